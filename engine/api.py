@@ -1,0 +1,196 @@
+"""The custom resource `kanaries.kanary.k8s.io/v1` as models; the CRD's schema is generated from them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from states import OnEmptyRoute
+
+GROUP = "kanary.k8s.io"
+VERSION = "v1"
+KIND = "Kanary"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+"""A Service's name (RFC 1035 label), the narrowest that every supported Kubernetes takes."""
+PORT_NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+"""A port's name (RFC 6335), at most 15 characters with at least one letter."""
+MAX_ROUTES = 100
+"""Whole weights that sum to 100 leave no more than 100 routes that get any connection."""
+
+Weight = Annotated[int, Field(ge=0, le=100, strict=True)]
+ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
+PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
+PortName = Annotated[str, Field(min_length=1, max_length=15, pattern=PORT_NAME)]
+Quantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class Backend(_Model):
+    """The Service whose pods a route leads to."""
+
+    service_name: ServiceName = Field(description="Name of a Service in the Kanary's namespace.")
+    service_port: PortNumber | PortName = Field(
+        description="Name or number of a TCP port of that Service.",
+        json_schema_extra={"x-kubernetes-int-or-string": True},
+    )
+
+    def __str__(self) -> str:
+        return f"{self.service_name}:{self.service_port}"
+
+
+class Route(_Model):
+    """A backend and its share of the connections."""
+
+    backend: Backend = Field(description="Where the route's connections go.")
+    weight: Weight = Field(
+        description="Share of the connections in percent, a whole number. The weights of all routes sum to 100."
+    )
+
+
+class Resources(_Model):
+    """Compute resources of a proxy's container."""
+
+    requests: dict[str, Quantity] = Field(
+        default={"cpu": "50m", "memory": "64Mi"}, description="What a proxy is promised."
+    )
+    limits: dict[str, Quantity] = Field(default={}, description="What a proxy may use at most.")
+
+
+class Proxy(_Model):
+    """How the HAProxy pods are run."""
+
+    replicas: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(default=2, description="Number of HAProxy pods.")
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")] | None = Field(
+        default=None,
+        description="Image with HAProxy 3.0 or later that stops softly on its STOPSIGNAL, SIGUSR1. "
+        "Default: the operator's setting.",
+    )
+    resources: Resources = Field(default_factory=Resources, description="Compute resources of each HAProxy pod.")
+    drain_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
+        default=600,
+        description="How long a proxy that is replaced serves the connections that it holds before it closes them.",
+    )
+    idle_seconds: Annotated[int, Field(ge=1, le=604_800, strict=True)] = Field(
+        default=86_400, description="How long a connection may carry no data before the proxy closes it."
+    )
+
+
+class KanarySpec(_Model):
+    """What the user declares."""
+
+    destination: ServiceName = Field(description="Name of the Service that Kanary makes and clients connect to.")
+    port: PortNumber = Field(default=80, description="Port of the destination Service.")
+    routes: Annotated[tuple[Route, ...], Field(min_length=1, max_length=MAX_ROUTES)] = Field(
+        description="The backends and their weights."
+    )
+    on_empty_route: OnEmptyRoute = Field(
+        default=OnEmptyRoute.REDISTRIBUTE,
+        description="What becomes of the share of a route with no ready endpoint. Redistribute: the other routes take "
+        "it in proportion to their weights. Hold: the last good configuration stays. Fail: its connections are closed.",
+    )
+    progress_deadline_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
+        default=600, description="How long proxies may take to serve a change before the Kanary is Degraded."
+    )
+    paused: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="While true, changes of the spec wait. Endpoints are still followed."
+    )
+    proxy: Proxy = Field(default_factory=Proxy, description="How the HAProxy pods are run.")
+
+    @property
+    def weights(self) -> tuple[tuple[str, int], ...]:
+        """Each backend's label and weight, in the order of the routes."""
+        labels = route_labels(self)
+        return tuple(zip(labels, (route.weight for route in self.routes), strict=True))
+
+
+class WeightStatus(_Model):
+    """A route as it is served."""
+
+    backend: str = Field(description="The backend's Service, with its port where two routes share the Service.")
+    weight: int = Field(description="Share of the connections in percent.")
+    endpoints: int = Field(description="Ready endpoints of the backend.")
+
+
+class ProxyStatus(_Model):
+    """The HAProxy pods as observed."""
+
+    name: str = Field(description="Name of their Deployment and ConfigMap.")
+    replicas: int = Field(description="Number of proxies wanted.")
+    ready: int = Field(description="Number of proxies that are ready with the current configuration.")
+
+
+class Display(_Model):
+    """What `kubectl get` shows."""
+
+    weights: str = Field(description="The served weights in one line.")
+    ready: str = Field(description="Ready and wanted proxies.")
+
+
+class Condition(_Model):
+    """A condition as the Kubernetes API conventions describe it."""
+
+    type: str = Field(description="Ready or Progressing.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    observed_generation: int = Field(description="Generation of the spec that the condition speaks of.")
+    last_transition_time: str = Field(
+        description="When the status last changed.", json_schema_extra={"format": "date-time"}
+    )
+    reason: str = Field(description="Why, in one word.")
+    message: str = Field(description="Why, for a person.")
+
+
+class TransitionStatus(_Model):
+    """One move of the state machine."""
+
+    number: int = Field(description="Counts the moves of this Kanary, from 1.")
+    at: str = Field(description="When.", json_schema_extra={"format": "date-time"})
+    source: str = Field(alias="from", description="The phase before.")
+    to: str = Field(description="The phase after.")
+    trigger: str = Field(description="The row of the table that was taken.")
+    reason: str = Field(description="Why, in one word.")
+    message: str = Field(description="Why, for a person.")
+
+
+class KanaryStatus(_Model):
+    """What the operator has observed and done."""
+
+    observed_generation: int = Field(default=0, description="Generation of the spec that this status speaks of.")
+    phase: str = Field(default="", description="Pending, Rendering, Rolling, Ready or Degraded.")
+    reason: str = Field(default="", description="Why, in one word.")
+    message: str = Field(default="", description="Why, for a person, with the way out where something is wrong.")
+    revision: int = Field(default=0, description="Counts the changes of the served weights.")
+    weights: tuple[WeightStatus, ...] = Field(default=(), description="The routes as they are served.")
+    proxies: ProxyStatus | None = Field(default=None, description="The HAProxy pods as observed.")
+    display: Display | None = Field(default=None, description="What kubectl get shows.")
+    config_hash: str = Field(default="", description="Digest of the configuration that the proxies are to serve.")
+    progressing_since: str | None = Field(
+        default=None,
+        description="Since when the proxies do not all serve what they should; the progress deadline counts from here.",
+        json_schema_extra={"format": "date-time"},
+    )
+    conditions: tuple[Condition, ...] = Field(default=(), description="Ready and Progressing.")
+    transitions: tuple[TransitionStatus, ...] = Field(default=(), description="The last moves, oldest first.")
+
+
+def route_labels(spec: KanarySpec) -> tuple[str, ...]:
+    """A short name for each route: its Service's, with the port where two routes share the Service."""
+    names = [route.backend.service_name for route in spec.routes]
+    return tuple(
+        str(route.backend) if names.count(route.backend.service_name) > 1 else route.backend.service_name
+        for route in spec.routes
+    )
+
+
+def weights_text(weights: tuple[tuple[str, int], ...]) -> str:
+    """`myapp-v1=80 myapp-v2=20`."""
+    return " ".join(f"{backend}={weight}" for backend, weight in weights)
+
+
+def spec_json(spec: KanarySpec) -> dict[str, Any]:
+    """The spec as the API writes it, defaults included."""
+    return spec.model_dump(mode="json", by_alias=True)

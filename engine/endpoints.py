@@ -1,0 +1,113 @@
+"""From a backend as the user names it to the pods behind it.
+
+A port is found in the Service by name or by number, and from there in the Service's slices by the Service port's name:
+that is how Kubernetes ties them (a slice's number is what its pods really listen on, and may differ between slices).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.api import Backend
+from states import Problem, Reason
+
+Json = Mapping[str, Any]
+
+_FAMILIES = ("IPv4", "IPv6")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """A pod's address and port; `pod` is its name, or empty where the Service's endpoints were made by hand."""
+
+    address: str
+    port: int
+    pod: str = ""
+
+
+def resolve(
+    backend: Backend, *, where: str, namespace: str, service: Json | None, slices: Sequence[Json]
+) -> tuple[Endpoint, ...] | Problem:
+    """The ready endpoints of a backend, sorted, each once; or what is wrong with it.
+
+    `where` is the backend's place in the spec, for the message.
+    """
+    port = _service_port(backend, where=where, namespace=namespace, service=service)
+    if isinstance(port, Problem):
+        return port
+    family = _family(service or {}, slices)
+    name = port.get("name") or ""
+    found = {endpoint for piece in slices if piece.get("addressType") == family for endpoint in _ready(piece, name)}
+    # Only one of two entries for a pod is kept while it moves from slice to slice.
+    return tuple(sorted({(e.address, e.port): e for e in sorted(found)}.values()))
+
+
+def slices_from_endpoints(endpoints: Json) -> list[dict[str, Any]]:
+    """An Endpoints object in the form of slices, one for each subset and address family; unready ones left out."""
+    slices = []
+    for subset in endpoints.get("subsets") or ():
+        for family in _FAMILIES:
+            addresses = [a for a in subset.get("addresses") or () if (":" in a["ip"]) == (family == "IPv6")]
+            if addresses:
+                members = [{"addresses": [a["ip"]], "targetRef": a.get("targetRef")} for a in addresses]
+                slices.append({"addressType": family, "ports": subset.get("ports"), "endpoints": members})
+    return slices
+
+
+def _service_port(backend: Backend, *, where: str, namespace: str, service: Json | None) -> Json | Problem:
+    label = f'Service "{backend.service_name}"'
+    if service is None:
+        return Problem(
+            Reason.BACKEND_NOT_FOUND,
+            f"{where}.serviceName: {label} does not exist in namespace {namespace}: create it, or name one that does",
+        )
+    spec = service.get("spec") or {}
+    if spec.get("type") == "ExternalName":
+        return Problem(
+            Reason.BACKEND_IS_EXTERNAL_NAME,
+            f'{where}.serviceName: {label} is an ExternalName for "{spec.get("externalName", "")}", which has no '
+            "endpoints: name a Service that selects pods",
+        )
+    ports = spec.get("ports") or ()
+    key = "name" if isinstance(backend.service_port, str) else "port"
+    port = next((candidate for candidate in ports if candidate.get(key) == backend.service_port), None)
+    if port is None:
+        return Problem(
+            Reason.BACKEND_PORT_NOT_FOUND,
+            f"{where}.servicePort: {label} has no port {backend.service_port}: use one of {_listed(ports)}",
+        )
+    if port.get("protocol", "TCP") != "TCP":
+        return Problem(
+            Reason.BACKEND_PORT_NOT_TCP,
+            f"{where}.servicePort: port {backend.service_port} of {label} speaks {port['protocol']}, and Kanary splits "
+            f"TCP: use one of {_listed([p for p in ports if p.get('protocol', 'TCP') == 'TCP'])}",
+        )
+    return dict(port)
+
+
+def _listed(ports: Sequence[Json]) -> str:
+    return (
+        ", ".join(f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in ports) or "(it has none)"
+    )
+
+
+def _family(service: Json, slices: Sequence[Json]) -> str:
+    """The one address family to use: a dual-stack Service lists each of its pods in both."""
+    present = {piece.get("addressType") for piece in slices}
+    preferred = [*((service.get("spec") or {}).get("ipFamilies") or ()), *_FAMILIES]
+    return next((family for family in preferred if family in present), "IPv4")
+
+
+def _ready(piece: Json, port_name: str) -> list[Endpoint]:
+    numbers = [
+        port["port"]
+        for port in piece.get("ports") or ()
+        if (port.get("name") or "") == port_name and port.get("protocol", "TCP") == "TCP" and port.get("port")
+    ]
+    return [
+        Endpoint(endpoint["addresses"][0], number, (endpoint.get("targetRef") or {}).get("name", ""))
+        for endpoint in piece.get("endpoints") or ()
+        # An unknown readiness counts as ready, as the EndpointSlice API says.
+        if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses")
+        for number in numbers[:1]
+    ]

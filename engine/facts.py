@@ -1,0 +1,171 @@
+"""Gathers from the view of the cluster what decides about one Kanary: first what is declared, then how far it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from engine import rollout
+from engine.api import KanarySpec, KanaryStatus, weights_text
+from engine.declared import Declared, read_declared, resolve_route, route_facts
+from engine.endpoints import Endpoint
+from engine.objects import Identity, made_from
+from engine.ports import ClusterView, Json
+from engine.record import Record, read_record
+from engine.status import read_phase, read_status, read_time
+from engine.target import Defaults, Target, next_revision, render
+from states import OnEmptyRoute, Problem, Reason, Rollout, RouteFacts, Snapshot, Source, which_spec
+
+_REFUSALS = (Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One Kanary as observed: the snapshot for the rules, and what the actions work on."""
+
+    owner: Identity
+    kanary: Json
+    status: KanaryStatus
+    snapshot: Snapshot
+    target: Target | None
+    record: Record | None
+    routes: tuple[RouteFacts, ...]
+    """The routes of the target."""
+    stale_services: tuple[Json, ...]
+    holds_endpoints: bool
+    """Pods are served that no Service names; they have to be looked at again."""
+
+
+def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -> Facts:
+    """All that is known of a Kanary. Raises RetryLaterError where the cluster has to be asked and does not answer."""
+    metadata = kanary["metadata"]
+    owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
+    status = read_status(kanary)
+    record = read_record(view.live(_named(owner)))
+    declared = read_declared(view, owner, kanary)
+    snapshot = _declared_snapshot(kanary, status, record, declared, now)
+    spec, endpoints, holds = _source(view, owner, snapshot, declared, record)
+    if spec is None:
+        return Facts(owner, kanary, status, snapshot, None, record, (), (), holds)
+    told = tuple((weight.backend, weight.weight) for weight in status.weights)
+    revision = next_revision(record, spec, status.revision, told)
+    target = render(owner, spec, endpoints, last=record, revision=revision, now=now, defaults=defaults)
+    stale = _stale_services(view, owner, spec)
+    snapshot = replace(
+        snapshot,
+        revision=revision,
+        weights=weights_text(spec.weights),
+        rollout=_rollout(view, owner, target, record, now),
+        stale_services=tuple(service["metadata"]["name"] for service in stale),
+    )
+    return Facts(owner, kanary, status, snapshot, target, record, route_facts(spec, endpoints), stale, holds)
+
+
+def _named(owner: Identity) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": owner.namespace, "name": owner.proxy_name},
+    }
+
+
+def _declared_snapshot(
+    kanary: Json, status: KanaryStatus, record: Record | None, declared: Declared, now: datetime
+) -> Snapshot:
+    refused = next((refusal for refusal in _REFUSALS if refusal.value == status.reason), None)
+    snapshot = Snapshot(
+        phase=read_phase(status),
+        now=now,
+        fault=declared.fault,
+        missing=declared.missing,
+        refusal=Problem(refused, status.message) if refused else None,
+        routes=declared.routes,
+        has_served=record is not None,
+        spec_changed=kanary["metadata"].get("generation", 0) != status.observed_generation,
+        backends_since=declared.backends_since,
+        progressing_since=read_time(status.progressing_since),
+    )
+    spec = declared.spec
+    if spec is None:
+        return snapshot
+    return replace(
+        snapshot,
+        on_empty_route=spec.on_empty_route,
+        paused=spec.paused,
+        is_change=record is None or record.spec != _unpaused(spec),
+        progress_deadline=timedelta(seconds=spec.progress_deadline_seconds),
+    )
+
+
+def _unpaused(spec: KanarySpec) -> KanarySpec:
+    return spec.model_copy(update={"paused": False})
+
+
+def _source(
+    view: ClusterView, owner: Identity, snapshot: Snapshot, declared: Declared, record: Record | None
+) -> tuple[KanarySpec | None, tuple[tuple[Endpoint, ...], ...], bool]:
+    """The spec to serve, its endpoints, and whether any of them are held."""
+    match which_spec(snapshot):
+        case Source.DECLARED if declared.spec:
+            return _unpaused(declared.spec), declared.endpoints, False
+        case Source.LAST_GOOD if record:
+            return record.spec, *_last_good_endpoints(view, owner, snapshot, record)
+        case _:
+            return None, (), False
+
+
+def _last_good_endpoints(
+    view: ClusterView, owner: Identity, snapshot: Snapshot, record: Record
+) -> tuple[tuple[tuple[Endpoint, ...], ...], bool]:
+    """The endpoints of the last good spec as they are now; where they cannot be known, those that its pods still have.
+
+    An address alone is never held: its pod may be gone, and the address another's.
+    """
+    found = [resolve_route(view, owner, record.spec, index) for index in range(len(record.spec.routes))]
+    holds_empty = OnEmptyRoute.HOLD in (snapshot.on_empty_route, record.spec.on_empty_route)
+    held = [isinstance(endpoints, Problem) or (holds_empty and not endpoints) for endpoints in found]
+    if not any(held):
+        return tuple(endpoints for endpoints in found if not isinstance(endpoints, Problem)), False
+    pods = view.pod_addresses(owner.namespace)
+    return tuple(
+        _still_there(record.endpoints[index], pods) if held[index] or isinstance(endpoints, Problem) else endpoints
+        for index, endpoints in enumerate(found)
+    ), True
+
+
+def _still_there(endpoints: tuple[Endpoint, ...], pods: Mapping[str, frozenset[str]]) -> tuple[Endpoint, ...]:
+    return tuple(e for e in endpoints if not e.pod or e.address in pods.get(e.pod, frozenset()))
+
+
+def _rollout(view: ClusterView, owner: Identity, target: Target, record: Record | None, now: datetime) -> Rollout:
+    replicas = target.record.spec.proxy.replicas
+    pods = view.proxy_pods(owner.namespace, owner.name)
+    deployment = view.live(target.deployment)
+    service = view.live(target.service)
+    applied = record.digest if record else ""
+    applied_replicas = record.spec.proxy.replicas if record else replicas
+    is_complete = (
+        target.is_configured
+        and made_from(deployment, target.deployment)
+        and made_from(service, target.service)
+        and rollout.has_rolled_out(deployment, replicas)
+        and rollout.ready_pods(pods, target.record.digest) >= replicas
+        and rollout.ready_endpoints(view.slices(owner.namespace, target.record.spec.destination)) >= replicas
+    )
+    arrived = rollout.has_rolled_out(deployment, applied_replicas) and (
+        rollout.ready_pods(pods, applied) >= applied_replicas
+    )
+    trouble = rollout.trouble(deployment, pods, applied)
+    return Rollout(
+        replicas=replicas,
+        ready=rollout.ready_pods(pods, target.record.digest),
+        is_configured=target.is_configured,
+        is_applied=all(made_from(view.live(desired), desired) for desired in target.all_objects),
+        is_complete=is_complete,
+        is_settling=record is not None and not arrived and rollout.is_settling(record.written_at, now, bool(trouble)),
+        trouble=trouble,
+    )
+
+
+def _stale_services(view: ClusterView, owner: Identity, spec: KanarySpec) -> tuple[Json, ...]:
+    owned = view.services_owned_by(owner.namespace, owner.uid)
+    return tuple(service for service in owned if service["metadata"]["name"] != spec.destination)

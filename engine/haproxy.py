@@ -1,0 +1,293 @@
+"""Renders the HAProxy configuration that splits TCP connections between routes by weight.
+
+A pure function from a `ProxyConfig` to text. Nothing that a user chose as a name is written: routes and servers get
+generated names, ports and weights are integers, addresses have been through `ipaddress`. One newline in a name would
+be a directive of its own, and some directives run commands even while HAProxy only checks a file.
+
+The split is exact: connections are counted, and the count, multiplied by a stride and taken modulo the weights' total,
+picks the route. HAProxy's own server weights would be rounded to 0..256 parts, which starves a small route beside one
+with many pods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import accumulate
+
+SPLIT_PORT = 8080
+OPS_PORT = 8404
+
+TOTAL_WEIGHT = 100
+
+# HAProxy counts milliseconds in 31 bits and refuses a longer time.
+MAX_SECONDS = (2**31 - 1) // 1000
+
+# How far apart successive connections land among the slots 0..99. Sharing no factor with any total up to 100, it
+# visits every slot once per round; among such numbers below a million it is the one whose worst deviation over any
+# window, any weights and any total that empty routes can leave is near the least: 2.4 connections when no route is
+# empty, 6 at worst. (The prime 461 is as good without empty routes, but is 1 modulo 92, 46 and 20: whole routes in
+# one run.)
+STRIDE = 19541
+
+
+class OnEmptyRoute(StrEnum):
+    """What becomes of the share of a route that has no server to take it.
+
+    `Redistribute` gives it to the other routes in proportion. `Hold` and `Fail` close those connections at once: they
+    differ in what the operator does about it, not in the proxy.
+    """
+
+    REDISTRIBUTE = "Redistribute"
+    HOLD = "Hold"
+    FAIL = "Fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One pod: its IP address, which is kept in canonical spelling, and the port that it listens on.
+
+    Raises ValueError for anything but a unicast IP address and a port from 1 to 65535.
+    """
+
+    address: str
+    port: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", str(_unicast(self.address)))
+        _require_integer("port", self.port, 1, 65535)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A share of the connections, in percent, and the servers that take them in turn.
+
+    Raises ValueError for a weight that is not an integer from 0 to 100.
+    """
+
+    weight: int
+    servers: tuple[Server, ...]
+
+    def __post_init__(self) -> None:
+        _require_integer("weight", self.weight, 0, TOTAL_WEIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """Everything that the proxies of one Kanary are to do.
+
+    An established connection is closed after `idle_seconds` without a byte in either direction. A stopping proxy
+    closes what is still open after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
+    a connection before the next one is tried. `ipv6` makes the proxies listen on IPv6 although no server has such an
+    address.
+
+    Raises ValueError for a time, a count or a port out of range and for weights that do not sum to 100.
+    """
+
+    routes: tuple[Route, ...]
+    on_empty_route: OnEmptyRoute
+    idle_seconds: int
+    drain_seconds: int
+    # A server that drops packets costs its clients this long; within a cluster a handshake takes a few milliseconds.
+    connect_milliseconds: int = 500
+    # HAProxy's own default is one thread per core of the node, whatever CPU limit the pod has: on a large node, dozens
+    # of threads that share one core's quota and are throttled together. More throughput is more replicas.
+    threads: int = 2
+    max_connections: int = 50_000
+    ipv6: bool = False
+    split_port: int = SPLIT_PORT
+    ops_port: int = OPS_PORT
+
+    def __post_init__(self) -> None:
+        _require_integer("idle_seconds", self.idle_seconds, 1, MAX_SECONDS)
+        _require_integer("drain_seconds", self.drain_seconds, 1, MAX_SECONDS)
+        _require_integer("connect_milliseconds", self.connect_milliseconds, 1, MAX_SECONDS * 1000)
+        _require_integer("threads", self.threads, 1, 64)
+        _require_integer("max_connections", self.max_connections, 1, 1_000_000)
+        _require_integer("split_port", self.split_port, 1, 65535)
+        _require_integer("ops_port", self.ops_port, 1, 65535)
+        if self.split_port == self.ops_port:
+            raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
+        total = sum(route.weight for route in self.routes)
+        if total != TOTAL_WEIGHT:
+            raise ValueError(f"the routes' weights sum to {total}: they must sum to {TOTAL_WEIGHT}")
+
+
+def ready_path(digest: str) -> str:
+    """The path on the ops port that says whether a proxy serves exactly the configuration with this digest.
+
+    200: it does. 503: it does, but is stopping. 404: it serves another one.
+    """
+    return f"/ready/{digest}"
+
+
+def digest(config: ProxyConfig) -> str:
+    """Sixteen hexadecimal digits that change whenever the proxies are to do anything else."""
+    return hashlib.sha256(_text(config, ready="").encode()).hexdigest()[:16]
+
+
+def render(config: ProxyConfig) -> str:
+    """The whole haproxy.cfg. The order in which servers are given, and doubles among them, make no difference."""
+    return _text(config, ready=ready_path(digest(config)))
+
+
+def _text(config: ProxyConfig, ready: str) -> str:
+    sections = (_global(config), _defaults(config), _ops(config, ready), _split(config), _backends(config))
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _global(config: ProxyConfig) -> Iterator[str]:
+    yield "# Written by Kanary. A change made here by hand is undone."
+    yield "global"
+    yield f"  thread-hard-limit {config.threads}"
+    yield "  # Two descriptors for each connection; where the container allows fewer, HAProxy settles for those."
+    yield f"  fd-hard-limit {_descriptors(config)}"
+    yield f"  hard-stop-after {config.drain_seconds}s"
+    yield "  # Each start begins elsewhere in the round, or frequent restarts would starve a small route."
+    yield f"  set-var proc.seed date(0,us),mod({TOTAL_WEIGHT})"
+
+
+def _descriptors(config: ProxyConfig) -> int:
+    """What the connections need, one for the health check of each server, and room for the ops port."""
+    servers = sum(len(route.servers) for route in config.routes)
+    return 2 * config.max_connections + servers + 1000
+
+
+def _defaults(config: ProxyConfig) -> Iterator[str]:
+    yield "defaults"
+    yield "  mode tcp"
+    yield "  # A server that refuses costs the client nothing while another one of its route accepts."
+    yield "  option redispatch 1"
+    yield "  retries 3"
+    yield f"  timeout connect {config.connect_milliseconds}ms"
+    yield "  # One limit for idle connections, half-closed ones included; keepalive finds peers that are gone."
+    yield f"  timeout client {config.idle_seconds}s"
+    yield f"  timeout server {config.idle_seconds}s"
+    yield f"  timeout tunnel {config.idle_seconds}s"
+    yield "  option clitcpka"
+    yield "  option srvtcpka"
+    yield "  clitcpka-idle 2m"
+    yield "  srvtcpka-idle 2m"
+    yield "  # Three failures in a row, of checks or of real connections, and a server is down until a check passes."
+    yield "  timeout check 1s"
+    yield (
+        "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
+    )
+
+
+def _ops(config: ProxyConfig, ready: str) -> Iterator[str]:
+    yield "# For the kubelet and for Prometheus. The ready path names the configuration that this proxy serves."
+    yield "frontend ops"
+    yield "  mode http"
+    yield from _binds(config, config.ops_port)
+    yield "  timeout client 10s"
+    yield f"  http-request return status 503 if {{ path {ready} }} {{ stopping }}"
+    yield f"  http-request return status 200 if {{ path /healthz {ready} }}"
+    yield "  http-request use-service prometheus-exporter if { path /metrics }"
+    yield "  http-request return status 404"
+
+
+def _binds(config: ProxyConfig, port: int) -> Iterator[str]:
+    yield f"  bind :{port}"
+    # Only where the cluster is seen to have IPv6: HAProxy does not start on a host without it.
+    if config.ipv6 or any(":" in server.address for route in config.routes for server in route.servers):
+        yield f"  bind :::{port} v6only"
+
+
+def _split(config: ProxyConfig) -> Iterator[str]:
+    yield "# Each connection takes the next slot of the round; each route owns as many slots as its weight."
+    yield "frontend split"
+    yield from _binds(config, config.split_port)
+    yield f"  maxconn {config.max_connections}"
+    yield "  tcp-request connection track-sc0 int(1) table counter"
+    redistribute = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
+    yield from _shared_slots(config) if redistribute else _fixed_slots(config)
+    yield "  default_backend none"
+
+
+def _weighted(config: ProxyConfig) -> list[tuple[int, Route]]:
+    """The routes that get connections, each with its number."""
+    return [(number, route) for number, route in enumerate(config.routes) if route.weight > 0]
+
+
+def _fixed_slots(config: ProxyConfig) -> Iterator[str]:
+    """Every route owns its slots whether it has a server or not."""
+    yield from _slot(str(TOTAL_WEIGHT))
+    routes = _weighted(config)
+    for (number, _), end in zip(routes, accumulate(route.weight for _, route in routes), strict=True):
+        yield f"  use_backend r{number} if {{ var(txn.slot) -m int lt {end} }}"
+
+
+def _shared_slots(config: ProxyConfig) -> Iterator[str]:
+    """A route without a server that is up owns no slot, and the round is that much shorter."""
+    routes = _weighted(config)
+    before = ""
+    for number, route in routes:
+        yield f"  tcp-request content set-var(txn.end{number}) nbsrv(r{number}),bool,mul({route.weight}){before}"
+        before = f",add(txn.end{number})"
+    total = f"txn.end{routes[-1][0]}"
+    yield f"  tcp-request content reject if {{ var({total}) -m int 0 }}"
+    yield from _slot(total)
+    for number, _ in routes:
+        yield f"  use_backend r{number} if {{ var(txn.slot),sub(txn.end{number}) -m int lt 0 }}"
+
+
+def _slot(total: str) -> Iterator[str]:
+    """The connection's slot, from 0 to below the total.
+
+    The counter has 32 bits: a second one counts its wraps, since starting over would repeat part of a round.
+    """
+    yield "  tcp-request content set-var(txn.count) rand(1000)"
+    yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
+    yield (
+        f"  tcp-request content set-var(txn.slot) sc_get_gpc1(0),mul({2**32}),add(txn.count),"
+        f"mul({STRIDE}),add(proc.seed),mod({total})"
+    )
+
+
+def _backends(config: ProxyConfig) -> Iterator[str]:
+    yield "backend counter"
+    yield "  stick-table type integer size 1 store gpc0,gpc1"
+    yield ""
+    yield "# A backend without servers closes its connections at once."
+    yield "backend none"
+    for number, route in _weighted(config):
+        yield ""
+        yield f"backend r{number}"
+        yield "  balance roundrobin"
+        for place, server in enumerate(_in_order(route.servers), start=1):
+            yield f"  server p{place} {_socket(server)}"
+
+
+def _in_order(servers: Iterable[Server]) -> list[Server]:
+    def key(server: Server) -> tuple[int, int, int]:
+        address = ip_address(server.address)
+        return address.version, int(address), server.port
+
+    return sorted(set(servers), key=key)
+
+
+def _socket(server: Server) -> str:
+    return f"[{server.address}]:{server.port}" if ":" in server.address else f"{server.address}:{server.port}"
+
+
+def _unicast(text: str) -> IPv4Address | IPv6Address:
+    address = ip_address(text)
+    if isinstance(address, IPv6Address):
+        # A zone is free text to ipaddress: it would be written as it stands.
+        if address.scope_id is not None:
+            raise ValueError(f"address {text!r} has a zone, which means nothing outside of its own host")
+        address = address.ipv4_mapped or address
+    # To HAProxy, the unspecified address means whatever address the client connected to: the proxy itself.
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"address {text!r} is not the address of one host")
+    return address
+
+
+def _require_integer(name: str, value: object, least: int, most: int) -> None:
+    # bool is an int that would be written as a word.
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} {value!r} is not an integer from {least} to {most}")

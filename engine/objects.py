@@ -1,0 +1,204 @@
+"""The Kubernetes objects of one Kanary, as plain data."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.api import API_VERSION, KIND, KanarySpec
+from engine.haproxy import OPS_PORT, SPLIT_PORT, ready_path
+from engine.record import CONFIG_KEY, RECORD_KEY, Record
+
+Json = dict[str, Any]
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "kanary"
+KANARY_LABEL = "kanary.k8s.io/name"
+HASH_ANNOTATION = "kanary.k8s.io/hash"
+CONFIG_ANNOTATION = "kanary.k8s.io/config"
+
+CONFIG_DIRECTORY = "/etc/kanary"
+ENDPOINTS_SETTLE_SECONDS = 5
+"""How long a proxy that is to stop goes on listening: a node may send it connections until it has heard of the stop."""
+STOP_MARGIN_SECONDS = 10
+"""What the kubelet grants beyond the drain, so that HAProxy ends by itself."""
+START_PROBES = 30
+"""Seconds until a proxy that was started with a stale ConfigMap is started again."""
+
+NOBODY = 65534
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The Kanary that owns the objects."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    @property
+    def proxy_name(self) -> str:
+        """The name of the ConfigMap, the Deployment and the PodDisruptionBudget."""
+        return f"{self.name}-haproxy"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of every object."""
+        return {
+            MANAGED_BY: MANAGER,
+            "app.kubernetes.io/name": "haproxy",
+            "app.kubernetes.io/instance": self.name,
+            KANARY_LABEL: self.name,
+        }
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """What selects the proxies' pods."""
+        return {KANARY_LABEL: self.name}
+
+
+def config_map(owner: Identity, record: Record, config: str) -> Json:
+    """The proxies' configuration and the record of what it was rendered from."""
+    desired = _object(owner, "v1", "ConfigMap", owner.proxy_name)
+    return _hashed({**desired, "data": {CONFIG_KEY: config, RECORD_KEY: record.to_json()}})
+
+
+def service(owner: Identity, spec: KanarySpec) -> Json:
+    """The Service that clients connect to."""
+    port = {"name": "tcp", "port": spec.port, "protocol": "TCP", "targetPort": "split"}
+    desired = _object(owner, "v1", "Service", spec.destination)
+    return _hashed({**desired, "spec": {"type": "ClusterIP", "selector": owner.selector, "ports": [port]}})
+
+
+def disruption_budget(owner: Identity) -> Json:
+    """Lets a drained node take one proxy at a time. With a single proxy it must not block the drain, so no minimum."""
+    desired = _object(owner, "policy/v1", "PodDisruptionBudget", owner.proxy_name)
+    return _hashed({**desired, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": owner.selector}}})
+
+
+def deployment(owner: Identity, spec: KanarySpec, digest: str, default_image: str) -> Json:
+    """The proxies: rolled by surge, stopped softly, ready only with the configuration of `digest`."""
+    desired = _object(owner, "apps/v1", "Deployment", owner.proxy_name)
+    template = {
+        "metadata": {"labels": owner.labels, "annotations": {CONFIG_ANNOTATION: digest}},
+        "spec": _pod(owner, spec, digest, default_image),
+    }
+    body = {
+        "replicas": spec.proxy.replicas,
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": spec.progress_deadline_seconds,
+        "selector": {"matchLabels": owner.selector},
+        # All new proxies at once: endpoints go on changing while they start, so the roll has to be short.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
+        "template": template,
+    }
+    return _hashed({**desired, "spec": body})
+
+
+def _pod(owner: Identity, spec: KanarySpec, digest: str, default_image: str) -> Json:
+    config_volume = {
+        "name": "config",
+        "configMap": {"name": owner.proxy_name, "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]},
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": ENDPOINTS_SETTLE_SECONDS + spec.proxy.drain_seconds + STOP_MARGIN_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": NOBODY,
+            "runAsGroup": NOBODY,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": owner.selector},
+            }
+        ],
+        "containers": [_container(spec, digest, default_image)],
+        "volumes": [config_volume],
+    }
+
+
+def _container(spec: KanarySpec, digest: str, default_image: str) -> Json:
+    ready = {"httpGet": {"path": ready_path(digest), "port": "ops"}, "periodSeconds": 1, "timeoutSeconds": 2}
+    return {
+        "name": "haproxy",
+        "image": spec.proxy.image or default_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["haproxy", "-W", "-db", "-f", f"{CONFIG_DIRECTORY}/{CONFIG_KEY}"],
+        "ports": [
+            {"name": "split", "containerPort": SPLIT_PORT, "protocol": "TCP"},
+            {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
+        ],
+        "resources": spec.proxy.resources.model_dump(mode="json"),
+        # A node may still hold the ConfigMap of a moment ago: started with it, a proxy is never ready for this
+        # digest, so it is started again rather than left waiting.
+        "startupProbe": {**ready, "failureThreshold": START_PROBES},
+        "readinessProbe": {**ready, "failureThreshold": 2},
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": "ops"},
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(ENDPOINTS_SETTLE_SECONDS)]}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}],
+    }
+
+
+def _object(owner: Identity, api_version: str, kind: str, name: str) -> Json:
+    reference = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        # Blocking the owner's deletion would need the right to change finalizers, and nothing here has to go first.
+        "blockOwnerDeletion": False,
+    }
+    metadata = {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": owner.labels,
+        "annotations": {},
+        "ownerReferences": [reference],
+    }
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def _hashed(desired: Json) -> Json:
+    """The object with an annotation by which it is known whether what is in the cluster was made from this."""
+    text = json.dumps(desired, sort_keys=True, separators=(",", ":"))
+    desired["metadata"]["annotations"][HASH_ANNOTATION] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return desired
+
+
+def made_from(live: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> bool:
+    """Whether the object in the cluster was last written from exactly this one."""
+    annotations = ((live or {}).get("metadata") or {}).get("annotations") or {}
+    return bool(annotations.get(HASH_ANNOTATION) == desired["metadata"]["annotations"][HASH_ANNOTATION])
+
+
+def covers(live: object, desired: object) -> bool:
+    """Whether everything that `desired` says holds in `live`, which may say more."""
+    if isinstance(desired, Mapping):
+        return isinstance(live, Mapping) and all(covers(live.get(key), value) for key, value in desired.items())
+    if isinstance(desired, list):
+        return isinstance(live, list) and len(live) == len(desired) and all(map(covers, live, desired))
+    return live == desired or (live is None and desired in ({}, ""))
+
+
+def owner_uid(obj: Mapping[str, Any]) -> str:
+    """The uid of the object's controller, or an empty string."""
+    references = (obj.get("metadata") or {}).get("ownerReferences") or ()
+    return next((str(reference["uid"]) for reference in references if reference.get("controller")), "")

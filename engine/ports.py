@@ -1,0 +1,102 @@
+"""What the engine needs from outside, as protocols: a view of the cluster, a hand that writes to it, and a voice.
+
+Objects cross these borders as the API's JSON. A view may lag behind the cluster; every decision is taken again when it
+catches up, and writes carry preconditions.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from states import Problem
+
+Json = dict[str, Any]
+
+
+class RetryLaterError(Exception):
+    """Something outside failed in a way that passes; the reconcile is to be run again.
+
+    `delay` is in seconds, or None where the caller's own back-off serves.
+    """
+
+    def __init__(self, message: str, delay: float | None = None) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class RefusedError(Exception):
+    """The cluster will not take what was asked, and says why; `problem` is what the user is told."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class ClusterView(Protocol):
+    """What is known of the cluster."""
+
+    def kanary(self, namespace: str, name: str) -> Json | None:
+        """The Kanary, or None."""
+
+    def kanaries_for(self, namespace: str, destination: str) -> Sequence[Json]:
+        """Every Kanary of the namespace whose spec names this destination."""
+
+    def service(self, namespace: str, name: str) -> Json | None:
+        """The Service, whoever made it, or None."""
+
+    def services_owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The Services whose controller has this uid."""
+
+    def slices(self, namespace: str, service: str) -> Sequence[Json]:
+        """The Service's EndpointSlices; Endpoints are given in the same form."""
+
+    def live(self, desired: Json) -> Json | None:
+        """The object in the cluster that has the kind, namespace and name of `desired`, or None."""
+
+    def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
+        """The HAProxy pods of a Kanary."""
+
+    def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
+        """The addresses of every pod that has not ended, by the pod's name. Asks the cluster: for rare use.
+
+        Raises RetryLaterError.
+        """
+
+    def serves_disruption_budgets(self) -> bool:
+        """Whether the cluster has policy/v1."""
+
+
+class ClusterWriter(Protocol):
+    """What may be done to the cluster; each call may be repeated, and raises RetryLaterError or RefusedError."""
+
+    def apply(self, desired: Json) -> None:
+        """Make the object so, unless it already is. Never touches one that has another owner."""
+
+    def delete(self, existing: Json) -> None:
+        """Delete this very object, by uid."""
+
+    def write_status(self, kanary: Json, status: Json) -> None:
+        """Replace the Kanary's status, provided that it has not changed since it was read."""
+
+
+class Narrator(Protocol):
+    """Who hears of what happened. Never raises, never waits."""
+
+    def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
+        """The Kanary moved to another phase, or has another reason for being where it is."""
+
+    def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
+        """The proxies are configured with other weights."""
+
+    def observed(self, kanary: Json, status: Json) -> None:
+        """This is the Kanary's status now."""
+
+    def gone(self, namespace: str, name: str) -> None:
+        """The Kanary has been deleted."""
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """The current time, with a time zone."""

@@ -1,0 +1,116 @@
+"""A Kanary's status: read however spoilt it may be, and written from what was decided and done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.api import Display, KanaryStatus, ProxyStatus, TransitionStatus, WeightStatus, weights_text
+from engine.conditions import conditions
+from engine.record import Record
+from states import Decision, Phase, RouteFacts
+
+Json = dict[str, Any]
+
+KEPT_TRANSITIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the proxies are configured with after the reconcile, and how many of them are ready with it."""
+
+    record: Record | None
+    routes: tuple[RouteFacts, ...]
+    proxy_name: str
+    ready: int
+    is_complete: bool
+
+
+def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
+    """The status of a Kanary; what cannot be read of it is left out and will be written anew."""
+    raw = kanary.get("status")
+    if not isinstance(raw, Mapping):
+        return KanaryStatus()
+    try:
+        return KanaryStatus.model_validate(raw)
+    except ValidationError as error:
+        bad = {detail["loc"][0] for detail in error.errors(include_url=False)}
+        return KanaryStatus.model_validate({key: value for key, value in raw.items() if key not in bad})
+
+
+def read_phase(status: KanaryStatus) -> Phase:
+    """The phase of a status; one that this version does not know begins again in Pending."""
+    try:
+        return Phase(status.phase)
+    except ValueError:
+        return Phase.PENDING
+
+
+def read_time(text: str | None) -> datetime | None:
+    """A time of the API, or None where there is none that can be read."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
+
+
+def time_text(time: datetime) -> str:
+    """A time as the API writes it, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def next_status(
+    before: KanaryStatus, *, generation: int, phase: Phase, decision: Decision, served: Served, now: datetime
+) -> Json:
+    """The status after a reconcile, as the API writes it."""
+    record = served.record
+    weights = record.spec.weights if record else ()
+    ready_text = f"{served.ready}/{record.spec.proxy.replicas}" if record else ""
+    status = KanaryStatus(
+        observed_generation=generation,
+        phase=phase.value,
+        reason=decision.reason.value,
+        message=decision.message,
+        revision=record.revision if record else before.revision,
+        weights=tuple(WeightStatus(backend=r.backend, weight=r.weight, endpoints=r.endpoints) for r in served.routes),
+        proxies=ProxyStatus(name=served.proxy_name, replicas=record.spec.proxy.replicas, ready=served.ready)
+        if record
+        else None,
+        display=Display(weights=weights_text(weights), ready=ready_text) if record else None,
+        config_hash=record.digest if record else "",
+        progressing_since=_progressing_since(before, generation, phase, served, now),
+        conditions=conditions(before.conditions, phase, decision, generation, time_text(now)),
+        transitions=_transitions(before, phase, decision, now),
+    )
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _progressing_since(
+    before: KanaryStatus, generation: int, phase: Phase, served: Served, now: datetime
+) -> str | None:
+    """Starts when the proxies fall behind, starts again with a new spec, and ends when they all serve."""
+    if served.record is None and phase is Phase.PENDING:
+        return None
+    if served.is_complete:
+        return None
+    is_new = generation != before.observed_generation or read_time(before.progressing_since) is None
+    return time_text(now) if is_new else before.progressing_since
+
+
+def _transitions(before: KanaryStatus, phase: Phase, decision: Decision, now: datetime) -> tuple[TransitionStatus, ...]:
+    if decision.trigger is None:
+        return before.transitions
+    last = before.transitions[-1].number if before.transitions else 0
+    move = TransitionStatus(
+        number=last + 1,
+        at=time_text(now),
+        source=read_phase(before).value,
+        to=phase.value,
+        trigger=decision.trigger.value,
+        reason=decision.reason.value,
+        message=decision.message,
+    )
+    return (*before.transitions, move)[-KEPT_TRANSITIONS:]

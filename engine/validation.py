@@ -1,0 +1,185 @@
+"""Reads a Kanary's spec, and says of a bad one which field holds which value and what would do instead.
+
+A current API server refuses most of this at `kubectl apply` (schema and validation rules of the CRD). One without
+validation rules lets it through, and so does `kanary render`, so everything is checked here as well.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from engine.api import DNS_LABEL, MAX_ROUTES, KanarySpec
+from states import Problem, Reason
+
+MAX_NAME_LENGTH = 55
+"""A Kanary `x` owns objects called `x-haproxy`, which have to fit a DNS label of 63 characters."""
+
+_DNS_LABEL_TEXT = "a DNS label: lower-case letters, digits and '-', starting with a letter, at most 63 characters"
+_WHOLE_NUMBER = "a whole number from {} to {}"
+_EXPECTED: Mapping[str, str] = {
+    "destination": _DNS_LABEL_TEXT,
+    "serviceName": _DNS_LABEL_TEXT,
+    "servicePort": "the name of a Service port (at most 15 lower-case letters, digits and '-') or a number from "
+    "1 to 65535 without quotes",
+    "port": _WHOLE_NUMBER.format(1, 65535),
+    "weight": _WHOLE_NUMBER.format(0, 100),
+    "routes": f"a list of 1 to {MAX_ROUTES} routes, each with a backend and a weight",
+    "onEmptyRoute": "one of Redistribute, Hold, Fail",
+    "paused": "true or false",
+    "progressDeadlineSeconds": _WHOLE_NUMBER.format(1, 86_400),
+    "replicas": _WHOLE_NUMBER.format(1, 100),
+    "drainSeconds": _WHOLE_NUMBER.format(1, 86_400),
+    "idleSeconds": _WHOLE_NUMBER.format(1, 604_800),
+    "image": "an image reference without white space",
+    "quantity": "a quantity such as 2, 500m or 128Mi",
+    "requests": "a map of resource names to quantities",
+    "limits": "a map of resource names to quantities",
+}
+_REASONS: Mapping[str, Reason] = {
+    "weight": Reason.INVALID_WEIGHTS,
+    "serviceName": Reason.INVALID_NAME,
+    "destination": Reason.INVALID_NAME,
+}
+_SHOWN = 5
+"""Problems told at once; the rest are counted."""
+
+
+class InvalidSpecError(ValueError):
+    """The spec cannot be obeyed; `problem` says why and what would do."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def read_spec(kanary: Mapping[str, Any], *, unknown: Literal["ignore", "forbid"] = "ignore") -> KanarySpec:
+    """The spec of a Kanary object (as its API's JSON).
+
+    Raises InvalidSpecError with all that is wrong. With `unknown="forbid"` a misspelt field is an error, too; a cluster
+    drops such fields before an operator can see them.
+    """
+    try:
+        spec = KanarySpec.model_validate(kanary.get("spec") or {}, extra=unknown)
+    except ValidationError as error:
+        raise InvalidSpecError(_first([*_name_problems(kanary), *_structure_problems(error)])) from error
+    problems = [*_name_problems(kanary), *_rule_problems(spec)]
+    if problems:
+        raise InvalidSpecError(_first(problems))
+    return spec
+
+
+def _first(problems: list[Problem]) -> Problem:
+    messages = [problem.message for problem in problems]
+    if len(messages) > _SHOWN:
+        messages[_SHOWN:] = [f"and {len(messages) - _SHOWN} more"]
+    return Problem(problems[0].reason, "; ".join(messages))
+
+
+def _name_problems(kanary: Mapping[str, Any]) -> Iterator[Problem]:
+    name = str((kanary.get("metadata") or {}).get("name", ""))
+    if not re.fullmatch(DNS_LABEL, name) or len(name) > MAX_NAME_LENGTH:
+        yield Problem(
+            Reason.INVALID_NAME,
+            f"metadata.name is {_shown(name)}: must be a DNS label (lower-case letters, digits and '-', starting "
+            f"with a letter) of at most {MAX_NAME_LENGTH} characters; create the Kanary under such a name",
+        )
+
+
+def _structure_problems(error: ValidationError) -> Iterator[Problem]:
+    told: set[str] = set()
+    for detail in error.errors(include_url=False):
+        path, field = _path(detail)
+        # A list whose only entry is wrong counts as too short as well.
+        is_echo = detail["type"] == "too_short" and bool(detail["input"])
+        if path not in told and not is_echo:
+            told.add(path)
+            yield Problem(_structure_reason(detail, field), _structure_message(detail, path, field))
+
+
+def _path(detail: ErrorDetails) -> tuple[str, str]:
+    """Where the error is, as `spec.routes[0].weight`, and the field's own name.
+
+    pydantic adds the branch of a union that it tried; nothing below the union's own field is of use to the user.
+    """
+    path, field = "spec", "spec"
+    for part in detail["loc"]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            parent, path, field = field, f"{path}.{part}", part
+            if field == "servicePort" or parent in ("requests", "limits"):
+                return path, field if field == "servicePort" else "quantity"
+    return path, field
+
+
+def _structure_reason(detail: ErrorDetails, field: str) -> Reason:
+    if detail["type"] == "missing" and field != "routes":
+        return Reason.INVALID_SPEC
+    if field == "routes" and detail["type"] in ("missing", "too_short"):
+        return Reason.NO_ROUTES
+    return _REASONS.get(field, Reason.INVALID_SPEC)
+
+
+def _structure_message(detail: ErrorDetails, path: str, field: str) -> str:
+    expected = _EXPECTED.get(field, "an object")
+    match detail["type"]:
+        case "missing":
+            return f"{path} is missing: must be {expected}"
+        case "extra_forbidden":
+            return f"{path} is not a field of a Kanary: see 'kubectl explain kanary.spec' for those it has"
+        case "too_short":
+            return f"{path} is empty: must be {expected}"
+        case "too_long":
+            return f"{path} has {len(detail['input'])} entries: must be {expected}"
+        case _:
+            return f"{path} is {_shown(detail['input'])}: must be {expected}"
+
+
+def _shown(value: object) -> str:
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = text if text.isprintable() else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004  a message stays readable
+
+
+def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
+    yield from _sum_problem(spec)
+    yield from _duplicate_problems(spec)
+    for index, route in enumerate(spec.routes):
+        where = f"spec.routes[{index}].backend"
+        if route.backend.service_name == spec.destination:
+            yield Problem(
+                Reason.BACKEND_IS_DESTINATION,
+                f'{where}.serviceName is "{spec.destination}", which is spec.destination too: connections would go '
+                "round in circles; name the Service of a version, or another destination",
+            )
+        port = route.backend.service_port
+        if isinstance(port, str) and not re.search("[a-z]", port):
+            yield Problem(
+                Reason.INVALID_SPEC,
+                f'{where}.servicePort is "{port}": a port\'s name has a letter; for the number write it without quotes',
+            )
+
+
+def _sum_problem(spec: KanarySpec) -> Iterator[Problem]:
+    weights = [route.weight for route in spec.routes]
+    total = sum(weights)
+    if total != 100:  # noqa: PLR2004  weights are percentages
+        sum_text = " + ".join(map(str, weights))
+        difference = f"{abs(100 - total)} too {'few' if total < 100 else 'many'}"  # noqa: PLR2004  as above
+        yield Problem(
+            Reason.INVALID_WEIGHTS,
+            f"spec.routes: weights sum to {total} ({sum_text}), {difference}: they must sum to 100",
+        )
+
+
+def _duplicate_problems(spec: KanarySpec) -> Iterator[Problem]:
+    for backend, count in Counter(str(route.backend) for route in spec.routes).items():
+        if count > 1:
+            yield Problem(
+                Reason.DUPLICATE_BACKEND,
+                f"spec.routes: backend {backend} stands {count} times: give it one route with the sum of the weights",
+            )

@@ -1,0 +1,192 @@
+"""Writes the manifests: the CRD from the models of `engine.api`, and the one file that holds all that an admin applies.
+
+`python -m kanary.crd` writes them into `manifests/`; a test fails when they are not what this module writes.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.api import DNS_LABEL, GROUP, KIND, VERSION, KanarySpec, KanaryStatus
+from engine.validation import MAX_NAME_LENGTH
+
+Json = dict[str, Any]
+
+PARTS = ("crd.yaml", "rbac.yaml", "operator.yaml")
+"""The files of `manifests/` that `kanary.yml` is made of, in the order in which a cluster needs them."""
+
+_KEPT = (
+    "type",
+    "description",
+    "enum",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "pattern",
+    "format",
+    "default",
+    "required",
+    "x-kubernetes-int-or-string",
+)
+_SPEC_RULES = (
+    {
+        "rule": "self.routes.map(r, r.weight).sum() == 100",
+        "message": "the weights of spec.routes must sum to 100",
+        "messageExpression": "'weights sum to ' + string(self.routes.map(r, r.weight).sum()) + ', and must sum to 100'",
+        "fieldPath": ".routes",
+    },
+    {
+        "rule": "self.routes.all(r, self.routes.exists_one(o, o.backend == r.backend))",
+        "message": "a backend stands more than once: give it one route with the sum of the weights",
+        "fieldPath": ".routes",
+    },
+    {
+        "rule": "self.routes.all(r, r.backend.serviceName != self.destination)",
+        "message": "a backend is the destination too, so connections would go round in circles: name the Service of a "
+        "version, or another destination",
+        "fieldPath": ".destination",
+    },
+)
+_NAME_RULE = {
+    "rule": f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && self.metadata.name.matches('{DNS_LABEL}')",
+    "message": "metadata.name must be a DNS label (lower-case letters, digits and '-', starting with a letter) of at "
+    f"most {MAX_NAME_LENGTH} characters",
+}
+_COLUMNS = (
+    ("Phase", "string", ".status.phase", "Pending, Rendering, Rolling, Ready or Degraded", 0),
+    ("Weights", "string", ".status.display.weights", "The weights that are served", 0),
+    ("Ready", "string", ".status.display.ready", "Proxies that are ready with the current configuration, of all", 0),
+    ("Age", "date", ".metadata.creationTimestamp", "Since when the Kanary exists", 0),
+    ("Reason", "string", ".status.reason", "Why the Kanary is in its phase", 1),
+    ("Revision", "integer", ".status.revision", "Counts the changes of the weights", 1),
+    ("Destination", "string", ".spec.destination", "The Service that clients connect to", 1),
+)
+
+
+def crd() -> Json:
+    """The CustomResourceDefinition of Kanary."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"kanaries.{GROUP}",
+            # A cluster refuses groups under k8s.io without it (https://github.com/kubernetes/enhancements/pull/1111).
+            "annotations": {"api-approved.kubernetes.io": "unapproved, not a Kubernetes project"},
+        },
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": "kanaries",
+                "singular": "kanary",
+                "shortNames": ["ky"],
+                "categories": ["all"],
+            },
+            "scope": "Namespaced",
+            "versions": [_version()],
+        },
+    }
+
+
+def _version() -> Json:
+    columns = [
+        {"name": name, "type": type_, "jsonPath": path, "description": text, "priority": priority}
+        for name, type_, path, text, priority in _COLUMNS
+    ]
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": columns,
+        "schema": {"openAPIV3Schema": _schema()},
+    }
+
+
+def _schema() -> Json:
+    spec = structural(KanarySpec.model_json_schema(mode="validation"))
+    status = structural(KanaryStatus.model_json_schema(mode="validation"))
+    status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    return {
+        "type": "object",
+        "description": "Splits the TCP connections of one Service between several, by weight.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": {**spec, "x-kubernetes-validations": [dict(rule) for rule in _SPEC_RULES]},
+            "status": status,
+        },
+        "x-kubernetes-validations": [_NAME_RULE],
+    }
+
+
+def structural(schema: Json) -> Json:
+    """A JSON schema of pydantic's in the form that a CRD takes: no references, no titles, no unions.
+
+    A union is either "or null", which is left out with its field, or an integer or string.
+    """
+    return _inlined(schema, schema.get("$defs") or {})
+
+
+def _inlined(node: Json, definitions: Mapping[str, Json]) -> Json:
+    if "$ref" in node:
+        target = definitions[node["$ref"].rsplit("/", 1)[1]]
+        return _inlined({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
+    if "anyOf" in node:
+        return _inlined(_one_of(node), definitions)
+    made = {key: node[key] for key in _KEPT if key in node and node[key] is not None}
+    if "properties" in node:
+        made["properties"] = {name: _inlined(child, definitions) for name, child in node["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            made[key] = _inlined(node[key], definitions)
+    if made.get("default") is None:
+        made.pop("default", None)
+    return made
+
+
+def _one_of(node: Json) -> Json:
+    rest = {key: value for key, value in node.items() if key != "anyOf"}
+    if node.get("x-kubernetes-int-or-string"):
+        # Bounds for numbers and for strings stand side by side: each speaks only of values of its kind.
+        bounds = {key: value for branch in node["anyOf"] for key, value in branch.items() if key != "type"}
+        return {**bounds, **rest}
+    branches = [branch for branch in node["anyOf"] if branch.get("type") != "null"]
+    if len(branches) != 1:
+        raise ValueError(f"a CRD cannot say {branches}: make it one type")
+    return {**branches[0], **rest}
+
+
+def all_in_one(directory: Path) -> str:
+    """The text of `kanary.yml`: every part, the CRD as the models have it now."""
+    texts = [crd_text() if part == "crd.yaml" else (directory / part).read_text(encoding="utf-8") for part in PARTS]
+    head = "# All that a cluster needs to run Kanary. Made by `make manifests` from the other files of this folder.\n"
+    return head + "---\n".join(texts)
+
+
+def crd_text() -> str:
+    """The text of `crd.yaml`."""
+    head = "# Made by `make manifests` from the models in engine/api.py.\n"
+    return head + yaml.safe_dump(crd(), sort_keys=False, width=120)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the manifests into the folder that is named, `manifests/` by default."""
+    named = sys.argv[1:] if arguments is None else arguments
+    directory = Path(named[0] if named else "manifests")
+    (directory / "crd.yaml").write_text(crd_text(), encoding="utf-8")
+    (directory / "kanary.yml").write_text(all_in_one(directory), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What the operator measures, for Prometheus. The one importer of `prometheus_client`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import generate_latest
+
+from states import Phase
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Of what `Metrics.expose` returns: the text format, which every version of Prometheus reads."""
+
+# Seconds. A reconcile that changes nothing takes a millisecond, one with a dozen slow writes some seconds.
+_RECONCILE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+_KANARY = ("namespace", "name")
+_ROUTE = (*_KANARY, "backend")
+
+
+@dataclass(frozen=True)
+class RouteFigures:
+    """One route of a Kanary: its share in percent, and how many ready endpoints it has."""
+
+    backend: str
+    weight: int
+    endpoints: int
+
+
+class Metrics:
+    """The operator's metrics, in a registry of their own; for any number of threads."""
+
+    def __init__(self) -> None:
+        # A second series with its time of creation beside each counter would say nothing that anyone asks.
+        disable: Callable[[], None] = disable_created_metrics  # named, since the library gives it no type
+        disable()
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._lock = threading.Lock()
+        self._backends: dict[tuple[str, str], set[str]] = {}
+        self._make_process_metrics()
+        self._make_kanary_metrics()
+
+    def _make_process_metrics(self) -> None:
+        self._reconciles = self._counter("kanary_reconcile", "Reconciles by result", "result")
+        self._duration = Histogram(
+            "kanary_reconcile_duration_seconds",
+            "How long a reconcile takes",
+            buckets=_RECONCILE_SECONDS,
+            registry=self._registry,
+        )
+        self._queue_depth = self._gauge("kanary_queue_depth", "Kanaries that wait for a reconcile")
+        self._leader = self._gauge("kanary_leader", "1 while this process may write, else 0")
+        self._transitions = self._counter("kanary_transitions", "Changes of phase by trigger", "trigger")
+        self._events_dropped = self._counter("kanary_events_dropped", "Events that did not reach the cluster")
+        self._watch_restarts = self._counter(
+            "kanary_watch_restarts", "Watches that had to be opened anew, by kind of object", "resource"
+        )
+        self._watch_age = self._gauge(
+            "kanary_watch_age_seconds", "Time since the API server was last heard of, by kind of object", "resource"
+        )
+        self._requests = self._counter(
+            "kanary_api_requests", "Requests to the API server by verb and status; code 0 is no answer", "verb", "code"
+        )
+
+    def _make_kanary_metrics(self) -> None:
+        self._phase = self._gauge("kanary_phase", "1 for the phase a Kanary is in, 0 for the others", *_KANARY, "phase")
+        self._weight = self._gauge("kanary_route_weight", "Percentage of connections that a backend gets", *_ROUTE)
+        self._endpoints = self._gauge("kanary_route_endpoints", "Ready endpoints of a backend", *_ROUTE)
+        self._proxies = self._gauge("kanary_proxies_ready", "Proxies that serve the current configuration", *_KANARY)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self._registry)
+
+    def observe_queue(self, depth: Callable[[], int]) -> None:
+        """Read the depth of the queue from this function whenever the metrics are read."""
+        self._queue_depth.set_function(depth)
+
+    def observe_leadership(self, is_leader: Callable[[], bool]) -> None:
+        """Read from this function whether this process leads whenever the metrics are read."""
+        self._leader.set_function(lambda: float(is_leader()))
+
+    def observe_watch(self, resource: str, age: Callable[[], float]) -> None:
+        """Read the age of a watch, in seconds, from this function whenever the metrics are read."""
+        self._watch_restarts.labels(resource)
+        self._watch_age.labels(resource).set_function(age)
+
+    def reconciled(self, result: str, seconds: float) -> None:
+        """Count a reconcile that took so many seconds."""
+        self._reconciles.labels(result).inc()
+        self._duration.observe(seconds)
+
+    def transition(self, trigger: str) -> None:
+        """Count a change of phase."""
+        self._transitions.labels(trigger).inc()
+
+    def event_dropped(self) -> None:
+        """Count an Event that did not reach the cluster."""
+        self._events_dropped.inc()
+
+    def watch_restarted(self, resource: str) -> None:
+        """Count a watch that is opened anew."""
+        self._watch_restarts.labels(resource).inc()
+
+    def requested(self, verb: str, status: int | None) -> None:
+        """Count a request to the API server; None is one without an answer."""
+        self._requests.labels(verb, str(status or 0)).inc()
+
+    def set_kanary(
+        self, namespace: str, name: str, *, phase: Phase, routes: Iterable[RouteFigures], proxies_ready: int
+    ) -> None:
+        """Show a Kanary as it is now; backends that it no longer has are no longer shown."""
+        figures = {route.backend: route for route in routes}
+        with self._lock:
+            for backend in self._backends.get((namespace, name), set()) - figures.keys():
+                self._remove_route(namespace, name, backend)
+            self._backends[namespace, name] = set(figures)
+            for backend, route in figures.items():
+                self._weight.labels(namespace, name, backend).set(route.weight)
+                self._endpoints.labels(namespace, name, backend).set(route.endpoints)
+            for each in Phase:
+                self._phase.labels(namespace, name, each.value).set(each is phase)
+            self._proxies.labels(namespace, name).set(proxies_ready)
+
+    def forget_kanary(self, namespace: str, name: str) -> None:
+        """Show a Kanary no longer that was deleted; one that was never shown is no error."""
+        with self._lock:
+            backends = self._backends.pop((namespace, name), None)
+            if backends is None:
+                return
+            for backend in backends:
+                self._remove_route(namespace, name, backend)
+            for phase in Phase:
+                self._phase.remove(namespace, name, phase.value)
+            self._proxies.remove(namespace, name)
+
+    def forget_kanaries(self) -> None:
+        """Show no Kanary any longer: for a process that has stopped to lead, and no longer knows how they are."""
+        for namespace, name in list(self._backends):
+            self.forget_kanary(namespace, name)
+
+    def expose(self) -> bytes:
+        """Return all metrics as text of type CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+    def _remove_route(self, namespace: str, name: str, backend: str) -> None:
+        self._weight.remove(namespace, name, backend)
+        self._endpoints.remove(namespace, name, backend)

@@ -1,0 +1,78 @@
+"""What is kept of each kind of object: memory follows the fields that decide, not what the cluster has to say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.endpoints import slices_from_endpoints
+from engine.objects import CONFIG_ANNOTATION
+
+Json = dict[str, Any]
+
+_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "labels",
+    "annotations",
+    "ownerReferences",
+)
+SERVICE_OF_SLICE = "kubernetes.io/service-name"
+
+
+def whole(obj: Json) -> Json:
+    """All but the record of who set which field, which is often the largest part."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": metadata}
+
+
+def service(obj: Json) -> Json:
+    """The Service without its status."""
+    return {**_identity(obj), "spec": obj.get("spec") or {}}
+
+
+def endpoint_slice(obj: Json) -> Json:
+    """Of each endpoint its first address (the one that consumers are to use), its readiness and its pod."""
+    endpoints = [
+        {
+            "addresses": endpoint["addresses"][:1],
+            "conditions": {"ready": (endpoint.get("conditions") or {}).get("ready")},
+            "targetRef": {"name": (endpoint.get("targetRef") or {}).get("name", "")},
+        }
+        for endpoint in obj.get("endpoints") or ()
+        if endpoint.get("addresses")
+    ]
+    labels = (obj["metadata"].get("labels") or {}).items()
+    kept = {**_identity(obj), "addressType": obj.get("addressType"), "ports": obj.get("ports"), "endpoints": endpoints}
+    kept["metadata"] = _only(obj["metadata"], ("name", "namespace", "uid", "resourceVersion"))
+    kept["metadata"]["labels"] = {key: value for key, value in labels if key == SERVICE_OF_SLICE}
+    return kept
+
+
+def endpoints(obj: Json) -> Json:
+    """Endpoints in the form of slices."""
+    metadata = _only(obj["metadata"], ("name", "namespace", "uid", "resourceVersion"))
+    return {"metadata": metadata, "slices": slices_from_endpoints(obj)}
+
+
+def pod(obj: Json) -> Json:
+    """Of a proxy's pod what tells whether it serves, and if not why."""
+    status = obj.get("status") or {}
+    kept = _identity(obj)
+    annotations = kept["metadata"].get("annotations") or {}
+    kept["metadata"]["annotations"] = _only(annotations, (CONFIG_ANNOTATION,))
+    containers = [_only(c, ("name", "ready", "state", "lastState")) for c in status.get("containerStatuses") or ()]
+    kept["status"] = {"conditions": status.get("conditions") or [], "containerStatuses": containers}
+    return kept
+
+
+def _identity(obj: Json) -> Json:
+    metadata = _only(obj["metadata"], _METADATA)
+    return {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata}
+
+
+def _only(mapping: Mapping[str, Any], keys: tuple[str, ...]) -> Json:
+    return {key: mapping[key] for key in keys if key in mapping}

@@ -1,0 +1,26 @@
+"""`kanary run`: logging, signals, and the operator between them."""
+
+import logging
+import signal
+import sys
+
+from kanary.api_errors import NotConfigured
+from kanary.operator import make
+from kanary.settings import Settings
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(threadName)s %(message)s"
+
+
+def run(settings: Settings) -> int:
+    """Run the operator until SIGTERM or SIGINT; returns the exit code."""
+    logging.basicConfig(level=settings.log_level.upper(), format=_FORMAT, stream=sys.stderr)
+    # What urllib3 says about a connection that is tried again, our own client says better.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    try:
+        operator = make(settings)
+    except (NotConfigured, OSError) as error:
+        print(f"kanary: {error}", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: operator.stop())
+    return operator.run()

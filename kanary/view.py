@@ -1,0 +1,73 @@
+"""The engine's view of the cluster, read from the reflectors' copies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.ports import RetryLaterError
+from kanary.client import ClusterClient, ClusterError
+from kanary.resources import PODS, Key
+from kanary.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
+
+Json = dict[str, Any]
+
+_ENDED = ("Succeeded", "Failed")
+
+
+class View:
+    """Implements `engine.ports.ClusterView`."""
+
+    def __init__(self, client: ClusterClient, watches: Watches) -> None:
+        self._client = client
+        self._watches = watches
+
+    def kanary(self, namespace: str, name: str) -> Json | None:
+        """The Kanary, or None."""
+        return self._watches.kanaries.get(namespace, name)
+
+    def kanaries_for(self, namespace: str, destination: str) -> Sequence[Json]:
+        """Every Kanary of the namespace whose spec names this destination."""
+        return self._watches.kanaries.lookup(BY_DESTINATION, (namespace, destination))
+
+    def service(self, namespace: str, name: str) -> Json | None:
+        """The Service, or None."""
+        return self._watches.services.get(namespace, name)
+
+    def services_owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The Services whose controller has this uid."""
+        owned = self._watches.services.lookup(BY_OWNER, uid)
+        return [service for service in owned if service["metadata"]["namespace"] == namespace]
+
+    def slices(self, namespace: str, service: str) -> Sequence[Json]:
+        """The Service's slices."""
+        found = self._watches.slices.lookup(BY_SERVICE, (namespace, service))
+        # Endpoints are kept as the slices that they amount to.
+        return [piece for obj in found for piece in obj.get("slices", (obj,))]
+
+    def live(self, desired: Json) -> Json | None:
+        """The object of the same kind, namespace and name, or None."""
+        reflector = self._watches.of(desired["apiVersion"], desired["kind"])
+        metadata = desired["metadata"]
+        return reflector.get(metadata["namespace"], metadata["name"]) if reflector else None
+
+    def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
+        """The HAProxy pods of a Kanary."""
+        return self._watches.pods.lookup(BY_KANARY, Key(namespace, kanary))
+
+    def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
+        """The addresses of every pod that has not ended, by name. Raises RetryLaterError."""
+        try:
+            pods, _ = self._client.list(PODS, namespace)
+        except ClusterError as error:
+            raise RetryLaterError(f"the pods of namespace {namespace} cannot be listed: {error}") from error
+        return {pod["metadata"]["name"]: _addresses(pod) for pod in pods}
+
+    def serves_disruption_budgets(self) -> bool:
+        """Whether the cluster has policy/v1."""
+        return self._watches.budgets is not None
+
+
+def _addresses(pod: Json) -> frozenset[str]:
+    status = pod.get("status") or {}
+    if status.get("phase") in _ENDED:
+        return frozenset()
+    return frozenset(entry["ip"] for entry in status.get("podIPs") or () if entry.get("ip"))

@@ -1,0 +1,50 @@
+"""The state machine as one table: every legal move of a Kanary is a row of `TRANSITIONS`."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a Kanary is; the value is what `status.phase` says."""
+
+    PENDING = "Pending"
+    RENDERING = "Rendering"
+    ROLLING = "Rolling"
+    READY = "Ready"
+    DEGRADED = "Degraded"
+
+
+class Trigger(StrEnum):
+    """What a rule may ask the machine for."""
+
+    WAIT = "wait"
+    RENDER = "render"
+    ROLL = "roll"
+    COMPLETE = "complete"
+    DEGRADE = "degrade"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One row of the table: `trigger` moves a Kanary from any of `sources` to `destination`."""
+
+    trigger: Trigger
+    sources: tuple[Phase, ...]
+    destination: Phase
+
+
+TRANSITIONS: tuple[Transition, ...] = (
+    Transition(Trigger.WAIT, (Phase.RENDERING, Phase.ROLLING, Phase.READY, Phase.DEGRADED), Phase.PENDING),
+    Transition(Trigger.RENDER, (Phase.PENDING, Phase.ROLLING, Phase.READY, Phase.DEGRADED), Phase.RENDERING),
+    Transition(Trigger.ROLL, (Phase.RENDERING, Phase.READY, Phase.DEGRADED), Phase.ROLLING),
+    Transition(Trigger.COMPLETE, (Phase.ROLLING,), Phase.READY),
+    Transition(Trigger.DEGRADE, (Phase.PENDING, Phase.RENDERING, Phase.ROLLING, Phase.READY), Phase.DEGRADED),
+)
+
+
+def next_phase(phase: Phase, trigger: Trigger) -> Phase | None:
+    """Where `trigger` leads from `phase`, or None where the table has no such row."""
+    for row in TRANSITIONS:
+        if row.trigger is trigger and phase in row.sources:
+            return row.destination
+    return None

@@ -1,0 +1,235 @@
+"""The policy: an ordered chain of small pure rules, the first of which that has something to say decides.
+
+Each rule takes a snapshot and answers with a decision or None. A decision explains itself: its reason is a fixed word,
+its message names what the user wrote, what was found and, where something is wrong, the way out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from states.actions import KEEP_SERVING, Action
+from states.phases import Phase, Trigger
+from states.reasons import Reason
+from states.snapshot import OnEmptyRoute, Problem, Snapshot
+
+FIRST_ENDPOINTS_GRACE = timedelta(seconds=30)
+"""How long a new Kanary waits for the slower of its backends before it starts with those that are there.
+
+Long enough for pods that were applied together, so that the first traffic is already split as declared.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about a snapshot, and why."""
+
+    trigger: Trigger | None
+    """The move to make, or None to stay in the phase."""
+    reason: Reason
+    message: str
+    actions: tuple[Action, ...] = ()
+    recheck: timedelta | None = None
+    """When to look again though nothing was observed to change, or None."""
+
+
+Rule = Callable[[Snapshot], Decision | None]
+
+
+def spec_is_unusable(snapshot: Snapshot) -> Decision | None:
+    """A spec that cannot be obeyed leaves traffic as it was."""
+    return degraded(snapshot, snapshot.fault) if snapshot.fault else None
+
+
+def backend_is_missing(snapshot: Snapshot) -> Decision | None:
+    """A backend that does not exist is awaited by a new Kanary, and degrades one that serves."""
+    if not snapshot.missing:
+        return None
+    return degraded(snapshot, snapshot.missing) if snapshot.has_served else _pending(snapshot, snapshot.missing)
+
+
+def is_paused(snapshot: Snapshot) -> Decision | None:
+    """While paused, changes of the spec wait; endpoints are still followed."""
+    if not snapshot.paused:
+        return None
+    if not snapshot.has_served:
+        return _pending(snapshot, Problem(Reason.PAUSED, "spec.paused is true: set it to false to start serving"))
+    if not snapshot.is_change:
+        return None
+    message = f"spec.paused is true: {snapshot.weights} stays until it is false; endpoints are still followed"
+    trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
+    return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _recheck(snapshot))
+
+
+def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
+    """A new Kanary starts when each weighted route can take its share, or, after a grace, when any can."""
+    if snapshot.has_served or not snapshot.empty_routes:
+        return None
+    grace = _grace_left(snapshot)
+    if not snapshot.all_empty and grace <= timedelta():
+        return None
+    message = f"waiting for the first ready endpoint of {_names_of_empty(snapshot)}"
+    if not snapshot.all_empty:
+        limit = FIRST_ENDPOINTS_GRACE.total_seconds()
+        message += f"; starts without it {limit:.0f} s after the backends were created"
+    recheck = None if snapshot.all_empty else grace
+    return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), recheck)
+
+
+def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
+    """With no ready endpoint anywhere there is nothing to send a connection to."""
+    if not snapshot.all_empty or snapshot.on_empty_route is OnEmptyRoute.HOLD:
+        return None
+    message = (
+        f"none of {_names_of_empty(snapshot)} has a ready endpoint: "
+        "connections are closed until a pod of a backend becomes ready"
+    )
+    return degraded(snapshot, Problem(Reason.NO_READY_ENDPOINTS, message))
+
+
+def route_is_empty(snapshot: Snapshot) -> Decision | None:
+    """A weighted route with no ready endpoint means that the declared split is not what is served."""
+    if not snapshot.empty_routes:
+        return None
+    consequence = {
+        OnEmptyRoute.REDISTRIBUTE: "the other routes take its share",
+        OnEmptyRoute.HOLD: f"the last good configuration stays ({snapshot.weights})",
+        OnEmptyRoute.FAIL: "connections of its share are closed",
+    }[snapshot.on_empty_route]
+    message = (
+        f"{_names_of_empty(snapshot)} has no ready endpoint: {consequence} "
+        f"(spec.onEmptyRoute: {snapshot.on_empty_route}) until a pod becomes ready or its weight is 0"
+    )
+    return degraded(snapshot, Problem(Reason.ROUTE_WITHOUT_ENDPOINTS, message))
+
+
+def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
+    """Proxies that do not get there in time are the user's to know; those that serve go on."""
+    since, rollout = snapshot.progressing_since, snapshot.rollout
+    if rollout.is_complete or snapshot.spec_changed or since is None:
+        return None
+    if snapshot.now - since < snapshot.progress_deadline:
+        return None
+    message = (
+        f"{_proxies(snapshot)} after {snapshot.progress_deadline.total_seconds():.0f} s "
+        f"(spec.progressDeadlineSeconds){_because(rollout.trouble)}; "
+        "the proxies that are ready go on; mend the cause or change the spec"
+    )
+    return degraded(snapshot, Problem(Reason.PROGRESS_DEADLINE_EXCEEDED, message))
+
+
+def cluster_refuses(snapshot: Snapshot) -> Decision | None:
+    """What the cluster refused is tried again where the Kanary is, until it is taken."""
+    if not snapshot.refusal or snapshot.spec_changed or snapshot.rollout.is_applied:
+        return None
+    return replace(degraded(snapshot, snapshot.refusal), actions=KEEP_SERVING)
+
+
+def rollout_settles_first(snapshot: Snapshot) -> Decision | None:
+    """Proxies that are on their way arrive before newer endpoints replace them again.
+
+    Pods of a backend that roll change its endpoints every few seconds; were each change to replace the proxies of the
+    one before, none would ever become ready. A change of the spec does not wait.
+    """
+    if snapshot.phase is not Phase.ROLLING or snapshot.rollout.is_configured or not _is_settling(snapshot):
+        return None
+    message = f"{_proxies(snapshot)}; newer endpoints follow when they all do"
+    return Decision(None, Reason.ROLLING_OUT, message, recheck=_recheck(snapshot))
+
+
+def configuration_differs(snapshot: Snapshot) -> Decision | None:
+    """What differs from the applied configuration is rendered, and written in Rendering."""
+    if snapshot.phase is Phase.RENDERING:
+        return Decision(Trigger.ROLL, Reason.ROLLING_OUT, _proxies(snapshot), KEEP_SERVING, _until_deadline(snapshot))
+    if snapshot.rollout.is_configured and snapshot.phase is not Phase.PENDING:
+        return None
+    message = f"configuration with {snapshot.weights} is to be written as revision {snapshot.revision}"
+    return Decision(Trigger.RENDER, Reason.CONFIGURATION_CHANGED, message)
+
+
+def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
+    """Proxies that are not all ready with the applied configuration are rolling."""
+    if snapshot.rollout.is_complete:
+        return None
+    trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
+    message = f"{_proxies(snapshot)}{_because(snapshot.rollout.trouble)}"
+    return Decision(trigger, Reason.ROLLING_OUT, message, KEEP_SERVING, _until_deadline(snapshot))
+
+
+def everything_is_served(snapshot: Snapshot) -> Decision:
+    """Every proxy serves exactly what the spec declares."""
+    trigger = {Phase.ROLLING: Trigger.COMPLETE, Phase.DEGRADED: Trigger.ROLL}.get(snapshot.phase)
+    retire = (Action.RETIRE,) if snapshot.stale_services else ()
+    reason = Reason.ROLLING_OUT if trigger is Trigger.ROLL else Reason.SERVING
+    return Decision(trigger, reason, f"{_proxies(snapshot)}: {snapshot.weights}", KEEP_SERVING + retire)
+
+
+RULES: tuple[Rule, ...] = (
+    spec_is_unusable,
+    backend_is_missing,
+    is_paused,
+    first_endpoints_are_awaited,
+    no_endpoint_is_left,
+    route_is_empty,
+    deadline_is_exceeded,
+    cluster_refuses,
+    rollout_settles_first,
+    configuration_differs,
+    proxies_are_behind,
+    everything_is_served,
+)
+
+
+def decide(snapshot: Snapshot) -> Decision:
+    """The first decision that a rule of `RULES` takes; the last rule always takes one."""
+    decisions = (rule(snapshot) for rule in RULES)
+    return next(decision for decision in decisions if decision)
+
+
+def degraded(snapshot: Snapshot, problem: Problem) -> Decision:
+    """The decision to tell `problem`, with what serves kept serving."""
+    trigger = None if snapshot.phase is Phase.DEGRADED else Trigger.DEGRADE
+    return Decision(trigger, problem.reason, problem.message, _serving_actions(snapshot), _recheck(snapshot))
+
+
+def _pending(snapshot: Snapshot, problem: Problem, recheck: timedelta | None = None) -> Decision:
+    trigger = None if snapshot.phase is Phase.PENDING else Trigger.WAIT
+    return Decision(trigger, problem.reason, problem.message, recheck=recheck)
+
+
+def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
+    if not snapshot.has_served or (_is_settling(snapshot) and not snapshot.rollout.is_configured):
+        return ()
+    return KEEP_SERVING
+
+
+def _is_settling(snapshot: Snapshot) -> bool:
+    return snapshot.rollout.is_settling and not snapshot.spec_changed
+
+
+def _recheck(snapshot: Snapshot) -> timedelta | None:
+    return timedelta(seconds=1) if _is_settling(snapshot) else None
+
+
+def _until_deadline(snapshot: Snapshot) -> timedelta:
+    since = snapshot.progressing_since or snapshot.now
+    return max(since + snapshot.progress_deadline - snapshot.now, timedelta(seconds=1))
+
+
+def _grace_left(snapshot: Snapshot) -> timedelta:
+    since = snapshot.backends_since or snapshot.now
+    return since + FIRST_ENDPOINTS_GRACE - snapshot.now
+
+
+def _names_of_empty(snapshot: Snapshot) -> str:
+    return ", ".join(f"{route.backend} (weight {route.weight})" for route in snapshot.empty_routes)
+
+
+def _proxies(snapshot: Snapshot) -> str:
+    rollout = snapshot.rollout
+    verb = "serves" if rollout.ready == 1 else "serve"
+    return f"{rollout.ready} of {rollout.replicas} proxies {verb} the configuration of revision {snapshot.revision}"
+
+
+def _because(trouble: str) -> str:
+    return f": {trouble}" if trouble else ""

@@ -1,0 +1,114 @@
+"""The facts that rules may see: everything observed about one Kanary at one moment, reduced to what decides."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from states.phases import Phase
+from states.reasons import Reason
+
+
+class OnEmptyRoute(StrEnum):
+    """What becomes of the share of a route that has a weight and no ready endpoint (`spec.onEmptyRoute`)."""
+
+    REDISTRIBUTE = "Redistribute"
+    """The other routes take it, in proportion to their weights."""
+    HOLD = "Hold"
+    """The last good configuration stays: its weights, and that route's last pods as long as they exist."""
+    FAIL = "Fail"
+    """Its connections are closed; the other routes keep exactly their shares."""
+
+
+class Source(StrEnum):
+    """Which spec the proxies are to serve."""
+
+    DECLARED = "declared"
+    LAST_GOOD = "last-good"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A fault of the spec, told as the user will read it."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFacts:
+    """A route as declared, and how many ready endpoints its backend has."""
+
+    backend: str
+    weight: int
+    endpoints: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether connections are promised to this route and none can reach a pod."""
+        return self.weight > 0 and self.endpoints == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How far the proxies are with what they are to serve."""
+
+    replicas: int = 0
+    """How many proxies there are to be."""
+    ready: int = 0
+    """How many proxies are ready with the target's configuration."""
+    is_configured: bool = False
+    """The ConfigMap holds the target's configuration."""
+    is_applied: bool = False
+    """Every object of the target is in the cluster as it should be."""
+    is_complete: bool = False
+    """Every proxy runs the target and is ready, and the destination leads to all of them."""
+    is_settling: bool = False
+    """Proxies of the previous target are on their way and nothing says that they will not arrive."""
+    trouble: str = ""
+    """What keeps a proxy from becoming ready, in the cluster's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is known about one Kanary at the moment `now`."""
+
+    phase: Phase
+    now: datetime
+    fault: Problem | None = None
+    """The spec cannot be obeyed as it stands."""
+    missing: Problem | None = None
+    """A backend that the spec names is not there."""
+    routes: tuple[RouteFacts, ...] = ()
+    on_empty_route: OnEmptyRoute = OnEmptyRoute.REDISTRIBUTE
+    refusal: Problem | None = None
+    """What the cluster refused when it was last asked."""
+    paused: bool = False
+    has_served: bool = False
+    """A configuration has been applied before: there is a last good one."""
+    is_change: bool = False
+    """The declared spec differs from the last good one."""
+    spec_changed: bool = False
+    """The user has changed the spec since the last status was written."""
+    backends_since: datetime | None = None
+    """When the Kanary and every Service it names had been created."""
+    progressing_since: datetime | None = None
+    """When the proxies were last asked for something that they do not all serve yet."""
+    progress_deadline: timedelta = timedelta(seconds=600)
+    revision: int = 0
+    """The number of the weights that are to be served."""
+    weights: str = ""
+    """The weights that are to be served, as `kubectl get` shows them."""
+    rollout: Rollout = Rollout()
+    stale_services: tuple[str, ...] = ()
+    """Services of ours that the destination no longer names."""
+
+    @property
+    def empty_routes(self) -> tuple[RouteFacts, ...]:
+        """The declared routes whose share reaches no pod."""
+        return tuple(route for route in self.routes if route.is_empty)
+
+    @property
+    def all_empty(self) -> bool:
+        """Whether no connection can reach any pod."""
+        return not any(route.weight > 0 and route.endpoints > 0 for route in self.routes)
