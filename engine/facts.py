@@ -53,6 +53,7 @@ def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -
     snapshot = replace(
         snapshot,
         revision=revision,
+        is_new_revision=record is None or record.revision != revision,
         weights=weights_text(spec.weights),
         rollout=_rollout(view, owner, target, record, now),
         stale_services=tuple(service["metadata"]["name"] for service in stale),

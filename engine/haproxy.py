@@ -12,7 +12,7 @@ with many pods.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -65,6 +65,8 @@ class Server:
 class Route:
     """A share of the connections, in percent, and the servers that take them in turn.
 
+    The servers are kept in numerical order and without doubles, however they are given.
+
     Raises ValueError for a weight that is not an integer from 0 to 100.
     """
 
@@ -73,6 +75,7 @@ class Route:
 
     def __post_init__(self) -> None:
         _require_integer("weight", self.weight, 0, TOTAL_WEIGHT)
+        object.__setattr__(self, "servers", tuple(sorted(set(self.servers), key=_numerically)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class ProxyConfig:
     closes what is still open after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
     a connection before the next one is tried. `ipv6` makes the proxies listen on IPv6 although no server has such an
     address.
+
+    A route of weight 0 is not written at all: its servers may come and go without a new configuration.
 
     Raises ValueError for a time, a count or a port out of range and for weights that do not sum to 100.
     """
@@ -96,7 +101,8 @@ class ProxyConfig:
     # HAProxy's own default is one thread per core of the node, whatever CPU limit the pod has: on a large node, dozens
     # of threads that share one core's quota and are throttled together. More throughput is more replicas.
     threads: int = 2
-    max_connections: int = 50_000
+    # At about 4 KiB for each idle one, 80 MiB; the next ones wait in the kernel's queue.
+    max_connections: int = 20_000
     ipv6: bool = False
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT
@@ -109,6 +115,8 @@ class ProxyConfig:
         _require_integer("max_connections", self.max_connections, 1, 1_000_000)
         _require_integer("split_port", self.split_port, 1, 65535)
         _require_integer("ops_port", self.ops_port, 1, 65535)
+        # The plain word would be compared by identity, and be taken for another policy.
+        object.__setattr__(self, "on_empty_route", OnEmptyRoute(self.on_empty_route))
         if self.split_port == self.ops_port:
             raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
         total = sum(route.weight for route in self.routes)
@@ -130,7 +138,7 @@ def digest(config: ProxyConfig) -> str:
 
 
 def render(config: ProxyConfig) -> str:
-    """The whole haproxy.cfg. The order in which servers are given, and doubles among them, make no difference."""
+    """The whole haproxy.cfg."""
     return _text(config, ready=ready_path(digest(config)))
 
 
@@ -152,8 +160,7 @@ def _global(config: ProxyConfig) -> Iterator[str]:
 
 def _descriptors(config: ProxyConfig) -> int:
     """What the connections need, one for the health check of each server, and room for the ops port."""
-    servers = sum(len(route.servers) for route in config.routes)
-    return 2 * config.max_connections + servers + 1000
+    return 2 * config.max_connections + len(_servers(config)) + 1000
 
 
 def _defaults(config: ProxyConfig) -> Iterator[str]:
@@ -193,7 +200,7 @@ def _ops(config: ProxyConfig, ready: str) -> Iterator[str]:
 def _binds(config: ProxyConfig, port: int) -> Iterator[str]:
     yield f"  bind :{port}"
     # Only where the cluster is seen to have IPv6: HAProxy does not start on a host without it.
-    if config.ipv6 or any(":" in server.address for route in config.routes for server in route.servers):
+    if config.ipv6 or any(":" in server.address for server in _servers(config)):
         yield f"  bind :::{port} v6only"
 
 
@@ -213,24 +220,29 @@ def _weighted(config: ProxyConfig) -> list[tuple[int, Route]]:
     return [(number, route) for number, route in enumerate(config.routes) if route.weight > 0]
 
 
+def _servers(config: ProxyConfig) -> list[Server]:
+    return [server for _, route in _weighted(config) for server in route.servers]
+
+
 def _fixed_slots(config: ProxyConfig) -> Iterator[str]:
     """Every route owns its slots whether it has a server or not."""
-    yield from _slot(str(TOTAL_WEIGHT))
+    yield from _slot(total=str(TOTAL_WEIGHT))
     routes = _weighted(config)
     for (number, _), end in zip(routes, accumulate(route.weight for _, route in routes), strict=True):
         yield f"  use_backend r{number} if {{ var(txn.slot) -m int lt {end} }}"
 
 
 def _shared_slots(config: ProxyConfig) -> Iterator[str]:
-    """A route without a server that is up owns no slot, and the round is that much shorter."""
+    """A route without a server that is up owns no slot, and the round is that much shorter.
+
+    When it is down to nothing, HAProxy's modulo by 0 is 0, which is no route's slot either.
+    """
     routes = _weighted(config)
     before = ""
     for number, route in routes:
         yield f"  tcp-request content set-var(txn.end{number}) nbsrv(r{number}),bool,mul({route.weight}){before}"
         before = f",add(txn.end{number})"
-    total = f"txn.end{routes[-1][0]}"
-    yield f"  tcp-request content reject if {{ var({total}) -m int 0 }}"
-    yield from _slot(total)
+    yield from _slot(total=f"txn.end{routes[-1][0]}")
     for number, _ in routes:
         yield f"  use_backend r{number} if {{ var(txn.slot),sub(txn.end{number}) -m int lt 0 }}"
 
@@ -240,7 +252,7 @@ def _slot(total: str) -> Iterator[str]:
 
     The counter has 32 bits: a second one counts its wraps, since starting over would repeat part of a round.
     """
-    yield "  tcp-request content set-var(txn.count) rand(1000)"
+    yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
     yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
     yield (
         f"  tcp-request content set-var(txn.slot) sc_get_gpc1(0),mul({2**32}),add(txn.count),"
@@ -258,24 +270,22 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
         yield ""
         yield f"backend r{number}"
         yield "  balance roundrobin"
-        for place, server in enumerate(_in_order(route.servers), start=1):
+        for place, server in enumerate(route.servers, start=1):
             yield f"  server p{place} {_socket(server)}"
 
 
-def _in_order(servers: Iterable[Server]) -> list[Server]:
-    def key(server: Server) -> tuple[int, int, int]:
-        address = ip_address(server.address)
-        return address.version, int(address), server.port
-
-    return sorted(set(servers), key=key)
+def _numerically(server: Server) -> tuple[int, int, int]:
+    address = ip_address(server.address)
+    return address.version, int(address), server.port
 
 
 def _socket(server: Server) -> str:
     return f"[{server.address}]:{server.port}" if ":" in server.address else f"{server.address}:{server.port}"
 
 
-def _unicast(text: str) -> IPv4Address | IPv6Address:
-    address = ip_address(text)
+def _unicast(text: object) -> IPv4Address | IPv6Address:
+    # An integer or bytes would be an address to ipaddress too; as text they are none.
+    address = ip_address(str(text))
     if isinstance(address, IPv6Address):
         # A zone is free text to ipaddress: it would be written as it stands.
         if address.scope_id is not None:

@@ -69,7 +69,8 @@ class Reconciler:
                 self._perform(facts, action)
                 done.append(action)
         except RefusedError as error:
-            return replace(degraded(facts.snapshot, error.problem), actions=tuple(done), recheck=REFUSED_RECHECK)
+            refusal = degraded(facts.snapshot, error.problem)
+            return replace(refusal, actions=tuple(done), recheck=REFUSED_RECHECK, rule=decision.rule)
         return decision
 
     def _perform(self, facts: Facts, action: Action) -> None:

@@ -90,7 +90,7 @@ class Elector:
         from another thread when the deadline passes without a renewal, even while a request hangs, or when another
         holder is seen; not after `stop`. The Lease is released on `stop`: whoever writes must have ended by then.
         """
-        while not self._attempt():
+        while not self.attempt():
             if stop.wait(self._retry_seconds * random.uniform(1.0, 1.2)):  # noqa: S311 -- jitter guards nothing
                 self._resign()
                 return
@@ -99,7 +99,7 @@ class Elector:
         try:
             on_started()
             while not stop.wait(self._retry_seconds) and not self._is_over:
-                self._attempt()
+                self.attempt()
         finally:
             self._resign()
 
@@ -114,8 +114,8 @@ class Elector:
         _log.error("leadership is lost: %s", self._problem or "the lease was not renewed in time")
         on_lost()
 
-    def _attempt(self) -> bool:
-        """Take or renew the Lease, and return whether that succeeded."""
+    def attempt(self) -> bool:
+        """Take or renew the Lease once, as `run` does again and again, and return whether that succeeded."""
         known, self._lease = self._lease, None  # after a failure nobody knows what the record is
         try:
             lease = known or self._look()

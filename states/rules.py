@@ -11,7 +11,8 @@ from datetime import timedelta
 from states.actions import KEEP_SERVING, Action
 from states.phases import Phase, Trigger
 from states.reasons import Reason
-from states.snapshot import OnEmptyRoute, Problem, Snapshot
+from states.snapshot import OnEmptyRoute, Problem, Snapshot, Source
+from states.source import which_spec
 
 FIRST_ENDPOINTS_GRACE = timedelta(seconds=30)
 """How long a new Kanary waits for the slower of its backends before it starts with those that are there.
@@ -31,6 +32,8 @@ class Decision:
     actions: tuple[Action, ...] = ()
     recheck: timedelta | None = None
     """When to look again though nothing was observed to change, or None."""
+    rule: str = ""
+    """The name of the rule that took the decision."""
 
 
 Rule = Callable[[Snapshot], Decision | None]
@@ -111,9 +114,9 @@ def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
     if snapshot.now - since < snapshot.progress_deadline:
         return None
     message = (
-        f"{_proxies(snapshot)} after {snapshot.progress_deadline.total_seconds():.0f} s "
-        f"(spec.progressDeadlineSeconds){_because(rollout.trouble)}; "
-        "the proxies that are ready go on; mend the cause or change the spec"
+        f"not rolled out after {snapshot.progress_deadline.total_seconds():.0f} s (spec.progressDeadlineSeconds)"
+        f"{_because(rollout.trouble)}; {_proxies(snapshot)}, any others go on with the last one; "
+        "mend the cause or change the spec"
     )
     return degraded(snapshot, Problem(Reason.PROGRESS_DEADLINE_EXCEEDED, message))
 
@@ -143,7 +146,10 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
         return Decision(Trigger.ROLL, Reason.ROLLING_OUT, _proxies(snapshot), KEEP_SERVING, _until_deadline(snapshot))
     if snapshot.rollout.is_configured and snapshot.phase is not Phase.PENDING:
         return None
-    message = f"configuration with {snapshot.weights} is to be written as revision {snapshot.revision}"
+    if snapshot.is_new_revision:
+        message = f"{snapshot.weights} is to be served as revision {snapshot.revision}"
+    else:
+        message = f"endpoints or settings of revision {snapshot.revision} have changed"
     return Decision(Trigger.RENDER, Reason.CONFIGURATION_CHANGED, message)
 
 
@@ -182,8 +188,8 @@ RULES: tuple[Rule, ...] = (
 
 def decide(snapshot: Snapshot) -> Decision:
     """The first decision that a rule of `RULES` takes; the last rule always takes one."""
-    decisions = (rule(snapshot) for rule in RULES)
-    return next(decision for decision in decisions if decision)
+    decisions = ((rule, rule(snapshot)) for rule in RULES)
+    return next(replace(decision, rule=rule.__name__) for rule, decision in decisions if decision)
 
 
 def degraded(snapshot: Snapshot, problem: Problem) -> Decision:
@@ -198,7 +204,7 @@ def _pending(snapshot: Snapshot, problem: Problem, recheck: timedelta | None = N
 
 
 def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
-    if not snapshot.has_served or (_is_settling(snapshot) and not snapshot.rollout.is_configured):
+    if which_spec(snapshot) is Source.NOTHING or (_is_settling(snapshot) and not snapshot.rollout.is_configured):
         return ()
     return KEEP_SERVING
 

@@ -97,6 +97,8 @@ class Snapshot:
     progress_deadline: timedelta = timedelta(seconds=600)
     revision: int = 0
     """The number of the weights that are to be served."""
+    is_new_revision: bool = False
+    """These weights are not the ones that were last applied."""
     weights: str = ""
     """The weights that are to be served, as `kubectl get` shows them."""
     rollout: Rollout = Rollout()

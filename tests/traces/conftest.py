@@ -1,0 +1,24 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.traces.world import World
+
+STORIES = Path(__file__).with_name("stories")
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world whose story, once the test is over, has to be the one in `stories/`.
+
+    `KANARY_TELL=1 pytest tests/traces` writes the stories anew, to be read as part of the change.
+    """
+    world = World()
+    yield world
+    path = STORIES / f"{request.node.name.removeprefix('test_')}.txt"
+    if os.environ.get("KANARY_TELL"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(world.text, encoding="utf-8")
+    assert world.text == path.read_text(encoding="utf-8")

@@ -1,0 +1,318 @@
+"""Rollouts as stories. What each of them is about stands in its text, which is kept in `stories/`."""
+
+import pytest
+
+from engine.objects import Identity
+from engine.ports import RetryLaterError
+from tests.traces.world import NAMESPACE, World, routes
+
+
+@pytest.fixture
+def serving(world: World) -> World:
+    """A Kanary that serves 80 to 20, over two pods and one."""
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.run("two Services with pods, and a Kanary of 80 to 20")
+    return world
+
+
+def declare(world: World, v1: int, v2: int, **spec: object) -> None:
+    world.apply_kanary(**{"destination": "myapp", "routes": routes(myapp_v1=v1, myapp_v2=v2), **spec})
+
+
+def servers(world: World) -> list[str]:
+    return [line.split()[2] for line in world.config().splitlines() if line.startswith("  server ")]
+
+
+def test_everything_is_applied_in_any_order(world: World) -> None:
+    declare(world, 80, 20)
+    world.run("only the Kanary is there")
+    world.create_service("myapp-v2", 0)
+    world.run("the second Service, with no pod yet")
+    world.create_service("myapp-v1", 0)
+    world.run("the first Service")
+    world.scale("myapp-v1", 2)
+    world.run("the first version's pods become ready")
+    world.scale("myapp-v2", 1)
+    world.run("the second's")
+    assert world.status()["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"}
+
+
+def test_a_new_kanary_does_not_wait_for_ever_for_one_backend(world: World) -> None:
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 0)
+    declare(world, 80, 20)
+    world.run("the second version never gets a pod")
+    world.wait(30)
+    world.run("30 s later")
+    assert len(servers(world)) == 2
+
+
+def test_weights_are_shifted_step_by_step(serving: World) -> None:
+    declare(serving, 50, 50)
+    serving.run("50 to 50")
+    declare(serving, 0, 100)
+    serving.run("0 to 100")
+    assert serving.status()["revision"] == 3
+    assert [event for event in serving.events if "WeightsChanged" in event] == [
+        "Normal WeightsChanged: myapp-v1=80 myapp-v2=20 to myapp-v1=50 myapp-v2=50 as revision 2",
+        "Normal WeightsChanged: myapp-v1=50 myapp-v2=50 to myapp-v1=0 myapp-v2=100 as revision 3",
+    ]
+
+
+def test_a_backend_is_scaled_up_and_down(serving: World) -> None:
+    serving.scale("myapp-v1", 5)
+    serving.run("five pods")
+    assert len(servers(serving)) == 6
+    serving.scale("myapp-v1", 1)
+    serving.run("one pod")
+    assert servers(serving) == ["10.0.0.1:9000", "10.0.0.3:9000"]
+    assert serving.status()["revision"] == 1
+
+
+def test_endpoints_that_change_while_proxies_start_wait_for_them(serving: World) -> None:
+    serving.slow_proxies = True
+    serving.scale("myapp-v1", 3)
+    serving.run("a third pod, while proxies start slowly")
+    serving.scale("myapp-v1", 4)
+    serving.run("a fourth")
+    assert len(servers(serving)) == 4
+    serving.slow_proxies = False
+    serving.run("the proxies are ready")
+    assert len(servers(serving)) == 5
+
+
+def test_endpoints_do_not_wait_for_proxies_that_will_not_come(serving: World) -> None:
+    serving.slow_proxies = True
+    serving.scale("myapp-v1", 3)
+    serving.run("a third pod, and proxies that do not start")
+    serving.wait(60)
+    serving.scale("myapp-v1", 4)
+    serving.run("60 s later a fourth")
+    assert len(servers(serving)) == 5
+
+
+def test_a_change_of_the_spec_does_not_wait_for_proxies(serving: World) -> None:
+    serving.slow_proxies = True
+    declare(serving, 70, 30)
+    serving.run("70 to 30, while proxies start slowly")
+    declare(serving, 60, 40)
+    serving.run("60 to 40")
+    assert serving.status()["display"]["weights"] == "myapp-v1=60 myapp-v2=40"
+
+
+def test_bad_weights_leave_traffic_as_it_was(serving: World) -> None:
+    before = serving.config()
+    declare(serving, 80, 30)
+    serving.run("80 to 30")
+    assert serving.config() == before
+    serving.scale("myapp-v1", 3)
+    serving.run("endpoints change meanwhile, and are followed")
+    assert len(servers(serving)) == 4
+    declare(serving, 70, 30)
+    serving.run("70 to 30")
+
+
+def test_a_route_that_loses_its_pods_is_told_and_the_others_take_its_share(serving: World) -> None:
+    serving.scale("myapp-v2", 0)
+    serving.run("the second version has no pod any more")
+    serving.scale("myapp-v2", 2)
+    serving.run("it has two")
+    assert serving.status()["phase"] == "Ready"
+
+
+def test_all_routes_lose_their_pods(serving: World) -> None:
+    serving.scale("myapp-v1", 0)
+    serving.scale("myapp-v2", 0)
+    serving.run("no version has a pod any more")
+    assert servers(serving) == []
+    serving.scale("myapp-v1", 1)
+    serving.run("the first has one")
+    assert len(servers(serving)) == 1
+
+
+def test_hold_keeps_the_last_good_weights_until_a_new_route_has_a_pod(serving: World) -> None:
+    serving.create_service("myapp-v3", 0)
+    three = routes(myapp_v1=50, myapp_v2=20, myapp_v3=30)
+    serving.apply_kanary(destination="myapp", routes=three, onEmptyRoute="Hold")
+    serving.run("a third route without a pod, to be held")
+    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    serving.scale("myapp-v3", 1)
+    serving.run("its first pod")
+    assert serving.status()["display"]["weights"] == "myapp-v1=50 myapp-v2=20 myapp-v3=30"
+
+
+def test_hold_keeps_unready_pods_but_never_the_address_of_one_that_is_gone(serving: World) -> None:
+    declare(serving, 80, 20, onEmptyRoute="Hold")
+    serving.run("empty routes are to be held")
+    pods = serving.objects["EndpointSlice", "myapp-v1"]["endpoints"]
+    serving.objects["EndpointSlice", "myapp-v1"]["endpoints"] = []
+    serving.run("every pod of the first version is unready")
+    assert servers(serving) == ["10.0.0.1:9000", "10.0.0.2:9000", "10.0.0.3:9000"]
+    serving.remove("BackendPod", pods[0]["targetRef"]["name"])
+    serving.run("one of them is gone")
+    assert servers(serving) == ["10.0.0.2:9000", "10.0.0.3:9000"]
+
+
+def test_a_backend_service_is_deleted_and_comes_back(serving: World) -> None:
+    serving.remove("Service", "myapp-v2")
+    serving.run("the second Service is deleted; its pod lives on")
+    assert servers(serving) == ["10.0.0.1:9000", "10.0.0.2:9000", "10.0.0.3:9000"]
+    serving.scale("myapp-v1", 1)
+    serving.run("the other backend is followed as ever")
+    assert servers(serving) == ["10.0.0.1:9000", "10.0.0.3:9000"]
+    serving.create_service("myapp-v2", 2)
+    serving.run("the Service is back")
+    assert serving.status()["phase"] == "Ready"
+
+
+def test_a_new_route_names_a_service_that_does_not_exist(serving: World) -> None:
+    serving.apply_kanary(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=20, myapp_v3=10))
+    serving.run("a third route without a Service")
+    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+
+
+def test_the_destination_is_renamed(serving: World) -> None:
+    declare(serving, 80, 20, destination="shop")
+    serving.step()
+    serving.step()
+    assert {"myapp", "shop"} <= {name for kind, name in serving.objects if kind == "Service"}
+    serving.run("another destination: the old one goes when the new one serves")
+    assert ("Service", "myapp") not in serving.objects
+
+
+def test_the_destination_is_a_service_of_the_users(world: World) -> None:
+    world.create_service("myapp-v1", 1)
+    world.create_service("myapp", 1)
+    world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
+    theirs = world.objects["Service", "myapp"]
+    world.run("the destination exists already")
+    assert world.objects["Service", "myapp"] == theirs
+    world.remove("Service", "myapp")
+    world.run("the user deletes it")
+    assert world.status()["phase"] == "Ready"
+
+
+def test_the_older_of_two_kanaries_keeps_the_destination(serving: World) -> None:
+    serving.wait(1)
+    serving.apply_kanary("younger", destination="myapp", routes=routes(myapp_v1=100))
+    serving.run("a second Kanary wants the same destination", "younger")
+    serving.run("the first is not disturbed")
+    serving.remove("Kanary", "rule")
+    for kind, name in [key for key in serving.objects if key[0] in ("Service", "Deployment", "ConfigMap")]:
+        owners = serving.objects[kind, name]["metadata"].get("ownerReferences")
+        if owners and owners[0]["name"] == "rule":
+            serving.remove(kind, name)
+    serving.run("the first is deleted, and all that it owned", "younger")
+    assert serving.status("younger")["phase"] == "Ready"
+
+
+def test_an_image_that_cannot_be_pulled_is_told_before_and_after_the_deadline(serving: World) -> None:
+    serving.bad_images["haproxy:typo"] = "no such image"
+    declare(serving, 80, 20, proxy={"image": "haproxy:typo"}, progressDeadlineSeconds=60)
+    serving.run("a misspelt image")
+    serving.wait(60)
+    serving.run("60 s later")
+    serving.run("nothing changes")
+    declare(serving, 80, 20)
+    serving.run("the image is put right")
+
+
+def test_proxies_that_get_ready_after_the_deadline_are_ready(serving: World) -> None:
+    serving.slow_proxies = True
+    declare(serving, 50, 50, progressDeadlineSeconds=60)
+    serving.run("proxies that start slowly")
+    serving.wait(60)
+    serving.run("60 s later")
+    serving.slow_proxies = False
+    serving.run("they are ready at last")
+    assert serving.status()["phase"] == "Ready"
+
+
+def test_paused_holds_the_weights_and_follows_endpoints(serving: World) -> None:
+    declare(serving, 50, 50, paused=True)
+    serving.run("50 to 50, but paused")
+    serving.scale("myapp-v1", 3)
+    serving.run("a third pod")
+    assert len(servers(serving)) == 4
+    declare(serving, 50, 50)
+    serving.run("not paused any more")
+    assert serving.status()["revision"] == 2
+
+
+def test_a_proxy_is_lost_and_replaced(serving: World) -> None:
+    serving.slow_proxies = True
+    lost = serving.proxy_pods(NAMESPACE, "rule")[0]["metadata"]["name"]
+    serving.remove("Pod", lost)
+    serving.roll_proxies()
+    serving.run("a node takes a proxy with it")
+    serving.slow_proxies = False
+    serving.run("its replacement is ready")
+    assert serving.status()["phase"] == "Ready"
+
+
+def test_the_cluster_refuses_what_is_applied(world: World) -> None:
+    world.create_service("myapp-v1", 1)
+    world.refusals["Deployment"] = "exceeded quota: requests.cpu (403 Forbidden)"
+    world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
+    world.run("a quota leaves no room for proxies")
+    world.run("and goes on doing so")
+    assert [event for event in world.events if event.startswith("Warning")] == [
+        "Warning RefusedByCluster: " + world.status()["message"]
+    ]
+    world.refusals.clear()
+    world.run("the quota is raised")
+    assert world.status()["phase"] == "Ready"
+
+
+def test_a_config_map_of_the_users_is_not_touched(world: World) -> None:
+    world.create_service("myapp-v1", 1)
+    world._put("ConfigMap", "rule-haproxy", {"data": {"theirs": "stays"}})
+    world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
+    world.run("an object of the user's has the name of one of ours")
+    assert world.objects["ConfigMap", "rule-haproxy"]["data"] == {"theirs": "stays"}
+
+
+@pytest.mark.parametrize("garbage", ["garbage", {"phase": "Dancing", "revision": "x", "transitions": 3}, []])
+def test_a_spoilt_status_is_recovered_from(garbage: object, request: pytest.FixtureRequest) -> None:
+    world = World()
+    world.create_service("myapp-v1", 1)
+    world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
+    world.run("a Kanary serves")
+    world.objects["Kanary", "rule"]["status"] = garbage
+    config = world.config()
+    world.settle()
+    assert world.status()["phase"] == "Ready"
+    assert world.config() == config
+
+
+@pytest.mark.parametrize("writes", range(7))
+def test_a_process_that_dies_after_any_write_is_carried_on_from(writes: int) -> None:
+    world = World()
+    world.create_service("myapp-v1", 1)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.settle()
+    declare(world, 10, 90, destination="shop")
+    world.die_after = writes
+    with pytest.raises(RetryLaterError):
+        world.settle()
+    world.die_after = None
+    world.settle()
+    status = world.status()
+    assert (status["phase"], status["revision"]) == ("Ready", 2)
+    assert status["display"]["weights"] == "myapp-v1=10 myapp-v2=90"
+    assert ("Service", "myapp") not in world.objects
+    numbers = [transition["number"] for transition in status["transitions"]]
+    assert numbers == sorted(set(numbers))
+
+
+def test_what_is_made_belongs_to_the_kanary(serving: World) -> None:
+    uid = serving.objects["Kanary", "rule"]["metadata"]["uid"]
+    owner = Identity(NAMESPACE, "rule", uid)
+    ours = [("ConfigMap", "rule-haproxy"), ("Deployment", "rule-haproxy"), ("Service", "myapp")]
+    for kind, name in [*ours, ("PodDisruptionBudget", "rule-haproxy")]:
+        metadata = serving.objects[kind, name]["metadata"]
+        assert metadata["ownerReferences"][0]["uid"] == uid
+        assert metadata["labels"] == owner.labels

@@ -1,0 +1,291 @@
+"""A small cluster in memory, and a teller that writes down what the engine makes of it, one line per step.
+
+The engine under test is the real one. The world plays what is outside of it: the API server's bookkeeping, the
+controllers that make pods of Deployments and slices of Services, and the time.
+"""
+
+import copy
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from engine.objects import KANARY_LABEL, covers, made_from, owner_uid
+from engine.ports import RefusedError, RetryLaterError
+from engine.reconcile import Outcome, Reconciler, refused
+from states import Problem, Reason
+
+Json = dict[str, Any]
+START = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+NAMESPACE = "default"
+IMAGE = "haproxy:test"
+
+
+class World:
+    """Objects by (kind, name) in one namespace; implements every port of the engine."""
+
+    def __init__(self) -> None:
+        self.time = START
+        self.objects: dict[tuple[str, str], Json] = {}
+        self.story: list[str] = []
+        self.events: list[str] = []
+        self.refusals: dict[str, str] = {}
+        """By kind, what the API server says of an attempt to apply one."""
+        self.die_after: int | None = None
+        """Writes that succeed before the operator's process dies."""
+        self.slow_proxies = False
+        self.bad_images: dict[str, str] = {}
+        self._serial = itertools.count(1)
+        self._addresses = itertools.count(1)
+        self._reconciler = Reconciler(self, self, self, self, IMAGE)
+
+    # What users and controllers do.
+
+    def create_service(self, name: str, pods: int, *, port: Json | None = None, **spec: Any) -> None:
+        """A Service with so many ready pods behind it."""
+        self._put("Service", name, {"spec": {"ports": [port or {"name": "http", "port": 80}], **spec}})
+        self.scale(name, pods)
+
+    def scale(self, name: str, pods: int) -> None:
+        """Give a Service exactly so many ready pods; those that stay keep their addresses."""
+        known = self.objects.get(("EndpointSlice", name), {}).get("endpoints", [])
+        for endpoint in known[pods:]:
+            self.remove("BackendPod", endpoint["targetRef"]["name"])
+        endpoints = known[:pods] + [self._start_pod(name) for _ in range(pods - len(known))]
+        port = self.objects["Service", name]["spec"]["ports"][0]
+        body = {"addressType": "IPv4", "ports": [{"name": port.get("name"), "port": 9000}], "endpoints": endpoints}
+        self._put("EndpointSlice", name, body)
+
+    def remove(self, kind: str, name: str) -> None:
+        """Delete an object, and with a Service its slices; the pods behind it live on."""
+        self.objects.pop((kind, name), None)
+        if kind == "Service":
+            self.objects.pop(("EndpointSlice", name), None)
+
+    def apply_kanary(self, name: str = "rule", **spec: Any) -> None:
+        """What `kubectl apply` does: a new generation where the spec differs."""
+        old = self.objects.get(("Kanary", name))
+        generation = (old["metadata"]["generation"] + (old["spec"] != spec)) if old else 1
+        body: Json = {"spec": spec}
+        if old and "status" in old:
+            body["status"] = old["status"]
+        self._put("Kanary", name, body)
+        self.objects["Kanary", name]["metadata"]["generation"] = generation
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.time += timedelta(seconds=seconds)
+
+    # Telling.
+
+    def step(self, name: str = "rule") -> Outcome:
+        """One reconcile, told."""
+        before = self._phase(name)
+        outcome = self._reconciler.reconcile(NAMESPACE, name)
+        decision = outcome.decision
+        if decision:
+            after = self._phase(name)
+            move = f"{before} -> {after}" if decision.trigger else after
+            actions = ", ".join(decision.actions) or "nothing"
+            told = f"{move} ({decision.rule}; does {actions})\n    {decision.reason}: {decision.message}"
+            if self.story[-1:] != [told]:
+                self.story.append(told)
+        return outcome
+
+    def run(self, what: str, name: str = "rule") -> None:
+        """Tell what happened, then reconcile until nothing more follows at once, controllers included."""
+        self.story.append(f"\n# {what}")
+        self.settle(name)
+
+    def settle(self, name: str = "rule") -> None:
+        """Reconcile until the engine is at rest and the controllers have nothing left to do."""
+        for _ in range(30):
+            outcome = self.step(name)
+            moved = self.roll_proxies()
+            if not moved and (outcome.again is None or outcome.again > timedelta(0)):
+                return
+        raise AssertionError("does not come to rest:\n" + "\n".join(self.story))
+
+    def roll_proxies(self) -> bool:
+        """Play the Deployment controller and the kubelet; returns whether anything changed."""
+        deployments = [obj for (kind, _), obj in self.objects.items() if kind == "Deployment"]
+        moves = [self._roll(deployment) for deployment in deployments]
+        return any(moves)
+
+    @property
+    def text(self) -> str:
+        """The story so far."""
+        return "\n".join(self.story).lstrip() + "\n"
+
+    def status(self, name: str = "rule") -> Json:
+        """The Kanary's status."""
+        status: Json = self.objects["Kanary", name].get("status", {})
+        return status
+
+    def config(self, name: str = "rule") -> str:
+        """The haproxy.cfg that is applied."""
+        text: str = self.objects["ConfigMap", f"{name}-haproxy"]["data"]["haproxy.cfg"]
+        return text
+
+    # engine.ports.ClusterView
+
+    def kanary(self, namespace: str, name: str) -> Json | None:
+        return self._get("Kanary", namespace, name)
+
+    def kanaries_for(self, namespace: str, destination: str) -> Sequence[Json]:
+        return [k for k in self._all("Kanary") if k["spec"].get("destination") == destination]
+
+    def service(self, namespace: str, name: str) -> Json | None:
+        return self._get("Service", namespace, name)
+
+    def services_owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        return [service for service in self._all("Service") if owner_uid(service) == uid]
+
+    def slices(self, namespace: str, service: str) -> Sequence[Json]:
+        found = self._get("EndpointSlice", namespace, service)
+        return [found] if found else []
+
+    def live(self, desired: Json) -> Json | None:
+        return self._get(desired["kind"], desired["metadata"]["namespace"], desired["metadata"]["name"])
+
+    def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
+        return [pod for pod in self._all("Pod") if pod["metadata"]["labels"][KANARY_LABEL] == kanary]
+
+    def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
+        return {pod["metadata"]["name"]: frozenset({pod["address"]}) for pod in self._all("BackendPod")}
+
+    def serves_disruption_budgets(self) -> bool:
+        return True
+
+    # engine.ports.ClusterWriter
+
+    def apply(self, desired: Json) -> None:
+        live = self.live(desired)
+        if live and owner_uid(live) != owner_uid(desired):
+            raise RefusedError(Problem(Reason.OBJECT_EXISTS, f"{desired['kind']} exists and is not ours"))
+        if live and made_from(live, desired) and covers(live, desired):
+            return
+        if desired["kind"] in self.refusals:
+            raise refused(self.refusals[desired["kind"]])
+        self._count_write()
+        kept = {"status": live["status"]} if live and "status" in live else {}
+        generation = (live or {"metadata": {}})["metadata"].get("generation", 0) + 1
+        self._put(desired["kind"], desired["metadata"]["name"], {**copy.deepcopy(desired), **kept})
+        self.objects[desired["kind"], desired["metadata"]["name"]]["metadata"]["generation"] = generation
+
+    def delete(self, existing: Json) -> None:
+        self._count_write()
+        self.objects.pop(("Service", existing["metadata"]["name"]), None)
+
+    def write_status(self, kanary: Json, status: Json) -> None:
+        self._count_write()
+        self.objects["Kanary", kanary["metadata"]["name"]]["status"] = copy.deepcopy(status)
+
+    # engine.ports.Narrator and Clock
+
+    def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
+        self.events.append(f"{'Warning' if is_warning else 'Normal'} {reason}: {message}")
+
+    def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
+        self.events.append(f"Normal WeightsChanged: {before} to {after} as revision {revision}")
+
+    def observed(self, kanary: Json, status: Json) -> None:
+        pass
+
+    def gone(self, namespace: str, name: str) -> None:
+        self.story.append(f"{name} is gone")
+
+    def now(self) -> datetime:
+        return self.time
+
+    # The bookkeeping.
+
+    def _put(self, kind: str, name: str, body: Json) -> None:
+        old = self.objects.get((kind, name))
+        metadata = {
+            "uid": old["metadata"]["uid"] if old else f"uid-{next(self._serial)}",
+            "creationTimestamp": old["metadata"]["creationTimestamp"] if old else self.time.isoformat(),
+            "generation": old["metadata"].get("generation", 1) if old else 1,
+            **body.get("metadata", {}),
+            "name": name,
+            "namespace": NAMESPACE,
+        }
+        self.objects[kind, name] = {"kind": kind, **body, "metadata": metadata}
+
+    def _get(self, kind: str, namespace: str, name: str) -> Json | None:
+        found = self.objects.get((kind, name)) if namespace == NAMESPACE else None
+        return copy.deepcopy(found)
+
+    def _all(self, kind: str) -> list[Json]:
+        return [copy.deepcopy(obj) for (its_kind, _), obj in self.objects.items() if its_kind == kind]
+
+    def _phase(self, name: str) -> str:
+        kanary = self.objects.get(("Kanary", name), {})
+        status = kanary.get("status")
+        return str(status.get("phase", "(none)")) if isinstance(status, dict) else "(none)"
+
+    def _count_write(self) -> None:
+        if self.die_after is not None:
+            if self.die_after == 0:
+                raise RetryLaterError("the process died")
+            self.die_after -= 1
+
+    def _roll(self, deployment: Json) -> bool:
+        before = copy.deepcopy(self.objects)
+        metadata, spec = deployment["metadata"], deployment["spec"]
+        kanary = spec["template"]["metadata"]["labels"][KANARY_LABEL]
+        made_of = hashlib.sha256(json.dumps(spec["template"], sort_keys=True).encode()).hexdigest()[:4]
+        image = spec["template"]["spec"]["containers"][0]["image"]
+        is_well = image not in self.bad_images and not self.slow_proxies
+        wanted = [f"{metadata['name']}-{made_of}-{number}" for number in range(spec["replicas"])]
+        for name in wanted:
+            if is_well or ("Pod", name) not in self.objects:
+                self._put("Pod", name, self._pod(spec["template"], image, is_well))
+        if is_well:
+            for pod in self.proxy_pods(NAMESPACE, kanary):
+                if pod["metadata"]["name"] not in wanted:
+                    self.remove("Pod", pod["metadata"]["name"])
+        pods = self.proxy_pods(NAMESPACE, kanary)
+        ready = [pod for pod in pods if pod["status"]["conditions"][0]["status"] == "True"]
+        self.objects["Deployment", metadata["name"]]["status"] = {
+            "observedGeneration": metadata["generation"],
+            "replicas": len(pods),
+            "updatedReplicas": len(wanted),
+            "readyReplicas": len(ready),
+            "availableReplicas": len(ready),
+        }
+        for service in self._all("Service"):
+            if service["spec"].get("selector") == spec["selector"]["matchLabels"]:
+                self._lead_to(service, ready)
+        return before != self.objects
+
+    def _lead_to(self, service: Json, pods: list[Json]) -> None:
+        endpoints = [
+            {"addresses": [f"10.1.0.{number}"], "targetRef": {"name": pod["metadata"]["name"]}}
+            for number, pod in enumerate(pods, 1)
+        ]
+        body = {"addressType": "IPv4", "ports": [{"name": "tcp", "port": 8080}], "endpoints": endpoints}
+        self._put("EndpointSlice", service["metadata"]["name"], body)
+
+    def _start_pod(self, service: str) -> Json:
+        number = next(self._addresses)
+        name, address = f"{service}-{number}", f"10.0.0.{number}"
+        self._put("BackendPod", name, {"address": address})
+        return {"addresses": [address], "targetRef": {"name": name}}
+
+    def _pod(self, template: Json, image: str, is_well: bool) -> Json:
+        status: Json = {"conditions": [{"type": "Ready", "status": str(is_well)}], "containerStatuses": []}
+        if image in self.bad_images:
+            waiting = {"reason": "ImagePullBackOff", "message": self.bad_images[image]}
+            status["containerStatuses"] = [{"name": "haproxy", "state": {"waiting": waiting}}]
+        return {"metadata": copy.deepcopy(template["metadata"]), "status": status}
+
+
+def routes(**weights: int) -> list[Json]:
+    """Routes to Services of these names (with `_` for `-`), on their port `http`."""
+    return [
+        {"backend": {"serviceName": name.replace("_", "-"), "servicePort": "http"}, "weight": weight}
+        for name, weight in weights.items()
+    ]
