@@ -167,7 +167,9 @@ class KanaryStatus(_Model):
     weights: tuple[WeightStatus, ...] = Field(default=(), description="The routes as they are served.")
     proxies: ProxyStatus | None = Field(default=None, description="The HAProxy pods as observed.")
     display: Display | None = Field(default=None, description="What kubectl get shows.")
-    config_hash: str = Field(default="", description="Digest of the configuration that the proxies are to serve.")
+    config_hash: str | None = Field(
+        default=None, description="Digest of the configuration that the proxies are to serve."
+    )
     progressing_since: str | None = Field(
         default=None,
         description="Since when the proxies do not all serve what they should; the progress deadline counts from here.",

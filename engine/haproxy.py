@@ -26,11 +26,10 @@ TOTAL_WEIGHT = 100
 # HAProxy counts milliseconds in 31 bits and refuses a longer time.
 MAX_SECONDS = (2**31 - 1) // 1000
 
-# How far apart successive connections land among the slots 0..99. Sharing no factor with any total up to 100, it
-# visits every slot once per round; among such numbers below a million it is the one whose worst deviation over any
-# window, any weights and any total that empty routes can leave is near the least: 2.4 connections when no route is
-# empty, 6 at worst. (The prime 461 is as good without empty routes, but is 1 modulo 92, 46 and 20: whole routes in
-# one run.)
+# How far apart successive connections land among the slots of a round. Sharing no factor with any number up to 100, it
+# visits every slot once per round, however many slots empty routes leave. No smaller number stays as close to the
+# weights in every stretch of every such round: within 2.4 connections with all hundred slots, within 6 with fewer.
+# (461 would be as good with a hundred slots, but it is 1 modulo 92, 46 and 20: each route all its slots in one run.)
 STRIDE = 19541
 
 
@@ -178,8 +177,9 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
     yield "  option srvtcpka"
     yield "  clitcpka-idle 2m"
     yield "  srvtcpka-idle 2m"
-    yield "  # Three failures in a row, of checks or of real connections, and a server is down until a check passes."
+    yield "  # Two failed checks or three failed connections in a row, and a server is down until a check passes."
     yield "  timeout check 1s"
+    # One failed connection would do as well for the clients of a dead server, but a single hiccup is no death.
     yield (
         "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
     )

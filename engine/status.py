@@ -80,7 +80,7 @@ def next_status(
         if record
         else None,
         display=Display(weights=weights_text(weights), ready=ready_text) if record else None,
-        config_hash=record.digest if record else "",
+        config_hash=record.digest if record else None,
         progressing_since=_progressing_since(before, generation, phase, served, now),
         conditions=conditions(before.conditions, phase, decision, generation, time_text(now)),
         transitions=_transitions(before, phase, decision, now),

@@ -112,7 +112,7 @@ def _version() -> Json:
 
 def _schema() -> Json:
     spec = structural(KanarySpec.model_json_schema(mode="validation"))
-    status = structural(KanaryStatus.model_json_schema(mode="validation"))
+    status = _without_defaults(structural(KanaryStatus.model_json_schema(mode="validation")))
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     return {
         "type": "object",
@@ -151,6 +151,16 @@ def _inlined(node: Json, definitions: Mapping[str, Json]) -> Json:
             made[key] = _inlined(node[key], definitions)
     if made.get("default") is None:
         made.pop("default", None)
+    return made
+
+
+def _without_defaults(node: Json) -> Json:
+    """The schema of what is observed: nothing in it is ever assumed."""
+    made = {key: value for key, value in node.items() if key != "default"}
+    if "properties" in node:
+        made["properties"] = {name: _without_defaults(child) for name, child in node["properties"].items()}
+    if isinstance(node.get("items"), dict):
+        made["items"] = _without_defaults(node["items"])
     return made
 
 

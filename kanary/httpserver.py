@@ -18,6 +18,7 @@ Answer = tuple[int, str, bytes]
 """Status, content type and body."""
 Route = Callable[[], Answer]
 
+_POLL_SECONDS = 0.1  # how often the server looks whether it is to stop, and which connections are overdue
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -39,7 +40,9 @@ class HttpServer:
         max_seconds: float = 30.0,
     ) -> None:
         self._server = _bind(host, port, dict(routes), max_connections, max_seconds)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="http", daemon=True
+        )
 
     @property
     def port(self) -> int:
@@ -95,7 +98,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Called by serve_forever twice a second."""
+        """Called by serve_forever after each look for something to do."""
         self.end_connections(older_than=self._max_seconds)
 
     def end_connections(self, older_than: float) -> None:
