@@ -14,15 +14,15 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """A Service's name (RFC 1035 label), the narrowest that every supported Kubernetes takes."""
-PORT_NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-"""A port's name (RFC 6335), at most 15 characters with at least one letter."""
+PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+"""A Service port's name (RFC 1123 label): longer than a container port's may be, and digits will do."""
 MAX_ROUTES = 100
 """Whole weights that sum to 100 leave no more than 100 routes that get any connection."""
 
 Weight = Annotated[int, Field(ge=0, le=100, strict=True)]
 ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
-PortName = Annotated[str, Field(min_length=1, max_length=15, pattern=PORT_NAME)]
+PortName = Annotated[str, Field(min_length=1, max_length=63, pattern=PORT_NAME)]
 Quantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
 
 

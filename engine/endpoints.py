@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.api import Backend
+from engine.haproxy import Server
 from states import Problem, Reason
 
 Json = Mapping[str, Any]
@@ -70,25 +71,29 @@ def _service_port(backend: Backend, *, where: str, namespace: str, service: Json
         )
     ports = spec.get("ports") or ()
     key = "name" if isinstance(backend.service_port, str) else "port"
-    port = next((candidate for candidate in ports if candidate.get(key) == backend.service_port), None)
-    if port is None:
+    # One number may stand for several protocols, as 53 does for a name server.
+    found = sorted((p for p in ports if p.get(key) == backend.service_port), key=_is_tcp, reverse=True)
+    if not found:
         return Problem(
             Reason.BACKEND_PORT_NOT_FOUND,
-            f"{where}.servicePort: {label} has no port {backend.service_port}: use one of {_listed(ports)}",
+            f"{where}.servicePort: {label} has no port {backend.service_port}: {_choice(ports)}",
         )
-    if port.get("protocol", "TCP") != "TCP":
+    if not _is_tcp(found[0]):
         return Problem(
             Reason.BACKEND_PORT_NOT_TCP,
-            f"{where}.servicePort: port {backend.service_port} of {label} speaks {port['protocol']}, and Kanary splits "
-            f"TCP: use one of {_listed([p for p in ports if p.get('protocol', 'TCP') == 'TCP'])}",
+            f"{where}.servicePort: port {backend.service_port} of {label} speaks {found[0]['protocol']}, and Kanary "
+            f"splits TCP: {_choice(ports)}",
         )
-    return dict(port)
+    return dict(found[0])
 
 
-def _listed(ports: Sequence[Json]) -> str:
-    return (
-        ", ".join(f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in ports) or "(it has none)"
-    )
+def _is_tcp(port: Json) -> bool:
+    return bool(port.get("protocol", "TCP") == "TCP")
+
+
+def _choice(ports: Sequence[Json]) -> str:
+    shown = [f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in ports if _is_tcp(p)]
+    return f"use one of {', '.join(shown)}" if shown else "add a TCP port to it"
 
 
 def _family(service: Json, slices: Sequence[Json]) -> str:
@@ -102,7 +107,7 @@ def _ready(piece: Json, port_name: str) -> list[Endpoint]:
     numbers = [
         port["port"]
         for port in piece.get("ports") or ()
-        if (port.get("name") or "") == port_name and port.get("protocol", "TCP") == "TCP" and port.get("port")
+        if (port.get("name") or "") == port_name and _is_tcp(port) and port.get("port")
     ]
     return [
         Endpoint(endpoint["addresses"][0], number, (endpoint.get("targetRef") or {}).get("name", ""))
@@ -110,4 +115,14 @@ def _ready(piece: Json, port_name: str) -> list[Endpoint]:
         # An unknown readiness counts as ready, as the EndpointSlice API says.
         if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses")
         for number in numbers[:1]
+        if _is_usable(endpoint["addresses"][0], number)
     ]
+
+
+def _is_usable(address: str, port: int) -> bool:
+    """Whether a proxy can be told of it. A slice that was written by hand may hold what no pod can have."""
+    try:
+        Server(address, port)
+    except ValueError:
+        return False
+    return True

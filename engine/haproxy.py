@@ -14,9 +14,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import accumulate
+
+from states import OnEmptyRoute
 
 SPLIT_PORT = 8080
 OPS_PORT = 8404
@@ -31,18 +32,6 @@ MAX_SECONDS = (2**31 - 1) // 1000
 # weights in every stretch of every such round: within 2.4 connections with all hundred slots, within 6 with fewer.
 # (461 would be as good with a hundred slots, but it is 1 modulo 92, 46 and 20: each route all its slots in one run.)
 STRIDE = 19541
-
-
-class OnEmptyRoute(StrEnum):
-    """What becomes of the share of a route that has no server to take it.
-
-    `Redistribute` gives it to the other routes in proportion. `Hold` and `Fail` close those connections at once: they
-    differ in what the operator does about it, not in the proxy.
-    """
-
-    REDISTRIBUTE = "Redistribute"
-    HOLD = "Hold"
-    FAIL = "Fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +75,8 @@ class ProxyConfig:
     a connection before the next one is tried. `ipv6` makes the proxies listen on IPv6 although no server has such an
     address.
 
-    A route of weight 0 is not written at all: its servers may come and go without a new configuration.
+    A route of weight 0 is not written at all: its servers may come and go without a new configuration. Of
+    `on_empty_route`, `Hold` and `Fail` are the same to a proxy: they differ in what the operator does.
 
     Raises ValueError for a time, a count or a port out of range and for weights that do not sum to 100.
     """

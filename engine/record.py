@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from engine.api import KanarySpec, spec_json
 from engine.endpoints import Endpoint
+from engine.haproxy import TOTAL_WEIGHT, Server
 
 CONFIG_KEY = "haproxy.cfg"
 RECORD_KEY = "served.json"
@@ -44,13 +45,31 @@ def read_record(config_map: Mapping[str, Any] | None) -> Record | None:
     """The record in a ConfigMap; None where there is none or somebody spoilt it, and then all is rendered anew."""
     text = ((config_map or {}).get("data") or {}).get(RECORD_KEY) or ""
     try:
-        raw = json.loads(text)
-        return Record(
-            spec=KanarySpec.model_validate(raw["spec"]),
-            endpoints=tuple(tuple(Endpoint(*fields) for fields in route) for route in raw["endpoints"]),
-            revision=int(raw["revision"]),
-            digest=str(raw["digest"]),
-            written_at=datetime.fromisoformat(raw["writtenAt"]),
-        )
-    except (TypeError, KeyError, ValueError, ValidationError):
+        return _record(json.loads(text))
+    except (TypeError, KeyError, ValueError, ValidationError, OverflowError, RecursionError):
         return None
+
+
+def _record(raw: Any) -> Record:
+    """Raises whatever there is to raise about something that is no record, or that no proxy could serve."""
+    record = Record(
+        spec=KanarySpec.model_validate(raw["spec"]),
+        endpoints=tuple(tuple(_endpoint(*fields) for fields in route) for route in raw["endpoints"]),
+        revision=int(raw["revision"]),
+        digest=str(raw["digest"]),
+        written_at=datetime.fromisoformat(raw["writtenAt"]),
+    )
+    if sum(weight for _, weight in record.spec.weights) != TOTAL_WEIGHT:
+        raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")
+    if len(record.endpoints) != len(record.spec.routes):
+        raise ValueError(f"endpoints of {len(record.endpoints)} routes for a spec of {len(record.spec.routes)}")
+    if record.written_at.tzinfo is None:
+        raise ValueError("writtenAt has no time zone")
+    return record
+
+
+def _endpoint(address: object, port: object, pod: object) -> Endpoint:
+    if not (isinstance(address, str) and isinstance(port, int) and isinstance(pod, str)):
+        raise TypeError("an endpoint is an address, a port and the name of a pod")
+    Server(address, port)
+    return Endpoint(address, port, pod)

@@ -81,20 +81,16 @@ def next_status(
         else None,
         display=Display(weights=weights_text(weights), ready=ready_text) if record else None,
         config_hash=record.digest if record else None,
-        progressing_since=_progressing_since(before, generation, phase, served, now),
+        progressing_since=_progressing_since(before, generation, served, now),
         conditions=conditions(before.conditions, phase, decision, generation, time_text(now)),
         transitions=_transitions(before, phase, decision, now),
     )
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _progressing_since(
-    before: KanaryStatus, generation: int, phase: Phase, served: Served, now: datetime
-) -> str | None:
+def _progressing_since(before: KanaryStatus, generation: int, served: Served, now: datetime) -> str | None:
     """Starts when the proxies fall behind, starts again with a new spec, and ends when they all serve."""
-    if served.record is None and phase is Phase.PENDING:
-        return None
-    if served.is_complete:
+    if served.record is None or served.is_complete:
         return None
     is_new = generation != before.observed_generation or read_time(before.progressing_since) is None
     return time_text(now) if is_new else before.progressing_since

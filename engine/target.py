@@ -57,7 +57,7 @@ def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]]) -> h
     )
     return haproxy.ProxyConfig(
         routes=routes,
-        on_empty_route=haproxy.OnEmptyRoute(spec.on_empty_route.value),
+        on_empty_route=spec.on_empty_route,
         idle_seconds=spec.proxy.idle_seconds,
         drain_seconds=spec.proxy.drain_seconds,
     )

@@ -32,7 +32,7 @@ class ApiError(ClusterError):
     """The API server answered with a failure."""
 
     def __init__(self, status: int, reason: str = "", message: str = "", retry_after: float | None = None) -> None:
-        super().__init__(f"{message or 'no message'} ({status} {reason})".replace(" )", ")"))
+        super().__init__(f"{message or 'no message'} ({f'{status} {reason}'.rstrip()})")
         self.status = status
         self.reason = reason
         self.message = message

@@ -34,30 +34,51 @@ _KEPT = (
     "required",
     "x-kubernetes-int-or-string",
 )
-_SPEC_RULES = (
+_Rules = tuple[Mapping[str, str], ...]
+# A server refuses rules whose worst case it estimates as too expensive. That the result of string() and of filter()
+# has no known size is forgiven in the arguments of replace() alone, so the messages are made with it and not with +.
+_SPEC_RULES: _Rules = (
     {
         "rule": "self.routes.map(r, r.weight).sum() == 100",
         "message": "the weights of spec.routes must sum to 100",
-        "messageExpression": "'weights sum to ' + string(self.routes.map(r, r.weight).sum()) + ', and must sum to 100'",
+        "messageExpression": "'weights sum to SUM, and must sum to 100'"
+        ".replace('SUM', string(self.routes.map(r, r.weight).sum()))",
         "fieldPath": ".routes",
     },
     {
         "rule": "self.routes.all(r, self.routes.exists_one(o, o.backend == r.backend))",
         "message": "a backend stands more than once: give it one route with the sum of the weights",
+        "messageExpression": "'backend NAME stands more than once: give it one route with the sum of the weights'"
+        ".replace('NAME', self.routes.filter(r, !self.routes.exists_one(o, o.backend == r.backend))[0]"
+        ".backend.serviceName)",
         "fieldPath": ".routes",
     },
     {
         "rule": "self.routes.all(r, r.backend.serviceName != self.destination)",
         "message": "a backend is the destination too, so connections would go round in circles: name the Service of a "
         "version, or another destination",
+        "messageExpression": "'backend NAME is the destination too, so connections would go round in circles: name "
+        "the Service of a version, or another destination'.replace('NAME', self.destination)",
         "fieldPath": ".destination",
     },
 )
-_NAME_RULE = {
-    "rule": f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && self.metadata.name.matches('{DNS_LABEL}')",
-    "message": "metadata.name must be a DNS label (lower-case letters, digits and '-', starting with a letter) of at "
-    f"most {MAX_NAME_LENGTH} characters",
-}
+_BACKEND_RULES: _Rules = (
+    {
+        "rule": "type(self.servicePort) == int || self.servicePort.matches('[a-z]')",
+        "message": "the name of a port has a letter: write the number of a port without quotes",
+        "fieldPath": ".servicePort",
+    },
+)
+_KANARY_RULES: _Rules = (
+    {
+        "rule": f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && self.metadata.name.matches('{DNS_LABEL}')",
+        "message": "must be a DNS label (lower-case letters, digits and '-', starting with a letter) of at most "
+        f"{MAX_NAME_LENGTH} characters",
+        "fieldPath": ".metadata.name",
+    },
+)
+# The rule above can only point at a field that the schema has; every cluster limits names to this length anyway.
+_METADATA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}}
 _COLUMNS = (
     ("Phase", "string", ".status.phase", "Pending, Rendering, Rolling, Ready or Degraded", 0),
     ("Weights", "string", ".status.display.weights", "The weights that are served", 0),
@@ -114,19 +135,26 @@ def _schema() -> Json:
     spec = structural(KanarySpec.model_json_schema(mode="validation"))
     status = _without_defaults(structural(KanaryStatus.model_json_schema(mode="validation")))
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
-    return {
+    _add_rules(spec, _SPEC_RULES)
+    _add_rules(spec["properties"]["routes"]["items"]["properties"]["backend"], _BACKEND_RULES)
+    kanary = {
         "type": "object",
         "description": "Splits the TCP connections of one Service between several, by weight.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": {**spec, "x-kubernetes-validations": [dict(rule) for rule in _SPEC_RULES]},
+            "metadata": _METADATA,
+            "spec": spec,
             "status": status,
         },
-        "x-kubernetes-validations": [_NAME_RULE],
     }
+    _add_rules(kanary, _KANARY_RULES)
+    return kanary
+
+
+def _add_rules(schema: Json, rules: _Rules) -> None:
+    schema["x-kubernetes-validations"] = [dict(rule) for rule in rules]
 
 
 def structural(schema: Json) -> Json:

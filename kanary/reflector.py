@@ -34,6 +34,8 @@ _LONGEST_PAUSE = 60.0
 class Reflector:
     """A copy of the objects of one kind, kept by a thread of its own between `start()` and `stop()`.
 
+    The objects that it hands out are the copy itself: to be read, not to be changed.
+
     `keep` prunes an object to the fields that are needed; a change in which no kept field differs is not reported.
     `on_change` is called without a lock held, from this thread or from the one that calls `remember`; two calls about
     one object may arrive in either order, so whoever needs the present state reads it here. `on_restart` is called

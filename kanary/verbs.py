@@ -216,8 +216,9 @@ class Verbs(ABC):
         return answer
 
     def _unreachable(self, error: Exception) -> Unreachable:
+        cause = " ".join(str(error).split())  # the library's are of several lines
         return Unreachable(
-            f"no answer from the API server at {self.host}: {error}; check that it runs and that this machine may "
+            f"no answer from the API server at {self.host}: {cause}; check that it runs and that this machine may "
             "reach it (kubectl cluster-info)"
         )
 

@@ -159,9 +159,8 @@ class Watches:
             self._enqueue(owner, 0)
 
     def _on_endpoints(self, key: Key, old: Json | None, new: Json | None) -> None:
-        obj = new or old or {}
-        name = (obj["metadata"].get("labels") or {}).get(pruning.SERVICE_OF_SLICE, key.name)
-        self._enqueue_users(key.namespace, name, ENDPOINTS_COALESCE_SECONDS)
+        for name in {_service_name(key, obj) for obj in (old, new) if obj}:
+            self._enqueue_users(key.namespace, name, ENDPOINTS_COALESCE_SECONDS)
 
     def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  a reflector's form
         for owner in _kanaries_of_owned(new or old or {}):
@@ -204,6 +203,11 @@ def _service_of_slice(piece: Json) -> Iterator[tuple[str, str]]:
     name = (metadata.get("labels") or {}).get(pruning.SERVICE_OF_SLICE)
     if name:
         yield metadata["namespace"], name
+
+
+def _service_name(key: Key, obj: Json) -> str:
+    """The Service of a slice by its label; Endpoints bear the Service's own name."""
+    return str((obj["metadata"].get("labels") or {}).get(pruning.SERVICE_OF_SLICE, key.name))
 
 
 def _own_name(obj: Json) -> Iterator[tuple[str, str]]:

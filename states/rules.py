@@ -94,13 +94,8 @@ def route_is_empty(snapshot: Snapshot) -> Decision | None:
     """A weighted route with no ready endpoint means that the declared split is not what is served."""
     if not snapshot.empty_routes:
         return None
-    consequence = {
-        OnEmptyRoute.REDISTRIBUTE: "the other routes take its share",
-        OnEmptyRoute.HOLD: f"the last good configuration stays ({snapshot.weights})",
-        OnEmptyRoute.FAIL: "connections of its share are closed",
-    }[snapshot.on_empty_route]
     message = (
-        f"{_names_of_empty(snapshot)} has no ready endpoint: {consequence} "
+        f"{_names_of_empty(snapshot)} has no ready endpoint: {_consequence(snapshot)} "
         f"(spec.onEmptyRoute: {snapshot.on_empty_route}) until a pod becomes ready or its weight is 0"
     )
     return degraded(snapshot, Problem(Reason.ROUTE_WITHOUT_ENDPOINTS, message))
@@ -218,13 +213,22 @@ def _recheck(snapshot: Snapshot) -> timedelta | None:
 
 
 def _until_deadline(snapshot: Snapshot) -> timedelta:
-    since = snapshot.progressing_since or snapshot.now
-    return max(since + snapshot.progress_deadline - snapshot.now, timedelta(seconds=1))
+    # A status may hold any time, one in the far future included.
+    passed = max(snapshot.now - (snapshot.progressing_since or snapshot.now), timedelta())
+    return max(snapshot.progress_deadline - passed, timedelta(seconds=1))
 
 
 def _grace_left(snapshot: Snapshot) -> timedelta:
-    since = snapshot.backends_since or snapshot.now
-    return since + FIRST_ENDPOINTS_GRACE - snapshot.now
+    return FIRST_ENDPOINTS_GRACE - (snapshot.now - (snapshot.backends_since or snapshot.now))
+
+
+def _consequence(snapshot: Snapshot) -> str:
+    """What becomes of the share of an empty route. Where nothing was ever good, there is nothing to hold."""
+    if snapshot.on_empty_route is OnEmptyRoute.REDISTRIBUTE:
+        return "the other routes take its share"
+    if snapshot.on_empty_route is OnEmptyRoute.HOLD and snapshot.has_served:
+        return f"the last good configuration stays ({snapshot.weights})"
+    return "connections of its share are closed"
 
 
 def _names_of_empty(snapshot: Snapshot) -> str:

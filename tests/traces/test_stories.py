@@ -316,3 +316,19 @@ def test_what_is_made_belongs_to_the_kanary(serving: World) -> None:
         metadata = serving.objects[kind, name]["metadata"]
         assert metadata["ownerReferences"][0]["uid"] == uid
         assert metadata["labels"] == owner.labels
+
+
+def test_time_spent_waiting_for_a_destination_does_not_count_against_the_deadline(serving: World) -> None:
+    serving.wait(1)
+    serving.apply_kanary("younger", destination="myapp", routes=routes(myapp_v1=100), progressDeadlineSeconds=60)
+    serving.run("a second Kanary wants the same destination", "younger")
+    serving.remove("Kanary", "rule")
+    serving.remove("Service", "myapp")
+    serving.wait(3600)
+    serving.run("an hour later the first is gone", "younger")
+    assert [move["reason"] for move in serving.status("younger")["transitions"]] == [
+        "DestinationTaken",
+        "ConfigurationChanged",
+        "RollingOut",
+        "Serving",
+    ]

@@ -1,0 +1,83 @@
+"""TCP servers on loopback that stand for pods: each says which one it is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+from engine.haproxy import Route, Server
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def greet_and_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Speaks first, with the pod's address; echoes; says "bye" after the client's last byte."""
+    address, port = writer.get_extra_info("sockname")[:2]
+    writer.write(f"{address} {port}\n".encode())
+    try:
+        while data := await reader.read(4096):
+            writer.write(data)
+        writer.write(b"bye")
+        await writer.drain()
+    except ConnectionError:
+        pass  # A client that only wanted to know the pod's name is gone by now.
+    finally:
+        writer.close()
+
+
+class Pods:
+    """Pods at addresses of their own in 127/8, served by one thread until the context ends."""
+
+    def __init__(self, talk: Talk = greet_and_echo) -> None:
+        self._talk = talk
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._listeners: dict[Server, asyncio.Server] = {}
+        self._routes = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._await(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def route(self, weight: int, pods: int) -> Route:
+        """A route to as many new pods, in a /24 of its own."""
+        self._routes += 1
+        return Route(weight, tuple(self.add(f"127.{self._routes}.0.{number}") for number in range(1, pods + 1)))
+
+    def add(self, address: str, port: int = 0) -> Server:
+        listener = self._await(asyncio.start_server(self._talk, address, port, backlog=1024))
+        server = Server(address, listener.sockets[0].getsockname()[1])
+        self._listeners[server] = listener
+        return server
+
+    def kill(self, *servers: Server) -> None:
+        """From now on these refuse connections."""
+        for server in servers:
+            self._await(self._close(self._listeners.pop(server)))
+
+    def revive(self, *servers: Server) -> None:
+        for server in servers:
+            self.add(server.address, server.port)
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)
+
+    async def _close(self, listener: asyncio.Server) -> None:
+        listener.close()
+
+    async def _end(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+        conversations = asyncio.all_tasks() - {asyncio.current_task()}
+        for conversation in conversations:
+            conversation.cancel()
+        await asyncio.gather(*conversations, return_exceptions=True)

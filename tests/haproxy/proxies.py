@@ -1,0 +1,173 @@
+"""Real HAProxy processes that serve a rendered configuration on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import random
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from engine.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, digest, ready_path, render
+
+HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
+
+# What to await is there within milliseconds; this is when a test gives up.
+PATIENCE = 30
+
+
+def config_of(*routes: Route, **settings: object) -> ProxyConfig:
+    """A configuration for these routes on ports that nobody else uses."""
+    ports = {"split_port": free_port(), "ops_port": free_port()}
+    defaults = {"on_empty_route": OnEmptyRoute.REDISTRIBUTE, "idle_seconds": 3600, "drain_seconds": 60}
+    return ProxyConfig(routes, **{**defaults, **ports, **settings})  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    """A port below those that the kernel gives to outgoing connections, which would take it away again."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
+
+
+def await_that(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {PATIENCE} s: {what}")
+        time.sleep(0.01)
+
+
+class Proxy:
+    """One running HAProxy, as its clients, the kubelet and Prometheus see it."""
+
+    def __init__(self, config: ProxyConfig, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.config = config
+        self.process = process
+        self._log = log
+        self._routes = {server: number for number, route in enumerate(config.routes) for server in route.servers}
+
+    def connect(self, host: str = "127.0.0.1") -> socket.socket:
+        return socket.create_connection((host, self.config.split_port), timeout=PATIENCE)
+
+    def ask(self, host: str = "127.0.0.1") -> Server | None:
+        """The pod that answers a new connection, None if the proxy closes it."""
+        with self.connect(host) as connection:
+            return greeted_by(connection)
+
+    def take(self, count: int) -> list[int | None]:
+        """The routes of as many connections, one after the other; None for each that the proxy closed."""
+        answers = (self.ask() for _ in range(count))
+        return [None if server is None else self._routes[server] for server in answers]
+
+    def get(self, path: str) -> int:
+        """The HTTP status of a path on the ops port."""
+        return self.fetch(path)[0]
+
+    def fetch(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.config.ops_port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"HAProxy ended with {self.process.returncode}: {self._log.read_text()}")
+        if not self._heeds_signals():
+            return False
+        with contextlib.suppress(OSError):
+            return self.get(ready_path(digest(self.config))) == http.HTTPStatus.OK
+        return False
+
+    def _heeds_signals(self) -> bool:
+        """Whether the master is done starting: its worker serves earlier, but the signals of that time get lost."""
+        return bool(int(self.status()["SigCgt"], 16) >> (signal.SIGUSR2 - 1) & 1)
+
+    def status(self) -> dict[str, str]:
+        """What the kernel says of the master process."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
+
+    def servers_up(self, route: int) -> int:
+        _, metrics = self.fetch("/metrics?scope=backend")
+        found = re.search(rf'^haproxy_backend_active_servers{{proxy="r{route}"}} (\d+)$', metrics, re.MULTILINE)
+        assert found, metrics
+        return int(found[1])
+
+    def await_servers_up(self, route: int, count: int) -> None:
+        await_that(lambda: self.servers_up(route) == count, f"{count} servers of route {route} are up")
+
+    def stop(self) -> None:
+        """Asks it to stop as the kubelet does, and returns when it accepts no more connections."""
+        await_that(self._refuses_when_asked_to_stop, "a stopping proxy refuses new connections")
+
+    def _refuses_when_asked_to_stop(self) -> bool:
+        # Again each time: in a container, it cannot be seen when the master is done starting.
+        self.process.send_signal(signal.SIGUSR1)
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+
+def greeted_by(connection: socket.socket) -> Server | None:
+    with contextlib.suppress(ConnectionResetError), connection.makefile("r") as lines:
+        if line := lines.readline():
+            address, port = line.split()
+            return Server(address, int(port))
+    return None
+
+
+def windows(taken: Sequence[int | None], width: int) -> Iterator[Counter[int | None]]:
+    """The routes that were counted in each stretch of `width` successive connections."""
+    return (Counter(taken[start : start + width]) for start in range(len(taken) - width + 1))
+
+
+@contextlib.contextmanager
+def running(
+    config: ProxyConfig, more: str = "", as_pod: bool = False, descriptors: int | None = None
+) -> Iterator[Proxy]:
+    """A ready proxy, gone when the context ends.
+
+    `more` is configuration beyond the rendered one, `descriptors` the limit of open files.
+    """
+    with tempfile.TemporaryDirectory(prefix="kanary-haproxy-") as directory:
+        folder = Path(directory)
+        folder.chmod(0o755)
+        (folder / "haproxy.cfg").write_text(render(config))
+        (folder / "more.cfg").write_text(more + "\n")
+        at = Path("/mnt") if as_pod else folder
+        command: list[str | Path] = [HAPROXY, *(["--as-pod", str(folder)] if as_pod else []), "-W", "-db", "-dW"]
+        if descriptors is not None:
+            command = ["prlimit", f"--nofile={descriptors}", *command]
+        command += ["-f", at / "haproxy.cfg", "-f", at / "more.cfg"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            proxy = Proxy(config, process, folder / "log")
+            await_that(proxy.is_ready, "the proxy is ready")
+            yield proxy
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        # Its worker ends with it.
+        process.kill()
+        process.wait()
+        raise

@@ -1,0 +1,44 @@
+"""Arbitrary configurations, for property-based tests."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+from hypothesis import strategies as st
+
+from engine.haproxy import MAX_SECONDS, OnEmptyRoute, ProxyConfig, Route, Server
+
+
+@st.composite
+def weights(draw: st.DrawFn, most: int) -> list[int]:
+    """Up to `most` weights that sum to 100, zeros among them."""
+    cuts = sorted(draw(st.lists(st.integers(0, 100), max_size=most - 1)))
+    return [end - start for start, end in zip([0, *cuts], [*cuts, 100], strict=True)]
+
+
+def _is_unicast(address: IPv4Address | IPv6Address) -> bool:
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not any(form.is_multicast or form.is_unspecified for form in (address, mapped) if form is not None)
+
+
+addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).filter(_is_unicast).map(str)
+ports = st.integers(1, 65535)
+servers = st.builds(Server, addresses, ports)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ProxyConfig:
+    routes = tuple(Route(weight, tuple(draw(st.lists(servers, max_size=6)))) for weight in draw(weights(most=110)))
+    split_port, ops_port = draw(st.lists(ports, min_size=2, max_size=2, unique=True))
+    return ProxyConfig(
+        routes,
+        on_empty_route=draw(st.sampled_from(OnEmptyRoute)),
+        idle_seconds=draw(st.integers(1, MAX_SECONDS)),
+        drain_seconds=draw(st.integers(1, MAX_SECONDS)),
+        connect_milliseconds=draw(st.integers(1, MAX_SECONDS * 1000)),
+        threads=draw(st.integers(1, 64)),
+        max_connections=draw(st.integers(1, 1_000_000)),
+        ipv6=draw(st.booleans()),
+        split_port=split_port,
+        ops_port=ops_port,
+    )

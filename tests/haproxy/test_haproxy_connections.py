@@ -1,0 +1,165 @@
+"""What one TCP connection through a real proxy goes through."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.haproxy import Route, Server
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import PATIENCE, Proxy, await_that, config_of, greeted_by, running
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6 on loopback")
+
+
+@contextlib.contextmanager
+def one_pod() -> Iterator[tuple[socket.socket, Route]]:
+    """A pod whose side of each connection is the test's to play."""
+    with socket.create_server(("127.1.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        yield listener, Route(100, (Server(*listener.getsockname()),))
+
+
+def both_ends(proxy: Proxy, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """The client's and the pod's end of a new connection."""
+    client = proxy.connect()
+    client.sendall(b"hello")
+    while True:
+        pod, _ = listener.accept()
+        pod.settimeout(PATIENCE)
+        # Health checks connect too, and say nothing.
+        with contextlib.suppress(ConnectionResetError):
+            if pod.recv(5) == b"hello":
+                return client, pod
+        pod.close()
+
+
+def test_idle_connections_live_until_the_idle_limit_and_not_less() -> None:
+    """The control is cut after 11 s: longer than every other time limit in the configuration."""
+    with (
+        one_pod() as (listener, route),
+        running(config_of(route, idle_seconds=3600)) as patient,
+        running(config_of(route, idle_seconds=11)) as control,
+    ):
+        idle, idle_pod = both_ends(patient, listener)
+        done_sending, waiting_pod = both_ends(patient, listener)
+        done_sending.shutdown(socket.SHUT_WR)
+        waiting, done_pod = both_ends(patient, listener)
+        done_pod.shutdown(socket.SHUT_WR)
+        cut, _ = both_ends(control, listener)
+
+        assert cut.recv(1) == b""
+
+        assert passes(idle, idle_pod)
+        assert passes(idle_pod, idle)
+        assert passes(waiting_pod, done_sending)
+        assert passes(waiting, done_pod)
+
+
+def passes(sender: socket.socket, receiver: socket.socket) -> bool:
+    """Whether what one end sends arrives at the other."""
+    sender.sendall(b"ping")
+    return receiver.recv(4) == b"ping"
+
+
+def test_a_client_that_is_done_sending_still_receives() -> None:
+    with one_pod() as (listener, route), running(config_of(route)) as proxy:
+        client, pod = both_ends(proxy, listener)
+        client.shutdown(socket.SHUT_WR)
+        assert pod.recv(1) == b""
+        pod.sendall(b"answer")
+        assert client.recv(6) == b"answer"
+
+
+def test_a_pod_that_is_done_sending_still_receives() -> None:
+    with one_pod() as (listener, route), running(config_of(route)) as proxy:
+        client, pod = both_ends(proxy, listener)
+        pod.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        client.sendall(b"more")
+        assert pod.recv(4) == b"more"
+
+
+def test_either_side_of_an_idle_connection_is_probed_by_keepalive() -> None:
+    with one_pod() as (listener, route), running(config_of(route)) as proxy:
+        client, pod = both_ends(proxy, listener)
+        # The proxy's sockets are those whose remote ends are ours.
+        await_that(lambda: has_keepalive_timer(remote=client.getsockname()), "keepalive on the client's side")
+        await_that(lambda: has_keepalive_timer(remote=pod.getsockname()), "keepalive on the pod's side")
+        assert not has_keepalive_timer(remote=client.getpeername())
+
+
+def has_keepalive_timer(remote: tuple[str, int]) -> bool:
+    """Whether the IPv4 socket on this host that is connected to `remote` waits for its keepalive timer."""
+    address, port = remote
+    wanted = f"{int.from_bytes(socket.inet_aton(address), 'little'):08X}:{port:04X}"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    timers = [row[5].split(":")[0] for row in rows if row[2] == wanted and row[3] == "01"]
+    assert len(timers) == 1
+    return timers == ["02"]
+
+
+def test_no_client_notices_that_a_pod_refuses_while_another_one_of_its_route_accepts(pods: Pods) -> None:
+    route = pods.route(100, 4)
+    with running(config_of(route)) as proxy:
+        pods.kill(route.servers[0])
+        answers = Counter(proxy.ask() for _ in range(400))
+    assert set(answers) == set(route.servers[1:])
+
+
+def test_a_route_with_a_refusing_pod_keeps_its_exact_share(pods: Pods) -> None:
+    routes = pods.route(80, 3), pods.route(20, 2)
+    with running(config_of(*routes)) as proxy:
+        pods.kill(routes[0].servers[0], routes[1].servers[0])
+        assert Counter(proxy.take(500)) == {0: 400, 1: 100}
+
+
+@needs_ipv6
+def test_clients_and_pods_of_either_family_meet(pods: Pods) -> None:
+    six, four = pods.add("::1"), pods.add("127.9.0.1")
+    with running(config_of(Route(50, (six,)), Route(50, (four,)))) as proxy:
+        for host in "127.0.0.1", "::1":
+            assert Counter(proxy.ask(host) for _ in range(100)) == {six: 50, four: 50}
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("ipv6", "error"), [(False, errno.ECONNREFUSED), (True, 0)])
+def test_without_ipv6_pods_the_proxy_listens_on_ipv6_only_when_told(pods: Pods, ipv6: bool, error: int) -> None:
+    config = config_of(pods.route(100, 1), ipv6=ipv6)
+    with running(config), socket.socket(socket.AF_INET6) as client:
+        assert client.connect_ex(("::1", config.split_port)) == error
+
+
+def test_the_ops_port_answers_while_the_proxy_holds_all_the_connections_that_it_may(pods: Pods) -> None:
+    with running(config_of(pods.route(100, 1), max_connections=3)) as proxy, contextlib.ExitStack() as clients:
+        held = [clients.enter_context(proxy.connect()) for _ in range(3)]
+        assert None not in map(greeted_by, held)
+        waiting = clients.enter_context(proxy.connect())
+        assert proxy.get("/healthz") == 200
+        _, metrics = proxy.fetch("/metrics?scope=frontend")
+        assert 'haproxy_frontend_current_sessions{proxy="split"} 3' in metrics.splitlines()
+        held[0].close()
+        assert greeted_by(waiting) is not None
+
+
+@pytest.mark.parametrize("threads", [1, 2, 64])
+def test_a_proxy_has_as_many_threads_as_told_but_no_more_than_cores(pods: Pods, threads: int) -> None:
+    with running(config_of(pods.route(100, 1), threads=threads)) as proxy:
+        _, metrics = proxy.fetch("/metrics?scope=global")
+    assert f"haproxy_process_nbthread {min(threads, len(os.sched_getaffinity(0)))}" in metrics.splitlines()

@@ -1,0 +1,84 @@
+"""What becomes of the share of a route that has no pod, from the start or since a moment ago."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from engine.haproxy import OnEmptyRoute
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import config_of, greeted_by, running, windows
+
+CLOSING = [OnEmptyRoute.FAIL, OnEmptyRoute.HOLD]
+
+
+def test_redistribute_gives_the_share_of_an_empty_route_to_the_others_in_proportion(pods: Pods) -> None:
+    config = config_of(pods.route(60, 2), pods.route(30, 0), pods.route(10, 1))
+    with running(config) as proxy:
+        taken = proxy.take(700)
+    assert all(window == {0: 60, 2: 10} for window in windows(taken, 70))
+
+
+@pytest.mark.parametrize("on_empty_route", CLOSING)
+def test_otherwise_the_share_of_an_empty_route_is_closed_and_the_others_keep_theirs(
+    pods: Pods, on_empty_route: OnEmptyRoute
+) -> None:
+    config = config_of(pods.route(60, 2), pods.route(30, 0), pods.route(10, 1), on_empty_route=on_empty_route)
+    with running(config) as proxy:
+        taken = proxy.take(500)
+    assert all(window == {0: 60, None: 30, 2: 10} for window in windows(taken, 100))
+
+
+@pytest.mark.parametrize("on_empty_route", OnEmptyRoute)
+def test_without_any_pod_every_connection_is_closed_and_a_route_of_weight_0_stays_unused(
+    pods: Pods, on_empty_route: OnEmptyRoute
+) -> None:
+    config = config_of(pods.route(0, 1), pods.route(100, 0), pods.route(0, 1), on_empty_route=on_empty_route)
+    with running(config) as proxy:
+        assert proxy.take(100) == [None] * 100
+
+
+def test_redistribute_stays_exact_after_a_whole_route_died_and_after_it_came_back(pods: Pods) -> None:
+    routes = pods.route(60, 2), pods.route(30, 3), pods.route(10, 1)
+    with running(config_of(*routes)) as proxy:
+        pods.kill(*routes[1].servers)
+        proxy.await_servers_up(route=1, count=0)
+        taken = proxy.take(350)
+        assert all(window == {0: 60, 2: 10} for window in windows(taken, 70))
+
+        pods.revive(*routes[1].servers)
+        proxy.await_servers_up(route=1, count=3)
+        taken = proxy.take(500)
+        assert all(window == {0: 60, 1: 30, 2: 10} for window in windows(taken, 100))
+
+
+@pytest.mark.parametrize("on_empty_route", CLOSING)
+def test_otherwise_the_others_keep_exactly_theirs_after_a_whole_route_died(
+    pods: Pods, on_empty_route: OnEmptyRoute
+) -> None:
+    routes = pods.route(60, 2), pods.route(30, 3), pods.route(10, 1)
+    with running(config_of(*routes, on_empty_route=on_empty_route)) as proxy:
+        pods.kill(*routes[1].servers)
+        proxy.await_servers_up(route=1, count=0)
+        taken = proxy.take(500)
+    assert all(window == {0: 60, None: 30, 2: 10} for window in windows(taken, 100))
+
+
+def test_the_death_of_a_whole_route_costs_a_handful_of_connections(pods: Pods) -> None:
+    """Real connections that fail mark a pod down: its health check would notice only seconds later."""
+    routes = pods.route(70, 2), pods.route(30, 3)
+    with running(config_of(*routes)) as proxy:
+        pods.kill(*routes[1].servers)
+        taken = Counter(proxy.take(1000))
+    assert taken[1] == 0
+    # Three pods that each take three failures, four of them to a connection: less than three connections.
+    assert taken[None] <= 3
+
+
+def test_connections_closed_for_want_of_a_pod_are_closed_at_once(pods: Pods) -> None:
+    """Their clients need not send anything first, and wait for no time limit: the limits here are an hour."""
+    hour = 3_600_000
+    config = config_of(pods.route(100, 0), on_empty_route=OnEmptyRoute.FAIL, connect_milliseconds=hour)
+    with running(config) as proxy, proxy.connect() as connection:
+        assert greeted_by(connection) is None

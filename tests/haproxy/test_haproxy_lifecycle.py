@@ -1,0 +1,109 @@
+"""A proxy from its start to its end, as the kubelet and the operator see it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from engine.haproxy import digest, ready_path
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import PATIENCE, Proxy, config_of, greeted_by, running
+
+
+def test_it_is_ready_for_the_configuration_that_it_serves_and_for_no_other(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    other = config_of(pods.route(50, 2), pods.route(50, 1))
+    with running(config) as proxy:
+        assert proxy.get(ready_path(digest(config))) == 200
+        assert proxy.get(ready_path(digest(other))) == 404
+        assert proxy.get("/healthz") == 200
+        assert proxy.get("/") == 404
+
+
+def test_a_stopping_proxy_is_not_ready(pods: Pods) -> None:
+    """It accepts no new connections, and a probe that was already connected is told 503."""
+    config = config_of(pods.route(100, 1))
+    with running(config) as proxy, held_connection(proxy):
+        probe = http.client.HTTPConnection("127.0.0.1", config.ops_port, timeout=PATIENCE)
+        with contextlib.closing(probe):
+            probe.connect()
+            proxy.stop()
+            with pytest.raises(ConnectionRefusedError):
+                proxy.get(ready_path(digest(config)))
+            probe.request("GET", ready_path(digest(config)))
+            assert probe.getresponse().status == 503
+
+
+def test_a_stopping_proxy_ends_with_its_last_connection(pods: Pods) -> None:
+    with running(config_of(pods.route(100, 1), drain_seconds=600)) as proxy:
+        with held_connection(proxy) as held:
+            proxy.stop()
+            assert is_echoed(held)
+            assert proxy.process.poll() is None
+        assert proxy.process.wait(timeout=PATIENCE) == 0
+
+
+def test_a_stopping_proxy_cuts_what_is_left_when_the_drain_time_is_over_and_not_before(pods: Pods) -> None:
+    route = pods.route(100, 1)
+    with (
+        running(config_of(route, drain_seconds=2)) as proxy,
+        held_connection(proxy) as held,
+        running(config_of(route, drain_seconds=600)) as patient,
+        held_connection(patient) as held_on,
+    ):
+        patient.stop()
+        proxy.stop()
+        assert is_echoed(held)
+        assert held.recv(1) == b""
+        assert proxy.process.wait(timeout=PATIENCE) == 0
+        assert is_echoed(held_on)
+
+
+@contextlib.contextmanager
+def held_connection(proxy: Proxy) -> Iterator[socket.socket]:
+    with proxy.connect() as held:
+        assert greeted_by(held) is not None
+        yield held
+
+
+def is_echoed(connection: socket.socket) -> bool:
+    connection.sendall(b"ping")
+    return connection.recv(4) == b"ping"
+
+
+def test_a_container_that_allows_few_descriptors_gets_a_proxy_for_fewer_connections(pods: Pods) -> None:
+    with running(config_of(pods.route(100, 20)), descriptors=256) as proxy:
+        assert proxy.take(100) == [0] * 100
+
+
+def test_the_metrics_count_the_connections_of_each_route(pods: Pods) -> None:
+    with running(config_of(pods.route(80, 2), pods.route(20, 1))) as proxy:
+        proxy.take(100)
+        _, metrics = proxy.fetch("/metrics?scope=backend")
+    assert 'haproxy_backend_sessions_total{proxy="r0"} 80' in metrics.splitlines()
+    assert 'haproxy_backend_sessions_total{proxy="r1"} 20' in metrics.splitlines()
+
+
+def can_play_the_kubelet() -> bool:
+    """Whether this user may become another one and may mount, which not every container's root may."""
+    return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_play_the_kubelet(), reason="needs root that may mount")
+def test_it_runs_as_nobody_without_capabilities_on_a_read_only_root(pods: Pods) -> None:
+    with running(config_of(pods.route(80, 2), pods.route(20, 1)), as_pod=True) as proxy:
+        status = proxy.status()
+        assert status["Uid"].split() == ["65534"] * 4
+        assert int(status["CapBnd"], 16) == 0
+        assert Counter(proxy.take(100)) == {0: 80, 1: 20}
+        with held_connection(proxy) as held:
+            proxy.stop()
+            assert is_echoed(held)
+        assert proxy.process.wait(timeout=PATIENCE) == 0

@@ -1,0 +1,16 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.apiserver import ApiServer
+from tests.integration.scene import Scene
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """An empty cluster with the CRD and with controllers for Deployments and endpoints; no operator runs yet."""
+    with ApiServer(controllers=True) as server:
+        scene = Scene(server, server.kubeconfig(tmp_path / "kubeconfig"))
+        yield scene
+        scene.stop()

@@ -1,0 +1,160 @@
+"""A stage for the whole operator: an API server with its controllers, backends, and operators on threads."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kanary.client import ClusterClient, Timeouts
+from kanary.metrics import Metrics
+from kanary.operator import Operator
+from kanary.settings import Settings
+from tests.apiserver import ApiServer
+
+Json = dict[str, Any]
+
+NAMESPACE = "shop"
+WAIT = 20.0
+"""Seconds that no condition takes when the test passes."""
+CRD = yaml.safe_load(Path("manifests/crd.yaml").read_text(encoding="utf-8"))
+
+
+class Running:
+    """An operator on a thread of its own."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+        self.exit_code: int | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.exit_code = self.operator.run()
+
+    def stop(self) -> None:
+        self.operator.stop()
+        self.join()
+
+    def join(self) -> None:
+        self._thread.join(WAIT)
+        assert not self._thread.is_alive(), "the operator does not end"
+
+
+class Scene:
+    """One API server, and what a test does to it."""
+
+    def __init__(self, server: ApiServer, kubeconfig: Path) -> None:
+        self.server = server
+        self._kubeconfig = str(kubeconfig)
+        self._running: list[Running] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        server.install_crd(CRD)
+
+    def start_operator(self, *, leader_election: bool = False, timeouts: Timeouts | None = None) -> Running:
+        metrics = Metrics()
+        client = ClusterClient.connect(
+            kubeconfig=self._kubeconfig, user_agent="kanary/test", timeouts=timeouts, on_request=metrics.requested
+        )
+        settings = Settings(http_port=0, leader_election=leader_election, lease_namespace=NAMESPACE, identity="test")
+        running = Running(Operator(client, settings, metrics))
+        self._running.append(running)
+        return running
+
+    def start_process(self) -> subprocess.Popen[bytes]:
+        """An operator in a process of its own, which can be killed."""
+        command = [sys.executable, "-m", "kanary.cli", "run", "--no-leader-election", "--http-port", "0"]
+        process = subprocess.Popen([*command, "--kubeconfig", self._kubeconfig, "--log-level", "error"])
+        self._processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        self.server.faults.clear()
+        for process in self._processes:
+            process.kill()
+            process.wait(WAIT)
+        for running in self._running:
+            running.stop()
+
+    def backend(self, name: str, *addresses: str, port: Json | None = None) -> None:
+        """A Service of the user's, and ready endpoints that need no pods."""
+        service_port = port or {"name": "http", "port": 80}
+        self.put("v1", "Service", name, spec={"ports": [service_port]})
+        self.endpoints(name, *addresses, port_name=service_port.get("name", ""))
+
+    def endpoints(self, name: str, *addresses: str, port_name: str = "http") -> None:
+        """Say which addresses are ready behind a Service, both ways in which a cluster says so."""
+        self.put(
+            "discovery.k8s.io/v1",
+            "EndpointSlice",
+            f"{name}-1",
+            labels={"kubernetes.io/service-name": name},
+            addressType="IPv4",
+            ports=[{"name": port_name, "port": 9000, "protocol": "TCP"}],
+            endpoints=[{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+        )
+        subset = {"addresses": [{"ip": a} for a in addresses], "ports": [{"name": port_name, "port": 9000}]}
+        self.put("v1", "Endpoints", name, subsets=[subset] if addresses else [])
+
+    def put(self, api_version: str, kind: str, name: str, *, labels: Json | None = None, **body: Any) -> None:
+        metadata = {"name": name, "namespace": NAMESPACE, "labels": labels or {}}
+        self.server.store.put({"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
+
+    def declare(self, name: str = "rule", **spec: Any) -> None:
+        """What `kubectl apply` of a Kanary leaves in the cluster; the status stays."""
+        found = self.kanary(name)
+        body: Json = {"spec": spec}
+        if found and "status" in found:
+            body["status"] = found["status"]
+        self.put("kanary.k8s.io/v1", "Kanary", name, **body)
+
+    def kanary(self, name: str = "rule") -> Json | None:
+        return self.server.store.get("kanaries", name, NAMESPACE)
+
+    def status(self, name: str = "rule") -> Json:
+        kanary = self.kanary(name) or {}
+        status: Json = kanary.get("status") or {}
+        return status
+
+    def get(self, resource: str, name: str) -> Json | None:
+        return self.server.store.get(resource, name, NAMESPACE)
+
+    def config(self, name: str = "rule") -> str:
+        config_map = self.get("configmaps", f"{name}-haproxy")
+        assert config_map
+        text: str = config_map["data"]["haproxy.cfg"]
+        return text
+
+    def events(self, reason: str) -> list[Json]:
+        return [e for e in self.server.store.list("events.events.k8s.io", NAMESPACE) if e.get("reason") == reason]
+
+    def wait_for_phase(self, phase: str, name: str = "rule", **expected: Any) -> Json:
+        """The status, once it has this phase, speaks of the present spec, and has these fields."""
+
+        def is_there() -> Json | None:
+            kanary = self.kanary(name) or {}
+            status = kanary.get("status") or {}
+            seen = status.get("observedGeneration") == kanary.get("metadata", {}).get("generation")
+            fits = all(status.get(key) == value for key, value in expected.items())
+            return status if status.get("phase") == phase and seen and fits else None
+
+        return self.wait_for(is_there, lambda: f"{phase} {expected}, but status is {self.status(name)}")
+
+    def wait_for(self, condition: Callable[[], Any], describe: Callable[[], str] = lambda: "") -> Any:
+        deadline = time.monotonic() + WAIT
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not within {WAIT} s: {describe()}"
+            time.sleep(0.02)  # between two looks, not instead of a condition
+        return found
+
+
+def routes(**weights: int) -> list[Json]:
+    """Routes to Services of these names (with `_` for `-`), on their port `http`."""
+    return [
+        {"backend": {"serviceName": name.replace("_", "-"), "servicePort": "http"}, "weight": weight}
+        for name, weight in weights.items()
+    ]

@@ -1,0 +1,155 @@
+"""What bad input gets: phase, reason, and a message that names field, value and way out; and traffic as it was."""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.scene import NAMESPACE, Scene, routes
+
+GOOD = {"destination": "myapp", "routes": routes(myapp_v1=80, myapp_v2=20)}
+
+
+def route(service: str, weight: Any, port: Any = "http") -> dict[str, Any]:
+    return {"backend": {"serviceName": service, "servicePort": port}, "weight": weight}
+
+
+INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
+    "weights that do not sum to 100": (
+        {"routes": [route("myapp-v1", 80), route("myapp-v2", 30)]},
+        "InvalidWeights",
+        "spec.routes: weights sum to 110 (80 + 30), 10 too many: they must sum to 100",
+    ),
+    "a weight below 0": (
+        {"routes": [route("myapp-v1", 110), route("myapp-v2", -10)]},
+        "InvalidWeights",
+        "spec.routes[1].weight is -10: must be a whole number from 0 to 100",
+    ),
+    "a weight above 100": (
+        {"routes": [route("myapp-v1", 101)]},
+        "InvalidWeights",
+        "spec.routes[0].weight is 101: must be a whole number from 0 to 100",
+    ),
+    "a weight that is not whole": (
+        {"routes": [route("myapp-v1", 33.5), route("myapp-v2", 66.5)]},
+        "InvalidWeights",
+        "spec.routes[0].weight is 33.5: must be a whole number from 0 to 100",
+    ),
+    "no routes": ({"routes": []}, "NoRoutes", "spec.routes is empty: must be a list of 1 to 100 routes"),
+    "the same backend twice": (
+        {"routes": [route("myapp-v1", 40), route("myapp-v1", 60)]},
+        "DuplicateBackend",
+        "backend myapp-v1:http stands 2 times: give it one route with the sum of the weights",
+    ),
+    "a port that the Service does not have": (
+        {"routes": [route("myapp-v1", 100, "grpc")]},
+        "BackendPortNotFound",
+        'spec.routes[0].backend.servicePort: Service "myapp-v1" has no port grpc: use one of http (80)',
+    ),
+    "an ExternalName": (
+        {"routes": [route("outside", 100)]},
+        "BackendIsExternalName",
+        'Service "outside" is an ExternalName for "example.com", which has no endpoints: name a Service that selects',
+    ),
+    "a UDP port": ({"routes": [route("names", 100, "dns")]}, "BackendPortNotTCP", "speaks UDP, and Kanary splits TCP"),
+    "the destination itself": (
+        {"destination": "myapp", "routes": [route("myapp", 100)]},
+        "BackendIsDestination",
+        'spec.routes[0].backend.serviceName is "myapp", which is spec.destination too',
+    ),
+    "a destination that is no DNS label": (
+        {"destination": "My_App"},
+        "InvalidName",
+        'spec.destination is "My_App": must be a DNS label',
+    ),
+    "a backend that is no DNS label": (
+        {"routes": [route("a.b", 100)]},
+        "InvalidName",
+        'spec.routes[0].backend.serviceName is "a.b": must be a DNS label',
+    ),
+    "a destination that exists and is not ours": (
+        {"destination": "outside"},
+        "DestinationExists",
+        'spec.destination: "outside" is a Service that Kanary did not make and will not touch: choose another name',
+    ),
+}
+
+
+@pytest.fixture
+def cluster(scene: Scene) -> Scene:
+    scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
+    scene.backend("myapp-v2", "10.0.1.1")
+    scene.put("v1", "Service", "outside", spec={"type": "ExternalName", "externalName": "example.com"})
+    scene.backend("names", "10.0.2.1", port={"name": "dns", "port": 53, "protocol": "UDP"})
+    scene.start_operator()
+    return scene
+
+
+@pytest.mark.parametrize("what", INVALID)
+def test_bad_input_degrades_and_leaves_traffic_as_it_was(cluster: Scene, what: str) -> None:
+    change, reason, message = INVALID[what]
+    cluster.declare(**GOOD)
+    cluster.wait_for_phase("Ready")
+    before = cluster.config()
+    cluster.declare(**{**GOOD, **change})
+    status = cluster.wait_for_phase("Degraded", reason=reason)
+    assert message in status["message"]
+    assert cluster.config() == before
+    assert status["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"}
+    cluster.declare(**GOOD)
+    cluster.wait_for_phase("Ready", revision=1)
+
+
+@pytest.mark.parametrize("what", INVALID)
+def test_bad_input_at_first_makes_nothing(cluster: Scene, what: str) -> None:
+    change, reason, message = INVALID[what]
+    cluster.declare(**{**GOOD, **change})
+    status = cluster.wait_for_phase("Degraded", reason=reason)
+    assert message in status["message"]
+    assert not cluster.get("configmaps", "rule-haproxy")
+
+
+def test_a_backend_that_does_not_exist_is_awaited_at_first_and_degrades_later(cluster: Scene) -> None:
+    typo = {**GOOD, "routes": routes(myapp_v1=80, myapp_v9=20)}
+    cluster.declare(**typo)
+    status = cluster.wait_for_phase("Pending", reason="BackendNotFound")
+    assert status["message"] == (
+        'spec.routes[1].backend.serviceName: Service "myapp-v9" does not exist in namespace shop: '
+        "create it, or name one that does"
+    )
+    cluster.declare(**GOOD)
+    cluster.wait_for_phase("Ready")
+    before = cluster.config()
+    cluster.declare(**typo)
+    cluster.wait_for_phase("Degraded", reason="BackendNotFound")
+    assert cluster.config() == before
+
+
+def test_a_name_that_is_no_dns_label_is_refused(cluster: Scene) -> None:
+    for name in ("a.b", "x" * 56):
+        cluster.declare(name, **GOOD)
+        status = cluster.wait_for_phase("Degraded", name, reason="InvalidName")
+        assert f'metadata.name is "{name}": must be a DNS label' in status["message"]
+        assert "at most 55 characters" in status["message"]
+
+
+def test_all_endpoints_gone_is_told_and_recovered_from(cluster: Scene) -> None:
+    cluster.declare(**GOOD)
+    cluster.wait_for_phase("Ready")
+    cluster.endpoints("myapp-v1")
+    cluster.endpoints("myapp-v2")
+    status = cluster.wait_for_phase("Degraded", reason="NoReadyEndpoints")
+    assert "none of myapp-v1 (weight 80), myapp-v2 (weight 20) has a ready endpoint" in status["message"]
+    cluster.endpoints("myapp-v1", "10.0.0.1")
+    cluster.endpoints("myapp-v2", "10.0.1.1")
+    cluster.wait_for_phase("Ready")
+
+
+@pytest.mark.parametrize("garbage", [{"phase": "Dancing"}, {"phase": "Ready", "revision": 7}, {"transitions": []}])
+def test_a_spoilt_status_is_recovered_from(cluster: Scene, garbage: dict[str, Any]) -> None:
+    cluster.declare(**GOOD)
+    cluster.wait_for_phase("Ready")
+    before = cluster.config()
+    cluster.server.store.change("kanaries", "rule", lambda k: k.update(status=garbage), NAMESPACE)
+    cluster.wait_for(lambda: cluster.status().get("display"))
+    cluster.wait_for_phase("Ready")
+    assert cluster.config() == before

@@ -1,0 +1,114 @@
+"""A fault of the API server, or of our own process, delays what was asked for and takes nothing down."""
+
+import pytest
+
+from kanary.client import Timeouts
+from tests.apiserver import Fault
+from tests.integration.scene import NAMESPACE, Scene, routes
+
+IMPATIENT = Timeouts(connect=2.0, read=1.0, watch=2.0)
+OWN = "/(configmaps|deployments|services|kanaries)/"
+
+FAULTS = {
+    "a write is dropped": lambda: Fault.drop("PATCH", times=3),
+    "a write is carried out and its answer lost": lambda: Fault.drop("PATCH", times=3, after_write=True),
+    "a status is written and its answer lost": lambda: Fault.drop("PUT", times=3, after_write=True),
+    "writes are throttled": lambda: Fault.status(429, "PATCH", times=3, retry_after=1),
+    "writes fail": lambda: Fault.status(500, "PATCH", times=3),
+    "a status cannot be written": lambda: Fault.status(503, "PUT", times=3),
+    "a write hangs": lambda: Fault.hang("PATCH", times=2),
+    "reads fail": lambda: Fault.status(500, "GET", OWN, times=3),
+    "watches are cut": lambda: Fault.cut(times=8),
+    "watches fall silent": lambda: Fault.mute(times=8),
+    "Events cannot be written": lambda: Fault.status(500, "POST", "/events"),
+}
+
+
+@pytest.fixture
+def serving(scene: Scene) -> Scene:
+    scene.backend("myapp-v1", "10.0.0.1")
+    scene.backend("myapp-v2", "10.0.1.1")
+    scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
+    return scene
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_a_change_arrives_in_spite_of_a_fault(serving: Scene, what: str) -> None:
+    serving.start_operator(timeouts=IMPATIENT)
+    serving.wait_for_phase("Ready")
+    fault = serving.server.faults.add(FAULTS[what]())
+    serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    serving.endpoints("myapp-v1", "10.0.0.1", "10.0.0.2")
+    serving.wait_for(lambda: "10.0.0.2:9000" in serving.config())
+    status = serving.wait_for_phase("Ready", revision=2)
+    assert fault.hits > 0
+    assert status["display"]["weights"] == "myapp-v1=30 myapp-v2=70"
+    numbers = [move["number"] for move in status["transitions"]]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_a_forgotten_history_makes_it_list_again(serving: Scene) -> None:
+    serving.start_operator()
+    serving.wait_for_phase("Ready")
+    serving.server.compact()
+    serving.server.drop_watches()
+    serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    serving.wait_for_phase("Ready", revision=2)
+
+
+def test_an_operator_that_starts_before_the_crd_waits_for_it(serving: Scene) -> None:
+    fault = serving.server.faults.add(Fault.status(404, "GET", "/apis/kanary.k8s.io/v1$", times=1))
+    serving.start_operator()
+    serving.wait_for_phase("Ready")
+    assert fault.hits == 1
+
+
+def test_a_refusal_is_told_and_tried_again_when_something_changes(serving: Scene) -> None:
+    fault = serving.server.faults.add(Fault.status(403, "PATCH", "/deployments/"))
+    serving.start_operator()
+    status = serving.wait_for_phase("Degraded", reason="RefusedByCluster")
+    assert "cannot apply Deployment rule-haproxy" in status["message"]
+    serving.server.faults.remove(fault)
+    serving.declare(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=30))
+    serving.wait_for_phase("Ready")
+    assert len(serving.events("RefusedByCluster")) == 1
+
+
+@pytest.mark.parametrize("writes", range(1, 8))
+def test_an_operator_that_is_killed_after_any_write_is_carried_on_by_the_next(serving: Scene, writes: int) -> None:
+    first = serving.start_process()
+    serving.wait_for_phase("Ready")
+    serving.server.requests.clear()
+    log = serving.server.requests
+    serving.declare(destination="shop", routes=routes(myapp_v1=30, myapp_v2=70))
+    serving.wait_for(lambda: len(log.find("PATCH")) + len(log.find("PUT")) + len(log.find("DELETE")) >= writes)
+    first.kill()
+    serving.start_operator()
+    status = serving.wait_for_phase("Ready", revision=2)
+    serving.wait_for(lambda: not serving.get("services", "myapp"))
+    numbers = [move["number"] for move in status["transitions"]]
+    assert numbers == sorted(set(numbers))
+
+
+def test_one_of_two_operators_leads_and_the_other_takes_over(serving: Scene) -> None:
+    first = serving.start_operator(leader_election=True)
+    serving.wait_for_phase("Ready")
+    second = serving.start_operator(leader_election=True)
+    serving.wait_for(lambda: second.operator._watches and second.operator._watches.are_synced())
+    assert not second.operator._may_write()
+    first.stop()
+    serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    serving.wait_for_phase("Ready", revision=2)
+    assert first.exit_code == 0
+
+
+def test_an_operator_whose_lease_is_taken_ends_and_writes_nothing_more(serving: Scene) -> None:
+    running = serving.start_operator(leader_election=True)
+    serving.wait_for_phase("Ready")
+
+    def take(lease: dict) -> None:
+        lease["spec"]["holderIdentity"] = "somebody-else"
+
+    serving.server.store.change("leases", "kanary", take, NAMESPACE)
+    running.join()
+    assert running.exit_code == 1

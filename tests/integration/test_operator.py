@@ -1,0 +1,208 @@
+"""The whole operator against an API server over real HTTP."""
+
+import http.client
+
+import pytest
+
+from tests.integration.scene import NAMESPACE, Scene, routes
+
+OURS = r"/(configmaps|deployments|poddisruptionbudgets|services|kanaries/[^/]+/status|events|leases)"
+
+
+@pytest.fixture
+def serving(scene: Scene) -> Scene:
+    """A Kanary that serves 80 to 20."""
+    scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
+    scene.backend("myapp-v2", "10.0.1.1")
+    scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
+    scene.start_operator()
+    scene.wait_for_phase("Ready")
+    return scene
+
+
+def page(port: int, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_a_kanary_passes_every_phase_on_its_way_to_ready(serving: Scene) -> None:
+    status = serving.status()
+    assert [move["to"] for move in status["transitions"]] == ["Rendering", "Rolling", "Ready"]
+    assert status["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"}
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "True", "Progressing": "False"}
+    assert serving.get("services", "myapp")["spec"]["ports"][0]["port"] == 80
+    assert "10.0.0.2:9000" in serving.config()
+
+
+def test_objects_may_be_applied_in_any_order(scene: Scene) -> None:
+    scene.start_operator()
+    scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
+    scene.wait_for_phase("Pending", reason="BackendNotFound")
+    scene.backend("myapp-v2")
+    scene.backend("myapp-v1")
+    scene.wait_for_phase("Pending", reason="WaitingForEndpoints")
+    scene.endpoints("myapp-v1", "10.0.0.1")
+    scene.endpoints("myapp-v2", "10.0.1.1")
+    scene.wait_for_phase("Ready")
+
+
+def test_nothing_is_written_while_nothing_changes(serving: Scene) -> None:
+    # An update of something that concerns the Kanary but changes nothing makes it look again.
+    serving.server.requests.clear()
+    serving.server.store.change("services", "myapp-v1", lambda s: s["metadata"]["labels"].update(a="b"), NAMESPACE)
+    serving.backend("myapp-v3", "10.0.2.1")
+    serving.declare("other", destination="else", routes=routes(myapp_v3=100))
+    serving.wait_for_phase("Ready", "other")
+    writes = [r.path for m in ("PUT", "PATCH", "POST", "DELETE") for r in serving.server.requests.find(m)]
+    assert [path for path in writes if "/rule" in path or path.endswith("/myapp")] == []
+
+
+def test_weights_change_and_each_change_has_a_revision(serving: Scene) -> None:
+    serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
+    status = serving.wait_for_phase("Ready", revision=2)
+    assert status["display"]["weights"] == "myapp-v1=50 myapp-v2=50"
+    event = serving.wait_for(lambda: serving.events("WeightsChanged"))[0]
+    assert event["note"] == ("weights changed from myapp-v1=80 myapp-v2=20 to myapp-v1=50 myapp-v2=50 (revision 2)")
+
+
+def test_endpoints_are_followed(serving: Scene) -> None:
+    serving.endpoints("myapp-v1", "10.0.0.2", "10.0.0.3")
+    serving.wait_for(lambda: "10.0.0.3:9000" in serving.config())
+    assert "10.0.0.1:9000" not in serving.config()
+    status = serving.wait_for_phase("Ready")
+    assert status["revision"] == 1
+
+
+def test_what_somebody_edits_by_hand_is_put_right(serving: Scene) -> None:
+    def edit(service: dict) -> None:
+        service["spec"]["selector"] = {"app": "elsewhere"}
+
+    serving.server.store.change("services", "myapp", edit, NAMESPACE)
+    serving.wait_for(lambda: "app" not in serving.get("services", "myapp")["spec"]["selector"] or None)
+    serving.server.store.delete("deployments", "rule-haproxy", NAMESPACE)
+    serving.wait_for(lambda: serving.get("deployments", "rule-haproxy"))
+    serving.wait_for_phase("Ready")
+
+
+def test_what_is_spelt_otherwise_by_the_cluster_is_not_written_again_and_again(scene: Scene) -> None:
+    scene.backend("myapp-v1", "10.0.0.1")
+    scene.start_operator()
+    scene.declare(destination="myapp", routes=routes(myapp_v1=100), proxy={"resources": {"requests": {"cpu": "0.5"}}})
+    scene.wait_for_phase("Ready")
+
+    def respell(deployment: dict) -> None:
+        deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "500m"
+
+    # The tests' server keeps a quantity as it was sent; a real one normalizes it.
+    scene.server.store.change("deployments", "rule-haproxy", respell, NAMESPACE)
+    scene.wait_for_phase("Ready")
+
+
+def test_a_cluster_without_endpoint_slices_and_disruption_budgets_is_served(scene: Scene) -> None:
+    scene.server.withdraw("discovery.k8s.io", "v1", "endpointslices")
+    scene.server.withdraw("policy", "v1", "poddisruptionbudgets")
+    scene.put("v1", "Service", "myapp-v1", spec={"ports": [{"name": "http", "port": 80}]})
+    subset = {"addresses": [{"ip": "10.0.0.1"}], "ports": [{"name": "http", "port": 9000}]}
+    scene.put("v1", "Endpoints", "myapp-v1", subsets=[subset])
+    scene.declare(destination="myapp", routes=routes(myapp_v1=100))
+    scene.start_operator()
+    scene.wait_for_phase("Ready")
+    assert "10.0.0.1:9000" in scene.config()
+
+
+def test_a_deleted_kanary_takes_what_it_made_and_nothing_else(serving: Scene) -> None:
+    serving.server.store.delete("kanaries", "rule", NAMESPACE)
+    ours = [("services", "myapp"), ("configmaps", "rule-haproxy"), ("deployments", "rule-haproxy")]
+    serving.wait_for(lambda: not any(serving.get(*key) for key in [*ours, ("poddisruptionbudgets", "rule-haproxy")]))
+    assert serving.get("services", "myapp-v1")
+    assert serving.get("services", "myapp-v2")
+
+
+def test_a_kanary_that_is_made_again_at_once_serves_again(serving: Scene) -> None:
+    serving.server.store.delete("kanaries", "rule", NAMESPACE)
+    serving.declare(destination="myapp", routes=routes(myapp_v1=10, myapp_v2=90))
+    status = serving.wait_for_phase("Ready")
+    uid = serving.kanary()["metadata"]["uid"]
+    assert status["display"]["weights"] == "myapp-v1=10 myapp-v2=90"
+    assert serving.get("services", "myapp")["metadata"]["ownerReferences"][0]["uid"] == uid
+
+
+def test_the_old_destination_goes_after_the_new_one_serves(serving: Scene) -> None:
+    serving.declare(destination="store", routes=routes(myapp_v1=80, myapp_v2=20))
+    serving.wait_for(lambda: serving.get("services", "store"))
+    serving.wait_for(lambda: not serving.get("services", "myapp"))
+    deleted = serving.server.requests.wait_for("DELETE", "/services/myapp$")[0]
+    applied = serving.server.requests.find("PATCH", "/services/store$")[0]
+    log = [r for r in serving.server.requests.find() if r in (applied, deleted)]
+    assert log == [applied, deleted]
+    serving.wait_for_phase("Ready")
+
+
+def test_objects_of_others_are_never_written(scene: Scene) -> None:
+    scene.backend("myapp-v1", "10.0.0.1")
+    scene.put("v1", "ConfigMap", "rule-haproxy", data={"theirs": "stays"})
+    scene.start_operator()
+    scene.declare(destination="myapp", routes=routes(myapp_v1=100))
+    status = scene.wait_for_phase("Degraded", reason="ObjectExists")
+    assert 'ConfigMap "rule-haproxy" exists' in status["message"]
+    assert scene.get("configmaps", "rule-haproxy")["data"] == {"theirs": "stays"}
+    assert not scene.get("services", "myapp")
+    scene.server.store.delete("configmaps", "rule-haproxy", NAMESPACE)
+    scene.declare(destination="myapp", port=81, routes=routes(myapp_v1=100))
+    scene.wait_for_phase("Ready")
+
+
+def test_users_objects_are_only_read(serving: Scene) -> None:
+    serving.declare(destination="myapp", routes=routes(myapp_v1=0, myapp_v2=100))
+    serving.wait_for_phase("Ready", revision=2)
+    for method in ("PUT", "PATCH", "POST", "DELETE"):
+        for request in serving.server.requests.find(method):
+            assert "myapp-v" not in request.path
+            assert "/pods" not in request.path
+
+
+def test_two_kanaries_of_one_destination_the_older_keeps_it_and_hands_it_on(serving: Scene) -> None:
+    serving.declare("younger", destination="myapp", routes=routes(myapp_v1=100))
+    status = serving.wait_for_phase("Degraded", "younger", reason="DestinationTaken")
+    assert "Kanary rule" in status["message"]
+    assert serving.status()["phase"] == "Ready"
+    serving.server.store.delete("kanaries", "rule", NAMESPACE)
+    serving.wait_for_phase("Ready", "younger")
+
+
+def test_a_fault_is_told_by_one_event(serving: Scene) -> None:
+    serving.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=30))
+    serving.wait_for_phase("Degraded", reason="InvalidWeights")
+    serving.endpoints("myapp-v1", "10.0.0.7")
+    serving.wait_for(lambda: "10.0.0.7:9000" in serving.config())
+    serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
+    serving.wait_for_phase("Ready")
+    events = serving.events("InvalidWeights")
+    assert [(e["type"], e.get("series")) for e in events] == [("Warning", None)]
+    assert events[0]["regarding"]["name"] == "rule"
+
+
+def test_metrics_and_probes_tell_how_it_is(scene: Scene) -> None:
+    scene.backend("myapp-v1", "10.0.0.1")
+    scene.declare(destination="myapp", routes=routes(myapp_v1=100))
+    port = scene.start_operator().operator.http_port
+    scene.wait_for_phase("Ready")
+    assert page(port, "/healthz") == (200, "ok\n")
+    assert page(port, "/readyz") == (200, "ok\n")
+    labels = f'namespace="{NAMESPACE}"'
+    scene.wait_for(lambda: f'kanary_phase{{name="rule",{labels},phase="Ready"}} 1.0' in page(port, "/metrics")[1])
+    weight = f'kanary_route_weight{{backend="myapp-v1",name="rule",{labels}}} 100.0'
+    assert weight in page(port, "/metrics")[1]
+    scene.server.store.delete("kanaries", "rule", NAMESPACE)
+    scene.wait_for(lambda: 'name="rule"' not in page(port, "/metrics")[1])
+
+
+def test_many_kanaries_become_ready(scene: Scene) -> None:
+    scene.backend("myapp-v1", "10.0.0.1")
+    for number in range(40):
+        scene.declare(f"rule-{number}", destination=f"myapp-{number}", routes=routes(myapp_v1=100))
+    scene.start_operator()
+    for number in range(40):
+        scene.wait_for_phase("Ready", f"rule-{number}")

@@ -1,0 +1,74 @@
+"""Kanaries as the API's JSON, for the tests of the engine: a good one, and arbitrary ones."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from engine.api import KanarySpec
+from engine.objects import Identity
+from engine.validation import read_spec
+
+Json = dict[str, Any]
+
+OWNER = Identity("shop", "myapp-split", "0c3b2a54-1a85-4f1c-9c33-7c2a6c3b4d10")
+
+
+def route(service: str, weight: Any, port: Any = "http") -> Json:
+    return {"backend": {"serviceName": service, "servicePort": port}, "weight": weight}
+
+
+def kanary(**spec: Any) -> Json:
+    """A Kanary of 80 to 20 with these fields of its spec changed."""
+    good = {"destination": "myapp", "routes": [route("myapp-v1", 80), route("myapp-v2", 20, 9090)]}
+    metadata = {"namespace": OWNER.namespace, "name": OWNER.name, "uid": OWNER.uid, "generation": 1}
+    return {"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata, "spec": good | spec}
+
+
+def spec(**changes: Any) -> KanarySpec:
+    """The same, read."""
+    return read_spec(kanary(**changes))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=12,
+)
+
+names = st.from_regex(r"[a-z]([-a-z0-9]{0,10}[a-z0-9])?", fullmatch=True)
+ports = st.integers(1, 65535) | st.from_regex(r"[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
+quantities = st.integers(0, 10) | st.sampled_from(["100m", "1", "64Mi", "1.5"])
+_amounts = st.dictionaries(st.sampled_from(["cpu", "memory"]), quantities)
+
+
+@st.composite
+def _routes(draw: st.DrawFn) -> list[Json]:
+    """Up to eight routes whose weights sum to 100, with a backend each."""
+    backends = draw(st.lists(st.tuples(names.map("v-{}".format), ports), min_size=1, max_size=8, unique=True))
+    size = len(backends) - 1
+    cuts = sorted(draw(st.lists(st.integers(0, 100), min_size=size, max_size=size)))
+    weights = [end - start for start, end in zip([0, *cuts], [*cuts, 100], strict=True)]
+    return [route(name, weight, port) for (name, port), weight in zip(backends, weights, strict=True)]
+
+
+_proxies = st.fixed_dictionaries(
+    {},
+    optional={
+        "replicas": st.integers(1, 100),
+        "image": st.sampled_from(["haproxy:3.0", "registry.example/haproxy@sha256:0123"]),
+        "drainSeconds": st.integers(1, 86_400),
+        "idleSeconds": st.integers(1, 604_800),
+        "resources": st.fixed_dictionaries({}, optional={"requests": _amounts, "limits": _amounts}),
+    },
+)
+
+valid_specs = st.fixed_dictionaries(
+    {"destination": names.map("to-{}".format), "routes": _routes()},
+    optional={
+        "port": st.integers(1, 65535),
+        "onEmptyRoute": st.sampled_from(["Redistribute", "Hold", "Fail"]),
+        "progressDeadlineSeconds": st.integers(1, 86_400),
+        "paused": st.booleans(),
+        "proxy": _proxies,
+    },
+)

@@ -1,0 +1,337 @@
+"""From a backend as the user names it to the addresses and ports of its pods."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.api import Backend
+from engine.endpoints import Endpoint, resolve, slices_from_endpoints
+from engine.haproxy import Server
+from states import Problem, Reason
+
+Json = dict[str, Any]
+HTTP = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": "web"}
+ADMIN = {"name": "admin", "port": 9090, "protocol": "TCP", "targetPort": 9999}
+
+
+def service(*ports: Json, **spec: Any) -> Json:
+    return {"metadata": {"name": "v1"}, "spec": {"type": "ClusterIP", "ports": list(ports), **spec}}
+
+
+def member(address: str, pod: str = "", ready: bool | None = True) -> Json:
+    reference = {"targetRef": {"kind": "Pod", "name": pod}} if pod else {}
+    return {"addresses": [address], "conditions": {"ready": ready}, **reference}
+
+
+def piece(*members: Json, family: str = "IPv4", **ports: int) -> Json:
+    """A slice with these ports; the name `_` is an unnamed port."""
+    named = [{"name": name.strip("_"), "port": number, "protocol": "TCP"} for name, number in ports.items()]
+    return {"addressType": family, "ports": named, "endpoints": list(members)}
+
+
+def found(service: Json | None, *slices: Json, port: str | int = "http") -> tuple[Endpoint, ...] | Problem:
+    return resolve(
+        Backend(service_name="v1", service_port=port),
+        where="spec.routes[0].backend",
+        namespace="shop",
+        service=service,
+        slices=slices,
+    )
+
+
+def addresses(service: Json, *slices: Json, port: str | int = "http") -> list[str]:
+    result = found(service, *slices, port=port)
+    assert not isinstance(result, Problem)
+    return [f"{endpoint.address}:{endpoint.port}" for endpoint in result]
+
+
+# Ports
+
+
+def test_a_named_port_leads_to_what_the_pods_listen_on() -> None:
+    pods = piece(member("10.0.0.1", "v1-a"), http=8080, admin=9999)
+    assert found(service(HTTP, ADMIN), pods) == (Endpoint("10.0.0.1", 8080, "v1-a"),)
+
+
+def test_a_numbered_port_is_the_services_and_leads_to_what_the_pods_listen_on() -> None:
+    pods = piece(member("10.0.0.1"), http=8080, admin=9999)
+    assert addresses(service(HTTP, ADMIN), pods, port=9090) == ["10.0.0.1:9999"]
+
+
+def test_a_number_that_only_pods_listen_on_is_no_port_of_the_service() -> None:
+    problem = found(service(HTTP), piece(member("10.0.0.1"), http=8080), port=8080)
+    assert isinstance(problem, Problem)
+    assert problem.reason is Reason.BACKEND_PORT_NOT_FOUND
+
+
+def test_an_unnamed_port_is_found_by_its_number() -> None:
+    pods = piece(member("10.0.0.1"), _=8080)
+    assert addresses(service({"port": 80}), pods, port=80) == ["10.0.0.1:8080"]
+
+
+def test_an_unnamed_port_of_a_slice_may_have_no_name_at_all() -> None:
+    pods = {"addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [member("10.0.0.1")]}
+    assert addresses(service({"port": 80}), pods, port=80) == ["10.0.0.1:8080"]
+
+
+def test_a_numbered_port_takes_no_unnamed_one_for_its_own() -> None:
+    """The first Kanary sent connections for a number to whatever had no name."""
+    assert addresses(service(HTTP), piece(member("10.0.0.1"), _=9000), port=80) == []
+    unnamed = piece(member("10.0.0.2"), http=9000)
+    assert addresses(service({"port": 80}), unnamed, port=80) == []
+
+
+def test_slices_of_one_service_may_listen_on_different_numbers() -> None:
+    """A named target port is resolved by each pod for itself."""
+    old, new = piece(member("10.0.0.1"), http=8080), piece(member("10.0.0.2"), http=8081)
+    assert addresses(service(HTTP), old, new) == ["10.0.0.1:8080", "10.0.0.2:8081"]
+
+
+def test_of_two_protocols_under_one_number_tcp_is_meant() -> None:
+    dns = service({"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"})
+    pods = {
+        "addressType": "IPv4",
+        "ports": [{"name": "dns", "port": 5353, "protocol": "UDP"}, {"name": "dns-tcp", "port": 5354}],
+        "endpoints": [member("10.0.0.1")],
+    }
+    assert addresses(dns, pods, port=53) == ["10.0.0.1:5354"]
+
+
+def test_a_port_of_a_slice_without_number_leads_nowhere() -> None:
+    pods = {"addressType": "IPv4", "ports": [{"name": "http", "port": None}], "endpoints": [member("10.0.0.1")]}
+    assert addresses(service(HTTP), pods) == []
+
+
+@pytest.mark.parametrize("ports", [None, []])
+def test_a_slice_without_ports_leads_nowhere(ports: list[Json] | None) -> None:
+    assert addresses(service(HTTP), {"addressType": "IPv4", "ports": ports, "endpoints": [member("10.0.0.1")]}) == []
+
+
+# Readiness
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ({"ready": True}, ["10.0.0.1:8080"]),
+        ({"ready": None}, ["10.0.0.1:8080"]),
+        ({}, ["10.0.0.1:8080"]),
+        (None, ["10.0.0.1:8080"]),
+        ({"ready": False}, []),
+        ({"ready": False, "serving": True, "terminating": True}, []),
+    ],
+)
+def test_only_what_is_not_said_to_be_unready_is_taken(conditions: Json | None, expected: list[str]) -> None:
+    pod = {"addresses": ["10.0.0.1"], "conditions": conditions}
+    assert addresses(service(HTTP), piece(pod, http=8080)) == expected
+
+
+@pytest.mark.parametrize("pod", [{"addresses": []}, {"addresses": None}, {}])
+def test_an_endpoint_without_address_is_none(pod: Json) -> None:
+    assert addresses(service(HTTP), piece(pod, member("10.0.0.2"), http=8080)) == ["10.0.0.2:8080"]
+
+
+def test_of_several_addresses_the_first_is_the_one_to_use() -> None:
+    pod = {"addresses": ["10.0.0.1", "10.0.0.2"], "conditions": {"ready": True}}
+    assert addresses(service(HTTP), piece(pod, http=8080)) == ["10.0.0.1:8080"]
+
+
+@pytest.mark.parametrize(
+    ("address", "port"), [("224.0.0.1", 80), ("0.0.0.0", 80), ("10.0.0.300", 80), ("10.0.0.1", 70_000), ("", 80)]
+)
+def test_what_no_pod_can_have_is_left_out_so_that_the_others_are_served(address: str, port: int) -> None:
+    """A slice that somebody wrote by hand is checked by nobody before."""
+    by_hand = piece(member(address), http=port)
+    assert addresses(service(HTTP), by_hand, piece(member("10.0.0.2"), http=80)) == ["10.0.0.2:80"]
+
+
+# One list
+
+
+def test_each_endpoint_stands_once_whatever_slices_it_is_in() -> None:
+    one, two = piece(member("10.0.0.1", "a"), http=80), piece(member("10.0.0.1", "a"), member("10.0.0.2"), http=80)
+    assert addresses(service(HTTP), one, two) == ["10.0.0.1:80", "10.0.0.2:80"]
+
+
+def test_an_address_that_is_named_by_two_pods_stands_once() -> None:
+    one, two = piece(member("10.0.0.1", "a"), http=80), piece(member("10.0.0.1", "b"), http=80)
+    assert found(service(HTTP), one, two) == found(service(HTTP), two, one)
+    assert addresses(service(HTTP), one, two) == ["10.0.0.1:80"]
+
+
+def test_a_pod_that_is_ready_in_one_slice_is_ready() -> None:
+    one, two = piece(member("10.0.0.1", ready=False), http=80), piece(member("10.0.0.1"), http=80)
+    assert addresses(service(HTTP), one, two) == ["10.0.0.1:80"]
+
+
+_members = st.builds(
+    member,
+    st.ip_addresses(v=4, network="10.0.0.0/29").map(str),
+    st.sampled_from(["", "a", "b"]),
+    st.sampled_from([True, False, None]),
+)
+_slices = st.lists(
+    st.builds(
+        lambda members, number, family: piece(*members, family=family, http=number),
+        st.lists(_members, max_size=4),
+        st.integers(1, 3),
+        st.sampled_from(["IPv4", "IPv4", "IPv6"]),
+    ),
+    max_size=4,
+)
+
+
+@given(_slices, st.randoms(use_true_random=False))
+def test_the_order_in_which_slices_arrive_makes_no_difference(slices: list[Json], random: Any) -> None:
+    shuffled = random.sample(slices, len(slices))
+    assert found(service(HTTP), *slices) == found(service(HTTP), *shuffled)
+
+
+@given(_slices)
+def test_endpoints_are_sorted_unique_and_fit_for_a_proxy(slices: list[Json]) -> None:
+    result = found(service(HTTP), *slices)
+    assert not isinstance(result, Problem)
+    assert list(result) == sorted(result)
+    servers = [Server(endpoint.address, endpoint.port) for endpoint in result]
+    assert len(set(servers)) == len(servers)
+
+
+# Address families
+
+V4, V6 = piece(member("10.0.0.1", "a"), http=80), piece(member("fd00::1", "a"), family="IPv6", http=80)
+
+
+@pytest.mark.parametrize(
+    ("families", "slices", "expected"),
+    [
+        (["IPv4", "IPv6"], [V4, V6], ["10.0.0.1:80"]),
+        (["IPv6", "IPv4"], [V4, V6], ["fd00::1:80"]),
+        (["IPv6"], [V6], ["fd00::1:80"]),
+        (None, [V4, V6], ["10.0.0.1:80"]),
+        (None, [V6], ["fd00::1:80"]),
+        (["IPv6", "IPv4"], [V4], ["10.0.0.1:80"]),
+        (["IPv4"], [], []),
+    ],
+)
+def test_a_pod_of_two_families_is_taken_once_by_the_one_that_the_service_prefers(
+    families: list[str] | None, slices: list[Json], expected: list[str]
+) -> None:
+    assert addresses(service(HTTP, ipFamilies=families), *slices) == expected
+
+
+def test_endpoints_that_are_host_names_are_left_out() -> None:
+    assert addresses(service(HTTP), piece(member("pod.example"), family="FQDN", http=80)) == []
+
+
+# Endpoints, where the cluster has no slices
+
+
+def test_endpoints_are_read_as_slices_without_those_that_are_not_ready() -> None:
+    endpoints = {
+        "metadata": {"name": "v1"},
+        "subsets": [
+            {
+                "addresses": [{"ip": "10.0.0.1", "targetRef": {"kind": "Pod", "name": "a"}}, {"ip": "fd00::1"}],
+                "notReadyAddresses": [{"ip": "10.0.0.9"}],
+                "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            },
+            {"addresses": [{"ip": "10.0.0.2"}], "ports": [{"name": "http", "port": 8081, "protocol": "TCP"}]},
+            {"notReadyAddresses": [{"ip": "10.0.0.8"}], "ports": [{"name": "http", "port": 8080}]},
+        ],
+    }
+    slices = slices_from_endpoints(endpoints)
+    assert found(service(HTTP), *slices) == (Endpoint("10.0.0.1", 8080, "a"), Endpoint("10.0.0.2", 8081))
+    assert addresses(service(HTTP, ipFamilies=["IPv6"]), *slices) == ["fd00::1:8080"]
+
+
+def test_unnamed_ports_of_endpoints_are_found_by_number() -> None:
+    endpoints = {"subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 8080, "protocol": "TCP"}]}]}
+    assert addresses(service({"port": 80}), *slices_from_endpoints(endpoints), port=80) == ["10.0.0.1:8080"]
+
+
+@pytest.mark.parametrize("endpoints", [{}, {"subsets": None}, {"subsets": [{"ports": [{"port": 1}]}]}])
+def test_endpoints_without_addresses_are_no_slices(endpoints: Json) -> None:
+    assert slices_from_endpoints(endpoints) == []
+
+
+# What is wrong with a backend
+
+
+@pytest.mark.parametrize(
+    ("service", "port", "problem"),
+    [
+        pytest.param(
+            None,
+            "http",
+            Problem(
+                Reason.BACKEND_NOT_FOUND,
+                'spec.routes[0].backend.serviceName: Service "v1" does not exist in namespace shop: create it, or name '
+                "one that does",
+            ),
+            id="no such Service",
+        ),
+        pytest.param(
+            service(type="ExternalName", externalName="db.example.com"),
+            "http",
+            Problem(
+                Reason.BACKEND_IS_EXTERNAL_NAME,
+                'spec.routes[0].backend.serviceName: Service "v1" is an ExternalName for "db.example.com", which has '
+                "no endpoints: name a Service that selects pods",
+            ),
+            id="ExternalName",
+        ),
+        pytest.param(
+            service(HTTP, ADMIN),
+            "htpp",
+            Problem(
+                Reason.BACKEND_PORT_NOT_FOUND,
+                'spec.routes[0].backend.servicePort: Service "v1" has no port htpp: use one of http (80), admin (9090)',
+            ),
+            id="no port of that name",
+        ),
+        pytest.param(
+            service({"port": 80}),
+            8080,
+            Problem(
+                Reason.BACKEND_PORT_NOT_FOUND,
+                'spec.routes[0].backend.servicePort: Service "v1" has no port 8080: use one of 80',
+            ),
+            id="no port of that number",
+        ),
+        pytest.param(
+            service(clusterIP="None"),
+            80,
+            Problem(
+                Reason.BACKEND_PORT_NOT_FOUND,
+                'spec.routes[0].backend.servicePort: Service "v1" has no port 80: add a TCP port to it',
+            ),
+            id="no port at all",
+        ),
+        pytest.param(
+            service({"name": "dns", "port": 53, "protocol": "UDP"}, HTTP),
+            "dns",
+            Problem(
+                Reason.BACKEND_PORT_NOT_TCP,
+                'spec.routes[0].backend.servicePort: port dns of Service "v1" speaks UDP, and Kanary splits TCP: '
+                "use one of http (80)",
+            ),
+            id="UDP beside TCP",
+        ),
+        pytest.param(
+            service({"port": 132, "protocol": "SCTP"}),
+            132,
+            Problem(
+                Reason.BACKEND_PORT_NOT_TCP,
+                'spec.routes[0].backend.servicePort: port 132 of Service "v1" speaks SCTP, and Kanary splits TCP: '
+                "add a TCP port to it",
+            ),
+            id="SCTP only",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_backend_is_told_with_the_way_out(
+    service: Json | None, port: str | int, problem: Problem
+) -> None:
+    assert found(service, V4, port=port) == problem

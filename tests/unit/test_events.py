@@ -1,0 +1,314 @@
+"""The event recorder against a cluster in memory."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kanary.api_errors import AlreadyExists, ApiError, Forbidden, NotFound, Throttled, Unreachable
+from kanary.backoff import Backoff
+from kanary.events import Recorder
+from kanary.resources import EVENTS, Json
+
+WAIT = 10  # seconds that no test takes when it passes
+QUICK = Backoff(base=0.001, cap=0.001)
+
+KANARY: Json = {
+    "apiVersion": "kanary.k8s.io/v1",
+    "kind": "Kanary",
+    "metadata": {"namespace": "shop", "name": "web", "uid": "u-1", "resourceVersion": "7", "labels": {"a": "b"}},
+}
+
+
+class EventServer:
+    """Keeps Events; fails as told before a call."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], Json] = {}
+        self.calls: list[str] = []
+        self.before: Callable[[], None] = lambda: None
+        self.after: Callable[[], None] = lambda: None
+
+    def create(self, resource: Any, namespace: str, body: Json) -> Json:
+        assert resource is EVENTS
+        self.calls.append("create")
+        self.before()
+        key = namespace, body["metadata"]["name"]
+        if key in self.stored:
+            raise AlreadyExists(409, "AlreadyExists")
+        self.stored[key] = dict(body)
+        self.after()
+        return body
+
+    def merge_patch(self, resource: Any, namespace: str, name: str, body: Json) -> Json:
+        assert resource is EVENTS
+        self.calls.append("patch")
+        self.before()
+        if (namespace, name) not in self.stored:
+            raise NotFound(404, "NotFound")
+        self.stored[namespace, name].update(body)
+        return self.stored[namespace, name]
+
+    @property
+    def events(self) -> list[Json]:
+        return list(self.stored.values())
+
+
+@pytest.fixture
+def server() -> EventServer:
+    return EventServer()
+
+
+@pytest.fixture
+def make(server: EventServer) -> Iterator[Callable[..., Recorder]]:
+    made: list[Recorder] = []
+
+    def make(**options: Any) -> Recorder:
+        recorder = Recorder(server, "kanary", "pod-1", **{"backoff": QUICK, **options})
+        made.append(recorder)
+        return recorder
+
+    yield make
+    server.before = lambda: None
+    for recorder in made:
+        recorder.stop()
+
+
+@pytest.fixture
+def recorder(make: Callable[..., Recorder]) -> Recorder:
+    recorder = make()
+    recorder.start()
+    return recorder
+
+
+def emit(recorder: Recorder, note: str = "a note", **changes: Any) -> None:
+    recorder.emit(**{"regarding": KANARY, "reason": "Rolled", "note": note, "action": "Roll", **changes})
+
+
+def test_an_event_says_what_happened_to_which_object_and_who_saw_it(server: EventServer, recorder: Recorder) -> None:
+    emit(recorder, "2 of 2 proxies serve revision 7", type="Warning")
+    assert recorder.flush(WAIT)
+    (event,) = server.events
+    assert re.fullmatch(r"web\.[0-9a-f]{32}", event["metadata"].pop("name"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event.pop("eventTime"))
+    assert event == {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"namespace": "shop"},
+        "regarding": {
+            "apiVersion": "kanary.k8s.io/v1",
+            "kind": "Kanary",
+            "namespace": "shop",
+            "name": "web",
+            "uid": "u-1",
+            "resourceVersion": "7",
+        },
+        "type": "Warning",
+        "reason": "Rolled",
+        "action": "Roll",
+        "note": "2 of 2 proxies serve revision 7",
+        "reportingController": "kanary",
+        "reportingInstance": "pod-1",
+    }
+
+
+def test_an_event_on_a_cluster_wide_object_lives_in_the_default_namespace(
+    server: EventServer, recorder: Recorder
+) -> None:
+    emit(recorder, regarding={"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+    assert recorder.flush(WAIT)
+    (event,) = server.events
+    assert event["metadata"]["namespace"] == "default"
+    assert event["regarding"] == {"apiVersion": "v1", "kind": "Node", "name": "n1"}
+
+
+@pytest.mark.parametrize("note", ["x" * 1025, "ü" * 600, "\U0001f426" * 300])
+def test_a_note_is_cut_to_the_bytes_that_the_api_takes(server: EventServer, recorder: Recorder, note: str) -> None:
+    emit(recorder, note)
+    assert recorder.flush(WAIT)
+    sent = server.events[0]["note"]
+    assert 1000 < len(sent.encode()) <= 1024
+    assert sent.endswith("...")
+    assert note.startswith(sent[:-3])
+
+
+def test_a_note_of_just_the_length_that_the_api_takes_is_left_as_it_is(server: EventServer, recorder: Recorder) -> None:
+    emit(recorder, "x" * 1024)
+    assert recorder.flush(WAIT)
+    assert server.events[0]["note"] == "x" * 1024
+
+
+def test_the_longest_name_still_makes_a_valid_event_name(server: EventServer, recorder: Recorder) -> None:
+    emit(recorder, regarding={**KANARY, "metadata": {"namespace": "shop", "name": "n" * 253}})
+    assert recorder.flush(WAIT)
+    assert len(server.events[0]["metadata"]["name"]) <= 253
+
+
+# Series
+
+
+def test_what_happens_again_is_counted_on_the_same_event(server: EventServer, recorder: Recorder) -> None:
+    for _ in range(4):
+        emit(recorder)
+    assert recorder.flush(WAIT)
+    (event,) = server.events
+    assert event["series"]["count"] == 4
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["series"]["lastObservedTime"])
+    assert server.calls == ["create", "patch", "patch", "patch"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"note": "another"},
+        {"reason": "Other"},
+        {"type": "Warning"},
+        {"regarding": {**KANARY, "metadata": {**KANARY["metadata"], "uid": "u-2"}}},
+    ],
+)
+def test_what_differs_is_another_event(server: EventServer, recorder: Recorder, change: dict[str, Any]) -> None:
+    emit(recorder)
+    emit(recorder, **change)
+    assert recorder.flush(WAIT)
+    assert server.calls == ["create", "create"]
+
+
+def test_the_same_after_a_long_time_is_a_new_event(server: EventServer, make: Callable[..., Recorder]) -> None:
+    now = 0.0
+    recorder = make(clock=lambda: now, series_seconds=100)
+    recorder.start()
+    for moment in (0.0, 99.0, 198.0, 298.0):
+        now = moment
+        emit(recorder)
+        assert recorder.flush(WAIT)
+    assert server.calls == ["create", "patch", "patch", "create"]
+
+
+def test_a_repeated_event_that_has_expired_on_the_server_is_sent_anew(server: EventServer, recorder: Recorder) -> None:
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    server.stored.clear()
+    emit(recorder)
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    (event,) = server.events
+    assert event["series"]["count"] == 2
+    assert server.calls == ["create", "patch", "create", "patch"]
+
+
+# Faults
+
+
+@pytest.mark.parametrize("fault", [Unreachable("reset"), Throttled(429, "TooManyRequests")])
+def test_a_passing_fault_costs_no_event(server: EventServer, recorder: Recorder, fault: Exception) -> None:
+    faults = [fault, fault]
+
+    def fail() -> None:
+        if faults:
+            raise faults.pop()
+
+    server.before = fail
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    assert (len(server.events), recorder.dropped) == (1, 0)
+
+
+def test_an_event_whose_answer_is_lost_is_not_sent_twice(server: EventServer, recorder: Recorder) -> None:
+    answers = [Unreachable("reset")]
+
+    def lose() -> None:
+        if answers:
+            raise answers.pop()
+
+    server.after = lose
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    assert (len(server.events), recorder.dropped, server.calls) == (1, 0, ["create", "create"])
+
+
+@pytest.mark.parametrize(
+    "fault", [Unreachable("refused"), Forbidden(403, "Forbidden"), ApiError(500, "x"), KeyError("a defect")]
+)
+def test_an_event_that_cannot_be_sent_is_dropped_and_counted_and_the_next_one_is_sent(
+    server: EventServer, make: Callable[..., Recorder], fault: Exception
+) -> None:
+    drops: list[int] = []
+    recorder = make(on_dropped=lambda: drops.append(1))
+    recorder.start()
+
+    def fail() -> None:
+        raise fault
+
+    server.before = fail
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    assert (recorder.dropped, len(drops)) == (1, 1)
+    server.before = lambda: None
+    emit(recorder, "the next one")
+    assert recorder.flush(WAIT)
+    assert [event["note"] for event in server.events] == ["the next one"]
+
+
+def test_a_full_queue_drops_the_oldest(server: EventServer, make: Callable[..., Recorder]) -> None:
+    recorder = make(capacity=3)
+    for number in range(5):
+        emit(recorder, f"{number}")
+    recorder.start()
+    assert recorder.flush(WAIT)
+    assert [event["note"] for event in server.events] == ["2", "3", "4"]
+    assert recorder.dropped == 2
+
+
+def test_emitting_does_not_wait_for_a_server_that_hangs(server: EventServer, make: Callable[..., Recorder]) -> None:
+    hanging, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        release.wait(WAIT)
+
+    server.before = hang
+    recorder = make(capacity=10)
+    recorder.start()
+    emit(recorder)
+    assert hanging.wait(WAIT)
+    for number in range(30):
+        emit(recorder, f"{number}")
+    assert recorder.dropped == 20
+    assert not recorder.flush(0.01)
+    release.set()
+    assert recorder.flush(WAIT)
+    assert len(server.events) == 11
+
+
+@pytest.mark.parametrize("regarding", [{}, {"kind": "Kanary"}, {"metadata": {}}, {"metadata": None}])
+def test_an_event_on_nothing_known_is_dropped_and_counted(
+    server: EventServer, recorder: Recorder, regarding: Json
+) -> None:
+    emit(recorder, regarding=regarding)
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    assert (recorder.dropped, len(server.events)) == (1, 1)
+
+
+def test_stop_sends_what_is_queued(server: EventServer, recorder: Recorder) -> None:
+    for number in range(20):
+        emit(recorder, f"{number}")
+    recorder.stop(WAIT)
+    assert len(server.events) == 20
+
+
+def test_stop_does_not_wait_for_long(server: EventServer, recorder: Recorder) -> None:
+    hanging, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        release.wait(WAIT)
+
+    server.before = hang
+    emit(recorder)
+    assert hanging.wait(WAIT)
+    recorder.stop(timeout=0.01)
+    assert not release.is_set()
+    release.set()

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.haproxy import (
+    STRIDE,
+    OnEmptyRoute,
+    ProxyConfig,
+    Route,
+    Server,
+    digest,
+    ready_path,
+    render,
+)
+from tests.haproxy.strategies import configs
+
+SERVERS = (Server("10.0.0.10", 80), Server("10.0.0.9", 80), Server("10.0.0.9", 8080), Server("2001:db8::1", 80))
+
+
+def config(*routes: Route, **changes: Any) -> ProxyConfig:
+    plain = ProxyConfig(routes or (Route(100, SERVERS),), OnEmptyRoute.REDISTRIBUTE, 3600, 60)
+    return dataclasses.replace(plain, **changes)
+
+
+def server_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.startswith("  server ")]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.1\n  server evil 10.0.0.2:80",
+        "10.0.0.1 ",
+        " 10.0.0.1",
+        "10.0.0.1 weight 0",
+        "10.0.0.1#",
+        "10.0.0.1:80",
+        "[2001:db8::1]",
+        "${HOME}",
+        "example.org",
+        "localhost",
+        "",
+        "10.0.0.1\x00",
+        "10.0.0.1\r",
+        "010.0.0.1",
+        "10.0.0.0/24",
+        "fe80::1%eth0",
+        "fe80::1%\nglobal",
+        "unix@/run/socket",
+        "0.0.0.0",
+        "::",
+        "::ffff:0.0.0.0",
+        "224.0.0.1",
+        "ff02::1",
+        "::ffff:224.0.0.1",
+    ],
+)
+def test_anything_but_the_address_of_one_host_is_refused_by_name(address: str) -> None:
+    with pytest.raises(ValueError, match="address") as refused:
+        Server(address, 80)
+    assert repr(address) in str(refused.value)
+
+
+@pytest.mark.parametrize("address", [0x0A000001, b"\x0a\x00\x00\x01", None, ("10.0.0.1",)])
+def test_an_address_that_is_no_text_is_refused(address: object) -> None:
+    """ipaddress takes integers and bytes for addresses."""
+    with pytest.raises(ValueError, match="address"):
+        Server(address, 80)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 80.0, True, "80", "80 weight 0", "+1", "", None])
+def test_anything_but_a_port_number_is_refused_by_name(port: object) -> None:
+    with pytest.raises(ValueError, match="port") as refused:
+        Server("10.0.0.1", port)  # type: ignore[arg-type]
+    assert repr(port) in str(refused.value)
+
+
+@pytest.mark.parametrize("weight", [-1, 101, 33.3, True, "80", None, math.nan])
+def test_anything_but_a_whole_weight_from_0_to_100_is_refused_by_name(weight: object) -> None:
+    with pytest.raises(ValueError, match="weight") as refused:
+        Route(weight, ())  # type: ignore[arg-type]
+    assert repr(weight) in str(refused.value)
+
+
+@pytest.mark.parametrize("weights", [(), (0,), (0, 0), (99,), (50, 51), (100, 100)])
+def test_weights_that_do_not_sum_to_100_are_refused_with_their_sum(weights: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"sum to {sum(weights)}"):
+        ProxyConfig(tuple(Route(weight, SERVERS) for weight in weights), OnEmptyRoute.FAIL, 3600, 60)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("idle_seconds", 0),
+        ("idle_seconds", 2_147_484),
+        ("idle_seconds", "1h"),
+        ("drain_seconds", 0),
+        ("drain_seconds", 2_147_484),
+        ("drain_seconds", 1.5),
+        ("connect_milliseconds", 0),
+        ("threads", 0),
+        ("threads", 65),
+        ("max_connections", 0),
+        ("split_port", 0),
+        ("ops_port", 65536),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{field} {value!r}"):
+        config(**{field: value})
+
+
+def test_one_port_for_both_purposes_is_refused() -> None:
+    with pytest.raises(ValueError, match="split_port and ops_port are both 9000"):
+        config(split_port=9000, ops_port=9000)
+
+
+@pytest.mark.parametrize("policy", ["fail", "", None])
+def test_a_policy_that_does_not_exist_is_refused(policy: object) -> None:
+    with pytest.raises(ValueError, match="OnEmptyRoute"):
+        config(on_empty_route=policy)
+
+
+def test_a_policy_may_be_given_by_its_word() -> None:
+    assert render(config(on_empty_route="Redistribute")) == render(config())
+
+
+@pytest.mark.parametrize(
+    ("spelled", "canonical"),
+    [
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        # Python versions disagree on how to spell this address: it is an IPv4 host.
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_an_address_has_one_spelling(spelled: str, canonical: str) -> None:
+    assert Server(spelled, 80) == Server(canonical, 80)
+    assert Server(spelled, 80).address == canonical
+
+
+@given(configs(), st.randoms(use_true_random=False))
+def test_the_order_of_servers_and_doubles_among_them_make_no_difference(
+    original: ProxyConfig, order: random.Random
+) -> None:
+    def shuffled(route: Route) -> Route:
+        servers = [*route.servers, *route.servers[:2]]
+        order.shuffle(servers)
+        return Route(route.weight, tuple(servers))
+
+    other = dataclasses.replace(original, routes=tuple(map(shuffled, original.routes)))
+    assert render(other) == render(original)
+    assert digest(other) == digest(original)
+
+
+def test_servers_are_listed_by_family_number_and_port() -> None:
+    assert server_lines(render(config())) == [
+        "server p1 10.0.0.9:80",
+        "server p2 10.0.0.9:8080",
+        "server p3 10.0.0.10:80",
+        "server p4 [2001:db8::1]:80",
+    ]
+
+
+def test_routes_keep_their_order_and_number() -> None:
+    one, two = Route(60, SERVERS[:1]), Route(40, SERVERS[1:2])
+    assert render(config(one, two)) != render(config(two, one))
+    assert "backend r1\n  balance roundrobin\n  server p1 10.0.0.9:80\n" in render(config(one, two))
+
+
+def test_a_route_of_weight_0_is_not_written_so_its_pods_may_come_and_go() -> None:
+    """Otherwise every pod of a version that gets no traffic would roll the proxies."""
+    one, none = Route(100, SERVERS[:1]), Route(0, ())
+    assert digest(config(one, Route(0, SERVERS))) == digest(config(one, none))
+    assert "r1" not in render(config(one, none))
+    assert "backend r1" in render(config(none, one))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"routes": (Route(100, SERVERS[:1]),)},
+        {"routes": (Route(99, SERVERS), Route(1, SERVERS))},
+        {"on_empty_route": OnEmptyRoute.FAIL},
+        {"idle_seconds": 3601},
+        {"drain_seconds": 61},
+        {"connect_milliseconds": 501},
+        {"threads": 3},
+        {"max_connections": 7},
+        {"split_port": 9000},
+        {"ops_port": 9000},
+    ],
+)
+def test_the_digest_changes_with_whatever_the_proxies_are_to_do(change: dict[str, Any]) -> None:
+    assert digest(config(**change)) != digest(config())
+
+
+def test_hold_and_fail_are_the_same_to_a_proxy() -> None:
+    held, failed = config(on_empty_route=OnEmptyRoute.HOLD), config(on_empty_route=OnEmptyRoute.FAIL)
+    assert render(held) == render(failed)
+
+
+def test_the_proxy_listens_on_ipv6_where_a_server_has_it_or_when_told() -> None:
+    four, six = Route(100, SERVERS[:3]), Route(100, SERVERS)
+    assert "v6only" not in render(config(four))
+    assert render(config(six)).count("v6only") == 2
+    assert render(config(four, ipv6=True)).count("v6only") == 2
+
+
+@given(configs())
+def test_the_text_names_its_own_digest_and_ends_in_a_newline(config: ProxyConfig) -> None:
+    text = render(config)
+    assert f"{{ path {ready_path(digest(config))} }}" in text
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+@given(configs())
+def test_the_text_is_printable_ascii_without_quotes_and_variables(config: ProxyConfig) -> None:
+    """Quotes, backslashes and $ are what HAProxy expands."""
+    for line in render(config).splitlines():
+        assert line.isascii()
+        assert line == "" or line.isprintable()
+        assert not set(line) & set("\"'\\$")
+
+
+def test_the_stride_visits_every_slot_of_every_round() -> None:
+    assert all(math.gcd(STRIDE, total) == 1 for total in range(1, 101))
+
+
+def test_no_round_that_empty_routes_can_leave_is_served_in_long_runs() -> None:
+    """Over any stretch of a round, any set of adjacent slots is within 6 connections of its share."""
+    assert max(worst_deviation(total) for total in range(1, 101)) <= 6
+    assert worst_deviation(100) == pytest.approx(2.4)
+
+
+def worst_deviation(total: int) -> float:
+    """Of the first n slots for every n, how far the number in any interval is from n x its length / total.
+
+    Other stretches of the same length are these ones turned round the circle, which turns intervals into intervals.
+    """
+    visited = [0] * total
+    worst = 0.0
+    for length in range(1, total + 1):
+        visited[length * STRIDE % total] += 1
+        surplus = highest = lowest = 0.0
+        for count in visited:
+            surplus += count - length / total
+            highest, lowest = max(highest, surplus), min(lowest, surplus)
+        worst = max(worst, highest - lowest)
+    return worst

@@ -1,0 +1,582 @@
+"""The elector against a Lease in memory, on a clock that the test moves."""
+
+import copy
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kanary.api_errors import AlreadyExists, Conflict, Forbidden, NotFound, Unreachable
+from kanary.lease import Elector, steady_clock
+from kanary.resources import Json
+
+WAIT = 10  # seconds that no test takes when it passes
+
+
+class FakeClock:
+    """Seconds that pass when told to."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class LeaseServer:
+    """One Lease with optimistic concurrency, and the faults that a test asks for."""
+
+    def __init__(self) -> None:
+        self.stored: Json | None = None
+        self.writes = 0
+        self.before: Callable[[], None] = lambda: None
+        self.after: Callable[[], None] = lambda: None
+        self.timeouts: Any = None
+        self._version = 0
+        self._lock = threading.Lock()
+
+    def with_timeouts(self, timeouts: Any) -> Self:
+        self.timeouts = timeouts
+        return self
+
+    @property
+    def spec(self) -> Json:
+        assert self.stored is not None
+        return self.stored["spec"]
+
+    def hold(self, holder: str, **spec: Any) -> None:
+        """Write the record as another process would."""
+        spec = {"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 0, **spec}
+        self._store({"metadata": {"name": "operator"}, "spec": spec})
+
+    def get(self, resource: Any, namespace: str, name: str) -> Json:
+        self.before()
+        with self._lock:
+            if self.stored is None:
+                raise NotFound(404, "NotFound")
+            return copy.deepcopy(self.stored)
+
+    def create(self, resource: Any, namespace: str, body: Json) -> Json:
+        self.before()
+        with self._lock:
+            if self.stored is not None:
+                raise AlreadyExists(409, "AlreadyExists")
+            written = self._store(body)
+        self.after()
+        return written
+
+    def replace(self, resource: Any, namespace: str, name: str, body: Json) -> Json:
+        self.before()
+        with self._lock:
+            if self.stored is None:
+                raise NotFound(404, "NotFound")
+            if body["metadata"]["resourceVersion"] != self.stored["metadata"]["resourceVersion"]:
+                raise Conflict(409, "Conflict")
+            written = self._store(body)
+        self.after()
+        return written
+
+    def _store(self, body: Json) -> Json:
+        self._version += 1
+        self.writes += 1
+        self.stored = copy.deepcopy(body)
+        self.stored["metadata"]["resourceVersion"] = str(self._version)
+        return copy.deepcopy(self.stored)
+
+
+class Running:
+    """An elector that runs in a thread, and what it has called."""
+
+    def __init__(self, elector: Elector) -> None:
+        self.elector = elector
+        self.stop = threading.Event()
+        self.started = threading.Event()
+        self.lost = threading.Event()
+        self.thread = threading.Thread(
+            target=elector.run, args=(self.stop, self.started.set, self.lost.set), daemon=True
+        )
+        self.thread.start()
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(WAIT)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def server() -> LeaseServer:
+    return LeaseServer()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def elect(server: LeaseServer, clock: FakeClock) -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    def elect(identity: str = "pod-a", **options: Any) -> Running:
+        elector = make(server, clock, identity, **options)
+        running.append(Running(elector))
+        return running[-1]
+
+    yield elect
+    server.before = server.after = lambda: None
+    for each in running:
+        each.stop.set()
+        each.thread.join(WAIT)
+
+
+def make(server: Any, clock: Callable[[], float], identity: str = "pod-a", **options: Any) -> Elector:
+    # Retries pass in real time and are short; the lease and its deadline pass on the test's clock.
+    return Elector(server, "kanary-system", "operator", identity, **{"retry_seconds": 0.01, "clock": clock, **options})
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(WAIT * 100):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("the condition did not come true")
+
+
+# Taking and keeping
+
+
+def test_the_only_candidate_leads_and_writes_a_whole_record(server: LeaseServer, elect: Callable[..., Running]) -> None:
+    running = elect("pod-a")
+    assert running.started.wait(WAIT)
+    assert running.elector.is_leader()
+    assert server.spec["holderIdentity"] == running.elector.identity
+    assert running.elector.identity.startswith("pod-a_")
+    assert (server.spec["leaseDurationSeconds"], server.spec["leaseTransitions"]) == (15, 0)
+    for field in ("acquireTime", "renewTime"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", server.spec[field])
+    assert server.stored is not None
+    assert server.stored["apiVersion"] == "coordination.k8s.io/v1"
+
+
+def test_the_leader_renews_and_leads_on_while_time_passes(
+    server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
+) -> None:
+    running = elect()
+    assert running.started.wait(WAIT)
+    acquired = server.spec["acquireTime"]
+    for _ in range(5):
+        clock.now += 6
+        writes = server.writes
+        eventually(lambda writes=writes: server.writes > writes + 1)
+        assert running.elector.is_leader()
+    assert not running.lost.is_set()
+    assert (server.spec["acquireTime"], server.spec["leaseTransitions"]) == (acquired, 0)
+
+
+def test_a_candidate_does_not_take_a_lease_that_is_renewed(server: LeaseServer, clock: FakeClock) -> None:
+    elector = make(server, clock)
+    for second in range(100):
+        server.hold("other", renewTime=f"t{second}")
+        assert not elector.attempt()
+        clock.now += 14
+    assert not elector.is_leader()
+    assert elector.problem() == "lease kanary-system/operator is held by other"
+
+
+def test_a_candidate_takes_a_lease_that_did_not_change_for_its_whole_duration(
+    server: LeaseServer, clock: FakeClock
+) -> None:
+    # Its times say nothing: clocks of two machines differ.
+    server.hold("other", renewTime="2000-01-01T00:00:00.000000Z", acquireTime="then", leaseTransitions=4)
+    elector = make(server, clock)
+    assert not elector.attempt()
+    clock.now += 15
+    assert not elector.attempt()
+    clock.now += 0.1
+    assert elector.attempt()
+    assert elector.is_leader()
+    assert server.spec["holderIdentity"] == elector.identity
+    assert server.spec["leaseTransitions"] == 5
+    assert server.spec["acquireTime"] == server.spec["renewTime"]
+
+
+def test_an_edit_that_is_no_renewal_does_not_prolong_a_lease(server: LeaseServer, clock: FakeClock) -> None:
+    server.hold("other")
+    elector = make(server, clock)
+    assert not elector.attempt()
+    clock.now += 15.1
+    assert server.stored is not None
+    server._store({**server.stored, "metadata": {"name": "operator", "labels": {"a": "b"}}})
+    assert elector.attempt()
+
+
+@pytest.mark.parametrize(("promised", "waited"), [(60, 60), (3, 3), (None, 15), (0, 15), ("x", 15)])
+def test_the_duration_that_counts_is_the_one_that_the_holder_promised(
+    server: LeaseServer, clock: FakeClock, promised: Any, waited: int
+) -> None:
+    server.hold("other", leaseDurationSeconds=promised)
+    elector = make(server, clock)
+    assert not elector.attempt()
+    clock.now += waited
+    assert not elector.attempt()
+    clock.now += 0.1
+    assert elector.attempt()
+
+
+@pytest.mark.parametrize("spec", [{"holderIdentity": ""}, {"holderIdentity": None}, {}, None])
+def test_a_lease_that_nobody_holds_is_taken_at_once(server: LeaseServer, clock: FakeClock, spec: Any) -> None:
+    server._store({"metadata": {"name": "operator"}, "spec": spec})
+    assert make(server, clock).attempt()
+
+
+def test_what_others_wrote_on_the_lease_is_kept(server: LeaseServer, clock: FakeClock) -> None:
+    server.hold("", preferredHolder="someone")
+    assert server.stored is not None
+    server.stored["metadata"]["labels"] = {"team": "a"}
+    assert make(server, clock).attempt()
+    assert server.stored["metadata"]["labels"] == {"team": "a"}
+    assert server.spec["preferredHolder"] == "someone"
+
+
+def test_two_processes_of_the_same_name_do_not_take_each_other_for_themselves(
+    server: LeaseServer, clock: FakeClock
+) -> None:
+    first, second = make(server, clock, "pod"), make(server, clock, "pod")
+    assert first.attempt()
+    assert not second.attempt()
+    assert (first.is_leader(), second.is_leader()) == (True, False)
+
+
+def test_of_two_candidates_that_create_the_lease_at_once_one_leads(server: LeaseServer, clock: FakeClock) -> None:
+    late = make(server, clock)
+    calls = 0
+
+    def other_is_faster() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # between looking and creating
+            server.hold("other")
+
+    server.before = other_is_faster
+    assert not late.attempt()
+    assert not late.is_leader()
+
+
+def test_a_lease_that_was_deleted_is_made_anew_by_its_holder(server: LeaseServer, clock: FakeClock) -> None:
+    elector = make(server, clock)
+    assert elector.attempt()
+    server.stored = None
+    elector.attempt()
+    assert elector.attempt()
+    assert server.spec["holderIdentity"] == elector.identity
+
+
+# Losing
+
+
+def test_the_right_to_write_ends_at_the_deadline_without_anyone_doing_anything(
+    server: LeaseServer, clock: FakeClock
+) -> None:
+    elector = make(server, clock)
+    assert elector.attempt()
+    clock.now += 9.9
+    assert elector.is_leader()
+    clock.now += 0.1
+    assert not elector.is_leader()
+
+
+def test_the_deadline_counts_from_when_the_renewal_was_sent(server: LeaseServer, clock: FakeClock) -> None:
+    elector = make(server, clock)
+    assert elector.attempt()
+
+    def slow() -> None:
+        clock.now += 8
+
+    server.after = slow
+    assert elector.attempt()
+    clock.now += 1.9
+    assert elector.is_leader()
+    clock.now += 0.1
+    assert not elector.is_leader()
+
+
+def test_leadership_is_lost_at_the_deadline_when_the_server_is_away(
+    server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
+) -> None:
+    running = elect()
+    assert running.started.wait(WAIT)
+
+    def away() -> None:
+        raise Unreachable("refused")
+
+    server.before = away
+    eventually(lambda: running.elector.problem() != "")
+    assert not running.lost.is_set()
+    clock.now += 10
+    assert running.lost.wait(WAIT)
+    running.thread.join(WAIT)
+    assert not running.thread.is_alive()
+    assert not running.elector.is_leader()
+
+
+def test_leadership_is_lost_at_the_deadline_even_while_a_request_hangs(
+    server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
+) -> None:
+    hanging, release = threading.Event(), threading.Event()
+    running = elect()
+    assert running.started.wait(WAIT)
+
+    def hang() -> None:
+        hanging.set()
+        release.wait(WAIT)
+
+    server.before = hang
+    assert hanging.wait(WAIT)
+    clock.now += 10
+    assert running.lost.wait(WAIT)
+    assert not running.elector.is_leader()
+    # The answer that comes after all gives nothing back.
+    release.set()
+    running.thread.join(WAIT)
+    assert not running.elector.is_leader()
+
+
+def test_leadership_is_lost_at_once_when_another_holder_is_seen(
+    server: LeaseServer, elect: Callable[..., Running]
+) -> None:
+    running = elect()
+    assert running.started.wait(WAIT)
+    server.hold("usurper")
+    assert running.lost.wait(WAIT)
+    assert not running.elector.is_leader()
+    running.thread.join(WAIT)
+    assert server.spec["holderIdentity"] == "usurper"
+
+
+def test_a_lost_lease_is_left_to_expire(server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]) -> None:
+    running = elect()
+    assert running.started.wait(WAIT)
+    hanging, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        release.wait(WAIT)
+
+    server.before = hang
+    assert hanging.wait(WAIT)
+    clock.now += 10
+    assert running.lost.wait(WAIT)
+    server.before = lambda: None
+    release.set()
+    running.thread.join(WAIT)
+    assert server.spec["holderIdentity"] == running.elector.identity
+
+
+def test_a_renewal_whose_answer_is_lost_costs_no_leadership(
+    server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
+) -> None:
+    running = elect()
+    assert running.started.wait(WAIT)
+    lost_answers = 0
+
+    def lose_some() -> None:
+        nonlocal lost_answers
+        if lost_answers < 3:
+            lost_answers += 1
+            raise Unreachable("reset")
+
+    server.after = lose_some
+    eventually(lambda: lost_answers == 3)
+    clock.now += 5
+    writes = server.writes
+    eventually(lambda: server.writes > writes + 1)
+    clock.now += 8
+    assert running.elector.is_leader()
+    assert not running.lost.is_set()
+    assert server.spec["leaseTransitions"] == 0
+
+
+def test_a_lease_that_was_taken_with_a_lost_answer_is_recognized(server: LeaseServer, clock: FakeClock) -> None:
+    elector = make(server, clock)
+
+    def lose() -> None:
+        raise Unreachable("reset")
+
+    server.after = lose
+    assert not elector.attempt()
+    assert not elector.is_leader()
+    server.after = lambda: None
+    assert elector.attempt()
+    assert elector.is_leader()
+
+
+# Releasing
+
+
+def test_stopping_releases_the_lease_for_the_next_one_to_take_at_once(
+    server: LeaseServer, elect: Callable[..., Running]
+) -> None:
+    first = elect("first")
+    assert first.started.wait(WAIT)
+    second = elect("second")
+    eventually(lambda: "is held by first" in second.elector.problem())
+    first.end()
+    assert second.started.wait(WAIT)
+    assert not first.lost.is_set()
+    assert (first.elector.is_leader(), second.elector.is_leader()) == (False, True)
+    assert server.spec["leaseTransitions"] == 1
+
+
+def test_the_fence_is_up_before_the_lease_is_released(server: LeaseServer, elect: Callable[..., Running]) -> None:
+    running = elect()
+    assert running.started.wait(WAIT)
+    led_after_release: list[bool] = []
+
+    def note() -> None:
+        if server.spec["holderIdentity"] == "":
+            led_after_release.append(running.elector.is_leader())
+
+    server.after = note
+    running.end()
+    assert led_after_release == [False]
+    assert server.spec["leaseDurationSeconds"] == 1
+
+
+def test_a_candidate_that_is_stopped_leaves_the_lease_alone(server: LeaseServer, elect: Callable[..., Running]) -> None:
+    server.hold("other")
+    running = elect()
+    eventually(lambda: running.elector.problem() != "")
+    running.end()
+    assert not running.started.is_set()
+    assert not running.lost.is_set()
+    assert (server.spec["holderIdentity"], server.writes) == ("other", 1)
+
+
+def test_a_release_that_fails_is_no_failure_of_the_stop(
+    server: LeaseServer, elect: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = elect()
+    assert running.started.wait(WAIT)
+
+    def away() -> None:
+        raise Unreachable("refused")
+
+    server.before = away
+    running.end()
+    assert "has to expire" in caplog.text
+
+
+def test_a_start_that_fails_releases_the_lease(server: LeaseServer, clock: FakeClock) -> None:
+    elector = make(server, clock)
+
+    def fail() -> None:
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError):
+        elector.run(threading.Event(), fail, lambda: None)
+    assert server.spec["holderIdentity"] == ""
+    assert not elector.is_leader()
+
+
+# Manners
+
+
+def test_a_lasting_problem_is_logged_once(
+    server: LeaseServer, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def forbid() -> None:
+        raise Forbidden(403, "Forbidden", "leases is forbidden")
+
+    server.before = forbid
+    elector = make(server, clock)
+    for _ in range(5):
+        assert not elector.attempt()
+    assert caplog.text.count("leases is forbidden") == 1
+    assert "leases is forbidden" in elector.problem()
+
+
+def test_requests_give_up_long_before_the_deadline(server: LeaseServer, clock: FakeClock) -> None:
+    make(server, clock, renew_seconds=10)
+    assert server.timeouts.connect + server.timeouts.read < 10
+
+
+@pytest.mark.parametrize("times", [(15, 15, 2), (15, 10, 10), (10, 15, 2), (15, 10, 0)])
+def test_times_that_cannot_be_safe_are_refused(server: LeaseServer, times: tuple[float, float, float]) -> None:
+    lease, renew, retry = times
+    with pytest.raises(ValueError, match="retry < renew < lease"):
+        Elector(server, "ns", "n", "i", lease_seconds=lease, renew_seconds=renew, retry_seconds=retry)
+
+
+def test_the_clock_never_goes_back() -> None:
+    assert steady_clock() <= steady_clock()
+
+
+# Safety
+
+
+class FaultyServer(LeaseServer):
+    """Answers as told: at once, not at all, or after the write was carried out but without an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault = "none"
+        self.delayed: list[Callable[[], Json]] = []
+
+    def replace(self, resource: Any, namespace: str, name: str, body: Json) -> Json:
+        match self.fault:
+            case "away":
+                raise Unreachable("refused")
+            case "delayed":
+                self.delayed.append(lambda: super(FaultyServer, self).replace(resource, namespace, name, body))
+                raise Unreachable("timed out")
+            case "lost":
+                super().replace(resource, namespace, name, body)
+                raise Unreachable("reset")
+        return super().replace(resource, namespace, name, body)
+
+    def deliver(self) -> None:
+        """Carry out, late, what hung."""
+        for write in self.delayed:
+            try:
+                write()
+            except Conflict:
+                continue
+        self.delayed.clear()
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["first", "second", "third", "deliver"]),
+        st.sampled_from(["none", "none", "away", "lost", "delayed"]),
+        st.floats(min_value=0, max_value=20),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_no_two_candidates_may_ever_write_at_the_same_time(steps: list[tuple[str, str, float]]) -> None:
+    server, time = FaultyServer(), FakeClock(0.0)
+    # Each has a clock of its own, which says another time and runs at the same rate.
+    electors = {
+        name: make(server, lambda offset=offset: time.now + offset, name, retry_seconds=2)
+        for name, offset in (("first", 0.0), ("second", 5000.0), ("third", -70.0))
+    }
+    for who, fault, seconds in steps:
+        time.now += seconds
+        server.fault = fault
+        if who == "deliver":
+            server.deliver()
+        else:
+            electors[who].attempt()
+        leaders = [name for name, elector in electors.items() if elector.is_leader()]
+        assert len(leaders) <= 1, leaders

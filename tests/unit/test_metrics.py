@@ -1,0 +1,126 @@
+"""The operator's metrics as Prometheus reads them."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from kanary.metrics import CONTENT_TYPE, Metrics, RouteFigures
+from states import Phase
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+def samples(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+    """Return the values of one metric by its labels' values, in the order of the labels' names."""
+    families = text_string_to_metric_families(metrics.expose().decode())
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def show(metrics: Metrics, name: str, phase: Phase, *routes: RouteFigures, proxies: int = 2) -> None:
+    metrics.set_kanary("shop", name, phase=phase, routes=routes, proxies_ready=proxies)
+
+
+def test_a_kanary_is_shown_with_phase_routes_and_proxies(metrics: Metrics) -> None:
+    show(metrics, "web", Phase.ROLLING, RouteFigures("v1", 80, 3), RouteFigures("v2", 20, 0), proxies=1)
+    assert samples(metrics, "kanary_phase") == {
+        ("web", "shop", phase.value): float(phase is Phase.ROLLING) for phase in Phase
+    }
+    assert samples(metrics, "kanary_route_weight") == {("v1", "web", "shop"): 80, ("v2", "web", "shop"): 20}
+    assert samples(metrics, "kanary_route_endpoints") == {("v1", "web", "shop"): 3, ("v2", "web", "shop"): 0}
+    assert samples(metrics, "kanary_proxies_ready") == {("web", "shop"): 1}
+
+
+def test_a_phase_that_is_left_is_shown_as_left(metrics: Metrics) -> None:
+    show(metrics, "web", Phase.ROLLING)
+    show(metrics, "web", Phase.READY)
+    assert samples(metrics, "kanary_phase")["web", "shop", "Rolling"] == 0
+    assert samples(metrics, "kanary_phase")["web", "shop", "Ready"] == 1
+
+
+def test_a_backend_that_is_no_longer_routed_to_is_no_longer_shown(metrics: Metrics) -> None:
+    show(metrics, "web", Phase.READY, RouteFigures("v1", 80, 3), RouteFigures("v2", 20, 1))
+    show(metrics, "web", Phase.READY, RouteFigures("v2", 100, 1))
+    assert samples(metrics, "kanary_route_weight") == {("v2", "web", "shop"): 100}
+    assert samples(metrics, "kanary_route_endpoints") == {("v2", "web", "shop"): 1}
+
+
+KANARY_METRICS = ("kanary_phase", "kanary_route_weight", "kanary_route_endpoints", "kanary_proxies_ready")
+
+
+def test_a_deleted_kanary_leaves_nothing_behind_and_the_others_as_they_are(metrics: Metrics) -> None:
+    show(metrics, "web", Phase.READY, RouteFigures("v1", 100, 3))
+    show(metrics, "api", Phase.READY, RouteFigures("v1", 100, 3))
+    metrics.forget_kanary("shop", "web")
+    for name in KANARY_METRICS:
+        assert not any("web" in labels for labels in samples(metrics, name))
+        assert any("api" in labels for labels in samples(metrics, name))
+
+
+def test_forgetting_an_unknown_kanary_is_no_error(metrics: Metrics) -> None:
+    metrics.forget_kanary("shop", "web")
+    show(metrics, "web", Phase.READY)
+    metrics.forget_kanary("shop", "web")
+    metrics.forget_kanary("shop", "web")
+
+
+def test_who_stops_to_lead_shows_no_kanary(metrics: Metrics) -> None:
+    show(metrics, "web", Phase.READY, RouteFigures("v1", 100, 3))
+    show(metrics, "api", Phase.DEGRADED)
+    metrics.forget_kanaries()
+    assert [samples(metrics, name) for name in KANARY_METRICS] == [{}] * 4
+
+
+def test_queue_leadership_and_watches_are_read_when_the_metrics_are(metrics: Metrics) -> None:
+    depth, leads, age = 3, False, 1.5
+    metrics.observe_queue(lambda: depth)
+    metrics.observe_leadership(lambda: leads)
+    metrics.observe_watch("services", lambda: age)
+    names = ("kanary_queue_depth", "kanary_leader", "kanary_watch_age_seconds")
+    assert [list(samples(metrics, name).values()) for name in names] == [[3], [0], [1.5]]
+    depth, leads, age = 0, True, 0.0
+    assert [list(samples(metrics, name).values()) for name in names] == [[0], [1], [0]]
+
+
+def test_what_happens_is_counted(metrics: Metrics) -> None:
+    metrics.reconciled("success", 0.004)
+    metrics.reconciled("success", 0.2)
+    metrics.reconciled("error", 0.2)
+    metrics.transition("render")
+    metrics.event_dropped()
+    metrics.requested("get", 200)
+    metrics.requested("get", None)
+    metrics.observe_watch("services", lambda: 0.0)
+    metrics.watch_restarted("pods")
+    assert samples(metrics, "kanary_reconcile_total") == {("success",): 2, ("error",): 1}
+    assert samples(metrics, "kanary_reconcile_duration_seconds_count") == {(): 3}
+    assert samples(metrics, "kanary_reconcile_duration_seconds_bucket")["0.005",] == 1
+    assert samples(metrics, "kanary_transitions_total") == {("render",): 1}
+    assert samples(metrics, "kanary_events_dropped_total") == {(): 1}
+    assert samples(metrics, "kanary_api_requests_total") == {("200", "get"): 1, ("0", "get"): 1}
+    assert samples(metrics, "kanary_watch_restarts_total") == {("services",): 0, ("pods",): 1}
+
+
+def test_the_process_itself_is_measured(metrics: Metrics) -> None:
+    assert samples(metrics, "process_resident_memory_bytes")[()] > 0
+
+
+def test_no_counter_has_a_second_series_for_its_time_of_creation(metrics: Metrics) -> None:
+    metrics.requested("get", 200)
+    assert "_created" not in metrics.expose().decode()
+
+
+def test_two_registries_do_not_mix() -> None:
+    first, second = Metrics(), Metrics()
+    first.transition("render")
+    assert samples(second, "kanary_transitions_total") == {}
+
+
+def test_the_content_type_is_the_text_format_of_prometheus() -> None:
+    assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"

@@ -1,0 +1,438 @@
+"""The policy: what each rule says about a snapshot, and what holds for every decision."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import assume, example, given
+
+from states import (
+    KEEP_SERVING,
+    RULES,
+    Action,
+    Decision,
+    OnEmptyRoute,
+    Phase,
+    Problem,
+    Reason,
+    Rollout,
+    RouteFacts,
+    Snapshot,
+    Source,
+    Trigger,
+    decide,
+    degraded,
+    next_phase,
+    which_spec,
+)
+from states.rules import FIRST_ENDPOINTS_GRACE
+from tests.unit.snapshots import DONE, FAULT, MISSING, NOW, new, obeyable, serving, snapshots, with_endpoints
+
+SECOND = timedelta(seconds=1)
+PROXIES = "proxies serve the configuration of revision 3"
+BEHIND = replace(DONE, ready=1, is_complete=False)
+UNCONFIGURED = Rollout(replicas=2)
+SETTLING = replace(UNCONFIGURED, is_settling=True)
+REFUSAL = Problem(Reason.OBJECT_EXISTS, 'ConfigMap "x-haproxy" exists: delete or rename it')
+EMPTY_V2 = with_endpoints(2, 0)
+ALL_EMPTY = with_endpoints(0, 0)
+LONG_AGO = NOW - timedelta(seconds=600)
+
+
+def check(snapshot: Snapshot, rule: str, trigger: Trigger | None, reason: Reason) -> Decision:
+    decision = decide(snapshot)
+    assert (decision.rule, decision.trigger, decision.reason) == (rule, trigger, reason)
+    return decision
+
+
+# Each rule
+
+
+def test_a_spec_that_cannot_be_obeyed_degrades_and_tells_the_fault() -> None:
+    decision = check(serving(fault=FAULT), "spec_is_unusable", Trigger.DEGRADE, Reason.INVALID_WEIGHTS)
+    assert decision.message == FAULT.message
+    assert decision.actions == KEEP_SERVING
+
+
+def test_a_new_kanary_whose_spec_cannot_be_obeyed_makes_nothing() -> None:
+    decision = check(new(fault=FAULT), "spec_is_unusable", Trigger.DEGRADE, Reason.INVALID_WEIGHTS)
+    assert decision.actions == ()
+
+
+def test_a_fault_is_told_before_anything_else() -> None:
+    snapshot = serving(fault=FAULT, missing=MISSING, paused=True, routes=ALL_EMPTY, refusal=REFUSAL)
+    check(snapshot, "spec_is_unusable", Trigger.DEGRADE, Reason.INVALID_WEIGHTS)
+
+
+def test_a_new_kanary_waits_for_a_backend_that_is_not_there() -> None:
+    decision = check(new(missing=MISSING), "backend_is_missing", None, Reason.BACKEND_NOT_FOUND)
+    assert decision.message == MISSING.message
+    assert decision.actions == ()
+
+
+def test_a_kanary_that_serves_is_degraded_by_a_backend_that_is_gone_and_goes_on() -> None:
+    decision = check(serving(missing=MISSING), "backend_is_missing", Trigger.DEGRADE, Reason.BACKEND_NOT_FOUND)
+    assert decision.actions == KEEP_SERVING
+
+
+def test_a_new_kanary_that_was_degraded_waits_again_when_only_a_backend_is_missing() -> None:
+    check(new(phase=Phase.DEGRADED, missing=MISSING), "backend_is_missing", Trigger.WAIT, Reason.BACKEND_NOT_FOUND)
+
+
+def test_a_new_kanary_that_is_paused_waits_and_says_what_to_do() -> None:
+    decision = check(new(paused=True), "is_paused", None, Reason.PAUSED)
+    assert decision.message == "spec.paused is true: set it to false to start serving"
+    assert decision.actions == ()
+
+
+def test_a_change_while_paused_is_noted_and_what_serves_is_kept_up() -> None:
+    decision = check(serving(paused=True, is_change=True), "is_paused", Trigger.RENDER, Reason.PAUSED)
+    assert decision.message == (
+        "spec.paused is true: v1=80 v2=20 stays until it is false; endpoints are still followed"
+    )
+    assert decision.actions == KEEP_SERVING
+    check(serving(phase=Phase.RENDERING, paused=True, is_change=True), "is_paused", None, Reason.PAUSED)
+
+
+def test_pausing_what_is_served_already_changes_nothing() -> None:
+    check(serving(paused=True), "everything_is_served", None, Reason.SERVING)
+
+
+def test_while_paused_a_rollout_that_is_under_way_settles_before_endpoints_are_followed() -> None:
+    decision = check(serving(paused=True, is_change=True, rollout=SETTLING), "is_paused", Trigger.RENDER, Reason.PAUSED)
+    assert decision.actions == ()
+    assert decision.recheck == SECOND
+
+
+def test_a_new_kanary_waits_a_while_for_the_slower_backend_and_names_it() -> None:
+    decision = check(new(routes=EMPTY_V2), "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
+    assert decision.message == (
+        "waiting for the first ready endpoint of v2 (weight 20); starts without it 30 s after the backends were created"
+    )
+    assert decision.recheck == FIRST_ENDPOINTS_GRACE - 2 * SECOND
+
+
+def test_with_no_endpoint_at_all_a_new_kanary_waits_without_end() -> None:
+    snapshot = new(routes=ALL_EMPTY, backends_since=NOW - timedelta(days=1))
+    decision = check(snapshot, "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
+    assert decision.message == "waiting for the first ready endpoint of v1 (weight 80), v2 (weight 20)"
+    assert decision.recheck is None
+
+
+def test_after_the_grace_a_new_kanary_starts_with_the_routes_that_are_there() -> None:
+    snapshot = new(routes=EMPTY_V2, backends_since=NOW - FIRST_ENDPOINTS_GRACE)
+    decision = check(snapshot, "route_is_empty", Trigger.DEGRADE, Reason.ROUTE_WITHOUT_ENDPOINTS)
+    assert decision.actions == KEEP_SERVING
+
+
+def test_the_grace_counts_from_now_where_nothing_says_when_the_backends_were_created() -> None:
+    decision = decide(new(routes=EMPTY_V2, backends_since=None))
+    assert (decision.reason, decision.recheck) == (Reason.WAITING_FOR_ENDPOINTS, FIRST_ENDPOINTS_GRACE)
+
+
+def test_a_route_of_weight_0_is_not_waited_for() -> None:
+    check(new(routes=with_endpoints(1, 1, 0)), "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+
+
+def test_a_kanary_that_lost_its_last_endpoint_says_what_becomes_of_connections() -> None:
+    decision = check(serving(routes=ALL_EMPTY), "no_endpoint_is_left", Trigger.DEGRADE, Reason.NO_READY_ENDPOINTS)
+    assert decision.message == (
+        "none of v1 (weight 80), v2 (weight 20) has a ready endpoint: "
+        "connections are closed until a pod of a backend becomes ready"
+    )
+    assert decision.actions == KEEP_SERVING
+
+
+@pytest.mark.parametrize(
+    ("policy", "consequence"),
+    [
+        (OnEmptyRoute.REDISTRIBUTE, "the other routes take its share (spec.onEmptyRoute: Redistribute)"),
+        (OnEmptyRoute.HOLD, "the last good configuration stays (v1=80 v2=20) (spec.onEmptyRoute: Hold)"),
+        (OnEmptyRoute.FAIL, "connections of its share are closed (spec.onEmptyRoute: Fail)"),
+    ],
+)
+def test_an_empty_route_degrades_and_the_policy_is_told(policy: OnEmptyRoute, consequence: str) -> None:
+    snapshot = serving(routes=EMPTY_V2, on_empty_route=policy)
+    decision = check(snapshot, "route_is_empty", Trigger.DEGRADE, Reason.ROUTE_WITHOUT_ENDPOINTS)
+    assert decision.message == (
+        f"v2 (weight 20) has no ready endpoint: {consequence} until a pod becomes ready or its weight is 0"
+    )
+    assert decision.actions == KEEP_SERVING
+
+
+def test_with_hold_the_last_good_configuration_stays_even_with_no_endpoint_anywhere() -> None:
+    snapshot = serving(routes=ALL_EMPTY, on_empty_route=OnEmptyRoute.HOLD)
+    check(snapshot, "route_is_empty", Trigger.DEGRADE, Reason.ROUTE_WITHOUT_ENDPOINTS)
+
+
+def test_where_nothing_was_ever_good_hold_does_not_claim_that_it_stays() -> None:
+    snapshot = new(routes=EMPTY_V2, on_empty_route=OnEmptyRoute.HOLD, backends_since=LONG_AGO)
+    assert "last good" not in decide(snapshot).message
+
+
+def test_a_route_of_weight_0_without_endpoints_is_no_problem() -> None:
+    routes = (RouteFacts("v1", 100, 2), RouteFacts("v2", 0, 0))
+    check(serving(routes=routes), "everything_is_served", None, Reason.SERVING)
+
+
+def test_proxies_that_are_not_there_at_the_deadline_degrade_and_the_cause_is_told() -> None:
+    rollout = replace(BEHIND, trouble="pod x-1: ImagePullBackOff: no such image")
+    snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO)
+    decision = check(snapshot, "deadline_is_exceeded", Trigger.DEGRADE, Reason.PROGRESS_DEADLINE_EXCEEDED)
+    assert decision.message.startswith("not rolled out after 600 s (spec.progressDeadlineSeconds)")
+    assert "pod x-1: ImagePullBackOff: no such image" in decision.message
+    assert f"1 of 2 {PROXIES}".replace("serve", "serves") in decision.message
+    assert decision.message.endswith("mend the cause or change the spec")
+    assert decision.actions == KEEP_SERVING
+
+
+def test_a_second_before_the_deadline_nothing_is_exceeded() -> None:
+    snapshot = serving(phase=Phase.ROLLING, rollout=BEHIND, progressing_since=LONG_AGO + SECOND)
+    decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
+    assert decision.recheck == SECOND
+
+
+def test_proxies_that_arrived_late_are_no_problem_any_more() -> None:
+    check(serving(progressing_since=LONG_AGO), "everything_is_served", None, Reason.SERVING)
+
+
+def test_a_new_spec_starts_over_after_the_deadline() -> None:
+    snapshot = serving(
+        phase=Phase.DEGRADED, spec_changed=True, rollout=UNCONFIGURED, progressing_since=LONG_AGO, is_new_revision=True
+    )
+    check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+
+
+def test_what_the_cluster_refused_is_tried_again_and_the_refusal_stays_told() -> None:
+    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=replace(BEHIND, is_applied=False))
+    decision = check(snapshot, "cluster_refuses", None, Reason.OBJECT_EXISTS)
+    assert decision.message == REFUSAL.message
+    assert decision.actions == KEEP_SERVING
+
+
+def test_a_refusal_is_over_when_everything_is_applied() -> None:
+    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=BEHIND)
+    check(snapshot, "proxies_are_behind", Trigger.ROLL, Reason.ROLLING_OUT)
+
+
+def test_a_new_spec_is_tried_whatever_was_refused_before() -> None:
+    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=UNCONFIGURED, spec_changed=True)
+    check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+
+
+def test_proxies_on_their_way_arrive_before_newer_endpoints_replace_them() -> None:
+    snapshot = serving(phase=Phase.ROLLING, rollout=SETTLING, progressing_since=NOW)
+    decision = check(snapshot, "rollout_settles_first", None, Reason.ROLLING_OUT)
+    assert decision.actions == ()
+    assert decision.recheck == SECOND
+
+
+def test_a_new_spec_does_not_wait_for_a_rollout_to_settle() -> None:
+    snapshot = serving(phase=Phase.ROLLING, rollout=SETTLING, spec_changed=True, progressing_since=NOW)
+    check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+
+
+@pytest.mark.parametrize("phase", [Phase.PENDING, Phase.ROLLING, Phase.READY, Phase.DEGRADED])
+def test_other_weights_are_rendered_under_their_revision(phase: Phase) -> None:
+    snapshot = serving(phase=phase, rollout=UNCONFIGURED, is_new_revision=True)
+    decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+    assert decision.message == "v1=80 v2=20 is to be served as revision 3"
+    assert decision.actions == ()
+
+
+def test_other_endpoints_are_rendered_without_a_new_revision() -> None:
+    decision = decide(serving(rollout=UNCONFIGURED))
+    assert decision.message == "endpoints or settings of revision 3 have changed"
+
+
+def test_what_is_rendered_is_written_and_the_deadline_is_kept_in_mind() -> None:
+    snapshot = serving(phase=Phase.RENDERING, rollout=UNCONFIGURED, progressing_since=NOW - timedelta(seconds=100))
+    decision = check(snapshot, "configuration_differs", Trigger.ROLL, Reason.ROLLING_OUT)
+    assert decision.actions == KEEP_SERVING
+    assert decision.recheck == timedelta(seconds=500)
+
+
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.DEGRADED])
+def test_a_proxy_that_is_lost_puts_the_kanary_back_to_rolling(phase: Phase) -> None:
+    decision = check(serving(phase=phase, rollout=BEHIND), "proxies_are_behind", Trigger.ROLL, Reason.ROLLING_OUT)
+    assert decision.message == "1 of 2 proxies serves the configuration of revision 3"
+
+
+def test_the_cause_is_told_before_the_deadline_too() -> None:
+    snapshot = serving(phase=Phase.ROLLING, rollout=replace(BEHIND, ready=0, trouble="pod x-1: ErrImagePull"))
+    assert decide(snapshot).message == f"0 of 2 {PROXIES}: pod x-1: ErrImagePull"
+
+
+def test_a_rollout_that_is_complete_makes_the_kanary_ready() -> None:
+    decision = check(serving(phase=Phase.ROLLING), "everything_is_served", Trigger.COMPLETE, Reason.SERVING)
+    assert decision.message == f"2 of 2 {PROXIES}: v1=80 v2=20"
+
+
+def test_a_kanary_that_is_ready_stays_so_and_is_kept_so() -> None:
+    decision = check(serving(), "everything_is_served", None, Reason.SERVING)
+    assert decision.actions == KEEP_SERVING
+    assert decision.recheck is None
+
+
+def test_a_kanary_that_is_well_again_goes_by_way_of_rolling() -> None:
+    check(serving(phase=Phase.DEGRADED), "everything_is_served", Trigger.ROLL, Reason.ROLLING_OUT)
+
+
+def test_the_old_service_goes_only_when_everything_is_served() -> None:
+    assert decide(serving(stale_services=("old",))).actions == (*KEEP_SERVING, Action.RETIRE)
+    assert Action.RETIRE not in decide(serving(rollout=BEHIND, stale_services=("old",))).actions
+
+
+def test_the_rules_are_asked_in_this_order() -> None:
+    assert [rule.__name__ for rule in RULES] == [
+        "spec_is_unusable",
+        "backend_is_missing",
+        "is_paused",
+        "first_endpoints_are_awaited",
+        "no_endpoint_is_left",
+        "route_is_empty",
+        "deadline_is_exceeded",
+        "cluster_refuses",
+        "rollout_settles_first",
+        "configuration_differs",
+        "proxies_are_behind",
+        "everything_is_served",
+    ]
+
+
+def test_telling_a_problem_again_is_no_move() -> None:
+    assert degraded(serving(phase=Phase.DEGRADED), FAULT).trigger is None
+
+
+# Every decision
+
+
+@given(snapshots)
+def test_every_snapshot_is_decided_by_the_first_rule_that_has_something_to_say(snapshot: Snapshot) -> None:
+    first = next(rule for rule in RULES if rule(snapshot))
+    assert decide(snapshot) == replace(first(snapshot) or pytest.fail("it had"), rule=first.__name__)
+
+
+@given(snapshots)
+def test_every_trigger_is_legal_in_its_phase(snapshot: Snapshot) -> None:
+    trigger = decide(snapshot).trigger
+    assert trigger is None or next_phase(snapshot.phase, trigger) is not None
+
+
+@given(snapshots)
+def test_a_decision_is_taken_again_in_the_same_way(snapshot: Snapshot) -> None:
+    assert decide(snapshot) == decide(replace(snapshot))
+
+
+@given(snapshots)
+def test_every_message_is_one_line_that_says_something(snapshot: Snapshot) -> None:
+    message = decide(snapshot).message
+    assert message.strip()
+    assert message.isprintable()
+
+
+@given(snapshots)
+def test_a_second_later_a_decision_says_the_same_unless_a_time_limit_passed(snapshot: Snapshot) -> None:
+    """A message that counted seconds would have the status written for ever."""
+    limits = [
+        since + limit
+        for since, limit in (
+            (snapshot.progressing_since, snapshot.progress_deadline),
+            (snapshot.backends_since, FIRST_ENDPOINTS_GRACE),
+        )
+        if since
+    ]
+    assume(not any(snapshot.now <= limit <= snapshot.now + SECOND for limit in limits))
+    before, after = decide(snapshot), decide(replace(snapshot, now=snapshot.now + SECOND))
+    assert replace(before, recheck=None) == replace(after, recheck=None)
+
+
+@given(snapshots)
+def test_whoever_stays_or_becomes_pending_does_nothing(snapshot: Snapshot) -> None:
+    decision = decide(snapshot)
+    phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
+    assert phase is not Phase.PENDING or decision.actions == ()
+
+
+@given(snapshots)
+def test_nothing_is_done_while_there_is_nothing_to_serve(snapshot: Snapshot) -> None:
+    assert which_spec(snapshot) is not Source.NOTHING or decide(snapshot).actions == ()
+
+
+@given(snapshots)
+def test_a_kanary_that_has_served_never_waits_as_if_it_had_not(snapshot: Snapshot) -> None:
+    assume(snapshot.has_served)
+    assert decide(snapshot).trigger is not Trigger.WAIT
+
+
+@given(snapshots)
+def test_what_serves_is_kept_serving_in_the_face_of_a_problem_unless_a_rollout_has_to_settle(
+    snapshot: Snapshot,
+) -> None:
+    assume(snapshot.has_served and (snapshot.fault or snapshot.missing))
+    is_settling = snapshot.rollout.is_settling and not snapshot.rollout.is_configured and not snapshot.spec_changed
+    assert decide(snapshot).actions == (() if is_settling else KEEP_SERVING)
+
+
+@given(snapshots)
+def test_whoever_waits_for_a_rollout_to_settle_looks_again(snapshot: Snapshot) -> None:
+    decision = decide(snapshot)
+    waits = snapshot.has_served and not decision.actions and decision.trigger is None
+    assert not waits or decision.recheck == SECOND
+
+
+@given(snapshots)
+def test_a_time_to_look_again_lies_ahead(snapshot: Snapshot) -> None:
+    recheck = decide(snapshot).recheck
+    assert recheck is None or recheck > timedelta()
+
+
+@given(snapshots)
+def test_ready_is_said_only_of_a_complete_rollout(snapshot: Snapshot) -> None:
+    decision = decide(snapshot)
+    is_complete = decision.trigger is Trigger.COMPLETE or decision.reason is Reason.SERVING
+    told = {problem.reason for problem in (snapshot.fault, snapshot.missing, snapshot.refusal) if problem}
+    assert not is_complete or snapshot.rollout.is_complete or Reason.SERVING in told
+
+
+@pytest.mark.parametrize("phase", [Phase.RENDERING, Phase.ROLLING, Phase.READY])
+@pytest.mark.parametrize("since", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_a_time_that_somebody_wrote_into_the_status_stops_nothing(phase: Phase, since: datetime) -> None:
+    """Whoever may write the status can write any time into it."""
+    assert decide(serving(phase=phase, rollout=BEHIND, progressing_since=since)).actions == KEEP_SERVING
+
+
+# From any snapshot to serving
+
+
+def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
+    """What is found at the next look in a cluster that does what it is asked."""
+    phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
+    passed = decision.recheck or SECOND
+    done = Action.CONFIGURE in decision.actions
+    arrived = replace(snapshot.rollout, is_settling=False)
+    return replace(
+        snapshot,
+        phase=phase or pytest.fail("an illegal move"),
+        now=snapshot.now + passed,
+        spec_changed=False,
+        refusal=None,
+        has_served=snapshot.has_served or done,
+        rollout=DONE if done else arrived,
+        progressing_since=None if done else snapshot.progressing_since,
+    )
+
+
+@given(obeyable)
+@example(new(routes=EMPTY_V2))
+@example(new(phase=Phase.DEGRADED, progressing_since=LONG_AGO, spec_changed=False))
+@example(new(phase=Phase.READY))
+def test_whatever_the_start_a_spec_that_can_be_obeyed_is_served_in_the_end(snapshot: Snapshot) -> None:
+    for _ in range(10):
+        snapshot = _after(snapshot, decide(snapshot))
+    final = decide(snapshot)
+    assert snapshot.has_served
+    assert snapshot.rollout.is_complete
+    assert final.trigger is None
+    assert final.reason is (Reason.ROUTE_WITHOUT_ENDPOINTS if snapshot.empty_routes else Reason.SERVING)
+    assert snapshot.phase is (Phase.DEGRADED if snapshot.empty_routes else Phase.READY)

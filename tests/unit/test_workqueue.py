@@ -1,0 +1,268 @@
+"""The work queue's promises, on a clock that the test moves."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+
+import pytest
+
+from kanary.backoff import Backoff
+from kanary.workqueue import WorkQueue
+
+
+class FakeClock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def queue(clock: FakeClock) -> Iterator[WorkQueue[str]]:
+    queue: WorkQueue[str] = WorkQueue(clock=clock)
+    yield queue
+    queue.shutdown()
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Callable[[], str | None]], Future[str | None]]]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool.submit
+
+
+def drain(queue: WorkQueue[str]) -> list[str]:
+    """Handle all that is ready and return it."""
+    handled = []
+    while queue.depth():
+        key = queue.get()
+        assert key is not None
+        handled.append(key)
+        queue.done(key)
+    return handled
+
+
+def test_keys_come_out_in_the_order_in_which_they_were_added(queue: WorkQueue[str]) -> None:
+    for key in ("b", "a", "c"):
+        queue.add(key)
+    assert drain(queue) == ["b", "a", "c"]
+
+
+def test_a_key_added_twice_before_it_is_handled_is_handled_once(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    queue.add("a")
+    assert queue.depth() == 1
+    assert drain(queue) == ["a"]
+
+
+def test_a_key_added_while_it_is_handled_is_handled_again(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    assert queue.get() == "a"
+    queue.add("a")
+    queue.add("a")
+    queue.done("a")
+    assert drain(queue) == ["a"]
+
+
+def test_a_key_is_never_with_two_workers(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    assert queue.get() == "a"
+    queue.add("a")
+    queue.add("b")
+    assert queue.get() == "b"
+    queue.done("a")
+    assert queue.get() == "a"
+
+
+def test_many_workers_handle_every_key_and_none_twice_at_once() -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    keys, rounds = range(5), 200
+    added = dict.fromkeys(keys, 0)
+    last_seen = dict.fromkeys(keys, 0)
+    busy: set[int] = set()
+    clashes: list[int] = []
+    lock = threading.Lock()
+
+    def work() -> None:
+        while (key := queue.get()) is not None:
+            with lock:
+                if key in busy:
+                    clashes.append(key)
+                busy.add(key)
+                last_seen[key] = added[key]
+            with lock:
+                busy.discard(key)
+            queue.done(key)
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for _ in range(rounds):
+        for key in keys:
+            with lock:
+                added[key] += 1
+            queue.add(key)
+    while queue.depth() or busy:
+        threading.Event().wait(0.01)
+    queue.shutdown()
+    for worker in workers:
+        worker.join(10)
+    assert clashes == []
+    assert last_seen == dict.fromkeys(keys, rounds)
+
+
+def test_a_delayed_key_comes_when_its_time_has_come(queue: WorkQueue[str], clock: FakeClock) -> None:
+    queue.add_after("a", 5.0)
+    clock.advance(4.9)
+    assert queue.depth() == 0
+    clock.advance(0.1)
+    assert drain(queue) == ["a"]
+    clock.advance(100)
+    assert queue.depth() == 0
+
+
+def test_a_delay_of_nothing_is_no_delay(queue: WorkQueue[str]) -> None:
+    queue.add_after("a", 0)
+    queue.add_after("b", -1)
+    assert drain(queue) == ["a", "b"]
+
+
+def test_of_several_delays_of_one_key_the_earliest_counts(queue: WorkQueue[str], clock: FakeClock) -> None:
+    queue.add_after("a", 10)
+    queue.add_after("a", 5)
+    queue.add_after("a", 20)
+    clock.advance(5)
+    assert drain(queue) == ["a"]
+    clock.advance(100)
+    assert queue.depth() == 0
+
+
+def test_a_delay_that_an_earlier_one_replaced_never_comes(queue: WorkQueue[str], clock: FakeClock) -> None:
+    queue.add_after("a", 10)
+    queue.add_after("a", 5)
+    queue.add_after("b", 7)
+    clock.advance(5)
+    assert drain(queue) == ["a"]
+    clock.advance(2)
+    assert drain(queue) == ["b"]
+    clock.advance(10)
+    assert drain(queue) == []
+
+
+def test_a_delay_does_not_hold_up_an_immediate_add_of_the_same_key(queue: WorkQueue[str], clock: FakeClock) -> None:
+    queue.add_after("a", 60)
+    queue.add("a")
+    assert drain(queue) == ["a"]
+    clock.advance(60)
+    assert drain(queue) == ["a"]
+
+
+def test_a_delayed_key_that_is_waiting_already_is_not_queued_twice(queue: WorkQueue[str], clock: FakeClock) -> None:
+    queue.add_after("a", 1)
+    queue.add("a")
+    clock.advance(1)
+    assert drain(queue) == ["a"]
+
+
+def test_a_delayed_key_that_comes_due_while_it_is_handled_is_handled_again(
+    queue: WorkQueue[str], clock: FakeClock
+) -> None:
+    queue.add("a")
+    assert queue.get() == "a"
+    queue.add_after("a", 1)
+    clock.advance(1)
+    assert queue.depth() == 1
+    queue.done("a")
+    assert drain(queue) == ["a"]
+
+
+def test_a_failing_key_waits_longer_each_time_up_to_a_limit(clock: FakeClock) -> None:
+    queue: WorkQueue[str] = WorkQueue(clock=clock)
+    delays = [queue.retry("a") for _ in range(12)]
+    assert delays[0] == 0.2
+    assert all(earlier <= later for earlier, later in pairwise(delays[:8]))
+    assert all(45 <= delay <= 60 for delay in delays[-3:])
+
+
+def test_success_is_forgotten_failure(queue: WorkQueue[str]) -> None:
+    for _ in range(5):
+        queue.retry("a")
+    queue.forget("a")
+    assert queue.retry("a") == 0.2
+
+
+def test_the_failures_of_one_key_do_not_slow_another_one_down(queue: WorkQueue[str]) -> None:
+    for _ in range(5):
+        queue.retry("a")
+    assert queue.retry("b") == 0.2
+
+
+def test_a_retry_can_be_asked_to_wait_at_least_so_long(queue: WorkQueue[str], clock: FakeClock) -> None:
+    assert queue.retry("a", at_least=7) == 7
+    clock.advance(6.9)
+    assert queue.depth() == 0
+    clock.advance(0.1)
+    assert drain(queue) == ["a"]
+
+
+def test_a_retry_comes_back_after_its_delay(queue: WorkQueue[str], clock: FakeClock) -> None:
+    clock.advance(queue.retry("a"))
+    assert drain(queue) == ["a"]
+
+
+def test_failures_without_end_do_not_overflow() -> None:
+    assert Backoff(base=0.2, cap=60).delay(100_000) <= 60
+
+
+def test_backoff_spreads_what_failed_together() -> None:
+    assert len({Backoff(base=0.2, cap=60).delay(5) for _ in range(20)}) > 1
+
+
+def test_a_waiting_worker_gets_a_key_that_is_added(
+    queue: WorkQueue[str], in_thread: Callable[[Callable[[], str | None]], Future[str | None]]
+) -> None:
+    got = in_thread(queue.get)
+    queue.add("a")
+    assert got.result(10) == "a"
+
+
+def test_waiting_workers_share_what_is_ready_and_what_comes_due(
+    in_thread: Callable[[Callable[[], str | None]], Future[str | None]],
+) -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    workers = [in_thread(queue.get) for _ in range(3)]
+    queue.add_after("late", 0.2)
+    queue.add("early")
+    queue.add("too")
+    assert {worker.result(10) for worker in workers} == {"late", "early", "too"}
+    queue.shutdown()
+
+
+def test_shutdown_ends_every_waiting_worker_and_every_later_one(
+    in_thread: Callable[[Callable[[], str | None]], Future[str | None]],
+) -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    workers = [in_thread(queue.get) for _ in range(3)]
+    queue.shutdown()
+    assert [worker.result(10) for worker in workers] == [None, None, None]
+    queue.add("a")
+    queue.add_after("a", 0.001)
+    queue.retry("a")
+    assert queue.get() is None
+
+
+def test_shutdown_drops_what_is_queued(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    queue.shutdown()
+    assert queue.get() is None
