@@ -3,18 +3,24 @@
 from collections.abc import Sequence
 
 from engine.api import Condition
-from states import Decision, Phase, Reason
+from states import Decision, Reason
 
 READY = "Ready"
 PROGRESSING = "Progressing"
 
 
+_STUCK = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
+
+
 def conditions(
-    before: Sequence[Condition], phase: Phase, decision: Decision, generation: int, now: str
+    before: Sequence[Condition], *, is_ready: bool, is_behind: bool, decision: Decision, generation: int, now: str
 ) -> tuple[Condition, ...]:
-    """Both conditions for a Kanary in `phase`; a transition time changes only with its status."""
-    is_ready = phase is Phase.READY
-    is_progressing = phase in (Phase.RENDERING, Phase.ROLLING) and decision.reason is not Reason.PAUSED
+    """Both conditions; a transition time changes only with its status.
+
+    `is_behind` says that proxies are to serve something that they do not all serve yet. That is progress in any phase,
+    Degraded included, unless the reason says that nothing moves.
+    """
+    is_progressing = is_behind and decision.reason not in _STUCK
     known = {condition.type: condition for condition in before}
 
     def condition(type_: str, holds: bool) -> Condition:

@@ -8,7 +8,7 @@ from engine.api import KIND, KanarySpec, route_labels
 from engine.endpoints import Endpoint, resolve
 from engine.objects import Identity, owner_uid
 from engine.ports import ClusterView, Json
-from engine.status import read_time
+from engine.times import read_time
 from engine.validation import InvalidSpecError, read_spec
 from states import Problem, Reason, RouteFacts
 

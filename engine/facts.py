@@ -11,8 +11,9 @@ from engine.endpoints import Endpoint
 from engine.objects import Identity, made_from
 from engine.ports import ClusterView, Json
 from engine.record import Record, read_record
-from engine.status import read_phase, read_status, read_time
+from engine.status import read_phase, read_status
 from engine.target import Defaults, Target, next_revision, render
+from engine.times import read_time
 from states import OnEmptyRoute, Problem, Reason, Rollout, RouteFacts, Snapshot, Source, which_spec
 
 _REFUSALS = (Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
@@ -144,11 +145,13 @@ def _rollout(view: ClusterView, owner: Identity, target: Target, record: Record 
     service = view.live(target.service)
     applied = record.digest if record else ""
     applied_replicas = record.spec.proxy.replicas if record else replicas
+    others_listen_for = rollout.others_listen_for(pods, target.record.digest, now)
     is_complete = (
         target.is_configured
         and made_from(deployment, target.deployment)
         and made_from(service, target.service)
         and rollout.has_rolled_out(deployment, replicas)
+        and others_listen_for is None
         and rollout.ready_pods(pods, target.record.digest) >= replicas
         and rollout.ready_endpoints(view.slices(owner.namespace, target.record.spec.destination)) >= replicas
     )
@@ -162,6 +165,7 @@ def _rollout(view: ClusterView, owner: Identity, target: Target, record: Record 
         is_configured=target.is_configured,
         is_applied=all(made_from(view.live(desired), desired) for desired in target.all_objects),
         is_complete=is_complete,
+        others_listen_for=others_listen_for,
         is_settling=record is not None and not arrived and rollout.is_settling(record.written_at, now, bool(trouble)),
         trouble=trouble,
     )

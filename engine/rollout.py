@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.objects import CONFIG_ANNOTATION
+from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS
+from engine.times import read_time
 
 Json = Mapping[str, Any]
 
 SETTLE_LIMIT = timedelta(seconds=60)
 """How long a rollout may hold up newer endpoints: about the time that a slow node takes to start a proxy."""
 
+_UNTIL_TOLD = timedelta(seconds=ENDPOINTS_SETTLE_SECONDS)
+"""How soon to look again at a proxy that has not been told to stop yet."""
 _HARMLESS = ("ContainerCreating", "PodInitializing")
 
 
@@ -27,6 +30,24 @@ def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
     counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")}
     seen = status.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get("generation", 0)
     return bool(seen) and counts == {replicas}
+
+
+def others_listen_for(pods: Sequence[Json], digest: str, now: datetime) -> timedelta | None:
+    """How much longer proxies without the configuration of `digest` take new connections; None if none does.
+
+    A proxy that is to stop listens for a while longer, since nodes hear of it late. When it was told to follows from
+    when it will be killed (metadata.deletionTimestamp, in whole seconds) and its grace period.
+    """
+    left = [_listens_for(pod, now) for pod in pods if not _carries(pod, digest)]
+    return max((wait for wait in left if wait > timedelta()), default=None)
+
+
+def _listens_for(pod: Json, now: datetime) -> timedelta:
+    killed_at = read_time(pod["metadata"].get("deletionTimestamp"))
+    if killed_at is None:
+        return _UNTIL_TOLD
+    told_at = killed_at - timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds", 0))
+    return told_at + timedelta(seconds=ENDPOINTS_SETTLE_SECONDS + 1) - now
 
 
 def ready_endpoints(slices: Sequence[Json]) -> int:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from engine.api import Display, KanaryStatus, ProxyStatus, TransitionStatus, WeightStatus, weights_text
 from engine.conditions import conditions
 from engine.record import Record
+from engine.times import read_time, time_text
 from states import Decision, Phase, RouteFacts
 
 Json = dict[str, Any]
@@ -34,10 +35,15 @@ def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
     if not isinstance(raw, Mapping):
         return KanaryStatus()
     try:
-        return KanaryStatus.model_validate(raw)
+        return _validated(raw)
     except ValidationError as error:
         bad = {detail["loc"][0] for detail in error.errors(include_url=False)}
-        return KanaryStatus.model_validate({key: value for key, value in raw.items() if key not in bad})
+        return _validated({key: value for key, value in raw.items() if key not in bad})
+
+
+def _validated(raw: Mapping[str, Any]) -> KanaryStatus:
+    # By alias only: under two names for a field the bad one would be looked for under the other.
+    return KanaryStatus.model_validate(raw, by_alias=True, by_name=False)
 
 
 def read_phase(status: KanaryStatus) -> Phase:
@@ -46,20 +52,6 @@ def read_phase(status: KanaryStatus) -> Phase:
         return Phase(status.phase)
     except ValueError:
         return Phase.PENDING
-
-
-def read_time(text: str | None) -> datetime | None:
-    """A time of the API, or None where there is none that can be read."""
-    try:
-        time = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return time if time.tzinfo else None
-
-
-def time_text(time: datetime) -> str:
-    """A time as the API writes it, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def next_status(
@@ -82,7 +74,14 @@ def next_status(
         display=Display(weights=weights_text(weights), ready=ready_text) if record else None,
         config_hash=record.digest if record else None,
         progressing_since=_progressing_since(before, generation, served, now),
-        conditions=conditions(before.conditions, phase, decision, generation, time_text(now)),
+        conditions=conditions(
+            before.conditions,
+            is_ready=phase is Phase.READY,
+            is_behind=phase in (Phase.RENDERING, Phase.ROLLING) or (record is not None and not served.is_complete),
+            decision=decision,
+            generation=generation,
+            now=time_text(now),
+        ),
         transitions=_transitions(before, phase, decision, now),
     )
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -92,7 +91,9 @@ def _progressing_since(before: KanaryStatus, generation: int, served: Served, no
     """Starts when the proxies fall behind, starts again with a new spec, and ends when they all serve."""
     if served.record is None or served.is_complete:
         return None
-    is_new = generation != before.observed_generation or read_time(before.progressing_since) is None
+    since = read_time(before.progressing_since)
+    # Nothing began in the future: whoever wrote that, the deadline would never pass.
+    is_new = generation != before.observed_generation or since is None or since > now
     return time_text(now) if is_new else before.progressing_since
 
 

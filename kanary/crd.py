@@ -64,7 +64,7 @@ _SPEC_RULES: _Rules = (
 )
 _BACKEND_RULES: _Rules = (
     {
-        "rule": "type(self.servicePort) == int || self.servicePort.matches('[a-z]')",
+        "rule": "type(self.servicePort) == int || !self.servicePort.matches('^[-0-9]*$')",
         "message": "the name of a port has a letter: write the number of a port without quotes",
         "fieldPath": ".servicePort",
     },

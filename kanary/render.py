@@ -28,6 +28,8 @@ Json = dict[str, Any]
 Given = Mapping[str, tuple[Endpoint, ...]]
 
 _UNAPPLIED_UID = "00000000-0000-0000-0000-000000000000"
+_UNAPPLIED_AT = datetime(1970, 1, 1, tzinfo=UTC)
+"""Not the current time: the same file is to give the same text."""
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
@@ -42,6 +44,8 @@ class Source:
     given: Given
     services: Mapping[tuple[str, str], Json]
     """Services of the file, by namespace and name."""
+    namespace: str
+    """Of objects that name none."""
     cluster: "ClusterLookup | None"
 
 
@@ -61,11 +65,15 @@ def render_file(
     if not kanaries:
         kinds = ", ".join(sorted({str(d.get("kind")) for d in documents})) or "nothing"
         raise RenderError(f"{filename}: has no object of kind {KIND} in {GROUP}, only {kinds}")
+    specs = [_spec(filename, kanary) for kanary in kanaries]
+    given = _given(endpoints)
+    _check_given(given, specs)
     cluster = _connect(kubeconfig, context) if from_cluster else None
-    source = Source(_given(endpoints), _services(documents), cluster)
-    _check_given(source.given, kanaries)
+    namespace = cluster.namespace if cluster else "default"
+    source = Source(given, _services(documents, namespace), namespace, cluster)
+    image = proxy_image or DEFAULT_PROXY_IMAGE
     try:
-        targets = [_target(filename, kanary, source, proxy_image or DEFAULT_PROXY_IMAGE) for kanary in kanaries]
+        targets = [_target(kanary, spec, source, image) for kanary, spec in zip(kanaries, specs, strict=True)]
     except ClusterError as error:
         raise RenderError(f"--from-cluster: {error}") from error
     return "".join(_config(target) for target in targets) if output == "config" else _yaml(targets)
@@ -86,16 +94,20 @@ def _documents(filename: str) -> list[Json]:
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except OSError as error:
         raise RenderError(f"{filename}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RenderError(f"{filename}: is not YAML: {error}") from error
-    for document in documents:
-        if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
-            raise RenderError(f"{filename}: has a document that is no Kubernetes object: {str(document)[:60]!r}")
-    return [item for document in documents for item in _items(document)]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # The library lets through what its parts raise: ValueError for text that is not UTF-8, or a 13th month.
+        raise RenderError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
+    objects = [item for document in documents for item in _items(document)]
+    for each in objects:
+        if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict):
+            raise RenderError(f"{filename}: has something that is no Kubernetes object: {str(each)[:60]!r}")
+    return objects
 
 
-def _items(document: Json) -> list[Json]:
-    return document["items"] if document.get("kind") == "List" else [document]
+def _items(document: Any) -> list[Any]:
+    """The objects of a document, which may be a List of them."""
+    items = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
+    return items if isinstance(items, list) else [document]
 
 
 def _given(texts: Sequence[str]) -> dict[str, tuple[Endpoint, ...]]:
@@ -119,32 +131,28 @@ def _endpoint(text: str, part: str) -> Endpoint:
     return Endpoint(server.address, server.port)
 
 
-def _check_given(given: Given, kanaries: Sequence[Json]) -> None:
+def _check_given(given: Given, specs: Sequence[KanarySpec]) -> None:
     """A name that no route has is a slip that would leave a route empty without a word."""
-    known = {label for kanary in kanaries for label in _labels(kanary)}
+    known = {label for spec in specs for label in route_labels(spec)}
     for name in given:
         if name not in known:
             raise RenderError(f"--endpoints {name}=...: no route has such a backend: use {', '.join(sorted(known))}")
 
 
-def _labels(kanary: Json) -> tuple[str, ...]:
+def _spec(filename: str, kanary: Json) -> KanarySpec:
     try:
-        return route_labels(read_spec(kanary))
-    except InvalidSpecError:
-        return ()  # told when the Kanary itself is rendered
-
-
-def _target(filename: str, kanary: Json, source: Source, proxy_image: str) -> Target:
-    name = str(kanary["metadata"].get("name", ""))
-    try:
-        spec = read_spec(kanary, unknown="forbid")
+        return read_spec(kanary, unknown="forbid")
     except InvalidSpecError as error:
+        name = str(kanary["metadata"].get("name", ""))[:60]
         raise RenderError(f"{filename}: Kanary {name!r}: {error}") from error
-    default = source.cluster.namespace if source.cluster else "default"
-    owner = Identity(str(kanary["metadata"].get("namespace") or default), name, _UNAPPLIED_UID)
+
+
+def _target(kanary: Json, spec: KanarySpec, source: Source, proxy_image: str) -> Target:
+    metadata = kanary["metadata"]
+    owner = Identity(str(metadata.get("namespace") or source.namespace), metadata["name"], _UNAPPLIED_UID)
     endpoints = tuple(_endpoints_of(owner, spec, index, source) for index in range(len(spec.routes)))
     return render_target(
-        owner, spec, endpoints, last=None, revision=1, now=datetime.now(UTC), defaults=Defaults(proxy_image)
+        owner, spec, endpoints, last=None, revision=1, now=_UNAPPLIED_AT, defaults=Defaults(proxy_image)
     )
 
 
@@ -172,9 +180,9 @@ def _endpoints_of(owner: Identity, spec: KanarySpec, index: int, source: Source)
     return found
 
 
-def _services(documents: Sequence[Json]) -> dict[tuple[str, str], Json]:
-    services = (d for d in documents if d.get("kind") == "Service" and d.get("apiVersion") == "v1")
-    return {(s["metadata"].get("namespace", "default"), s["metadata"].get("name", "")): s for s in services}
+def _services(documents: Sequence[Json], namespace: str) -> dict[tuple[str, str], Json]:
+    services = [d for d in documents if (d.get("apiVersion"), d.get("kind")) == ("v1", "Service")]
+    return {(str(s["metadata"].get("namespace") or namespace), str(s["metadata"].get("name"))): s for s in services}
 
 
 def _config(target: Target) -> str:

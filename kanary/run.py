@@ -20,8 +20,12 @@ def run(settings: Settings) -> int:
     logging.getLogger("transitions").setLevel(logging.WARNING)
     try:
         operator = make(settings)
-    except (NotConfigured, OSError) as error:
+    except NotConfigured as error:
         print(f"kanary: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        reason = f"cannot listen on port {settings.http_port}: {error.strerror}; choose another by --http-port"
+        print(f"kanary: {reason}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: operator.stop())

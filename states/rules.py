@@ -154,7 +154,9 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
         return None
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
     message = f"{_proxies(snapshot)}{_because(snapshot.rollout.trouble)}"
-    return Decision(trigger, Reason.ROLLING_OUT, message, KEEP_SERVING, _until_deadline(snapshot))
+    if snapshot.rollout.others_listen_for is not None:
+        message += "; those that they replace may still take a connection"
+    return Decision(trigger, Reason.ROLLING_OUT, message, KEEP_SERVING, _recheck(snapshot) or _until_deadline(snapshot))
 
 
 def everything_is_served(snapshot: Snapshot) -> Decision:
@@ -209,7 +211,11 @@ def _is_settling(snapshot: Snapshot) -> bool:
 
 
 def _recheck(snapshot: Snapshot) -> timedelta | None:
-    return timedelta(seconds=1) if _is_settling(snapshot) else None
+    """When to look at the proxies again; what changes about them in the cluster is heard of anyway."""
+    waits = [timedelta(seconds=1)] if _is_settling(snapshot) and not snapshot.rollout.is_configured else []
+    if snapshot.rollout.others_listen_for is not None:
+        waits.append(snapshot.rollout.others_listen_for)
+    return min(waits, default=None)
 
 
 def _until_deadline(snapshot: Snapshot) -> timedelta:

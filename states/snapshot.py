@@ -62,7 +62,9 @@ class Rollout:
     is_applied: bool = False
     """Every object of the target is in the cluster as it should be."""
     is_complete: bool = False
-    """Every proxy runs the target and is ready, and the destination leads to all of them."""
+    """Every proxy runs the target and is ready, the destination leads to all of them and no other one listens."""
+    others_listen_for: timedelta | None = None
+    """How much longer replaced proxies take connections that were on their way to them; None if none does."""
     is_settling: bool = False
     """Proxies of the previous target are on their way and nothing says that they will not arrive."""
     trouble: str = ""

@@ -332,3 +332,13 @@ def test_time_spent_waiting_for_a_destination_does_not_count_against_the_deadlin
         "RollingOut",
         "Serving",
     ]
+
+
+def test_a_replaced_proxy_that_still_listens_keeps_the_kanary_from_being_ready(serving: World) -> None:
+    serving.stop_slowly = True
+    declare(serving, 50, 50)
+    serving.run("50 to 50; the old proxies are told to stop and listen for a while longer")
+    assert serving.status()["phase"] == "Rolling"
+    serving.wait(7)
+    serving.run("7 s later")
+    assert serving.status()["phase"] == "Ready"

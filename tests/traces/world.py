@@ -36,6 +36,7 @@ class World:
         self.die_after: int | None = None
         """Writes that succeed before the operator's process dies."""
         self.slow_proxies = False
+        self.stop_slowly = False
         self.bad_images: dict[str, str] = {}
         self._serial = itertools.count(1)
         self._addresses = itertools.count(1)
@@ -246,8 +247,8 @@ class World:
         if is_well:
             for pod in self.proxy_pods(NAMESPACE, kanary):
                 if pod["metadata"]["name"] not in wanted:
-                    self.remove("Pod", pod["metadata"]["name"])
-        pods = self.proxy_pods(NAMESPACE, kanary)
+                    self._stop_pod(pod["metadata"]["name"])
+        pods = [pod for pod in self.proxy_pods(NAMESPACE, kanary) if "deletionTimestamp" not in pod["metadata"]]
         ready = [pod for pod in pods if pod["status"]["conditions"][0]["status"] == "True"]
         self.objects["Deployment", metadata["name"]]["status"] = {
             "observedGeneration": metadata["generation"],
@@ -260,6 +261,17 @@ class World:
             if service["spec"].get("selector") == spec["selector"]["matchLabels"]:
                 self._lead_to(service, ready)
         return before != self.objects
+
+    def _stop_pod(self, name: str) -> None:
+        """Take a pod away at once, or give it its grace period."""
+        if not self.stop_slowly:
+            self.remove("Pod", name)
+            return
+        grace = 600
+        killed_at = (self.time + timedelta(seconds=grace)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata = self.objects["Pod", name]["metadata"]
+        metadata.setdefault("deletionTimestamp", killed_at)
+        metadata["deletionGracePeriodSeconds"] = grace
 
     def _lead_to(self, service: Json, pods: list[Json]) -> None:
         endpoints = [
