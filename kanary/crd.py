@@ -62,13 +62,6 @@ _SPEC_RULES: _Rules = (
         "fieldPath": ".destination",
     },
 )
-_BACKEND_RULES: _Rules = (
-    {
-        "rule": "type(self.servicePort) == int || !self.servicePort.matches('^[-0-9]*$')",
-        "message": "the name of a port has a letter: write the number of a port without quotes",
-        "fieldPath": ".servicePort",
-    },
-)
 _KANARY_RULES: _Rules = (
     {
         "rule": f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && self.metadata.name.matches('{DNS_LABEL}')",
@@ -136,7 +129,6 @@ def _schema() -> Json:
     status = _without_defaults(structural(KanaryStatus.model_json_schema(mode="validation")))
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     _add_rules(spec, _SPEC_RULES)
-    _add_rules(spec["properties"]["routes"]["items"]["properties"]["backend"], _BACKEND_RULES)
     kanary = {
         "type": "object",
         "description": "Splits the TCP connections of one Service between several, by weight.",

@@ -5,7 +5,7 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from engine.ports import RetryLaterError
+from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Reconciler
 from kanary.client import ClusterClient, ClusterError
 from kanary.events import Recorder
@@ -24,6 +24,7 @@ from kanary.writer import Writer
 _log = logging.getLogger(__name__)
 
 _CONNECT_PAUSE_SECONDS = 2.0
+_REFUSED_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 """How long a reconcile that is under way may take to end when the process stops."""
 
@@ -177,6 +178,11 @@ class Operator:
             delay = self._queue.retry(key, at_least=error.delay or 0.0)
             _log.info("%s: %s; again in %.1f s", key, error, delay)
             self._metrics.reconciled("retry", time.monotonic() - started)
+        except RefusedError as error:
+            # Of a status that cannot be written, such as that of an object which the CRD's schema no longer allows.
+            delay = self._queue.retry(key, at_least=_REFUSED_SECONDS)
+            _log.error("%s: %s; again in %.1f s", key, error, delay)
+            self._metrics.reconciled("refused", time.monotonic() - started)
         except Exception:  # a defect with one Kanary must not end the work on the others
             delay = self._queue.retry(key)
             _log.exception("%s: reconcile failed; again in %.1f s", key, delay)

@@ -1,5 +1,6 @@
 """A stage for the whole operator: an API server with its controllers, backends, and operators on threads."""
 
+import copy
 import subprocess
 import sys
 import threading
@@ -22,6 +23,16 @@ NAMESPACE = "shop"
 WAIT = 20.0
 """Seconds that no condition takes when the test passes."""
 CRD = yaml.safe_load(Path("manifests/crd.yaml").read_text(encoding="utf-8"))
+
+
+def without_validation(crd: Json) -> Json:
+    """The CRD as a cluster has it that lets anything through, so that the operator's own checks are seen."""
+    lenient = copy.deepcopy(crd)
+    version = lenient["spec"]["versions"][0]
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    properties = version["schema"]["openAPIV3Schema"]["properties"]
+    version["schema"] = {"openAPIV3Schema": {**anything, "properties": {**properties, "spec": anything}}}
+    return lenient
 
 
 class Running:
@@ -48,12 +59,12 @@ class Running:
 class Scene:
     """One API server, and what a test does to it."""
 
-    def __init__(self, server: ApiServer, kubeconfig: Path) -> None:
+    def __init__(self, server: ApiServer, kubeconfig: Path, crd: Json = CRD) -> None:
         self.server = server
         self._kubeconfig = str(kubeconfig)
         self._running: list[Running] = []
         self._processes: list[subprocess.Popen[bytes]] = []
-        server.install_crd(CRD)
+        server.install_crd(crd)
 
     def start_operator(self, *, leader_election: bool = False, timeouts: Timeouts | None = None) -> Running:
         metrics = Metrics()

@@ -75,7 +75,8 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.fixture
-def cluster(scene: Scene) -> Scene:
+def cluster(lenient_scene: Scene) -> Scene:
+    scene = lenient_scene
     scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
     scene.backend("myapp-v2", "10.0.1.1")
     scene.put("v1", "Service", "outside", spec={"type": "ExternalName", "externalName": "example.com"})

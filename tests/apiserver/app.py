@@ -1,0 +1,157 @@
+"""From a method, a path and a body to an answer: routing, verbs, discovery."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import discovery
+from .cluster import Cluster
+from .deleting import Deleting
+from .errors import ApiError, Object, method_not_allowed, not_served
+from .reading import Reading
+from .requests import RawRequest, Request, Target
+from .storage import to_json
+from .watching import Watch
+from .writing import Writing
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer that is complete at once."""
+
+    code: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, code: int, value: Object) -> Response:
+        return cls(code, to_json(value))
+
+
+_NOT_FOUND = Response(404, b"404 page not found\n", _TEXT)
+
+
+def failure(error: ApiError) -> Response:
+    """The answer that a failure is, with Retry-After when it says when to try again."""
+    wait = (error.details or {}).get("retryAfterSeconds")
+    headers = (("Retry-After", str(wait)),) if wait else ()
+    return Response(error.code, to_json(error.status()), headers=headers)
+
+
+class App:
+    """The API without its transport."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._reading = Reading(cluster)
+        self._writing = Writing(cluster)
+        self._deleting = Deleting(cluster)
+
+    def respond(self, raw: RawRequest) -> Response | Watch:
+        """Answers one request; failures are answers too."""
+        try:
+            return self._route(raw)
+        except ApiError as error:
+            return failure(error)
+
+    def _route(self, raw: RawRequest) -> Response | Watch:
+        root, *steps = raw.path.strip("/").split("/")
+        match root:
+            case "healthz" | "livez" | "readyz":
+                return Response(200, b"ok", _TEXT)
+            case "version":
+                return Response.of(200, discovery.VERSION)
+            case "api" if not steps:
+                return Response.of(200, discovery.core_versions(self.cluster.catalog))
+            case "api":
+                return self._version(raw, "", steps)
+            case "apis":
+                return self._groups(raw, steps)
+        return _NOT_FOUND
+
+    def _groups(self, raw: RawRequest, steps: list[str]) -> Response | Watch:
+        catalog = self.cluster.catalog
+        if not steps:
+            return Response.of(200, discovery.groups(catalog))
+        group, *rest = steps
+        if group not in catalog.groups():
+            return _NOT_FOUND
+        if not rest:
+            return Response.of(200, discovery.group(catalog, group))
+        return self._version(raw, group, rest)
+
+    def _version(self, raw: RawRequest, group: str, steps: list[str]) -> Response | Watch:
+        version, *rest = steps
+        if not rest:
+            return Response.of(200, discovery.resources(self.cluster.catalog, group, version))
+        return self._perform(raw.aimed_at(self._target(group, version, rest)))
+
+    def _target(self, group: str, version: str, steps: list[str]) -> Target:
+        """What the steps below a version name.
+
+        Raises ApiError 404 when that is not served.
+        """
+        namespace = ""
+        match steps:
+            # namespaces/NAME/status is about the namespace itself, namespaces/NAME/pods about what is in it.
+            case ["namespaces", within, plural, *rest] if plural not in ("status", "finalize"):
+                namespace = within
+            case [plural, *rest]:
+                pass
+        name, subresource, *more = (*rest, "", "")[: max(2, len(rest))]
+        resource = self.cluster.catalog.find(group, version, plural)
+        known = subresource == "" or (subresource == "status" and resource.status)
+        if not known or more or (namespace and not resource.namespaced):
+            raise not_served()
+        return Target(resource, namespace, name, subresource)
+
+    def _perform(self, request: Request) -> Response | Watch:
+        if request.method == "GET" and request.is_watch and not request.target.name:
+            return Watch(request, self.cluster, time.monotonic)
+        act = self._verb(request.method, request.target)
+        if act is None:
+            raise method_not_allowed()
+        return act(request)
+
+    def _verb(self, method: str, target: Target) -> Callable[[Request], Response] | None:
+        if target.name:
+            if target.resource.namespaced and not target.namespace:
+                raise not_served()
+            return {
+                "GET": self._get,
+                "PUT": self._put,
+                "PATCH": self._patch,
+                "DELETE": None if target.subresource else self._delete,
+            }.get(method)
+        can_write = bool(target.namespace) or not target.resource.namespaced
+        return {
+            "GET": self._list,
+            "POST": self._create if can_write else None,
+            "DELETE": self._delete_collection if can_write else None,
+        }.get(method)
+
+    def _get(self, request: Request) -> Response:
+        return Response(200, self._reading.get(request))
+
+    def _list(self, request: Request) -> Response:
+        return Response(200, self._reading.listing(request))
+
+    def _create(self, request: Request) -> Response:
+        return Response.of(*self._writing.create(request))
+
+    def _put(self, request: Request) -> Response:
+        return Response.of(*self._writing.update(request))
+
+    def _patch(self, request: Request) -> Response:
+        return Response.of(*self._writing.patch(request))
+
+    def _delete(self, request: Request) -> Response:
+        return Response.of(200, self._deleting.delete(request))
+
+    def _delete_collection(self, request: Request) -> Response:
+        return Response(200, self._deleting.delete_collection(request))

@@ -1,0 +1,28 @@
+"""Stand-ins for the controllers that an operator watches the work of. Off unless they are asked for."""
+
+from ..storage import Change
+from .deployments import Deployments
+from .endpoints import Endpoints
+from .pods import pod
+
+__all__ = ["Controllers", "Deployments", "Endpoints", "pod"]
+
+# What the controllers look at; what they only write wakes nobody.
+_WATCHED = ("/services", "/pods", "apps/deployments")
+
+
+class Controllers:
+    """Lets both controllers work on a namespace whenever something changed in it."""
+
+    def __init__(self, deployments: Deployments, endpoints: Endpoints) -> None:
+        self._deployments = deployments
+        self._endpoints = endpoints
+        self._seen: dict[str, int] = {}
+        """By namespace, the revision up to which a step has seen everything, its own writes included."""
+
+    def handle(self, change: Change) -> None:
+        namespace = change.record.namespace
+        if change.bucket in _WATCHED and change.revision > self._seen.get(namespace, 0):
+            self._deployments.step(namespace)
+            self._endpoints.step(namespace)
+            self._seen[namespace] = self._deployments.revision

@@ -1,0 +1,39 @@
+"""Where releases differ, this server is as strict as the strictest that Kanary supports."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.api import Api
+from tests.conformance.collection import Collection
+
+from . import ApiServer
+
+
+@pytest.mark.parametrize("time", ["2001-02-03T04:05:06Z", "2001-02-03T04:05:06.123Z", "now"])
+def test_the_times_of_a_lease_need_six_digits(server: ApiServer, time: str) -> None:
+    leases = Collection(Api(server.url), "default", "coordination.k8s.io/v1", "Lease", "leases")
+
+    leases.create("one", spec={"renewTime": time}).refused(400, "BadRequest")
+
+
+def test_an_applied_port_needs_its_protocol(server: ApiServer) -> None:
+    services = Collection(Api(server.url), "default", "v1", "Service", "services")
+
+    reply = services.apply("one", "me", spec={"ports": [{"port": 80}]})
+
+    assert reply.status == 500
+    assert 'omits key field "protocol"' in reply.body["message"]
+
+
+def test_an_update_of_a_service_has_to_name_its_version(server: ApiServer) -> None:
+    services = Collection(Api(server.url), "default", "v1", "Service", "services")
+    services.make("one", spec={"ports": [{"port": 80}]})
+
+    services.put(services.value("one", spec={"ports": [{"port": 81}]})).refused(422, "Invalid")
+
+
+def test_the_time_of_an_event_needs_six_digits(server: ApiServer) -> None:
+    events = Collection(Api(server.url), "default", "events.k8s.io/v1", "Event", "events")
+
+    events.create("one", eventTime="2001-02-03T04:05:06Z").refused(400, "BadRequest")
