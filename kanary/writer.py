@@ -24,6 +24,8 @@ _STALE_COPY_SECONDS = 0.2
 _REFUSALS = (400, 403, 405, 413, 415, 422)
 """Answers that the same request would get again."""
 
+_UID_FIELD = "metadata.uid"
+"""What an API server names when an object is not the one that was meant, which a fresh copy of it mends."""
 _REMEMBERED = 20_000
 """Objects whose spelling is remembered; forgetting them costs one needless write each."""
 
@@ -135,7 +137,7 @@ class Writer:
         except Conflict as error:
             raise RetryLaterError(f"cannot {what}: {error}", _STALE_COPY_SECONDS) from error
         except ApiError as error:
-            if error.status in _REFUSALS:
+            if error.status in _REFUSALS and _UID_FIELD not in error.message:
                 raise refused(f"cannot {what}: {error}") from error
             raise RetryLaterError(f"cannot {what}: {error}", error.retry_after) from error
         except ClusterError as error:

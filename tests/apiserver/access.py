@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from . import metadata
 from .cluster import Cluster
@@ -48,6 +48,12 @@ class Store:
         record = self._cluster.storage.get(found.storage, namespace if found.namespaced else "", name)
         return None if record is None else encoded(record, found)
 
+    def find(self, resource: str, holds: Callable[[Object], object], namespace: str = "") -> Sequence[Object]:
+        """Own copies of the objects for which this holds; `holds` gets the stored object, which it must not change."""
+        found = self._cluster.catalog.named(resource)
+        records = self._cluster.storage.records(found.storage, namespace)
+        return [encoded(record, found) for record in records if holds(record.value)]
+
     def change(
         self, resource: str, name: str, change: Callable[[Object], object], namespace: str = "default"
     ) -> Object:
@@ -81,10 +87,8 @@ class Store:
 
     def list(self, resource: str, namespace: str = "", selector: str = "") -> list[Object]:
         """Own copies of the objects of all namespaces or one, in order of namespace and name."""
-        found = self._cluster.catalog.named(resource)
         selects = label_selector(selector)
-        objects = [encoded(record, found) for record in self._cluster.storage.records(found.storage, namespace)]
-        return [value for value in objects if selects(value["metadata"].get("labels") or {})]
+        return [*self.find(resource, lambda value: selects(value["metadata"].get("labels") or {}), namespace)]
 
     def _resource_of(self, value: Mapping[str, object]) -> Resource:
         api_version, kind = str(value["apiVersion"]), str(value["kind"])

@@ -17,8 +17,8 @@ class Controllers:
     def __init__(self, deployments: Deployments, endpoints: Endpoints) -> None:
         self._deployments = deployments
         self._endpoints = endpoints
+        # By namespace, the revision up to which a step has seen everything, its own writes included.
         self._seen: dict[str, int] = {}
-        """By namespace, the revision up to which a step has seen everything, its own writes included."""
 
     def handle(self, change: Change) -> None:
         namespace = change.record.namespace

@@ -149,12 +149,12 @@ class Deployments:
 
     def _pods(self, deployment: Object) -> list[Object]:
         uid = deployment["metadata"]["uid"]
-        found = self._store.list("pods", deployment["metadata"]["namespace"])
-        return [
-            pod
-            for pod in found
-            if not pods.is_going(pod) and any(o["uid"] == uid for o in pod["metadata"].get("ownerReferences") or ())
-        ]
+
+        def is_own(pod: Object) -> bool:
+            owners = pod["metadata"].get("ownerReferences") or ()
+            return not pods.is_going(pod) and any(owner["uid"] == uid for owner in owners)
+
+        return [*self._store.find("pods", is_own, deployment["metadata"]["namespace"])]
 
     def _report(self, deployment: Object) -> None:
         found = self._pods(deployment)

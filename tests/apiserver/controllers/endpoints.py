@@ -35,11 +35,12 @@ class Endpoints:
     def _write(self, service: Object) -> None:
         namespace = service["metadata"]["namespace"]
         selected = service["spec"]["selector"].items()
-        pods = [
-            pod
-            for pod in self._store.list("pods", namespace)
-            if selected <= (pod["metadata"].get("labels") or {}).items() and address_of(pod) and not is_going(pod)
-        ]
+
+        def is_selected(pod: Object) -> bool:
+            matches = selected <= (pod["metadata"].get("labels") or {}).items()
+            return bool(matches and address_of(pod) and not is_going(pod))
+
+        pods = self._store.find("pods", is_selected, namespace)
         groups: dict[Ports, list[Object]] = {}
         for pod in pods:
             groups.setdefault(_ports(service, pod), []).append(pod)

@@ -1,0 +1,96 @@
+"""The custom resources of this suite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .api import Object
+
+GROUP = "conformance.kanary.test"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+_CONDITIONS = {
+    "type": "array",
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["type"],
+    "items": {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"type": "string"}, "status": {"type": "string"}, "reason": {"type": "string"}},
+    },
+}
+_ROUTES = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 4,
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["backend"],
+    "items": {
+        "type": "object",
+        "required": ["backend"],
+        "properties": {"backend": {"type": "string"}, "weight": {"type": "integer", "default": 5}},
+    },
+}
+_SPEC = {
+    "type": "object",
+    "required": ["size"],
+    "properties": {
+        "size": {"type": "integer", "minimum": 1, "maximum": 100},
+        "title": {"type": "string", "minLength": 2, "maxLength": 5, "pattern": "^[a-z]+$"},
+        "mode": {"type": "string", "enum": ["Fast", "Safe"], "default": "Fast"},
+        "note": {"type": "string", "nullable": True},
+        "enabled": {"type": "boolean"},
+        "ratio": {"type": "number"},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "routes": _ROUTES,
+        "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "steps": {"type": "array", "items": {"type": "object", "properties": {"pause": {"type": "integer"}}}},
+        "limits": {
+            "type": "object",
+            "default": {},
+            "properties": {"idle": {"type": "integer", "default": 3}, "open": {"type": "integer"}},
+        },
+    },
+}
+_STATUS = {
+    "type": "object",
+    "properties": {
+        "phase": {"type": "string", "enum": ["Pending", "Ready"]},
+        "observed": {"type": "integer"},
+        "conditions": _CONDITIONS,
+    },
+}
+
+
+def _definition(plural: str, kind: str, versions: list[Object], short_names: list[str]) -> Object:
+    names = {"plural": plural, "kind": kind, "shortNames": short_names}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": versions},
+    }
+
+
+def _version(name: str, properties: Object, *, storage: bool = True, **more: Any) -> Object:
+    schema = {"openAPIV3Schema": {"type": "object", "properties": properties}}
+    return {"name": name, "served": True, "storage": storage, "schema": schema, **more}
+
+
+# With status subresource.
+WIDGETS = _definition(
+    "widgets", "Widget", [_version("v1", {"spec": _SPEC, "status": _STATUS}, subresources={"status": {}})], ["wd"]
+)
+# Two versions, no status subresource, and the two extensions that Kubernetes 1.20 cannot combine with typed applying.
+_GADGET = {
+    "spec": {
+        "type": "object",
+        "properties": {
+            "port": {"x-kubernetes-int-or-string": True},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+            "text": {"type": "string"},
+        },
+    },
+    "status": {"type": "object", "properties": {"phase": {"type": "string"}}},
+}
+GADGETS = _definition("gadgets", "Gadget", [_version("v1", _GADGET), _version("v2", _GADGET, storage=False)], [])

@@ -1,0 +1,213 @@
+"""Watches: replay, order, selectors, bookmarks, expiry."""
+
+from __future__ import annotations
+
+from .api import Api, Object
+from .collection import Collection, revision_of
+
+
+def test_a_watch_shows_what_happens_in_order(widgets: Collection) -> None:
+    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+        widgets.make("one", spec={"size": 1})
+        widgets.merge("one", {"spec": {"size": 2}}).ok()
+        widgets.merge("one", {"status": {"phase": "Ready"}}, "status").ok()
+        widgets.delete("one").ok()
+
+        assert watch.seen(4) == [("ADDED", "one"), ("MODIFIED", "one"), ("MODIFIED", "one"), ("DELETED", "one")]
+        revisions = [revision_of(value) for value in watch.objects(4)]
+
+    assert revisions == sorted(set(revisions))
+
+
+def test_events_carry_the_object_with_its_type(services: Collection) -> None:
+    with services.watch(resourceVersion=services.revision()) as watch:
+        created = services.make("one", spec={"ports": [{"port": 80}]})
+
+        seen = watch.objects(1)[0]
+
+    assert seen == created
+    assert (seen["apiVersion"], seen["kind"]) == ("v1", "Service")
+
+
+def test_the_last_event_has_the_last_state_and_a_version_of_its_own(widgets: Collection) -> None:
+    created = widgets.make("one", spec={"size": 7})
+    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+        widgets.delete("one").ok()
+
+        last = watch.objects(1)[0]
+
+    assert last["spec"] == created["spec"]
+    assert last["metadata"]["uid"] == created["metadata"]["uid"]
+    assert revision_of(last) > revision_of(created)
+
+
+def test_a_watch_replays_what_happened_after_its_version(widgets: Collection) -> None:
+    before = widgets.revision()
+    widgets.make("one", spec={"size": 1})
+    widgets.make("two", spec={"size": 1})
+    widgets.delete("one").ok()
+
+    with widgets.watch(resourceVersion=before) as watch:
+        assert watch.seen(3) == [("ADDED", "one"), ("ADDED", "two"), ("DELETED", "one")]
+
+
+def test_a_watch_from_an_object_s_version_leaves_that_object_s_write_out(widgets: Collection) -> None:
+    created = widgets.make("one", spec={"size": 1})
+    widgets.make("two", spec={"size": 1})
+
+    with widgets.watch(resourceVersion=created["metadata"]["resourceVersion"]) as watch:
+        assert watch.seen(1) == [("ADDED", "two")]
+
+
+def test_a_watch_from_a_list_misses_and_repeats_nothing(widgets: Collection) -> None:
+    widgets.make("before", spec={"size": 1})
+    listing = widgets.list()
+    widgets.make("after", spec={"size": 1})
+
+    with widgets.watch(resourceVersion=listing["metadata"]["resourceVersion"]) as watch:
+        assert watch.seen(1) == [("ADDED", "after")]
+
+
+def test_a_watch_without_a_version_begins_with_what_exists(widgets: Collection) -> None:
+    widgets.make("one", spec={"size": 1})
+    widgets.make("two", spec={"size": 1})
+
+    with widgets.watch() as watch:
+        assert sorted(watch.seen(2)) == [("ADDED", "one"), ("ADDED", "two")]
+        widgets.make("three", spec={"size": 1})
+        assert watch.seen(3)[2] == ("ADDED", "three")
+
+
+def test_a_write_that_changes_nothing_is_no_event(widgets: Collection) -> None:
+    widgets.make("one", spec={"size": 1})
+    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+        widgets.merge("one", {"spec": {"size": 1}}).ok()
+        widgets.make("two", spec={"size": 1})
+
+        assert watch.seen(1) == [("ADDED", "two")]
+
+
+def test_a_watch_of_a_namespace_shows_no_other(cluster: Api, widgets: Collection) -> None:
+    elsewhere = widgets.path.replace(widgets.namespace, "default")
+    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+        cluster.request("POST", elsewhere, widgets.value("other", spec={"size": 1})).ok()
+        cluster.request("DELETE", f"{elsewhere}/other").ok()
+        widgets.make("own", spec={"size": 1})
+
+        assert watch.seen(1) == [("ADDED", "own")]
+
+
+def test_a_watch_of_all_namespaces_shows_every_one(cluster: Api, widgets: Collection) -> None:
+    with cluster.watch(widgets.everywhere, resourceVersion=widgets.revision()) as watch:
+        widgets.make("one", spec={"size": 1})
+
+        # Namespaces of earlier tests may still be on their way out.
+        watch.until(lambda events: any(_place(e) == (widgets.namespace, "one") for e in events), "the object is seen")
+
+
+def _place(event: Object) -> tuple[str, str]:
+    return event["object"]["metadata"]["namespace"], event["object"]["metadata"]["name"]
+
+
+def test_a_watch_with_a_label_selector_sees_objects_come_and_go(widgets: Collection) -> None:
+    widgets.make("one", spec={"size": 1})
+    with widgets.watch(resourceVersion=widgets.revision(), labelSelector="app=x") as watch:
+        widgets.merge("one", {"metadata": {"labels": {"app": "x"}}}).ok()
+        widgets.merge("one", {"spec": {"size": 2}}).ok()
+        widgets.merge("one", {"metadata": {"labels": {"app": "y"}}, "spec": {"size": 3}}).ok()
+        widgets.merge("one", {"spec": {"size": 4}}).ok()
+        widgets.make("two", spec={"size": 1}, metadata={"labels": {"app": "x"}})
+
+        assert watch.seen(4) == [("ADDED", "one"), ("MODIFIED", "one"), ("DELETED", "one"), ("ADDED", "two")]
+        _, modified, left, _ = watch.objects(4)
+
+    # What left the selection is shown as it was when it still matched, under the version of the change.
+    assert left["metadata"]["labels"] == {"app": "x"}
+    assert left["spec"]["size"] == 2
+    assert revision_of(left) > revision_of(modified)
+
+
+def test_a_replay_knows_selectors_too(widgets: Collection) -> None:
+    before = widgets.revision()
+    widgets.make("one", spec={"size": 1}, metadata={"labels": {"app": "x"}})
+    widgets.merge("one", {"metadata": {"labels": {"app": "y"}}}).ok()
+    widgets.delete("one").ok()
+
+    with widgets.watch(resourceVersion=before, labelSelector="app=x") as watch:
+        assert watch.seen(2) == [("ADDED", "one"), ("DELETED", "one")]
+
+
+def test_a_watch_with_a_field_selector_follows_one_object(widgets: Collection) -> None:
+    with widgets.watch(resourceVersion=widgets.revision(), fieldSelector="metadata.name=two") as watch:
+        widgets.make("one", spec={"size": 1})
+        widgets.make("two", spec={"size": 1})
+        widgets.delete("two").ok()
+
+        assert watch.seen(2) == [("ADDED", "two"), ("DELETED", "two")]
+
+
+def test_a_watch_ends_after_its_timeout(widgets: Collection) -> None:
+    widgets.make("one", spec={"size": 1})
+
+    with widgets.watch(timeoutSeconds=1) as watch:
+        events = watch.wait_for_end()
+
+    assert [event["type"] for event in events] == ["ADDED"]
+
+
+def test_bookmarks_say_how_far_a_watch_has_seen(widgets: Collection) -> None:
+    before = widgets.revision()
+    with widgets.watch(resourceVersion=before, allowWatchBookmarks="true", timeoutSeconds=5) as watch:
+        created = widgets.make("one", spec={"size": 1})
+        events = watch.wait_for_end()
+
+    bookmarks = [event["object"] for event in events if event["type"] == "BOOKMARK"]
+    assert bookmarks
+    assert (bookmarks[-1]["apiVersion"], bookmarks[-1]["kind"]) == (widgets.api_version, "Widget")
+    assert revision_of(bookmarks[-1]) >= revision_of(created)
+    assert "name" not in bookmarks[-1]["metadata"]
+
+
+def test_a_watch_can_go_on_from_a_bookmark(widgets: Collection) -> None:
+    widgets.make("one", spec={"size": 1})
+    with widgets.watch(allowWatchBookmarks="true", timeoutSeconds=5) as watch:
+        events = watch.wait_for_end()
+    bookmark = next(event["object"] for event in reversed(events) if event["type"] == "BOOKMARK")
+    widgets.make("two", spec={"size": 1})
+
+    with widgets.watch(resourceVersion=bookmark["metadata"]["resourceVersion"]) as watch:
+        assert watch.seen(1) == [("ADDED", "two")]
+
+
+def test_without_asking_there_are_no_bookmarks(widgets: Collection) -> None:
+    with widgets.watch(timeoutSeconds=4) as watch:
+        assert watch.wait_for_end() == []
+
+
+def test_a_version_that_is_too_old_has_expired(widgets: Collection) -> None:
+    # Older than the definition, so older than what any server remembers of its objects.
+    with widgets.watch(resourceVersion="1") as watch:
+        events = watch.wait_for_end()
+
+    assert watch.status in (200, 410)
+    if watch.status == 200:
+        assert [event["type"] for event in events] == ["ERROR"]
+        assert events[0]["object"]["kind"] == "Status"
+        assert (events[0]["object"]["code"], events[0]["object"]["reason"]) == (410, "Expired")
+
+
+def test_a_version_that_is_no_number_is_refused(widgets: Collection) -> None:
+    assert widgets.api.get(widgets.path, watch="1", resourceVersion="x").status >= 400
+
+
+def test_a_watch_shows_finalization(widgets: Collection) -> None:
+    widgets.make("one", spec={"size": 1}, metadata={"finalizers": ["kanary.test/hold"]})
+    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+        widgets.delete("one").ok()
+        widgets.merge("one", {"metadata": {"finalizers": None}}).ok()
+
+        assert watch.seen(2) == [("MODIFIED", "one"), ("DELETED", "one")]
+        marked, last = watch.objects(2)
+
+    assert "deletionTimestamp" in marked["metadata"]
+    assert "deletionTimestamp" in last["metadata"]
