@@ -76,13 +76,13 @@ def _service_port(backend: Backend, *, where: str, namespace: str, service: Json
     if not found:
         return Problem(
             Reason.BACKEND_PORT_NOT_FOUND,
-            f"{where}.servicePort: {label} has no port {backend.service_port}: {_choice(ports)}",
+            f"{where}.servicePort: {label} has no port {backend.service_port}: {_way_out(backend, ports)}",
         )
     if not _is_tcp(found[0]):
         return Problem(
             Reason.BACKEND_PORT_NOT_TCP,
             f"{where}.servicePort: port {backend.service_port} of {label} speaks {found[0]['protocol']}, and Kanary "
-            f"splits TCP: {_choice(ports)}",
+            f"splits TCP: {_way_out(backend, ports)}",
         )
     return dict(found[0])
 
@@ -91,9 +91,13 @@ def _is_tcp(port: Json) -> bool:
     return bool(port.get("protocol", "TCP") == "TCP")
 
 
-def _choice(ports: Sequence[Json]) -> str:
-    shown = [f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in ports if _is_tcp(p)]
-    return f"use one of {', '.join(shown)}" if shown else "add a TCP port to it"
+def _way_out(backend: Backend, ports: Sequence[Json]) -> str:
+    tcp = [port for port in ports if _is_tcp(port)]
+    if not tcp:
+        return "add a TCP port to it"
+    if backend.service_port in [str(port["port"]) for port in tcp]:
+        return "there is none of that name, and for the number write it without quotes"
+    return "use one of " + ", ".join(f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in tcp)
 
 
 def _family(service: Json, slices: Sequence[Json]) -> str:

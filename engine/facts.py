@@ -166,6 +166,7 @@ def _rollout(view: ClusterView, owner: Identity, target: Target, record: Record 
         is_applied=all(made_from(view.live(desired), desired) for desired in target.all_objects),
         is_complete=is_complete,
         others_listen_for=others_listen_for,
+        has_arrived=arrived,
         is_settling=record is not None and not arrived and rollout.is_settling(record.written_at, now, bool(trouble)),
         trouble=trouble,
     )

@@ -190,12 +190,14 @@ def made_from(live: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> boo
 
 
 def covers(live: object, desired: object) -> bool:
-    """Whether everything that `desired` says holds in `live`, which may say more."""
+    """Whether everything that `desired` says holds in `live`, which may say more, and leave out what is empty."""
+    if live is None and desired in ({}, [], ""):
+        return True
     if isinstance(desired, Mapping):
         return isinstance(live, Mapping) and all(covers(live.get(key), value) for key, value in desired.items())
     if isinstance(desired, list):
         return isinstance(live, list) and len(live) == len(desired) and all(map(covers, live, desired))
-    return live == desired or (live is None and desired in ({}, ""))
+    return live == desired
 
 
 def owner_uid(obj: Mapping[str, Any]) -> str:

@@ -118,15 +118,21 @@ class Reconciler:
 
 def _served(view: ClusterView, facts: Facts, decision: Decision) -> Served:
     """What the proxies are configured with once the decision's actions are done."""
-    owner, target, record = facts.owner, facts.target, facts.record
+    owner, target, record, rolled = facts.owner, facts.target, facts.record, facts.snapshot.rollout
     pods = view.proxy_pods(owner.namespace, owner.name)
-    is_complete = facts.snapshot.rollout.is_complete
-    if target and (Action.CONFIGURE in decision.actions or facts.snapshot.rollout.is_configured):
-        ready = rollout.ready_pods(pods, target.record.digest)
-        return Served(target.record, facts.routes, owner.proxy_name, ready, is_complete)
-    routes = route_facts(record.spec, record.endpoints) if record else ()
-    ready = rollout.ready_pods(pods, record.digest) if record else 0
-    return Served(record, routes, owner.proxy_name, ready, is_complete)
+    is_configured_now = Action.CONFIGURE in decision.actions and not rolled.is_configured
+    if target and (is_configured_now or rolled.is_configured):
+        record, routes = target.record, facts.routes
+    else:
+        routes = route_facts(record.spec, record.endpoints) if record else ()
+    return Served(
+        record,
+        routes,
+        owner.proxy_name,
+        ready=rollout.ready_pods(pods, record.digest) if record else 0,
+        is_complete=rolled.is_complete,
+        is_next=is_configured_now and rolled.has_arrived,
+    )
 
 
 def _again(facts: Facts, decision: Decision) -> timedelta | None:
@@ -138,5 +144,6 @@ def _again(facts: Facts, decision: Decision) -> timedelta | None:
 
 def refused(message: str) -> RefusedError:
     """The error for a request that the cluster will not take, with the way out."""
-    text = f"the cluster refuses what Kanary has to apply: {message}; mend that, and Kanary tries again by itself"
+    told = " ".join(message.split())
+    text = f"the cluster refuses what Kanary has to apply: {told}; mend that, and Kanary tries again by itself"
     return RefusedError(Problem(Reason.REFUSED_BY_CLUSTER, text))

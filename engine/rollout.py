@@ -38,7 +38,7 @@ def others_listen_for(pods: Sequence[Json], digest: str, now: datetime) -> timed
     A proxy that is to stop listens for a while longer, since nodes hear of it late. When it was told to follows from
     when it will be killed (metadata.deletionTimestamp, in whole seconds) and its grace period.
     """
-    left = [_listens_for(pod, now) for pod in pods if not _carries(pod, digest)]
+    left = [_listens_for(pod, now) for pod in pods if not _carries(pod, digest) and not _has_ended(pod)]
     return max((wait for wait in left if wait > timedelta()), default=None)
 
 
@@ -51,19 +51,21 @@ def _listens_for(pod: Json, now: datetime) -> timedelta:
 
 
 def ready_endpoints(slices: Sequence[Json]) -> int:
-    """How many ready addresses the slices of a Service name."""
-    addresses = {
-        address
-        for piece in slices
-        for endpoint in piece.get("endpoints") or ()
-        if (endpoint.get("conditions") or {}).get("ready") is not False
-        for address in endpoint.get("addresses") or ()
-    }
-    return len(addresses)
+    """How many ready endpoints the slices of a Service name; one of two address families is in a slice of each."""
+    found: dict[str, set[str]] = {}
+    for piece in slices:
+        for endpoint in piece.get("endpoints") or ():
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                found.setdefault(piece.get("addressType", ""), set()).update(endpoint.get("addresses") or ())
+    return max(map(len, found.values()), default=0)
 
 
 def trouble(deployment: Json | None, pods: Sequence[Json], digest: str) -> str:
     """What keeps a proxy of this configuration from becoming ready, in the cluster's words; empty if nothing does."""
+    return " ".join(_trouble(deployment, pods, digest).split())
+
+
+def _trouble(deployment: Json | None, pods: Sequence[Json], digest: str) -> str:
     for condition in _conditions(deployment or {}):
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             return f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}".strip(": ")
@@ -97,6 +99,11 @@ def _carries(pod: Json, digest: str) -> bool:
 
 def _is_stopping(pod: Json) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def _has_ended(pod: Json) -> bool:
+    """Whether nothing runs in the pod any more: an evicted one stays in the cluster, as Failed."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
 def _is_ready(pod: Json) -> bool:

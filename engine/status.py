@@ -27,6 +27,8 @@ class Served:
     proxy_name: str
     ready: int
     is_complete: bool
+    is_next: bool = False
+    """The record was written just now, and the proxies had all arrived at the one before."""
 
 
 def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
@@ -88,12 +90,12 @@ def next_status(
 
 
 def _progressing_since(before: KanaryStatus, generation: int, served: Served, now: datetime) -> str | None:
-    """Starts when the proxies fall behind, starts again with a new spec, and ends when they all serve."""
+    """When the progress deadline counts from: proxies fall behind, a new spec or the next rollout after one arrived."""
     if served.record is None or served.is_complete:
         return None
     since = read_time(before.progressing_since)
     # Nothing began in the future: whoever wrote that, the deadline would never pass.
-    is_new = generation != before.observed_generation or since is None or since > now
+    is_new = served.is_next or generation != before.observed_generation or since is None or since > now
     return time_text(now) if is_new else before.progressing_since
 
 

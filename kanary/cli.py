@@ -1,6 +1,7 @@
 """The command line `kanary`. Each command imports what it needs, so that `--help` is fast."""
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 
@@ -13,13 +14,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 for success, 1 for an error that was told, 2 for wrong usage."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough; what is left of it must not complain at exit.
-        sys.stderr.close()
+        # Whoever read the output has seen enough.
+        _drop_output()
+        return 1
+    except OSError as error:
+        _drop_output()
+        print(f"kanary: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    return code
+
+
+def _drop_output() -> None:
+    """Have what is left of the output go nowhere, or Python complains about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

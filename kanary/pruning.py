@@ -67,6 +67,7 @@ def pod(obj: Json) -> Json:
     kept["metadata"]["annotations"] = _only(annotations, (CONFIG_ANNOTATION,))
     containers = [_only(c, ("name", "ready", "state", "lastState")) for c in status.get("containerStatuses") or ()]
     kept["status"] = {"conditions": status.get("conditions") or [], "containerStatuses": containers}
+    kept["status"] |= _only(status, ("phase",))
     return kept
 
 

@@ -131,7 +131,7 @@ def rollout_settles_first(snapshot: Snapshot) -> Decision | None:
     """
     if snapshot.phase is not Phase.ROLLING or snapshot.rollout.is_configured or not _is_settling(snapshot):
         return None
-    message = f"{_proxies(snapshot)}; newer endpoints follow when they all do"
+    message = f"proxies are starting with revision {snapshot.revision}; newer endpoints follow when they are ready"
     return Decision(None, Reason.ROLLING_OUT, message, recheck=_recheck(snapshot))
 
 
@@ -162,9 +162,8 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
 def everything_is_served(snapshot: Snapshot) -> Decision:
     """Every proxy serves exactly what the spec declares."""
     trigger = {Phase.ROLLING: Trigger.COMPLETE, Phase.DEGRADED: Trigger.ROLL}.get(snapshot.phase)
-    retire = (Action.RETIRE,) if snapshot.stale_services else ()
     reason = Reason.ROLLING_OUT if trigger is Trigger.ROLL else Reason.SERVING
-    return Decision(trigger, reason, f"{_proxies(snapshot)}: {snapshot.weights}", KEEP_SERVING + retire)
+    return Decision(trigger, reason, f"{_proxies(snapshot)}: {snapshot.weights}", _serving_actions(snapshot))
 
 
 RULES: tuple[Rule, ...] = (
@@ -203,7 +202,9 @@ def _pending(snapshot: Snapshot, problem: Problem, recheck: timedelta | None = N
 def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
     if which_spec(snapshot) is Source.NOTHING or (_is_settling(snapshot) and not snapshot.rollout.is_configured):
         return ()
-    return KEEP_SERVING
+    # Clients that still connect to the former destination are served until the present one is.
+    retire = (Action.RETIRE,) if snapshot.stale_services and snapshot.rollout.is_complete else ()
+    return KEEP_SERVING + retire
 
 
 def _is_settling(snapshot: Snapshot) -> bool:

@@ -65,6 +65,8 @@ class Rollout:
     """Every proxy runs the target and is ready, the destination leads to all of them and no other one listens."""
     others_listen_for: timedelta | None = None
     """How much longer replaced proxies take connections that were on their way to them; None if none does."""
+    has_arrived: bool = False
+    """Every proxy is ready with what was last applied, be it the target or not."""
     is_settling: bool = False
     """Proxies of the previous target are on their way and nothing says that they will not arrive."""
     trouble: str = ""

@@ -342,3 +342,17 @@ def test_a_replaced_proxy_that_still_listens_keeps_the_kanary_from_being_ready(s
     serving.wait(7)
     serving.run("7 s later")
     assert serving.status()["phase"] == "Ready"
+
+
+def test_endpoints_that_never_stop_changing_do_not_exceed_the_deadline_while_rollouts_arrive(serving: World) -> None:
+    declare(serving, 80, 20, progressDeadlineSeconds=60)
+    serving.settle()
+    for pods in (3, 4, 5, 6):
+        serving.scale("myapp-v1", pods)
+        serving.step()
+        serving.step()
+        serving.roll_proxies()
+        serving.wait(40)
+    serving.run("more than 60 s of endpoints that change as soon as the proxies have arrived")
+    assert "ProgressDeadlineExceeded" not in [move["reason"] for move in serving.status()["transitions"]]
+    assert serving.status()["phase"] == "Ready"

@@ -74,6 +74,7 @@ rollouts = st.builds(
     is_configured=st.booleans(),
     is_applied=st.booleans(),
     is_complete=st.booleans(),
+    others_listen_for=st.none() | st.integers(1, 9_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds)),
     is_settling=st.booleans(),
     trouble=_texts,
 )

@@ -1,51 +1,63 @@
 """The conditions that `kubectl wait` waits for."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 
 from engine.api import Condition
 from engine.conditions import PROGRESSING, READY, conditions
-from states import Decision, Phase, Reason
+from states import Decision, Reason
 
 BEFORE, NOW = "2026-01-01T12:00:00Z", "2026-01-01T12:00:09Z"
-SERVING = Decision(None, Reason.SERVING, "2 of 2 proxies serve the configuration of revision 3")
-PAUSED = Decision(None, Reason.PAUSED, "spec.paused is true")
+POLARITIES = list(product([True, False], repeat=2))
+
+
+def made(*before: Condition, **changes: Any) -> tuple[Condition, ...]:
+    """Both conditions of a Kanary that is ready, with these arguments changed."""
+    arguments: dict[str, Any] = {
+        "is_ready": True,
+        "is_behind": False,
+        "decision": Decision(None, Reason.SERVING, "2 of 2 proxies serve the configuration of revision 3"),
+        "generation": 1,
+        "now": NOW,
+    }
+    return conditions(before, **(arguments | changes))
 
 
 def statuses(found: tuple[Condition, ...]) -> dict[str, str]:
     return {condition.type: condition.status for condition in found}
 
 
-@pytest.mark.parametrize(
-    ("phase", "ready", "progressing"),
-    [
-        (Phase.PENDING, "False", "False"),
-        (Phase.RENDERING, "False", "True"),
-        (Phase.ROLLING, "False", "True"),
-        (Phase.READY, "True", "False"),
-        (Phase.DEGRADED, "False", "False"),
-    ],
-)
-def test_each_phase_has_its_conditions(phase: Phase, ready: str, progressing: str) -> None:
-    assert statuses(conditions((), phase, SERVING, 1, NOW)) == {READY: ready, PROGRESSING: progressing}
+@pytest.mark.parametrize(("is_ready", "is_behind"), POLARITIES)
+def test_ready_and_progressing_are_told_apart(is_ready: bool, is_behind: bool) -> None:
+    assert statuses(made(is_ready=is_ready, is_behind=is_behind)) == {
+        READY: str(is_ready),
+        PROGRESSING: str(is_behind),
+    }
 
 
-def test_whoever_is_paused_makes_no_progress() -> None:
-    assert statuses(conditions((), Phase.RENDERING, PAUSED, 1, NOW)) == {READY: "False", PROGRESSING: "False"}
+@pytest.mark.parametrize("reason", Reason)
+def test_whoever_is_behind_makes_progress_unless_the_reason_says_that_nothing_moves(reason: Reason) -> None:
+    stuck = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
+    found = made(is_ready=False, is_behind=True, decision=Decision(None, reason, "why"))
+    assert statuses(found) == {READY: "False", PROGRESSING: str(reason not in stuck)}
 
 
-@pytest.mark.parametrize("phase", Phase)
-def test_either_polarity_has_the_reason_and_the_message_of_the_phase(phase: Phase) -> None:
-    for condition in conditions((), phase, SERVING, 4, NOW):
-        assert (condition.reason, condition.message) == (SERVING.reason.value, SERVING.message)
-        assert condition.observed_generation == 4
+@pytest.mark.parametrize(("is_ready", "is_behind"), POLARITIES)
+def test_either_polarity_has_reason_message_and_generation(is_ready: bool, is_behind: bool) -> None:
+    for condition in made(is_ready=is_ready, is_behind=is_behind, generation=4):
+        assert (condition.reason, condition.observed_generation) == ("Serving", 4)
+        assert condition.message == "2 of 2 proxies serve the configuration of revision 3"
 
 
-@pytest.mark.parametrize(("before", "after"), list(product(Phase, Phase)))
-def test_the_transition_time_changes_with_the_status_and_only_then(before: Phase, after: Phase) -> None:
-    first = conditions((), before, SERVING, 1, BEFORE)
-    second = conditions(first, after, PAUSED, 2, NOW)
+@pytest.mark.parametrize(("before", "after"), list(product(POLARITIES, POLARITIES)))
+def test_the_transition_time_changes_with_the_status_and_only_then(
+    before: tuple[bool, bool], after: tuple[bool, bool]
+) -> None:
+    first = made(is_ready=before[0], is_behind=before[1], now=BEFORE)
+    other = Decision(None, Reason.NO_READY_ENDPOINTS, "another reason and message change no status")
+    second = made(*first, is_ready=after[0], is_behind=after[1], decision=other, generation=2)
     for old, new in zip(first, second, strict=True):
         assert new.last_transition_time == (BEFORE if old.status == new.status else NOW)
 
@@ -54,7 +66,4 @@ def test_conditions_that_others_left_are_dropped() -> None:
     foreign = Condition(
         type="Foreign", status="True", observed_generation=1, last_transition_time=BEFORE, reason="Other", message=""
     )
-    assert [condition.type for condition in conditions((foreign,), Phase.READY, SERVING, 1, NOW)] == [
-        READY,
-        PROGRESSING,
-    ]
+    assert [condition.type for condition in made(foreign)] == [READY, PROGRESSING]

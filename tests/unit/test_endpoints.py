@@ -83,6 +83,13 @@ def test_a_numbered_port_takes_no_unnamed_one_for_its_own() -> None:
     assert addresses(service({"port": 80}), unnamed, port=80) == []
 
 
+def test_a_port_whose_name_is_a_number_is_found_by_its_name() -> None:
+    named = service({"name": "9000", "port": 80}, {"name": "http", "port": 9000})
+    pods = piece(member("10.0.0.1"), **{"9000": 1, "http": 2})
+    assert addresses(named, pods, port="9000") == ["10.0.0.1:1"]
+    assert addresses(named, pods, port=9000) == ["10.0.0.1:2"]
+
+
 def test_slices_of_one_service_may_listen_on_different_numbers() -> None:
     """A named target port is resolved by each pod for itself."""
     old, new = piece(member("10.0.0.1"), http=8080), piece(member("10.0.0.2"), http=8081)
@@ -299,6 +306,16 @@ def test_endpoints_without_addresses_are_no_slices(endpoints: Json) -> None:
                 'spec.routes[0].backend.servicePort: Service "v1" has no port 8080: use one of 80',
             ),
             id="no port of that number",
+        ),
+        pytest.param(
+            service(HTTP),
+            "80",
+            Problem(
+                Reason.BACKEND_PORT_NOT_FOUND,
+                'spec.routes[0].backend.servicePort: Service "v1" has no port 80: there is none of that name, and for '
+                "the number write it without quotes",
+            ),
+            id="a number in quotes",
         ),
         pytest.param(
             service(clusterIP="None"),

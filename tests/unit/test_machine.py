@@ -38,6 +38,11 @@ def test_every_row_of_the_table_can_be_fired(
     assert machine.fire(source, trigger) is destination
 
 
+def test_no_short_cut_goes_round_the_table(machine: PhaseMachine) -> None:
+    """The library would add one to each state, such as `to_Ready`."""
+    assert set(machine._machine.events) == {trigger.value for trigger in Trigger}
+
+
 def test_an_illegal_trigger_raises_and_names_trigger_and_phase(machine: PhaseMachine) -> None:
     with pytest.raises(IllegalTransitionError, match=r"^complete is not possible in phase Pending$"):
         machine.fire(Phase.PENDING, Trigger.COMPLETE)

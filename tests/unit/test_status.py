@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from engine.api import KanaryStatus
 from engine.record import Record
-from engine.status import KEPT_TRANSITIONS, Served, next_status, read_phase, read_status, read_time, time_text
+from engine.status import KEPT_TRANSITIONS, Served, next_status, read_phase, read_status
+from engine.times import read_time, time_text
 from states import Decision, Phase, Reason, RouteFacts, Trigger
 from tests.unit.kanaries import Json, json_values, spec
 from tests.unit.snapshots import NOW
@@ -159,7 +160,7 @@ def test_a_time_is_read_if_it_says_which_moment_it_means(text: str | None, time:
     assert read_time(text) == time
 
 
-@given(st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001  hypothesis adds the zone
+@given(st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)))
 def test_a_time_is_read_as_it_was_written_to_the_second(time: datetime) -> None:
     assert read_time(time_text(time)) == time.replace(microsecond=0)
 
@@ -184,6 +185,40 @@ def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Pha
     assert again.phase == phase.value
     assert read_time(again.progressing_since) is not None
     assert [each.type for each in again.conditions] == ["Ready", "Progressing"]
+
+
+# Conditions
+
+
+@pytest.mark.parametrize(
+    ("phase", "served", "ready", "progressing"),
+    [
+        (Phase.PENDING, NOTHING, "False", "False"),
+        (Phase.RENDERING, NOTHING, "False", "True"),
+        (Phase.RENDERING, DONE, "False", "True"),
+        (Phase.ROLLING, BEHIND, "False", "True"),
+        (Phase.ROLLING, DONE, "False", "True"),
+        (Phase.READY, DONE, "True", "False"),
+        (Phase.DEGRADED, NOTHING, "False", "False"),
+        (Phase.DEGRADED, BEHIND, "False", "True"),
+        (Phase.DEGRADED, DONE, "False", "False"),
+    ],
+)
+def test_each_phase_has_its_conditions(phase: Phase, served: Served, ready: str, progressing: str) -> None:
+    status = following(None, phase=phase, served=served)
+    assert condition(status, "Ready")["status"] == ready
+    assert condition(status, "Progressing")["status"] == progressing
+
+
+def test_a_condition_keeps_the_time_of_its_last_change() -> None:
+    first = following(None)
+    later = following(first, phase=Phase.ROLLING, decision=ROLLING, served=BEHIND, now=NOW + SECOND)
+    last = following(later, phase=Phase.DEGRADED, served=BEHIND, now=NOW + 2 * SECOND)
+    assert [condition(status, "Ready")["lastTransitionTime"] for status in (first, later, last)] == [
+        "2026-01-01T12:00:00Z",
+        "2026-01-01T12:00:01Z",
+        "2026-01-01T12:00:01Z",
+    ]
 
 
 # Transitions

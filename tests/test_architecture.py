@@ -1,0 +1,183 @@
+"""The house's rules: which layer may import what, what is pure, and how large a module may be."""
+
+import ast
+import re
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("states", "engine", "kanary")
+"""From the innermost to the outermost: each may import itself and those before it."""
+ONE_IMPORTER = {
+    "kubernetes": "kanary.client",
+    "prometheus_client": "kanary.metrics",
+    "transitions": "engine.machine",
+}
+LIBRARIES = {"states": set[str](), "engine": {"pydantic", "pydantic_core", "transitions"}}
+PURE = {
+    "__future__",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "functools",
+    "hashlib",
+    "ipaddress",
+    "itertools",
+    "json",
+    "re",
+    "typing",
+}
+"""What of the standard library does no input or output; that `datetime` is not asked for the time is seen below."""
+MAX_LINES = 350
+
+
+@cache
+def paths() -> dict[str, Path]:
+    """The file of each module of the product, by the module's name."""
+    found = {}
+    for layer in LAYERS:
+        for path in sorted((ROOT / layer).rglob("*.py")):
+            *folders, name = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(folders if name == "__init__" else [*folders, name])] = path
+    return found
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(paths()[module].read_text())
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The name of each module that is imported, wherever in the file, and be it for types only."""
+    found = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            for alias in node.names:
+                # `from kanary import pruning` imports a module, `from kanary.client import ClusterClient` a name.
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in paths() else str(node.module))
+    return frozenset(found)
+
+
+def tops(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in imports(module)}
+
+
+def layer_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+every_module = pytest.mark.parametrize("module", paths())
+every_pure_module = pytest.mark.parametrize("module", [name for name in paths() if layer_of(name) != "kanary"])
+
+
+def test_the_modules_are_found() -> None:
+    assert {"states.rules", "engine.machine", "engine", "kanary.client"} <= paths().keys()
+    assert {"transitions", "threading", "states"} <= imports("engine.machine")
+    assert "kanary.pruning" in imports("kanary.watches")
+    assert "kanary.lookup" in imports("kanary.render")
+
+
+# Layers
+
+
+@every_module
+def test_imports_point_inwards(module: str) -> None:
+    allowed = LAYERS[: LAYERS.index(layer_of(module)) + 1]
+    assert tops(module) & set(LAYERS) <= set(allowed)
+
+
+@every_module
+def test_the_product_imports_nothing_that_only_stands_beside_it(module: str) -> None:
+    beside = {path.name for path in ROOT.iterdir() if path.is_dir()} - set(LAYERS)
+    assert tops(module) & beside == set()
+
+
+@pytest.mark.parametrize(("library", "importer"), ONE_IMPORTER.items())
+def test_each_library_has_one_importer(library: str, importer: str) -> None:
+    assert [module for module in paths() if library in tops(module)] == [importer]
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {module: imports(module) & paths().keys() for module in paths()}
+    while leaves := {module for module, wanted in graph.items() if not wanted}:
+        graph = {module: wanted - leaves for module, wanted in graph.items() if module not in leaves}
+    assert graph == {}
+
+
+@every_pure_module
+def test_states_and_engine_import_only_what_is_pure(module: str) -> None:
+    lock = {"threading"} if module == "engine.machine" else set()
+    assert tops(module) - set(LAYERS) <= PURE | LIBRARIES[layer_of(module)] | lock
+
+
+@every_pure_module
+def test_states_and_engine_do_no_input_or_output_and_are_told_the_time(module: str) -> None:
+    called = {ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)}
+    forbidden = {"open", "print", "input", "exec", "eval", "__import__"}
+    forbidden |= {f"{name}.{clock}" for name in ("datetime", "date") for clock in ("now", "utcnow", "today")}
+    assert called & forbidden == set()
+
+
+def test_states_import_nothing_but_the_standard_library() -> None:
+    imported = {top for module in paths() if layer_of(module) == "states" for top in tops(module)}
+    assert imported - {"states"} <= sys.stdlib_module_names
+
+
+# Sizes and style
+
+
+@every_module
+def test_no_module_is_too_long_to_be_read(module: str) -> None:
+    assert len(paths()[module].read_text().splitlines()) <= MAX_LINES
+
+
+@every_module
+def test_every_exception_from_a_lint_rule_has_its_reason_beside_it(module: str) -> None:
+    exceptions = re.findall(r"# (?:ruff: )?(?:noqa|type: ignore).*", paths()[module].read_text())
+    reasoned = re.compile(
+        r"# (?:ruff: )?noqa: [A-Z]+\d+(?:, ?[A-Z]+\d+)* +(?:-- )?\w.{5,}"
+        r"|# type: ignore\[[\w-]+\] +# \w.{5,}"
+    )
+    assert [text for text in exceptions if not reasoned.fullmatch(text)] == []
+
+
+@every_module
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    assert ast.get_docstring(tree(module))
+
+
+# Packaging
+
+
+@cache
+def project() -> Any:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_wheel_holds_exactly_the_layers() -> None:
+    setuptools = project()["tool"]["setuptools"]
+    assert set(setuptools["packages"]) == {".".join(p.relative_to(ROOT).parent.parts) for p in paths().values()}
+    assert set(setuptools["package-data"]) == set(LAYERS)
+    assert [layer for layer in LAYERS if not (ROOT / layer / "py.typed").exists()] == []
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    imported = {top for module in paths() for top in tops(module)} - sys.stdlib_module_names - set(LAYERS)
+    declared = {re.split(r"[<>=]", text)[0].replace("-", "_") for text in project()["project"]["dependencies"]}
+    assert {{"yaml": "pyyaml", "pydantic_core": "pydantic"}.get(name, name) for name in imported} == declared
+
+
+def test_no_folder_of_tests_has_the_name_of_a_layer() -> None:
+    """It would be imported in its place."""
+    assert [layer for layer in LAYERS if (ROOT / "tests" / layer).exists()] == []

@@ -1,0 +1,268 @@
+"""The command line, as a user meets it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import pytest
+import yaml
+
+from kanary import run as run_module
+from kanary.cli import main
+from kanary.settings import Settings
+from kanary.version import VERSION
+from tests.unit.kanaries import kanary
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("kubernetes", "pydantic", "prometheus_client", "transitions", "yaml", "urllib3")
+
+
+def kanary_process(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kanary.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60, **options)
+
+
+def imported_by(arguments: Sequence[str]) -> set[str]:
+    """The top-level modules that are loaded once the command has run."""
+    code = (
+        "import sys\n"
+        "from kanary.cli import main\n"
+        "try:\n"
+        f"    main({list(arguments)!r})\n"
+        "finally:\n"
+        "    print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(done.stderr.split())
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    path = tmp_path / "kanary.yml"
+    path.write_text(yaml.safe_dump(kanary()))
+    return str(path)
+
+
+@pytest.fixture
+def settings_of_run(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """What the operator would be started with."""
+    given: list[Settings] = []
+
+    def run(settings: Settings) -> int:
+        given.append(settings)
+        return 7
+
+    monkeypatch.setattr(run_module, "run", run)
+    return given
+
+
+# Start
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["render", "--help"], ["version"]])
+def test_what_needs_no_library_loads_none(arguments: list[str]) -> None:
+    assert imported_by(arguments) & set(HEAVY) == set()
+
+
+def test_rendering_from_a_file_loads_no_cluster_client(manifest: str) -> None:
+    loaded = imported_by(["render", "-f", manifest, "--endpoints", "myapp-v1=10.0.0.1:1", "--endpoints", "myapp-v2="])
+    assert loaded & {"kubernetes", "urllib3", "prometheus_client"} == set()
+    assert "pydantic" in loaded
+
+
+# Usage
+
+
+def test_help_names_the_commands() -> None:
+    done = kanary_process("--help")
+    assert done.returncode == 0
+    assert [command for command in ("run", "render", "version") if command not in done.stdout] == []
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out == f"kanary {VERSION}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["roll"],
+        ["render"],
+        ["render", "-f"],
+        ["render", "-f", "x", "-o", "json"],
+        ["run", "--workers", "0"],
+        ["run", "--workers", "many"],
+        ["run", "--workers", "-1"],
+        ["run", "--http-port", "65536"],
+        ["run", "--log-level", "loud"],
+        ["version", "--short"],
+    ],
+)
+def test_wrong_usage_is_told_and_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "usage: kanary" in printed.err
+
+
+def test_a_number_that_is_out_of_range_is_told_with_its_range(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--workers", "5000"])
+    assert "'5000' is not a whole number from 1 to 1000" in capsys.readouterr().err
+
+
+# render
+
+
+def test_what_is_rendered_goes_to_standard_output_and_notes_do_not(
+    manifest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", "-f", manifest, "--endpoints", "myapp-v1=10.0.0.1:9000"]) == 0
+    printed = capsys.readouterr()
+    assert next(yaml.safe_load_all(printed.out))["kind"] == "ConfigMap"
+    assert printed.err.startswith("kanary: note: backend myapp-v2 is rendered without endpoints")
+
+
+def test_the_configuration_alone_is_printed_on_request(manifest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--endpoints", "myapp-v1=10.0.0.1:9000", "--endpoints", "myapp-v2=[fd00::1]:9000"]
+    assert main(["render", "-f", manifest, "-o", "config", *both]) == 0
+    printed = capsys.readouterr()
+    assert "  server p1 10.0.0.1:9000\n" in printed.out
+    assert "  server p1 [fd00::1]:9000\n" in printed.out
+    assert printed.err == ""
+
+
+def test_the_proxies_image_is_an_option(manifest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "-f", manifest, "--proxy-image", "mine:1"]) == 0
+    assert "image: mine:1\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-f", "none.yml"], "kanary: none.yml: cannot be read: No such file or directory\n"),
+        (["--endpoints", "v9=10.0.0.1:80"], "kanary: --endpoints v9=...: no route has such a backend: use myapp-v1, "),
+        (
+            ["--endpoints", "myapp-v1=here:80"],
+            "kanary: --endpoints myapp-v1=here:80: 'here:80': 'here' does not appear",
+        ),
+        (["--from-cluster", "--kubeconfig", "none"], "kanary: --from-cluster: "),
+    ],
+)
+def test_an_error_is_told_in_one_line_and_exits_with_1(
+    manifest: str, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", "-f", manifest, *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(told)
+    assert printed.err.count("\n") == 1
+
+
+def test_standard_input_is_read_from_a_pipe(manifest: str) -> None:
+    done = kanary_process("render", "-f", "-", "-o", "config", input=Path(manifest).read_text())
+    assert done.returncode == 0
+    assert "frontend split" in done.stdout
+
+
+def into(output: IO[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as from a shell, where what is printed is buffered."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "kanary.cli", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["render", "-o", "config"], ["render"]])
+def test_a_reader_that_has_seen_enough_is_no_error_to_speak_of(arguments: list[str], manifest: str) -> None:
+    """As in `kanary render -f x.yml | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = into(pipe, *arguments, *(["-f", manifest] if "render" in arguments else []))
+    assert [line for line in done.stderr.splitlines() if not line.startswith("kanary: note: ")] == []
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("arguments", [["version"], ["render"]])
+def test_output_that_cannot_be_written_is_told_in_one_line(arguments: list[str], manifest: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = into(full, *arguments, *(["-f", manifest] if "render" in arguments else []))
+    told = [line for line in done.stderr.splitlines() if not line.startswith("kanary: note: ")]
+    assert done.returncode == 1
+    assert len(told) == 1
+    assert told[0].startswith("kanary: ")
+    assert "No space left on device" in told[0]
+
+
+# run
+
+
+def test_the_operator_is_started_with_its_defaults(
+    settings_of_run: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KANARY_PROXY_IMAGE", "KANARY_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("POD_NAME", "kanary-0")
+    assert main(["run"]) == 7
+    assert settings_of_run == [Settings(identity="kanary-0")]
+
+
+def test_every_option_of_run_is_a_setting(settings_of_run: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POD_NAME", "kanary-0")
+    options = {
+        "--kubeconfig": "config",
+        "--context": "kind",
+        "--namespace": "shop",
+        "--proxy-image": "mine:1",
+        "--workers": "8",
+        "--http-port": "0",
+        "--lease-namespace": "ops",
+        "--lease-name": "blue",
+        "--log-level": "debug",
+    }
+    main(["run", "--no-leader-election", *(part for pair in options.items() for part in pair)])
+    assert settings_of_run == [
+        Settings(
+            kubeconfig="config",
+            context="kind",
+            namespace="shop",
+            proxy_image="mine:1",
+            workers=8,
+            http_port=0,
+            leader_election=False,
+            lease_namespace="ops",
+            lease_name="blue",
+            identity="kanary-0",
+            log_level="debug",
+        )
+    ]
+
+
+def test_an_option_is_worth_more_than_the_environment(
+    settings_of_run: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KANARY_PROXY_IMAGE", "theirs:1")
+    monkeypatch.setenv("KANARY_NAMESPACE", "prod")
+    main(["run", "--proxy-image", "mine:1"])
+    (settings,) = settings_of_run
+    assert (settings.proxy_image, settings.namespace) == ("mine:1", "prod")
+
+
+def test_an_operator_without_a_cluster_says_what_it_looked_for(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none")
+    done = kanary_process("run", "--kubeconfig", missing, "--http-port", "0")
+    assert done.returncode == 1
+    assert missing in done.stderr
+    assert "Traceback" not in done.stderr

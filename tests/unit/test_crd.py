@@ -1,0 +1,382 @@
+"""The CRD: written from the models, in the form that a cluster takes, with rules that say what the operator says."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import celpy
+import pytest
+import yaml
+from celpy import celtypes
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from engine.api import GROUP, KanarySpec, KanaryStatus
+from engine.validation import InvalidSpecError, read_spec
+from kanary.crd import PARTS, crd, main, structural
+from states import Phase, Reason
+from tests.unit.kanaries import Json, kanary, names, route, valid_specs
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "manifests"
+
+
+@cache
+def schema() -> Json:
+    (version,) = crd()["spec"]["versions"]
+    return dict(version["schema"]["openAPIV3Schema"])
+
+
+def nodes(node: Json, path: str = "") -> Iterator[tuple[str, Json]]:
+    """Every schema within a schema, with its place."""
+    yield path, node
+    for name, child in node.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            yield from nodes(node[key], f"{path}[]")
+
+
+FIELDS = [(path, node) for path, node in nodes(schema()) if path.startswith((".spec", ".status"))]
+
+
+# The files
+
+
+def test_the_manifests_are_what_the_models_say(tmp_path: Path) -> None:
+    """If not: `make manifests`."""
+    for part in PARTS:
+        (tmp_path / part).write_text((MANIFESTS / part).read_text())
+    assert main([str(tmp_path)]) == 0
+    for name in ("crd.yaml", "kanary.yml"):
+        assert (MANIFESTS / name).read_text() == (tmp_path / name).read_text(), f"{name}: run make manifests"
+
+
+def test_one_file_holds_everything_in_an_order_that_a_cluster_can_take() -> None:
+    documents = list(yaml.safe_load_all((MANIFESTS / "kanary.yml").read_text()))
+    parts = [document for part in PARTS for document in yaml.safe_load_all((MANIFESTS / part).read_text())]
+    assert documents == parts
+    kinds = [document["kind"] for document in documents]
+    assert kinds[0] == "CustomResourceDefinition"
+    assert kinds.index("Namespace") < kinds.index("ServiceAccount") < kinds.index("Deployment")
+
+
+# Names and columns
+
+
+def test_the_kind_goes_by_all_its_names() -> None:
+    spec = crd()["spec"]
+    assert (spec["group"], spec["scope"]) == ("kanary.k8s.io", "Namespaced")
+    assert spec["names"]["plural"] == "kanaries"
+    assert spec["names"]["singular"] == "kanary"
+    assert spec["names"]["shortNames"] == ["ky"]
+    assert crd()["metadata"]["name"] == "kanaries.kanary.k8s.io"
+    # A cluster refuses a CRD of such a group without it.
+    assert crd()["metadata"]["annotations"]["api-approved.kubernetes.io"].startswith("unapproved")
+
+
+def test_there_is_one_version_with_a_status_of_its_own() -> None:
+    (version,) = crd()["spec"]["versions"]
+    assert (version["name"], version["served"], version["storage"]) == ("v1", True, True)
+    assert version["subresources"] == {"status": {}}
+
+
+def test_the_columns_are_those_that_people_look_for() -> None:
+    columns = crd()["spec"]["versions"][0]["additionalPrinterColumns"]
+    assert [column["name"] for column in columns if not column["priority"]] == ["Phase", "Weights", "Ready", "Age"]
+    assert [column["name"] for column in columns if column["priority"]] == ["Reason", "Revision", "Destination"]
+
+
+@pytest.mark.parametrize("column", crd()["spec"]["versions"][0]["additionalPrinterColumns"], ids=lambda c: c["name"])
+def test_every_column_shows_a_field_that_is_there(column: Json) -> None:
+    fields = {path for path, _ in nodes(schema())} | {".metadata.creationTimestamp"}
+    assert column["jsonPath"] in fields
+
+
+# The schema's form
+
+
+@pytest.mark.parametrize("key", ["$ref", "$defs", "anyOf", "oneOf", "allOf", "title", "const", "exclusiveMinimum"])
+def test_the_schema_holds_nothing_that_a_crd_cannot_say(key: str) -> None:
+    assert [path for path, node in nodes(schema()) if key in node] == []
+
+
+@pytest.mark.parametrize(("path", "node"), FIELDS, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_field_has_a_type(path: str, node: Json) -> None:
+    assert ("type" in node) is not node.get("x-kubernetes-int-or-string", False)
+
+
+DESCRIBED = [(path, node) for path, node in FIELDS if not path.endswith("[]") or node.get("type") == "object"]
+
+
+@pytest.mark.parametrize(("path", "node"), DESCRIBED, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_field_is_described_in_a_sentence(path: str, node: Json) -> None:
+    assert re.fullmatch(r"[A-Z].*\.", node["description"])
+
+
+def test_lists_and_texts_of_the_spec_are_bounded() -> None:
+    """Else a cluster takes the rules for too costly and refuses the CRD."""
+    spec = [(path, node) for path, node in FIELDS if path.startswith(".spec") and "enum" not in node]
+    assert [path for path, node in spec if node.get("type") == "array" and "maxItems" not in node] == []
+    assert [path for path, node in spec if node.get("type") == "string" and "maxLength" not in node] == []
+
+
+def test_nothing_that_is_observed_is_ever_assumed() -> None:
+    assert [path for path, node in FIELDS if path.startswith(".status") and "default" in node] == []
+
+
+def test_conditions_are_merged_by_their_type() -> None:
+    conditions = schema()["properties"]["status"]["properties"]["conditions"]
+    assert (conditions["x-kubernetes-list-type"], conditions["x-kubernetes-list-map-keys"]) == ("map", ["type"])
+
+
+def test_the_description_of_the_phase_names_every_phase() -> None:
+    text = schema()["properties"]["status"]["properties"]["phase"]["description"]
+    assert [phase.value for phase in Phase if phase.value not in text] == []
+
+
+def test_what_has_several_types_is_refused_rather_than_written() -> None:
+    with pytest.raises(ValueError, match="make it one type"):
+        structural({"anyOf": [{"type": "integer"}, {"type": "string"}]})
+
+
+# The schema and the models
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    """The model within an annotation such as `tuple[Route, ...]` or `Proxy | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (tuple, list, Union, UnionType):
+        return next((found for each in get_args(annotation) if (found := model_of(each))), None)
+    return None
+
+
+def fields(model: type[BaseModel], node: Json, path: str) -> Iterator[tuple[str, FieldInfo, Json, bool]]:
+    """Every field of a model and of those within it, with its schema, and whether the schema requires it."""
+    for field in model.model_fields.values():
+        child = node["properties"][field.alias]
+        yield f"{path}.{field.alias}", field, child, field.alias in node.get("required", [])
+        inner = model_of(field.annotation)
+        if inner:
+            yield from fields(inner, child.get("items", child), f"{path}.{field.alias}")
+
+
+MODELS = [
+    *fields(KanarySpec, schema()["properties"]["spec"], "spec"),
+    *fields(KanaryStatus, schema()["properties"]["status"], "status"),
+]
+
+
+def test_the_schema_has_the_models_fields_and_no_others() -> None:
+    in_schema = {path.removeprefix(".").replace("[]", "") for path, node in FIELDS if not path.endswith("[]")}
+    assert in_schema - {"spec", "status"} == {path for path, *_ in MODELS}
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "node", "is_required"), MODELS, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_each_field_has_the_models_default_or_is_required(
+    path: str, field: FieldInfo, node: Json, is_required: bool
+) -> None:
+    assert is_required is field.is_required()
+    if path.startswith("status") or field.is_required() or field.default_factory or field.default is None:
+        # A default that is an object is the sum of its fields' defaults.
+        assert "default" not in node
+    else:
+        assert node["default"] == getattr(field.default, "value", field.default)
+
+
+def test_the_schema_bounds_values_as_the_models_do() -> None:
+    spec = schema()["properties"]["spec"]["properties"]
+    backend = spec["routes"]["items"]["properties"]["backend"]["properties"]
+    weight = spec["routes"]["items"]["properties"]["weight"]
+    assert (weight["type"], weight["minimum"], weight["maximum"]) == ("integer", 0, 100)
+    assert (spec["routes"]["minItems"], spec["routes"]["maxItems"]) == (1, 100)
+    assert spec["onEmptyRoute"]["enum"] == ["Redistribute", "Hold", "Fail"]
+    assert (spec["port"]["minimum"], spec["port"]["maximum"]) == (1, 65535)
+    port = backend["servicePort"]
+    assert port["x-kubernetes-int-or-string"] is True
+    assert (port["minimum"], port["maximum"], port["minLength"]) == (1, 65535, 1)
+    assert backend["serviceName"]["maxLength"] == spec["destination"]["maxLength"] == 63
+
+
+# The rules
+
+
+def _equal(one: Any, other: Any) -> Any:
+    """As in Kubernetes, where values of different types are unequal; this evaluator takes that for an error."""
+    if isinstance(one, celtypes.MapType) and isinstance(other, celtypes.MapType):
+        is_equal = one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    else:
+        is_equal = type(one) is type(other) and bool(one == other)
+    return celtypes.BoolType(is_equal)
+
+
+FUNCTIONS = {
+    "_==_": _equal,
+    # What Kubernetes adds to the language.
+    "sum": lambda values: sum(values, start=celtypes.IntType(0)),
+    "replace": lambda text, old, new: celtypes.StringType(text.replace(old, new)),
+}
+
+
+@cache
+def program(rule: str) -> Callable[[Json], Any]:
+    environment = celpy.Environment()
+    compiled = environment.program(environment.compile(rule), functions=FUNCTIONS)
+    return lambda self: compiled.evaluate({"self": celpy.json_to_cel(self)})
+
+
+def within(node: Json, value: Any) -> Iterator[tuple[Json, Any]]:
+    """Each schema that speaks of a value within this one, and that value."""
+    yield node, value
+    if isinstance(value, dict):
+        for name, child in node.get("properties", {}).items():
+            if name in value:
+                yield from within(child, value[name])
+    elif isinstance(value, list):
+        for each in value:
+            yield from within(node["items"], each)
+
+
+def refusals(obj: Json) -> list[str]:
+    """What a cluster would say of an object that its schema allows: the message of each rule that fails."""
+    told = []
+    for node, value in within(schema(), obj):
+        for rule in node.get("x-kubernetes-validations", ()):
+            if not program(rule["rule"])(value):
+                expression = rule.get("messageExpression")
+                told.append(str(program(expression)(value)) if expression else rule["message"])
+    return told
+
+
+RULES = [rule for _, node in nodes(schema()) for rule in node.get("x-kubernetes-validations", ())]
+
+
+def test_a_good_kanary_breaks_no_rule() -> None:
+    assert refusals(kanary()) == []
+
+
+@pytest.mark.parametrize(
+    ("obj", "message"),
+    [
+        (kanary(routes=[route("v1", 70), route("v2", 20)]), "weights sum to 90, and must sum to 100"),
+        (kanary(routes=[route("v1", 100), route("v2", 100)]), "weights sum to 200, and must sum to 100"),
+        (
+            kanary(routes=[route("v1", 50), route("v1", 50)]),
+            "backend v1 stands more than once: give it one route with the sum of the weights",
+        ),
+        (
+            kanary(routes=[route("myapp", 100)]),
+            "backend myapp is the destination too, so connections would go round in circles: "
+            "name the Service of a version, or another destination",
+        ),
+        (
+            kanary() | {"metadata": {"name": "a" * 56}},
+            "must be a DNS label (lower-case letters, digits and '-', starting with a letter) of at most 55 characters",
+        ),
+    ],
+)
+def test_a_cluster_refuses_with_what_is_wrong(obj: Json, message: str) -> None:
+    assert refusals(obj) == [message]
+
+
+def test_one_service_with_two_ports_is_no_double() -> None:
+    assert refusals(kanary(routes=[route("v1", 50, 80), route("v1", 30, "http"), route("v1", 20, 81)])) == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["fieldPath"])
+def test_every_rule_has_a_message_for_clusters_that_know_no_expressions(rule: Json) -> None:
+    assert rule["message"]
+    assert rule["fieldPath"].startswith(".")
+
+
+@pytest.mark.parametrize("port", ["http", "a" * 63, "8080", "0-0", 8080])
+def test_a_cluster_takes_every_port_that_the_operator_takes(port: str | int) -> None:
+    obj = kanary(routes=[route("v1", 100, port)])
+    assert is_read(obj)
+    assert refusals(obj) == []
+
+
+_names = st.sampled_from(["a", "b", "myapp"]) | names
+_any_routes = st.lists(
+    st.builds(route, _names, st.sampled_from([0, 20, 50, 80, 100]), st.sampled_from(["http", "80", 80, 81])),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(_any_routes, _names, _names | st.sampled_from(["v1.2", "A", "a" * 56]))
+def test_a_cluster_refuses_exactly_what_the_operator_would(routes: list[Json], destination: str, name: str) -> None:
+    obj = kanary(routes=routes, destination=destination) | {"metadata": {"name": name}}
+    assert bool(refusals(obj)) is not is_read(obj)
+
+
+@given(valid_specs)
+def test_every_good_spec_breaks_no_rule(spec: Json) -> None:
+    assert refusals(kanary() | {"spec": spec}) == []
+
+
+def is_read(obj: Json) -> bool:
+    try:
+        read_spec(obj)
+    except InvalidSpecError as error:
+        assert error.problem.reason in (
+            Reason.INVALID_NAME,
+            Reason.INVALID_WEIGHTS,
+            Reason.DUPLICATE_BACKEND,
+            Reason.BACKEND_IS_DESTINATION,
+            Reason.INVALID_SPEC,
+        )
+        return False
+    return True
+
+
+# Manifests
+
+
+def test_the_first_kanarys_manifest_is_read_as_it_stands() -> None:
+    manifest = yaml.safe_load("""
+        apiVersion: kanary.k8s.io/v1
+        kind: Kanary
+        metadata:
+          name: simple-kanary-rule
+        spec:
+          destination: myapp
+          routes:
+          - backend:
+              serviceName: myapp-v1
+              servicePort: http
+            weight: 80
+          - backend:
+              serviceName: myapp-v2
+              servicePort: 9090
+            weight: 20
+        """)
+    assert refusals(manifest) == []
+    assert read_spec(manifest, unknown="forbid").weights == (("myapp-v1", 80), ("myapp-v2", 20))
+
+
+EXAMPLES = [
+    pytest.param(document, id=f"{path.relative_to(ROOT)}:{document['metadata']['name']}")
+    for path in sorted((ROOT / "examples").rglob("*.y*ml"))
+    for document in yaml.safe_load_all(path.read_text())
+    if document and document["kind"] == "Kanary"
+]
+
+
+@pytest.mark.parametrize("manifest", EXAMPLES)
+def test_every_example_is_taken(manifest: Json) -> None:
+    assert manifest["apiVersion"] == f"{GROUP}/v1"
+    assert refusals(manifest) == []
+    assert read_spec(manifest, unknown="forbid")
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 5

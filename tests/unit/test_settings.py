@@ -1,0 +1,28 @@
+"""What the operator is told when it starts."""
+
+import socket
+
+from engine.target import DEFAULT_PROXY_IMAGE
+from kanary.settings import Settings
+
+
+def test_with_nothing_said_the_defaults_serve() -> None:
+    settings = Settings.from_environment({})
+    assert settings == Settings(identity=socket.gethostname())
+    assert (settings.workers, settings.http_port, settings.log_level) == (4, 8080, "info")
+    assert (settings.leader_election, settings.lease_name) == (True, "kanary")
+    assert settings.proxy_image == DEFAULT_PROXY_IMAGE
+    assert settings.namespace is None
+
+
+def test_the_environment_names_image_namespace_and_pod() -> None:
+    environment = {"KANARY_PROXY_IMAGE": "mine:1", "KANARY_NAMESPACE": "shop", "POD_NAME": "kanary-0", "OTHER": "x"}
+    assert Settings.from_environment(environment) == Settings(
+        proxy_image="mine:1", namespace="shop", identity="kanary-0"
+    )
+
+
+def test_what_is_set_to_nothing_is_not_set() -> None:
+    """As an optional value of a manifest is."""
+    environment = {"KANARY_PROXY_IMAGE": "", "KANARY_NAMESPACE": "", "POD_NAME": ""}
+    assert Settings.from_environment(environment) == Settings.from_environment({})

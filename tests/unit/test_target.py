@@ -1,0 +1,164 @@
+"""What the proxies are to serve: from a spec and its endpoints to configuration and objects."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+
+from engine import haproxy
+from engine.api import KanarySpec
+from engine.endpoints import Endpoint
+from engine.objects import CONFIG_ANNOTATION
+from engine.record import CONFIG_KEY, Record, read_record
+from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target, next_revision, proxy_config, render
+from states import KEEP_SERVING, Action, OnEmptyRoute
+from tests.unit.kanaries import OWNER, Json, kanary, route, spec, valid_specs
+from tests.unit.snapshots import NOW
+
+ENDPOINTS = ((Endpoint("10.0.0.1", 8080, "v1-a"), Endpoint("10.0.0.2", 8080, "v1-b")), (Endpoint("10.0.1.1", 9000),))
+LATER = NOW + timedelta(minutes=1)
+
+
+def target(declared: KanarySpec | None = None, *, last: Record | None = None, revision: int = 1) -> Target:
+    return render(
+        OWNER, declared or spec(), ENDPOINTS, last=last, revision=revision, now=NOW, defaults=Defaults("image:1")
+    )
+
+
+# Objects
+
+
+def test_each_action_that_serves_has_its_objects_in_the_order_of_the_actions() -> None:
+    made = target()
+    assert tuple(made.objects) == KEEP_SERVING
+    assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "Deployment", "PodDisruptionBudget", "Service"]
+    assert made.deployment["kind"] == "Deployment"
+    assert made.service["kind"] == "Service"
+
+
+def test_where_the_cluster_has_no_disruption_budgets_none_is_made() -> None:
+    defaults = Defaults(disruption_budgets=False)
+    made = render(OWNER, spec(), ENDPOINTS, last=None, revision=1, now=NOW, defaults=defaults)
+    assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "Deployment", "Service"]
+
+
+def test_config_map_probes_and_pods_speak_of_the_same_configuration() -> None:
+    made = target()
+    config = made.objects[Action.CONFIGURE][0]["data"][CONFIG_KEY]
+    digest = haproxy.digest(proxy_config(spec(), ENDPOINTS))
+    template = made.deployment["spec"]["template"]
+    assert config == haproxy.render(proxy_config(spec(), ENDPOINTS))
+    assert template["metadata"]["annotations"][CONFIG_ANNOTATION] == made.record.digest == digest
+    assert template["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == haproxy.ready_path(digest)
+    assert haproxy.ready_path(digest) in config
+
+
+def test_the_operators_image_is_run_where_the_user_names_none() -> None:
+    assert target().deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "image:1"
+    assert Defaults().proxy_image == DEFAULT_PROXY_IMAGE
+
+
+@given(valid_specs)
+def test_every_spec_that_can_be_read_can_be_rendered(declared: Json) -> None:
+    read = KanarySpec.model_validate(declared)
+    endpoints = tuple((Endpoint(f"10.0.{number}.1", 80),) for number in range(len(read.routes)))
+    made = render(OWNER, read, endpoints, last=None, revision=1, now=NOW, defaults=Defaults())
+    assert read_record(made.objects[Action.CONFIGURE][0]) == made.record
+
+
+# Configuration
+
+
+def test_the_proxies_are_told_weights_pods_policy_and_times() -> None:
+    declared = spec(onEmptyRoute="Fail", proxy={"idleSeconds": 60, "drainSeconds": 30})
+    config = proxy_config(declared, ENDPOINTS)
+    assert [(r.weight, [s.address for s in r.servers]) for r in config.routes] == [
+        (80, ["10.0.0.1", "10.0.0.2"]),
+        (20, ["10.0.1.1"]),
+    ]
+    assert (config.on_empty_route, config.idle_seconds, config.drain_seconds) == (haproxy.OnEmptyRoute.FAIL, 60, 30)
+
+
+def test_both_layers_mean_the_same_by_a_policy() -> None:
+    assert {policy.value for policy in OnEmptyRoute} == {policy.value for policy in haproxy.OnEmptyRoute}
+
+
+# Whether anything has changed
+
+
+def test_what_was_recorded_is_configured_and_keeps_its_time() -> None:
+    last = replace(target().record, written_at=LATER)
+    again = target(last=last)
+    assert again.is_configured
+    assert again.record == last
+
+
+def test_nothing_is_configured_without_a_record() -> None:
+    assert not target().is_configured
+    assert target().record.written_at == NOW
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        replace(target().record, spec=spec(port=81)),
+        replace(target().record, digest="f" * 16),
+        replace(target().record, revision=7),
+    ],
+    ids=["spec", "digest", "revision"],
+)
+def test_what_differs_from_the_record_is_not_configured_and_is_written_now(last: Record) -> None:
+    made = target(last=replace(last, written_at=LATER))
+    assert not made.is_configured
+    assert made.record.written_at == NOW
+
+
+def test_pods_of_a_route_without_weight_change_nothing() -> None:
+    """Else every pod of a version that is switched off would roll the proxies."""
+    declared = spec(routes=[route("v1", 100), route("v2", 0)])
+    one, other = (
+        render(
+            OWNER, declared, (ENDPOINTS[0], second), last=None, revision=1, now=NOW, defaults=Defaults()
+        ).record.digest
+        for second in ((), ENDPOINTS[1])
+    )
+    assert one == other
+
+
+# Revisions
+
+FIRST = (("myapp-v1", 80), ("myapp-v2", 20))
+OTHER = spec(routes=[route("myapp-v1", 50), route("myapp-v2", 50)])
+
+
+def recorded(declared: KanarySpec, revision: int) -> Record:
+    return Record(declared, ((), ()), revision, "", NOW)
+
+
+def test_the_first_weights_are_revision_1() -> None:
+    assert next_revision(None, spec(), 0, ()) == 1
+
+
+def test_other_weights_are_the_next_revision() -> None:
+    assert next_revision(recorded(spec(), 4), OTHER, 4, FIRST) == 5
+
+
+def test_the_same_weights_keep_their_revision_whatever_else_changes() -> None:
+    assert next_revision(recorded(spec(), 4), spec(port=81, onEmptyRoute="Hold"), 4, FIRST) == 4
+
+
+def test_the_same_weights_for_other_backends_are_other_weights() -> None:
+    renamed = KanarySpec.model_validate(kanary(routes=[route("myapp-v2", 80), route("myapp-v3", 20)])["spec"])
+    assert next_revision(recorded(spec(), 4), renamed, 4, FIRST) == 5
+
+
+def test_without_a_record_the_status_knows_the_revision() -> None:
+    assert next_revision(None, spec(), 4, FIRST) == 4
+    assert next_revision(None, OTHER, 4, FIRST) == 5
+
+
+def test_a_revision_is_never_given_twice() -> None:
+    """The record may be ahead of the status, and a status may be ahead of a record that was restored."""
+    assert next_revision(recorded(spec(), 6), OTHER, 4, FIRST) == 7
+    assert next_revision(recorded(spec(), 4), OTHER, 6, FIRST) == 7
