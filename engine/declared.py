@@ -1,11 +1,11 @@
 """What a Kanary's spec asks for, and what stands in its way."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from engine.api import KIND, KanarySpec, route_labels
-from engine.endpoints import Endpoint, resolve
+from engine.api import KIND, KanarySpec, Route, route_labels
+from engine.endpoints import Endpoint, resolve, unready
 from engine.objects import Identity, owner_uid
 from engine.ports import ClusterView, Json
 from engine.times import read_time
@@ -51,8 +51,16 @@ def read_declared(view: ClusterView, owner: Identity, kanary: Json) -> Declared:
         if isinstance(found, Problem):
             problems.append(found)
         endpoints.append(() if isinstance(found, Problem) else found)
-    since = _backends_since(view, kanary, spec)
-    return Declared(spec, tuple(endpoints), tuple(problems), route_facts(spec, endpoints), since)
+    routes = tuple(
+        replace(facts, unready=_unready(view, owner, route))
+        for facts, route in zip(route_facts(spec, endpoints), spec.routes, strict=True)
+    )
+    return Declared(spec, tuple(endpoints), tuple(problems), routes, _backends_since(view, kanary, spec))
+
+
+def _unready(view: ClusterView, owner: Identity, route: Route) -> int:
+    name = route.backend.service_name
+    return unready(view.service(owner.namespace, name), view.slices(owner.namespace, name))
 
 
 def resolve_route(view: ClusterView, owner: Identity, spec: KanarySpec, index: int) -> tuple[Endpoint, ...] | Problem:

@@ -43,16 +43,28 @@ def resolve(
     return tuple(sorted({(e.address, e.port): e for e in sorted(found)}.values()))
 
 
+def unready(service: Json | None, slices: Sequence[Json]) -> int:
+    """How many endpoints of a Service are there and not ready."""
+    family = _family(service or {}, slices)
+    members = [endpoint for piece in slices if piece.get("addressType") == family for endpoint in _members(piece)]
+    return len({endpoint["addresses"][0] for endpoint in members if not _is_ready(endpoint)})
+
+
 def slices_from_endpoints(endpoints: Json) -> list[dict[str, Any]]:
-    """An Endpoints object in the form of slices, one for each subset and address family; unready ones left out."""
+    """An Endpoints object in the form of slices, one for each subset and address family."""
     slices = []
     for subset in endpoints.get("subsets") or ():
+        members = [_member(address, True) for address in subset.get("addresses") or ()]
+        members += [_member(address, False) for address in subset.get("notReadyAddresses") or ()]
         for family in _FAMILIES:
-            addresses = [a for a in subset.get("addresses") or () if (":" in a["ip"]) == (family == "IPv6")]
-            if addresses:
-                members = [{"addresses": [a["ip"]], "targetRef": a.get("targetRef")} for a in addresses]
-                slices.append({"addressType": family, "ports": subset.get("ports"), "endpoints": members})
+            of_family = [m for m in members if (":" in m["addresses"][0]) == (family == "IPv6")]
+            if of_family:
+                slices.append({"addressType": family, "ports": subset.get("ports"), "endpoints": of_family})
     return slices
+
+
+def _member(address: Json, is_ready: bool) -> dict[str, Any]:
+    return {"addresses": [address["ip"]], "conditions": {"ready": is_ready}, "targetRef": address.get("targetRef")}
 
 
 def _service_port(backend: Backend, *, where: str, namespace: str, service: Json | None) -> Json | Problem:
@@ -115,12 +127,19 @@ def _ready(piece: Json, port_name: str) -> list[Endpoint]:
     ]
     return [
         Endpoint(endpoint["addresses"][0], number, (endpoint.get("targetRef") or {}).get("name", ""))
-        for endpoint in piece.get("endpoints") or ()
-        # An unknown readiness counts as ready, as the EndpointSlice API says.
-        if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses")
+        for endpoint in _members(piece)
         for number in numbers[:1]
-        if _is_usable(endpoint["addresses"][0], number)
+        if _is_ready(endpoint) and _is_usable(endpoint["addresses"][0], number)
     ]
+
+
+def _members(piece: Json) -> list[Json]:
+    return [endpoint for endpoint in piece.get("endpoints") or () if endpoint.get("addresses")]
+
+
+def _is_ready(endpoint: Json) -> bool:
+    """An unknown readiness counts as ready, as the EndpointSlice API says."""
+    return (endpoint.get("conditions") or {}).get("ready") is not False
 
 
 def _is_usable(address: str, port: int) -> bool:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from states.actions import KEEP_SERVING, Action
 from states.phases import Phase, Trigger
 from states.reasons import Reason
-from states.snapshot import OnEmptyRoute, Problem, Snapshot, Source
+from states.snapshot import OnEmptyRoute, Problem, RouteFacts, Snapshot, Source
 from states.source import which_spec
 
 FIRST_ENDPOINTS_GRACE = timedelta(seconds=30)
@@ -65,16 +65,17 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
 
 
 def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
-    """A new Kanary starts when each weighted route can take its share, or, after a grace, when any can."""
-    if snapshot.has_served or not snapshot.empty_routes:
+    """A new Kanary starts when the pods of each weighted route are ready, or, after a grace, when any pod is."""
+    incomplete = [route for route in snapshot.routes if route.is_incomplete]
+    if snapshot.has_served or not incomplete:
         return None
     grace = _grace_left(snapshot)
     if not snapshot.all_empty and grace <= timedelta():
         return None
-    message = f"waiting for the first ready endpoint of {_names_of_empty(snapshot)}"
+    message = f"waiting for the first endpoints of {', '.join(map(_endpoint_count, incomplete))}"
     if not snapshot.all_empty:
         limit = FIRST_ENDPOINTS_GRACE.total_seconds()
-        message += f"; starts without it {limit:.0f} s after the backends were created"
+        message += f"; starts with those that are ready {limit:.0f} s after the backends were created"
     recheck = None if snapshot.all_empty else grace
     return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), recheck)
 
@@ -236,6 +237,11 @@ def _consequence(snapshot: Snapshot) -> str:
     if snapshot.on_empty_route is OnEmptyRoute.HOLD and snapshot.has_served:
         return f"the last good configuration stays ({snapshot.weights})"
     return "connections of its share are closed"
+
+
+def _endpoint_count(route: RouteFacts) -> str:
+    known = route.endpoints + route.unready
+    return f"{route.backend} ({f'{route.endpoints} of {known} ready' if known else 'none yet'})"
 
 
 def _names_of_empty(snapshot: Snapshot) -> str:

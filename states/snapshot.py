@@ -42,6 +42,13 @@ class RouteFacts:
     backend: str
     weight: int
     endpoints: int
+    unready: int = 0
+    """Endpoints that are there and not ready."""
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether connections are promised to this route and pods of it are still to come."""
+        return self.weight > 0 and (self.endpoints == 0 or self.unready > 0)
 
     @property
     def is_empty(self) -> bool:

@@ -39,6 +39,18 @@ def test_everything_is_applied_in_any_order(world: World) -> None:
     assert world.status()["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"}
 
 
+def test_a_new_kanary_waits_for_pods_that_are_about_to_be_ready(world: World) -> None:
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    pods = world.objects["EndpointSlice", "myapp-v1"]["endpoints"]
+    pods[1]["conditions"] = {"ready": False}
+    declare(world, 80, 20)
+    world.run("one of the first version's two pods is not ready yet")
+    pods[1]["conditions"] = {"ready": True}
+    world.run("it is")
+    assert len(servers(world)) == 3
+
+
 def test_a_new_kanary_does_not_wait_for_ever_for_one_backend(world: World) -> None:
     world.create_service("myapp-v1", 2)
     world.create_service("myapp-v2", 0)

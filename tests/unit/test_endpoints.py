@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api import Backend
-from engine.endpoints import Endpoint, resolve, slices_from_endpoints
+from engine.endpoints import Endpoint, resolve, slices_from_endpoints, unready
 from engine.haproxy import Server
 from states import Problem, Reason
 
@@ -352,3 +352,15 @@ def test_what_is_wrong_with_a_backend_is_told_with_the_way_out(
     service: Json | None, port: str | int, problem: Problem
 ) -> None:
     assert found(service, V4, port=port) == problem
+
+
+def test_endpoints_that_are_there_and_not_ready_are_counted_either_way() -> None:
+    subset = {
+        "addresses": [{"ip": "10.0.0.1"}],
+        "notReadyAddresses": [{"ip": "10.0.0.2"}, {"ip": "10.0.0.3"}],
+        "ports": [{"name": "http", "port": 9000}],
+    }
+    assert unready(None, slices_from_endpoints({"subsets": [subset]})) == 2
+    ready = {"addresses": ["10.0.0.1"], "conditions": {"ready": True}}
+    starting = {"addresses": ["10.0.0.2"], "conditions": {"ready": False}}
+    assert unready(None, [{"addressType": "IPv4", "endpoints": [ready, starting]}, {"addressType": "IPv6"}]) == 1

@@ -108,15 +108,24 @@ def test_while_paused_a_rollout_that_is_under_way_settles_before_endpoints_are_f
 def test_a_new_kanary_waits_a_while_for_the_slower_backend_and_names_it() -> None:
     decision = check(new(routes=EMPTY_V2), "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
     assert decision.message == (
-        "waiting for the first ready endpoint of v2 (weight 20); starts without it 30 s after the backends were created"
+        "waiting for the first endpoints of v2 (none yet); "
+        "starts with those that are ready 30 s after the backends were created"
     )
     assert decision.recheck == FIRST_ENDPOINTS_GRACE - 2 * SECOND
+
+
+def test_a_new_kanary_waits_a_while_for_pods_that_are_not_ready_yet() -> None:
+    routes = (RouteFacts("v1", 80, 1, unready=2), RouteFacts("v2", 20, 1))
+    decision = check(new(routes=routes), "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
+    assert decision.message.startswith("waiting for the first endpoints of v1 (1 of 3 ready); ")
+    started = new(routes=routes, backends_since=LONG_AGO)
+    check(started, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
 
 def test_with_no_endpoint_at_all_a_new_kanary_waits_without_end() -> None:
     snapshot = new(routes=ALL_EMPTY, backends_since=NOW - timedelta(days=1))
     decision = check(snapshot, "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
-    assert decision.message == "waiting for the first ready endpoint of v1 (weight 80), v2 (weight 20)"
+    assert decision.message == "waiting for the first endpoints of v1 (none yet), v2 (none yet)"
     assert decision.recheck is None
 
 
