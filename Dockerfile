@@ -1,0 +1,18 @@
+# The operator. Its wheels are built outside, by scripts/wheels, since a build may reach no package index.
+ARG BASE=python:3.11-slim
+FROM ${BASE} AS installed
+# The dependencies first: they change seldom, and their layer is kept.
+COPY build/wheels/dependencies/ /wheels/
+RUN python3 -m venv /opt/kanary \
+ && /opt/kanary/bin/pip install --no-index --no-deps --no-cache-dir /wheels/*.whl
+COPY build/wheels/kanary/ /wheels/
+RUN /opt/kanary/bin/pip install --no-index --no-deps --no-cache-dir /wheels/kanary-*.whl \
+ && /opt/kanary/bin/pip check \
+ && /opt/kanary/bin/pip uninstall --yes --quiet pip setuptools
+
+FROM ${BASE}
+COPY --from=installed /opt/kanary /opt/kanary
+ENV PATH=/opt/kanary/bin:$PATH PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["kanary"]
+CMD ["run"]

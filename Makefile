@@ -1,0 +1,74 @@
+# Every target makes what it needs first, on a fresh Debian machine (as root) as on a laptop with Docker.
+
+PYTHON ?= python3
+CLUSTER ?= kanary-e2e
+DEMO_CLUSTER ?= kanary-demo
+# More options for pytest, as in: make e2e PYTEST_ARGS="-k weights -x"
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+SCRIPTS := tests/e2e/cluster
+KUBECONFIG_OF_CLUSTER := $(CURDIR)/.pytest-kind/$(CLUSTER)/kubeconfig
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lint test test-fast docker node-image images cluster cluster-down conformance e2e \
+  manifests constraints demo demo-down clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+venv: .venv/made ## Make .venv with Kanary and the tools of its tests
+.venv/made: pyproject.toml constraints.txt scripts/venv
+	@scripts/venv
+	@touch $@
+
+lint: venv ## Check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: ## Run everything, from nothing: lint, fast tests, a kind cluster, the tests on it
+	@MAKE="$(MAKE)" scripts/stages venv lint test-fast docker node-image images cluster conformance e2e cluster-down
+
+test-fast: venv ## Run the tests that need no cluster
+	$(BIN)/pytest -m "not cluster" $(PYTEST_ARGS)
+
+docker: ## Make sure a Docker engine answers (on Debian, as root: install and start one)
+	@$(SCRIPTS)/docker-engine
+
+node-image: docker ## Make sure there is a kind node image: pulled, or else built (6 minutes, once)
+	@$(SCRIPTS)/node-image
+
+images: venv docker ## Build the images of the operator, its proxies and the example server
+	@$(SCRIPTS)/images
+
+cluster: venv node-image images ## Make the kind cluster that the tests run on, and load the images
+	@$(BIN)/python -m tests.e2e.kind up $(CLUSTER)
+
+cluster-down: venv ## Remove that cluster
+	@$(BIN)/python -m tests.e2e.kind down $(CLUSTER)
+
+conformance: cluster ## Compare the tests' API server with the cluster's
+	KANARY_CONFORMANCE_KUBECONFIG=$(KUBECONFIG_OF_CLUSTER) $(BIN)/pytest tests/conformance $(PYTEST_ARGS)
+
+e2e: cluster ## Run the end-to-end tests; the cluster stays for the next run
+	$(BIN)/pytest -m cluster tests/e2e --cluster-name $(CLUSTER) --keep-cluster $(PYTEST_ARGS)
+
+manifests: venv ## Write the generated parts of manifests/ and docs/
+	$(BIN)/python -m kanary.crd
+	$(BIN)/python -m kanary.diagram
+
+constraints: ## Pin the newest versions that pyproject.toml allows
+	@scripts/constraints
+
+demo: venv ## Show a Kanary at work on a kind cluster that stays
+	@$(BIN)/python -m scripts.demo $(DEMO_CLUSTER)
+
+demo-down: venv ## Remove the demo's cluster
+	@$(BIN)/python -m tests.e2e.kind down $(DEMO_CLUSTER)
+
+clean: ## Remove the clusters, the virtual environment and everything that was built here
+	@if [ -x $(BIN)/python ] && docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory cluster-down demo-down; fi
+	rm -rf build *.egg-info .venv .pytest-kind .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@echo "Kept for the next time: Docker's images, and $${XDG_CACHE_HOME:-$$HOME/.cache}/kanary-e2e"

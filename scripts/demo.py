@@ -1,0 +1,204 @@
+"""Shows a Kanary at work on a kind cluster: ``make demo``.
+
+Makes the cluster unless it runs already, installs the operator, applies ``examples/simple-stack.yml`` and counts who
+answers real connections, first at 80/20 and then at 50/50. Exits with 1 where a split is not what was declared.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tests.e2e import operator
+from tests.e2e.kind import ROOT, SCRIPTS, Cluster
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.scene import SPLIT_PORT, Scene
+from tests.e2e.traffic import Client, Count
+
+WIDTH = 100
+NAME = "simple-kanary-rule"
+DESTINATION = "myapp"
+STACK = "examples/simple-stack.yml"
+CONNECTIONS = 1000
+PATIENCE = 180
+LOG = ROOT / "build" / "logs" / "demo.log"
+
+
+def say(text: str = "") -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+def title(text: str) -> None:
+    """Begin a part of the demo."""
+    say(f"\n{text}\n{'-' * len(text)}")
+
+
+def step(what: str, expected: str, *command: str) -> None:
+    """Run a command that takes a while: say so, pass on its headlines, and say how long it took."""
+    say(f"{what} ({expected})")
+    began = time.monotonic()
+    pipe = subprocess.PIPE
+    # The commands are this project's own.
+    process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True)  # noqa: S603
+    with LOG.open("a") as log, process:
+        for line in process.stdout or ():
+            log.write(line)
+            if line.startswith("== "):
+                say(f"    {line[3:].rstrip()[: WIDTH - 4]}")
+    if process.returncode:
+        sys.exit(f"{what}: failed\n{tail_of_log()}\nThe whole log is {LOG}")
+    say(f"    done in {time.monotonic() - began:.0f} s")
+
+
+def tail_of_log() -> str:
+    """The last lines of what the steps printed."""
+    return "\n".join(LOG.read_text().splitlines()[-20:])
+
+
+def shown(kubectl: Kubectl, *arguments: str) -> None:
+    """Run kubectl as a person would, and show both the command and what it prints."""
+    say(f"$ kubectl {' '.join(arguments)}")
+    say(kubectl(*arguments).rstrip())
+
+
+def follow(scene: Scene) -> dict[str, Any]:
+    """Print the phases as the Kanary passes them, until it is Ready; returns its status."""
+    say(f"{'TIME':>7}  {'PHASE':<10} {'REASON':<21} MESSAGE")
+    began, told = time.monotonic(), ("", "")
+    while time.monotonic() < began + PATIENCE:
+        status = scene.status(NAME)
+        for phase, reason, message in news(status, told):
+            head = f"{time.monotonic() - began:5.1f} s  {phase:<10} {reason:<21} "
+            say(head + shortened(message, WIDTH - len(head)))
+            told = (phase, message)
+        if status.get("phase") == "Ready":
+            return status
+        time.sleep(0.2)
+    sys.exit(f"not Ready within {PATIENCE} s; see: kubectl describe kanary {NAME}")
+
+
+def news(status: dict[str, Any], told: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The moves of the state machine that have not been printed, and then what the status says now."""
+    moves = [(move["to"], move["reason"], move["message"]) for move in status.get("transitions", [])]
+    seen = [index for index, (phase, _, message) in enumerate(moves) if (phase, message) == told]
+    yield from moves[seen[-1] + 1 :] if seen else moves
+    now = (status.get("phase", ""), status.get("reason", ""), status.get("message", ""))
+    if now[0] and now not in moves and (now[0], now[2]) != told:
+        yield now
+
+
+def shortened(text: str, width: int) -> str:
+    """The text in so many columns."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def show_count(counted: Count) -> None:
+    """Print who answered, as a table."""
+    for version, number in sorted(counted.versions.items()):
+        share = number / counted.connections
+        say(f"    {version:<4} {number:>5} connections  {share:6.1%}  {'#' * round(50 * share)}")
+    for error, number in counted.errors.items():
+        say(f"    {number:>5} connections failed: {error}")
+
+
+def check_split(scene: Scene, client: Client, expected: dict[str, int]) -> None:
+    """Count connections through the Service, and to one proxy, whose split has to be exact."""
+    address = scene.service_address(DESTINATION)
+    say(f"{CONNECTIONS} connections through Service {DESTINATION} ({address}), shared by two proxies:")
+    through_service = client.count(address, 80, CONNECTIONS)
+    show_count(through_service)
+    proxy = scene.proxy_pods(NAME)[0]
+    say(f"{CONNECTIONS} connections to one of the proxies ({proxy['metadata']['name']}):")
+    at_one_proxy = client.count(proxy["status"]["podIP"], SPLIT_PORT, CONNECTIONS)
+    show_count(at_one_proxy)
+    wanted = {version: CONNECTIONS * weight // 100 for version, weight in expected.items()}
+    if at_one_proxy.versions != wanted or through_service.errors:
+        sys.exit(f"that is not the declared split: one proxy has to give {wanted}, and no connection may fail")
+    say(f"Exactly as declared: {', '.join(f'{version} {number}' for version, number in wanted.items())}.")
+
+
+def prepare(name: str) -> Cluster:
+    """An engine, a cluster and the images, made where they are missing."""
+    title("Preparing")
+    step("Docker engine", "seconds; minutes where it is installed first", str(SCRIPTS / "docker-engine"))
+    step(
+        f"kind cluster {name} and its images",
+        "1 to 2 minutes; the first time up to 8, where no image registry answers",
+        sys.executable, "-m", "tests.e2e.kind", "up", name,
+    )  # fmt: skip
+    return Cluster(name)
+
+
+def install(kubectl: Kubectl) -> None:
+    """Install the operator, and remove what an earlier demo left."""
+    say("operator, from manifests/kanary.yml (10 to 30 s)")
+    began = time.monotonic()
+    operator.install(kubectl)
+    kubectl("delete", "-f", STACK, "--ignore-not-found", "--timeout=60s")
+    say(f"    done in {time.monotonic() - began:.0f} s")
+
+
+def show_first_split(scene: Scene) -> Client:
+    """Apply the stack and show its 80/20."""
+    title("Two versions and a Kanary: 80 % to v1, 20 % to v2")
+    shown(scene.kubectl, "apply", "-f", STACK)
+    say()
+    follow(scene)
+    client = Client(scene.kubectl)
+    say()
+    shown(scene.kubectl, "get", "ky")
+    say()
+    check_split(scene, client, {"v1": 80, "v2": 20})
+    return client
+
+
+def show_second_split(scene: Scene, client: Client) -> None:
+    """Change the weights and show 50/50."""
+    title("The weights are changed: 50 % each")
+    say(f"$ sed 's/weight: .*/weight: 50/' {STACK} | kubectl apply -f -")
+    lines = (ROOT / STACK).read_text().replace("weight: 80", "weight: 50").replace("weight: 20", "weight: 50")
+    say(scene.kubectl("apply", "-f", "-", given=lines).rstrip())
+    say()
+    follow(scene)
+    say()
+    shown(scene.kubectl, "get", "ky")
+    say()
+    check_split(scene, client, {"v1": 50, "v2": 50})
+
+
+def say_how_to_go_on(cluster: Cluster) -> None:
+    """Leave the user with a running cluster and something to do."""
+    title("Going on")
+    for command, remark in (
+        (f"export KUBECONFIG={cluster.kubeconfig_path}", ""),
+        *([] if shutil.which("kubectl") else [(f"alias kubectl={cluster.kubectl_path}", "")]),
+        (f"kubectl describe ky {NAME}", "conditions, transitions, Events"),
+        (f"kubectl get configmap {NAME}-haproxy -o yaml", "what the proxies serve"),
+        ("kubectl scale deployment myapp-v2 --replicas=3", "more pods, the same split"),
+        (f"kubectl edit ky {NAME}", "other weights; try 80 and 30"),
+        ("less examples/README.md", "more to apply"),
+        ("make demo-down", "removes the cluster"),
+    ):
+        say(f"{command:<58}  # {remark}" if remark else command)
+
+
+def main(name: str) -> None:
+    """Run the demo on the cluster of that name."""
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    LOG.unlink(missing_ok=True)
+    began = time.monotonic()
+    cluster = prepare(name)
+    kubectl = cluster.client()
+    install(kubectl)
+    scene = Scene(kubectl, "default")
+    client = show_first_split(scene)
+    show_second_split(scene, client)
+    say_how_to_go_on(cluster)
+    say(f"\nThe demo took {time.monotonic() - began:.0f} s.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "kanary-demo")

@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# What the scripts of this folder share. Sourced by them, never run.
+
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kanary-e2e
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+mkdir -p "$CACHE"
+
+say() { printf '== %s  %s\n' "$(date +%T)" "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+is_debian() { grep -qx 'ID=debian' /etc/os-release 2>/dev/null; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+install_packages() { # PACKAGE...
+  is_root && is_debian || fail "these packages are needed, and only root on Debian can have them installed here: $*"
+  say "installing $*"
+  apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 "$@" >"$CACHE/apt-install.log" 2>&1 9>&- ||
+    { tail -n 20 "$CACHE/apt-install.log" >&2; fail "apt-get install failed: $*"; }
+}
+
+# One run at a time makes a thing; the others wait, and then find it made.
+one_at_a_time() { # NAME
+  exec 9>"$CACHE/$1.lock"
+  flock 9
+}
+
+# The address that this machine's own apt fetches Debian from. apt knows a codename only once it has fetched a list.
+debian_repository() {
+  local codename found
+  # shellcheck source=/dev/null
+  codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  # The single-quoted $(...) are apt's own placeholders.
+  # shellcheck disable=SC2016
+  find_repository() { apt-get indextargets --format '$(REPO_URI) $(CODENAME)' | awk -v c="$codename" '$2 == c && !n++ {print $1}'; }
+  found=$(find_repository)
+  [ -n "$found" ] || { apt-get update -qq >&2; found=$(find_repository); }
+  [ -n "$found" ] || fail "apt knows no repository of Debian $codename: look into /etc/apt"
+  echo "$found"
+}
+
+# Runs apt with lists and a package status of its own, so that this machine's sources stay as they are and
+# what is installed here has no say in what is downloaded.
+debian() { # SUITE COMMAND...
+  local suite=$1 root
+  shift
+  root=$CACHE/apt-$suite
+  [ -e "$root/complete" ] || make_apt_root "$suite" "$root"
+  APT_CONFIG=$root/apt.conf "$@"
+}
+
+make_apt_root() { # SUITE DIRECTORY
+  local suite=$1 root=$2 repository
+  repository=$(debian_repository)
+  rm -rf "$root"
+  mkdir -p "$root/lists/partial" "$root/cache/archives/partial" "$root/parts"
+  : >"$root/status"
+  printf 'Types: deb deb-src\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+    "$repository" "$suite" >"$root/parts/debian.sources"
+  cat >"$root/apt.conf" <<APT
+Dir::Etc::SourceList "$root/none";
+Dir::Etc::SourceParts "$root/parts";
+Dir::State::Lists "$root/lists";
+Dir::State::Status "$root/status";
+Dir::Cache "$root/cache";
+APT::Sandbox::User "root";
+APT
+  APT_CONFIG=$root/apt.conf apt-get update -qq >&2
+  touch "$root/complete"
+}
+
+unpack() { # SUITE PACKAGE DIRECTORY: the package's files, without installing it
+  local download=$CACHE/download/deb-$2
+  rm -rf "$download"
+  mkdir -p "$download" "$3"
+  (cd "$download" && debian "$1" apt-get download -qq "$2" >&2)
+  dpkg -x "$download"/*.deb "$3"
+  rm -rf "$download"
+}
+
+# The path of a program: on PATH, else Debian trixie's, unpacked and not installed (it needs only libc 2.34).
+# Nothing where there is neither: pytest-kind then downloads the program itself.
+program() { # NAME
+  local kept=$CACHE/programs/$1
+  command -v "$1" && return
+  is_debian || return 0
+  if [ ! -x "$kept" ]; then
+    say "unpacking $1 from Debian trixie"
+    unpack trixie "$1" "$kept.part"
+    mv "$kept.part/usr/bin/$1" "$kept"
+    rm -rf "$kept.part"
+  fi
+  echo "$kept"
+}
+
+has_image() { docker image inspect "$1" >/dev/null 2>&1; }
+
+# True once the image is here. Where no registry answers this fails at once, by its name not being found.
+pull() { has_image "$1" || { say "pulling $1"; timeout 600 docker pull -q "$1" >"$CACHE/pull.log" 2>&1; }; }
+
+# Debian's Docker has the legacy builder only, and there a build reaches the network as the host does.
+docker_build() { # ARGUMENT...
+  local log=$CACHE/docker-build.log
+  if docker buildx version >/dev/null 2>&1; then
+    docker build "$@" >"$log" 2>&1
+  else
+    DOCKER_BUILDKIT=0 docker build --network host "$@" >"$log" 2>&1
+  fi || { tail -n 30 "$log" >&2; fail "docker build failed: the whole log is $log"; }
+}
+
+# A minimal Debian as a Docker image, where it cannot be pulled.
+debian_image() { # SUITE
+  pull "debian:$1-slim" && return
+  has_program debootstrap || install_packages debootstrap debian-archive-keyring
+  say "making debian:$1-slim with debootstrap (about 30 s)"
+  local rootfs=$CACHE/rootfs-$1 repository
+  repository=$(debian_repository)
+  rm -rf --one-file-system "$rootfs"
+  debootstrap --variant=minbase --include=ca-certificates "$1" "$rootfs" "$repository" >"$CACHE/debootstrap.log" 2>&1 ||
+    { tail -n 20 "$CACHE/debootstrap.log" >&2; fail "debootstrap failed"; }
+  rm -rf "$rootfs/var/cache/apt"/* "$rootfs/var/lib/apt/lists"/*
+  tar -C "$rootfs" -c . | docker import - "debian:$1-slim" >/dev/null
+  rm -rf --one-file-system "$rootfs"
+}
+
+has_program() { command -v "$1" >/dev/null; }

@@ -1,0 +1,138 @@
+"""The kind cluster that the end-to-end tests and the demo run on: made, given its images, removed.
+
+``python -m tests.e2e.kind up NAME`` and ``down NAME`` do it from the command line; the tests do it by fixture.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_kind import KindCluster  # type: ignore[import-untyped] # it ships no types
+
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(__file__).parent / "cluster"
+
+# What pytest-kind downloads where there is neither a program on PATH nor Debian: its own defaults are too old
+# for a current node image.
+os.environ.setdefault("KIND_VERSION", "v0.27.0")
+os.environ.setdefault("KUBECTL_VERSION", "v1.32.2")
+
+
+def script(name: str) -> str | None:
+    """Run one of the scripts in ``cluster/`` and return what it printed; None where that was nothing."""
+    printed = subprocess.run([SCRIPTS / name], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return printed or None
+
+
+class Cluster(KindCluster):  # type: ignore[misc] # its base is untyped
+    """A kind cluster whose kubeconfig is found from any directory, and made anew where it was lost."""
+
+    def __init__(
+        self, name: str, *, kind: str | None = None, kubectl: str | None = None, image: str | None = None
+    ) -> None:
+        kubeconfig = ROOT / ".pytest-kind" / name / "kubeconfig"
+        kind, kubectl = kind or script("kind"), kubectl or script("kubectl")
+        self.image: str | None
+        super().__init__(name, kubeconfig, image, Path(kind) if kind else None, Path(kubectl) if kubectl else None)
+
+    @property
+    def node(self) -> str:
+        """The name of the container that is the cluster's only node."""
+        return f"{self.name}-control-plane"
+
+    def client(self) -> Kubectl:
+        """A kubectl that talks to this cluster."""
+        self.ensure_kubectl()
+        return Kubectl(str(self.kubectl_path), str(self.kubeconfig_path))
+
+    def exists(self) -> bool:
+        """Whether kind knows a cluster of this name."""
+        self.ensure_kind()
+        # With no cluster at all, kind says so on standard error.
+        names = subprocess.run([self.kind_path, "get", "clusters"], check=True, capture_output=True, text=True)
+        return self.name in names.stdout.split()
+
+    def up(self) -> None:
+        """Make the cluster unless it runs already, wait for its node, and load the images."""
+        images = (script("images") or "").split()
+        if self.exists():
+            # pytest-kind takes an existing cluster's kubeconfig to be where it was left.
+            self._kind("export", "kubeconfig")
+        else:
+            self.image = self.image or script("node-image")
+        self.create()
+        self._settle()
+        for image in images:
+            self._load(image)
+
+    def down(self) -> None:
+        """Remove the cluster and its kubeconfig, if they exist."""
+        if self.exists():
+            self.delete()
+        self.kubeconfig_path.unlink(missing_ok=True)
+
+    def _kind(self, *arguments: str) -> None:
+        options = [f"--name={self.name}", f"--kubeconfig={self.kubeconfig_path}"]
+        subprocess.run([self.kind_path, *arguments, *options], check=True)
+
+    def _settle(self) -> None:
+        kubectl = self.client()
+        kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=180s", timeout=200)
+        if not self._has_dns_image():
+            kubectl("-n", "kube-system", "delete", "deployment", "coredns", "--ignore-not-found")
+        # Pods can be made only once the controllers have made their account.
+        account = ("-n", "default", "get", "serviceaccount", "default")
+        wait_until(lambda: kubectl(*account), "the default service account")
+
+    def _load(self, image: str) -> None:
+        """Load an image unless the node has it. The node of a built image cannot tell, so it keeps a note."""
+        inspect = ["docker", "image", "inspect", "-f", "{{.Id}}", image]
+        identity = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
+        note = f"/kind/loaded-{image.replace(':', '-')}"
+        if self._in_node("cat", note, check=False) == identity:
+            return
+        self.load_docker_image(image)
+        self._in_node("sh", "-c", f"printf %s {identity} >{note}")
+
+    def _in_node(self, *command: str, check: bool = True) -> str:
+        arguments = ["docker", "exec", self.node, *command]
+        return subprocess.run(arguments, check=check, capture_output=True, text=True).stdout
+
+    def _has_dns_image(self) -> bool:
+        return "coredns" in self._in_node("ctr", "-n", "k8s.io", "images", "ls", "-q")
+
+
+@contextmanager
+def stopwatch(doing: str) -> Iterator[None]:
+    """Say what is begun and how long it took."""
+    print(f"{doing} ...", flush=True)
+    began = time.monotonic()
+    yield
+    print(f"{doing}: done in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def main(command: str, name: str) -> None:
+    """Make (``up``) or remove (``down``) the cluster of that name."""
+    cluster = Cluster(name)
+    if command == "up":
+        with stopwatch(f"making the kind cluster {name}"):
+            cluster.up()
+        print(f"use it: export KUBECONFIG={cluster.kubeconfig_path}")
+    elif command == "down":
+        with stopwatch(f"removing the kind cluster {name}"):
+            cluster.down()
+    else:
+        sys.exit(f"unknown command {command!r}: use up or down")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m tests.e2e.kind up|down NAME")
+    main(*sys.argv[1:])

@@ -1,0 +1,142 @@
+"""A mistake is told where people look, and connections go on as they were."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import make_scene
+from tests.e2e.kubectl import Kubectl, KubectlError
+from tests.e2e.scene import Scene
+from tests.e2e.stacks import backend, kanary, route
+
+pytestmark = pytest.mark.cluster
+
+GOOD = [route("app-v1", 80), route("app-v2", 20)]
+# Where the API server knows CEL rules, it refuses at once what the operator would tell later.
+REFUSED_WHERE_RULES_ARE_KNOWN = pytest.mark.parametrize(
+    ("spec", "reason", "told"),
+    [
+        pytest.param(
+            {"routes": [route("app-v1", 80), route("app-v2", 30)]}, "InvalidWeights", "sum to 110", id="sum_not_100"
+        ),
+        pytest.param(
+            {"routes": [route("app-v1", 50), route("app-v1", 50)]}, "DuplicateBackend", "one route", id="backend_twice"
+        ),
+        pytest.param({"destination": "app-v1"}, "BackendIsDestination", "go round in circles", id="backend_is_itself"),
+    ],
+)
+TOLD_BY_THE_OPERATOR = pytest.mark.parametrize(
+    ("routes", "reason", "told"),
+    [
+        pytest.param(
+            [route("app-v1", 80), route("app-v2", 20, "grpc")],
+            "BackendPortNotFound",
+            'Service "app-v2" has no port grpc: use one of http (80)',
+            id="port_missing",
+        ),
+        pytest.param(
+            [route("app-v1", 80), route("app-v3", 20)],
+            "BackendNotFound",
+            'Service "app-v3" does not exist',
+            id="service_missing",
+        ),
+        pytest.param(
+            [route("app-v1", 80), route("elsewhere", 20)],
+            "BackendIsExternalName",
+            "ExternalName",
+            id="external_name",
+        ),
+    ],
+)
+REFUSED_EVERYWHERE = pytest.mark.parametrize(
+    ("routes", "told"),
+    [
+        pytest.param([], "spec.routes", id="no_routes"),
+        pytest.param([route("app-v1", 101), route("app-v2", 0)], "spec.routes", id="above_100"),
+        pytest.param([route("app-v1", 110), route("app-v2", -10)], "spec.routes", id="below_0"),
+        pytest.param([route("app-v1", 50.5), route("app-v2", 49.5)], "spec.routes", id="not_whole"),
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def serving(kubectl: Kubectl, system: Kubectl) -> Iterator[Scene]:
+    """One Kanary for all the tests of this module."""
+    for scene in make_scene(kubectl, "bad-input"):
+        external = {"type": "ExternalName", "externalName": "example.com"}
+        scene.apply(
+            *backend("app-v1", "v1"),
+            *backend("app-v2", "v2"),
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "elsewhere"}, "spec": external},
+            kanary("app", "app", *GOOD),
+        )
+        scene.wait_until_ready("app")
+        yield scene
+
+
+@pytest.fixture
+def scene(serving: Scene) -> Iterator[Scene]:
+    """The Kanary, good before and after each test."""
+    yield serving
+    serving.change("app", destination="app", routes=GOOD, proxy={"image": None}, progressDeadlineSeconds=600)
+    serving.wait_until_ready("app")
+
+
+def assert_told(scene: Scene, reason: str, told: str) -> None:
+    status = scene.wait_for_phase("app", "Degraded", reason)
+    assert told in status["message"]
+    assert f" {reason} " in f"{scene.columns('app', '-o', 'wide')} "
+    described = scene.wait(lambda: events_of(scene, reason), f"an Event with reason {reason}")
+    assert told in described
+    ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", reason)
+
+
+def events_of(scene: Scene, reason: str) -> str | None:
+    """What ``kubectl describe`` says about a Kanary with an Event for that reason; None without one."""
+    described = scene.kubectl("describe", "kanary", "app")
+    _, _, events = described.partition("\nEvents:")
+    return described if reason in events else None
+
+
+def assert_served_as_before(scene: Scene) -> None:
+    counted = scene.count_at_one_proxy("app", 1000)
+    assert counted.is_split(v1=80, v2=20), counted
+
+
+@REFUSED_WHERE_RULES_ARE_KNOWN
+def test_a_spec_that_contradicts_itself_is_refused_or_told(
+    scene: Scene, spec: dict[str, Any], reason: str, told: str
+) -> None:
+    try:
+        scene.change("app", **spec)
+    except KubectlError as refusal:
+        assert told in str(refusal)
+    else:
+        assert_told(scene, reason, told)
+    assert_served_as_before(scene)
+
+
+@TOLD_BY_THE_OPERATOR
+def test_a_backend_that_cannot_be_used_is_told(
+    scene: Scene, routes: list[dict[str, Any]], reason: str, told: str
+) -> None:
+    scene.change("app", routes=routes)
+    assert_told(scene, reason, told)
+    assert_served_as_before(scene)
+
+
+@REFUSED_EVERYWHERE
+def test_a_spec_that_no_schema_allows_is_refused_by_the_cluster(
+    scene: Scene, routes: list[dict[str, Any]], told: str
+) -> None:
+    with pytest.raises(KubectlError, match=told):
+        scene.change("app", routes=routes)
+    assert_served_as_before(scene)
+
+
+def test_an_image_that_cannot_be_pulled_is_told_when_the_deadline_passes(scene: Scene) -> None:
+    scene.change("app", proxy={"image": "registry.invalid/haproxy:none"}, progressDeadlineSeconds=10)
+    assert_told(scene, "ProgressDeadlineExceeded", "registry.invalid/haproxy:none")
+    assert_served_as_before(scene)

@@ -1,0 +1,75 @@
+"""Each example does what its README says, by its README's own commands."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.readme import Expectation, Reader
+from tests.e2e.scene import SLACK_PER_PROXY, Scene
+from tests.e2e.stacks import EXAMPLES
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def reader(scene: Scene, tmp_path: Path) -> Reader:
+    return Reader(scene.kubectl, tmp_path)
+
+
+def split(proxies: int = 0, **shares: int) -> Expectation:
+    """A count of 1,000 connections shared by so many proxies; 0 for a split that has to be exact."""
+    return lambda counted: counted.connections == 1000 and counted.is_split(within=SLACK_PER_PROXY * proxies, **shares)
+
+
+def test_one_file_in_any_order_becomes_ready_and_splits_exactly(scene: Scene) -> None:
+    scene.apply(*yaml.safe_load_all((EXAMPLES / "simple-stack.yml").read_text()))
+    scene.kubectl("wait", "--for=condition=Ready", "kanary/simple-kanary-rule", "--timeout=150s", timeout=160)
+
+    assert scene.columns("simple-kanary-rule").startswith("simple-kanary-rule Ready myapp-v1=80 myapp-v2=20 2/2 ")
+    counted = scene.count_at_one_proxy("simple-kanary-rule", 1000)
+    assert counted.is_split(v1=80, v2=20), counted
+    scene.wait_for_split("myapp", proxies=2, v1=80, v2=20)
+
+
+def test_one_file_in_reverse_order_passes_every_phase(scene: Scene) -> None:
+    documents = list(yaml.safe_load_all((EXAMPLES / "simple-stack.yml").read_text()))
+    scene.apply(*reversed(documents))
+    status = scene.wait_until_ready("simple-kanary-rule", {"myapp-v1": 2, "myapp-v2": 1})
+
+    assert [move["to"] for move in status["transitions"]] == ["Rendering", "Rolling", "Ready"]
+    assert status["transitions"][0]["from"] == "Pending"
+    assert status["revision"] == 1
+
+
+def test_weights_move_step_by_step(reader: Reader) -> None:
+    readme = EXAMPLES / "01-weights" / "README.md"
+    printed = reader.follow(readme, split(v1=100), split(2, v1=90, v2=10), split(2, v1=50, v2=50), split(v2=100))
+
+    assert "web-v1=0 web-v2=100" in printed[-1]
+
+
+def test_three_versions_of_unequal_size_get_their_shares(scene: Scene, reader: Reader) -> None:
+    reader.follow(EXAMPLES / "02-three-versions" / "README.md", split(2, v1=70, v2=20, v3=10))
+
+    scene.wait_until_ready("search", {"search-v1": 1, "search-v2": 3, "search-v3": 2})
+    scene.wait_for_split("search", proxies=2, v1=70, v2=20, v3=10)
+
+
+def test_a_share_that_nobody_is_ready_to_take_goes_where_the_spec_says(reader: Reader) -> None:
+    reader.follow(
+        EXAMPLES / "03-empty-route" / "README.md",
+        split(v1=100),
+        split(v1=80, v2=20),
+        lambda fail: fail.versions == {"v1": 800} and sum(fail.errors.values()) == 200,
+    )
+
+
+def test_the_settings_of_the_proxies_are_what_their_deployment_has(scene: Scene, reader: Reader) -> None:
+    printed = reader.follow(EXAMPLES / "04-proxy-settings" / "README.md", split(3, v1=90, v2=10))
+
+    assert "3/3" in printed[0]
+    assert scene.columns("feed").startswith("feed Ready feed-v1=90 feed-v2=10 1/1 ")
+    configuration = scene.configuration("feed")
+    assert "hard-stop-after 20s" in configuration
+    assert "timeout tunnel 7200s" in configuration

@@ -1,0 +1,112 @@
+"""A Kanary is renamed, deleted, or left by its operator for a while."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.scene import Scene, is_ready
+from tests.e2e.stacks import backend, kanary, route, service
+
+pytestmark = pytest.mark.cluster
+
+OPERATOR_PODS = ("pods", "-l", "app.kubernetes.io/name=kanary")
+
+
+@pytest.fixture
+def served(scene: Scene) -> Scene:
+    """A Kanary of two versions, Ready."""
+    scene.apply(
+        *backend("app-v1", "v1"),
+        *backend("app-v2", "v2"),
+        kanary("app", "app", route("app-v1", 80), route("app-v2", 20), proxy={"replicas": 2}),
+    )
+    scene.wait_until_ready("app")
+    return scene
+
+
+def names(scene: Scene, kind: str, *options: str) -> set[str]:
+    return {item["metadata"]["name"] for item in scene.kubectl.get(kind, *options)["items"]}
+
+
+def test_the_old_service_goes_only_after_the_renamed_one_serves(served: Scene) -> None:
+    served.change("app", destination="shop")
+
+    def old_is_gone() -> bool:
+        # In this order: what serves before the old one is looked for served before it went.
+        new_endpoints = served.kubectl.find("endpoints", "shop")
+        gone = "app" not in names(served, "services")
+        assert not gone or (new_endpoints and new_endpoints.get("subsets")), "gone before the new Service served"
+        return gone
+
+    served.wait(old_is_gone, "the end of the old Service")
+    served.wait_until_ready("app")
+    served.wait_for_split("shop", proxies=2, v1=80, v2=20)
+
+
+def test_with_a_deleted_kanary_goes_all_that_was_made_for_it_and_nothing_else(served: Scene) -> None:
+    ours = ("services,deployments,configmaps,pods", "-l", "app.kubernetes.io/managed-by=kanary")
+    assert {"app", "app-haproxy"} <= names(served, *ours)
+    users = names(served, "services,deployments") - names(served, *ours)
+
+    served.kubectl("delete", "kanary", "app")
+    served.wait(lambda: not names(served, *ours), "the end of all that Kanary made")
+    assert names(served, "services,deployments") == users
+    assert all(is_ready(pod) for pod in served.kubectl.get("pods", "-l", "app in (app-v1, app-v2)")["items"])
+
+
+def test_the_users_objects_are_not_written_to(served: Scene) -> None:
+    def users() -> list[dict[str, Any]]:
+        objects = served.kubectl.get("services,endpoints", "app-v1", "app-v2")["items"]
+        return [item["metadata"].get("annotations", {}) | item["metadata"].get("labels", {}) for item in objects]
+
+    managers = {
+        entry["manager"]
+        for item in served.kubectl.get("services,deployments", "app-v1", "app-v2", "--show-managed-fields")["items"]
+        for entry in item["metadata"]["managedFields"]
+    }
+    assert "kanary" not in managers
+    assert not [metadata for metadata in users() if any("kanary" in key for key in metadata)]
+
+
+def test_an_operator_killed_in_the_middle_of_a_rollout_carries_on(served: Scene, system: Kubectl) -> None:
+    served.change("app", routes=[route("app-v1", 10), route("app-v2", 90)])
+    served.wait_for_phase("app", "Rolling")
+    with served.client.keep_counting(served.service_address("app"), 80) as counting:
+        # With no chance to say goodbye: the Lease has to run out.
+        system("delete", *OPERATOR_PODS, "--force", "--grace-period=0")
+        status = served.wait_until_ready("app")
+        counted = counting.stop_counting()
+
+    assert not counted.errors, counted
+    assert status["revision"] == 2
+    numbers = [transition["number"] for transition in status["transitions"]]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    counted = served.count_at_one_proxy("app", 1000)
+    assert counted.is_split(v1=10, v2=90), counted
+    system("rollout", "status", "deployment/kanary", "--timeout=120s", timeout=130)
+
+
+def test_what_was_made_by_hand_under_a_name_of_ours_is_undone_or_left_alone(served: Scene) -> None:
+    # Ours, changed by hand: made right again.
+    served.kubectl("delete", "service", "app")
+    served.wait(lambda: served.kubectl.find("service", "app"), "the Service again")
+    served.wait_until_ready("app")
+    served.wait_for_split("app", proxies=2, v1=80, v2=20)
+
+    # Not ours, and in the way: named, and left alone.
+    served.apply(service("taken"), kanary("second", "taken", route("app-v1", 100)))
+    status = served.wait_for_phase("second", "Degraded", "DestinationExists")
+    assert '"taken"' in status["message"]
+    assert served.kubectl.get("service", "taken")["spec"]["selector"] == {"app": "taken"}
+
+
+def test_of_two_kanaries_with_one_destination_the_older_keeps_it(served: Scene) -> None:
+    served.apply(kanary("late", "app", route("app-v2", 100)))
+    status = served.wait_for_phase("late", "Degraded", "DestinationTaken")
+    assert "Kanary app" in status["message"]
+    assert served.status("app")["phase"] == "Ready"
+
+    served.kubectl("delete", "kanary", "app")
+    served.wait_until_ready("late")
+    served.wait_for_split("app", v2=100)
