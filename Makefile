@@ -13,7 +13,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint test test-fast docker node-image images cluster cluster-down conformance e2e \
-  manifests constraints demo demo-down clean
+  modern manifests constraints demo demo-down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,10 @@ conformance: cluster ## Compare the tests' API server with the cluster's
 
 e2e: cluster ## Run the end-to-end tests; the cluster stays for the next run
 	$(BIN)/pytest -m cluster tests/e2e --cluster-name $(CLUSTER) --keep-cluster $(PYTEST_ARGS)
+
+modern: venv ## Check the CRD on an API server of a current release, which is compiled first (4 minutes, once)
+	@$(SCRIPTS)/modern-apiserver
+	$(BIN)/pytest tests/modern $(PYTEST_ARGS)
 
 manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.crd

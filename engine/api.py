@@ -23,7 +23,12 @@ Weight = Annotated[int, Field(ge=0, le=100, strict=True)]
 ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 PortName = Annotated[str, Field(min_length=1, max_length=63, pattern=PORT_NAME)]
-Quantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
+QUANTITY = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+"""A quantity as https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity describes it."""
+Quantity = Annotated[
+    Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(pattern=QUANTITY)],
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
+]
 
 
 class _Model(BaseModel):

@@ -194,10 +194,15 @@ def covers(live: object, desired: object) -> bool:
     if live is None and desired in ({}, [], ""):
         return True
     if isinstance(desired, Mapping):
-        return isinstance(live, Mapping) and all(covers(live.get(key), value) for key, value in desired.items())
+        return isinstance(live, Mapping) and all(_holds(key, live.get(key), value) for key, value in desired.items())
     if isinstance(desired, list):
         return isinstance(live, list) and len(live) == len(desired) and all(map(covers, live, desired))
     return live == desired
+
+
+def _holds(key: str, live: object, desired: object) -> bool:
+    """A selector with more in it selects less."""
+    return live == desired if key in ("selector", "matchLabels") else covers(live, desired)
 
 
 def owner_uid(obj: Mapping[str, Any]) -> str:

@@ -69,11 +69,12 @@ def next_status(
         reason=decision.reason.value,
         message=decision.message,
         revision=record.revision if record else before.revision,
-        weights=tuple(WeightStatus(backend=r.backend, weight=r.weight, endpoints=r.endpoints) for r in served.routes),
+        # Where the record is lost, what is known of the weights is what was told last.
+        weights=_weights(served.routes) if record else before.weights,
         proxies=ProxyStatus(name=served.proxy_name, replicas=record.spec.proxy.replicas, ready=served.ready)
         if record
         else None,
-        display=Display(weights=weights_text(weights), ready=ready_text) if record else None,
+        display=Display(weights=weights_text(weights), ready=ready_text) if record else before.display,
         config_hash=record.digest if record else None,
         progressing_since=_progressing_since(before, generation, served, now),
         conditions=conditions(
@@ -87,6 +88,10 @@ def next_status(
         transitions=_transitions(before, phase, decision, now),
     )
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _weights(routes: tuple[RouteFacts, ...]) -> tuple[WeightStatus, ...]:
+    return tuple(WeightStatus(backend=r.backend, weight=r.weight, endpoints=r.endpoints) for r in routes)
 
 
 def _progressing_since(before: KanaryStatus, generation: int, served: Served, now: datetime) -> str | None:

@@ -111,7 +111,8 @@ def crd() -> Json:
 
 def _version() -> Json:
     columns = [
-        {"name": name, "type": type_, "jsonPath": path, "description": text, "priority": priority}
+        {"name": name, "type": type_, "jsonPath": path, "description": text}
+        | ({"priority": priority} if priority else {})
         for name, type_, path, text, priority in _COLUMNS
     ]
     return {

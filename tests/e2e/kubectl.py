@@ -67,8 +67,8 @@ class Kubectl:
         return self("apply", *self._leniency(), "-f", str(path))
 
     def _leniency(self) -> list[str]:
-        # A cluster before 1.25 knows no CEL rules in a CRD, and kubectl would refuse to send it any.
-        return ["--validate=false"] if self.server_minor < 25 else []
+        # A cluster before 1.28 does not know all that the CRD's rules say, and kubectl would refuse to send it any.
+        return ["--validate=false"] if self.server_minor < 28 else []
 
     @cached_property
     def server_minor(self) -> int:

@@ -368,3 +368,17 @@ def test_endpoints_that_never_stop_changing_do_not_exceed_the_deadline_while_rol
     serving.run("more than 60 s of endpoints that change as soon as the proxies have arrived")
     assert "ProgressDeadlineExceeded" not in [move["reason"] for move in serving.status()["transitions"]]
     assert serving.status()["phase"] == "Ready"
+
+
+def test_a_record_that_somebody_spoils_is_written_anew_and_the_revision_stays(serving: World) -> None:
+    serving.objects["ConfigMap", "rule-haproxy"]["data"] = {"haproxy.cfg": "spoilt"}
+    serving.run("somebody edits the ConfigMap")
+    assert "frontend split" in serving.config()
+    assert serving.status()["revision"] == 1
+    assert not [event for event in serving.events if "WeightsChanged" in event]
+
+
+def test_a_selector_that_somebody_adds_to_is_put_right(serving: World) -> None:
+    serving.objects["Service", "myapp"]["spec"]["selector"]["app"] = "mine"
+    serving.run("somebody adds to the destination's selector, which then selects no proxy")
+    assert "app" not in serving.objects["Service", "myapp"]["spec"]["selector"]

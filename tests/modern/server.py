@@ -1,0 +1,96 @@
+"""etcd and an API server with a current Kubernetes' code, as processes on loopback."""
+
+import random
+import socket
+import ssl
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import yaml
+
+from tests.e2e.waiting import wait_until
+
+PATIENCE = 60
+"""Both are there within two seconds on an idle machine."""
+
+
+@contextmanager
+def running(programs: Path) -> Iterator[Path]:
+    """Start both with nothing stored, and yield a kubeconfig."""
+    with tempfile.TemporaryDirectory(prefix="kanary-modern-") as name, ExitStack() as processes:
+        folder = Path(name)
+        etcd = processes.enter_context(_etcd(programs, folder))
+        yield processes.enter_context(_api_server(programs, folder, etcd))
+
+
+@contextmanager
+def _etcd(programs: Path, folder: Path) -> Iterator[str]:
+    clients, peers = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+    command = [f"{programs}/etcd", f"--data-dir={folder}/etcd", "--unsafe-no-fsync", "--log-level=error"]
+    command += [f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}"]
+    command += [f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"]
+    with _process([*command, f"--initial-cluster=default={peers}"], folder / "etcd.log"):
+        yield clients
+
+
+@contextmanager
+def _api_server(programs: Path, folder: Path, etcd: str) -> Iterator[Path]:
+    port = _free_port()
+    url, certificate, log = f"https://127.0.0.1:{port}", folder / "apiserver.crt", folder / "apiserver.log"
+    command = [f"{programs}/apiserver", f"--etcd={etcd}", f"--port={port}", f"--cert-dir={folder}"]
+    with _process(command, log) as process:
+        wait_until(
+            lambda: process.poll() is not None or _is_ready(url, certificate),
+            "the API server is ready",
+            deadline=PATIENCE,
+            describe=log.read_text,
+            interval=0.05,
+        )
+        assert process.poll() is None, f"the API server ended: {log.read_text()}"
+        yield _kubeconfig(folder / "kubeconfig", url, certificate)
+
+
+@contextmanager
+def _process(command: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _is_ready(url: str, certificate: Path) -> bool:
+    with suppress(urllib.error.URLError, OSError):
+        context = ssl.create_default_context(cafile=str(certificate))
+        with urllib.request.urlopen(f"{url}/readyz", context=context, timeout=5) as answer:
+            return bool(answer.status == 200)
+    return False
+
+
+def _kubeconfig(path: Path, url: str, certificate: Path) -> Path:
+    cluster = {"server": url, "certificate-authority": str(certificate)}
+    # The server asks nobody who they are, but kubectl asks for a name where it finds no credentials.
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "modern", "cluster": cluster}],
+        "users": [{"name": "anybody", "user": {"token": "any"}}],
+        "contexts": [{"name": "modern", "context": {"cluster": "modern", "user": "anybody"}}],
+        "current-context": "modern",
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def _free_port() -> int:
+    """A port below those that the kernel gives to outgoing connections, which would take it away again."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
