@@ -7,6 +7,7 @@ answers real connections, first at 80/20 and then at 50/50. Exits with 1 where a
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -64,35 +65,38 @@ def shown(kubectl: Kubectl, *arguments: str) -> None:
     say(kubectl(*arguments).rstrip())
 
 
-def follow(scene: Scene) -> dict[str, Any]:
-    """Print the phases as the Kanary passes them, until it is Ready; returns its status."""
+def follow(scene: Scene, after: int = 0) -> None:
+    """Print the phases as the Kanary passes them, until it is Ready; ``after`` is the number of the last known move."""
     say(f"{'TIME':>7}  {'PHASE':<10} {'REASON':<21} MESSAGE")
-    began, told = time.monotonic(), ("", "")
+    began, told = time.monotonic(), ""
+    known = after
     while time.monotonic() < began + PATIENCE:
         status = scene.status(NAME)
-        for phase, reason, message in news(status, told):
+        for phase, reason, message in news(status, known, told):
             head = f"{time.monotonic() - began:5.1f} s  {phase:<10} {reason:<21} "
-            say(head + shortened(message, WIDTH - len(head)))
-            told = (phase, message)
-        if status.get("phase") == "Ready":
-            return status
+            say(textwrap.fill(head + message, WIDTH, subsequent_indent=" " * len(head)))
+            told = message
+        known = max(known, last_move(status))
+        if status.get("phase") == "Ready" and known > after:
+            return
         time.sleep(0.2)
     sys.exit(f"not Ready within {PATIENCE} s; see: kubectl describe kanary {NAME}")
 
 
-def news(status: dict[str, Any], told: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
-    """The moves of the state machine that have not been printed, and then what the status says now."""
-    moves = [(move["to"], move["reason"], move["message"]) for move in status.get("transitions", [])]
-    seen = [index for index, (phase, _, message) in enumerate(moves) if (phase, message) == told]
-    yield from moves[seen[-1] + 1 :] if seen else moves
-    now = (status.get("phase", ""), status.get("reason", ""), status.get("message", ""))
-    if now[0] and now not in moves and (now[0], now[2]) != told:
-        yield now
+def news(status: dict[str, Any], known: int, told: str) -> Iterator[tuple[str, str, str]]:
+    """The moves of the state machine after that number, and then what the status says now, unless it was told."""
+    moves = [move for move in status.get("transitions", []) if move["number"] > known]
+    for move in moves:
+        yield move["to"], move["reason"], move["message"]
+        told = move["message"]
+    # A Kanary whose last move was told is where it was, with something else to say.
+    if status.get("message", told) != told and (moves or known or not status.get("transitions")):
+        yield status["phase"], status["reason"], status["message"]
 
 
-def shortened(text: str, width: int) -> str:
-    """The text in so many columns."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+def last_move(status: dict[str, Any]) -> int:
+    """The number of the last move of the state machine, 0 where there is none."""
+    return max((move["number"] for move in status.get("transitions", [])), default=0)
 
 
 def show_count(counted: Count) -> None:
@@ -159,10 +163,11 @@ def show_second_split(scene: Scene, client: Client) -> None:
     """Change the weights and show 50/50."""
     title("The weights are changed: 50 % each")
     say(f"$ sed 's/weight: .*/weight: 50/' {STACK} | kubectl apply -f -")
+    before = last_move(scene.status(NAME))
     lines = (ROOT / STACK).read_text().replace("weight: 80", "weight: 50").replace("weight: 20", "weight: 50")
     say(scene.kubectl("apply", "-f", "-", given=lines).rstrip())
     say()
-    follow(scene)
+    follow(scene, before)
     say()
     shown(scene.kubectl, "get", "ky")
     say()

@@ -13,8 +13,11 @@ ECHO_IMAGE = f"kanary-echo:{importlib.metadata.version('kanary')}"
 CONTAINER_PORT = 9000
 
 
-def deployment(name: str, version: str, replicas: int = 1, **variables: str) -> Manifest:
-    """A Deployment of the echo server that answers with ``version``."""
+def deployment(name: str, version: str, replicas: int = 1, *, lingers: int = 0, **variables: str) -> Manifest:
+    """A Deployment of the echo server that answers with ``version``.
+
+    A pod that is to go still answers for ``lingers`` seconds.
+    """
     environment = {"VERSION": version, "PORT": str(CONTAINER_PORT), **variables}
     container = {
         "name": "echo",
@@ -23,6 +26,7 @@ def deployment(name: str, version: str, replicas: int = 1, **variables: str) -> 
         "env": [{"name": key, "value": value} for key, value in environment.items()],
         "ports": [{"name": "echo", "containerPort": CONTAINER_PORT}],
         "readinessProbe": {"tcpSocket": {"port": "echo"}, "periodSeconds": 1},
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(lingers)]}}},
     }
     return {
         "apiVersion": "apps/v1",
@@ -33,7 +37,7 @@ def deployment(name: str, version: str, replicas: int = 1, **variables: str) -> 
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [container], "terminationGracePeriodSeconds": 5},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": lingers + 5},
             },
         },
     }
@@ -46,9 +50,9 @@ def service(name: str, *ports: dict[str, Any]) -> Manifest:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
-def backend(name: str, version: str, replicas: int = 1, **variables: str) -> list[Manifest]:
+def backend(name: str, version: str, replicas: int = 1, *, lingers: int = 0, **variables: str) -> list[Manifest]:
     """A version of the application: its Deployment and its Service, with a port named http."""
-    return [deployment(name, version, replicas, **variables), service(name)]
+    return [deployment(name, version, replicas, lingers=lingers, **variables), service(name)]
 
 
 def route(name: str, weight: Any, port: int | str = "http") -> dict[str, Any]:

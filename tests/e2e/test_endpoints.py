@@ -31,7 +31,8 @@ def test_every_pod_of_a_scaled_backend_gets_its_share_and_no_removed_one_stays(s
 
 def test_no_connection_fails_while_a_backend_is_rolled(scene: Scene) -> None:
     scene.apply(
-        *backend("app-v1", "v1", replicas=2),
+        # Every route into a cluster takes a moment to learn of a change, so pods that matter linger.
+        *backend("app-v1", "v1", replicas=2, lingers=15),
         *backend("app-v2", "v2"),
         kanary("app", "app", route("app-v1", 80), route("app-v2", 20), proxy={"replicas": 2}),
     )

@@ -37,8 +37,10 @@ def test_one_file_in_reverse_order_passes_every_phase(scene: Scene) -> None:
     scene.apply(*reversed(documents))
     status = scene.wait_until_ready("simple-kanary-rule", {"myapp-v1": 2, "myapp-v2": 1})
 
-    assert [move["to"] for move in status["transitions"]] == ["Rendering", "Rolling", "Ready"]
-    assert status["transitions"][0]["from"] == "Pending"
+    moves = [(move["from"], move["to"]) for move in status["transitions"]]
+    # A pod that becomes ready later than the others has the middle repeated.
+    assert moves[:2] == [("Pending", "Rendering"), ("Rendering", "Rolling")]
+    assert moves[-1] == ("Rolling", "Ready")
     assert status["revision"] == 1
 
 
