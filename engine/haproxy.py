@@ -252,7 +252,9 @@ def _slot(total: str) -> Iterator[str]:
 
 def _backends(config: ProxyConfig) -> Iterator[str]:
     yield "backend counter"
-    yield "  stick-table type integer size 1 store gpc0,gpc1"
+    # One entry is ever used. Threads that make it at the same moment each need room for theirs until one of them wins:
+    # the others' connections would have no slot.
+    yield "  stick-table type integer size 100 store gpc0,gpc1"
     yield ""
     yield "# A backend without servers closes its connections at once."
     yield "backend none"

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
-from typing import Any
 
 from tests.e2e import operator
 from tests.e2e.kind import ROOT, SCRIPTS, Cluster
@@ -65,38 +63,40 @@ def shown(kubectl: Kubectl, *arguments: str) -> None:
     say(kubectl(*arguments).rstrip())
 
 
-def follow(scene: Scene, after: int = 0) -> None:
-    """Print the phases as the Kanary passes them, until it is Ready; ``after`` is the number of the last known move."""
-    say(f"{'TIME':>7}  {'PHASE':<10} {'REASON':<21} MESSAGE")
-    began, told = time.monotonic(), ""
-    known = after
-    while time.monotonic() < began + PATIENCE:
-        status = scene.status(NAME)
-        for phase, reason, message in news(status, known, told):
-            head = f"{time.monotonic() - began:5.1f} s  {phase:<10} {reason:<21} "
-            say(textwrap.fill(head + message, WIDTH, subsequent_indent=" " * len(head)))
-            told = message
-        known = max(known, last_move(status))
-        if status.get("phase") == "Ready" and known > after:
+class Phases:
+    """Prints the phases as the Kanary passes them. Made before what is to be followed begins."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._began = time.monotonic()
+        self._told = ("", "")
+        found = scene.kubectl.find("kanary", NAME) or {}
+        self._number = max((move["number"] for move in found.get("status", {}).get("transitions", [])), default=0)
+
+    def follow(self) -> None:
+        """Print until the Kanary is Ready. Exits where that takes too long."""
+        say(f"{'TIME':>7}  {'PHASE':<10} {'REASON':<21} MESSAGE")
+        while time.monotonic() < self._began + PATIENCE:
+            status = self._scene.status(NAME)
+            for move in status.get("transitions", []):
+                if move["number"] > self._number:
+                    self._number = move["number"]
+                    self._tell(move["to"], move["reason"], move["message"])
+            self._tell(status.get("phase", ""), status.get("reason", ""), status.get("message", ""))
+            if status.get("phase") == "Ready":
+                return
+            time.sleep(0.2)
+        sys.exit(f"not Ready within {PATIENCE} s; see: kubectl describe kanary {NAME}")
+
+    def _tell(self, phase: str, reason: str, message: str) -> None:
+        if not phase or self._told == (phase, message):
             return
-        time.sleep(0.2)
-    sys.exit(f"not Ready within {PATIENCE} s; see: kubectl describe kanary {NAME}")
-
-
-def news(status: dict[str, Any], known: int, told: str) -> Iterator[tuple[str, str, str]]:
-    """The moves of the state machine after that number, and then what the status says now, unless it was told."""
-    moves = [move for move in status.get("transitions", []) if move["number"] > known]
-    for move in moves:
-        yield move["to"], move["reason"], move["message"]
-        told = move["message"]
-    # A Kanary whose last move was told is where it was, with something else to say.
-    if status.get("message", told) != told and (moves or known or not status.get("transitions")):
-        yield status["phase"], status["reason"], status["message"]
-
-
-def last_move(status: dict[str, Any]) -> int:
-    """The number of the last move of the state machine, 0 where there is none."""
-    return max((move["number"] for move in status.get("transitions", [])), default=0)
+        self._told = (phase, message)
+        head = f"{time.monotonic() - self._began:5.1f} s  {phase:<10} {reason:<21} "
+        first, *more = textwrap.wrap(message, WIDTH - len(head))
+        say(head + first)
+        for line in more:
+            say(" " * len(head) + line)
 
 
 def show_count(counted: Count) -> None:
@@ -130,7 +130,7 @@ def prepare(name: str) -> Cluster:
     step("Docker engine", "seconds; minutes where it is installed first", str(SCRIPTS / "docker-engine"))
     step(
         f"kind cluster {name} and its images",
-        "1 to 2 minutes; the first time up to 8, where no image registry answers",
+        "1 to 2 minutes; without an image registry up to 8, the first time",
         sys.executable, "-m", "tests.e2e.kind", "up", name,
     )  # fmt: skip
     return Cluster(name)
@@ -148,9 +148,10 @@ def install(kubectl: Kubectl) -> None:
 def show_first_split(scene: Scene) -> Client:
     """Apply the stack and show its 80/20."""
     title("Two versions and a Kanary: 80 % to v1, 20 % to v2")
+    phases = Phases(scene)
     shown(scene.kubectl, "apply", "-f", STACK)
     say()
-    follow(scene)
+    phases.follow()
     client = Client(scene.kubectl)
     say()
     shown(scene.kubectl, "get", "ky")
@@ -162,6 +163,7 @@ def show_first_split(scene: Scene) -> Client:
 def show_second_split(scene: Scene, client: Client) -> None:
     """Change the weights and show 50/50."""
     title("The weights are changed: 50 % each")
+    phases = Phases(scene)
     say(f"$ sed 's/weight: .*/weight: 50/' {STACK} | kubectl apply -f -")
     before = last_move(scene.status(NAME))
     lines = (ROOT / STACK).read_text().replace("weight: 80", "weight: 50").replace("weight: 20", "weight: 50")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.haproxy import OnEmptyRoute
+from engine.haproxy import OnEmptyRoute, Server
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import config_of, running, windows
+from tests.haproxy.proxies import Proxy, config_of, running, windows
 from tests.haproxy.strategies import weights
 
 ROUND = 100
@@ -128,3 +129,18 @@ def command(admin: Path, line: str) -> str:
         connection.connect(str(admin))
         connection.sendall(f"{line}\n".encode())
         return connection.makefile().read()
+
+
+def test_no_connection_is_lost_when_the_first_ones_of_a_fresh_proxy_come_at_once(pods: Pods) -> None:
+    """Two threads that make the counter's one entry at the same moment both need room for it."""
+    config = config_of(pods.route(50, 1), pods.route(50, 1))
+    barrier = threading.Barrier(8)
+
+    def ask(proxy: Proxy) -> Server | None:
+        barrier.wait()
+        return proxy.ask()
+
+    with ThreadPoolExecutor(barrier.parties) as clients:
+        for _ in range(30):
+            with running(config) as proxy:
+                assert None not in list(clients.map(ask, [proxy] * barrier.parties))
