@@ -15,12 +15,14 @@ from tests.e2e.kind import ROOT, SCRIPTS, Cluster
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.scene import SPLIT_PORT, Scene
 from tests.e2e.traffic import Client, Count
+from tests.e2e.waiting import wait_until
 
 WIDTH = 100
 NAME = "simple-kanary-rule"
 DESTINATION = "myapp"
 STACK = "examples/simple-stack.yml"
 CONNECTIONS = 1000
+MADE_BY_KANARY = ("-n", "default", "services,deployments,configmaps", "-l", "app.kubernetes.io/managed-by=kanary")
 PATIENCE = 180
 LOG = ROOT / "build" / "logs" / "demo.log"
 
@@ -37,7 +39,7 @@ def title(text: str) -> None:
 
 def step(what: str, expected: str, *command: str) -> None:
     """Run a command that takes a while: say so, pass on its headlines, and say how long it took."""
-    say(f"{what} ({expected})")
+    say(f"{what}\n    takes {expected}")
     began = time.monotonic()
     pipe = subprocess.PIPE
     # The commands are this project's own.
@@ -138,10 +140,11 @@ def prepare(name: str) -> Cluster:
 
 def install(kubectl: Kubectl) -> None:
     """Install the operator, and remove what an earlier demo left."""
-    say("operator, from manifests/kanary.yml (10 to 30 s)")
+    say("operator, from manifests/kanary.yml\n    takes 10 to 30 s")
     began = time.monotonic()
     operator.install(kubectl)
     kubectl("delete", "-f", STACK, "--ignore-not-found", "--timeout=60s")
+    wait_until(lambda: not kubectl.get(*MADE_BY_KANARY)["items"], "the end of an earlier demo's proxies")
     say(f"    done in {time.monotonic() - began:.0f} s")
 
 
@@ -165,11 +168,10 @@ def show_second_split(scene: Scene, client: Client) -> None:
     title("The weights are changed: 50 % each")
     phases = Phases(scene)
     say(f"$ sed 's/weight: .*/weight: 50/' {STACK} | kubectl apply -f -")
-    before = last_move(scene.status(NAME))
     lines = (ROOT / STACK).read_text().replace("weight: 80", "weight: 50").replace("weight: 20", "weight: 50")
     say(scene.kubectl("apply", "-f", "-", given=lines).rstrip())
     say()
-    follow(scene, before)
+    phases.follow()
     say()
     shown(scene.kubectl, "get", "ky")
     say()

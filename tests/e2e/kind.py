@@ -59,13 +59,32 @@ class Cluster(KindCluster):  # type: ignore[misc] # its base is untyped
         names = subprocess.run([self.kind_path, "get", "clusters"], check=True, capture_output=True, text=True)
         return self.name in names.stdout.split()
 
+    def answers(self) -> bool:
+        """Whether the cluster is there and its API server answers."""
+        if not self.exists():
+            return False
+        try:
+            # pytest-kind takes an existing cluster's kubeconfig to be where it was left.
+            self._kind("export", "kubeconfig")
+        except subprocess.CalledProcessError:
+            return False
+        self.ensure_kubectl()
+        asked = [
+            self.kubectl_path,
+            "--kubeconfig",
+            self.kubeconfig_path,
+            "--request-timeout=20s",
+            "get",
+            "--raw=/healthz",
+        ]
+        return subprocess.run(asked, check=False, capture_output=True, timeout=60).returncode == 0
+
     def up(self) -> None:
         """Make the cluster unless it runs already, wait for its node, and load the images."""
         images = (script("images") or "").split()
-        if self.exists():
-            # pytest-kind takes an existing cluster's kubeconfig to be where it was left.
-            self._kind("export", "kubeconfig")
-        else:
+        if not self.answers():
+            # A node that stopped with the Docker engine leaves a cluster that is there and does not answer.
+            self.down()
             self.image = self.image or script("node-image")
         self.create()
         self._settle()

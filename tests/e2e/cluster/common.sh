@@ -2,17 +2,24 @@
 # What the scripts of this folder share. Sourced by them, never run.
 
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kanary-e2e
+# shellcheck disable=SC2034 # used by those that source this
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 mkdir -p "$CACHE"
+# What fails inside of $(...) ends the script, too. (The bash of macOS does not know this option.)
+shopt -s inherit_errexit 2>/dev/null || true
 
 say() { printf '== %s  %s\n' "$(date +%T)" "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
+has_programs() { # PROGRAM...
+  local program
+  for program; do command -v "$program" >/dev/null || return 1; done
+}
 is_debian() { grep -qx 'ID=debian' /etc/os-release 2>/dev/null; }
-is_root() { [ "$(id -u)" = 0 ]; }
+can_install() { is_debian && [ "$(id -u)" = 0 ]; }
 
 install_packages() { # PACKAGE...
-  is_root && is_debian || fail "these packages are needed, and only root on Debian can have them installed here: $*"
+  can_install || fail "these packages are needed, and only root on Debian can have them installed here: $*"
   say "installing $*"
   apt-get update -qq >&2
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
@@ -22,6 +29,7 @@ install_packages() { # PACKAGE...
 
 # One run at a time makes a thing; the others wait, and then find it made.
 one_at_a_time() { # NAME
+  has_programs flock || return 0
   exec 9>"$CACHE/$1.lock"
   flock 9
 }
@@ -97,7 +105,7 @@ program() { # NAME
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
 # True once the image is here. Where no registry answers this fails at once, by its name not being found.
-pull() { has_image "$1" || { say "pulling $1"; timeout 600 docker pull -q "$1" >"$CACHE/pull.log" 2>&1; }; }
+pull() { has_image "$1" || { say "pulling $1"; docker pull -q "$1" >"$CACHE/pull.log" 2>&1; }; }
 
 # Debian's Docker has the legacy builder only, and there a build reaches the network as the host does.
 docker_build() { # ARGUMENT...
@@ -112,7 +120,7 @@ docker_build() { # ARGUMENT...
 # A minimal Debian as a Docker image, where it cannot be pulled.
 debian_image() { # SUITE
   pull "debian:$1-slim" && return
-  has_program debootstrap || install_packages debootstrap debian-archive-keyring
+  has_programs debootstrap || install_packages debootstrap debian-archive-keyring
   say "making debian:$1-slim with debootstrap (about 30 s)"
   local rootfs=$CACHE/rootfs-$1 repository
   repository=$(debian_repository)
@@ -123,5 +131,3 @@ debian_image() { # SUITE
   tar -C "$rootfs" -c . | docker import - "debian:$1-slim" >/dev/null
   rm -rf --one-file-system "$rootfs"
 }
-
-has_program() { command -v "$1" >/dev/null; }
