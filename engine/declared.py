@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.api import KIND, KanarySpec, Route, route_labels
-from engine.endpoints import Endpoint, resolve, unready
+from engine.endpoints import Endpoint, port_number, resolve, unready
 from engine.objects import Identity, owner_uid
 from engine.ports import ClusterView, Json
 from engine.times import read_time
@@ -44,7 +44,7 @@ def read_declared(view: ClusterView, owner: Identity, kanary: Json) -> Declared:
         spec = read_spec(kanary)
     except InvalidSpecError as error:
         return Declared(None, (), (error.problem,), (), None)
-    problems = list(_destination_problems(view, owner, kanary, spec))
+    problems = [*_destination_problems(view, owner, kanary, spec), *_same_port_problems(view, owner, spec)]
     endpoints: list[tuple[Endpoint, ...]] = []
     for index in range(len(spec.routes)):
         found = resolve_route(view, owner, spec, index)
@@ -56,6 +56,21 @@ def read_declared(view: ClusterView, owner: Identity, kanary: Json) -> Declared:
         for facts, route in zip(route_facts(spec, endpoints), spec.routes, strict=True)
     )
     return Declared(spec, tuple(endpoints), tuple(problems), routes, _backends_since(view, kanary, spec))
+
+
+def _same_port_problems(view: ClusterView, owner: Identity, spec: KanarySpec) -> Iterator[Problem]:
+    """One port of a Service under its name and its number is one backend."""
+    seen: dict[tuple[str, int], int] = {}
+    for index, route in enumerate(spec.routes):
+        name = route.backend.service_name
+        number = port_number(route.backend, view.service(owner.namespace, name))
+        first = seen.setdefault((name, number), index) if number else index
+        if first != index:
+            yield Problem(
+                Reason.DUPLICATE_BACKEND,
+                f"spec.routes[{index}].backend is {route.backend}, the same port as spec.routes[{first}].backend "
+                f"({spec.routes[first].backend}): give it one route with the sum of the weights",
+            )
 
 
 def _unready(view: ClusterView, owner: Identity, route: Route) -> int:

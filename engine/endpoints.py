@@ -43,6 +43,12 @@ def resolve(
     return tuple(sorted({(e.address, e.port): e for e in sorted(found)}.values()))
 
 
+def port_number(backend: Backend, service: Json | None) -> int | None:
+    """The number of the Service port that a backend names, however it does; None where there is none to be found."""
+    port = _service_port(backend, where="", namespace="", service=service)
+    return None if isinstance(port, Problem) else int(port["port"])
+
+
 def unready(service: Json | None, slices: Sequence[Json]) -> int:
     """How many endpoints of a Service are there and not ready."""
     family = _family(service or {}, slices)

@@ -31,7 +31,8 @@ class Facts:
     record: Record | None
     routes: tuple[RouteFacts, ...]
     """The routes of the target."""
-    stale_services: tuple[Json, ...]
+    stale: tuple[Json, ...]
+    """Services and ConfigMaps of ours that the target has no use for."""
     holds_endpoints: bool
     """Pods are served that no Service names; they have to be looked at again."""
 
@@ -50,14 +51,14 @@ def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -
     told = tuple((weight.backend, weight.weight) for weight in status.weights)
     revision = next_revision(record, spec, status.revision, told)
     target = render(owner, spec, endpoints, last=record, revision=revision, now=now, defaults=defaults)
-    stale = _stale_services(view, owner, spec)
+    stale = _stale(view, owner, target)
     snapshot = replace(
         snapshot,
         revision=revision,
         is_new_revision=record is None or record.revision != revision,
         weights=weights_text(spec.weights),
         rollout=_rollout(view, owner, target, record, now),
-        stale_services=tuple(service["metadata"]["name"] for service in stale),
+        stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
     )
     return Facts(owner, kanary, status, snapshot, target, record, route_facts(spec, endpoints), stale, holds)
 
@@ -155,8 +156,10 @@ def _rollout(view: ClusterView, owner: Identity, target: Target, record: Record 
         and rollout.ready_pods(pods, target.record.digest) >= replicas
         and rollout.ready_endpoints(view.slices(owner.namespace, target.record.spec.destination)) >= replicas
     )
-    arrived = rollout.has_rolled_out(deployment, applied_replicas) and (
-        rollout.ready_pods(pods, applied) >= applied_replicas
+    arrived = (
+        rollout.has_rolled_out(deployment, applied_replicas)
+        and rollout.ready_pods(pods, applied) >= applied_replicas
+        and rollout.others_listen_for(pods, applied, now) is None
     )
     trouble = rollout.trouble(deployment, pods, applied)
     return Rollout(
@@ -172,6 +175,7 @@ def _rollout(view: ClusterView, owner: Identity, target: Target, record: Record 
     )
 
 
-def _stale_services(view: ClusterView, owner: Identity, spec: KanarySpec) -> tuple[Json, ...]:
-    owned = view.services_owned_by(owner.namespace, owner.uid)
-    return tuple(service for service in owned if service["metadata"]["name"] != spec.destination)
+def _stale(view: ClusterView, owner: Identity, target: Target) -> tuple[Json, ...]:
+    wanted = {(desired["kind"], desired["metadata"]["name"]) for desired in target.all_objects}
+    owned = view.owned_by(owner.namespace, owner.uid)
+    return tuple(obj for obj in owned if (obj["kind"], obj["metadata"]["name"]) not in wanted)

@@ -24,7 +24,7 @@ ENDPOINTS_SETTLE_SECONDS = 5
 STOP_MARGIN_SECONDS = 10
 """What the kubelet grants beyond the drain, so that HAProxy ends by itself."""
 START_PROBES = 30
-"""Seconds until a proxy that was started with a stale ConfigMap is started again."""
+"""Seconds that a proxy may take to serve its configuration before it is started again."""
 
 NOBODY = 65534
 
@@ -42,6 +42,10 @@ class Identity:
         """The name of the ConfigMap, the Deployment and the PodDisruptionBudget."""
         return f"{self.name}-haproxy"
 
+    def mounted_name(self, digest: str) -> str:
+        """The name of the ConfigMap that the proxies of one configuration mount."""
+        return f"{self.proxy_name}-{digest}"
+
     @property
     def labels(self) -> dict[str, str]:
         """The labels of every object."""
@@ -58,8 +62,18 @@ class Identity:
         return {KANARY_LABEL: self.name}
 
 
+def mounted_config(owner: Identity, digest: str, config: str) -> Json:
+    """The configuration as the proxies of this digest mount it.
+
+    Each configuration has a ConfigMap of its own: a proxy that is started again while its successors do not get ready
+    finds what it served before.
+    """
+    desired = _object(owner, "v1", "ConfigMap", owner.mounted_name(digest))
+    return _hashed({**desired, "data": {CONFIG_KEY: config}})
+
+
 def config_map(owner: Identity, record: Record, config: str) -> Json:
-    """The proxies' configuration and the record of what it was rendered from."""
+    """What was last rendered, for people to read, and the record of what it was rendered from."""
     desired = _object(owner, "v1", "ConfigMap", owner.proxy_name)
     return _hashed({**desired, "data": {CONFIG_KEY: config, RECORD_KEY: record.to_json()}})
 
@@ -99,7 +113,7 @@ def deployment(owner: Identity, spec: KanarySpec, digest: str, default_image: st
 def _pod(owner: Identity, spec: KanarySpec, digest: str, default_image: str) -> Json:
     config_volume = {
         "name": "config",
-        "configMap": {"name": owner.proxy_name, "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]},
+        "configMap": {"name": owner.mounted_name(digest)},
     }
     return {
         "automountServiceAccountToken": False,
@@ -136,8 +150,7 @@ def _container(spec: KanarySpec, digest: str, default_image: str) -> Json:
             {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
         ],
         "resources": spec.proxy.resources.model_dump(mode="json"),
-        # A node may still hold the ConfigMap of a moment ago: started with it, a proxy is never ready for this
-        # digest, so it is started again rather than left waiting.
+        # A proxy that does not start with its configuration within this time is started again.
         "startupProbe": {**ready, "failureThreshold": START_PROBES},
         "readinessProbe": {**ready, "failureThreshold": 2},
         "livenessProbe": {
@@ -201,8 +214,8 @@ def covers(live: object, desired: object) -> bool:
 
 
 def _holds(key: str, live: object, desired: object) -> bool:
-    """A selector with more in it selects less."""
-    return live == desired if key in ("selector", "matchLabels") else covers(live, desired)
+    """A selector with more in it selects less, and a ConfigMap with more in it holds what nobody rendered."""
+    return live == desired if key in ("selector", "matchLabels", "data") else covers(live, desired)
 
 
 def owner_uid(obj: Mapping[str, Any]) -> str:

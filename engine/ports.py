@@ -44,8 +44,8 @@ class ClusterView(Protocol):
     def service(self, namespace: str, name: str) -> Json | None:
         """The Service, whoever made it, or None."""
 
-    def services_owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
-        """The Services whose controller has this uid."""
+    def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The Services and ConfigMaps whose controller has this uid."""
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's EndpointSlices; Endpoints are given in the same form."""

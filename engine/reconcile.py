@@ -75,8 +75,8 @@ class Reconciler:
 
     def _perform(self, facts: Facts, action: Action) -> None:
         if action is Action.RETIRE:
-            for service in facts.stale_services:
-                self._writer.delete(service)
+            for obj in facts.stale:
+                self._writer.delete(obj)
         elif facts.target:
             for desired in facts.target.objects[action]:
                 self._writer.apply(desired)
@@ -131,6 +131,7 @@ def _served(view: ClusterView, facts: Facts, decision: Decision) -> Served:
         owner.proxy_name,
         ready=rollout.ready_pods(pods, record.digest) if record else 0,
         is_complete=rolled.is_complete,
+        is_served=rolled.has_arrived and not is_configured_now,
         is_next=is_configured_now and rolled.has_arrived,
     )
 

@@ -27,6 +27,8 @@ class Served:
     proxy_name: str
     ready: int
     is_complete: bool
+    is_served: bool = False
+    """Every proxy serves the record's weights, and none serves others."""
     is_next: bool = False
     """The record was written just now, and the proxies had all arrived at the one before."""
 
@@ -61,20 +63,18 @@ def next_status(
 ) -> Json:
     """The status after a reconcile, as the API writes it."""
     record = served.record
-    weights = record.spec.weights if record else ()
-    ready_text = f"{served.ready}/{record.spec.proxy.replicas}" if record else ""
     status = KanaryStatus(
         observed_generation=generation,
         phase=phase.value,
         reason=decision.reason.value,
         message=decision.message,
         revision=record.revision if record else before.revision,
-        # Where the record is lost, what is known of the weights is what was told last.
-        weights=_weights(served.routes) if record else before.weights,
+        # Until all proxies serve other weights, and where the record is lost, what was told last is what is known.
+        weights=_weights(served.routes) if served.is_served else before.weights,
         proxies=ProxyStatus(name=served.proxy_name, replicas=record.spec.proxy.replicas, ready=served.ready)
         if record
         else None,
-        display=Display(weights=weights_text(weights), ready=ready_text) if record else before.display,
+        display=_display(before, served),
         config_hash=record.digest if record else None,
         progressing_since=_progressing_since(before, generation, served, now),
         conditions=conditions(
@@ -92,6 +92,17 @@ def next_status(
 
 def _weights(routes: tuple[RouteFacts, ...]) -> tuple[WeightStatus, ...]:
     return tuple(WeightStatus(backend=r.backend, weight=r.weight, endpoints=r.endpoints) for r in routes)
+
+
+def _display(before: KanaryStatus, served: Served) -> Display | None:
+    if served.record is None:
+        return before.display
+    weights = weights_text(served.record.spec.weights) if served.is_served else _told_weights(before)
+    return Display(weights=weights, ready=f"{served.ready}/{served.record.spec.proxy.replicas}")
+
+
+def _told_weights(before: KanaryStatus) -> str:
+    return before.display.weights if before.display else ""
 
 
 def _progressing_since(before: KanaryStatus, generation: int, served: Served, now: datetime) -> str | None:

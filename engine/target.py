@@ -83,7 +83,10 @@ def render(
     if defaults.disruption_budgets:
         proxies.append(objects.disruption_budget(owner))
     made = {
-        Action.CONFIGURE: (objects.config_map(owner, record, haproxy.render(config)),),
+        Action.CONFIGURE: (
+            objects.mounted_config(owner, digest, haproxy.render(config)),
+            objects.config_map(owner, record, haproxy.render(config)),
+        ),
         Action.RUN_PROXIES: tuple(proxies),
         Action.EXPOSE: (objects.service(owner, spec),),
     }

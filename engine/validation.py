@@ -187,7 +187,7 @@ def _sum_problem(spec: KanarySpec) -> Iterator[Problem]:
 
 
 def _duplicate_problems(spec: KanarySpec) -> Iterator[Problem]:
-    for backend, count in Counter(str(route.backend) for route in spec.routes).items():
+    for backend, count in Counter(route.backend for route in spec.routes).items():
         if count > 1:
             yield Problem(
                 Reason.DUPLICATE_BACKEND,

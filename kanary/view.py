@@ -32,10 +32,10 @@ class View:
         """The Service, or None."""
         return self._watches.services.get(namespace, name)
 
-    def services_owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
-        """The Services whose controller has this uid."""
-        owned = self._watches.services.lookup(BY_OWNER, uid)
-        return [service for service in owned if service["metadata"]["namespace"] == namespace]
+    def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The Services and ConfigMaps whose controller has this uid."""
+        owned = [*self._watches.services.lookup(BY_OWNER, uid), *self._watches.config_maps.lookup(BY_OWNER, uid)]
+        return [obj for obj in owned if obj["metadata"]["namespace"] == namespace]
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's slices."""

@@ -69,7 +69,7 @@ class Watches:
         )
         self.services = self._reflector(SERVICES, self._on_service, pruning.service, indexers={BY_OWNER: _owner_of})
         self.config_maps = self._reflector(
-            CONFIG_MAPS, self._on_owned, pruning.whole, ours, {BY_SERVICE: _services_of_record}
+            CONFIG_MAPS, self._on_owned, pruning.whole, ours, {BY_SERVICE: _services_of_record, BY_OWNER: _owner_of}
         )
         self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, pruning.whole, ours)
         self.pods = self._reflector(PODS, self._on_owned, pruning.pod, ours, {BY_KANARY: _kanaries_of_owned})

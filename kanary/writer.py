@@ -10,8 +10,8 @@ from engine.api import KIND
 from engine.objects import covers, made_from, owner_uid
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import refused
-from kanary.client import ApiError, ClusterClient, ClusterError, Conflict, NotFound
-from kanary.resources import KANARIES, SERVICES, Resource
+from kanary.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
+from kanary.resources import KANARIES, Resource
 from kanary.watches import Watches
 from states import Problem, Reason
 
@@ -58,13 +58,13 @@ class Writer:
         self._apply(resource, identified, force=True)
 
     def delete(self, existing: Json) -> None:
-        """Delete this very Service; one that is gone is as good as deleted. Raises RetryLaterError and RefusedError."""
-        metadata = existing["metadata"]
-        with self._request(f"delete Service {metadata['name']}"):
+        """Delete this very object; one that is gone is as good as deleted. Raises RetryLaterError and RefusedError."""
+        metadata, resource = existing["metadata"], self._resource(existing)
+        with self._request(f"delete {resource.kind} {metadata['name']}"):
             try:
-                self._client.delete(SERVICES, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+                self._client.delete(resource, metadata["namespace"], metadata["name"], uid=metadata["uid"])
             except NotFound:
-                _log.info("Service %s/%s is gone already", metadata["namespace"], metadata["name"])
+                _log.info("%s %s/%s is gone already", resource.kind, metadata["namespace"], metadata["name"])
 
     def write_status(self, kanary: Json, status: Json) -> None:
         """Replace the status of the Kanary as it was read. Raises RetryLaterError and RefusedError."""
@@ -109,7 +109,30 @@ class Writer:
     def _apply(self, resource: Resource, desired: Json, *, force: bool) -> None:
         metadata = desired["metadata"]
         with self._request(f"apply {resource.kind} {metadata['name']}"):
-            written = self._client.apply(resource, metadata["namespace"], metadata["name"], desired, force=force)
+            try:
+                written = self._client.apply(resource, metadata["namespace"], metadata["name"], desired, force=force)
+            except Invalid:
+                # What others have added may be at odds with what is applied, such as a port of the same name.
+                if not force:
+                    raise
+                written = self._overwrite(resource, desired)
+            if not covers(written, desired):
+                # Applying takes back what others have changed, and leaves what they have added.
+                written = self._overwrite(resource, desired)
+        self._remember(desired, written)
+
+    def _overwrite(self, resource: Resource, desired: Json) -> Json:
+        metadata = desired["metadata"]
+        live = self._client.get(resource, metadata["namespace"], metadata["name"])
+        if owner_uid(live) != owner_uid(desired):
+            raise RetryLaterError(f"{resource.kind} {metadata['name']} has just been made by somebody else")
+        body = {**live, "metadata": {**live["metadata"], **_merged(live["metadata"], metadata)}}
+        body |= {key: value for key, value in desired.items() if key not in ("metadata", "spec")}
+        if "spec" in desired:
+            body["spec"] = {**live["spec"], **desired["spec"]}
+        return self._client.replace(resource, metadata["namespace"], metadata["name"], body)
+
+    def _remember(self, desired: Json, written: Json) -> None:
         with self._lock:
             if len(self._settled) >= _REMEMBERED:
                 self._settled.clear()
@@ -142,6 +165,11 @@ class Writer:
             raise RetryLaterError(f"cannot {what}: {error}", error.retry_after) from error
         except ClusterError as error:
             raise RetryLaterError(f"cannot {what}: {error}") from error
+
+
+def _merged(live: Json, desired: Json) -> Json:
+    """Our labels and annotations among those that others have put there."""
+    return {key: {**(live.get(key) or {}), **desired[key]} for key in ("labels", "annotations")}
 
 
 def _hash(obj: Json) -> str:

@@ -13,7 +13,7 @@ class Action(StrEnum):
     EXPOSE = "expose"
     """Make the destination Service lead to the proxies."""
     RETIRE = "retire"
-    """Delete our Services that the destination no longer names."""
+    """Delete our Services and ConfigMaps that what is served has no use for."""
 
 
 KEEP_SERVING: tuple[Action, ...] = (Action.CONFIGURE, Action.RUN_PROXIES, Action.EXPOSE)

@@ -60,6 +60,7 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
     if not snapshot.is_change:
         return None
     message = f"spec.paused is true: {snapshot.weights} stays until it is false; endpoints are still followed"
+    message += _because(snapshot.rollout.trouble)
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
     return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _recheck(snapshot))
 
@@ -203,8 +204,8 @@ def _pending(snapshot: Snapshot, problem: Problem, recheck: timedelta | None = N
 def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
     if which_spec(snapshot) is Source.NOTHING or (_is_settling(snapshot) and not snapshot.rollout.is_configured):
         return ()
-    # Clients that still connect to the former destination are served until the present one is.
-    retire = (Action.RETIRE,) if snapshot.stale_services and snapshot.rollout.is_complete else ()
+    # The former destination, and what its proxies mount, are kept until the present one serves.
+    retire = (Action.RETIRE,) if snapshot.stale and snapshot.rollout.is_complete else ()
     return KEEP_SERVING + retire
 
 

@@ -113,8 +113,8 @@ class Snapshot:
     weights: str = ""
     """The weights that are to be served, as `kubectl get` shows them."""
     rollout: Rollout = Rollout()
-    stale_services: tuple[str, ...] = ()
-    """Services of ours that the destination no longer names."""
+    stale: tuple[str, ...] = ()
+    """Objects of ours that what is to be served has no use for."""
 
     @property
     def empty_routes(self) -> tuple[RouteFacts, ...]:

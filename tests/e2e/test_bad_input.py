@@ -140,3 +140,17 @@ def test_an_image_that_cannot_be_pulled_is_told_when_the_deadline_passes(scene: 
     scene.change("app", proxy={"image": "registry.invalid/haproxy:none"}, progressDeadlineSeconds=10)
     assert_told(scene, "ProgressDeadlineExceeded", "registry.invalid/haproxy:none")
     assert_served_as_before(scene)
+
+
+def test_a_proxy_lost_while_its_successors_cannot_start_is_replaced_by_one_that_serves_as_before(scene: Scene) -> None:
+    changed = [route("app-v1", 30), route("app-v2", 70)]
+    scene.change("app", routes=changed, proxy={"image": "registry.invalid/haproxy:none"}, progressDeadlineSeconds=10)
+    scene.wait_for_phase("app", "Degraded", "ProgressDeadlineExceeded")
+    lost = {pod["metadata"]["name"] for pod in scene.proxy_pods("app")}
+
+    scene.kubectl("delete", "pod", *lost)
+    scene.wait(
+        lambda: [pod for pod in scene.proxy_pods("app") if pod["metadata"]["name"] not in lost],
+        "a proxy in the place of the one that was lost",
+    )
+    assert_served_as_before(scene)

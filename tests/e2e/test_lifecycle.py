@@ -1,5 +1,6 @@
 """A Kanary is renamed, deleted, or left by its operator for a while."""
 
+import json
 from typing import Any
 
 import pytest
@@ -99,6 +100,21 @@ def test_what_was_made_by_hand_under_a_name_of_ours_is_undone_or_left_alone(serv
     status = served.wait_for_phase("second", "Degraded", "DestinationExists")
     assert '"taken"' in status["message"]
     assert served.kubectl.get("service", "taken")["spec"]["selector"] == {"app": "taken"}
+
+
+def test_what_somebody_does_to_the_destination_by_hand_is_undone(served: Scene) -> None:
+    for spec in (
+        {"selector": {"app": "mine"}},
+        {"ports": [{"name": "tcp", "port": 82, "protocol": "TCP", "targetPort": 8404}]},
+    ):
+        served.kubectl("patch", "service", "app", "--type=merge", "-p", json.dumps({"spec": spec}))
+        served.wait(lambda: wants_nothing_else(served.kubectl.get("service", "app")["spec"]), "the Service as it was")
+    served.wait_until_ready("app")
+    served.wait_for_split("app", proxies=2, v1=80, v2=20)
+
+
+def wants_nothing_else(spec: dict[str, Any]) -> bool:
+    return list(spec["selector"]) == ["kanary.k8s.io/name"] and [port["port"] for port in spec["ports"]] == [80]
 
 
 def test_of_two_kanaries_with_one_destination_the_older_keeps_it(served: Scene) -> None:

@@ -84,6 +84,25 @@ def test_what_somebody_edits_by_hand_is_put_right(serving: Scene) -> None:
     serving.wait_for_phase("Ready")
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"ports": [{"name": "tcp", "port": 82, "protocol": "TCP", "targetPort": 8404}]},
+        {
+            "ports": [
+                {"name": n, "port": p, "protocol": "TCP", "targetPort": "split"} for n, p in (("tcp", 80), ("b", 81))
+            ]
+        },
+        {"selector": {"kanary.k8s.io/name": "rule", "app": "mine"}},
+    ],
+    ids=["another port of the same name", "one more port", "one more label to select by"],
+)
+def test_what_somebody_adds_to_the_destination_is_taken_away(serving: Scene, spec: dict) -> None:
+    before = serving.get("services", "myapp")["spec"]
+    serving.server.store.change("services", "myapp", lambda service: service["spec"].update(spec), NAMESPACE)
+    serving.wait_for(lambda: serving.get("services", "myapp")["spec"] == before)
+
+
 def test_what_is_spelt_otherwise_by_the_cluster_is_not_written_again_and_again(scene: Scene) -> None:
     scene.backend("myapp-v1", "10.0.0.1")
     scene.start_operator()

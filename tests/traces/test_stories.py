@@ -111,7 +111,7 @@ def test_a_change_of_the_spec_does_not_wait_for_proxies(serving: World) -> None:
     serving.run("70 to 30, while proxies start slowly")
     declare(serving, 60, 40)
     serving.run("60 to 40")
-    assert serving.status()["display"]["weights"] == "myapp-v1=60 myapp-v2=40"
+    assert "mul(60)" in serving.config()
 
 
 def test_bad_weights_leave_traffic_as_it_was(serving: World) -> None:
@@ -382,3 +382,37 @@ def test_a_selector_that_somebody_adds_to_is_put_right(serving: World) -> None:
     serving.objects["Service", "myapp"]["spec"]["selector"]["app"] = "mine"
     serving.run("somebody adds to the destination's selector, which then selects no proxy")
     assert "app" not in serving.objects["Service", "myapp"]["spec"]["selector"]
+
+
+def mounted(world: World) -> set[str]:
+    return {name for kind, name in world.objects if kind == "ConfigMap" and name != "rule-haproxy"}
+
+
+def test_what_the_last_good_proxies_mount_stays_until_the_next_ones_serve(serving: World) -> None:
+    before = mounted(serving)
+    serving.bad_images["haproxy:typo"] = "no such image"
+    declare(serving, 50, 50, proxy={"image": "haproxy:typo"})
+    serving.run("50 to 50 with a misspelt image")
+    assert mounted(serving) > before
+    declare(serving, 50, 50)
+    serving.run("the image is put right")
+    assert len(mounted(serving)) == 1
+    assert not mounted(serving) & before
+
+
+def test_weights_are_told_as_they_are_served(serving: World) -> None:
+    serving.slow_proxies = True
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and proxies that do not start")
+    assert serving.status()["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "0/2"}
+    assert [weight["weight"] for weight in serving.status()["weights"]] == [80, 20]
+    serving.slow_proxies = False
+    serving.run("they start at last")
+    assert serving.status()["display"] == {"weights": "myapp-v1=50 myapp-v2=50", "ready": "2/2"}
+
+
+def test_one_port_under_its_name_and_its_number_is_the_same_backend(serving: World) -> None:
+    twice = [*routes(myapp_v1=50), {"backend": {"serviceName": "myapp-v1", "servicePort": 80}, "weight": 50}]
+    serving.apply_kanary(destination="myapp", routes=twice)
+    serving.run("myapp-v1 by name and by number")
+    assert serving.status()["reason"] == "DuplicateBackend"

@@ -141,8 +141,8 @@ class World:
     def service(self, namespace: str, name: str) -> Json | None:
         return self._get("Service", namespace, name)
 
-    def services_owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
-        return [service for service in self._all("Service") if owner_uid(service) == uid]
+    def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        return [obj for obj in [*self._all("Service"), *self._all("ConfigMap")] if owner_uid(obj) == uid]
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         found = self._get("EndpointSlice", namespace, service)
@@ -178,7 +178,7 @@ class World:
 
     def delete(self, existing: Json) -> None:
         self._count_write()
-        self.objects.pop(("Service", existing["metadata"]["name"]), None)
+        self.objects.pop((existing["kind"], existing["metadata"]["name"]), None)
 
     def write_status(self, kanary: Json, status: Json) -> None:
         self._count_write()

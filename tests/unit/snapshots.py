@@ -99,7 +99,7 @@ snapshots = st.builds(
     is_new_revision=st.booleans(),
     weights=_messages,
     rollout=rollouts,
-    stale_services=st.sampled_from([(), ("old",)]),
+    stale=st.sampled_from([(), ("old",)]),
 )
 """Whatever the flags say, consistent or not."""
 

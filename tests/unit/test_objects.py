@@ -19,6 +19,7 @@ from engine.objects import (
     deployment,
     disruption_budget,
     made_from,
+    mounted_config,
     owner_uid,
     service,
 )
@@ -213,13 +214,12 @@ def test_a_proxy_runs_as_nobody_with_nothing_that_it_does_not_need() -> None:
     assert not pod().keys() & {"hostNetwork", "hostPID", "hostIPC", "serviceAccountName"}
 
 
-def test_a_proxy_reads_its_configuration_from_the_config_map_and_can_write_nothing() -> None:
+def test_a_proxy_reads_its_own_configuration_whatever_is_rendered_later_and_can_write_nothing() -> None:
     (volume,) = pod()["volumes"]
     (mount,) = container()["volumeMounts"]
-    assert volume["configMap"] == {
-        "name": "myapp-split-haproxy",
-        "items": [{"key": "haproxy.cfg", "path": "haproxy.cfg"}],
-    }
+    assert volume["configMap"] == {"name": f"myapp-split-haproxy-{DIGEST}"}
+    made = mounted_config(OWNER, DIGEST, "global\n")
+    assert (made["metadata"]["name"], made["data"]) == (volume["configMap"]["name"], {"haproxy.cfg": "global\n"})
     assert mount == {"name": volume["name"], "mountPath": "/etc/kanary", "readOnly": True}
     assert container()["command"][-1] == "/etc/kanary/haproxy.cfg"
 

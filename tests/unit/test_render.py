@@ -54,7 +54,9 @@ def refusal(filename: str, *endpoints: str, **options: Any) -> str:
 
 def test_objects_are_rendered_in_the_order_in_which_they_are_applied(tmp_path: Path) -> None:
     made = objects(written(tmp_path, kanary()), V1, V2)
+    mounted = made[2]["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
     assert [(o["kind"], o["metadata"]["name"]) for o in made] == [
+        ("ConfigMap", mounted),
         ("ConfigMap", "myapp-split-haproxy"),
         ("Deployment", "myapp-split-haproxy"),
         ("PodDisruptionBudget", "myapp-split-haproxy"),
@@ -93,7 +95,7 @@ def test_nothing_refers_to_an_owner_that_does_not_exist_yet(tmp_path: Path) -> N
 
 def test_an_image_may_be_given_for_kanaries_that_name_none(tmp_path: Path) -> None:
     def image(manifest: Json) -> str:
-        deployment = objects(written(tmp_path, manifest), V1, V2, proxy_image="mine:1")[1]
+        deployment = objects(written(tmp_path, manifest), V1, V2, proxy_image="mine:1")[2]
         return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
     assert image(kanary()) == "mine:1"
@@ -121,7 +123,13 @@ def test_a_minus_reads_standard_input(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_kanary_prints_is_no_kanary_object_of_another_group(tmp_path: Path) -> None:
     foreign = kanary() | {"apiVersion": "kanary.example.com/v1"}
-    assert len(objects(written(tmp_path, foreign, kanary()), V1, V2)) == 4
+    owners = {
+        o["metadata"]["labels"]["kanary.k8s.io/name"] for o in objects(written(tmp_path, foreign, kanary()), V1, V2)
+    }
+    assert owners == {"myapp-split"}
+    assert len(objects(written(tmp_path, foreign, kanary()), V1, V2)) == len(
+        objects(written(tmp_path, kanary()), V1, V2)
+    )
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -314,8 +314,8 @@ def test_a_kanary_that_is_well_again_goes_by_way_of_rolling() -> None:
 
 
 def test_the_old_service_goes_only_when_everything_is_served() -> None:
-    assert decide(serving(stale_services=("old",))).actions == (*KEEP_SERVING, Action.RETIRE)
-    assert Action.RETIRE not in decide(serving(rollout=BEHIND, stale_services=("old",))).actions
+    assert decide(serving(stale=("old",))).actions == (*KEEP_SERVING, Action.RETIRE)
+    assert Action.RETIRE not in decide(serving(rollout=BEHIND, stale=("old",))).actions
 
 
 def test_the_rules_are_asked_in_this_order() -> None:

@@ -22,8 +22,8 @@ SERVING = Decision(None, Reason.SERVING, "2 of 2 proxies serve the configuration
 ROLLING = Decision(Trigger.ROLL, Reason.ROLLING_OUT, "0 of 2 proxies serve the configuration of revision 3")
 RECORD = Record(spec(), ((), ()), 3, "0123456789abcdef", NOW)
 ROUTES = (RouteFacts("myapp-v1", 80, 2), RouteFacts("myapp-v2", 20, 1))
-DONE = Served(RECORD, ROUTES, "myapp-split-haproxy", 2, is_complete=True)
-BEHIND = replace(DONE, ready=1, is_complete=False)
+DONE = Served(RECORD, ROUTES, "myapp-split-haproxy", 2, is_complete=True, is_served=True)
+BEHIND = replace(DONE, ready=1, is_complete=False, is_served=False)
 NOTHING = Served(None, (), "myapp-split-haproxy", 0, is_complete=False)
 
 

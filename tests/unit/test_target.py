@@ -32,7 +32,8 @@ def target(declared: KanarySpec | None = None, *, last: Record | None = None, re
 def test_each_action_that_serves_has_its_objects_in_the_order_of_the_actions() -> None:
     made = target()
     assert tuple(made.objects) == KEEP_SERVING
-    assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "Deployment", "PodDisruptionBudget", "Service"]
+    kinds = ["ConfigMap", "ConfigMap", "Deployment", "PodDisruptionBudget", "Service"]
+    assert [o["kind"] for o in made.all_objects] == kinds
     assert made.deployment["kind"] == "Deployment"
     assert made.service["kind"] == "Service"
 
@@ -40,7 +41,7 @@ def test_each_action_that_serves_has_its_objects_in_the_order_of_the_actions() -
 def test_where_the_cluster_has_no_disruption_budgets_none_is_made() -> None:
     defaults = Defaults(disruption_budgets=False)
     made = render(OWNER, spec(), ENDPOINTS, last=None, revision=1, now=NOW, defaults=defaults)
-    assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "Deployment", "Service"]
+    assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "ConfigMap", "Deployment", "Service"]
 
 
 def test_config_map_probes_and_pods_speak_of_the_same_configuration() -> None:
@@ -64,7 +65,7 @@ def test_every_spec_that_can_be_read_can_be_rendered(declared: Json) -> None:
     read = KanarySpec.model_validate(declared)
     endpoints = tuple((Endpoint(f"10.0.{number}.1", 80),) for number in range(len(read.routes)))
     made = render(OWNER, read, endpoints, last=None, revision=1, now=NOW, defaults=Defaults())
-    assert read_record(made.objects[Action.CONFIGURE][0]) == made.record
+    assert read_record(made.objects[Action.CONFIGURE][1]) == made.record
 
 
 # Configuration
