@@ -5,7 +5,6 @@ controllers that make pods of Deployments and slices of Services, and the time.
 """
 
 import copy
-import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -39,6 +38,7 @@ class World:
         self.stop_slowly = False
         self.bad_images: dict[str, str] = {}
         self._serial = itertools.count(1)
+        self._templates: dict[str, int] = {}
         self._addresses = itertools.count(1)
         self._reconciler = Reconciler(self, self, self, self, IMAGE)
 
@@ -237,10 +237,12 @@ class World:
         before = copy.deepcopy(self.objects)
         metadata, spec = deployment["metadata"], deployment["spec"]
         kanary = spec["template"]["metadata"]["labels"][KANARY_LABEL]
-        made_of = hashlib.sha256(json.dumps(spec["template"], sort_keys=True).encode()).hexdigest()[:4]
+        # Numbered, not hashed: a story stays the same when something else is rendered.
+        text = json.dumps(spec["template"], sort_keys=True)
+        made_of = self._templates.setdefault(text, len(self._templates) + 1)
         image = spec["template"]["spec"]["containers"][0]["image"]
         is_well = image not in self.bad_images and not self.slow_proxies
-        wanted = [f"{metadata['name']}-{made_of}-{number}" for number in range(spec["replicas"])]
+        wanted = [f"{metadata['name']}-template{made_of}-{number}" for number in range(spec["replicas"])]
         for name in wanted:
             if is_well or ("Pod", name) not in self.objects:
                 self._put("Pod", name, self._pod(spec["template"], image, is_well))
