@@ -169,7 +169,7 @@ class KanaryStatus(_Model):
     reason: str = Field(default="", description="Why, in one word.")
     message: str = Field(default="", description="Why, for a person, with the way out where something is wrong.")
     revision: int = Field(default=0, description="Counts the changes of the served weights.")
-    weights: tuple[WeightStatus, ...] = Field(default=(), description="The routes as they are served.")
+    weights: tuple[WeightStatus, ...] = Field(default=(), description="The routes as every proxy serves them.")
     proxies: ProxyStatus | None = Field(default=None, description="The HAProxy pods as observed.")
     display: Display | None = Field(default=None, description="What kubectl get shows.")
     config_hash: str | None = Field(
