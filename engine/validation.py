@@ -49,6 +49,8 @@ _REASONS: Mapping[str, Reason] = {
 }
 _TOLD = 5
 """Problems told at once; the rest are counted."""
+_SUMMANDS_SHOWN = 10
+"""Weights that a sum is told of one by one."""
 _SHOWN = 80
 """Characters that are shown of what the user wrote."""
 
@@ -178,11 +180,11 @@ def _sum_problem(spec: KanarySpec) -> Iterator[Problem]:
     weights = [route.weight for route in spec.routes]
     total = sum(weights)
     if total != 100:  # noqa: PLR2004  weights are percentages
-        sum_text = " + ".join(map(str, weights))
+        sum_text = f" ({' + '.join(map(str, weights))})" if len(weights) <= _SUMMANDS_SHOWN else ""
         difference = f"{abs(100 - total)} too {'few' if total < 100 else 'many'}"  # noqa: PLR2004  as above
         yield Problem(
             Reason.INVALID_WEIGHTS,
-            f"spec.routes: weights sum to {total} ({sum_text}), {difference}: they must sum to 100",
+            f"spec.routes: weights sum to {total}{sum_text}, {difference}: they must sum to 100",
         )
 
 

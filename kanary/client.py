@@ -224,6 +224,9 @@ def _find_cluster(kubeconfig: str | None, context: str | None) -> _Cluster:
 
 
 def _from_kubeconfig(files: str, context: str | None) -> _Cluster:
+    if not any(Path(file).expanduser().exists() for file in files.split(os.pathsep)):
+        raise NotConfigured(f"kubeconfig {files} does not exist: name a file that does")
+
     def load(configuration: Any) -> None:
         kubernetes_config.load_kube_config(files, context, configuration)
 

@@ -507,11 +507,15 @@ def test_without_any_configuration_the_message_says_what_was_looked_for(
         ClusterClient.connect()
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "contexts: 7", '{"current-context": "gone", "contexts": []}'])
-def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, content: str | None) -> None:
+def test_a_kubeconfig_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotConfigured, match=f"kubeconfig {tmp_path / 'absent'} does not exist"):
+        ClusterClient.connect(kubeconfig=str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "contexts: 7", '{"current-context": "gone", "contexts": []}'])
+def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "broken"
-    if content is not None:
-        path.write_text(content)
+    path.write_text(content)
     with pytest.raises(NotConfigured, match=f"kubeconfig {path} cannot be used"):
         ClusterClient.connect(kubeconfig=str(path))
 

@@ -440,3 +440,8 @@ def test_a_good_spec_is_read_as_it_was_written(spec: Json) -> None:
 def test_the_labels_of_routes_tell_them_apart(spec: Json) -> None:
     labels = [label for label, _ in read_spec(kanary() | {"spec": spec}).weights]
     assert all(a != b for a, b in combinations(labels, 2))
+
+
+def test_a_sum_of_many_weights_is_told_without_each_of_them() -> None:
+    message = refusal(kanary(routes=[route(f"v{number}", 2) for number in range(90)])).message
+    assert message.startswith("spec.routes: weights sum to 180, 80 too many: they must sum to 100")
