@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_kind import KindCluster  # type: ignore[import-untyped] # it ships no types
+from pytest_kind import cluster as pytest_kind  # type: ignore[import-untyped] # it ships no types
 
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.waiting import wait_until
@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(__file__).parent / "cluster"
 
 # What pytest-kind downloads where there is neither a program on PATH nor Debian: its own defaults are too old
-# for a current node image.
-os.environ.setdefault("KIND_VERSION", "v0.27.0")
-os.environ.setdefault("KUBECTL_VERSION", "v1.32.2")
+# for a current node image. It reads the environment when it is imported, which pytest does before this.
+pytest_kind.KIND_VERSION = os.environ.get("KIND_VERSION", "v0.27.0")
+pytest_kind.KUBECTL_VERSION = os.environ.get("KUBECTL_VERSION", "v1.32.2")
 
 
 def script(name: str) -> str | None:
@@ -31,7 +31,7 @@ def script(name: str) -> str | None:
     return printed or None
 
 
-class Cluster(KindCluster):  # type: ignore[misc] # its base is untyped
+class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is untyped
     """A kind cluster whose kubeconfig is found from any directory, and made anew where it was lost."""
 
     def __init__(
