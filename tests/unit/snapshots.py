@@ -52,7 +52,8 @@ def with_endpoints(*counts: int) -> tuple[RouteFacts, ...]:
     )
 
 
-_messages = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"]), min_size=1, max_size=20)
+_characters = st.characters(codec="ascii", categories=["L", "N", "P", "Zs"])
+_messages = st.text(_characters, min_size=1, max_size=20).filter(str.strip)
 _problems = st.builds(Problem, st.sampled_from(Reason), _messages)
 _texts = st.just("") | _messages
 _spans = st.integers(-3600, 3_600_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
