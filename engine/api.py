@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from states import OnEmptyRoute
+from states import OnEmptyRoute, UpdateStrategy
 
 GROUP = "kanary.k8s.io"
 VERSION = "v1"
@@ -76,6 +76,7 @@ class Proxy(_Model):
         "Default: the operator's setting.",
     )
     resources: Resources = Field(default_factory=Resources, description="Compute resources of each HAProxy pod.")
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = Field(default=20_000, description="x")
     drain_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
         default=600,
         description="How long a proxy that is replaced serves the connections that it holds before it closes them.",
@@ -97,6 +98,12 @@ class KanarySpec(_Model):
         default=OnEmptyRoute.REDISTRIBUTE,
         description="What becomes of the share of a route with no ready endpoint. Redistribute: the other routes take "
         "it in proportion to their weights. Hold: the last good configuration stays. Fail: its connections are closed.",
+    )
+    update_strategy: UpdateStrategy = Field(
+        default=UpdateStrategy.LIVE,
+        description="How running proxies come by new weights, endpoints and timeouts. Live: they take them as they "
+        "run, within about a second. Rolling: new proxies replace them. Changes of image, resources, replicas and "
+        "drain time always replace or add proxies.",
     )
     progress_deadline_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
         default=600, description="How long proxies may take to serve a change before the Kanary is Degraded."
@@ -127,6 +134,11 @@ class ProxyStatus(_Model):
     name: str = Field(description="Name of their Deployment and ConfigMap.")
     replicas: int = Field(description="Number of proxies wanted.")
     ready: int = Field(description="Number of proxies that are ready with the current configuration.")
+    strategy: str = Field(
+        default=UpdateStrategy.ROLLING.value,
+        description="How they come by a new configuration: as spec.updateStrategy says, or Rolling after they did not "
+        "take one as they ran. The next change of the spec tries Live again.",
+    )
 
 
 class Display(_Model):

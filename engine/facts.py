@@ -4,17 +4,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from engine import rollout
+from engine import reports
 from engine.api import KanarySpec, KanaryStatus, weights_text
 from engine.declared import Declared, read_declared, resolve_route, route_facts
 from engine.endpoints import Endpoint
-from engine.objects import Identity, made_from
+from engine.objects import Identity
 from engine.ports import ClusterView, Json
+from engine.progress import Proxies, observe, rollout_of, strategy_for
 from engine.record import Record, read_record
 from engine.status import read_phase, read_status
 from engine.target import Defaults, Target, next_revision, render
 from engine.times import read_time
-from states import OnEmptyRoute, Problem, Reason, Rollout, RouteFacts, Snapshot, Source, which_spec
+from states import (
+    OnEmptyRoute,
+    Problem,
+    Reason,
+    RouteFacts,
+    Snapshot,
+    Source,
+    which_spec,
+)
 
 _REFUSALS = (Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
 
@@ -31,8 +40,11 @@ class Facts:
     record: Record | None
     routes: tuple[RouteFacts, ...]
     """The routes of the target."""
+    proxies: Proxies
     stale: tuple[Json, ...]
     """Services and ConfigMaps of ours that the target has no use for."""
+    refreshes: tuple[tuple[Json, dict[str, str]], ...]
+    """Pods of proxies, and the annotations to set on them."""
     holds_endpoints: bool
     """Pods are served that no Service names; they have to be looked at again."""
 
@@ -46,21 +58,27 @@ def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -
     declared = read_declared(view, owner, kanary)
     snapshot = _declared_snapshot(kanary, status, record, declared, now)
     spec, endpoints, holds = _source(view, owner, snapshot, declared, record)
+    proxies = observe(view, owner, now)
     if spec is None:
-        return Facts(owner, kanary, status, snapshot, None, record, (), (), holds)
+        return Facts(owner, kanary, status, snapshot, None, record, (), proxies, (), (), holds)
     told = tuple((weight.backend, weight.weight) for weight in status.weights)
     revision = next_revision(record, spec, status.revision, told)
-    target = render(owner, spec, endpoints, last=record, revision=revision, now=now, defaults=defaults)
+    strategy, unreported = strategy_for(spec, record, proxies)
+    target = render(
+        owner, spec, endpoints, last=record, revision=revision, now=now, strategy=strategy, defaults=defaults
+    )
     stale = _stale(view, owner, target)
     snapshot = replace(
         snapshot,
         revision=revision,
         is_new_revision=record is None or record.revision != revision,
         weights=weights_text(spec.weights),
-        rollout=_rollout(view, owner, target, record, now),
+        rollout=rollout_of(view, owner, target, proxies, last=record, unreported=unreported),
         stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
     )
-    return Facts(owner, kanary, status, snapshot, target, record, route_facts(spec, endpoints), stale, holds)
+    refreshes = reports.refreshes(proxies.found, proxies.reports, target.record.digest, target.record.written_at, now)
+    routes = route_facts(spec, endpoints)
+    return Facts(owner, kanary, status, snapshot, target, record, routes, proxies, stale, refreshes, holds)
 
 
 def _named(owner: Identity) -> Json:
@@ -137,42 +155,6 @@ def _last_good_endpoints(
 
 def _still_there(endpoints: tuple[Endpoint, ...], pods: Mapping[str, frozenset[str]]) -> tuple[Endpoint, ...]:
     return tuple(e for e in endpoints if not e.pod or e.address in pods.get(e.pod, frozenset()))
-
-
-def _rollout(view: ClusterView, owner: Identity, target: Target, record: Record | None, now: datetime) -> Rollout:
-    replicas = target.record.spec.proxy.replicas
-    pods = view.proxy_pods(owner.namespace, owner.name)
-    deployment = view.live(target.deployment)
-    service = view.live(target.service)
-    applied = record.digest if record else ""
-    applied_replicas = record.spec.proxy.replicas if record else replicas
-    others_listen_for = rollout.others_listen_for(pods, target.record.digest, now)
-    is_complete = (
-        target.is_configured
-        and made_from(deployment, target.deployment)
-        and made_from(service, target.service)
-        and rollout.has_rolled_out(deployment, replicas)
-        and others_listen_for is None
-        and rollout.ready_pods(pods, target.record.digest) >= replicas
-        and rollout.ready_endpoints(view.slices(owner.namespace, target.record.spec.destination)) >= replicas
-    )
-    arrived = (
-        rollout.has_rolled_out(deployment, applied_replicas)
-        and rollout.ready_pods(pods, applied) >= applied_replicas
-        and rollout.others_listen_for(pods, applied, now) is None
-    )
-    trouble = rollout.trouble(deployment, pods, applied)
-    return Rollout(
-        replicas=replicas,
-        ready=rollout.ready_pods(pods, target.record.digest),
-        is_configured=target.is_configured,
-        is_applied=all(made_from(view.live(desired), desired) for desired in target.all_objects),
-        is_complete=is_complete,
-        others_listen_for=others_listen_for,
-        has_arrived=arrived,
-        is_settling=record is not None and not arrived and rollout.is_settling(record.written_at, now, bool(trouble)),
-        trouble=trouble,
-    )
 
 
 def _stale(view: ClusterView, owner: Identity, target: Target) -> tuple[Json, ...]:

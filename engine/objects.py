@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.api import API_VERSION, KIND, KanarySpec
-from engine.haproxy import OPS_PORT, SPLIT_PORT, ready_path
 from engine.record import CONFIG_KEY, RECORD_KEY, Record
 
 Json = dict[str, Any]
@@ -17,16 +16,14 @@ MANAGER = "kanary"
 KANARY_LABEL = "kanary.k8s.io/name"
 HASH_ANNOTATION = "kanary.k8s.io/hash"
 CONFIG_ANNOTATION = "kanary.k8s.io/config"
+"""On a proxy's pod: the configuration that it serves. Part of the template, or noted when its agent reported it."""
+STRATEGY_ANNOTATION = "kanary.k8s.io/update-strategy"
+"""On a proxy's pod: how it comes by a new configuration."""
+REFRESH_ANNOTATION = "kanary.k8s.io/refresh"
+"""On a proxy's pod: changed to have its kubelet renew what the pod mounts."""
 
-CONFIG_DIRECTORY = "/etc/kanary"
 ENDPOINTS_SETTLE_SECONDS = 5
 """How long a proxy that is to stop goes on listening: a node may send it connections until it has heard of the stop."""
-STOP_MARGIN_SECONDS = 10
-"""What the kubelet grants beyond the drain, so that HAProxy ends by itself."""
-START_PROBES = 30
-"""Seconds that a proxy may take to serve its configuration before it is started again."""
-
-NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +88,10 @@ def disruption_budget(owner: Identity) -> Json:
     return _hashed({**desired, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": owner.selector}}})
 
 
-def deployment(owner: Identity, spec: KanarySpec, digest: str, default_image: str) -> Json:
-    """The proxies: rolled by surge, stopped softly, ready only with the configuration of `digest`."""
+def deployment(owner: Identity, spec: KanarySpec, template: Json) -> Json:
+    """The proxies: rolled by surge, whenever their pods' template changes."""
     desired = _object(owner, "apps/v1", "Deployment", owner.proxy_name)
-    template = {
-        "metadata": {"labels": owner.labels, "annotations": {CONFIG_ANNOTATION: digest}},
-        "spec": _pod(owner, spec, digest, default_image),
-    }
+    metadata = {"labels": owner.labels, "annotations": template["metadata"]["annotations"]}
     body = {
         "replicas": spec.proxy.replicas,
         "revisionHistoryLimit": 2,
@@ -105,68 +99,9 @@ def deployment(owner: Identity, spec: KanarySpec, digest: str, default_image: st
         "selector": {"matchLabels": owner.selector},
         # All new proxies at once: endpoints go on changing while they start, so the roll has to be short.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
-        "template": template,
+        "template": {"metadata": metadata, "spec": template["spec"]},
     }
     return _hashed({**desired, "spec": body})
-
-
-def _pod(owner: Identity, spec: KanarySpec, digest: str, default_image: str) -> Json:
-    config_volume = {
-        "name": "config",
-        "configMap": {"name": owner.mounted_name(digest)},
-    }
-    return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": ENDPOINTS_SETTLE_SECONDS + spec.proxy.drain_seconds + STOP_MARGIN_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": NOBODY,
-            "runAsGroup": NOBODY,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": owner.selector},
-            }
-        ],
-        "containers": [_container(spec, digest, default_image)],
-        "volumes": [config_volume],
-    }
-
-
-def _container(spec: KanarySpec, digest: str, default_image: str) -> Json:
-    ready = {"httpGet": {"path": ready_path(digest), "port": "ops"}, "periodSeconds": 1, "timeoutSeconds": 2}
-    return {
-        "name": "haproxy",
-        "image": spec.proxy.image or default_image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["haproxy", "-W", "-db", "-f", f"{CONFIG_DIRECTORY}/{CONFIG_KEY}"],
-        "ports": [
-            {"name": "split", "containerPort": SPLIT_PORT, "protocol": "TCP"},
-            {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
-        ],
-        "resources": spec.proxy.resources.model_dump(mode="json"),
-        # A proxy that does not start with its configuration within this time is started again.
-        "startupProbe": {**ready, "failureThreshold": START_PROBES},
-        "readinessProbe": {**ready, "failureThreshold": 2},
-        "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": "ops"},
-            "periodSeconds": 5,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-        },
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(ENDPOINTS_SETTLE_SECONDS)]}}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}],
-    }
 
 
 def _object(owner: Identity, api_version: str, kind: str, name: str) -> Json:

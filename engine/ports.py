@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from engine.reports import Report
 from states import Problem
 
 Json = dict[str, Any]
@@ -56,6 +57,12 @@ class ClusterView(Protocol):
     def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The HAProxy pods of a Kanary."""
 
+    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        """What the agents of these proxies' pods report now, by the pod's name. Asks them; who is silent is left out.
+
+        Never raises, and takes about a second at the most.
+        """
+
     def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
         """The addresses of every pod that has not ended, by the pod's name. Asks the cluster: for rare use.
 
@@ -74,6 +81,9 @@ class ClusterWriter(Protocol):
 
     def delete(self, existing: Json) -> None:
         """Delete this very object, by uid."""
+
+    def annotate(self, pod: Json, annotations: Mapping[str, str]) -> None:
+        """Set annotations on this very pod, by uid, one of ours; one that is gone needs none."""
 
     def write_status(self, kanary: Json, status: Json) -> None:
         """Replace the Kanary's status, provided that it has not changed since it was read."""

@@ -7,7 +7,6 @@ on. The step moves at most one row of the table, so that every phase a Kanary pa
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from engine import rollout
 from engine.declared import route_facts
 from engine.facts import Facts, gather
 from engine.machine import PhaseMachine
@@ -77,6 +76,9 @@ class Reconciler:
         if action is Action.RETIRE:
             for obj in facts.stale:
                 self._writer.delete(obj)
+        elif action is Action.REFRESH:
+            for pod, annotations in facts.refreshes:
+                self._writer.annotate(pod, annotations)
         elif facts.target:
             for desired in facts.target.objects[action]:
                 self._writer.apply(desired)
@@ -84,7 +86,7 @@ class Reconciler:
     def _tell(self, facts: Facts, decision: Decision) -> None:
         before = facts.snapshot.phase
         phase = self._machine.fire(before, decision.trigger) if decision.trigger else before
-        served = _served(self._view, facts, decision)
+        served = _served(facts, decision)
         status = next_status(
             facts.status,
             generation=facts.kanary["metadata"].get("generation", 0),
@@ -116,10 +118,9 @@ class Reconciler:
             )
 
 
-def _served(view: ClusterView, facts: Facts, decision: Decision) -> Served:
+def _served(facts: Facts, decision: Decision) -> Served:
     """What the proxies are configured with once the decision's actions are done."""
     owner, target, record, rolled = facts.owner, facts.target, facts.record, facts.snapshot.rollout
-    pods = view.proxy_pods(owner.namespace, owner.name)
     is_configured_now = Action.CONFIGURE in decision.actions and not rolled.is_configured
     if target and (is_configured_now or rolled.is_configured):
         record, routes = target.record, facts.routes
@@ -129,7 +130,7 @@ def _served(view: ClusterView, facts: Facts, decision: Decision) -> Served:
         record,
         routes,
         owner.proxy_name,
-        ready=rollout.ready_pods(pods, record.digest) if record else 0,
+        ready=facts.proxies.ready(record.digest) if record else 0,
         is_complete=rolled.is_complete,
         is_served=rolled.has_arrived and not is_configured_now,
         is_next=is_configured_now and rolled.has_arrived,

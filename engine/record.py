@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from engine.api import KanarySpec, spec_json
 from engine.endpoints import Endpoint
 from engine.haproxy import TOTAL_WEIGHT, Server
+from states import UpdateStrategy
 
 CONFIG_KEY = "haproxy.cfg"
 RECORD_KEY = "served.json"
@@ -25,6 +26,8 @@ class Record:
     revision: int
     digest: str
     written_at: datetime
+    strategy: UpdateStrategy = UpdateStrategy.ROLLING
+    """How the proxies come by it: as the spec says, or Rolling where they did not take it as they ran."""
 
     def to_json(self) -> str:
         """The record as the ConfigMap holds it."""
@@ -34,6 +37,7 @@ class Record:
                 "revision": self.revision,
                 "digest": self.digest,
                 "writtenAt": self.written_at.isoformat(),
+                "strategy": self.strategy.value,
                 "spec": spec_json(self.spec),
                 "endpoints": endpoints,
             },
@@ -58,6 +62,8 @@ def _record(raw: Any) -> Record:
         revision=int(raw["revision"]),
         digest=str(raw["digest"]),
         written_at=datetime.fromisoformat(raw["writtenAt"]),
+        # A record from before there was a choice.
+        strategy=UpdateStrategy(raw.get("strategy", UpdateStrategy.ROLLING)),
     )
     if sum(weight for _, weight in record.spec.weights) != TOTAL_WEIGHT:
         raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")

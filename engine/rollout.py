@@ -5,12 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS
+from engine.reports import takes_live
 from engine.times import read_time
+from states import UpdateStrategy
 
 Json = Mapping[str, Any]
 
 SETTLE_LIMIT = timedelta(seconds=60)
 """How long a rollout may hold up newer endpoints: about the time that a slow node takes to start a proxy."""
+
+EXHAUSTION_TOLD = timedelta(minutes=10)
+"""How long it is told that a proxy ran out of memory, once it is back."""
 
 _UNTIL_TOLD = timedelta(seconds=ENDPOINTS_SETTLE_SECONDS)
 """How soon to look again at a proxy that has not been told to stop yet."""
@@ -32,13 +37,24 @@ def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
     return bool(seen) and counts == {replicas}
 
 
-def others_listen_for(pods: Sequence[Json], digest: str, now: datetime) -> timedelta | None:
+def others_listen_for(
+    pods: Sequence[Json], digest: str, now: datetime, strategy: UpdateStrategy = UpdateStrategy.ROLLING
+) -> timedelta | None:
     """How much longer proxies without the configuration of `digest` take new connections; None if none does.
+
+    Those that are to take it as they run are not others: they are not ready with it yet.
 
     A proxy that is to stop listens for a while longer, since nodes hear of it late. When it was told to follows from
     when it will be killed (metadata.deletionTimestamp, in whole seconds) and its grace period.
     """
-    left = [_listens_for(pod, now) for pod in pods if not _carries(pod, digest) and not _has_ended(pod)]
+    others = [
+        pod
+        for pod in pods
+        if not _carries(pod, digest)
+        and not _has_ended(pod)
+        and not (strategy is UpdateStrategy.LIVE and takes_live(pod) and not _is_stopping(pod))
+    ]
+    left = [_listens_for(pod, now) for pod in others]
     return max((wait for wait in left if wait > timedelta()), default=None)
 
 
@@ -69,8 +85,24 @@ def _trouble(deployment: Json | None, pods: Sequence[Json], digest: str) -> str:
     for condition in _conditions(deployment or {}):
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             return f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}".strip(": ")
-    told = (_pod_trouble(pod) for pod in pods if _carries(pod, digest) and not _is_ready(pod) and not _is_stopping(pod))
+    expected = (pod for pod in pods if _carries(pod, digest) or takes_live(pod))
+    told = (_pod_trouble(pod) for pod in expected if not _is_ready(pod) and not _is_stopping(pod))
     return next((text for text in told if text), "")
+
+
+def out_of_memory(pods: Sequence[Json], now: datetime) -> str:
+    """Which proxy was ended within the last minutes for want of memory; empty if none was."""
+    for pod in pods:
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            ended = _ended(container)
+            finished_at = read_time(ended.get("finishedAt"))
+            if ended.get("reason") == "OOMKilled" and finished_at and now - finished_at < EXHAUSTION_TOLD:
+                name = pod["metadata"]["name"]
+                return (
+                    f"pod {name}: its {container.get('name')} was ended at {ended['finishedAt']} for want of memory, "
+                    "with the connections it held: raise spec.proxy.resources.limits.memory"
+                )
+    return ""
 
 
 def is_settling(written_at: datetime, now: datetime, has_trouble: bool) -> bool:
@@ -84,13 +116,32 @@ def _pod_trouble(pod: Json) -> str:
     for container in status.get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting and waiting.get("reason") not in _HARMLESS:
-            ended = ((container.get("lastState") or {}).get("terminated") or {}).get("exitCode")
-            code = f" (its last exit code was {ended})" if ended is not None else ""
-            return f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ") + code
+            told = f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
+            return told + _last_end(container)
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"pod {name}: {condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
     return ""
+
+
+def _last_end(container: Json) -> str:
+    """How the container ended when it last did, with the end of its log where the cluster keeps that."""
+    ended = _ended(container)
+    if ended.get("exitCode") is None:
+        return ""
+    reason = f", {ended['reason']}" if ended.get("reason") not in (None, "Error", "Completed") else ""
+    log = f": {_alert(ended['message'])}" if ended.get("message") else ""
+    return f" (its last exit code was {ended['exitCode']}{reason}{log})"
+
+
+def _ended(container: Json) -> Json:
+    return (container.get("lastState") or {}).get("terminated") or {}
+
+
+def _alert(log: str) -> str:
+    """The line that says why HAProxy did not start, of all that it logged; else the last one."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or [""]
+    return next((line for line in lines if line.startswith("[ALERT]")), lines[-1])[:300]
 
 
 def _carries(pod: Json, digest: str) -> bool:

@@ -71,9 +71,7 @@ def next_status(
         revision=record.revision if record else before.revision,
         # Until all proxies serve other weights, and where the record is lost, what was told last is what is known.
         weights=_weights(served.routes) if served.is_served else before.weights,
-        proxies=ProxyStatus(name=served.proxy_name, replicas=record.spec.proxy.replicas, ready=served.ready)
-        if record
-        else None,
+        proxies=_proxies(served, record) if record else None,
         display=_display(before, served),
         config_hash=record.digest if record else None,
         progressing_since=_progressing_since(before, generation, served, now),
@@ -92,6 +90,11 @@ def next_status(
 
 def _weights(routes: tuple[RouteFacts, ...]) -> tuple[WeightStatus, ...]:
     return tuple(WeightStatus(backend=r.backend, weight=r.weight, endpoints=r.endpoints) for r in routes)
+
+
+def _proxies(served: Served, record: Record) -> ProxyStatus:
+    replicas = record.spec.proxy.replicas
+    return ProxyStatus(name=served.proxy_name, replicas=replicas, ready=served.ready, strategy=record.strategy)
 
 
 def _display(before: KanaryStatus, served: Served) -> Display | None:

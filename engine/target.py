@@ -1,15 +1,15 @@
 """What the proxies are to serve, rendered: from a spec and its endpoints to configuration and objects."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from engine import haproxy, objects
+from engine import haproxy, objects, pods
 from engine.api import KanarySpec
 from engine.endpoints import Endpoint
 from engine.objects import Identity, Json
 from engine.record import Record
-from states import Action
+from states import Action, UpdateStrategy
 
 DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
 """The image that `make images` builds of HAProxy 3.0."""
@@ -71,26 +71,42 @@ def render(
     last: Record | None,
     revision: int,
     now: datetime,
+    strategy: UpdateStrategy,
     defaults: Defaults,
 ) -> Target:
     """The target for this spec and these endpoints; `last` is the record of what is applied now."""
     config = proxy_config(spec, endpoints)
-    digest = haproxy.digest(config)
-    is_configured = last is not None and (last.spec, last.digest, last.revision) == (spec, digest, revision)
-    written_at = last.written_at if last and is_configured else now
-    record = Record(spec, endpoints, revision, digest, written_at)
-    proxies = [objects.deployment(owner, spec, digest, defaults.proxy_image)]
-    if defaults.disruption_budgets:
-        proxies.append(objects.disruption_budget(owner))
+    record = Record(spec, endpoints, revision, haproxy.digest(config), now, strategy)
+    is_configured = last is not None and _is_same(last, record)
+    if last and is_configured:
+        record = replace(record, written_at=last.written_at)
     made = {
-        Action.CONFIGURE: (
-            objects.mounted_config(owner, digest, haproxy.render(config)),
-            objects.config_map(owner, record, haproxy.render(config)),
-        ),
-        Action.RUN_PROXIES: tuple(proxies),
+        Action.CONFIGURE: _configuration(owner, record, haproxy.render(config)),
+        Action.RUN_PROXIES: _proxies(owner, record, defaults),
         Action.EXPOSE: (objects.service(owner, spec),),
     }
     return Target(record, made, is_configured)
+
+
+def _is_same(last: Record, record: Record) -> bool:
+    def told(it: Record) -> tuple[object, ...]:
+        return it.spec, it.digest, it.revision, it.strategy
+
+    return told(last) == told(record)
+
+
+def _configuration(owner: Identity, record: Record, config: str) -> tuple[Json, ...]:
+    latest = objects.config_map(owner, record, config)
+    if record.strategy is UpdateStrategy.LIVE:
+        return (latest,)
+    return objects.mounted_config(owner, record.digest, config), latest
+
+
+def _proxies(owner: Identity, record: Record, defaults: Defaults) -> tuple[Json, ...]:
+    spec = record.spec
+    template = pods.template(owner, spec, spec.proxy.image or defaults.proxy_image, record.digest, record.strategy)
+    deployment = objects.deployment(owner, spec, template)
+    return (deployment, objects.disruption_budget(owner)) if defaults.disruption_budgets else (deployment,)
 
 
 def next_revision(

@@ -32,6 +32,7 @@ _EXPECTED: Mapping[str, str] = {
     "routes": f"a list of 1 to {MAX_ROUTES} routes, each with a backend and a weight",
     "route": "an object with a backend and a weight",
     "onEmptyRoute": "one of Redistribute, Hold, Fail",
+    "updateStrategy": "one of Live, Rolling",
     "paused": "true or false",
     "progressDeadlineSeconds": _WHOLE_NUMBER.format(1, 86_400),
     "replicas": _WHOLE_NUMBER.format(1, 100),

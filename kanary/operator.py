@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Reconciler
+from kanary.agents import HttpAgents
 from kanary.client import ClusterClient, ClusterError
 from kanary.events import Recorder
 from kanary.httpserver import Answer, HttpServer
@@ -16,7 +17,7 @@ from kanary.narrator import Narrator
 from kanary.resources import ENDPOINT_SLICES, KANARIES, PDBS, Key
 from kanary.settings import Settings
 from kanary.version import VERSION
-from kanary.view import View
+from kanary.view import Agents, View
 from kanary.watches import Served, Watches
 from kanary.workqueue import WorkQueue
 from kanary.writer import Writer
@@ -40,10 +41,13 @@ class SystemClock:
 class Operator:
     """One replica of the operator; `run` returns when `stop` is set, or when leadership is lost."""
 
-    def __init__(self, client: ClusterClient, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, client: ClusterClient, settings: Settings, metrics: Metrics, agents: Agents | None = None
+    ) -> None:
         self._client = client
         self._settings = settings
         self._metrics = metrics
+        self._agents = agents or HttpAgents()
         self._stop = threading.Event()
         self._queue: WorkQueue[Key] = WorkQueue()
         self._watches: Watches | None = None
@@ -141,7 +145,7 @@ class Operator:
     def _work(self, watches: Watches) -> None:
         _log.info("working: %d workers, %s", self._settings.workers, self._settings.namespace or "all namespaces")
         reconciler = Reconciler(
-            View(self._client, watches),
+            View(self._client, watches, self._agents),
             Writer(self._client, watches, self._may_write),
             Narrator(self._recorder, self._metrics),
             SystemClock(),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.endpoints import slices_from_endpoints
-from engine.objects import CONFIG_ANNOTATION
+from engine.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
 
 Json = dict[str, Any]
 
@@ -21,6 +21,7 @@ _METADATA = (
     "annotations",
     "ownerReferences",
 )
+_POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, REFRESH_ANNOTATION)
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 
 
@@ -64,10 +65,10 @@ def pod(obj: Json) -> Json:
     status = obj.get("status") or {}
     kept = _identity(obj)
     annotations = kept["metadata"].get("annotations") or {}
-    kept["metadata"]["annotations"] = _only(annotations, (CONFIG_ANNOTATION,))
+    kept["metadata"]["annotations"] = _only(annotations, _POD_ANNOTATIONS)
     containers = [_only(c, ("name", "ready", "state", "lastState")) for c in status.get("containerStatuses") or ()]
     kept["status"] = {"conditions": status.get("conditions") or [], "containerStatuses": containers}
-    kept["status"] |= _only(status, ("phase",))
+    kept["status"] |= _only(status, ("phase", "podIP"))
     return kept
 
 

@@ -152,7 +152,14 @@ def _target(kanary: Json, spec: KanarySpec, source: Source, proxy_image: str) ->
     owner = Identity(str(metadata.get("namespace") or source.namespace), metadata["name"], _UNAPPLIED_UID)
     endpoints = tuple(_endpoints_of(owner, spec, index, source) for index in range(len(spec.routes)))
     return render_target(
-        owner, spec, endpoints, last=None, revision=1, now=_UNAPPLIED_AT, defaults=Defaults(proxy_image)
+        owner,
+        spec,
+        endpoints,
+        last=None,
+        revision=1,
+        now=_UNAPPLIED_AT,
+        strategy=spec.update_strategy,
+        defaults=Defaults(proxy_image),
     )
 
 

@@ -1,9 +1,10 @@
 """The engine's view of the cluster, read from the reflectors' copies."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from engine.ports import RetryLaterError
+from engine.reports import Report
 from kanary.client import ClusterClient, ClusterError
 from kanary.resources import PODS, Key
 from kanary.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
@@ -13,12 +14,20 @@ Json = dict[str, Any]
 _ENDED = ("Succeeded", "Failed")
 
 
+class Agents(Protocol):
+    """Who is asked what proxies serve."""
+
+    def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        """The reports of these pods, by name; who is silent is left out."""
+
+
 class View:
     """Implements `engine.ports.ClusterView`."""
 
-    def __init__(self, client: ClusterClient, watches: Watches) -> None:
+    def __init__(self, client: ClusterClient, watches: Watches, agents: Agents) -> None:
         self._client = client
         self._watches = watches
+        self._agents = agents
 
     def kanary(self, namespace: str, name: str) -> Json | None:
         """The Kanary, or None."""
@@ -52,6 +61,10 @@ class View:
     def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The HAProxy pods of a Kanary."""
         return self._watches.pods.lookup(BY_KANARY, Key(namespace, kanary))
+
+    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        """What the agents of these proxies' pods report now, by the pod's name; who is silent is left out."""
+        return self._agents.ask(pods)
 
     def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
         """The addresses of every pod that has not ended, by name. Raises RetryLaterError."""

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from engine.objects import covers, made_from, owner_uid
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import refused
 from kanary.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
-from kanary.resources import KANARIES, Resource
+from kanary.resources import KANARIES, PODS, Resource
 from kanary.watches import Watches
 from states import Problem, Reason
 
@@ -65,6 +65,18 @@ class Writer:
                 self._client.delete(resource, metadata["namespace"], metadata["name"], uid=metadata["uid"])
             except NotFound:
                 _log.info("%s %s/%s is gone already", resource.kind, metadata["namespace"], metadata["name"])
+
+    def annotate(self, pod: Json, annotations: Mapping[str, str]) -> None:
+        """Set annotations on this very pod; one that is gone needs none. Raises RetryLaterError and RefusedError."""
+        metadata = pod["metadata"]
+        with self._request(f"annotate pod {metadata['name']}"):
+            body = {"metadata": {"uid": metadata["uid"], "annotations": dict(annotations)}}
+            try:
+                written = self._client.merge_patch(PODS, metadata["namespace"], metadata["name"], body)
+            except NotFound:
+                _log.info("pod %s/%s is gone already", metadata["namespace"], metadata["name"])
+                return
+        self._watches.pods.remember(written)
 
     def write_status(self, kanary: Json, status: Json) -> None:
         """Replace the status of the Kanary as it was read. Raises RetryLaterError and RefusedError."""

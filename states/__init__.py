@@ -4,7 +4,7 @@ from states.actions import KEEP_SERVING, Action
 from states.phases import TRANSITIONS, Phase, Transition, Trigger, next_phase
 from states.reasons import Reason
 from states.rules import RULES, Decision, decide, degraded
-from states.snapshot import OnEmptyRoute, Problem, Rollout, RouteFacts, Snapshot, Source
+from states.snapshot import OnEmptyRoute, Problem, Rollout, RouteFacts, Snapshot, Source, UpdateStrategy
 from states.source import which_spec
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Source",
     "Transition",
     "Trigger",
+    "UpdateStrategy",
     "decide",
     "degraded",
     "next_phase",

@@ -12,6 +12,8 @@ class Action(StrEnum):
     """Run the proxies with that configuration: the Deployment and its disruption budget."""
     EXPOSE = "expose"
     """Make the destination Service lead to the proxies."""
+    REFRESH = "refresh"
+    """Have the kubelets renew the configuration that running proxies read, and note which of them serve it."""
     RETIRE = "retire"
     """Delete our Services and ConfigMaps that what is served has no use for."""
 

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     ROUTE_WITHOUT_ENDPOINTS = "RouteWithoutEndpoints"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
+    REFUSED_BY_HAPROXY = "RefusedByHAProxy"
+    PROXIES_EXHAUSTED = "ProxiesExhausted"
 
     # On the way, and there.
     CONFIGURATION_CHANGED = "ConfigurationChanged"

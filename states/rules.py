@@ -11,7 +11,7 @@ from datetime import timedelta
 from states.actions import KEEP_SERVING, Action
 from states.phases import Phase, Trigger
 from states.reasons import Reason
-from states.snapshot import OnEmptyRoute, Problem, RouteFacts, Snapshot, Source
+from states.snapshot import OnEmptyRoute, Problem, RouteFacts, Snapshot, Source, UpdateStrategy
 from states.source import which_spec
 
 FIRST_ENDPOINTS_GRACE = timedelta(seconds=30)
@@ -103,6 +103,17 @@ def route_is_empty(snapshot: Snapshot) -> Decision | None:
     return degraded(snapshot, Problem(Reason.ROUTE_WITHOUT_ENDPOINTS, message))
 
 
+def haproxy_refuses(snapshot: Snapshot) -> Decision | None:
+    """A configuration that HAProxy refuses reaches no running proxy; the user is told HAProxy's own words."""
+    if not snapshot.rollout.refusal:
+        return None
+    message = (
+        f"{snapshot.rollout.refusal}; the proxies go on with the last one; "
+        "change what the line speaks of, or spec.proxy.image to one with HAProxy 3.0 or later"
+    )
+    return degraded(snapshot, Problem(Reason.REFUSED_BY_HAPROXY, message))
+
+
 def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
     """Proxies that do not get there in time are the user's to know; those that serve go on."""
     since, rollout = snapshot.progressing_since, snapshot.rollout
@@ -122,7 +133,7 @@ def cluster_refuses(snapshot: Snapshot) -> Decision | None:
     """What the cluster refused is tried again where the Kanary is, until it is taken."""
     if not snapshot.refusal or snapshot.spec_changed or snapshot.rollout.is_applied:
         return None
-    return replace(degraded(snapshot, snapshot.refusal), actions=KEEP_SERVING)
+    return replace(degraded(snapshot, snapshot.refusal), actions=_keep_serving(snapshot))
 
 
 def rollout_settles_first(snapshot: Snapshot) -> Decision | None:
@@ -137,13 +148,31 @@ def rollout_settles_first(snapshot: Snapshot) -> Decision | None:
     return Decision(None, Reason.ROLLING_OUT, message, recheck=_recheck(snapshot))
 
 
+def reloads_are_spaced(snapshot: Snapshot) -> Decision | None:
+    """Newer endpoints wait while proxies still drain what earlier reloads left.
+
+    Each reload leaves a HAProxy process behind until the connections it holds have ended. While a backend with
+    long-lived connections rolls pod by pod, these would pile up. A change of the spec does not wait.
+    """
+    rollout = snapshot.rollout
+    if snapshot.phase is not Phase.READY or rollout.is_configured or snapshot.spec_changed:
+        return None
+    if rollout.reload_spacing is None:
+        return None
+    message = f"{snapshot.weights}; newer endpoints follow in {rollout.reload_spacing.total_seconds():.1f} s at most"
+    return Decision(None, Reason.SERVING, message, recheck=rollout.reload_spacing)
+
+
 def configuration_differs(snapshot: Snapshot) -> Decision | None:
     """What differs from the applied configuration is rendered, and written in Rendering."""
     if snapshot.phase is Phase.RENDERING:
-        return Decision(Trigger.ROLL, Reason.ROLLING_OUT, _proxies(snapshot), KEEP_SERVING, _until_deadline(snapshot))
+        actions = _keep_serving(snapshot)
+        return Decision(Trigger.ROLL, Reason.ROLLING_OUT, _proxies(snapshot), actions, _until_deadline(snapshot))
     if snapshot.rollout.is_configured and snapshot.phase is not Phase.PENDING:
         return None
-    if snapshot.is_new_revision:
+    if snapshot.rollout.unreported:
+        message = f"{snapshot.rollout.unreported}: the proxies are replaced instead"
+    elif snapshot.is_new_revision:
         message = f"{snapshot.weights} is to be served as revision {snapshot.revision}"
     else:
         message = f"endpoints or settings of revision {snapshot.revision} have changed"
@@ -158,14 +187,23 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     message = f"{_proxies(snapshot)}{_because(snapshot.rollout.trouble)}"
     if snapshot.rollout.others_listen_for is not None:
         message += "; those that they replace may still take a connection"
-    return Decision(trigger, Reason.ROLLING_OUT, message, KEEP_SERVING, _recheck(snapshot) or _until_deadline(snapshot))
+    recheck = _recheck(snapshot) or _until_deadline(snapshot)
+    return Decision(trigger, Reason.ROLLING_OUT, message, _keep_serving(snapshot), recheck)
+
+
+def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
+    """A proxy that ran out of memory or of connections serves less than the spec promises."""
+    if not snapshot.rollout.exhaustion:
+        return None
+    return degraded(snapshot, Problem(Reason.PROXIES_EXHAUSTED, snapshot.rollout.exhaustion))
 
 
 def everything_is_served(snapshot: Snapshot) -> Decision:
     """Every proxy serves exactly what the spec declares."""
     trigger = {Phase.ROLLING: Trigger.COMPLETE, Phase.DEGRADED: Trigger.ROLL}.get(snapshot.phase)
     reason = Reason.ROLLING_OUT if trigger is Trigger.ROLL else Reason.SERVING
-    return Decision(trigger, reason, f"{_proxies(snapshot)}: {snapshot.weights}", _serving_actions(snapshot))
+    message = f"{_proxies(snapshot)}: {snapshot.weights}"
+    return Decision(trigger, reason, message, _serving_actions(snapshot), _recheck(snapshot))
 
 
 RULES: tuple[Rule, ...] = (
@@ -174,12 +212,15 @@ RULES: tuple[Rule, ...] = (
     is_paused,
     first_endpoints_are_awaited,
     no_endpoint_is_left,
+    haproxy_refuses,
     route_is_empty,
     deadline_is_exceeded,
     cluster_refuses,
     rollout_settles_first,
+    reloads_are_spaced,
     configuration_differs,
     proxies_are_behind,
+    proxies_are_exhausted,
     everything_is_served,
 )
 
@@ -206,7 +247,12 @@ def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
         return ()
     # The former destination, and what its proxies mount, are kept until the present one serves.
     retire = (Action.RETIRE,) if snapshot.stale and snapshot.rollout.is_complete else ()
-    return KEEP_SERVING + retire
+    return _keep_serving(snapshot) + retire
+
+
+def _keep_serving(snapshot: Snapshot) -> tuple[Action, ...]:
+    is_live = snapshot.rollout.strategy is UpdateStrategy.LIVE
+    return (*KEEP_SERVING, Action.REFRESH) if is_live else KEEP_SERVING
 
 
 def _is_settling(snapshot: Snapshot) -> bool:
@@ -216,8 +262,7 @@ def _is_settling(snapshot: Snapshot) -> bool:
 def _recheck(snapshot: Snapshot) -> timedelta | None:
     """When to look at the proxies again; what changes about them in the cluster is heard of anyway."""
     waits = [timedelta(seconds=1)] if _is_settling(snapshot) and not snapshot.rollout.is_configured else []
-    if snapshot.rollout.others_listen_for is not None:
-        waits.append(snapshot.rollout.others_listen_for)
+    waits += [w for w in (snapshot.rollout.others_listen_for, snapshot.rollout.look_again) if w is not None]
     return min(waits, default=None)
 
 

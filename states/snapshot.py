@@ -19,6 +19,15 @@ class OnEmptyRoute(StrEnum):
     """Its connections are closed; the other routes keep exactly their shares."""
 
 
+class UpdateStrategy(StrEnum):
+    """How running proxies come by a new configuration (`spec.updateStrategy`)."""
+
+    LIVE = "Live"
+    """They take it as they run: an agent beside HAProxy has it reload. Their pods stay."""
+    ROLLING = "Rolling"
+    """New proxies replace them by surge, and they drain."""
+
+
 class Source(StrEnum):
     """Which spec the proxies are to serve."""
 
@@ -78,6 +87,18 @@ class Rollout:
     """Proxies of the previous target are on their way and nothing says that they will not arrive."""
     trouble: str = ""
     """What keeps a proxy from becoming ready, in the cluster's words."""
+    strategy: UpdateStrategy = UpdateStrategy.ROLLING
+    """How the proxies come by the target's configuration."""
+    look_again: timedelta | None = None
+    """When to ask the proxies again what they serve; None where the cluster tells all there is to know."""
+    unreported: str = ""
+    """Why the proxies are to be replaced though they could take the configuration as they run; empty if not so."""
+    refusal: str = ""
+    """What HAProxy says of the target's configuration, where it refuses it."""
+    exhaustion: str = ""
+    """What a proxy has run out of, and how to give it more."""
+    reload_spacing: timedelta | None = None
+    """How long newer endpoints are to wait, so that proxies which drain old connections do not pile up."""
 
 
 @dataclass(frozen=True, slots=True)

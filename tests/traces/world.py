@@ -8,12 +8,15 @@ import copy
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from engine.objects import KANARY_LABEL, covers, made_from, owner_uid
+from engine.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Outcome, Reconciler, refused
+from engine.record import read_record
+from engine.reports import Report, takes_live
 from states import Problem, Reason
 
 Json = dict[str, Any]
@@ -37,6 +40,15 @@ class World:
         self.slow_proxies = False
         self.stop_slowly = False
         self.bad_images: dict[str, str] = {}
+        self.silent_agents: set[str] = set()
+        """Names of proxies' pods whose agents do not answer."""
+        self.late_kubelets = False
+        """Kubelets do not renew what pods mount, whatever is done to the pods."""
+        self.haproxy_refuses = ""
+        """What HAProxy says of any configuration that is mounted from now on."""
+        self.annotated = 0
+        self.reported: dict[str, Report] = {}
+        """By pod, what its agent reports."""
         self._serial = itertools.count(1)
         self._templates: dict[str, int] = {}
         self._addresses = itertools.count(1)
@@ -66,7 +78,12 @@ class World:
             self.objects.pop(("EndpointSlice", name), None)
 
     def apply_kanary(self, name: str = "rule", **spec: Any) -> None:
-        """What `kubectl apply` does: a new generation where the spec differs."""
+        """What `kubectl apply` does: a new generation where the spec differs.
+
+        Most stories are of proxies that are replaced at each change. Of those that take one as they run tells
+        `test_live.py`.
+        """
+        spec = {"updateStrategy": "Rolling", **spec}
         old = self.objects.get(("Kanary", name))
         generation = (old["metadata"]["generation"] + (old["spec"] != spec)) if old else 1
         body: Json = {"spec": spec}
@@ -103,8 +120,9 @@ class World:
     def settle(self, name: str = "rule") -> None:
         """Reconcile until the engine is at rest and the controllers have nothing left to do."""
         for _ in range(30):
+            annotated = self.annotated
             outcome = self.step(name)
-            moved = self.roll_proxies()
+            moved = self.roll_proxies() or annotated != self.annotated
             if not moved and (outcome.again is None or outcome.again > timedelta(0)):
                 return
         raise AssertionError("does not come to rest:\n" + "\n".join(self.story))
@@ -154,6 +172,10 @@ class World:
     def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
         return [pod for pod in self._all("Pod") if pod["metadata"]["labels"][KANARY_LABEL] == kanary]
 
+    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        names = {pod["metadata"]["name"] for pod in pods} - self.silent_agents
+        return {name: self.reported[name] for name in names if name in self.reported}
+
     def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
         return {pod["metadata"]["name"]: frozenset({pod["address"]}) for pod in self._all("BackendPod")}
 
@@ -179,6 +201,14 @@ class World:
     def delete(self, existing: Json) -> None:
         self._count_write()
         self.objects.pop((existing["kind"], existing["metadata"]["name"]), None)
+
+    def annotate(self, pod: Json, annotations: Mapping[str, str]) -> None:
+        self._count_write()
+        self.annotated += 1
+        name = pod["metadata"]["name"]
+        self.objects["Pod", name]["metadata"]["annotations"] |= annotations
+        if REFRESH_ANNOTATION in annotations and not self.late_kubelets:
+            self._renew(name)
 
     def write_status(self, kanary: Json, status: Json) -> None:
         self._count_write()
@@ -244,8 +274,13 @@ class World:
         is_well = image not in self.bad_images and not self.slow_proxies
         wanted = [f"{metadata['name']}-template{made_of}-{number}" for number in range(spec["replicas"])]
         for name in wanted:
-            if is_well or ("Pod", name) not in self.objects:
+            is_new = ("Pod", name) not in self.objects
+            if is_well or is_new:
+                annotations = {} if is_new else self.objects["Pod", name]["metadata"]["annotations"]
                 self._put("Pod", name, self._pod(spec["template"], image, is_well))
+                self.objects["Pod", name]["metadata"]["annotations"] |= annotations
+            if is_new:
+                self._renew(name)
         if is_well:
             for pod in self.proxy_pods(NAMESPACE, kanary):
                 if pod["metadata"]["name"] not in wanted:
@@ -263,6 +298,19 @@ class World:
             if service["spec"].get("selector") == spec["selector"]["matchLabels"]:
                 self._lead_to(service, ready)
         return before != self.objects
+
+    def _renew(self, name: str) -> None:
+        """Have a proxy's pod see the ConfigMap as it is now, if it follows it, and its agent do what agents do."""
+        pod = self.objects["Pod", name]
+        record = read_record(self.objects["ConfigMap", f"{pod['metadata']['labels'][KANARY_LABEL]}-haproxy"])
+        if not takes_live(pod) or record is None:
+            return
+        before = self.reported.get(name, Report(""))
+        if self.haproxy_refuses:
+            report = replace(before, refused_digest=record.digest, refusal=self.haproxy_refuses)
+        else:
+            report = replace(before, digest=record.digest, refused_digest="", refusal="", max_connections=20_000)
+        self.reported[name] = report
 
     def _stop_pod(self, name: str) -> None:
         """Take a pod away at once, or give it its grace period."""
@@ -294,6 +342,8 @@ class World:
         if image in self.bad_images:
             waiting = {"reason": "ImagePullBackOff", "message": self.bad_images[image]}
             status["containerStatuses"] = [{"name": "haproxy", "state": {"waiting": waiting}}]
+        if image not in self.bad_images:
+            status["podIP"] = "10.1.0.1"
         return {"metadata": copy.deepcopy(template["metadata"]), "status": status}
 
 

@@ -1,0 +1,158 @@
+"""The template of the proxies' pods, for either way in which they come by their configuration.
+
+Rolling: HAProxy alone, which mounts a ConfigMap that never changes, and is ready with exactly that configuration.
+
+Live: HAProxy and an agent. The agent mounts the ConfigMap that changes, and hands on to HAProxy what that accepts, in a
+directory which both share and which outlives either container.
+"""
+
+from typing import Any
+
+from engine.api import KanarySpec
+from engine.haproxy import OPS_PORT, SPLIT_PORT, ready_path
+from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION, Identity
+from engine.record import CONFIG_KEY
+from states import UpdateStrategy
+
+Json = dict[str, Any]
+
+AGENT_PORT = 8405
+CONFIG_DIRECTORY = "/etc/kanary"
+RUN_DIRECTORY = "/run/kanary"
+
+STOP_MARGIN_SECONDS = 10
+"""What the kubelet grants beyond the drain, so that HAProxy ends by itself."""
+START_PROBES = 30
+"""Seconds that a proxy may take to serve its configuration before it is started again."""
+NOBODY = 65534
+
+STOPPING_PATH = "/readyz"
+
+_CHECKED = f"{RUN_DIRECTORY}/{CONFIG_KEY}"
+# The agent is the one to say that a configuration is fit to be served. A stop must not wait for it.
+_WHEN_CHECKED = (
+    f"trap 'exit 0' USR1 TERM; until [ -e {_CHECKED} ]; do sleep 0.1; done; "
+    f"exec haproxy -W -db -S {RUN_DIRECTORY}/master.sock,mode,600 -f {_CHECKED}"
+)
+
+
+def rolling(owner: Identity, spec: KanarySpec, image: str, digest: str) -> Json:
+    """A pod that serves the configuration of `digest` and no other."""
+    config = {"name": "config", "configMap": {"name": owner.mounted_name(digest)}}
+    haproxy = {
+        **_haproxy(spec, image, ready_path(digest)),
+        "command": ["haproxy", "-W", "-db", "-f", f"{CONFIG_DIRECTORY}/{CONFIG_KEY}"],
+        "volumeMounts": [{"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}],
+    }
+    return _template(owner, spec, {CONFIG_ANNOTATION: digest}, [haproxy], [config])
+
+
+def live(owner: Identity, spec: KanarySpec, image: str) -> Json:
+    """A pod that serves what its ConfigMap says, as that changes."""
+    config = {
+        "name": "config",
+        "configMap": {"name": owner.proxy_name, "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]},
+    }
+    run = {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}
+    shared = {"name": "run", "mountPath": RUN_DIRECTORY}
+    haproxy = {
+        **_haproxy(spec, image, STOPPING_PATH),
+        "command": ["sh", "-c", _WHEN_CHECKED],
+        "volumeMounts": [shared],
+    }
+    mounted = {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}
+    agent = {**_agent(image), "volumeMounts": [mounted, shared]}
+    annotations = {
+        STRATEGY_ANNOTATION: UpdateStrategy.LIVE.value,
+        "kubectl.kubernetes.io/default-container": "haproxy",
+    }
+    return _template(owner, spec, annotations, [haproxy, agent], [config, run])
+
+
+def template(owner: Identity, spec: KanarySpec, image: str, digest: str, strategy: UpdateStrategy) -> Json:
+    """The pods' template for this way of updating."""
+    return live(owner, spec, image) if strategy is UpdateStrategy.LIVE else rolling(owner, spec, image, digest)
+
+
+def _template(
+    owner: Identity, spec: KanarySpec, annotations: dict[str, str], containers: list[Json], volumes: list[Json]
+) -> Json:
+    body = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": ENDPOINTS_SETTLE_SECONDS + spec.proxy.drain_seconds + STOP_MARGIN_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": NOBODY,
+            "runAsGroup": NOBODY,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": owner.selector},
+            }
+        ],
+        "containers": containers,
+        "volumes": volumes,
+    }
+    return {"metadata": {"annotations": annotations}, "spec": body}
+
+
+def _haproxy(spec: KanarySpec, image: str, ready: str) -> Json:
+    probe = {"httpGet": {"path": ready, "port": "ops"}, "periodSeconds": 1, "timeoutSeconds": 2}
+    return {
+        **_container("haproxy", image),
+        "ports": [
+            {"name": "split", "containerPort": SPLIT_PORT, "protocol": "TCP"},
+            {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
+        ],
+        "resources": spec.proxy.resources.model_dump(mode="json"),
+        # A proxy that does not start with its configuration within this time is started again.
+        "startupProbe": {**probe, "failureThreshold": START_PROBES},
+        "readinessProbe": {**probe, "failureThreshold": 2},
+        "livenessProbe": _alive("ops"),
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(ENDPOINTS_SETTLE_SECONDS)]}}},
+    }
+
+
+def _agent(image: str) -> Json:
+    return {
+        **_container("agent", image),
+        "command": [
+            "kanary-agent",
+            *("--mounted", f"{CONFIG_DIRECTORY}/{CONFIG_KEY}"),
+            *("--run", RUN_DIRECTORY),
+            *("--port", str(AGENT_PORT)),
+        ],
+        "ports": [{"name": "report", "containerPort": AGENT_PORT, "protocol": "TCP"}],
+        # Enough for a check of five thousand servers beside it.
+        "resources": {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {}},
+        "livenessProbe": _alive("report"),
+    }
+
+
+def _container(name: str, image: str) -> Json:
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        # What a container that ended said last is kept in the pod's status, for the Kanary's message.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _alive(port: str) -> Json:
+    return {
+        "httpGet": {"path": "/healthz", "port": port},
+        "periodSeconds": 5,
+        "timeoutSeconds": 5,
+        "failureThreshold": 6,
+    }

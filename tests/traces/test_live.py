@@ -1,0 +1,176 @@
+"""Changes that proxies take as they run, as stories."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.traces.world import World, routes
+
+POD = "rule-haproxy-template1-0"
+
+
+@pytest.fixture
+def serving(world: World) -> World:
+    """A Kanary that serves 80 to 20, over two pods and one."""
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.run("two Services with pods, and a Kanary of 80 to 20")
+    return world
+
+
+def declare(world: World, v1: int, v2: int, **spec: object) -> None:
+    kanary = {"destination": "myapp", "routes": routes(myapp_v1=v1, myapp_v2=v2), "updateStrategy": "Live"}
+    world.apply_kanary(**kanary | spec)
+
+
+def proxies(world: World) -> set[str]:
+    return {name for kind, name in world.objects if kind == "Pod"}
+
+
+def strategy(world: World) -> str:
+    return str(world.status()["proxies"]["strategy"])
+
+
+def test_running_proxies_take_new_weights_and_their_pods_stay(serving: World) -> None:
+    before = proxies(serving)
+    declare(serving, 50, 50)
+    serving.run("50 to 50")
+    assert proxies(serving) == before
+    assert serving.status()["display"] == {"weights": "myapp-v1=50 myapp-v2=50", "ready": "2/2"}
+
+
+def test_running_proxies_take_new_endpoints(serving: World) -> None:
+    before = proxies(serving)
+    serving.scale("myapp-v1", 3)
+    serving.run("a third pod")
+    assert proxies(serving) == before
+
+
+def test_ready_waits_for_the_report_of_every_proxy(serving: World) -> None:
+    serving.late_kubelets = True
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and kubelets are late")
+    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    serving.late_kubelets = False
+    serving.wait(4)
+    serving.run("4 s later their pods are annotated once more")
+    assert serving.status()["display"]["weights"] == "myapp-v1=50 myapp-v2=50"
+
+
+def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) -> None:
+    before = proxies(serving)
+    serving.late_kubelets = True
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and kubelets do not renew anything")
+    serving.wait(15)
+    serving.run("15 s later")
+    assert not proxies(serving) & before
+    assert strategy(serving) == "Rolling"
+    serving.scale("myapp-v1", 3)
+    serving.run("a third pod: the proxies are replaced for it, too")
+    assert strategy(serving) == "Rolling"
+    serving.late_kubelets = False
+    declare(serving, 40, 60)
+    serving.run("40 to 60: the next change of the spec gives it another try")
+    assert strategy(serving) == "Live"
+
+
+def test_a_new_proxy_whose_agent_is_silent_is_replaced_by_one_without(world: World) -> None:
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    world.silent_agents = {f"rule-haproxy-template1-{number}" for number in range(2)}
+    declare(world, 80, 20)
+    world.run("no agent can be reached")
+    world.wait(15)
+    world.run("15 s later")
+    assert world.status()["phase"] == "Ready"
+
+
+def test_an_agent_that_falls_silent_changes_nothing(serving: World) -> None:
+    serving.silent_agents = proxies(serving)
+    serving.wait(600)
+    serving.run("ten minutes later no agent answers")
+    assert serving.status()["phase"] == "Ready"
+
+
+def test_what_haproxy_refuses_is_told_in_its_words_and_the_next_change_is_taken(serving: World) -> None:
+    serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and HAProxy refuses it")
+    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    serving.wait(60)
+    serving.run("a minute later")
+    assert strategy(serving) == "Live"
+    serving.haproxy_refuses = ""
+    declare(serving, 40, 60)
+    serving.run("40 to 60, and it does not")
+
+
+def test_a_change_of_the_image_replaces_the_proxies(serving: World) -> None:
+    before = proxies(serving)
+    declare(serving, 80, 20, proxy={"image": "haproxy:3.2"})
+    serving.run("another image")
+    assert not proxies(serving) & before
+    assert strategy(serving) == "Live"
+
+
+def test_another_proxy_serves_before_the_kanary_is_ready(serving: World) -> None:
+    serving.slow_proxies = True
+    declare(serving, 80, 20, proxy={"replicas": 3})
+    serving.run("three proxies, and they start slowly")
+    serving.slow_proxies = False
+    serving.run("the third is there")
+    assert serving.status()["display"]["ready"] == "3/3"
+
+
+def test_the_strategy_can_be_changed_both_ways(serving: World) -> None:
+    declare(serving, 80, 20, updateStrategy="Rolling")
+    serving.run("Rolling")
+    assert strategy(serving) == "Rolling"
+    declare(serving, 80, 20)
+    serving.run("Live")
+    assert strategy(serving) == "Live"
+    assert [name for kind, name in serving.objects if kind == "ConfigMap"] == ["rule-haproxy"]
+
+
+def test_endpoints_wait_while_many_processes_drain(serving: World) -> None:
+    serving.reported = {name: replace(report, draining=12) for name, report in serving.reported.items()}
+    serving.scale("myapp-v1", 3)
+    serving.run("a third pod, while each proxy drains twelve processes")
+    serving.wait(3)
+    serving.run("3 s after the last change")
+    declare(serving, 70, 30)
+    serving.run("70 to 30 does not wait")
+    assert serving.status()["display"]["weights"] == "myapp-v1=70 myapp-v2=30"
+
+
+def test_endpoints_do_not_wait_where_most_pods_are_new(serving: World) -> None:
+    serving.reported = {name: replace(report, draining=12) for name, report in serving.reported.items()}
+    serving.scale("myapp-v1", 5)
+    serving.run("three more pods than two")
+    assert serving.config().count("  server ") == 6
+
+
+def test_a_proxy_that_can_hold_less_than_promised_is_told(serving: World) -> None:
+    serving.reported[POD] = replace(serving.reported[POD], max_connections=1000)
+    serving.run("one proxy may open few files")
+    assert serving.status()["phase"] == "Degraded"
+    serving.reported[POD] = replace(serving.reported[POD], max_connections=20_000, connections=20_000)
+    serving.run("it may open as many as it needs, and holds all that it may")
+    serving.reported[POD] = replace(serving.reported[POD], connections=19_000)
+    serving.run("some connections have ended")
+    assert serving.status()["phase"] == "Ready"
+
+
+def test_a_proxy_that_ran_out_of_memory_is_told_for_a_while(serving: World) -> None:
+    ended = {"reason": "OOMKilled", "exitCode": 137, "finishedAt": "2026-11-23T12:00:00Z"}
+    status = serving.objects["Pod", POD]["status"]
+    container = {"name": "haproxy", "state": {"running": {}}, "lastState": {"terminated": ended}}
+    status["containerStatuses"] = [container]
+    serving.step()
+    serving.step()
+    assert serving.status()["phase"] == "Degraded"
+    serving.wait(600)
+    serving.run("ten minutes later")
+    assert serving.status()["phase"] == "Ready"
