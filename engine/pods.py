@@ -69,8 +69,9 @@ def live(owner: Identity, spec: KanarySpec, image: str) -> Json:
     return _template(owner, spec, annotations, [haproxy, agent], [config, run])
 
 
-def template(owner: Identity, spec: KanarySpec, image: str, digest: str, strategy: UpdateStrategy) -> Json:
-    """The pods' template for this way of updating."""
+def template(owner: Identity, spec: KanarySpec, default_image: str, digest: str, strategy: UpdateStrategy) -> Json:
+    """The pods' template for this way of updating; `default_image` serves where the user names none."""
+    image = spec.proxy.image or default_image
     return live(owner, spec, image) if strategy is UpdateStrategy.LIVE else rolling(owner, spec, image, digest)
 
 

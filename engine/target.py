@@ -104,7 +104,7 @@ def _configuration(owner: Identity, record: Record, config: str) -> tuple[Json, 
 
 def _proxies(owner: Identity, record: Record, defaults: Defaults) -> tuple[Json, ...]:
     spec = record.spec
-    template = pods.template(owner, spec, spec.proxy.image or defaults.proxy_image, record.digest, record.strategy)
+    template = pods.template(owner, spec, defaults.proxy_image, record.digest, record.strategy)
     deployment = objects.deployment(owner, spec, template)
     return (deployment, objects.disruption_budget(owner)) if defaults.disruption_budgets else (deployment,)
 

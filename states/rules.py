@@ -187,7 +187,8 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     message = f"{_proxies(snapshot)}{_because(snapshot.rollout.trouble)}"
     if snapshot.rollout.others_listen_for is not None:
         message += "; those that they replace may still take a connection"
-    recheck = _recheck(snapshot) or _until_deadline(snapshot)
+    until_deadline = _until_deadline(snapshot)
+    recheck = min(_recheck(snapshot) or until_deadline, until_deadline)
     return Decision(trigger, Reason.ROLLING_OUT, message, _keep_serving(snapshot), recheck)
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import yaml
 
+from engine.objects import KANARY_LABEL
 from kanary.client import ClusterClient, Timeouts
 from kanary.metrics import Metrics
 from kanary.operator import Operator
 from kanary.settings import Settings
 from tests.apiserver import ApiServer
+from tests.integration.agents import ClusterAgents
 
 Json = dict[str, Any]
 
@@ -61,6 +63,7 @@ class Scene:
 
     def __init__(self, server: ApiServer, kubeconfig: Path, crd: Json = CRD) -> None:
         self.server = server
+        self.agents = ClusterAgents(server)
         self._kubeconfig = str(kubeconfig)
         self._running: list[Running] = []
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -72,7 +75,7 @@ class Scene:
             kubeconfig=self._kubeconfig, user_agent="kanary/test", timeouts=timeouts, on_request=metrics.requested
         )
         settings = Settings(http_port=0, leader_election=leader_election, lease_namespace=NAMESPACE, identity="test")
-        running = Running(Operator(client, settings, metrics))
+        running = Running(Operator(client, settings, metrics, self.agents))
         self._running.append(running)
         return running
 
@@ -133,6 +136,11 @@ class Scene:
 
     def get(self, resource: str, name: str) -> Json | None:
         return self.server.store.get(resource, name, NAMESPACE)
+
+    def proxies(self, name: str = "rule") -> set[str]:
+        """The names of a Kanary's proxies."""
+        pods = self.server.store.list("pods", NAMESPACE)
+        return {p["metadata"]["name"] for p in pods if p["metadata"]["labels"].get(KANARY_LABEL) == name}
 
     def config(self, name: str = "rule") -> str:
         config_map = self.get("configmaps", f"{name}-haproxy")

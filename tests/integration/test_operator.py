@@ -1,9 +1,11 @@
 """The whole operator against an API server over real HTTP."""
 
 import http.client
+from datetime import timedelta
 
 import pytest
 
+from engine import reports
 from tests.integration.scene import CRD, NAMESPACE, Scene, routes
 
 
@@ -63,6 +65,26 @@ def test_weights_change_and_each_change_has_a_revision(serving: Scene) -> None:
     assert status["display"]["weights"] == "myapp-v1=50 myapp-v2=50"
     event = serving.wait_for(lambda: serving.events("WeightsChanged"))[0]
     assert event["note"] == ("weights changed from myapp-v1=80 myapp-v2=20 to myapp-v1=50 myapp-v2=50 (revision 2)")
+
+
+def test_running_proxies_take_a_change_and_their_pods_stay(serving: Scene) -> None:
+    before = serving.proxies()
+    serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
+    status = serving.wait_for_phase("Ready", revision=2)
+    assert serving.proxies() == before
+    assert status["proxies"]["strategy"] == "Live"
+
+
+def test_proxies_that_cannot_be_asked_are_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "REPORT_LIMIT", timedelta(seconds=2))
+    scene.agents.silent = True
+    scene.backend("myapp-v1", "10.0.0.1")
+    scene.declare(destination="myapp", routes=routes(myapp_v1=100))
+    scene.start_operator()
+    status = scene.wait_for_phase("Ready")
+    assert status["proxies"]["strategy"] == "Rolling"
+    (event,) = [e for e in scene.events("ConfigurationChanged") if "does not answer" in e["note"]]
+    assert "the proxies are replaced instead" in event["note"]
 
 
 def test_endpoints_are_followed(serving: Scene) -> None:
@@ -177,7 +199,7 @@ def test_users_objects_are_only_read(serving: Scene) -> None:
     for method in ("PUT", "PATCH", "POST", "DELETE"):
         for request in serving.server.requests.find(method):
             assert "myapp-v" not in request.path
-            assert "/pods" not in request.path
+            assert "/pods" not in request.path or "/pods/rule-haproxy-" in request.path
 
 
 def test_two_kanaries_of_one_destination_the_older_keeps_it_and_hands_it_on(serving: Scene) -> None:

@@ -68,6 +68,7 @@ valid_specs = st.fixed_dictionaries(
     optional={
         "port": st.integers(1, 65535),
         "onEmptyRoute": st.sampled_from(["Redistribute", "Hold", "Fail"]),
+        "updateStrategy": st.sampled_from(["Live", "Rolling"]),
         "progressDeadlineSeconds": st.integers(1, 86_400),
         "paused": st.booleans(),
         "proxy": _proxies,

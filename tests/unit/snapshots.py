@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from states import OnEmptyRoute, Phase, Problem, Reason, Rollout, RouteFacts, Snapshot
+from states import OnEmptyRoute, Phase, Problem, Reason, Rollout, RouteFacts, Snapshot, UpdateStrategy
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 DONE = Rollout(replicas=2, ready=2, is_configured=True, is_applied=True, is_complete=True)
@@ -78,6 +78,12 @@ rollouts = st.builds(
     others_listen_for=st.none() | st.integers(1, 9_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds)),
     is_settling=st.booleans(),
     trouble=_texts,
+    strategy=st.sampled_from(UpdateStrategy),
+    look_again=st.none() | st.integers(1, 30).map(lambda seconds: timedelta(seconds=seconds)),
+    unreported=_texts,
+    refusal=_texts,
+    exhaustion=_texts,
+    reload_spacing=st.none() | st.integers(1, 5_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds)),
 )
 
 snapshots = st.builds(

@@ -23,7 +23,9 @@ from engine.objects import (
     owner_uid,
     service,
 )
+from engine.pods import template
 from engine.record import Record, read_record
+from states import UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, json_values, spec, valid_specs
 from tests.unit.snapshots import NOW
 
@@ -33,7 +35,17 @@ IMAGE = "kanary-haproxy:test"
 
 
 def proxies(declared: KanarySpec | None = None, digest: str = DIGEST, owner: Identity = OWNER) -> Json:
-    return deployment(owner, declared or spec(), digest, IMAGE)
+    return workload(declared or spec(), digest=digest, owner=owner)
+
+
+def workload(
+    declared: KanarySpec,
+    image: str = IMAGE,
+    digest: str = DIGEST,
+    owner: Identity = OWNER,
+    strategy: UpdateStrategy = UpdateStrategy.ROLLING,
+) -> Json:
+    return deployment(owner, declared, template(owner, declared, image, digest, strategy))
 
 
 def pod(declared: KanarySpec | None = None) -> Json:
@@ -103,7 +115,7 @@ def test_the_same_input_makes_the_same_objects() -> None:
     [
         (proxies(digest="a" * 16), proxies(digest="b" * 16)),
         (proxies(), proxies(spec(proxy={"replicas": 3}))),
-        (proxies(), deployment(OWNER, spec(), DIGEST, "another-image")),
+        (proxies(), workload(spec(), "another-image")),
         (service(OWNER, spec()), service(OWNER, spec(port=8080))),
         (config_map(OWNER, RECORD, "global\n"), config_map(OWNER, RECORD, "defaults\n")),
         (disruption_budget(OWNER), disruption_budget(Identity("shop", "myapp-split", "another-uid"))),
@@ -356,3 +368,52 @@ def test_what_is_empty_may_as_well_be_left_out(empty: Any) -> None:
 )
 def test_what_somebody_changed_or_removed_is_a_difference(live: Any, desired: Any) -> None:
     assert not covers(live, desired)
+
+
+# Proxies that take a configuration as they run
+
+
+def live_pod(declared: KanarySpec | None = None) -> Json:
+    made = workload(declared or spec(), strategy=UpdateStrategy.LIVE)
+    return dict(made["spec"]["template"])
+
+
+def test_a_change_of_weights_or_timeouts_leaves_the_pods_of_live_proxies_as_they_are() -> None:
+    half = spec(routes=[{"backend": {"serviceName": "v1", "servicePort": 80}, "weight": 100}])
+    one, other = (workload(each, digest=d, strategy=UpdateStrategy.LIVE) for each, d in [(spec(), "a"), (half, "b")])
+    assert one == other
+    assert live_pod(spec(proxy={"idleSeconds": 7})) == live_pod()
+
+
+@pytest.mark.parametrize("proxy", [{"image": "other:1"}, {"drainSeconds": 7}, {"resources": {"limits": {"cpu": 1}}}])
+def test_a_change_of_image_resources_or_drain_time_does_not(proxy: Json) -> None:
+    assert live_pod(spec(proxy=proxy)) != live_pod()
+
+
+def test_haproxy_runs_what_the_agent_has_checked_and_only_the_agent_sees_what_is_mounted() -> None:
+    body = live_pod()["spec"]
+    haproxy, agent = body["containers"]
+    assert [mount["name"] for mount in haproxy["volumeMounts"]] == ["run"]
+    assert [mount["name"] for mount in agent["volumeMounts"]] == ["config", "run"]
+    assert agent["volumeMounts"][0]["readOnly"]
+    assert body["volumes"][0]["configMap"] == {
+        "name": "myapp-split-haproxy",
+        "items": [{"key": "haproxy.cfg", "path": "haproxy.cfg"}],
+    }
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["haproxy", "agent"])
+def test_neither_may_do_more_than_it_needs(number: int) -> None:
+    body = live_pod()["spec"]
+    assert body["containers"][number]["securityContext"] == container()["securityContext"]
+    assert body["automountServiceAccountToken"] is False
+
+
+def test_no_port_of_a_live_proxy_takes_orders() -> None:
+    ports = [(p["name"], p["containerPort"]) for c in live_pod()["spec"]["containers"] for p in c["ports"]]
+    assert ports == [("split", 8080), ("ops", 8404), ("report", 8405)]
+
+
+def test_a_live_proxy_stops_as_any_other_does() -> None:
+    assert live_pod()["spec"]["containers"][0]["lifecycle"] == container()["lifecycle"]
+    assert live_pod()["spec"]["terminationGracePeriodSeconds"] == pod()["terminationGracePeriodSeconds"]

@@ -8,6 +8,7 @@ import pytest
 from engine.api import Backend
 from engine.endpoints import Endpoint, resolve
 from engine.objects import covers, deployment, made_from, owner_uid, service
+from engine.pods import rolling
 from engine.rollout import others_listen_for, ready_endpoints, ready_pods, trouble
 from kanary import pruning
 from tests.unit.kanaries import OWNER, Json, spec
@@ -146,7 +147,7 @@ def test_our_own_service_is_known_as_ours_and_as_unchanged_from_what_is_kept() -
 
 
 def test_our_own_deployment_is_kept_whole_but_for_the_managed_fields() -> None:
-    desired = deployment(OWNER, spec(), "a" * 16, "image")
+    desired = deployment(OWNER, spec(), rolling(OWNER, spec(), "image", "a" * 16))
     live = deepcopy(desired) | {"status": {"replicas": 2}}
     live["metadata"]["managedFields"] = [{}]
     kept = pruning.whole(live)
@@ -185,8 +186,8 @@ def test_of_a_pod_nothing_is_kept_that_does_not_decide() -> None:
     assert kept.keys() == {"apiVersion", "kind", "metadata", "status"}
     assert kept["metadata"]["annotations"] == {"kanary.k8s.io/config": "a" * 16}
     assert kept["metadata"]["labels"] == {"kanary.k8s.io/name": "myapp-split"}
-    assert kept["status"].keys() <= {"phase", "conditions", "containerStatuses"}
-    assert "podIP" not in kept["status"]
+    assert kept["status"].keys() <= {"phase", "conditions", "containerStatuses", "podIP"}
+    assert "podIPs" not in kept["status"]
     assert "image" not in kept["status"]["containerStatuses"][0]
 
 

@@ -12,6 +12,7 @@ from engine.api import KanarySpec
 from engine.endpoints import Endpoint
 from engine.record import RECORD_KEY, Record, read_record
 from engine.target import Defaults, proxy_config, render
+from states import UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, json_values, kanary, spec, valid_specs
 from tests.unit.snapshots import NOW
 
@@ -113,7 +114,14 @@ def test_whatever_is_read_of_a_spoilt_record_can_be_served(changes: Json) -> Non
         assert proxy_config(record.spec, record.endpoints)
         assert NOW - record.written_at is not None
         assert render(
-            OWNER, record.spec, record.endpoints, last=record, revision=1, now=NOW, defaults=Defaults()
+            OWNER,
+            record.spec,
+            record.endpoints,
+            last=record,
+            revision=1,
+            now=NOW,
+            strategy=record.strategy,
+            defaults=Defaults(),
         ).all_objects
 
 
@@ -121,3 +129,11 @@ def test_the_time_is_kept_whatever_its_zone() -> None:
     read = read_record(spoilt(writtenAt="2026-01-01T14:00:00+02:00"))
     assert read is not None
     assert NOW - read.written_at == timedelta(0)
+
+
+def test_a_record_from_before_there_was_a_choice_is_of_proxies_that_are_replaced() -> None:
+    raw = json.loads(RECORD.to_json())
+    del raw["strategy"]
+    read = read_record(config_map(json.dumps(raw)))
+    assert read is not None
+    assert read.strategy is UpdateStrategy.ROLLING

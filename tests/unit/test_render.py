@@ -54,6 +54,17 @@ def refusal(filename: str, *endpoints: str, **options: Any) -> str:
 
 def test_objects_are_rendered_in_the_order_in_which_they_are_applied(tmp_path: Path) -> None:
     made = objects(written(tmp_path, kanary()), V1, V2)
+    assert [(o["kind"], o["metadata"]["name"]) for o in made] == [
+        ("ConfigMap", "myapp-split-haproxy"),
+        ("Deployment", "myapp-split-haproxy"),
+        ("PodDisruptionBudget", "myapp-split-haproxy"),
+        ("Service", "myapp"),
+    ]
+    assert {o["metadata"]["namespace"] for o in made} == {"shop"}
+
+
+def test_proxies_that_are_replaced_mount_a_config_map_of_their_own(tmp_path: Path) -> None:
+    made = objects(written(tmp_path, kanary(updateStrategy="Rolling")), V1, V2)
     mounted = made[2]["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
     assert [(o["kind"], o["metadata"]["name"]) for o in made] == [
         ("ConfigMap", mounted),
@@ -62,7 +73,6 @@ def test_objects_are_rendered_in_the_order_in_which_they_are_applied(tmp_path: P
         ("PodDisruptionBudget", "myapp-split-haproxy"),
         ("Service", "myapp"),
     ]
-    assert {o["metadata"]["namespace"] for o in made} == {"shop"}
 
 
 def test_the_configuration_is_the_one_within_the_objects(tmp_path: Path) -> None:
@@ -95,7 +105,8 @@ def test_nothing_refers_to_an_owner_that_does_not_exist_yet(tmp_path: Path) -> N
 
 def test_an_image_may_be_given_for_kanaries_that_name_none(tmp_path: Path) -> None:
     def image(manifest: Json) -> str:
-        deployment = objects(written(tmp_path, manifest), V1, V2, proxy_image="mine:1")[2]
+        made = objects(written(tmp_path, manifest), V1, V2, proxy_image="mine:1")
+        deployment = next(o for o in made if o["kind"] == "Deployment")
         return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
     assert image(kanary()) == "mine:1"

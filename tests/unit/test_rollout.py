@@ -5,17 +5,20 @@ from typing import Any
 
 import pytest
 
-from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS
+from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION
 from engine.rollout import (
+    EXHAUSTION_TOLD,
     SETTLE_LIMIT,
     has_rolled_out,
     is_settling,
     others_listen_for,
+    out_of_memory,
     ready_endpoints,
     ready_pods,
     trouble,
 )
 from engine.times import time_text
+from states import UpdateStrategy
 from tests.unit.snapshots import NOW
 
 Json = dict[str, Any]
@@ -235,3 +238,56 @@ def test_a_rollout_settles_for_a_minute_unless_it_is_in_trouble() -> None:
     assert is_settling(NOW, NOW + SETTLE_LIMIT - timedelta(seconds=1), has_trouble=False)
     assert not is_settling(NOW, NOW + SETTLE_LIMIT, has_trouble=False)
     assert not is_settling(NOW, NOW, has_trouble=True)
+
+
+# Proxies that take a configuration as they run
+
+
+def live(found: Json) -> Json:
+    annotations = {**found["metadata"]["annotations"], STRATEGY_ANNOTATION: "Live"}
+    return {**found, "metadata": {**found["metadata"], "annotations": annotations}}
+
+
+def test_a_proxy_that_is_to_take_the_configuration_as_it_runs_is_no_other() -> None:
+    assert others_listen_for([live(pod(OTHER))], DIGEST, NOW, UpdateStrategy.LIVE) is None
+    assert others_listen_for([live(pod(OTHER))], DIGEST, NOW) is not None
+    assert others_listen_for([pod(OTHER)], DIGEST, NOW, UpdateStrategy.LIVE) is not None
+
+
+def test_one_that_stops_with_another_configuration_is() -> None:
+    stopping = live(pod(OTHER))
+    stopping["metadata"]["deletionTimestamp"] = time_text(NOW)
+    assert others_listen_for([stopping], DIGEST, NOW, UpdateStrategy.LIVE) is not None
+
+
+def test_the_trouble_of_a_new_one_is_told_before_it_serves_anything() -> None:
+    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    assert "ImagePullBackOff" in trouble(None, [live(pod(OTHER, ready=False, waiting=waiting))], DIGEST)
+
+
+# Ends
+
+
+def test_a_container_that_does_not_start_is_told_with_haproxys_own_line() -> None:
+    found = pod(ready=False, waiting={"reason": "CrashLoopBackOff", "message": "back-off 10s"})
+    log = "[NOTICE] haproxy version is 3.0\n[ALERT] (1) : cannot bind socket\n[WARNING] bye"
+    found["status"]["containerStatuses"][0]["lastState"] = {
+        "terminated": {"exitCode": 1, "reason": "Error", "message": log}
+    }
+    assert trouble(None, [found], DIGEST) == (
+        "pod x-haproxy-1: CrashLoopBackOff: back-off 10s (its last exit code was 1: [ALERT] (1) : cannot bind socket)"
+    )
+
+
+def killed(at: str) -> Json:
+    found = pod()
+    ended = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": at}
+    found["status"]["containerStatuses"][0]["lastState"] = {"terminated": ended}
+    return found
+
+
+def test_a_proxy_that_was_ended_for_want_of_memory_is_told_for_ten_minutes() -> None:
+    told = out_of_memory([pod(), killed(time_text(NOW))], NOW + EXHAUSTION_TOLD - timedelta(seconds=1))
+    assert told.startswith("pod x-haproxy-1: its haproxy was ended at 2026-01-01T12:00:00Z for want of memory")
+    assert out_of_memory([killed(time_text(NOW))], NOW + EXHAUSTION_TOLD) == ""
+    assert out_of_memory([pod(), pod(exit_code=137), killed("garbage")], NOW) == ""

@@ -21,6 +21,7 @@ from states import (
     Snapshot,
     Source,
     Trigger,
+    UpdateStrategy,
     decide,
     degraded,
     next_phase,
@@ -325,18 +326,90 @@ def test_the_rules_are_asked_in_this_order() -> None:
         "is_paused",
         "first_endpoints_are_awaited",
         "no_endpoint_is_left",
+        "haproxy_refuses",
         "route_is_empty",
         "deadline_is_exceeded",
         "cluster_refuses",
         "rollout_settles_first",
+        "reloads_are_spaced",
         "configuration_differs",
         "proxies_are_behind",
+        "proxies_are_exhausted",
         "everything_is_served",
     ]
 
 
 def test_telling_a_problem_again_is_no_move() -> None:
     assert degraded(serving(phase=Phase.DEGRADED), FAULT).trigger is None
+
+
+# Proxies that take a configuration as they run
+
+LIVE = replace(DONE, strategy=UpdateStrategy.LIVE, look_again=timedelta(seconds=30))
+AWAITED = replace(
+    BEHIND, strategy=UpdateStrategy.LIVE, is_configured=True, is_applied=True, look_again=timedelta(seconds=0.2)
+)
+
+
+def test_running_proxies_are_asked_how_they_are_now_and_then() -> None:
+    decision = check(serving(rollout=LIVE), "everything_is_served", None, Reason.SERVING)
+    assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
+    assert decision.recheck == timedelta(seconds=30)
+
+
+def test_those_that_are_about_to_serve_are_asked_soon() -> None:
+    snapshot = serving(phase=Phase.ROLLING, rollout=AWAITED, progressing_since=NOW)
+    decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
+    assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
+    assert decision.recheck == timedelta(seconds=0.2)
+
+
+def test_the_deadline_is_kept_although_proxies_are_asked_later() -> None:
+    rollout = replace(AWAITED, look_again=timedelta(seconds=30))
+    snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO + SECOND)
+    assert decide(snapshot).recheck == SECOND
+
+
+def test_why_proxies_are_replaced_is_told() -> None:
+    rollout = replace(UNCONFIGURED, unreported="pod x-1 does not answer the operator")
+    decision = check(
+        serving(phase=Phase.ROLLING, rollout=rollout),
+        "configuration_differs",
+        Trigger.RENDER,
+        Reason.CONFIGURATION_CHANGED,
+    )
+    assert decision.message == "pod x-1 does not answer the operator: the proxies are replaced instead"
+
+
+def test_what_haproxy_refuses_degrades_with_its_own_words_and_what_serves_goes_on() -> None:
+    rollout = replace(AWAITED, refusal="HAProxy of pod x-1 refuses the configuration: [ALERT] no")
+    snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=NOW)
+    decision = check(snapshot, "haproxy_refuses", Trigger.DEGRADE, Reason.REFUSED_BY_HAPROXY)
+    assert decision.message.startswith("HAProxy of pod x-1 refuses the configuration: [ALERT] no; the proxies go on")
+    assert "spec.proxy.image" in decision.message
+
+
+def test_newer_endpoints_wait_while_processes_drain() -> None:
+    rollout = replace(UNCONFIGURED, strategy=UpdateStrategy.LIVE, reload_spacing=SECOND)
+    decision = check(serving(rollout=rollout), "reloads_are_spaced", None, Reason.SERVING)
+    assert decision.actions == ()
+    assert decision.recheck == SECOND
+    assert decide(serving(rollout=rollout, spec_changed=True)).rule == "configuration_differs"
+    assert decide(serving(rollout=replace(LIVE, reload_spacing=SECOND))).rule == "everything_is_served"
+
+
+def test_a_proxy_that_is_exhausted_degrades_once_everything_is_served() -> None:
+    told = "pod x-1 holds 100 connections, all that it may"
+    decision = check(
+        serving(rollout=replace(LIVE, exhaustion=told)),
+        "proxies_are_exhausted",
+        Trigger.DEGRADE,
+        Reason.PROXIES_EXHAUSTED,
+    )
+    assert decision.message == told
+    assert decision.recheck == timedelta(seconds=30)
+    snapshot = serving(phase=Phase.ROLLING, rollout=replace(AWAITED, exhaustion=told), progressing_since=NOW)
+    assert decide(snapshot).rule == "proxies_are_behind"
 
 
 # Every decision
@@ -444,7 +517,7 @@ def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
     phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
     passed = decision.recheck or SECOND
     done = Action.CONFIGURE in decision.actions
-    arrived = replace(snapshot.rollout, is_settling=False, others_listen_for=None)
+    arrived = replace(snapshot.rollout, is_settling=False, others_listen_for=None, reload_spacing=None)
     return replace(
         snapshot,
         phase=phase or pytest.fail("an illegal move"),

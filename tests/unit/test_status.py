@@ -60,7 +60,7 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
             {"backend": "myapp-v1", "weight": 80, "endpoints": 2},
             {"backend": "myapp-v2", "weight": 20, "endpoints": 1},
         ],
-        "proxies": {"name": "myapp-split-haproxy", "replicas": 2, "ready": 2},
+        "proxies": {"name": "myapp-split-haproxy", "replicas": 2, "ready": 2, "strategy": "Rolling"},
         "display": {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"},
         "configHash": "0123456789abcdef",
         "transitions": [],

@@ -12,7 +12,7 @@ from engine.endpoints import Endpoint
 from engine.objects import CONFIG_ANNOTATION
 from engine.record import CONFIG_KEY, Record, read_record
 from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target, next_revision, proxy_config, render
-from states import KEEP_SERVING, Action, OnEmptyRoute
+from states import KEEP_SERVING, Action, OnEmptyRoute, UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, kanary, route, spec, valid_specs
 from tests.unit.snapshots import NOW
 
@@ -20,9 +20,22 @@ ENDPOINTS = ((Endpoint("10.0.0.1", 8080, "v1-a"), Endpoint("10.0.0.2", 8080, "v1
 LATER = NOW + timedelta(minutes=1)
 
 
-def target(declared: KanarySpec | None = None, *, last: Record | None = None, revision: int = 1) -> Target:
+def target(
+    declared: KanarySpec | None = None,
+    *,
+    last: Record | None = None,
+    revision: int = 1,
+    strategy: UpdateStrategy = UpdateStrategy.ROLLING,
+) -> Target:
     return render(
-        OWNER, declared or spec(), ENDPOINTS, last=last, revision=revision, now=NOW, defaults=Defaults("image:1")
+        OWNER,
+        declared or spec(),
+        ENDPOINTS,
+        last=last,
+        revision=revision,
+        now=NOW,
+        strategy=strategy,
+        defaults=Defaults("image:1"),
     )
 
 
@@ -40,7 +53,9 @@ def test_each_action_that_serves_has_its_objects_in_the_order_of_the_actions() -
 
 def test_where_the_cluster_has_no_disruption_budgets_none_is_made() -> None:
     defaults = Defaults(disruption_budgets=False)
-    made = render(OWNER, spec(), ENDPOINTS, last=None, revision=1, now=NOW, defaults=defaults)
+    made = render(
+        OWNER, spec(), ENDPOINTS, last=None, revision=1, now=NOW, strategy=UpdateStrategy.ROLLING, defaults=defaults
+    )
     assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "ConfigMap", "Deployment", "Service"]
 
 
@@ -64,7 +79,9 @@ def test_the_operators_image_is_run_where_the_user_names_none() -> None:
 def test_every_spec_that_can_be_read_can_be_rendered(declared: Json) -> None:
     read = KanarySpec.model_validate(declared)
     endpoints = tuple((Endpoint(f"10.0.{number}.1", 80),) for number in range(len(read.routes)))
-    made = render(OWNER, read, endpoints, last=None, revision=1, now=NOW, defaults=Defaults())
+    made = render(
+        OWNER, read, endpoints, last=None, revision=1, now=NOW, strategy=UpdateStrategy.ROLLING, defaults=Defaults()
+    )
     assert read_record(made.objects[Action.CONFIGURE][1]) == made.record
 
 
@@ -120,7 +137,14 @@ def test_pods_of_a_route_without_weight_change_nothing() -> None:
     declared = spec(routes=[route("v1", 100), route("v2", 0)])
     one, other = (
         render(
-            OWNER, declared, (ENDPOINTS[0], second), last=None, revision=1, now=NOW, defaults=Defaults()
+            OWNER,
+            declared,
+            (ENDPOINTS[0], second),
+            last=None,
+            revision=1,
+            now=NOW,
+            strategy=UpdateStrategy.ROLLING,
+            defaults=Defaults(),
         ).record.digest
         for second in ((), ENDPOINTS[1])
     )
@@ -163,3 +187,20 @@ def test_a_revision_is_never_given_twice() -> None:
     """The record may be ahead of the status, and a status may be ahead of a record that was restored."""
     assert next_revision(recorded(spec(), 6), OTHER, 4, FIRST) == 7
     assert next_revision(recorded(spec(), 4), OTHER, 6, FIRST) == 7
+
+
+# Proxies that take a configuration as they run
+
+
+def test_live_proxies_mount_the_config_map_that_changes() -> None:
+    made = target(strategy=UpdateStrategy.LIVE)
+    assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "Deployment", "PodDisruptionBudget", "Service"]
+    (config_map,) = made.objects[Action.CONFIGURE]
+    volumes = made.deployment["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["configMap"]["name"] == config_map["metadata"]["name"]
+
+
+def test_another_way_of_updating_is_to_be_configured_although_the_configuration_is_the_same() -> None:
+    last = target(strategy=UpdateStrategy.LIVE).record
+    assert target(last=last, strategy=UpdateStrategy.LIVE).is_configured
+    assert not target(last=last, strategy=UpdateStrategy.ROLLING).is_configured

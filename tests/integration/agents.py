@@ -1,0 +1,46 @@
+"""What kubelets and agents make of proxies' pods in the tests' API server: pods see what is new when annotated."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.objects import KANARY_LABEL, REFRESH_ANNOTATION
+from engine.record import read_record
+from engine.reports import Report
+from tests.apiserver import ApiServer
+
+Json = dict[str, Any]
+
+
+class ClusterAgents:
+    """Implements `kanary.view.Agents` from what the API server has."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+        self._lock = threading.Lock()
+        self._served: dict[str, tuple[str, str]] = {}
+        """By pod, the annotation that it was last seen with, and the configuration that it serves since then."""
+        self.silent = False
+
+    def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        if self.silent:
+            return {}
+        return {pod["metadata"]["name"]: Report(self._serves(pod)) for pod in pods}
+
+    def _serves(self, pod: Json) -> str:
+        metadata = pod["metadata"]
+        live = self._server.store.get("pods", metadata["name"], metadata["namespace"]) or pod
+        refresh = (live["metadata"].get("annotations") or {}).get(REFRESH_ANNOTATION, "")
+        with self._lock:
+            seen, digest = self._served.get(metadata["uid"], ("never", ""))
+            if seen != refresh:
+                digest = self._mounted(metadata)
+                self._served[metadata["uid"]] = refresh, digest
+            return digest
+
+    def _mounted(self, metadata: Json) -> str:
+        name = f"{metadata['labels'][KANARY_LABEL]}-haproxy"
+        record = read_record(self._server.store.get("configmaps", name, metadata["namespace"]))
+        return record.digest if record else ""
