@@ -58,11 +58,13 @@ def test_changed_weights_change_the_split_and_no_connection_fails(scene: Scene) 
     assert scene.columns("app").startswith("app Ready app-v1=50 app-v2=50 2/2 ")
 
 
-def test_an_established_connection_outlives_a_change_of_weights_until_the_drain_ends(scene: Scene) -> None:
+def test_an_established_connection_outlives_the_replacement_of_its_proxy_until_the_drain_ends(scene: Scene) -> None:
     scene.apply(
         *backend("app-v1", "v1", HOLD="1"),
         *backend("app-v2", "v2", HOLD="1"),
-        kanary("app", "app", route("app-v1", 80), route("app-v2", 20), proxy={"drainSeconds": 30}),
+        kanary(
+            "app", "app", route("app-v1", 80), route("app-v2", 20), proxy={"drainSeconds": 30}, updateStrategy="Rolling"
+        ),
     )
     scene.wait_until_ready("app")
     old_proxy = scene.proxy_address("app")
