@@ -118,6 +118,9 @@ class Proxy:
             self.connect().close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            # It stopped listening while this connection waited to be accepted.
+            return False
         return False
 
 
