@@ -9,7 +9,7 @@ directory which both share and which outlives either container.
 from typing import Any
 
 from engine.api import KanarySpec
-from engine.haproxy import OPS_PORT, SPLIT_PORT, ready_path
+from engine.haproxy import OPS_PORT, SPLIT_PORT, STOPPING_PATH, ready_path
 from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION, Identity
 from engine.record import CONFIG_KEY
 from states import UpdateStrategy
@@ -25,8 +25,6 @@ STOP_MARGIN_SECONDS = 10
 START_PROBES = 30
 """Seconds that a proxy may take to serve its configuration before it is started again."""
 NOBODY = 65534
-
-STOPPING_PATH = "/readyz"
 
 _CHECKED = f"{RUN_DIRECTORY}/{CONFIG_KEY}"
 # The agent is the one to say that a configuration is fit to be served. A stop must not wait for it.

@@ -15,6 +15,8 @@ from states import UpdateStrategy
 
 CONFIG_KEY = "haproxy.cfg"
 RECORD_KEY = "served.json"
+MAX_SERIAL = 2**53
+"""More than there will ever be, and the most that JSON tells exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Record:
     written_at: datetime
     strategy: UpdateStrategy = UpdateStrategy.ROLLING
     """How the proxies come by it: as the spec says, or Rolling where they did not take it as they ran."""
+    serial: int = 0
+    """Counts what proxies were given to take as they run."""
 
     def to_json(self) -> str:
         """The record as the ConfigMap holds it."""
@@ -38,6 +42,7 @@ class Record:
                 "digest": self.digest,
                 "writtenAt": self.written_at.isoformat(),
                 "strategy": self.strategy.value,
+                "serial": self.serial,
                 "spec": spec_json(self.spec),
                 "endpoints": endpoints,
             },
@@ -64,11 +69,14 @@ def _record(raw: Any) -> Record:
         written_at=datetime.fromisoformat(raw["writtenAt"]),
         # A record from before there was a choice.
         strategy=UpdateStrategy(raw.get("strategy", UpdateStrategy.ROLLING)),
+        serial=int(raw.get("serial", 0)),
     )
     if sum(weight for _, weight in record.spec.weights) != TOTAL_WEIGHT:
         raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")
     if len(record.endpoints) != len(record.spec.routes):
         raise ValueError(f"endpoints of {len(record.endpoints)} routes for a spec of {len(record.spec.routes)}")
+    if record.serial not in range(MAX_SERIAL):
+        raise ValueError(f"serial {record.serial} is out of range")
     if record.written_at.tzinfo is None:
         raise ValueError("writtenAt has no time zone")
     return record

@@ -49,10 +49,10 @@ class Defaults:
     """Whether the cluster has policy/v1."""
 
 
-def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]]) -> haproxy.ProxyConfig:
+def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]], serial: int = 0) -> haproxy.ProxyConfig:
     """What HAProxy is told of a spec and the endpoints of its routes."""
     routes = tuple(
-        haproxy.Route(route.weight, tuple(haproxy.Server(e.address, e.port) for e in found))
+        haproxy.Route(route.weight, tuple(haproxy.Server(e.address, e.port) for e in found), route.send_proxy_protocol)
         for route, found in zip(spec.routes, endpoints, strict=True)
     )
     return haproxy.ProxyConfig(
@@ -60,6 +60,9 @@ def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]]) -> h
         on_empty_route=spec.on_empty_route,
         idle_seconds=spec.proxy.idle_seconds,
         drain_seconds=spec.proxy.drain_seconds,
+        max_connections=spec.proxy.max_connections,
+        balance=spec.proxy.balance,
+        serial=serial,
     )
 
 
@@ -75,8 +78,9 @@ def render(
     defaults: Defaults,
 ) -> Target:
     """The target for this spec and these endpoints; `last` is the record of what is applied now."""
-    config = proxy_config(spec, endpoints)
-    record = Record(spec, endpoints, revision, haproxy.digest(config), now, strategy)
+    serial = _serial(spec, endpoints, last, strategy)
+    config = proxy_config(spec, endpoints, serial if strategy is UpdateStrategy.LIVE else 0)
+    record = Record(spec, endpoints, revision, haproxy.digest(config), now, strategy, serial)
     is_configured = last is not None and _is_same(last, record)
     if last and is_configured:
         record = replace(record, written_at=last.written_at)
@@ -86,6 +90,21 @@ def render(
         Action.EXPOSE: (objects.service(owner, spec),),
     }
     return Target(record, made, is_configured)
+
+
+def _serial(
+    spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]], last: Record | None, strategy: UpdateStrategy
+) -> int:
+    """The last one while running proxies are to do the same as they were told last, else the next.
+
+    A pod that loses its readiness for a moment has a configuration go and come back. That it is back is not to be told
+    of a proxy which is about to take the one in between.
+    """
+    serial = last.serial if last else 0
+    if strategy is UpdateStrategy.ROLLING:
+        return serial
+    is_told = last is not None and last.digest == haproxy.digest(proxy_config(spec, endpoints, serial))
+    return serial if is_told else serial + 1
 
 
 def _is_same(last: Record, record: Record) -> bool:

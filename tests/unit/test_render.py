@@ -83,7 +83,7 @@ def test_the_configuration_is_the_one_within_the_objects(tmp_path: Path) -> None
 
 def test_the_configuration_is_the_one_for_these_endpoints(tmp_path: Path) -> None:
     routes = (Route(80, (Server("10.0.0.1", 9000), Server("10.0.0.2", 9000))), Route(20, (Server("10.0.1.1", 9000),)))
-    expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, idle_seconds=86_400, drain_seconds=600)
+    expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, idle_seconds=86_400, drain_seconds=600, serial=1)
     assert config(written(tmp_path, kanary()), V1, V2) == render_config(expected)
 
 

@@ -98,6 +98,14 @@ def test_the_proxies_are_told_weights_pods_policy_and_times() -> None:
     assert (config.on_empty_route, config.idle_seconds, config.drain_seconds) == (haproxy.OnEmptyRoute.FAIL, 60, 30)
 
 
+def test_the_proxies_are_told_how_many_connections_to_take_how_to_spread_them_and_what_to_send_ahead() -> None:
+    asking = route("v1", 80) | {"sendProxyProtocol": "V2"}
+    declared = spec(routes=[asking, route("v2", 20)], proxy={"maxConnections": 50, "balance": "leastconn"})
+    config = proxy_config(declared, ENDPOINTS)
+    assert (config.max_connections, config.balance) == (50, haproxy.Balance.LEAST_CONNECTIONS)
+    assert [route.proxy_protocol for route in config.routes] == [haproxy.ProxyProtocol.V2, None]
+
+
 def test_both_layers_mean_the_same_by_a_policy() -> None:
     assert {policy.value for policy in OnEmptyRoute} == {policy.value for policy in haproxy.OnEmptyRoute}
 
@@ -204,3 +212,25 @@ def test_another_way_of_updating_is_to_be_configured_although_the_configuration_
     last = target(strategy=UpdateStrategy.LIVE).record
     assert target(last=last, strategy=UpdateStrategy.LIVE).is_configured
     assert not target(last=last, strategy=UpdateStrategy.ROLLING).is_configured
+
+
+def test_a_configuration_that_comes_back_is_told_apart_from_its_forerunner() -> None:
+    first = target(strategy=UpdateStrategy.LIVE).record
+    half = spec(routes=[route("myapp-v1", 50), route("myapp-v2", 50, 9090)])
+    between = target(half, last=first, revision=2, strategy=UpdateStrategy.LIVE).record
+    back = target(last=between, revision=3, strategy=UpdateStrategy.LIVE).record
+    assert len({first.digest, between.digest, back.digest}) == 3
+
+
+def test_what_proxies_need_not_know_leaves_their_configuration_as_it_is() -> None:
+    first = target(strategy=UpdateStrategy.LIVE).record
+    patient = target(spec(progressDeadlineSeconds=7), last=first, strategy=UpdateStrategy.LIVE)
+    assert patient.record.digest == first.digest
+    assert not patient.is_configured
+
+
+def test_proxies_that_are_replaced_may_be_the_same_again() -> None:
+    first = target(strategy=UpdateStrategy.ROLLING).record
+    half = spec(routes=[route("myapp-v1", 50), route("myapp-v2", 50, 9090)])
+    between = target(half, last=first, revision=2, strategy=UpdateStrategy.ROLLING).record
+    assert target(last=between, revision=3, strategy=UpdateStrategy.ROLLING).record.digest == first.digest
