@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     began = time.monotonic()
-    found = _measured(options.only, quick=options.quick)
-    for name, markdown in found.items():
+    for name, markdown in _measured(options.only, quick=options.quick):
         if options.quick and options.output is None:
             print(f"## {TITLES[name]}\n\n{markdown}\n")
         else:
@@ -55,15 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"done in {time.monotonic() - began:.0f} s")
 
 
-def _measured(names: Sequence[str], quick: bool) -> dict[str, str]:
+def _measured(names: Sequence[str], quick: bool) -> Iterator[tuple[str, str]]:
+    """Each section as soon as it is there: what comes later cannot lose it."""
     taking_part = programs()
-    found = {"how": f"{_HOW.strip()}\n\n{_machine(taking_part)}"}
+    yield "how", f"{_HOW.strip()}\n\n{_machine(taking_part)}"
     with Lab(taking_part) as lab:
         session = Session(lab, QUICK if quick else FULL)
         session.probe(PEERS)
         for name in names:
-            found[name] = f"{FIGURES[name](session)}\n\nMeasured on {_today()}."
-    return found
+            yield name, f"{FIGURES[name](session)}\n\nMeasured on {_today()}."
 
 
 def _today() -> str:

@@ -39,7 +39,7 @@ class Scale:
 
 FULL = Scale(
     load_mixes=(TWO, THREE, TEN),
-    load_rounds=12,
+    load_rounds=15,
     load_seconds=1,
     stream_rounds=3,
     stream_seconds=2,

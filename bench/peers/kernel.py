@@ -98,11 +98,13 @@ _WEIGHT = 600
 def _insist(inside: Namespace, *command: str, given: str) -> None:
     try:
         inside.run(*command, given=given)
-    except FileNotFoundError as error:
-        raise UnavailableError("not installed") from error
     except subprocess.CalledProcessError as error:
         lines = str(error.stderr).strip().splitlines()
-        raise UnavailableError(lines[0] if lines else "refused") from error
+        raise UnavailableError(_plainly(lines[0]) if lines else "refused") from error
+
+
+def _plainly(complaint: str) -> str:
+    return "this kernel has no IPVS" if "initialize ipvs" in complaint else complaint
 
 
 def _forget_at_once(inside: Namespace) -> None:
