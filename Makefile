@@ -5,6 +5,8 @@ CLUSTER ?= kanary-e2e
 DEMO_CLUSTER ?= kanary-demo
 # More options for pytest, as in: make e2e PYTEST_ARGS="-k weights -x"
 PYTEST_ARGS ?=
+# Options for the benchmarks, as in: make bench BENCH_ARGS=--quick, or BENCH_ARGS="--only load split"
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 SCRIPTS := tests/e2e/cluster
@@ -13,7 +15,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint test test-fast docker node-image images cluster cluster-down conformance e2e \
-  modern manifests constraints demo demo-down clean
+  modern bench manifests constraints demo demo-down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -58,6 +60,9 @@ e2e: cluster ## Run the end-to-end tests; the cluster stays for the next run
 modern: venv ## Check the CRD on an API server of a current release, which is compiled first (4 minutes, once)
 	@$(SCRIPTS)/modern-apiserver
 	$(BIN)/pytest tests/modern $(PYTEST_ARGS)
+
+bench: venv ## Measure the data plane beside its peers and write docs/performance.md (Debian, root; 9 minutes)
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.crd

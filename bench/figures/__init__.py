@@ -1,0 +1,15 @@
+"""The figures, each a section of docs/performance.md."""
+
+from collections.abc import Callable
+
+from bench.figures import load, memory, pace, split, start, stream
+from bench.session import Session
+
+FIGURES: dict[str, Callable[[Session], str]] = {
+    "load": load.measure,
+    "stream": stream.measure,
+    "pace": pace.measure,
+    "split": split.measure,
+    "memory": memory.measure,
+    "start": start.measure,
+}

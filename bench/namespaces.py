@@ -1,0 +1,68 @@
+"""Network namespaces with nothing but loopback: no load of ours meets the host's connection tracking."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+CLIENTS = Path(__file__).parent / "clients"
+
+# Ports for outgoing connections above our own. Timestamps with a random offset for each pair of addresses would, behind
+# translated addresses, look to a pod like a packet of long ago: it would drop the first one of a connection whose port
+# was used a minute before.
+_PREPARE = """
+ip link set lo up
+sysctl -qw net.ipv4.ip_local_port_range="32768 65535"
+sysctl -qw net.ipv4.tcp_timestamps=2
+readlink /proc/self/ns/net
+exec cat
+"""
+
+
+class Namespace:
+    """One network namespace, in which commands are run."""
+
+    def __init__(self, holder: int) -> None:
+        self._enter = ("nsenter", f"--net=/proc/{holder}/ns/net", "--")
+
+    def start(self, *command: str | Path, **options: Any) -> subprocess.Popen[str]:
+        """Starts a program and does not wait for it."""
+        return subprocess.Popen([*self._enter, *command], text=True, **options)
+
+    def run(self, *command: str | Path, timeout: float = 60, given: str | None = None) -> str:
+        """What a program writes, given its input. Raises CalledProcessError, with what it complained of in stderr."""
+        words = [*self._enter, *command]
+        done = subprocess.run(words, check=True, text=True, capture_output=True, timeout=timeout, input=given)
+        return done.stdout
+
+    def client(self, name: str, *arguments: object, timeout: float = 60) -> Any:
+        """What one of our clients found out."""
+        return json.loads(self.run(*client_command(name, *arguments), timeout=timeout))
+
+
+def client_command(name: str, *arguments: object) -> Sequence[str]:
+    """The command that runs one of our clients, without what it does not need to start."""
+    return [sys.executable, "-I", "-S", str(CLIENTS / f"{name}.py"), *map(str, arguments)]
+
+
+@contextlib.contextmanager
+def namespace() -> Iterator[Namespace]:
+    """A namespace that is gone when the context or this program ends, in whatever way.
+
+    It lives as long as a process that waits for the end of its input. Nothing is left in a file system.
+    """
+    ours = Path("/proc/self/ns/net").readlink()
+    with subprocess.Popen(
+        ["unshare", "--net", "--", "sh", "-c", _PREPARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdin is not None and holder.stdout is not None
+        theirs = holder.stdout.readline().strip()
+        if not theirs or theirs == str(ours):
+            raise RuntimeError("could not make a network namespace: the benchmarks need root")
+        yield Namespace(holder.pid)
+        holder.stdin.close()

@@ -1,0 +1,63 @@
+"""Keeps docs/performance.md: sections between markers, each of which is written without touching the others.
+
+From Python: `put(path, "change", markdown)`. From a shell: `python -m bench.report change <section.md`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from bench.programs import ROOT
+
+REPORT = ROOT / "docs" / "performance.md"
+
+TITLES = {
+    "how": "",
+    "load": "Connections per second, and CPU for each",
+    "stream": "One long stream",
+    "pace": "Connect and first byte",
+    "split": "Error of the split",
+    "memory": "Memory for held connections",
+    "start": "Reading a configuration, starting, health checks",
+    "change": "Change of weights to first connection at the new split, Live against Rolling, on kind",
+}
+"""The sections in their order. `change` is measured on a cluster, by other means than the rest."""
+
+_TITLE = "# Performance\n"
+_NOTHING = "Not measured yet."
+
+
+def put(path: Path, name: str, markdown: str) -> None:
+    """Writes one section; the others stay as they are. The first one in a new file brings them all, empty.
+
+    Raises KeyError for a section that is not one of TITLES.
+    """
+    text = path.read_text() if path.exists() else _TITLE
+    written = {**sections(text), name: _headed(name, markdown)}
+    bodies = {each: written.get(each) or _headed(each, _NOTHING) for each in TITLES}
+    path.write_text("\n".join([_head(text), *(_marked(each, body) for each, body in bodies.items())]))
+
+
+def sections(text: str) -> dict[str, str]:
+    """What stands between the markers, by name."""
+    found = re.finditer(r"^<!-- begin (\w+) -->\n(.*?)\n?<!-- end \1 -->$", text, re.MULTILINE | re.DOTALL)
+    return {match[1]: match[2] for match in found}
+
+
+def _headed(name: str, markdown: str) -> str:
+    return (f"## {TITLES[name]}\n\n" if TITLES[name] else "") + markdown.strip()
+
+
+def _head(text: str) -> str:
+    """What stands before the first section, by whomever."""
+    return text.partition("<!-- begin ")[0].rstrip() + "\n"
+
+
+def _marked(name: str, body: str) -> str:
+    return f"<!-- begin {name} -->\n{body}\n<!-- end {name} -->\n"
+
+
+if __name__ == "__main__":
+    put(REPORT, sys.argv[1], sys.stdin.read())
