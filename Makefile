@@ -61,8 +61,9 @@ modern: venv ## Check the CRD on an API server of a current release, which is co
 	@$(SCRIPTS)/modern-apiserver
 	$(BIN)/pytest tests/modern $(PYTEST_ARGS)
 
-bench: venv ## Measure the data plane beside its peers and write docs/performance.md (Debian, root; 9 minutes)
+bench: venv cluster ## Measure the data plane beside its peers and write docs/performance.md (Debian, root; 20 minutes)
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+	@$(BIN)/python -m bench.change $(CLUSTER)
 
 manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.crd
