@@ -90,10 +90,11 @@ class Proxy(_Model):
     idle_seconds: Annotated[int, Field(ge=1, le=604_800, strict=True)] = Field(
         default=86_400, description="How long a connection may carry no data before the proxy closes it."
     )
-    max_connections: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS, strict=True)] = Field(
-        default=DEFAULT_MAX_CONNECTIONS,
+    max_connections: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS, strict=True)] | None = Field(
+        default=None,
         description="How many connections each HAProxy pod takes at once; more wait until others end. An idle one "
-        "takes about 4 KiB of memory and two file descriptors.",
+        f"takes about 4 KiB of memory and two file descriptors. Default: {DEFAULT_MAX_CONNECTIONS}, or as many as its "
+        "container may open files for.",
     )
     balance: Balance = Field(
         default=Balance.ROUND_ROBIN,

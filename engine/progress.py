@@ -140,8 +140,7 @@ def _look_again(target: Target, proxies: Proxies) -> timedelta:
 
 
 def _exhaustion(record: Record, proxies: Proxies) -> str:
-    promised = record.spec.proxy.max_connections
-    short = reports.short_of_connections(proxies.reports, record.digest, promised)
+    short = reports.short_of_connections(proxies.reports, record.digest, record.spec.proxy.max_connections)
     return rollout.out_of_memory(proxies.pods, proxies.now) or short
 
 

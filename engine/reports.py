@@ -167,21 +167,21 @@ def problem(reports: Mapping[str, Report], digest: str) -> str:
     return next((f"pod {name}: {text}" for name, text in told), "")
 
 
-def short_of_connections(reports: Mapping[str, Report], digest: str, promised: int) -> str:
-    """Which proxy has no room for more connections, or cannot have as much as was promised; empty if none."""
+def short_of_connections(reports: Mapping[str, Report], digest: str, asked: int | None) -> str:
+    """Which proxy has no room for more connections, or cannot have as much as was asked for; empty if none."""
     for name, report in sorted(reports.items()):
         if report.digest != digest or not report.max_connections:
             continue
-        if report.max_connections < promised:
+        if report.max_connections < (asked or 0):
             return (
-                f"pod {name} can hold {report.max_connections} connections of the {promised} that "
-                "spec.proxy.maxConnections promises, since its container may not open more files: raise that limit on "
-                "the node, or lower spec.proxy.maxConnections and raise spec.proxy.replicas"
+                f"pod {name} can hold {report.max_connections} connections of the {asked} of spec.proxy.maxConnections,"
+                " since its container may not open more files: raise that limit on the node, or lower "
+                "spec.proxy.maxConnections and raise spec.proxy.replicas"
             )
         if report.connections >= report.max_connections:
             return (
-                f"pod {name} holds {report.connections} connections, all that it may (spec.proxy.maxConnections), and "
-                "new ones wait: raise spec.proxy.maxConnections or spec.proxy.replicas"
+                f"pod {name} holds {report.connections} connections, all that it can, and new ones wait: raise "
+                "spec.proxy.maxConnections, where its container may open more files, or spec.proxy.replicas"
             )
     return ""
 

@@ -60,7 +60,7 @@ def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]], seri
         on_empty_route=spec.on_empty_route,
         idle_seconds=spec.proxy.idle_seconds,
         drain_seconds=spec.proxy.drain_seconds,
-        max_connections=spec.proxy.max_connections,
+        max_connections=spec.proxy.max_connections or haproxy.DEFAULT_MAX_CONNECTIONS,
         balance=spec.proxy.balance,
         serial=serial,
     )

@@ -153,6 +153,8 @@ def test_endpoints_do_not_wait_where_most_pods_are_new(serving: World) -> None:
 
 
 def test_a_proxy_that_can_hold_less_than_promised_is_told(serving: World) -> None:
+    declare(serving, 80, 20, proxy={"maxConnections": 20_000})
+    serving.run("20,000 connections each")
     serving.reported[POD] = replace(serving.reported[POD], max_connections=1000)
     serving.run("one proxy may open few files")
     assert serving.status()["phase"] == "Degraded"

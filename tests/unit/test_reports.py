@@ -212,7 +212,7 @@ def test_a_problem_counts_while_the_configuration_is_not_served() -> None:
     [
         (Report(DIGEST, connections=5, max_connections=100), ""),
         (Report(DIGEST, connections=5, max_connections=99), "can hold 99 connections of the 100"),
-        (Report(DIGEST, connections=100, max_connections=100), "holds 100 connections, all that it may"),
+        (Report(DIGEST, connections=100, max_connections=100), "holds 100 connections, all that it can"),
         (Report(OTHER, connections=99, max_connections=99), ""),
         (Report(DIGEST), ""),
     ],
@@ -221,6 +221,12 @@ def test_a_problem_counts_while_the_configuration_is_not_served() -> None:
 def test_a_proxy_without_room_is_told(report: Report, told: str) -> None:
     assert told in short_of_connections({"x-1": report}, DIGEST, 100)
     assert bool(told) is bool(short_of_connections({"x-1": report}, DIGEST, 100))
+
+
+def test_a_proxy_that_was_asked_for_nothing_is_not_short_of_it() -> None:
+    assert short_of_connections({"x-1": Report(DIGEST, max_connections=99)}, DIGEST, None) == ""
+    full = Report(DIGEST, connections=99, max_connections=99)
+    assert "holds 99 connections" in short_of_connections({"x-1": full}, DIGEST, None)
 
 
 def test_the_more_processes_drain_the_longer_the_next_reload_waits() -> None:
