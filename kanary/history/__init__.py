@@ -1,0 +1,5 @@
+"""The record of every weight change and every change of phase, in SQLite or PostgreSQL. The one user of SQLAlchemy.
+
+`HistoryWriter` records, from a thread of its own that is never in the way; `Reader` reads, page by page; `retention`
+and `backup` are for those who look after the database. What they tell and take are the plain records of `model`.
+"""

@@ -1,0 +1,77 @@
+"""Where the record is: a URL, which may hold a password that nobody is ever shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from kanary.history.problems import BadAddressError
+
+_POSTGRESQL = ("postgresql+psycopg", "postgresql", "postgres")
+_FORMS = "sqlite:////path/of/history.db or postgresql+psycopg://user:password@host/database"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address:
+    """A database. As text it is named without its password."""
+
+    url: URL
+    path: Path | None
+    """The file of an SQLite database; None for PostgreSQL."""
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return str(self.path)
+        return self.url.set(password=None, query={}, drivername="postgresql").render_as_string()
+
+    __repr__ = __str__
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether a server keeps it, which several processes may write to at once."""
+        return self.path is None
+
+    def scrub(self, text: str) -> str:
+        """A text of a driver or a library, with no secret of this URL in it."""
+        for secret in sorted(self._secrets(), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    def _secrets(self) -> set[str]:
+        named = {value for key, value in self.url.query.items() if "password" in key and isinstance(value, str)}
+        secrets = (named | {self.url.password or ""}) - {""}
+        return secrets | {quote(secret, safe="") for secret in secrets}
+
+
+def parse_address(text: str) -> Address:
+    """The database of a URL, or of the path of an SQLite file. Raises BadAddressError, which does not repeat it."""
+    if "://" not in text:
+        return _sqlite_file(text)
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # What is wrong with it is not said: the text would be in the message, and the password in the text.
+        raise BadAddressError(f"the history's database URL cannot be read: it is to be {_FORMS}") from None
+    if url.drivername in _POSTGRESQL:
+        return Address(url.set(drivername="postgresql+psycopg"), None)
+    if url.drivername != "sqlite":
+        raise BadAddressError(f"{url.drivername} is no database that the history can be kept in: take {_FORMS}")
+    if url.query:
+        raise BadAddressError(f"the SQLite URL takes no options, and has {', '.join(sorted(url.query))}: take {_FORMS}")
+    if url.host:
+        raise BadAddressError("the SQLite URL has too few slashes: take sqlite:////path/of/history.db")
+    return _sqlite_file(url.database or "")
+
+
+def _sqlite_file(text: str) -> Address:
+    if text in ("", ":memory:"):
+        raise BadAddressError(f"the history's database URL names no file: take {_FORMS}")
+    if "\0" in text:
+        raise BadAddressError("the history's database URL has a NUL character in it, which no file's name may have")
+    # Absolute, so that all that is said about it can be followed wherever one stands.
+    path = Path(text).absolute()
+    return Address(URL.create("sqlite", database=str(path)), path)

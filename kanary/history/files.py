@@ -1,0 +1,112 @@
+"""The files of an SQLite database: who may write them, and what becomes of a corrupt one.
+
+The database's own file is never opened here: closing it would drop the locks that SQLite holds on it in this process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from stat import S_ISREG
+from typing import IO
+
+from kanary.history.problems import HistoryError, Problem, Reason
+
+_log = logging.getLogger(__name__)
+
+_BESIDE = ("-wal", "-shm", "-journal")
+
+
+class WriterLock:
+    """Held by the one process that writes, for as long as it has the database open; the kernel frees it at its end.
+
+    SQLite before 3.51.3 can corrupt a database in WAL mode that two connections write or checkpoint at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises HistoryError where another process holds it, and OSError where there is no place for it."""
+        lock_path = path.with_name(f"{path.name}.lock")
+        self._file: IO[bytes] = lock_path.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            message = (
+                f"another process writes the history database {path}: one operator at a time may, "
+                "and it is tried again until that one has ended"
+            )
+            raise HistoryError(Problem(Reason.LOCKED, message)) from None
+
+    def release(self) -> None:
+        """Let another process write."""
+        self._file.close()
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is, whatever its name; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a database and its log."""
+    size = 0
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            size += file.stat().st_size
+        except OSError:
+            continue
+    return size
+
+
+def move_aside(path: Path, now: datetime | None = None) -> Path | None:
+    """Rename a database and what belongs to it, and return its new name; None where it is no regular file.
+
+    The database goes first: a log that is left alone is moved aside when the next one begins.
+    """
+    if path.exists() and not S_ISREG(path.stat().st_mode):
+        return None
+    aside = _free_name(path, now or datetime.now(UTC))
+    moved = False
+    for suffix in ("", *_BESIDE):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.rename(aside.with_name(aside.name + suffix))
+            moved = True
+    if not moved:
+        return None
+    sync_folder(path.parent)
+    _log.error("the history database %s is corrupt: it is kept as %s, and a new one is begun", path, aside)
+    return aside
+
+
+def move_stray_log_aside(path: Path) -> None:
+    """Keep the log of a database that is gone: SQLite deletes the one that it finds beside a new database."""
+    log = path.with_name(f"{path.name}-wal")
+    if not path.exists() and log.exists() and log.stat().st_size:
+        move_aside(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive the power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free_name(path: Path, now: datetime) -> Path:
+    stem = f"{path.name}.corrupt-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    for number in count(1):
+        aside = path.with_name(stem if number == 1 else f"{stem}-{number}")
+        if not any(aside.with_name(aside.name + suffix).exists() for suffix in ("", *_BESIDE)):
+            return aside
+    raise AssertionError  # there is no end to the numbers

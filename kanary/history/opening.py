@@ -1,0 +1,106 @@
+"""Opening a database to write: made where there is none, migrated, and moved aside where it is corrupt."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from kanary.history.address import Address, parse_address
+from kanary.history.connecting import open_sqlite_reader, writer_engine
+from kanary.history.faults import told
+from kanary.history.files import WriterLock, move_aside, move_stray_log_aside
+from kanary.history.problems import HistoryError, Problem, Reason
+from kanary.history.schema import migrate, refuse_newer
+from kanary.history.store import Store
+from migrations import VERSION_TABLE
+
+
+def open_store(url: str | Address) -> Store:
+    """Open the database, make it where there is none, and take its schema to the newest version.
+
+    A corrupt SQLite file is moved aside and kept, and a new one begun: `moved_aside` tells. Raises BadAddressError
+    for a URL that is none, and HistoryError for all else that is wrong.
+    """
+    address = url if isinstance(url, Address) else parse_address(url)
+    if address.path is None:
+        return _open(address, None, None)
+    lock = _lock(address, address.path)
+    try:
+        return _open_file(address, address.path, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def move_corrupt_aside(address: Address) -> Path | None:
+    """Keep a file that turned out to be corrupt while it was in use; the next `open_store` begins a new one."""
+    if address.path is None:
+        return None
+    lock = _lock(address, address.path)
+    try:
+        with told(address):
+            return move_aside(address.path)
+    finally:
+        lock.release()
+
+
+def _lock(address: Address, path: Path) -> WriterLock:
+    if not path.parent.is_dir():
+        message = (
+            f"the folder {path.parent} of the history database does not exist: "
+            "make it, or mount the volume that it is on"
+        )
+        raise HistoryError(Problem(Reason.UNAVAILABLE, message))
+    with told(address):
+        return WriterLock(path)
+
+
+def _open_file(address: Address, path: Path, lock: WriterLock) -> Store:
+    try:
+        _look_first(address, path)
+        return _open(address, lock, None)
+    except HistoryError as error:
+        if error.problem.reason is not Reason.CORRUPT:
+            raise
+    with told(address):
+        aside = move_aside(path)
+    if aside is None:
+        message = f"{path} is no file that a history database can be in: name another"
+        raise HistoryError(Problem(Reason.UNAVAILABLE, message))
+    return _open(address, lock, aside)
+
+
+def _look_first(address: Address, path: Path) -> None:
+    """Read before anything is written: a database that is newer or corrupt stays as it is, to the byte."""
+    with told(address):
+        move_stray_log_aside(path)
+        if not path.exists():
+            return
+        with closing(open_sqlite_reader(path)) as connection:
+            refuse_newer(address, _version(connection))
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise HistoryError(Problem(Reason.CORRUPT, f"the history database {address} is corrupt ({found})"))
+
+
+def _version(connection: sqlite3.Connection) -> str | None:
+    table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (VERSION_TABLE,)).fetchone()
+    if table is None:
+        return None
+    row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 -- a name of our own
+    return str(row[0]) if row else None
+
+
+def _open(address: Address, lock: WriterLock | None, aside: Path | None) -> Store:
+    engine = writer_engine(address)
+    with told(address):
+        connection = engine.connect()
+        try:
+            with connection.begin():
+                migrate(connection, address)
+        except BaseException:
+            connection.close()
+            engine.dispose()
+            raise
+    return Store(address, connection, lock, aside)

@@ -1,0 +1,15 @@
+"""What Alembic runs: migrates on the connection that it is handed, inside the transaction that is open there."""
+
+from alembic import context
+
+from migrations import VERSION_TABLE
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table=VERSION_TABLE,
+    # Off by default on SQLite, where a migration that fails would then leave half of its tables.
+    transactional_ddl=True,
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

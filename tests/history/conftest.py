@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.history.postgres import Server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/history.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A database with nothing in it, of each kind."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    server: Server = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+class Volume:
+    """A small file system of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def mount(self, *options: str) -> None:
+        subprocess.run(["mount", *options], check=True)
+
+    def fill(self) -> Path:
+        """Leave no space."""
+        filler = self.folder / "filler"
+        with filler.open("ab", buffering=0) as file:
+            for size in (4096, 1):
+                try:
+                    while file.write(b"x" * size):
+                        pass
+                except OSError:
+                    continue
+        return filler
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Volume]:
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    made = Volume(folder)
+    made.mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
+    try:
+        yield made
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)

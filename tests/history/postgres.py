@@ -1,0 +1,117 @@
+"""A PostgreSQL server of the tests' own, in a folder of its own, that nothing outside this machine can reach."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.history.waiting import wait_until
+
+TOOL = Path(__file__).parents[1] / "tools" / "postgresql"
+MISSING = 3
+PASSWORD = "s3cr3t/%40:word"
+QUOTED_PASSWORD = "s3cr3t%2F%2540%3Aword"
+
+
+def programs() -> Path:
+    """Where PostgreSQL's programs are; skips where there are none and the tests may not install them."""
+    tool = subprocess.run([TOOL], stdout=subprocess.PIPE, text=True, check=False)
+    if tool.returncode == MISSING:
+        pytest.skip("there is no PostgreSQL here, and only on Debian, as root, do the tests install it")
+    assert tool.returncode == 0, "PostgreSQL could not be installed: see above"
+    return Path(tool.stdout.strip())
+
+
+class Server:
+    """Runs between `start()` and `remove()`; reached over a socket in its folder, with a password."""
+
+    def __init__(self) -> None:
+        self._programs = programs()
+        self._user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+        # Not in pytest's own folder, which other users may not enter; and a socket's path is to be short.
+        self.folder = Path(tempfile.mkdtemp(prefix="kanary-pg-"))
+        self._data = self.folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._names = count(1)
+        if os.getuid() == 0:
+            shutil.chown(self.folder, self._user)
+        self._make()
+
+    def _make(self) -> None:
+        secret = self.folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        self._run(
+            "initdb", "-D", self._data, "-U", "kanary", "--auth=scram-sha-256", f"--pwfile={secret}",
+            "--encoding=UTF8", "--locale=C", "--no-sync",
+        )  # fmt: skip
+
+    def _command(self, name: str, *arguments: str | Path) -> dict[str, object]:
+        as_user = {"user": self._user, "group": pwd.getpwnam(self._user).pw_gid, "extra_groups": []}
+        return {
+            "args": [self._programs / name, *arguments],
+            "cwd": self.folder,
+            "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            **(as_user if os.getuid() == 0 else {}),
+        }
+
+    def _run(self, name: str, *arguments: str | Path) -> None:
+        done = subprocess.run(**self._command(name, *arguments), capture_output=True, text=True, check=False)  # type: ignore[call-overload]
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self) -> None:
+        log = (self.folder / "log").open("ab")
+        self._process = subprocess.Popen(
+            **self._command(  # type: ignore[call-overload]
+                "postgres", "-D", self._data, "-k", self.folder, "-c", "listen_addresses=", "-c", "fsync=off",
+                "-c", "max_connections=50", "-c", "shared_buffers=16MB", "-c", "jit=off",
+            ),
+            stdout=log,
+            stderr=log,
+        )  # fmt: skip
+        log.close()
+        wait_until(self._answers)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "log").read_text()
+        try:
+            self.connect("postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it like a crash: no process of it has time for anything."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(timeout=30)
+
+    def remove(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def connect(self, database: str) -> psycopg.Connection:
+        return psycopg.connect(
+            host=str(self.folder), user="kanary", password=PASSWORD, dbname=database, autocommit=True
+        )
+
+    def new_database(self) -> str:
+        """The URL of a database with nothing in it."""
+        name = f"test{next(self._names)}"
+        with self.connect("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def url(self, name: str, password: str = QUOTED_PASSWORD) -> str:
+        return f"postgresql+psycopg://kanary:{password}@/{name}?host={self.folder}"
