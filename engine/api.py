@@ -169,7 +169,7 @@ class Display(_Model):
 class Condition(_Model):
     """A condition as the Kubernetes API conventions describe it."""
 
-    type: str = Field(description="Ready or Progressing.")
+    type: str = Field(description="Ready, Progressing or HistoryRecorded.")
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     observed_generation: int = Field(description="Generation of the spec that the condition speaks of.")
     last_transition_time: str = Field(
@@ -191,6 +191,44 @@ class TransitionStatus(_Model):
     message: str = Field(description="Why, for a person.")
 
 
+class ChangedRoute(_Model):
+    """A route of a change of weights."""
+
+    backend: str = Field(description="The backend's Service, with its port where two routes share the Service.")
+    weight: int = Field(description="Share of the connections in percent.")
+    service_name: str = Field(description="The backend's Service.")
+    service_port: PortNumber | PortName = Field(
+        description="Its port, by name or number.", json_schema_extra={"x-kubernetes-int-or-string": True}
+    )
+
+
+class ChangeStatus(_Model):
+    """One change of the served weights."""
+
+    revision: int = Field(description="Counts the changes of the served weights.")
+    generation: int = Field(description="Generation of the spec that asked for them.")
+    at: str = Field(description="When.", json_schema_extra={"format": "date-time"})
+    before: tuple[ChangedRoute, ...] = Field(default=(), description="The routes before.")
+    routes: tuple[ChangedRoute, ...] = Field(description="The routes from then on.")
+    cause: str = Field(
+        description="Why: the annotation kubernetes.io/change-cause where it is new, else created or spec changed."
+    )
+    manager: str = Field(default="", description="The field manager that wrote the routes.")
+    config_hash: str | None = Field(default=None, description="Digest of the first configuration with these weights.")
+    result: str = Field(default="", description="Ready, or Superseded by the next change; empty while it goes on.")
+    ended_at: str | None = Field(
+        default=None, description="When the result came.", json_schema_extra={"format": "date-time"}
+    )
+    seconds: float | None = Field(default=None, description="How long that took.")
+
+
+class HistoryStatus(_Model):
+    """What the history could not be given."""
+
+    lost_changes: int = Field(default=0, description="Changes of weights that had to be dropped before it had them.")
+    lost_transitions: int = Field(default=0, description="Moves that had to be dropped before it had them.")
+
+
 class KanaryStatus(_Model):
     """What the operator has observed and done."""
 
@@ -210,8 +248,13 @@ class KanaryStatus(_Model):
         description="Since when the proxies do not all serve what they should; the progress deadline counts from here.",
         json_schema_extra={"format": "date-time"},
     )
-    conditions: tuple[Condition, ...] = Field(default=(), description="Ready and Progressing.")
+    conditions: tuple[Condition, ...] = Field(default=(), description="Ready, Progressing and HistoryRecorded.")
     transitions: tuple[TransitionStatus, ...] = Field(default=(), description="The last moves, oldest first.")
+    changes: tuple[ChangeStatus, ...] = Field(default=(), description="The last changes of weights, oldest first.")
+    change_cause: str | None = Field(
+        default=None, description="The annotation kubernetes.io/change-cause as of the last change."
+    )
+    history: HistoryStatus | None = Field(default=None, description="What the history could not be given.")
 
 
 def route_labels(spec: KanarySpec) -> tuple[str, ...]:

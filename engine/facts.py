@@ -48,6 +48,11 @@ class Facts:
     holds_endpoints: bool
     """Pods are served that no Service names; they have to be looked at again."""
 
+    @property
+    def config(self) -> str:
+        """The text of the target's configuration, or nothing."""
+        return self.target.config if self.target else ""
+
 
 def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -> Facts:
     """All that is known of a Kanary. Raises RetryLaterError where the cluster has to be asked and does not answer."""

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from engine.record import Record
 from engine.reports import Report
+from engine.status import Kept
 from states import Problem
 
 Json = dict[str, Any]
@@ -87,6 +89,19 @@ class ClusterWriter(Protocol):
 
     def write_status(self, kanary: Json, status: Json) -> None:
         """Replace the Kanary's status, provided that it has not changed since it was read."""
+
+
+class History(Protocol):
+    """Where changes are kept for good. Never raises, never waits."""
+
+    def kept(self, uid: str) -> Kept:
+        """What it has of the Kanary with this uid, and whether it takes more."""
+
+    def record(self, kanary: Json, status: Json, served: Record | None, config: str) -> None:
+        """Keep what the status tells of changes and moves, with the record and the configuration of the last one."""
+
+    def gone(self, namespace: str, name: str) -> None:
+        """The Kanary has been deleted: keep that."""
 
 
 class Narrator(Protocol):

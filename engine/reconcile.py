@@ -10,7 +10,7 @@ from datetime import timedelta
 from engine.declared import route_facts
 from engine.facts import Facts, gather
 from engine.machine import PhaseMachine
-from engine.ports import Clock, ClusterView, ClusterWriter, Narrator, RefusedError
+from engine.ports import Clock, ClusterView, ClusterWriter, History, Narrator, RefusedError
 from engine.record import Record
 from engine.status import Served, next_status
 from engine.target import Defaults
@@ -34,11 +34,19 @@ class Reconciler:
     """Runs steps for any number of Kanaries; one Kanary must not be in two steps at once."""
 
     def __init__(
-        self, view: ClusterView, writer: ClusterWriter, narrator: Narrator, clock: Clock, proxy_image: str
+        self,
+        view: ClusterView,
+        writer: ClusterWriter,
+        narrator: Narrator,
+        *,
+        history: History,
+        clock: Clock,
+        proxy_image: str,
     ) -> None:
         self._view = view
         self._writer = writer
         self._narrator = narrator
+        self._history = history
         self._clock = clock
         self._proxy_image = proxy_image
         self._machine = PhaseMachine()
@@ -48,6 +56,7 @@ class Reconciler:
         kanary = self._view.kanary(namespace, name)
         if kanary is None:
             self._narrator.gone(namespace, name)
+            self._history.gone(namespace, name)
             return Outcome()
         if kanary["metadata"].get("deletionTimestamp"):
             # What Kanary made goes with its owner; nothing is to be made anew meanwhile.
@@ -89,14 +98,17 @@ class Reconciler:
         served = _served(facts, decision)
         status = next_status(
             facts.status,
-            generation=facts.kanary["metadata"].get("generation", 0),
+            facts.kanary,
             phase=phase,
             decision=decision,
             served=served,
+            kept=self._history.kept(facts.owner.uid),
             now=facts.snapshot.now,
         )
         if status != facts.kanary.get("status"):
             self._writer.write_status(facts.kanary, status)
+        is_served = facts.target is not None and served.record == facts.target.record
+        self._history.record(facts.kanary, status, served.record, facts.config if is_served else "")
         self._narrate(facts, decision, phase, served.record)
         self._narrator.observed(facts.kanary, status)
 

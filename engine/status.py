@@ -1,21 +1,20 @@
 """A Kanary's status: read however spoilt it may be, and written from what was decided and done."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from engine.api import Display, KanaryStatus, ProxyStatus, TransitionStatus, WeightStatus, weights_text
-from engine.conditions import conditions
+from engine.api import Display, HistoryStatus, KanaryStatus, ProxyStatus, TransitionStatus, WeightStatus, weights_text
+from engine.changes import Confirmed, annotated_cause, bounded, changes
+from engine.conditions import Recording, conditions
 from engine.record import Record
 from engine.times import read_time, time_text
 from states import Decision, Phase, RouteFacts
 
 Json = dict[str, Any]
-
-KEPT_TRANSITIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,14 @@ class Served:
     """Every proxy serves the record's weights, and none serves others."""
     is_next: bool = False
     """The record was written just now, and the proxies had all arrived at the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the history has of a Kanary, and whether it takes more."""
+
+    confirmed: Confirmed
+    recording: Recording
 
 
 def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
@@ -59,10 +66,15 @@ def read_phase(status: KanaryStatus) -> Phase:
 
 
 def next_status(
-    before: KanaryStatus, *, generation: int, phase: Phase, decision: Decision, served: Served, now: datetime
+    before: KanaryStatus, kanary: Json, *, phase: Phase, decision: Decision, served: Served, kept: Kept, now: datetime
 ) -> Json:
     """The status after a reconcile, as the API writes it."""
     record = served.record
+    generation = kanary["metadata"].get("generation", 0)
+    is_new = record is not None and record.revision > before.revision
+    known = changes(before, record, kanary, is_ready=phase is Phase.READY, now=now)
+    moves = _transitions(before, phase, decision, now)
+    known, moves, lost = bounded(before.history or HistoryStatus(), known, moves, kept.confirmed)
     status = KanaryStatus(
         observed_generation=generation,
         phase=phase.value,
@@ -80,12 +92,23 @@ def next_status(
             is_ready=phase is Phase.READY,
             is_behind=phase in (Phase.RENDERING, Phase.ROLLING) or (record is not None and not served.is_complete),
             decision=decision,
+            recording=_told_of_losses(kept.recording, lost),
             generation=generation,
             now=time_text(now),
         ),
-        transitions=_transitions(before, phase, decision, now),
+        transitions=moves,
+        changes=known,
+        change_cause=(annotated_cause(kanary) or None) if is_new else before.change_cause,
+        history=lost if lost != HistoryStatus() else None,
     )
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _told_of_losses(recording: Recording, lost: HistoryStatus) -> Recording:
+    if lost == HistoryStatus():
+        return recording
+    losses = f"{lost.lost_changes} changes of weights and {lost.lost_transitions} moves"
+    return replace(recording, message=f"{recording.message}; {losses} were dropped before the history had them")
 
 
 def _weights(routes: tuple[RouteFacts, ...]) -> tuple[WeightStatus, ...]:
@@ -131,4 +154,4 @@ def _transitions(before: KanaryStatus, phase: Phase, decision: Decision, now: da
         reason=decision.reason.value,
         message=decision.message,
     )
-    return (*before.transitions, move)[-KEPT_TRANSITIONS:]
+    return (*before.transitions, move)

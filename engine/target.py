@@ -8,7 +8,7 @@ from engine import haproxy, objects, pods
 from engine.api import KanarySpec
 from engine.endpoints import Endpoint
 from engine.objects import Identity, Json
-from engine.record import Record
+from engine.record import CONFIG_KEY, Record
 from states import Action, UpdateStrategy
 
 DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
@@ -28,6 +28,11 @@ class Target:
     def all_objects(self) -> tuple[Json, ...]:
         """Every object, in the order in which they are applied."""
         return tuple(desired for group in self.objects.values() for desired in group)
+
+    @property
+    def config(self) -> str:
+        """The text of the configuration."""
+        return str(self.objects[Action.CONFIGURE][0]["data"][CONFIG_KEY])
 
     @property
     def service(self) -> Json:

@@ -1,4 +1,4 @@
-"""Times as the Kubernetes API writes them: RFC 3339, to the second, in UTC."""
+"""Times as the Kubernetes API writes them: RFC 3339, in UTC, and to the second where nothing else is said."""
 
 from datetime import UTC, datetime
 
@@ -10,6 +10,11 @@ def read_time(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo else None
+
+
+def exact_time_text(time: datetime) -> str:
+    """A time to the millisecond, which the API takes as well."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def time_text(time: datetime) -> str:

@@ -43,6 +43,7 @@ class Metrics:
         self._backends: dict[tuple[str, str], set[str]] = {}
         self._make_process_metrics()
         self._make_kanary_metrics()
+        self._make_history_metrics()
 
     def _make_process_metrics(self) -> None:
         self._reconciles = self._counter("kanary_reconcile", "Reconciles by result", "result")
@@ -64,6 +65,20 @@ class Metrics:
         )
         self._requests = self._counter(
             "kanary_api_requests", "Requests to the API server by verb and status; code 0 is no answer", "verb", "code"
+        )
+
+    def _make_history_metrics(self) -> None:
+        self._history_rows = self._counter("kanary_history_rows", "Rows written to the history by table", "table")
+        self._history_failures = self._counter(
+            "kanary_history_failures", "Attempts to write to the history that failed, by reason", "reason"
+        )
+        self._history_dropped = self._counter(
+            "kanary_history_entries_dropped", "Entries given up since too many waited to be written"
+        )
+        self._history_ok = self._gauge("kanary_history_recorded", "1 while the history takes what happens, else 0")
+        self._history_size = self._gauge("kanary_history_size_bytes", "Size of the history's database")
+        self._history_oldest = self._gauge(
+            "kanary_history_oldest_timestamp_seconds", "Time of the oldest change in the history; 0 for none"
         )
 
     def _make_kanary_metrics(self) -> None:
@@ -111,6 +126,26 @@ class Metrics:
     def requested(self, verb: str, status: int | None) -> None:
         """Count a request to the API server; None is one without an answer."""
         self._requests.labels(verb, str(status or 0)).inc()
+
+    def history_rows(self, table: str, count: int) -> None:
+        """Count rows that were written to the history."""
+        self._history_rows.labels(table).inc(count)
+
+    def history_failed(self, reason: str) -> None:
+        """Count an attempt to write to the history that failed."""
+        self._history_failures.labels(reason).inc()
+
+    def history_dropped(self) -> None:
+        """Count an entry of the history that was given up."""
+        self._history_dropped.inc()
+
+    def observe_history(
+        self, is_recorded: Callable[[], bool], size: Callable[[], int], oldest: Callable[[], float]
+    ) -> None:
+        """Read from these functions how the history is, whenever the metrics are read; sizes in bytes, times in s."""
+        self._history_ok.set_function(lambda: float(is_recorded()))
+        self._history_size.set_function(lambda: float(size()))
+        self._history_oldest.set_function(oldest)
 
     def set_kanary(
         self, namespace: str, name: str, *, phase: Phase, routes: Iterable[RouteFigures], proxies_ready: int

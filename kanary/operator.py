@@ -11,6 +11,7 @@ from kanary.agents import HttpAgents
 from kanary.client import ClusterClient, ClusterError
 from kanary.events import Recorder
 from kanary.httpserver import Answer, HttpServer
+from kanary.keeping import Keeping
 from kanary.lease import Elector
 from kanary.metrics import CONTENT_TYPE, Metrics
 from kanary.narrator import Narrator
@@ -48,6 +49,7 @@ class Operator:
         self._settings = settings
         self._metrics = metrics
         self._agents = agents or HttpAgents()
+        self._history = Keeping(settings, metrics)
         self._stop = threading.Event()
         self._queue: WorkQueue[Key] = WorkQueue()
         self._watches: Watches | None = None
@@ -148,8 +150,9 @@ class Operator:
             View(self._client, watches, self._agents),
             Writer(self._client, watches, self._may_write),
             Narrator(self._recorder, self._metrics),
-            SystemClock(),
-            self._settings.proxy_image,
+            history=self._history.start(watches),
+            clock=SystemClock(),
+            proxy_image=self._settings.proxy_image,
         )
         self._threads = [
             threading.Thread(target=self._worker, args=(reconciler,), name=f"worker-{number}", daemon=True)
@@ -165,6 +168,7 @@ class Operator:
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._history.stop()
         self._metrics.forget_kanaries()
 
     def _worker(self, reconciler: Reconciler) -> None:
@@ -215,7 +219,10 @@ class Operator:
 
 
 def make(settings: Settings) -> Operator:
-    """Connect to the configured cluster. Raises NotConfigured where there is none, OSError where the port is taken."""
+    """Connect to the configured cluster.
+
+    Raises NotConfigured where there is none, BadSettingError for a bad setting, OSError where the port is taken.
+    """
     metrics = Metrics()
     client = ClusterClient.connect(
         kubeconfig=settings.kubeconfig,

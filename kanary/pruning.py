@@ -31,6 +31,18 @@ def whole(obj: Json) -> Json:
     return {**obj, "metadata": metadata}
 
 
+def kanary(obj: Json) -> Json:
+    """The whole Kanary, and of the record of who set which field what is about its routes."""
+    entries = obj["metadata"].get("managedFields") or ()
+    about_routes = [
+        _only(entry, ("manager", "time", "subresource")) | {"fieldsV1": {"f:spec": {"f:routes": {}}}}
+        for entry in entries
+        if "f:routes" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    kept = whole(obj)
+    return {**kept, "metadata": {**kept["metadata"], "managedFields": about_routes}}
+
+
 def service(obj: Json) -> Json:
     """The Service without its status."""
     return {**_identity(obj), "spec": obj.get("spec") or {}}

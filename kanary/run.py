@@ -6,7 +6,7 @@ import sys
 
 from kanary.api_errors import NotConfigured
 from kanary.operator import make
-from kanary.settings import Settings
+from kanary.settings import BadSettingError, Settings
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(threadName)s %(message)s"
 
@@ -20,7 +20,7 @@ def run(settings: Settings) -> int:
     logging.getLogger("transitions").setLevel(logging.WARNING)
     try:
         operator = make(settings)
-    except NotConfigured as error:
+    except (NotConfigured, BadSettingError) as error:
         print(f"kanary: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from engine.target import DEFAULT_PROXY_IMAGE
 
+DEFAULT_HISTORY_URL = "sqlite:////var/lib/kanary/history.db"
+
+
+class BadSettingError(ValueError):
+    """A setting has a value that it cannot have; the message names it and what would do."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,14 +30,29 @@ class Settings:
     lease_namespace: str | None = None
     """Where the Lease is kept; None takes the pod's own namespace, or the context's."""
     lease_name: str = "kanary"
+    history_url: str = ""
+    """The database that the history is kept in; empty for none."""
+    history_days: int = 400
+    history_changes: int = 1_000
+    """How long, and how many of each Kanary, changes of weights are kept; 0 is without limit."""
     identity: str = ""
     log_level: str = "info"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """The defaults, with what the environment says instead."""
+        """The defaults, with what the environment says instead. Raises BadSettingError."""
         return cls(
             proxy_image=environment.get("KANARY_PROXY_IMAGE") or DEFAULT_PROXY_IMAGE,
             namespace=environment.get("KANARY_NAMESPACE") or None,
+            history_url=environment.get("KANARY_HISTORY_URL", DEFAULT_HISTORY_URL),
+            history_days=_whole(environment, "KANARY_HISTORY_DAYS", cls.history_days),
+            history_changes=_whole(environment, "KANARY_HISTORY_CHANGES", cls.history_changes),
             identity=environment.get("POD_NAME") or socket.gethostname(),
         )
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal():
+        raise BadSettingError(f"{name} is {text!r}: must be a whole number, 0 for no limit")
+    return int(text)

@@ -64,7 +64,7 @@ class Watches:
         self.kanaries = self._reflector(
             KANARIES,
             self._on_kanary,
-            pruning.whole,
+            pruning.kanary,
             indexers={BY_SERVICE: _services_of_kanary, BY_DESTINATION: _destination_of},
         )
         self.services = self._reflector(SERVICES, self._on_service, pruning.service, indexers={BY_OWNER: _owner_of})

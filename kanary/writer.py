@@ -82,7 +82,9 @@ class Writer:
         """Replace the status of the Kanary as it was read. Raises RetryLaterError and RefusedError."""
         metadata = kanary["metadata"]
         with self._request(f"write the status of Kanary {metadata['name']}"):
-            body = {**kanary, "status": status}
+            # What is kept of managedFields is a part, and not to be written.
+            own = {key: value for key, value in metadata.items() if key != "managedFields"}
+            body = {**kanary, "metadata": own, "status": status}
             try:
                 written = self._client.replace(
                     KANARIES, metadata["namespace"], metadata["name"], body, subresource="status"

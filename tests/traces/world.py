@@ -12,11 +12,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from engine.changes import Confirmed
+from engine.conditions import Recording
 from engine.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Outcome, Reconciler, refused
-from engine.record import read_record
+from engine.record import Record, read_record
 from engine.reports import Report, takes_live
+from engine.status import Kept
 from states import Problem, Reason
 
 Json = dict[str, Any]
@@ -52,7 +55,8 @@ class World:
         self._serial = itertools.count(1)
         self._templates: dict[str, int] = {}
         self._addresses = itertools.count(1)
-        self._reconciler = Reconciler(self, self, self, self, IMAGE)
+        self.history = Kept(Confirmed(10**6, 10**6), Recording(True, "Recorded", "every change is in the history"))
+        self._reconciler = Reconciler(self, self, self, history=self, clock=self, proxy_image=IMAGE)
 
     # What users and controllers do.
 
@@ -213,6 +217,14 @@ class World:
     def write_status(self, kanary: Json, status: Json) -> None:
         self._count_write()
         self.objects["Kanary", kanary["metadata"]["name"]]["status"] = copy.deepcopy(status)
+
+    # engine.ports.History
+
+    def kept(self, uid: str) -> Kept:
+        return self.history
+
+    def record(self, kanary: Json, status: Json, served: Record | None, config: str) -> None:
+        pass
 
     # engine.ports.Narrator and Clock
 

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from engine.api import Condition
-from engine.conditions import PROGRESSING, READY, conditions
+from engine.conditions import HISTORY_RECORDED, PROGRESSING, READY, Recording, conditions
 from states import Decision, Reason
 
 BEFORE, NOW = "2026-01-01T12:00:00Z", "2026-01-01T12:00:09Z"
 POLARITIES = list(product([True, False], repeat=2))
+
+
+RECORDED = Recording(True, "Recorded", "every change is in the history")
 
 
 def made(*before: Condition, **changes: Any) -> tuple[Condition, ...]:
@@ -19,6 +22,7 @@ def made(*before: Condition, **changes: Any) -> tuple[Condition, ...]:
         "is_ready": True,
         "is_behind": False,
         "decision": Decision(None, Reason.SERVING, "2 of 2 proxies serve the configuration of revision 3"),
+        "recording": RECORDED,
         "generation": 1,
         "now": NOW,
     }
@@ -34,6 +38,7 @@ def test_ready_and_progressing_are_told_apart(is_ready: bool, is_behind: bool) -
     assert statuses(made(is_ready=is_ready, is_behind=is_behind)) == {
         READY: str(is_ready),
         PROGRESSING: str(is_behind),
+        HISTORY_RECORDED: "True",
     }
 
 
@@ -41,12 +46,12 @@ def test_ready_and_progressing_are_told_apart(is_ready: bool, is_behind: bool) -
 def test_whoever_is_behind_makes_progress_unless_the_reason_says_that_nothing_moves(reason: Reason) -> None:
     stuck = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
     found = made(is_ready=False, is_behind=True, decision=Decision(None, reason, "why"))
-    assert statuses(found) == {READY: "False", PROGRESSING: str(reason not in stuck)}
+    assert statuses(found) == {READY: "False", PROGRESSING: str(reason not in stuck), HISTORY_RECORDED: "True"}
 
 
 @pytest.mark.parametrize(("is_ready", "is_behind"), POLARITIES)
 def test_either_polarity_has_reason_message_and_generation(is_ready: bool, is_behind: bool) -> None:
-    for condition in made(is_ready=is_ready, is_behind=is_behind, generation=4):
+    for condition in made(is_ready=is_ready, is_behind=is_behind, generation=4)[:2]:
         assert (condition.reason, condition.observed_generation) == ("Serving", 4)
         assert condition.message == "2 of 2 proxies serve the configuration of revision 3"
 
@@ -67,3 +72,10 @@ def test_conditions_that_others_left_are_dropped() -> None:
         type="Foreign", status="True", observed_generation=1, last_transition_time=BEFORE, reason="Other", message=""
     )
     assert [condition.type for condition in made(foreign)] == [READY, PROGRESSING]
+
+
+def test_what_keeps_the_history_from_taking_changes_is_told_by_a_condition_of_its_own() -> None:
+    full = Recording(False, "DatabaseFull", "the disk is full: make room")
+    found = made(recording=full)
+    assert statuses(found) == {READY: "True", PROGRESSING: "False", HISTORY_RECORDED: "False"}
+    assert (found[2].reason, found[2].message) == ("DatabaseFull", "the disk is full: make room")

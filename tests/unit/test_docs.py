@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from engine.changes import KEPT_TRANSITIONS
 from engine.reconcile import REFUSED_RECHECK
-from engine.status import KEPT_TRANSITIONS
 from kanary import diagram
 from states import TRANSITIONS, Phase, Reason, Snapshot, decide, next_phase
 from states.rules import FIRST_ENDPOINTS_GRACE

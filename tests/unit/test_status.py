@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api import KanaryStatus
+from engine.changes import KEPT_TRANSITIONS, Confirmed
+from engine.conditions import Recording
 from engine.record import Record
-from engine.status import KEPT_TRANSITIONS, Served, next_status, read_phase, read_status
+from engine.status import Kept, Served, next_status, read_phase, read_status
 from engine.times import read_time, time_text
 from states import Decision, Phase, Reason, RouteFacts, Trigger
 from tests.unit.kanaries import Json, json_values, spec
@@ -27,10 +29,15 @@ BEHIND = replace(DONE, ready=1, is_complete=False, is_served=False)
 NOTHING = Served(None, (), "myapp-split-haproxy", 0, is_complete=False)
 
 
-def following(before: Json | None, **changes: Any) -> Json:
+RECORDED = Recording(True, "Recorded", "every change is in the history")
+CONFIRMED = Kept(Confirmed(10**6, 10**6), RECORDED)
+
+
+def following(before: Json | None, *, generation: int = 1, **changes: Any) -> Json:
     """The status after `before` for a Kanary that serves, with these arguments changed."""
     arguments: dict[str, Any] = {
-        "generation": 1,
+        "kanary": {"metadata": {"generation": generation}},
+        "kept": CONFIRMED,
         "phase": Phase.READY,
         "decision": SERVING,
         "served": DONE,
@@ -64,6 +71,24 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
         "display": {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"},
         "configHash": "0123456789abcdef",
         "transitions": [],
+        "changes": [
+            {
+                "revision": 3,
+                "generation": 7,
+                "at": "2026-01-01T12:00:00.000Z",
+                "before": [],
+                "routes": [
+                    {"backend": "myapp-v1", "weight": 80, "serviceName": "myapp-v1", "servicePort": "http"},
+                    {"backend": "myapp-v2", "weight": 20, "serviceName": "myapp-v2", "servicePort": 9090},
+                ],
+                "cause": "created",
+                "manager": "",
+                "configHash": "0123456789abcdef",
+                "result": "Ready",
+                "endedAt": "2026-01-01T12:00:00.000Z",
+                "seconds": 0.0,
+            }
+        ],
     }
     assert conditions == [
         {
@@ -179,7 +204,9 @@ def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Pha
     read = read_status({"status": status})
     assert isinstance(read_phase(read), Phase)
     read_time(read.progressing_since)
-    written = next_status(read, generation=2, phase=phase, decision=decision, served=BEHIND, now=NOW)
+    written = next_status(
+        read, {"metadata": {}}, phase=phase, decision=decision, served=BEHIND, kept=CONFIRMED, now=NOW
+    )
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     again = KanaryStatus.model_validate(written, extra="forbid", strict=False)
     assert again.phase == phase.value
