@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.held.traffic import Seen
@@ -36,12 +35,21 @@ class Report:
         )
         self._faults = Table(
             "Bad pods: what clients see",
-            ("fault", "route", "new", "failed", "p99 ms", "last failure after", "share then", "share again after"),
+            (
+                "pods of the 30 % route",
+                "failed",
+                "the last one after",
+                "slowest ms",
+                "found after",
+                "share",
+                "back after",
+            ),
         )
 
     def change(self, what: str, times: int, seen: Seen) -> None:
-        cells = (what, times, len(seen.visits), _kinds(seen.failures), *_took(seen, 0.5, 0.99, 1))
-        self._changes.rows.append((*map(str, cells), str(len(seen.held)), _kinds(seen.cuts)))
+        took = [milliseconds(seen, share) for share in (0.5, 0.99, 1)]
+        cells = what, times, len(seen.visits), kinds(seen.failures), *took, len(seen.held), kinds(seen.cuts)
+        self._changes.rows.append(tuple(map(str, cells)))
 
     def fault(self, *cells: str) -> None:
         self._faults.rows.append(cells)
@@ -50,13 +58,13 @@ class Report:
         return "\n\n".join(table.text() for table in (self._changes, self._faults) if table.rows)
 
 
-def _took(seen: Seen, *shares: float) -> Sequence[str]:
-    """How long the visits that went well took, in milliseconds: so many of them no longer than this."""
+def milliseconds(seen: Seen, share: float) -> str:
+    """How long the visits that went well took: this share of them no longer than that."""
     times = sorted(visit.took for visit in seen.visits if not visit.failed)
-    return [f"{1000 * times[min(len(times) - 1, int(share * len(times)))]:.1f}" if times else "-" for share in shares]
+    return f"{1000 * times[min(len(times) - 1, int(share * len(times)))]:.1f}" if times else "-"
 
 
-def _kinds(counted: Counter[str]) -> str:
+def kinds(counted: Counter[str]) -> str:
     """The sum, and of what it consists."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items()))
     return f"{counted.total()}" + (f" ({kinds})" if kinds else "")

@@ -86,7 +86,11 @@ class Traffic:
     def stop(self) -> Seen:
         """Ends all visits and has each held connection echoed once more. To be called once."""
         reports = self._ask(*["report"] * len(self._processes))
-        visits = [Visit(*facts, _server(pod)) for report in reports for *facts, pod in report["visits"]]
+        visits = [
+            Visit(began, took, outcome, _server(pod))
+            for report in reports
+            for began, took, outcome, pod in report["visits"]
+        ]
         held = [Held(**{**facts, "pod": _server(facts["pod"])}) for report in reports for facts in report["held"]]
         return Seen(tuple(sorted(visits, key=lambda visit: visit.began)), tuple(held))
 

@@ -1,0 +1,54 @@
+"""What clients see of pods that go wrong: how often, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.haproxy.proxies import config_of, running
+from tests.held.course import stage
+from tests.held.report import Report
+from tests.held.unruly import UnrulyPods
+
+with_others_left_and_without = pytest.mark.parametrize(("count", "bad"), [(3, 1), (2, 2)], ids=["1 of 3", "2 of 2"])
+
+
+@pytest.fixture
+def pods(_network: None) -> Iterator[UnrulyPods]:
+    with UnrulyPods() as running_pods:
+        yield running_pods
+
+
+@with_others_left_and_without
+@pytest.mark.parametrize("fault", ["refuse", "drop packets"])
+def test_nobody_fails_while_other_pods_are_left_and_otherwise_only_until_the_pods_are_found_out(
+    pods: UnrulyPods, report: Report, fault: str, count: int, bad: int
+) -> None:
+    strike, undo = {"refuse": (pods.kill, pods.revive), "drop packets": (pods.drop, pods.let_through)}[fault]
+    config = config_of(pods.route(70, 3), pods.route(30, count))
+    with running(config) as proxy, stage(proxy, bad) as on_stage:
+
+        def heal() -> None:
+            undo(*on_stage.bad)
+            proxy.await_servers_up(1, count)
+
+        on_stage.strike(strike)
+        course = on_stage.course(found=lambda: proxy.await_servers_up(1, on_stage.good), heal=heal)
+    report.fault(f"{bad} of {count} {fault}", *course.cells())
+    assert not (course.failed if on_stage.good else course.failed_once_found)
+    assert course.share == pytest.approx(30 if on_stage.good else 0, abs=3)
+
+
+@with_others_left_and_without
+def test_a_pod_that_resets_what_it_accepted_fails_its_own_connections_and_no_others(
+    pods: UnrulyPods, report: Report, count: int, bad: int
+) -> None:
+    """Its checks pass, and what was accepted cannot be tried elsewhere: only the pod's own readiness can tell."""
+    config = config_of(pods.route(70, 3), pods.route(30, count))
+    with running(config) as proxy, stage(proxy, bad) as on_stage:
+        on_stage.strike(pods.reset)
+        course = on_stage.course()
+    report.fault(f"{bad} of {count} reset", *course.cells())
+    assert course.share == pytest.approx(30, abs=3)
+    assert len(course.failed_once_found) / len(course.seen.visits) < 0.3
