@@ -19,8 +19,8 @@ CHANGES = 20
 
 
 def weighted(routes: tuple[Route, Route], second: int) -> ProxyConfig:
-    """The second route gets this weight, on ports that nobody else uses."""
-    return config_of(replace(routes[0], weight=100 - second), replace(routes[1], weight=second))
+    """The second route gets this weight, on ports that nobody else uses. No drain time passes during a test."""
+    return config_of(replace(routes[0], weight=100 - second), replace(routes[1], weight=second), drain_seconds=3600)
 
 
 def test_rolling_the_proxies_costs_no_connection(pods: Pods, report: Report) -> None:
