@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from engine.haproxy import DEFAULT_MAX_CONNECTIONS, MAX_CONNECTIONS, Balance, ProxyProtocol
 from states import OnEmptyRoute
 
 GROUP = "kanary.k8s.io"
@@ -55,6 +56,12 @@ class Route(_Model):
     weight: Weight = Field(
         description="Share of the connections in percent, a whole number. The weights of all routes sum to 100."
     )
+    send_proxy_protocol: ProxyProtocol | None = Field(
+        default=None,
+        description="Version of the PROXY protocol, V1 (text) or V2 (binary), by which the pods are told the address "
+        "and port of the client as the proxy sees them. All pods of the backend must expect it, in health checks as "
+        "well. Default: no header; a connection's source is the proxy.",
+    )
 
 
 class Resources(_Model):
@@ -82,6 +89,16 @@ class Proxy(_Model):
     )
     idle_seconds: Annotated[int, Field(ge=1, le=604_800, strict=True)] = Field(
         default=86_400, description="How long a connection may carry no data before the proxy closes it."
+    )
+    max_connections: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS, strict=True)] = Field(
+        default=DEFAULT_MAX_CONNECTIONS,
+        description="How many connections each HAProxy pod takes at once; more wait until others end. An idle one "
+        "takes about 4 KiB of memory and two file descriptors.",
+    )
+    balance: Balance = Field(
+        default=Balance.ROUND_ROBIN,
+        description="How a route's connections are spread over its pods. roundrobin: in turn. leastconn: to the pod "
+        "that holds the fewest, which suits long-lived connections.",
     )
 
 

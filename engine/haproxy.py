@@ -4,9 +4,9 @@ A pure function from a `ProxyConfig` to text. Nothing that a user chose as a nam
 generated names, ports and weights are integers, addresses have been through `ipaddress`. One newline in a name would
 be a directive of its own, and some directives run commands even while HAProxy only checks a file.
 
-The split is exact: connections are counted, and the count, multiplied by a stride and taken modulo the weights' total,
-picks the route. HAProxy's own server weights would be rounded to 0..256 parts, which starves a small route beside one
-with many pods.
+The split is exact: connections are counted, and the count modulo the length of a round picks a place in the order in
+which the routes take turns (`schedule`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a
+small route beside one with many pods.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from itertools import accumulate
 
+from engine.schedule import schedule
 from states import OnEmptyRoute
 
 SPLIT_PORT = 8080
@@ -27,11 +28,36 @@ TOTAL_WEIGHT = 100
 # HAProxy counts milliseconds in 31 bits and refuses a longer time.
 MAX_SECONDS = (2**31 - 1) // 1000
 
-# How far apart successive connections land among the slots of a round. Sharing no factor with any number up to 100, it
-# visits every slot once per round, however many slots empty routes leave. No smaller number stays as close to the
-# weights in every stretch of every such round: within 2.4 connections with all hundred slots, within 6 with fewer.
-# (461 would be as good with a hundred slots, but it is 1 modulo 92, 46 and 20: each route all its slots in one run.)
+MAX_CONNECTIONS = 1_000_000
+DEFAULT_MAX_CONNECTIONS = 20_000
+"""At about 4 KiB for each idle one, 80 MiB."""
+
+# The order of turns is written for a round in which every route has a server that is up. In the rounds that are left
+# when health checks take out a whole route, successive connections land this far apart among the slots. Sharing no
+# factor with any number up to 100, it visits every slot once per round. No smaller number stays as close to the weights
+# in every stretch of every such round: within 6 connections. (461 would be as good with all hundred slots, but it is 1
+# modulo 92, 46 and 20: each route all its slots in one run.)
 STRIDE = 19541
+
+# How many values a counter of HAProxy has before it starts over.
+_COUNTER = 2**32
+
+
+class Balance(StrEnum):
+    """How the connections of a route are spread over its servers: in turn, or to the one that holds the fewest."""
+
+    ROUND_ROBIN = "roundrobin"
+    LEAST_CONNECTIONS = "leastconn"
+
+
+class ProxyProtocol(StrEnum):
+    """A header before a connection's data that tells a server the client's address: as a line of text, or binary.
+
+    https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
+    """
+
+    V1 = "V1"
+    V2 = "V2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +77,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A share of the connections, in percent, and the servers that take them in turn.
+    """A share of the connections, in percent, the servers that take them, and the header that these expect, if any.
 
     The servers are kept in numerical order and without doubles, however they are given.
 
@@ -60,10 +86,14 @@ class Route:
 
     weight: int
     servers: tuple[Server, ...]
+    proxy_protocol: ProxyProtocol | None = None
 
     def __post_init__(self) -> None:
         _require_integer("weight", self.weight, 0, TOTAL_WEIGHT)
         object.__setattr__(self, "servers", tuple(sorted(set(self.servers), key=_numerically)))
+        # A plain word would be compared by identity, and be taken for another version.
+        if self.proxy_protocol is not None:
+            object.__setattr__(self, "proxy_protocol", ProxyProtocol(self.proxy_protocol))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +102,8 @@ class ProxyConfig:
 
     An established connection is closed after `idle_seconds` without a byte in either direction. A stopping proxy
     closes what is still open after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
-    a connection before the next one is tried. `ipv6` makes the proxies listen on IPv6 although no server has such an
+    a connection before the next one is tried. Of clients beyond `max_connections`, each waits for another one to end.
+    `ipv6` makes the proxies listen on IPv6 although no server has such an
     address.
 
     A route of weight 0 is not written at all: its servers may come and go without a new configuration. Of
@@ -90,8 +121,8 @@ class ProxyConfig:
     # HAProxy's own default is one thread per core of the node, whatever CPU limit the pod has: on a large node, dozens
     # of threads that share one core's quota and are throttled together. More throughput is more replicas.
     threads: int = 2
-    # At about 4 KiB for each idle one, 80 MiB; the next ones wait in the kernel's queue.
-    max_connections: int = 20_000
+    max_connections: int = DEFAULT_MAX_CONNECTIONS
+    balance: Balance = Balance.ROUND_ROBIN
     ipv6: bool = False
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT
@@ -101,11 +132,12 @@ class ProxyConfig:
         _require_integer("drain_seconds", self.drain_seconds, 1, MAX_SECONDS)
         _require_integer("connect_milliseconds", self.connect_milliseconds, 1, MAX_SECONDS * 1000)
         _require_integer("threads", self.threads, 1, 64)
-        _require_integer("max_connections", self.max_connections, 1, 1_000_000)
+        _require_integer("max_connections", self.max_connections, 1, MAX_CONNECTIONS)
         _require_integer("split_port", self.split_port, 1, 65535)
         _require_integer("ops_port", self.ops_port, 1, 65535)
-        # The plain word would be compared by identity, and be taken for another policy.
+        # A plain word would be compared by identity, and be taken for another policy.
         object.__setattr__(self, "on_empty_route", OnEmptyRoute(self.on_empty_route))
+        object.__setattr__(self, "balance", Balance(self.balance))
         if self.split_port == self.ops_port:
             raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
         total = sum(route.weight for route in self.routes)
@@ -123,32 +155,38 @@ def ready_path(digest: str) -> str:
 
 def digest(config: ProxyConfig) -> str:
     """Sixteen hexadecimal digits that change whenever the proxies are to do anything else."""
-    return hashlib.sha256(_text(config, ready="").encode()).hexdigest()[:16]
+    return hashlib.sha256(_text(config, digest="").encode()).hexdigest()[:16]
 
 
 def render(config: ProxyConfig) -> str:
     """The whole haproxy.cfg."""
-    return _text(config, ready=ready_path(digest(config)))
+    return _text(config, digest=digest(config))
 
 
-def _text(config: ProxyConfig, ready: str) -> str:
-    sections = (_global(config), _defaults(config), _ops(config, ready), _split(config), _backends(config))
+def _text(config: ProxyConfig, digest: str) -> str:
+    sections = (_global(config, digest), _defaults(config), _ops(config, digest), _split(config), _backends(config))
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
-def _global(config: ProxyConfig) -> Iterator[str]:
+def _global(config: ProxyConfig, digest: str) -> Iterator[str]:
     yield "# Written by Kanary. A change made here by hand is undone."
     yield "global"
     yield f"  thread-hard-limit {config.threads}"
     yield "  # Two descriptors for each connection; where the container allows fewer, HAProxy settles for those."
     yield f"  fd-hard-limit {_descriptors(config)}"
     yield f"  hard-stop-after {config.drain_seconds}s"
-    yield "  # Each start begins elsewhere in the round, or frequent restarts would starve a small route."
-    yield f"  set-var proc.seed date(0,us),mod({TOTAL_WEIGHT})"
+    yield f"  set-var proc.digest str({digest})"
+    yield "  # Where the count of connections begins: anywhere, or frequent starts would starve a small route. What"
+    yield "  # reloads a proxy sets it, below, to where the count is, and the round goes on."
+    yield f"  set-var proc.start date(0,us),mod({_COUNTER})"
 
 
 def _descriptors(config: ProxyConfig) -> int:
-    """What the connections need, one for the health check of each server, and room for the ops port."""
+    """What the connections need, one for the health check of each server, and room for the ops port.
+
+    HAProxy works out from it how many connections the whole process takes: some hundreds more than the split port does,
+    so that a full split port never keeps a probe or Prometheus waiting.
+    """
     return 2 * config.max_connections + len(_servers(config)) + 1000
 
 
@@ -175,14 +213,14 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
     )
 
 
-def _ops(config: ProxyConfig, ready: str) -> Iterator[str]:
-    yield "# For the kubelet and for Prometheus. The ready path names the configuration that this proxy serves."
+def _ops(config: ProxyConfig, digest: str) -> Iterator[str]:
+    yield "# For the kubelet and for Prometheus. One ready path names the configuration that this proxy serves."
     yield "frontend ops"
     yield "  mode http"
     yield from _binds(config, config.ops_port)
     yield "  timeout client 10s"
-    yield f"  http-request return status 503 if {{ path {ready} }} {{ stopping }}"
-    yield f"  http-request return status 200 if {{ path /healthz {ready} }}"
+    yield f"  http-request return status 503 if {{ path /readyz {ready_path(digest)} }} {{ stopping }}"
+    yield f"  http-request return status 200 if {{ path /healthz /readyz {ready_path(digest)} }}"
     yield "  http-request use-service prometheus-exporter if { path /metrics }"
     yield "  http-request return status 404"
 
@@ -195,59 +233,66 @@ def _binds(config: ProxyConfig, port: int) -> Iterator[str]:
 
 
 def _split(config: ProxyConfig) -> Iterator[str]:
-    yield "# Each connection takes the next slot of the round; each route owns as many slots as its weight."
+    yield "# Each connection takes the next turn of the round; each route has as many turns as its weight."
     yield "frontend split"
     yield from _binds(config, config.split_port)
     yield f"  maxconn {config.max_connections}"
     yield "  tcp-request connection track-sc0 int(1) table counter"
     redistribute = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
-    yield from _shared_slots(config) if redistribute else _fixed_slots(config)
+    routes = [(number, route) for number, route in _numbered(config) if route.servers or not redistribute]
+    if routes:
+        yield from _in_turn(routes)
+        # A sole route has nowhere else to send its connections.
+        if redistribute and len(routes) > 1:
+            yield from _without_empty_routes(routes)
+        yield "  use_backend r%[var(txn.route)]"
     yield "  default_backend none"
 
 
-def _weighted(config: ProxyConfig) -> list[tuple[int, Route]]:
-    """The routes that get connections, each with its number."""
-    return [(number, route) for number, route in enumerate(config.routes) if route.weight > 0]
+def _numbered(config: ProxyConfig) -> list[tuple[str, Route]]:
+    """The routes that get connections, each with its number in digits, of which all have equally many."""
+    weighted = [(number, route) for number, route in enumerate(config.routes) if route.weight > 0]
+    width = len(str(weighted[-1][0]))
+    return [(f"{number:0{width}}", route) for number, route in weighted]
 
 
 def _servers(config: ProxyConfig) -> list[Server]:
-    return [server for _, route in _weighted(config) for server in route.servers]
+    return [server for _, route in _numbered(config) for server in route.servers]
 
 
-def _fixed_slots(config: ProxyConfig) -> Iterator[str]:
-    """Every route owns its slots whether it has a server or not."""
-    yield from _slot(total=str(TOTAL_WEIGHT))
-    routes = _weighted(config)
-    for (number, _), end in zip(routes, accumulate(route.weight for _, route in routes), strict=True):
-        yield f"  use_backend r{number} if {{ var(txn.slot) -m int lt {end} }}"
+_NUMBER = f"sc_get_gpc1(0),mul({_COUNTER}),add(txn.count),add(proc.start)"
+"""The connection's number. A counter has 32 bits: a second one counts its wraps, which would else cut a round short."""
 
 
-def _shared_slots(config: ProxyConfig) -> Iterator[str]:
-    """A route without a server that is up owns no slot, and the round is that much shorter.
+def _in_turn(routes: list[tuple[str, Route]]) -> Iterator[str]:
+    """The number of the route whose turn it is: a stretch of a text that holds those of a whole round."""
+    order = [routes[place][0] for place in schedule([route.weight for _, route in routes])]
+    width = len(order[0])
+    yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
+    yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
+    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({len(order)}),mul({width})"
+    yield f"  tcp-request content set-var(txn.route) str({''.join(order)}),bytes(txn.at,{width})"
 
-    When it is down to nothing, HAProxy's modulo by 0 is 0, which is no route's slot either.
+
+def _without_empty_routes(routes: list[tuple[str, Route]]) -> Iterator[str]:
+    """What overrules the order of turns while it has a route without a server that is up: a round of slots.
+
+    Each other route owns as many as its weight. When all are down, HAProxy's modulo by 0 is 0, which is no route's
+    slot: the connection is closed by the route whose turn it was.
     """
-    routes = _weighted(config)
+    for number, _ in routes:
+        yield f"  acl is-short nbsrv(r{number}) 0"
+    yield "  tcp-request content accept unless is-short"
     before = ""
     for number, route in routes:
         yield f"  tcp-request content set-var(txn.end{number}) nbsrv(r{number}),bool,mul({route.weight}){before}"
         before = f",add(txn.end{number})"
-    yield from _slot(total=f"txn.end{routes[-1][0]}")
-    for number, _ in routes:
-        yield f"  use_backend r{number} if {{ var(txn.slot),sub(txn.end{number}) -m int lt 0 }}"
-
-
-def _slot(total: str) -> Iterator[str]:
-    """The connection's slot, from 0 to below the total.
-
-    The counter has 32 bits: a second one counts its wraps, since starting over would repeat part of a round.
-    """
-    yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
-    yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
-    yield (
-        f"  tcp-request content set-var(txn.slot) sc_get_gpc1(0),mul({2**32}),add(txn.count),"
-        f"mul({STRIDE}),add(proc.seed),mod({total})"
-    )
+    total = f"txn.end{routes[-1][0]}"
+    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod({total})"
+    # From the last route down, so that the first one that ends beyond the slot has the last word.
+    for number, _ in reversed(routes):
+        is_before_the_end = f"{{ var(txn.slot),sub(txn.end{number}) -m int lt 0 }}"
+        yield f"  tcp-request content set-var(txn.route) str({number}) if {is_before_the_end}"
 
 
 def _backends(config: ProxyConfig) -> Iterator[str]:
@@ -258,12 +303,16 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
     yield ""
     yield "# A backend without servers closes its connections at once."
     yield "backend none"
-    for number, route in _weighted(config):
+    for number, route in _numbered(config):
         yield ""
         yield f"backend r{number}"
-        yield "  balance roundrobin"
+        yield f"  balance {config.balance}"
         for place, server in enumerate(route.servers, start=1):
-            yield f"  server p{place} {_socket(server)}"
+            yield f"  server p{place} {_socket(server)}{_HEADER[route.proxy_protocol]}"
+
+
+# Health checks send it as well.
+_HEADER = {None: "", ProxyProtocol.V1: " send-proxy", ProxyProtocol.V2: " send-proxy-v2"}
 
 
 def _numerically(server: Server) -> tuple[int, int, int]:

@@ -52,7 +52,7 @@ class Defaults:
 def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]]) -> haproxy.ProxyConfig:
     """What HAProxy is told of a spec and the endpoints of its routes."""
     routes = tuple(
-        haproxy.Route(route.weight, tuple(haproxy.Server(e.address, e.port) for e in found))
+        haproxy.Route(route.weight, tuple(haproxy.Server(e.address, e.port) for e in found), route.send_proxy_protocol)
         for route, found in zip(spec.routes, endpoints, strict=True)
     )
     return haproxy.ProxyConfig(
@@ -60,6 +60,8 @@ def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]]) -> h
         on_empty_route=spec.on_empty_route,
         idle_seconds=spec.proxy.idle_seconds,
         drain_seconds=spec.proxy.drain_seconds,
+        max_connections=spec.proxy.max_connections,
+        balance=spec.proxy.balance,
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.api import DNS_LABEL, MAX_ROUTES, KanarySpec
+from engine.haproxy import MAX_CONNECTIONS
 from states import Problem, Reason
 
 MAX_NAME_LENGTH = 55
@@ -32,11 +33,14 @@ _EXPECTED: Mapping[str, str] = {
     "routes": f"a list of 1 to {MAX_ROUTES} routes, each with a backend and a weight",
     "route": "an object with a backend and a weight",
     "onEmptyRoute": "one of Redistribute, Hold, Fail",
+    "sendProxyProtocol": "V1, V2 or left out",
     "paused": "true or false",
     "progressDeadlineSeconds": _WHOLE_NUMBER.format(1, 86_400),
     "replicas": _WHOLE_NUMBER.format(1, 100),
     "drainSeconds": _WHOLE_NUMBER.format(1, 86_400),
     "idleSeconds": _WHOLE_NUMBER.format(1, 604_800),
+    "maxConnections": _WHOLE_NUMBER.format(1, MAX_CONNECTIONS),
+    "balance": "roundrobin or leastconn",
     "image": "an image reference without white space",
     "quantity": "a quantity such as 2, 500m or 128Mi",
     "requests": "a map of resource names to quantities",

@@ -30,6 +30,7 @@ PURE = {
     "ipaddress",
     "itertools",
     "json",
+    "math",
     "re",
     "typing",
 }

@@ -22,6 +22,9 @@ HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 # What to await is there within milliseconds; this is when a test gives up.
 PATIENCE = 30
 
+CONFIG_FILE = "haproxy.cfg"
+MASTER_SOCKET = "master.sock"
+
 
 def config_of(*routes: Route, **settings: object) -> ProxyConfig:
     """A configuration for these routes on ports that nobody else uses."""
@@ -50,10 +53,11 @@ def await_that(condition: Callable[[], bool], what: str) -> None:
 class Proxy:
     """One running HAProxy, as its clients, the kubelet and Prometheus see it."""
 
-    def __init__(self, config: ProxyConfig, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, config: ProxyConfig, process: subprocess.Popen[bytes], folder: Path) -> None:
         self.config = config
         self.process = process
-        self._log = log
+        self._folder = folder
+        self._log = folder / "log"
         self._routes = {server: number for number, route in enumerate(config.routes) for server in route.servers}
 
     def connect(self, host: str = "127.0.0.1") -> socket.socket:
@@ -107,6 +111,32 @@ class Proxy:
     def await_servers_up(self, route: int, count: int) -> None:
         await_that(lambda: self.servers_up(route) == count, f"{count} servers of route {route} are up")
 
+    def tell(self, command: str) -> str:
+        """What the master process answers; a command for its worker begins with `@1`."""
+        with socket.socket(socket.AF_UNIX) as connection, connection.makefile() as answer:
+            connection.connect(str(self._folder / MASTER_SOCKET))
+            connection.settimeout(PATIENCE)
+            connection.sendall(f"{command}\n".encode())
+            # A master passes a command on to its worker and waits for the next one.
+            connection.shutdown(socket.SHUT_WR)
+            return answer.read()
+
+    def count(self) -> int:
+        """Which connection, by the worker's count, was the last."""
+        start = re.search(r"value=<(\d+)>", self.tell("@1 get var proc.start"))
+        counters = re.search(r" gpc0=(\d+) gpc1=(\d+)$", self.tell("@1 show table counter"), re.MULTILINE)
+        assert start
+        # Without a first connection there is no entry.
+        return int(start[1]) + (int(counters[1]) + 2**32 * int(counters[2]) if counters else 0)
+
+    def reload(self, config: ProxyConfig) -> None:
+        """Serves another configuration by another worker, which goes on counting where this one is."""
+        text = f"{render(config)}\nglobal\n  set-var proc.start int({self.count()})\n"
+        (self._folder / CONFIG_FILE).write_text(text)
+        answer = self.tell("reload")
+        assert answer.startswith("Success=1"), answer
+        self.config = config
+
     def stop(self) -> None:
         """Asks it to stop as the kubelet does, and returns when it accepts no more connections."""
         await_that(self._refuses_when_asked_to_stop, "a stopping proxy refuses new connections")
@@ -118,6 +148,9 @@ class Proxy:
             self.connect().close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            # It stopped listening while this connection waited to be accepted.
+            return False
         return False
 
 
@@ -145,17 +178,18 @@ def running(
     with tempfile.TemporaryDirectory(prefix="kanary-haproxy-") as directory:
         folder = Path(directory)
         folder.chmod(0o755)
-        (folder / "haproxy.cfg").write_text(render(config))
+        (folder / CONFIG_FILE).write_text(render(config))
         (folder / "more.cfg").write_text(more + "\n")
         at = Path("/mnt") if as_pod else folder
         command: list[str | Path] = [HAPROXY, *(["--as-pod", str(folder)] if as_pod else []), "-W", "-db", "-dW"]
         if descriptors is not None:
             command = ["prlimit", f"--nofile={descriptors}", *command]
-        command += ["-f", at / "haproxy.cfg", "-f", at / "more.cfg"]
+        command += ["-S", folder / MASTER_SOCKET] if not as_pod else []
+        command += ["-f", at / CONFIG_FILE, "-f", at / "more.cfg"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            proxy = Proxy(config, process, folder / "log")
+            proxy = Proxy(config, process, folder)
             await_that(proxy.is_ready, "the proxy is ready")
             yield proxy
         finally:

@@ -6,7 +6,16 @@ from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import strategies as st
 
-from engine.haproxy import MAX_SECONDS, OnEmptyRoute, ProxyConfig, Route, Server
+from engine.haproxy import (
+    MAX_CONNECTIONS,
+    MAX_SECONDS,
+    Balance,
+    OnEmptyRoute,
+    ProxyConfig,
+    ProxyProtocol,
+    Route,
+    Server,
+)
 
 
 @st.composite
@@ -28,7 +37,9 @@ servers = st.builds(Server, addresses, ports)
 
 @st.composite
 def configs(draw: st.DrawFn) -> ProxyConfig:
-    routes = tuple(Route(weight, tuple(draw(st.lists(servers, max_size=6)))) for weight in draw(weights(most=110)))
+    pods = st.lists(servers, max_size=6).map(tuple)
+    headers = st.none() | st.sampled_from(ProxyProtocol)
+    routes = tuple(Route(weight, draw(pods), draw(headers)) for weight in draw(weights(most=110)))
     split_port, ops_port = draw(st.lists(ports, min_size=2, max_size=2, unique=True))
     return ProxyConfig(
         routes,
@@ -37,7 +48,8 @@ def configs(draw: st.DrawFn) -> ProxyConfig:
         drain_seconds=draw(st.integers(1, MAX_SECONDS)),
         connect_milliseconds=draw(st.integers(1, MAX_SECONDS * 1000)),
         threads=draw(st.integers(1, 64)),
-        max_connections=draw(st.integers(1, 1_000_000)),
+        max_connections=draw(st.integers(1, MAX_CONNECTIONS)),
+        balance=draw(st.sampled_from(Balance)),
         ipv6=draw(st.booleans()),
         split_port=split_port,
         ops_port=ops_port,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
 import errno
 import os
+import re
 import socket
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.haproxy import Route, Server
+from engine.haproxy import ProxyProtocol, Route, Server
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, Proxy, await_that, config_of, greeted_by, running
 
@@ -130,6 +134,66 @@ def test_a_route_with_a_refusing_pod_keeps_its_exact_share(pods: Pods) -> None:
         assert Counter(proxy.take(500)) == {0: 400, 1: 100}
 
 
+class Announced:
+    """A pod that greets only who sends a PROXY header ahead, with the client's address as the header tells it."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+        self.strangers = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            host, port = await self._read_header(reader)
+            writer.write(f"{host} {port}\n".encode())
+            if await reader.read(1) == b"":
+                self.checks += 1
+        except ValueError:
+            self.strangers += 1
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.checks += 1  # A health check resets the connection once it has sent the header.
+        finally:
+            writer.close()
+
+    async def _read_header(self, reader: asyncio.StreamReader) -> tuple[str, int]:
+        start = await reader.readexactly(12)
+        if start == b"\r\n\r\n\0\r\nQUIT\n":
+            _, _, length = struct.unpack("!BBH", await reader.readexactly(4))
+            addresses = await reader.readexactly(length)
+            return (socket.inet_ntoa(addresses[:4]), *struct.unpack("!H", addresses[8:10])) if length else ("", 0)
+        if start.startswith(b"PROXY TCP4 "):
+            source, _, port, _ = (start + await reader.readuntil(b"\r\n")).decode().split()[2:]
+            return source, int(port)
+        raise ValueError(start)
+
+
+@pytest.mark.parametrize("version", ProxyProtocol)
+def test_pods_that_require_a_header_are_told_the_clients_address_and_pass_their_health_checks(
+    version: ProxyProtocol,
+) -> None:
+    pod = Announced()
+    with Pods(pod.talk) as pods, running(config_of(announced(pods, version))) as proxy:
+        await_that(lambda: pod.checks > 0, "the pod is checked")
+        proxy.await_servers_up(route=0, count=1)
+        with socket.create_connection(("127.0.0.1", proxy.config.split_port), PATIENCE, ("127.77.0.1", 0)) as client:
+            client.sendall(b"x")
+            host, port = client.makefile().readline().split()
+            assert (host, int(port)) == client.getsockname()
+    assert pod.strangers == 0
+
+
+def announced(pods: Pods, version: ProxyProtocol | None) -> Route:
+    return dataclasses.replace(pods.route(100, 1), proxy_protocol=version)
+
+
+def test_pods_that_require_a_header_turn_away_a_proxy_that_sends_none() -> None:
+    """The control."""
+    pod = Announced()
+    with Pods(pod.talk) as pods, running(config_of(announced(pods, None))) as proxy, proxy.connect() as client:
+        client.sendall(b"a client that says enough")
+        assert greeted_by(client) is None
+    assert pod.strangers == 1
+
+
 @needs_ipv6
 def test_clients_and_pods_of_either_family_meet(pods: Pods) -> None:
     six, four = pods.add("::1"), pods.add("127.9.0.1")
@@ -146,16 +210,40 @@ def test_without_ipv6_pods_the_proxy_listens_on_ipv6_only_when_told(pods: Pods, 
         assert client.connect_ex(("::1", config.split_port)) == error
 
 
-def test_the_ops_port_answers_while_the_proxy_holds_all_the_connections_that_it_may(pods: Pods) -> None:
+def test_the_proxy_takes_as_many_connections_at_once_as_told_and_the_next_ones_wait(pods: Pods) -> None:
     with running(config_of(pods.route(100, 1), max_connections=3)) as proxy, contextlib.ExitStack() as clients:
         held = [clients.enter_context(proxy.connect()) for _ in range(3)]
         assert None not in map(greeted_by, held)
         waiting = clients.enter_context(proxy.connect())
-        assert proxy.get("/healthz") == 200
-        _, metrics = proxy.fetch("/metrics?scope=frontend")
-        assert 'haproxy_frontend_current_sessions{proxy="split"} 3' in metrics.splitlines()
+        # By the time that these have been answered, it could have been served as well.
+        assert [proxy.get(path) for path in ("/readyz", "/healthz", "/metrics")] == [200, 200, 200]
+        assert sessions(proxy) == 3
         held[0].close()
         assert greeted_by(waiting) is not None
+        assert sessions(proxy) == 3
+
+
+def test_the_ops_port_has_connections_of_its_own(pods: Pods) -> None:
+    """Probes and Prometheus are answered at once although the split port is full and many others ask, too."""
+    with running(config_of(pods.route(100, 1), max_connections=50)) as proxy, contextlib.ExitStack() as clients:
+        held = [clients.enter_context(proxy.connect()) for _ in range(50)]
+        assert None not in map(greeted_by, held)
+        ops = "127.0.0.1", proxy.config.ops_port
+        for _ in range(50):
+            clients.enter_context(socket.create_connection(ops, timeout=PATIENCE)).sendall(b"GET /me")
+        assert [proxy.get(path) for path in ("/readyz", "/metrics")] == [200, 200]
+        assert sessions(proxy) == 50
+
+
+def sessions(proxy: Proxy) -> int:
+    """How many connections of clients the proxy holds."""
+    found = re.search(
+        r'^haproxy_frontend_current_sessions{proxy="split"} (\d+)$',
+        proxy.fetch("/metrics?scope=frontend")[1],
+        re.MULTILINE,
+    )
+    assert found
+    return int(found[1])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 64])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import socket
 import subprocess
 from collections import Counter
@@ -24,10 +25,12 @@ def test_it_is_ready_for_the_configuration_that_it_serves_and_for_no_other(pods:
         assert proxy.get(ready_path(digest(config))) == 200
         assert proxy.get(ready_path(digest(other))) == 404
         assert proxy.get("/healthz") == 200
+        assert proxy.get("/readyz") == 200
         assert proxy.get("/") == 404
 
 
-def test_a_stopping_proxy_is_not_ready(pods: Pods) -> None:
+@pytest.mark.parametrize("path", ["/readyz", None])
+def test_a_stopping_proxy_is_not_ready(pods: Pods, path: str | None) -> None:
     """It accepts no new connections, and a probe that was already connected is told 503."""
     config = config_of(pods.route(100, 1))
     with running(config) as proxy, held_connection(proxy):
@@ -36,8 +39,8 @@ def test_a_stopping_proxy_is_not_ready(pods: Pods) -> None:
             probe.connect()
             proxy.stop()
             with pytest.raises(ConnectionRefusedError):
-                proxy.get(ready_path(digest(config)))
-            probe.request("GET", ready_path(digest(config)))
+                proxy.get("/healthz")
+            probe.request("GET", path or ready_path(digest(config)))
             assert probe.getresponse().status == 503
 
 
@@ -78,9 +81,23 @@ def is_echoed(connection: socket.socket) -> bool:
     return connection.recv(4) == b"ping"
 
 
-def test_a_container_that_allows_few_descriptors_gets_a_proxy_for_fewer_connections(pods: Pods) -> None:
-    with running(config_of(pods.route(100, 20)), descriptors=256) as proxy:
+def test_a_container_that_allows_few_descriptors_gets_a_proxy_for_fewer_connections_that_says_so(pods: Pods) -> None:
+    with running(config_of(pods.route(100, 20)), descriptors=512) as proxy:
         assert proxy.take(100) == [0] * 100
+        assert 100 < maxconn(proxy) < 512 / 2
+
+
+def test_a_container_that_allows_enough_descriptors_gets_a_proxy_for_some_connections_more(pods: Pods) -> None:
+    """Room for the ops port."""
+    with running(config_of(pods.route(100, 20), max_connections=1000)) as proxy:
+        assert 1200 < maxconn(proxy) < 2000
+
+
+def maxconn(proxy: Proxy) -> int:
+    """How many connections the worker says that it takes at once."""
+    found = re.search(r"^Maxconn: (\d+)$", proxy.tell("@1 show info"), re.MULTILINE)
+    assert found
+    return int(found[1])
 
 
 def test_the_metrics_count_the_connections_of_each_route(pods: Pods) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import math
 import socket
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.haproxy import OnEmptyRoute, Server
+from engine.haproxy import Balance, OnEmptyRoute, Server, digest
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import Proxy, config_of, running, windows
+from tests.haproxy.proxies import Proxy, await_that, config_of, greeted_by, running, windows
 from tests.haproxy.strategies import weights
 
 ROUND = 100
@@ -75,7 +76,10 @@ def test_totals_are_exact_for_concurrent_clients_of_several_threads(pods: Pods) 
 @example([50, 50])
 @example([90, 10])
 @example([34, 33, 33])
-def test_no_window_strays_far_from_the_weights(split: list[int]) -> None:
+@example([49, 43, 7, 1])
+def test_no_window_strays_far_from_the_weights_and_no_route_gets_longer_runs_than_its_share_needs(
+    split: list[int],
+) -> None:
     with Pods() as pods, running(config_of(*(pods.route(weight, 1) for weight in split))) as proxy:
         taken = proxy.take(3 * ROUND)
     worst = max(
@@ -84,14 +88,24 @@ def test_no_window_strays_far_from_the_weights(split: list[int]) -> None:
         for window in windows(taken, width)
         for route, weight in enumerate(split)
     )
-    assert worst < 3
+    assert worst < 2
+    for route, run in groupby(taken):
+        assert len(list(run)) <= longest_run(split[route or 0])
 
 
-@pytest.mark.parametrize(("split", "longest"), [((50, 50), 2), ((80, 20), 7), ((20, 80), 7), ((99, 1), 99)])
-def test_a_route_gets_no_longer_runs_than_its_share_needs(pods: Pods, split: tuple[int, ...], longest: int) -> None:
-    with running(config_of(*(pods.route(weight, 2) for weight in split))) as proxy:
+def longest_run(weight: int) -> float:
+    return math.ceil(weight / (ROUND - weight)) if weight < ROUND else math.inf
+
+
+@pytest.mark.parametrize("on_empty_route", OnEmptyRoute)
+@pytest.mark.parametrize(("split", "longest"), [((50, 50), 1), ((80, 20), 4), ((20, 80), 4), ((99, 1), 99)])
+def test_the_heavier_of_two_routes_gets_runs_as_long_as_its_share_needs(
+    pods: Pods, split: tuple[int, ...], longest: int, on_empty_route: OnEmptyRoute
+) -> None:
+    routes = [pods.route(weight, 2) for weight in split]
+    with running(config_of(*routes, on_empty_route=on_empty_route)) as proxy:
         taken = proxy.take(3 * ROUND)
-    assert max(len(list(run)) for _, run in groupby(taken)) <= longest
+    assert max(len(list(run)) for _, run in groupby(taken)) == longest
 
 
 def test_pods_of_a_route_take_turns(pods: Pods) -> None:
@@ -100,7 +114,34 @@ def test_pods_of_a_route_take_turns(pods: Pods) -> None:
     assert set(answers.values()) == {100}
 
 
-def test_restarts_do_not_starve_a_small_route(pods: Pods) -> None:
+def test_a_route_gives_each_connection_to_the_pod_that_holds_the_fewest_when_told(pods: Pods) -> None:
+    """All those of one pod end, and the next ones go to it until it is level with the others."""
+    route = pods.route(100, 4)
+    config = config_of(route, balance=Balance.LEAST_CONNECTIONS, threads=1)
+    with running(config) as proxy, contextlib.ExitStack() as clients:
+        held: dict[Server, list[socket.socket]] = {server: [] for server in route.servers}
+        for _ in range(20):
+            hold_another(proxy, held, clients)
+        assert [len(connections) for connections in held.values()] == [5] * 4
+
+        emptied = held[route.servers[2]]
+        while emptied:
+            emptied.pop().close()
+        metric = 'haproxy_server_current_sessions{proxy="r0",server="p3"} 0'
+        await_that(lambda: metric in proxy.fetch("/metrics?scope=server")[1], "the proxy has seen them end")
+        for _ in range(5):
+            hold_another(proxy, held, clients)
+        assert [len(connections) for connections in held.values()] == [5] * 4
+
+
+def hold_another(proxy: Proxy, held: dict[Server, list[socket.socket]], clients: contextlib.ExitStack) -> None:
+    connection = clients.enter_context(proxy.connect())
+    server = greeted_by(connection)
+    assert server is not None
+    held[server].append(connection)
+
+
+def test_starts_do_not_starve_a_small_route(pods: Pods) -> None:
     config = config_of(pods.route(99, 1), pods.route(1, 1))
     taken: list[int | None] = []
     for _ in range(70):
@@ -111,24 +152,43 @@ def test_restarts_do_not_starve_a_small_route(pods: Pods) -> None:
     assert 1 in taken
 
 
+def test_reloads_that_go_on_counting_give_a_small_route_exactly_its_share(pods: Pods) -> None:
+    """A count that began again would give it none of these, or all of 40."""
+    config = config_of(pods.route(99, 1), pods.route(1, 1))
+    taken: list[int | None] = []
+    with running(config) as proxy:
+        for _ in range(40):
+            taken += proxy.take(20)
+            proxy.reload(config)
+    assert Counter(taken) == {0: 792, 1: 8}
+
+
+def test_the_round_goes_on_through_a_reload_whose_routes_have_other_pods(pods: Pods) -> None:
+    split = 60, 31, 9
+    routes = [pods.route(weight, 2) for weight in split]
+    fewer = [dataclasses.replace(route, servers=route.servers[:1]) for route in routes]
+    config = config_of(*routes)
+    taken: list[int | None] = []
+    with running(config) as proxy:
+        for number in range(8):
+            proxy.reload(dataclasses.replace(config, routes=tuple(routes if number % 2 else fewer)))
+            assert proxy.tell("@1 get var proc.digest").split("<")[1].startswith(digest(proxy.config))
+            taken += proxy.take(37)
+    assert all(window == shares(split) for window in windows(taken, ROUND))
+
+
 def test_the_split_stays_exact_when_the_counter_wraps(pods: Pods) -> None:
     config = config_of(pods.route(70, 7), pods.route(29, 3), pods.route(1, 1))
-    # The longest path that a socket may have is short.
-    with tempfile.TemporaryDirectory() as folder:
-        admin = Path(folder) / "admin"
-        with running(config, more=f"global\n  stats socket {admin} level admin") as proxy:
-            before_the_wrap = 2**32 - 150
-            assert command(admin, f"set table counter key 1 data.gpc0 {before_the_wrap}").strip() == ""
-            taken = proxy.take(300)
-            assert f"gpc0={300 - 150} gpc1=1" in command(admin, "show table counter")
+    with running(config) as proxy:
+        admin = proxy.tell(f"@1 set table counter key 1 data.gpc0 {2**32 - 150}")
+        assert admin.strip() == ""
+        taken = proxy.take(300)
+        assert "gpc0=150 gpc1=1" in proxy.tell("@1 show table counter")
+        before = proxy.count()
+        proxy.reload(config)
+        taken += proxy.take(300)
+        assert proxy.count() == before + 300
     assert all(window == shares((70, 29, 1)) for window in windows(taken, ROUND))
-
-
-def command(admin: Path, line: str) -> str:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(admin))
-        connection.sendall(f"{line}\n".encode())
-        return connection.makefile().read()
 
 
 def test_no_connection_is_lost_when_the_first_ones_of_a_fresh_proxy_come_at_once(pods: Pods) -> None:

@@ -49,7 +49,8 @@ def _routes(draw: st.DrawFn) -> list[Json]:
     size = len(backends) - 1
     cuts = sorted(draw(st.lists(st.integers(0, 100), min_size=size, max_size=size)))
     weights = [end - start for start, end in zip([0, *cuts], [*cuts, 100], strict=True)]
-    return [route(name, weight, port) for (name, port), weight in zip(backends, weights, strict=True)]
+    headers = st.sampled_from([{}, {"sendProxyProtocol": "V1"}, {"sendProxyProtocol": "V2"}])
+    return [route(name, weight, port) | draw(headers) for (name, port), weight in zip(backends, weights, strict=True)]
 
 
 _proxies = st.fixed_dictionaries(
@@ -59,6 +60,8 @@ _proxies = st.fixed_dictionaries(
         "image": st.sampled_from(["haproxy:3.0", "registry.example/haproxy@sha256:0123"]),
         "drainSeconds": st.integers(1, 86_400),
         "idleSeconds": st.integers(1, 604_800),
+        "maxConnections": st.integers(1, 1_000_000),
+        "balance": st.sampled_from(["roundrobin", "leastconn"]),
         "resources": st.fixed_dictionaries({}, optional={"requests": _amounts, "limits": _amounts}),
     },
 )

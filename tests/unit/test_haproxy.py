@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from hypothesis import strategies as st
 
 from engine.haproxy import (
     STRIDE,
+    Balance,
     OnEmptyRoute,
     ProxyConfig,
+    ProxyProtocol,
     Route,
     Server,
     digest,
@@ -108,6 +112,7 @@ def test_weights_that_do_not_sum_to_100_are_refused_with_their_sum(weights: tupl
         ("threads", 0),
         ("threads", 65),
         ("max_connections", 0),
+        ("max_connections", 1_000_001),
         ("split_port", 0),
         ("ops_port", 65536),
     ],
@@ -152,7 +157,7 @@ def test_the_order_of_servers_and_doubles_among_them_make_no_difference(
     def shuffled(route: Route) -> Route:
         servers = [*route.servers, *route.servers[:2]]
         order.shuffle(servers)
-        return Route(route.weight, tuple(servers))
+        return dataclasses.replace(route, servers=tuple(servers))
 
     other = dataclasses.replace(original, routes=tuple(map(shuffled, original.routes)))
     assert render(other) == render(original)
@@ -187,12 +192,14 @@ def test_a_route_of_weight_0_is_not_written_so_its_pods_may_come_and_go() -> Non
     [
         {"routes": (Route(100, SERVERS[:1]),)},
         {"routes": (Route(99, SERVERS), Route(1, SERVERS))},
-        {"on_empty_route": OnEmptyRoute.FAIL},
         {"idle_seconds": 3601},
         {"drain_seconds": 61},
         {"connect_milliseconds": 501},
         {"threads": 3},
         {"max_connections": 7},
+        {"balance": Balance.LEAST_CONNECTIONS},
+        {"routes": (Route(100, SERVERS, ProxyProtocol.V1),)},
+        {"routes": (Route(100, SERVERS, ProxyProtocol.V2),)},
         {"split_port": 9000},
         {"ops_port": 9000},
     ],
@@ -201,9 +208,10 @@ def test_the_digest_changes_with_whatever_the_proxies_are_to_do(change: dict[str
     assert digest(config(**change)) != digest(config())
 
 
-def test_hold_and_fail_are_the_same_to_a_proxy() -> None:
-    held, failed = config(on_empty_route=OnEmptyRoute.HOLD), config(on_empty_route=OnEmptyRoute.FAIL)
-    assert render(held) == render(failed)
+def test_hold_and_fail_are_the_same_to_a_proxy_and_redistribute_is_not() -> None:
+    routes = Route(80, SERVERS), Route(20, SERVERS)
+    held, failed, shared = (config(*routes, on_empty_route=policy) for policy in ("Hold", "Fail", "Redistribute"))
+    assert digest(held) == digest(failed) != digest(shared)
 
 
 def test_the_proxy_listens_on_ipv6_where_a_server_has_it_or_when_told() -> None:
@@ -216,7 +224,8 @@ def test_the_proxy_listens_on_ipv6_where_a_server_has_it_or_when_told() -> None:
 @given(configs())
 def test_the_text_names_its_own_digest_and_ends_in_a_newline(config: ProxyConfig) -> None:
     text = render(config)
-    assert f"{{ path {ready_path(digest(config))} }}" in text
+    assert f" {ready_path(digest(config))} }}" in text
+    assert f"\n  set-var proc.digest str({digest(config)})\n" in text
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
 
@@ -237,7 +246,51 @@ def test_the_stride_visits_every_slot_of_every_round() -> None:
 def test_no_round_that_empty_routes_can_leave_is_served_in_long_runs() -> None:
     """Over any stretch of a round, any set of adjacent slots is within 6 connections of its share."""
     assert max(worst_deviation(total) for total in range(1, 101)) <= 6
-    assert worst_deviation(100) == pytest.approx(2.4)
+
+
+@given(configs())
+def test_all_numbers_of_routes_are_equally_long_and_each_stands_in_the_order_of_turns(config: ProxyConfig) -> None:
+    """The order is one text: a stretch of it is a number."""
+    found = re.search(r" str\((\d+)\),bytes\(txn\.at,(\d)\)$", render(config), re.MULTILINE)
+    numbers = re.findall(r"^backend r(\d+)$", render(config), re.MULTILINE)
+    if found is None:
+        assert config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
+        assert server_lines(render(config)) == []
+        return
+    order, width = found[1], int(found[2])
+    assert {len(number) for number in numbers} == {width}
+    turns = Counter(order[at : at + width] for at in range(0, len(order), width))
+    for number in numbers:
+        route = config.routes[int(number)]
+        is_left_out = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE and not route.servers
+        assert turns[number] * shared_weight(config) == (0 if is_left_out else route.weight * turns.total())
+
+
+def shared_weight(config: ProxyConfig) -> int:
+    """The sum of the weights that share the connections."""
+    everyone = config.on_empty_route is not OnEmptyRoute.REDISTRIBUTE
+    return sum(route.weight for route in config.routes if everyone or route.servers)
+
+
+@pytest.mark.parametrize(("version", "word"), [("V1", " send-proxy"), ("V2", " send-proxy-v2"), (None, "")])
+def test_the_servers_of_a_route_are_sent_the_header_that_it_asks_for(version: Any, word: str) -> None:
+    asking, silent = Route(50, SERVERS[:1], version), Route(50, SERVERS[1:2])
+    assert server_lines(render(config(asking, silent))) == [
+        f"server p1 10.0.0.10:80{word}",
+        "server p1 10.0.0.9:80",
+    ]
+
+
+@pytest.mark.parametrize("version", ["v1", "", "V3", 1])
+def test_a_version_of_the_header_that_does_not_exist_is_refused(version: Any) -> None:
+    with pytest.raises(ValueError, match="ProxyProtocol"):
+        Route(100, SERVERS, version)
+
+
+@pytest.mark.parametrize("balance", ["random", "LEASTCONN", "", None])
+def test_a_balance_that_does_not_exist_is_refused(balance: Any) -> None:
+    with pytest.raises(ValueError, match="Balance"):
+        config(balance=balance)
 
 
 def worst_deviation(total: int) -> float:

@@ -81,6 +81,14 @@ def test_the_proxies_are_told_weights_pods_policy_and_times() -> None:
     assert (config.on_empty_route, config.idle_seconds, config.drain_seconds) == (haproxy.OnEmptyRoute.FAIL, 60, 30)
 
 
+def test_the_proxies_are_told_how_many_connections_to_take_how_to_spread_them_and_what_to_send_ahead() -> None:
+    asking = route("v1", 80) | {"sendProxyProtocol": "V2"}
+    declared = spec(routes=[asking, route("v2", 20)], proxy={"maxConnections": 50, "balance": "leastconn"})
+    config = proxy_config(declared, ENDPOINTS)
+    assert (config.max_connections, config.balance) == (50, haproxy.Balance.LEAST_CONNECTIONS)
+    assert [route.proxy_protocol for route in config.routes] == [haproxy.ProxyProtocol.V2, None]
+
+
 def test_both_layers_mean_the_same_by_a_policy() -> None:
     assert {policy.value for policy in OnEmptyRoute} == {policy.value for policy in haproxy.OnEmptyRoute}
 

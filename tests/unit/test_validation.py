@@ -1,5 +1,6 @@
 """What a spec may be, and what the user is told about one that it may not be."""
 
+import json
 from datetime import date
 from itertools import combinations
 from typing import Any
@@ -282,6 +283,12 @@ def test_metadata_that_is_none_is_told_as_a_missing_name(metadata: Any) -> None:
         ("proxy", {"replicas": 0}, "spec.proxy.replicas is 0: must be a whole number from 1 to 100"),
         ("proxy", {"drainSeconds": -5}, "spec.proxy.drainSeconds is -5: must be a whole number from 1 to 86400"),
         ("proxy", {"idleSeconds": 1e9}, "spec.proxy.idleSeconds is 1000000000.0: must be a whole number from 1 to"),
+        (
+            "proxy",
+            {"maxConnections": 1_000_001},
+            "spec.proxy.maxConnections is 1000001: must be a whole number from 1 to 1000000",
+        ),
+        ("proxy", {"balance": "random"}, 'spec.proxy.balance is "random": must be roundrobin or leastconn'),
         ("proxy", {"image": "a b"}, 'spec.proxy.image is "a b": must be an image reference without white space'),
         (
             "proxy",
@@ -299,6 +306,13 @@ def test_every_field_names_its_value_and_what_would_do(field: str, value: Any, m
     problem = refusal(kanary(**{field: value}))
     assert problem.reason is Reason.INVALID_SPEC
     assert problem.message.startswith(message)
+
+
+@pytest.mark.parametrize("version", ["v1", "V3", "", True, 2])
+def test_a_proxy_protocol_that_does_not_exist_is_told_with_its_place(version: Any) -> None:
+    problem = refusal(kanary(routes=[route("v1", 100) | {"sendProxyProtocol": version}]))
+    assert problem.reason is Reason.INVALID_SPEC
+    assert problem.message == (f"spec.routes[0].sendProxyProtocol is {json.dumps(version)}: must be V1, V2 or left out")
 
 
 @pytest.mark.parametrize("spec", ["text", 5, [1], True])
