@@ -1,0 +1,112 @@
+"""Answers GET requests, read-only and bounded: no client can make it hold much, or wait."""
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+
+REQUEST_BYTES = 4096
+REQUEST_SECONDS = 2
+CONNECTIONS = 16
+
+Page = Callable[[], str]
+
+_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 431: "Request Header Fields Too Large"}
+
+
+class _Client:
+    def __init__(self, connection: socket.socket, now: float) -> None:
+        self.connection = connection
+        self.request = b""
+        self.end = now + REQUEST_SECONDS
+
+
+class Reports:
+    """A server of the given pages, by their paths."""
+
+    def __init__(self, port: int, pages: dict[str, Page]) -> None:
+        self._pages = pages
+        self._clients: list[_Client] = []
+        self._listener = _listener(port)
+        self._listener.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def serve(self, seconds: float) -> None:
+        """Answers whoever asks within that time."""
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            for key, _ in self._selector.select(end - now):
+                if key.data is None:
+                    self._accept(now)
+                else:
+                    self._read(key.data)
+            for client in [client for client in self._clients if client.end < now]:
+                self._close(client)
+
+    def _accept(self, now: float) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            # It is gone already.
+            return
+        connection.setblocking(False)
+        client = _Client(connection, now)
+        if len(self._clients) == CONNECTIONS:
+            self._close(self._clients[0])
+        self._clients.append(client)
+        self._selector.register(connection, selectors.EVENT_READ, client)
+
+    def _read(self, client: _Client) -> None:
+        if client not in self._clients:
+            # It has made room for another one since it was seen to be readable.
+            return
+        try:
+            more = client.connection.recv(REQUEST_BYTES)
+            client.request += more
+            if answer := self._answer(client.request):
+                # It fits into the empty buffer of the connection: there is nothing to wait for.
+                client.connection.send(answer)
+            if answer or not more:
+                self._close(client)
+        except OSError:
+            self._close(client)
+
+    def _close(self, client: _Client) -> None:
+        self._clients.remove(client)
+        self._selector.unregister(client.connection)
+        client.connection.close()
+
+    def _answer(self, request: bytes) -> bytes:
+        """Nothing as long as the request is not complete."""
+        if b"\r\n\r\n" in request:
+            method, _, rest = request.partition(b" ")
+            return self._page(method.decode("latin-1"), rest.partition(b" ")[0].decode("latin-1"))
+        return _response(431, "") if len(request) >= REQUEST_BYTES else b""
+
+    def _page(self, method: str, path: str) -> bytes:
+        page = self._pages.get(path.partition("?")[0])
+        if page is None:
+            return _response(404, "")
+        return _response(200, page()) if method == "GET" else _response(405, "")
+
+
+def _listener(port: int) -> socket.socket:
+    try:
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError):
+        # The host has no IPv6, or the two do not share a socket there.
+        return socket.create_server(("", port))
+
+
+def _response(status: int, body: str) -> bytes:
+    content = body.encode()
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}",
+        "Content-Type: application/json" if body.startswith("{") else "Content-Type: text/plain",
+        f"Content-Length: {len(content)}",
+        # A client that was told 405 is to learn what it may do.
+        "Allow: GET",
+        "Connection: close",
+    )
+    return "".join(f"{line}\r\n" for line in (*head, "")).encode() + content

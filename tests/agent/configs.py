@@ -1,0 +1,39 @@
+"""Configurations for the tests of the agent, and variants of them that HAProxy does not take."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from engine.haproxy import ProxyConfig, digest, render
+
+
+def reweighted(config: ProxyConfig, *weights: int) -> ProxyConfig:
+    routes = tuple(replace(route, weight=weight) for route, weight in zip(config.routes, weights, strict=True))
+    return replace(config, routes=routes)
+
+
+def changes_of(config: ProxyConfig) -> Iterator[ProxyConfig]:
+    """Other configurations, without end, that split alike."""
+    return (replace(config, idle_seconds=config.idle_seconds + more) for more in itertools.count(1))
+
+
+def refused(config: ProxyConfig) -> str:
+    """A text that HAProxy's check refuses."""
+    return render(config).replace("timeout connect", "timeout konnect")
+
+
+def refused_at_start(config: ProxyConfig) -> str:
+    """A text that passes the check, and does not start: the check writes no file."""
+    return f"{render(config)}\nglobal\n  pidfile /nowhere/pid\n"
+
+
+def listening_elsewhere(config: ProxyConfig) -> str:
+    """A text that passes the check, with an address that no host has."""
+    return render(config).replace("frontend split\n", "frontend split\n  bind 192.0.2.1:80\n")
+
+
+def is_refusal_of(config: ProxyConfig, report: dict[str, object]) -> bool:
+    found = report.get("refused")
+    return isinstance(found, dict) and found["digest"] == digest(config)

@@ -1,0 +1,192 @@
+"""A proxy pod under `updateStrategy: Live` on loopback: HAProxy, the agent beside it, and a mounted ConfigMap."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.haproxy import ProxyConfig, digest, render
+from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
+
+AGENT = Path(__file__).parents[2] / "images" / "haproxy" / "agent"
+
+
+class Mount:
+    """A ConfigMap as the kubelet mounts it: the files of one moment in a folder, which `..data` points to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._versions = itertools.count()
+        folder.mkdir()
+        (folder / CONFIG_FILE).symlink_to(Path("..data") / CONFIG_FILE)
+
+    def swap(self, text: str) -> None:
+        version = self.folder / f"..version_{next(self._versions)}"
+        version.mkdir()
+        (version / CONFIG_FILE).write_text(text)
+        data, new = self.folder / "..data", self.folder / "..data_tmp"
+        former = data.resolve() if data.is_symlink() else None
+        new.symlink_to(version.name)
+        new.replace(data)
+        if former:
+            shutil.rmtree(former)
+
+
+class LiveProxy(Proxy):
+    """One proxy pod: its clients see the proxy, the operator its report; the containers can be killed one by one."""
+
+    def __init__(self, config: ProxyConfig, folder: Path, as_pod: bool, program: Path, descriptors: int | None) -> None:
+        self.run = folder / "run" / "kanary"
+        self.run.mkdir(parents=True)
+        # The user that HAProxy and the agent are may be another one.
+        self.run.chmod(0o777)
+        self._base = folder
+        self._as_pod = as_pod
+        self._program = program
+        self._limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
+        self.report_port = free_port()
+        self.mounted = Mount(folder / "mounted")
+        self.agent = self.start_agent()
+        super().__init__(config, self._start_haproxy(), self.run)
+
+    @property
+    def haproxy(self) -> subprocess.Popen[bytes]:
+        return self.process
+
+    def mount(self, config: ProxyConfig | str) -> None:
+        """The kubelet has the new content of the ConfigMap. A configuration is expected to be served from now on."""
+        if isinstance(config, str):
+            self.mounted.swap(config)
+        else:
+            self.config = config
+            self._routes = {server: number for number, route in enumerate(config.routes) for server in route.servers}
+            self.mounted.swap(render(config))
+
+    def serve(self, config: ProxyConfig) -> None:
+        """Mounts it, and returns when it is served."""
+        self.mount(config)
+        self.await_served()
+
+    def await_served(self) -> None:
+        """The configuration is served, by the report and by the proxy itself."""
+        await_that(lambda: self.reported().get("digest") == digest(self.config), "the configuration is reported")
+        assert self.is_ready()
+
+    def report(self) -> dict[str, Any]:
+        status, content = self.get_from_agent("/report")
+        assert status == 200, (status, content)
+        report: dict[str, Any] = json.loads(content)
+        return report
+
+    def reported(self) -> dict[str, Any]:
+        """The report, empty where the agent does not answer."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.report()
+        return {}
+
+    def get_from_agent(self, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, str]:
+        connection = http.client.HTTPConnection(host, self.report_port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def connect_to_agent(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.report_port), timeout=PATIENCE)
+
+    def kill_agent(self) -> None:
+        self.agent.kill()
+        self.agent.wait()
+
+    def stop_agent(self, number: signal.Signals) -> int:
+        """Its exit code after that signal."""
+        self.agent.send_signal(number)
+        return self.agent.wait(timeout=PATIENCE)
+
+    def start_agent(self) -> subprocess.Popen[bytes]:
+        mounted, run = self._base / "mounted", self.run
+        command: list[str | Path] = [sys.executable, "-I", "-S", "-B", AGENT, "--haproxy", self._program]
+        if self._as_pod:
+            mounted, run = Path("/mnt/mounted"), Path("/run/kanary")
+            shutil.copytree(AGENT, self._base / "agent", dirs_exist_ok=True)
+            command = [*self._in_pod(), "python3", "-I", "-S", "/mnt/agent"]
+        command += ["--mounted", mounted / CONFIG_FILE, "--run", run, "--port", str(self.report_port)]
+        self.agent = self._started(command, "agent.log")
+        return self.agent
+
+    def restart_agent(self, program: Path | None = None) -> None:
+        """By another program for its checks, if one is given."""
+        self.kill_agent()
+        self._program = program or self._program
+        self.start_agent()
+
+    def restart_haproxy(self) -> None:
+        """Its container is started again."""
+        self.process.kill()
+        self.process.wait()
+        self.process = self._start_haproxy()
+
+    def agent_log(self) -> list[str]:
+        return (self._base / "agent.log").read_text().splitlines()
+
+    def _start_haproxy(self) -> subprocess.Popen[bytes]:
+        run = Path("/run/kanary") if self._as_pod else self.run
+        file = run / CONFIG_FILE
+        script = f'until [ -e {file} ]; do sleep 0.05; done; exec "$0" -W -db -S {run / MASTER_SOCKET} -f {file}'
+        haproxy = "haproxy" if self._as_pod else HAPROXY
+        return self._started([*self._limit, *self._in_pod(), "sh", "-c", script, haproxy], "run/kanary/log")
+
+    def _in_pod(self) -> list[str | Path]:
+        return [HAPROXY, "--in-pod", self._base, self._base / "run"] if self._as_pod else []
+
+    def _started(self, command: Sequence[str | Path], log: str) -> subprocess.Popen[bytes]:
+        with (self._base / log).open("ab") as output:
+            return subprocess.Popen(command, stdout=output, stderr=output)
+
+    def end(self) -> None:
+        """Both containers are gone, whatever state they are in."""
+        self.kill_agent()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@contextlib.contextmanager
+def live(config: ProxyConfig, as_pod: bool = False, **options: Any) -> Iterator[LiveProxy]:
+    """A proxy pod that serves the configuration, gone when the context ends."""
+    with pod(config, as_pod, **options) as proxy:
+        proxy.serve(config)
+        yield proxy
+
+
+@contextlib.contextmanager
+def pod(
+    config: ProxyConfig, as_pod: bool = False, program: Path = HAPROXY, descriptors: int | None = None
+) -> Iterator[LiveProxy]:
+    """A proxy pod whose ConfigMap is not mounted yet.
+
+    `program` is what the agent checks configurations with, `descriptors` the limit of open files.
+    """
+    with tempfile.TemporaryDirectory(prefix="kanary-live-") as directory:
+        folder = Path(directory)
+        folder.chmod(0o755)
+        proxy = LiveProxy(config, folder, as_pod, program, descriptors)
+        try:
+            yield proxy
+        finally:
+            proxy.end()

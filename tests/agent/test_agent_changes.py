@@ -1,0 +1,195 @@
+"""A mounted configuration comes to be served, without a connection lost, or is refused without a trace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from engine.haproxy import digest, render
+from tests.agent.clients import held, is_alive, stream
+from tests.agent.configs import changes_of, is_refusal_of, listening_elsewhere, refused, refused_at_start, reweighted
+from tests.agent.live import live, pod
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of
+from tests.haproxy.test_haproxy_lifecycle import can_play_the_kubelet
+
+
+def test_what_is_mounted_comes_to_be_served(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    with live(config) as proxy:
+        assert Counter(proxy.take(100)) == {0: 80, 1: 20}
+        proxy.serve(reweighted(config, 50, 50))
+        assert Counter(proxy.take(100)) == {0: 50, 1: 50}
+        proxy.serve(reweighted(config, 0, 100))
+        assert Counter(proxy.take(100)) == {1: 100}
+
+
+def test_connections_live_through_twenty_changes(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1), drain_seconds=600)
+    with live(config) as proxy, held(proxy, 50) as connections:
+        with stream(proxy) as clients:
+            for change in islice(changes_of(config), 20):
+                proxy.serve(change)
+        assert sum(is_alive(connection) for connection in connections) == 50
+    assert clients.failed == 0
+    assert clients.served > 0
+
+
+def test_the_stream_of_clients_notices_a_proxy_that_is_stopped_and_started(pods: Pods) -> None:
+    """The counterpart of the test above: it can fail."""
+    with live(config_of(pods.route(100, 1))) as proxy, held(proxy, 50) as connections:
+        with stream(proxy) as clients:
+            proxy.restart_haproxy()
+            proxy.await_served()
+        assert sum(is_alive(connection) for connection in connections) == 0
+    assert clients.failed > 0
+
+
+def test_a_small_route_gets_its_share_however_often_something_changes(pods: Pods) -> None:
+    """A count that began anew at each change would never come to the small route, or come to it each time."""
+    config = config_of(pods.route(99, 1), pods.route(1, 1))
+    taken: Counter[int | None] = Counter()
+    with live(config) as proxy:
+        for change in islice(changes_of(config), 20):
+            proxy.serve(change)
+            taken.update(proxy.take(20))
+    assert taken == {0: 396, 1: 4}
+
+
+def test_of_many_changes_in_a_row_the_last_one_is_served(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    with live(config) as proxy:
+        for change in islice(changes_of(config), 50):
+            proxy.mount(change)
+        proxy.await_served()
+        reloads = sum(line.startswith("serving: ") for line in proxy.agent_log()) - 1
+        assert 1 <= reloads < 50
+
+
+def test_a_refused_configuration_changes_nothing_and_is_told_in_haproxys_words(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    other = reweighted(config, 50, 50)
+    with live(config) as proxy:
+        proxy.mount(refused(other))
+        await_that(lambda: is_refusal_of(other, proxy.reported()), "the refusal is reported")
+        report = proxy.report()
+        assert report["digest"] == digest(config)
+        assert report["refused"]["message"].startswith("config : parsing [haproxy.cfg:")
+        assert "'konnect'" in report["refused"]["message"]
+        assert report["problem"] == ""
+        assert (proxy.run / CONFIG_FILE).read_text() == render(config)
+        assert Counter(proxy.take(100)) == {0: 80, 1: 20}
+        proxy.serve(other)
+        assert proxy.report()["refused"] is None
+        assert Counter(proxy.take(100)) == {0: 50, 1: 50}
+
+
+def test_a_proxy_that_never_had_a_good_configuration_does_not_start_and_says_why(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    with pod(config) as proxy:
+        proxy.mount(refused(config))
+        await_that(lambda: is_refusal_of(config, proxy.reported()), "the refusal is reported")
+        assert proxy.report()["digest"] == ""
+        assert not (proxy.run / CONFIG_FILE).exists()
+        proxy.serve(config)
+        assert proxy.take(10) == [0] * 10
+
+
+def test_a_configuration_that_fails_to_start_is_not_what_haproxy_starts_with_next(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    other = reweighted(config, 50, 50)
+    with live(config) as proxy, stream(proxy) as clients:
+        proxy.mount(refused_at_start(other))
+        await_that(lambda: "pidfile" in proxy.reported().get("problem", ""), "the failure is reported")
+        assert proxy.report()["digest"] == digest(config)
+        await_that(lambda: (proxy.run / CONFIG_FILE).read_text() == render(config), "the former text is back")
+        proxy.serve(other)
+        assert proxy.report()["problem"] == ""
+    assert clients.failed == 0
+
+
+def test_an_address_that_cannot_be_bound_costs_no_connection(pods: Pods) -> None:
+    """A reload with it would: HAProxy has the former worker release its ports while it tries."""
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    other = reweighted(config, 50, 50)
+    with live(config) as proxy, stream(proxy) as clients:
+        proxy.mount(listening_elsewhere(other))
+        await_that(lambda: "port 80 of 192.0.2.1" in proxy.reported().get("problem", ""), "the problem is reported")
+        assert proxy.report()["digest"] == digest(config)
+        proxy.serve(other)
+        assert proxy.report()["problem"] == ""
+    assert clients.failed == 0
+
+
+def test_a_text_without_a_digest_is_a_problem_and_changes_nothing(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy:
+        proxy.mount("global\n")
+        await_that(lambda: "carries no digest" in proxy.reported().get("problem", ""), "the problem is reported")
+        assert proxy.report()["digest"] == digest(config)
+
+
+def test_a_check_that_is_killed_is_no_refusal_and_is_tried_again(pods: Pods, tmp_path: Path) -> None:
+    config = config_of(pods.route(100, 1))
+    program = tmp_path / "check"
+    program.write_text(f'#!/bin/sh\n[ -e {tmp_path}/well ] || kill -9 $$\nexec true "$@"\n')
+    program.chmod(0o755)
+    with pod(config, program=program) as proxy:
+        proxy.mount(config)
+        await_that(lambda: "signal 9" in proxy.reported().get("problem", ""), "the problem is reported")
+        assert proxy.report()["refused"] is None
+        (tmp_path / "well").touch()
+        proxy.await_served()
+
+
+def test_haproxy_started_again_serves_what_was_checked_last_without_an_agent(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    with live(config) as proxy:
+        other = reweighted(config, 50, 50)
+        proxy.serve(other)
+        proxy.kill_agent()
+        proxy.restart_haproxy()
+        await_that(proxy.is_ready, "the proxy is ready")
+        assert Counter(proxy.take(100)) == {0: 50, 1: 50}
+
+
+def test_each_start_begins_elsewhere_in_the_round_after_a_change_too(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    with live(config) as proxy:
+        proxy.serve(reweighted(config, 50, 50))
+        await_that(
+            lambda: "proc.start int(" not in (proxy.run / CONFIG_FILE).read_text(), "the count of the reload is gone"
+        )
+
+
+def test_an_agent_waits_for_haproxy_and_finds_it_again(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    with live(config) as proxy:
+        proxy.process.kill()
+        proxy.process.wait()
+        await_that(lambda: proxy.reported().get("digest") == "", "the report says that nothing is served")
+        assert "does not answer" in proxy.report()["problem"]
+        # What changes meanwhile is served from the start.
+        proxy.mount(reweighted(config, 50, 50))
+        proxy.restart_haproxy()
+        proxy.await_served()
+        assert Counter(proxy.take(100)) == {0: 50, 1: 50}
+
+
+@pytest.mark.skipif(not can_play_the_kubelet(), reason="needs root that may mount")
+def test_both_run_as_nobody_without_capabilities_on_a_read_only_root(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1), drain_seconds=600)
+    with live(config, as_pod=True) as proxy, held(proxy, 1) as connections:
+        for process in (proxy.agent, proxy.process):
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            status = dict(line.split(":\t", 1) for line in lines)
+            assert status["Uid"].split() == ["65534"] * 4
+            assert int(status["CapBnd"], 16) == 0
+        proxy.serve(reweighted(config, 50, 50))
+        assert Counter(proxy.take(100)) == {0: 50, 1: 50}
+        assert is_alive(connections[0])
+        proxy.mount(refused(config))
+        await_that(lambda: is_refusal_of(config, proxy.reported()), "the refusal is reported")

@@ -1,0 +1,162 @@
+"""An agent that is killed, at any point, leaves nothing that its successor does not put right."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kanary_agent.master import Master
+from kanary_agent.updater import Updater
+
+from engine.haproxy import ProxyConfig, digest, render
+from tests.agent.clients import held, is_alive, stream
+from tests.agent.configs import changes_of
+from tests.agent.live import LiveProxy, live
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, await_that, config_of
+
+
+class Killed(BaseException):
+    """In place of the end of the process. Nobody catches it on the way."""
+
+
+class Fate:
+    """Lets so many effects happen, and kills before or after the next one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, effects: int, after: bool) -> None:
+        self._left = effects
+        self._after = after
+        for owner, name in ((os, "replace"), (os, "posix_spawnp"), (Master, "_exchange")):
+            monkeypatch.setattr(owner, name, self._deadly(getattr(owner, name)))
+
+    def _deadly(self, effect: Any) -> Any:
+        def happen(*arguments: Any, **options: Any) -> Any:
+            self._left -= 1
+            if self._left == -1 and not self._after:
+                raise Killed
+            result = effect(*arguments, **options)
+            if self._left == -1:
+                raise Killed
+            return result
+
+        return happen
+
+
+def new_agent(proxy: LiveProxy) -> Updater:
+    mounted = proxy.mounted.folder / CONFIG_FILE
+    return Updater(str(mounted), str(proxy.run), str(HAPROXY), Master(str(proxy.run / "master.sock"), str(proxy.run)))
+
+
+def is_at_rest(proxy: LiveProxy) -> bool:
+    """What is mounted is what HAProxy starts with, what it serves, and what is kept for a failure."""
+    text = render(proxy.config)
+    files = (proxy.run / CONFIG_FILE, proxy.run / "served.cfg")
+    served = f"<{digest(proxy.config)}>" in proxy.tell("@1 get var proc.digest")
+    return served and all(file.exists() and file.read_text() == text for file in files)
+
+
+def work(agent: Updater, proxy: LiveProxy) -> None:
+    def is_done() -> bool:
+        agent.turn()
+        return is_at_rest(proxy)
+
+    await_that(is_done, "the agent has done its work")
+
+
+def survives(agent: Updater, proxy: LiveProxy, effects: int, after: bool) -> bool:
+    """Whether the change takes no more than so many effects."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        Fate(monkeypatch, effects, after)
+        try:
+            work(agent, proxy)
+        except Killed:
+            return False
+        finally:
+            agent.stop()
+    return True
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_before_or_after_any_effect_the_next_one_agrees_with_what_is_served(pods: Pods, after: bool) -> None:
+    config = config_of(pods.route(99, 1), pods.route(1, 1), drain_seconds=600)
+    changes = changes_of(config)
+    with live(config) as proxy, held(proxy, 5) as connections:
+        proxy.kill_agent()
+        for effects in itertools.count():
+            proxy.take(3)
+            count = proxy.count()
+            proxy.mount(next(changes))
+            if survives(new_agent(proxy), proxy, effects, after):
+                break
+            work(new_agent(proxy), proxy)
+            assert proxy.count() == count
+        # The check, the files, the reload, and what is asked before and after it.
+        assert effects >= 8
+        assert all(is_alive(connection) for connection in connections)
+
+
+def test_killed_at_random_while_configurations_change_it_loses_no_connection(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1), drain_seconds=600)
+    with live(config) as proxy, held(proxy, 20) as connections:
+        with stream(proxy) as clients:
+            for change in itertools.islice(changes_of(config), 20):
+                proxy.mount(change)
+                # At rest, on its way, or done: every moment will do.
+                time.sleep(random.uniform(0, 0.3))
+                proxy.restart_agent()
+            proxy.await_served()
+        assert all(is_alive(connection) for connection in connections)
+        await_that(lambda: is_at_rest(proxy), "the agent has done its work")
+        report = proxy.report()
+        assert (report["refused"], report["problem"]) == (None, "")
+    assert clients.failed == 0
+    assert clients.served > 0
+
+
+def test_an_agent_that_is_started_again_reports_the_same(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1), drain_seconds=600)
+    with live(config) as proxy, held(proxy, 2):
+        proxy.serve(next(changes_of(config)))
+        before = proxy.report()
+        assert before["draining"] == 1
+        proxy.restart_agent()
+        await_that(lambda: proxy.reported() == before, "the new agent reports the same")
+        reloads = proxy.tell("show proc").count(" worker ") - 1
+        assert reloads == 1
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Iterator[Path]:
+    """A check that does not end by itself."""
+    program = tmp_path / "check"
+    program.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 600\n")
+    program.chmod(0o755)
+    yield program
+    (tmp_path / "pid").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_told_to_stop_it_ends_well_and_leaves_haproxy_alone(pods: Pods, number: signal.Signals) -> None:
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy:
+        assert proxy.stop_agent(number) == 0
+        assert proxy.take(10) == [0] * 10
+
+
+def test_told_to_stop_during_a_check_it_ends_the_check_too(pods: Pods, stuck: Path) -> None:
+    config: ProxyConfig = config_of(pods.route(100, 1))
+    with live(config) as proxy:
+        proxy.restart_agent(program=stuck)
+        proxy.mount(next(changes_of(config)))
+        pid = stuck.parent / "pid"
+        await_that(lambda: pid.exists() and pid.read_text() != "", "the check runs")
+        assert proxy.report()["digest"] == digest(config)
+        assert proxy.stop_agent(signal.SIGTERM) == 0
+        await_that(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "the check is gone")

@@ -1,0 +1,99 @@
+"""The agent's report: fresh, read-only, and there for everybody whatever one client does."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+
+from engine.haproxy import digest, render
+from tests.agent.clients import held
+from tests.agent.configs import changes_of
+from tests.agent.live import live
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import CONFIG_FILE, PATIENCE, await_that, config_of
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+def test_it_tells_what_is_served_when_it_is_asked(pods: Pods) -> None:
+    """Not what was served when the agent last looked."""
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy:
+        for change in (next(changes_of(config)), config):
+            (proxy.run / CONFIG_FILE).write_text(render(change))
+            assert proxy.tell("reload").startswith("Success=1")
+            assert proxy.report()["digest"] == digest(change)
+
+
+def test_it_counts_what_is_held_and_the_workers_that_drain(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1), drain_seconds=600)
+    changes = changes_of(config)
+    with live(config) as proxy:
+        assert proxy.report()["draining"] == 0
+        with held(proxy, 3):
+            assert proxy.report()["connections"] == 3
+            proxy.serve(next(changes))
+            assert proxy.report()["connections"] == 0
+            assert proxy.report()["draining"] == 1
+            with held(proxy, 2):
+                proxy.serve(next(changes))
+                assert proxy.report()["draining"] == 2
+        await_that(lambda: proxy.report()["draining"] == 0, "the former workers have ended with their connections")
+
+
+def test_it_tells_how_many_connections_the_limits_really_allow(pods: Pods) -> None:
+    with live(config_of(pods.route(100, 1), max_connections=50)) as proxy:
+        assert proxy.report()["maxConnections"] == 50
+    with live(config_of(pods.route(100, 1)), descriptors=300) as proxy:
+        limit = proxy.report()["maxConnections"]
+        assert 50 < limit < 150
+        with held(proxy, limit), proxy.connect():
+            # The one more waits in the kernel's queue.
+            assert proxy.report()["connections"] == limit
+
+
+def test_it_can_be_read_and_nothing_else(pods: Pods) -> None:
+    with live(config_of(pods.route(100, 1))) as proxy:
+        assert proxy.get_from_agent("/healthz")[0] == 200
+        assert proxy.get_from_agent("/report?fresh=1")[0] == 200
+        assert proxy.get_from_agent("/")[0] == 404
+        assert proxy.get_from_agent("/../report")[0] == 404
+        for method in ("POST", "PUT", "DELETE", "HEAD"):
+            assert proxy.get_from_agent("/report", method=method)[0] == 405
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
+def test_it_is_there_on_ipv6_too(pods: Pods) -> None:
+    with live(config_of(pods.route(100, 1))) as proxy:
+        assert proxy.get_from_agent("/report", host="::1")[0] == 200
+
+
+def test_clients_that_say_nothing_keep_nobody_waiting_and_are_sent_away(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(proxy.connect_to_agent()) for _ in range(100)]
+        for client in silent[::2]:
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET /report HTTP/1.1\r\n")
+        proxy.serve(next(changes_of(config)))
+        # Each is closed in the end; a reset will do.
+        for client in silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+
+
+def test_an_endless_request_is_cut_short(pods: Pods) -> None:
+    with live(config_of(pods.route(100, 1))) as proxy, proxy.connect_to_agent() as client:
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                client.sendall(b"GET /report HTTP/1.1" * 1000)
+        assert proxy.report()["problem"] == ""
+        client.settimeout(PATIENCE)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(12) in (b"HTTP/1.1 431", b"")

@@ -1,0 +1,74 @@
+"""What the agent reads out of texts, and adds to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kanary_agent import files, texts
+
+from engine.haproxy import Route, Server, digest, render
+from tests.haproxy.proxies import config_of
+
+LOG = """\
+[NOTICE]   (12361) : haproxy version is 3.0.11-1+deb13u4
+[NOTICE]   (12361) : path to executable is /usr/sbin/haproxy
+[ALERT]    (12361) : config : parsing [/run/kanary/check/haproxy.cfg:2] : unknown keyword 'bogus' in 'global' section
+[ALERT]    (12361) : config : parsing [/run/kanary/check/haproxy.cfg:3] : unknown fetch method 'nope'
+[ALERT]    (12361) : config : Error(s) found in configuration file : /run/kanary/check/haproxy.cfg
+[ALERT]    (12361) : config : Fatal errors found in configuration.
+[WARNING]  (12361) : Loading failure!
+"""
+
+
+def test_the_digest_of_a_rendered_configuration_is_read_from_it() -> None:
+    config = config_of(Route(100, (Server("127.0.0.1", 80),)))
+    assert texts.digest_of(render(config)) == digest(config)
+
+
+def test_the_last_digest_counts_as_it_does_for_haproxy() -> None:
+    assert texts.digest_of("global\n set-var proc.digest str(a1)\nglobal\n set-var proc.digest str(b2)\n") == "b2"
+
+
+@pytest.mark.parametrize("text", ["", "global\n", "# set-var proc.digest str(a1)\n"])
+def test_a_text_without_a_digest_has_none(text: str) -> None:
+    assert texts.digest_of(text) == ""
+
+
+def test_what_is_added_for_a_reload_can_be_taken_away() -> None:
+    text = "global\n  set-var proc.start int(0)\n"
+    assert texts.continued(text, 7).endswith("global\n  set-var proc.start int(7)\n")
+    assert texts.plain(texts.continued(text, 7)) == texts.plain(text) == text
+
+
+def test_alerts_are_haproxys_lines_without_folders_process_numbers_and_summaries() -> None:
+    assert texts.alerts(LOG, "/run/kanary/check") == (
+        "config : parsing [haproxy.cfg:2] : unknown keyword 'bogus' in 'global' section; "
+        "config : parsing [haproxy.cfg:3] : unknown fetch method 'nope'"
+    )
+
+
+def test_a_summary_is_told_where_nothing_else_is() -> None:
+    assert texts.alerts("[ALERT]    (1) : config : Fatal errors found in configuration.\n", "/run") == (
+        "config : Fatal errors found in configuration."
+    )
+
+
+def test_a_log_without_alerts_is_told_as_it_is() -> None:
+    assert texts.alerts("Segmentation\n  fault\n", "/run") == "Segmentation fault"
+    assert texts.alerts("", "/run") != ""
+
+
+def test_many_alerts_are_cut_to_what_fits_into_a_status() -> None:
+    message = texts.alerts(LOG * 100, "/run/kanary/check")
+    assert len(message) == texts.MESSAGE_LIMIT
+    assert message.startswith("config : parsing [haproxy.cfg:2]")
+
+
+def test_any_bytes_survive_being_read_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)))
+    text = files.Watched(str(path)).text()
+    assert text is not None
+    files.write(str(path), text)
+    assert path.read_bytes() == bytes(range(256))
