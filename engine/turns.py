@@ -53,16 +53,16 @@ def _without_empty_routes(weights: Mapping[str, int]) -> Iterator[str]:
     Each other route owns as many as its weight. When all are down, HAProxy's modulo by 0 is 0, which is no route's
     slot: the connection is closed by the route whose turn it was.
     """
-    for number in weights:
+    numbers = list(weights)
+    for number in numbers:
         yield f"  acl is-short nbsrv(r{number}) 0"
     yield "  tcp-request content accept unless is-short"
     before = ""
     for number, weight in weights.items():
         yield f"  tcp-request content set-var(txn.end{number}) nbsrv(r{number}),bool,mul({weight}){before}"
         before = f",add(txn.end{number})"
-    last = next(reversed(weights))
-    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod(txn.end{last})"
+    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod(txn.end{numbers[-1]})"
     # From the last route down, so that the first one that ends beyond the slot has the last word.
-    for number in reversed(weights):
+    for number in reversed(numbers):
         is_before_the_end = f"{{ var(txn.slot),sub(txn.end{number}) -m int lt 0 }}"
         yield f"  tcp-request content set-var(txn.route) str({number}) if {is_before_the_end}"
