@@ -180,7 +180,8 @@ class Clients:
         for talk in self._talks:
             talk.cancel()
         await asyncio.gather(*self._talks, return_exceptions=True)
-        return {"visits": self._visits, "held": [await self._last_words(holder) for holder in self._holders]}
+        held = await asyncio.gather(*map(self._last_words, self._holders))
+        return {"visits": self._visits, "held": held}
 
     async def _last_words(self, holder: Holder) -> dict[str, object]:
         echoes = holder.echoes

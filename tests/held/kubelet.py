@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,11 +19,15 @@ from tests.held.service import LAG_SECONDS, Service
 
 SETTLE_SECONDS = 1.25 * LAG_SECONDS
 
+Run = Callable[[ProxyConfig], contextlib.AbstractContextManager[Proxy]]
+"""Starts a proxy's pod: `running` one with HAProxy alone, `live` one with the agent beside it."""
+
 
 class Node:
     """Runs proxies, and gives the Service those that are to get connections, as a Deployment and a kubelet would."""
 
-    def __init__(self, service: Service, proxies: contextlib.ExitStack, workers: ThreadPoolExecutor) -> None:
+    def __init__(self, run: Run, service: Service, proxies: contextlib.ExitStack, workers: ThreadPoolExecutor) -> None:
+        self._run = run
         self._service = service
         self._proxies = proxies
         self._workers = workers
@@ -36,7 +40,7 @@ class Node:
 
     def start(self, config: ProxyConfig, lag: float = 0) -> Proxy:
         """Returns when the new proxy is ready and the node has heard of it."""
-        proxy = self._proxies.enter_context(running(config))
+        proxy = self._proxies.enter_context(self._run(config))
         self._ready.append(proxy)
         self._tell(lag)
         return proxy
@@ -44,7 +48,7 @@ class Node:
     def roll(self, config: ProxyConfig, lag: float, settle: float = SETTLE_SECONDS) -> Proxy:
         """A new proxy, then the end of all others: no Deployment waits until the nodes have heard of the new one."""
         old = self.ready
-        new = self._proxies.enter_context(running(config))
+        new = self._proxies.enter_context(self._run(config))
         self._ready = [new]
         self._end(old, lag, settle)
         return new
@@ -78,6 +82,6 @@ def is_listening(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def node(service: Service) -> Iterator[Node]:
+def node(service: Service, run: Run = running) -> Iterator[Node]:
     with contextlib.ExitStack() as proxies, ThreadPoolExecutor() as workers:
-        yield Node(service, proxies, workers)
+        yield Node(run, service, proxies, workers)

@@ -39,11 +39,14 @@ def why_not() -> str:
         return "needs root, who may make a network namespace"
     if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode != 0:
         return "needs a root that may make a network namespace"
-    # Asked in a namespace of its own: what it says of this host's rules is nobody's business.
-    tried = subprocess.run(
-        ["unshare", "--net", IPTABLES_RESTORE, "--noflush"], input=b"*nat\nCOMMIT\n", check=False, capture_output=True
-    )
-    return f"needs iptables with NAT: {tried.stderr.decode().strip()}" if tried.returncode else ""
+    # Installed, where it is missing, while there still is a network to get it from.
+    found = subprocess.run([IPTABLES_RESTORE, "--version"], check=False, capture_output=True)
+    if found.returncode != 0:
+        return f"needs iptables: {found.stderr.decode().strip()}"
+    # Tried in a namespace of its own: this host's rules are none of a test's business.
+    command = ["unshare", "--net", IPTABLES_RESTORE, "--noflush"]
+    tried = subprocess.run(command, input=b"*nat\nCOMMIT\n", check=False, capture_output=True)
+    return f"needs iptables with NAT: {tried.stderr.decode().strip()}" if tried.returncode != 0 else ""
 
 
 def apply_rules(text: str) -> None:

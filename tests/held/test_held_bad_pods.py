@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from tests.agent.live import live
 from tests.haproxy.proxies import config_of, running
+from tests.held.configs import with_servers
 from tests.held.course import stage
 from tests.held.report import Report
+from tests.held.service import LAG_SECONDS
 from tests.held.unruly import UnrulyPods
 
 with_others_left_and_without = pytest.mark.parametrize(("count", "bad"), [(3, 1), (2, 2)], ids=["1 of 3", "2 of 2"])
@@ -52,3 +56,28 @@ def test_a_pod_that_resets_what_it_accepted_fails_its_own_connections_and_no_oth
     report.fault(f"{bad} of {count} reset", *course.cells())
     assert course.share == pytest.approx(30, abs=3)
     assert len(course.failed_once_found) / len(course.seen.visits) < 0.3
+
+
+@with_others_left_and_without
+@pytest.mark.parametrize("grace", ["with grace", "without grace"])
+def test_a_pod_that_is_deleted_before_the_proxy_hears_of_it_is_found_out_as_one_that_refuses_or_drops(
+    pods: UnrulyPods, report: Report, grace: str, count: int, bad: int
+) -> None:
+    """With grace it refuses new connections, without it its address leads nowhere; a second later it is removed."""
+    config = config_of(pods.route(70, 3), pods.route(30, count))
+    with live(config) as proxy, stage(proxy, bad) as on_stage:
+        removed = with_servers(config, 1, *set(config.routes[1].servers).difference(on_stage.bad))
+        removal = threading.Timer(LAG_SECONDS, proxy.mount, [removed])
+
+        def found() -> None:
+            removal.join()
+            proxy.await_served()
+
+        removal.start()
+        on_stage.strike(pods.kill if grace == "with grace" else pods.vanish)
+        course = on_stage.course(found)
+    report.fault(f"{bad} of {count} deleted {grace}", *course.cells())
+    assert not course.failed_once_found
+    # Of what a pod that is killed was saying, nothing can be told elsewhere.
+    assert not on_stage.good or all(visit.began < course.struck for visit in course.failed)
+    assert course.share == pytest.approx(30 if on_stage.good else 0, abs=3)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 
-from engine.haproxy import ProxyConfig, Route
+from tests.agent.live import live
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import config_of, running
+from tests.haproxy.proxies import running
+from tests.held.configs import config_for, elsewhere, weighted
 from tests.held.kubelet import node
 from tests.held.report import Report
 from tests.held.service import LAG_SECONDS, Service
@@ -18,19 +18,14 @@ HELD = 200
 CHANGES = 20
 
 
-def weighted(routes: tuple[Route, Route], second: int) -> ProxyConfig:
-    """The second route gets this weight, on ports that nobody else uses. No drain time passes during a test."""
-    return config_of(replace(routes[0], weight=100 - second), replace(routes[1], weight=second), drain_seconds=3600)
-
-
 def test_rolling_the_proxies_costs_no_connection(pods: Pods, report: Report) -> None:
     """The node hears of some changes early, and of the last ones as late as nodes do."""
-    routes = pods.route(100, 3), pods.route(0, 2)
+    config = config_for(pods)
     with node(Service()) as proxies:
-        proxies.start(weighted(routes, 0))
+        proxies.start(config)
         with traffic(RATE, HELD) as clients:
             for number in range(1, CHANGES + 1):
-                proxies.roll(weighted(routes, 5 * number), lag=LAG_SECONDS * number / CHANGES)
+                proxies.roll(elsewhere(weighted(config, 5 * number)), lag=LAG_SECONDS * number / CHANGES)
                 clients.hold(5)
             seen = clients.stop()
     report.change("Rolling: a new proxy for each change", CHANGES, seen)
@@ -39,36 +34,31 @@ def test_rolling_the_proxies_costs_no_connection(pods: Pods, report: Report) -> 
 
 
 def test_scaling_and_deleting_proxies_costs_no_connection(pods: Pods, report: Report) -> None:
-    config = weighted((pods.route(50, 3), pods.route(50, 2)), 50)
-    with node(Service()) as proxies:
+    """These have an agent: what is not in their configuration rolls, scales and deletes them just so."""
+    config = config_for(pods)
+    with node(Service(), run=live) as proxies:
         first = proxies.start(config)
         with traffic(RATE, HELD) as clients:
-            proxies.start(another(config), lag=LAG_SECONDS)
-            proxies.start(another(config), lag=LAG_SECONDS)
+            proxies.start(elsewhere(config), lag=LAG_SECONDS)
+            proxies.start(elsewhere(config), lag=LAG_SECONDS)
             clients.hold(50)
             # A deleted proxy is replaced at once, but its successor is ready only when it is.
             proxies.delete(first, lag=LAG_SECONDS)
-            proxies.start(another(config), lag=LAG_SECONDS)
+            proxies.start(elsewhere(config), lag=LAG_SECONDS)
             clients.hold(50)
             proxies.delete(*proxies.ready[1:], lag=LAG_SECONDS)
             clients.await_visits(RATE)
             seen = clients.stop()
-    report.change("1 proxy to 3, one deleted, back to 1", 5, seen)
+    report.change("Live: 1 proxy to 3, one deleted, back to 1", 5, seen)
     assert not seen.failures
     assert not seen.cuts
-
-
-def another(config: ProxyConfig) -> ProxyConfig:
-    """The same for one more proxy, which is on the same host here."""
-    ports = config_of(*config.routes)
-    return replace(config, split_port=ports.split_port, ops_port=ports.ops_port)
 
 
 # Negative controls: these clients can see a failure and a cut.
 
 
 def test_control_stop_and_start_fails_new_connections_and_cuts_held_ones(pods: Pods, report: Report) -> None:
-    config = weighted((pods.route(50, 3), pods.route(50, 2)), 50)
+    config = config_for(pods)
     Service(config.split_port)
     with contextlib.ExitStack() as clients_end:
         with running(config):
@@ -84,12 +74,12 @@ def test_control_stop_and_start_fails_new_connections_and_cuts_held_ones(pods: P
 
 def test_control_no_settle_time_fails_new_connections(pods: Pods, report: Report) -> None:
     """The old proxies stop listening while the slow node still sends them all connections."""
-    routes = pods.route(100, 3), pods.route(0, 2)
+    config = config_for(pods)
     with node(Service()) as proxies:
-        proxies.start(weighted(routes, 0))
+        proxies.start(config)
         with traffic(RATE, HELD) as clients:
             for number in range(1, 4):
-                proxies.roll(weighted(routes, 5 * number), lag=LAG_SECONDS, settle=0)
+                proxies.roll(elsewhere(weighted(config, 5 * number)), lag=LAG_SECONDS, settle=0)
             seen = clients.stop()
     report.change("control: stop signal without the sleep", 3, seen)
     assert seen.failures
