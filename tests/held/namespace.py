@@ -44,7 +44,7 @@ def why_not() -> str:
     if found.returncode != 0:
         return f"needs iptables: {found.stderr.decode().strip()}"
     # Tried in a namespace of its own: this host's rules are none of a test's business.
-    command = ["unshare", "--net", IPTABLES_RESTORE, "--noflush"]
+    command = ["unshare", "--net", str(IPTABLES_RESTORE), "--noflush"]
     tried = subprocess.run(command, input=b"*nat\nCOMMIT\n", check=False, capture_output=True)
     return f"needs iptables with NAT: {tried.stderr.decode().strip()}" if tried.returncode != 0 else ""
 

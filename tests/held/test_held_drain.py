@@ -28,7 +28,7 @@ def test_a_deleted_proxy_serves_what_it_holds_until_the_drain_time_passes_and_no
             proxies.delete(deleted, lag=LAG_SECONDS)
             assert deleted.process.wait(timeout=PATIENCE) == 0
             seen = clients.stop()
-    report.change(f"deletion with a drain time of {DRAIN_SECONDS} s", 1, seen)
+    report.change(f"Rolling: one deleted, with a drain time of {DRAIN_SECONDS} s", 1, seen)
     assert not seen.failures
     assert seen.cuts.total() == HELD
     assert all(held.cut_at > told + SETTLE_SECONDS + DRAIN_SECONDS for held in seen.held if held.cut_at)
