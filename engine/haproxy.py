@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from engine.schedule import schedule
+from engine.turns import RANDOM_START, turns
 from states import OnEmptyRoute
 
 SPLIT_PORT = 8080
@@ -31,16 +31,6 @@ MAX_SECONDS = (2**31 - 1) // 1000
 MAX_CONNECTIONS = 1_000_000
 DEFAULT_MAX_CONNECTIONS = 20_000
 """At about 4 KiB for each idle one, 80 MiB."""
-
-# The order of turns is written for a round in which every route has a server that is up. In the rounds that are left
-# when health checks take out a whole route, successive connections land this far apart among the slots. Sharing no
-# factor with any number up to 100, it visits every slot once per round. No smaller number stays as close to the weights
-# in every stretch of every such round: within 6 connections. (461 would be as good with all hundred slots, but it is 1
-# modulo 92, 46 and 20: each route all its slots in one run.)
-STRIDE = 19541
-
-# How many values a counter of HAProxy has before it starts over.
-_COUNTER = 2**32
 
 
 class Balance(StrEnum):
@@ -178,7 +168,7 @@ def _global(config: ProxyConfig, digest: str) -> Iterator[str]:
     yield f"  set-var proc.digest str({digest})"
     yield "  # Where the count of connections begins: anywhere, or frequent starts would starve a small route. What"
     yield "  # reloads a proxy sets it, below, to where the count is, and the round goes on."
-    yield f"  set-var proc.start date(0,us),mod({_COUNTER})"
+    yield f"  set-var proc.start {RANDOM_START}"
 
 
 def _descriptors(config: ProxyConfig) -> int:
@@ -197,17 +187,24 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
     yield "  option redispatch 1"
     yield "  retries 3"
     yield f"  timeout connect {config.connect_milliseconds}ms"
-    yield "  # One limit for idle connections, half-closed ones included; keepalive finds peers that are gone."
+    yield "  # One limit for idle connections, half-closed ones included: who is done sending may wait as long for"
+    yield "  # an answer. Keepalive finds peers that are gone within four minutes, in half-closed ones as well."
     yield f"  timeout client {config.idle_seconds}s"
     yield f"  timeout server {config.idle_seconds}s"
     yield f"  timeout tunnel {config.idle_seconds}s"
     yield "  option clitcpka"
     yield "  option srvtcpka"
-    yield "  clitcpka-idle 2m"
-    yield "  srvtcpka-idle 2m"
+    for side in "cli", "srv":
+        yield f"  {side}tcpka-idle 2m"
+        yield f"  {side}tcpka-intvl 30s"
+        yield f"  {side}tcpka-cnt 4"
     yield "  # Two failed checks or three failed connections in a row, and a server is down until a check passes."
     yield "  timeout check 1s"
-    # One failed connection would do as well for the clients of a dead server, but a single hiccup is no death.
+    # With one failed connection instead of three, the clients of a dead server would see hardly fewer errors (where a
+    # whole route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99). But a route's only server would
+    # be out after each hiccup, which a second try gets over. A shorter time to connect would let fewer clients run into
+    # dropped packets, and a proxy that is short of CPU take live servers for dead ones. No check notices a server that
+    # accepts connections and then resets them: HAProxy has none that waits for that and takes silence for health.
     yield (
         "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
     )
@@ -241,10 +238,7 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     redistribute = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
     routes = [(number, route) for number, route in _numbered(config) if route.servers or not redistribute]
     if routes:
-        yield from _in_turn(routes)
-        # A sole route has nowhere else to send its connections.
-        if redistribute and len(routes) > 1:
-            yield from _without_empty_routes(routes)
+        yield from turns({number: route.weight for number, route in routes}, redistribute=redistribute)
         yield "  use_backend r%[var(txn.route)]"
     yield "  default_backend none"
 
@@ -258,41 +252,6 @@ def _numbered(config: ProxyConfig) -> list[tuple[str, Route]]:
 
 def _servers(config: ProxyConfig) -> list[Server]:
     return [server for _, route in _numbered(config) for server in route.servers]
-
-
-_NUMBER = f"sc_get_gpc1(0),mul({_COUNTER}),add(txn.count),add(proc.start)"
-"""The connection's number. A counter has 32 bits: a second one counts its wraps, which would else cut a round short."""
-
-
-def _in_turn(routes: list[tuple[str, Route]]) -> Iterator[str]:
-    """The number of the route whose turn it is: a stretch of a text that holds those of a whole round."""
-    order = [routes[place][0] for place in schedule([route.weight for _, route in routes])]
-    width = len(order[0])
-    yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
-    yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
-    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({len(order)}),mul({width})"
-    yield f"  tcp-request content set-var(txn.route) str({''.join(order)}),bytes(txn.at,{width})"
-
-
-def _without_empty_routes(routes: list[tuple[str, Route]]) -> Iterator[str]:
-    """What overrules the order of turns while it has a route without a server that is up: a round of slots.
-
-    Each other route owns as many as its weight. When all are down, HAProxy's modulo by 0 is 0, which is no route's
-    slot: the connection is closed by the route whose turn it was.
-    """
-    for number, _ in routes:
-        yield f"  acl is-short nbsrv(r{number}) 0"
-    yield "  tcp-request content accept unless is-short"
-    before = ""
-    for number, route in routes:
-        yield f"  tcp-request content set-var(txn.end{number}) nbsrv(r{number}),bool,mul({route.weight}){before}"
-        before = f",add(txn.end{number})"
-    total = f"txn.end{routes[-1][0]}"
-    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod({total})"
-    # From the last route down, so that the first one that ends beyond the slot has the last word.
-    for number, _ in reversed(routes):
-        is_before_the_end = f"{{ var(txn.slot),sub(txn.end{number}) -m int lt 0 }}"
-        yield f"  tcp-request content set-var(txn.route) str({number}) if {is_before_the_end}"
 
 
 def _backends(config: ProxyConfig) -> Iterator[str]:

@@ -14,7 +14,7 @@ Rounds are repeated without end. Of that order holds:
 - in any stretch, a route's turns differ from its share of the stretch by less than 2: so found, too (1.89 at most).
   Without the two added rules, the papers' theorems would say it.
 
-Tried were all mixes of up to four routes, all mixes of rounds up to 28, and tens of thousands more; the tests try
+Tried were all mixes of up to five routes, all mixes of rounds up to 28, and tens of thousands more; the tests try
 others each time.
 """
 

@@ -109,14 +109,30 @@ def test_either_side_of_an_idle_connection_is_probed_by_keepalive() -> None:
         assert not has_keepalive_timer(remote=client.getpeername())
 
 
-def has_keepalive_timer(remote: tuple[str, int]) -> bool:
-    """Whether the IPv4 socket on this host that is connected to `remote` waits for its keepalive timer."""
+def test_either_side_of_a_half_closed_connection_is_probed_by_keepalive() -> None:
+    """So the idle limit is not what ends it when a peer is gone."""
+    with one_pod() as (listener, route), running(config_of(route)) as proxy:
+        client, pod = both_ends(proxy, listener)
+        client.shutdown(socket.SHUT_WR)
+        assert pod.recv(1) == b""
+        await_that(lambda: has_keepalive_timer(client.getsockname(), CLOSE_WAIT), "keepalive on the client's side")
+        await_that(lambda: has_keepalive_timer(pod.getsockname(), FIN_WAIT_2), "keepalive on the pod's side")
+
+
+ESTABLISHED, FIN_WAIT_2, CLOSE_WAIT = "01", "05", "08"
+
+
+def has_keepalive_timer(remote: tuple[str, int], state: str = ESTABLISHED) -> bool:
+    """Whether the IPv4 socket on this host that is connected to `remote` waits for its keepalive timer.
+
+    Not so either while it is in another state.
+    """
     address, port = remote
     wanted = f"{int.from_bytes(socket.inet_aton(address), 'little'):08X}:{port:04X}"
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    timers = [row[5].split(":")[0] for row in rows if row[2] == wanted and row[3] == "01"]
-    assert len(timers) == 1
-    return timers == ["02"]
+    sockets = [(row[3], row[5].split(":")[0]) for row in rows if row[2] == wanted]
+    assert len(sockets) == 1
+    return sockets == [(state, "02")]
 
 
 def test_no_client_notices_that_a_pod_refuses_while_another_one_of_its_route_accepts(pods: Pods) -> None:

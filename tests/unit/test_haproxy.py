@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.haproxy import (
-    STRIDE,
     Balance,
     OnEmptyRoute,
     ProxyConfig,
@@ -23,6 +22,7 @@ from engine.haproxy import (
     ready_path,
     render,
 )
+from engine.turns import STRIDE
 from tests.haproxy.strategies import configs
 
 SERVERS = (Server("10.0.0.10", 80), Server("10.0.0.9", 80), Server("10.0.0.9", 8080), Server("2001:db8::1", 80))
