@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 
 import pytest
@@ -45,6 +47,20 @@ def test_it_counts_what_is_held_and_the_workers_that_drain(pods: Pods) -> None:
                 proxy.serve(next(changes))
                 assert proxy.report()["draining"] == 2
         await_that(lambda: proxy.report()["draining"] == 0, "the former workers have ended with their connections")
+
+
+def test_a_former_worker_that_hangs_hides_nothing(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1), drain_seconds=600)
+    change = next(changes_of(config))
+    with live(config) as proxy, held(proxy, 1):
+        former = int(proxy.tell("@1 show info").partition("\nPid: ")[2].split()[0])
+        proxy.serve(change)
+        os.kill(former, signal.SIGSTOP)
+        try:
+            report = proxy.report()
+        finally:
+            os.kill(former, signal.SIGCONT)
+        assert (report["digest"], report["draining"]) == (digest(change), 1)
 
 
 def test_it_tells_how_many_connections_the_limits_really_allow(pods: Pods) -> None:

@@ -1,0 +1,126 @@
+"""Held and new connections while a running proxy gets new configurations from its agent."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from engine.haproxy import ProxyConfig, digest, render
+from tests.agent.live import LiveProxy, live
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import await_that
+from tests.held.configs import config_for, weighted, with_servers
+from tests.held.report import Report
+from tests.held.service import Service
+from tests.held.traffic import Traffic, traffic
+
+RATE = 300
+HELD = 200
+CHANGES = 20
+DRAIN_SECONDS = 2
+
+
+@contextlib.contextmanager
+def in_use(config: ProxyConfig) -> Iterator[tuple[LiveProxy, Traffic]]:
+    """A proxy behind a Service, with held and new connections."""
+    Service(config.split_port)
+    with live(config) as proxy, traffic(RATE, HELD) as clients:
+        yield proxy, clients
+
+
+def test_changing_weights_costs_no_connection(pods: Pods, report: Report) -> None:
+    config = config_for(pods)
+    with in_use(config) as (proxy, clients):
+        for number in range(1, CHANGES + 1):
+            proxy.serve(weighted(config, 5 * number))
+            clients.await_visits(RATE // 10)
+            clients.hold(5)
+        seen = clients.stop()
+    report.change("Live: weights", CHANGES, seen)
+    assert not seen.failures
+    assert not seen.cuts
+
+
+def test_a_burst_of_changes_costs_no_connection(pods: Pods, report: Report) -> None:
+    config = config_for(pods)
+    with in_use(config) as (proxy, clients):
+        for number in range(1, CHANGES):
+            proxy.mount(weighted(config, 5 * number))
+            clients.await_visits(RATE // 20)
+        proxy.serve(weighted(config, 100))
+        clients.await_visits(RATE)
+        seen = clients.stop()
+    report.change("Live: weights, not waiting in between", CHANGES, seen)
+    assert not seen.failures
+    assert not seen.cuts
+
+
+def test_pods_that_come_and_go_cost_no_connection(pods: Pods, report: Report) -> None:
+    """A pod that goes is taken out, refuses what comes after that, and serves what it holds to the end."""
+    config = config_for(pods)
+    with in_use(config) as (proxy, clients):
+        for number in range(CHANGES // 2):
+            route = number % 2
+            oldest, *others = config.routes[route].servers
+            config = with_servers(config, route, oldest, *others, pods.add(f"127.{route + 1}.{number + 1}.1"))
+            proxy.serve(config)
+            clients.hold(5)
+            config = with_servers(config, route, *config.routes[route].servers[1:])
+            proxy.serve(config)
+            pods.kill(oldest)
+            clients.await_visits(RATE // 10)
+        seen = clients.stop()
+    report.change("Live: pods come and go", CHANGES, seen)
+    assert not seen.failures
+    assert not seen.cuts
+
+
+def test_an_agent_that_is_killed_at_any_moment_costs_no_connection(pods: Pods, report: Report) -> None:
+    config = config_for(pods)
+    times = 10
+    with in_use(config) as (proxy, clients):
+        for number in range(1, times + 1):
+            proxy.mount(weighted(config, 5 * number))
+            # The next change is under way for ever longer: seen, checked, reloaded, served.
+            clients.await_visits(number * RATE // 50)
+            proxy.kill_agent()
+            clients.hold(5)
+            proxy.start_agent()
+            proxy.await_served()
+        seen = clients.stop()
+    report.change("Live: weights, the agent killed each time", times, seen)
+    assert not seen.failures
+    assert not seen.cuts
+
+
+def test_a_configuration_that_haproxy_refuses_costs_no_connection(pods: Pods, report: Report) -> None:
+    config = config_for(pods)
+    times = 5
+    with in_use(config) as (proxy, clients):
+        for number in range(1, times + 1):
+            proxy.mount(render(weighted(config, 50 + number)) + "\nno such section\n")
+            await_that(lambda: proxy.report()["refused"] is not None, "the text is refused")
+            assert proxy.report()["digest"] == digest(weighted(config, 50 + number - 1))
+            clients.await_visits(RATE // 10)
+            proxy.serve(weighted(config, 50 + number))
+        seen = clients.stop()
+    report.change("Live: a refused configuration, then a good one", times, seen)
+    assert not seen.failures
+    assert not seen.cuts
+
+
+def test_a_former_worker_serves_what_it_holds_until_the_drain_time_passes_and_not_less(
+    pods: Pods, report: Report
+) -> None:
+    """It is a control as well: these clients can see that a reload cuts them."""
+    config = config_for(pods, drain_seconds=DRAIN_SECONDS)
+    with in_use(config) as (proxy, clients):
+        told = time.monotonic()
+        proxy.serve(weighted(config, 10))
+        await_that(lambda: proxy.report()["draining"] == 0, "the former worker has ended")
+        seen = clients.stop()
+    report.change(f"Live: weights, with a drain time of {DRAIN_SECONDS} s", 1, seen)
+    assert not seen.failures
+    assert seen.cuts.total() == HELD
+    assert all(held.cut_at > told + DRAIN_SECONDS for held in seen.held if held.cut_at)

@@ -1,0 +1,68 @@
+"""Pods that go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from engine.haproxy import Server
+from tests.haproxy.pods import Pods, greet_and_echo
+from tests.held.namespace import apply_rules
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class UnrulyPods(Pods):
+    """Pods that reset connections, drop packets or vanish when told. They refuse when killed, as all pods do."""
+
+    def __init__(self) -> None:
+        super().__init__(self._talk_as_told)
+        self._resetting: set[Server] = set()
+        self._conversations: dict[Server, set[asyncio.StreamWriter]] = {}
+
+    def reset(self, *servers: Server) -> None:
+        """From now on these accept each connection, and reset it before they say anything."""
+        self._resetting |= set(servers)
+
+    def drop(self, *servers: Server) -> None:
+        """Nothing reaches these any more, nor comes from them."""
+        _filter("A", servers)
+
+    def let_through(self, *servers: Server) -> None:
+        _filter("D", servers)
+
+    def vanish(self, *servers: Server) -> None:
+        """These are killed with their conversations, and their addresses lead nowhere."""
+        self.kill(*servers)
+        self._await(self._reset_conversations(servers))
+        self.drop(*servers)
+
+    async def _talk_as_told(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server = Server(*writer.get_extra_info("sockname")[:2])
+        if server in self._resetting:
+            _reset(writer)
+            return
+        conversations = self._conversations.setdefault(server, set())
+        conversations.add(writer)
+        try:
+            await greet_and_echo(reader, writer)
+        finally:
+            conversations.discard(writer)
+
+    async def _reset_conversations(self, servers: tuple[Server, ...]) -> None:
+        for server in servers:
+            for writer in self._conversations.get(server, ()):
+                _reset(writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    writer.transport.abort()
+
+
+def _filter(change: str, servers: tuple[Server, ...]) -> None:
+    # Where packets come in: one that is dropped on its way out is an error to its sender.
+    rules = [f"-{change} INPUT -{end} {server.address}/32 -j DROP" for server in servers for end in ("d", "s")]
+    apply_rules("\n".join(["*filter", *rules, "COMMIT"]) + "\n")
