@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,7 +66,9 @@ class Historian:
         with self._lock:
             former = self._uids.get(key)
             self._uids[key] = entry.uid
-            is_known = self._handed.get(entry.uid) == entry
+            before = self._handed.get(entry.uid)
+            entry = _with_endpoints(entry, before)
+            is_known = before == entry
             if len(self._handed) >= _REMEMBERED:
                 self._handed.clear()
             self._handed[entry.uid] = entry
@@ -126,6 +129,13 @@ def _change(change: ChangeStatus, served: Record | None) -> Change:
         config_hash=change.config_hash,
         endpoints=tuple(tuple(f"{e.address}:{e.port}" for e in found) for found in endpoints),
     )
+
+
+def _with_endpoints(entry: Entry, before: Entry | None) -> Entry:
+    """With the endpoints of earlier changes, which only their own record had: the database may not have them yet."""
+    known = {change.revision: change.endpoints for change in before.changes} if before else {}
+    changes = (replace(c, endpoints=c.endpoints or known.get(c.revision, ())) for c in entry.changes)
+    return replace(entry, changes=tuple(changes))
 
 
 def _route(route: ChangedRoute) -> Route:

@@ -30,7 +30,7 @@ class Settings:
     lease_namespace: str | None = None
     """Where the Lease is kept; None takes the pod's own namespace, or the context's."""
     lease_name: str = "kanary"
-    history_url: str = ""
+    history_url: str = DEFAULT_HISTORY_URL
     """The database that the history is kept in; empty for none."""
     history_days: int = 400
     history_changes: int = 1_000
@@ -44,7 +44,7 @@ class Settings:
         return cls(
             proxy_image=environment.get("KANARY_PROXY_IMAGE") or DEFAULT_PROXY_IMAGE,
             namespace=environment.get("KANARY_NAMESPACE") or None,
-            history_url=environment.get("KANARY_HISTORY_URL", DEFAULT_HISTORY_URL),
+            history_url=environment.get("KANARY_HISTORY_URL", cls.history_url),
             history_days=_whole(environment, "KANARY_HISTORY_DAYS", cls.history_days),
             history_changes=_whole(environment, "KANARY_HISTORY_CHANGES", cls.history_changes),
             identity=environment.get("POD_NAME") or socket.gethostname(),

@@ -1,6 +1,7 @@
 """A stage for the whole operator: an API server with its controllers, backends, and operators on threads."""
 
 import copy
+import os
 import subprocess
 import sys
 import threading
@@ -64,6 +65,8 @@ class Scene:
     def __init__(self, server: ApiServer, kubeconfig: Path, crd: Json = CRD) -> None:
         self.server = server
         self.agents = ClusterAgents(server)
+        self.history_url = ""
+        """Of the operators that are started from now on."""
         self._kubeconfig = str(kubeconfig)
         self._running: list[Running] = []
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -74,7 +77,13 @@ class Scene:
         client = ClusterClient.connect(
             kubeconfig=self._kubeconfig, user_agent="kanary/test", timeouts=timeouts, on_request=metrics.requested
         )
-        settings = Settings(http_port=0, leader_election=leader_election, lease_namespace=NAMESPACE, identity="test")
+        settings = Settings(
+            http_port=0,
+            leader_election=leader_election,
+            lease_namespace=NAMESPACE,
+            identity="test",
+            history_url=self.history_url,
+        )
         running = Running(Operator(client, settings, metrics, self.agents))
         self._running.append(running)
         return running
@@ -82,7 +91,10 @@ class Scene:
     def start_process(self) -> subprocess.Popen[bytes]:
         """An operator in a process of its own, which can be killed."""
         command = [sys.executable, "-m", "kanary.cli", "run", "--no-leader-election", "--http-port", "0"]
-        process = subprocess.Popen([*command, "--kubeconfig", self._kubeconfig, "--log-level", "error"])
+        environment = {**os.environ, "KANARY_HISTORY_URL": self.history_url}
+        process = subprocess.Popen(
+            [*command, "--kubeconfig", self._kubeconfig, "--log-level", "error"], env=environment
+        )
         self._processes.append(process)
         return process
 

@@ -71,7 +71,7 @@ def test_conditions_that_others_left_are_dropped() -> None:
     foreign = Condition(
         type="Foreign", status="True", observed_generation=1, last_transition_time=BEFORE, reason="Other", message=""
     )
-    assert [condition.type for condition in made(foreign)] == [READY, PROGRESSING]
+    assert [condition.type for condition in made(foreign)] == [READY, PROGRESSING, HISTORY_RECORDED]
 
 
 def test_what_keeps_the_history_from_taking_changes_is_told_by_a_condition_of_its_own() -> None:

@@ -107,6 +107,14 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
             "reason": "Serving",
             "message": "2 of 2 proxies serve the configuration of revision 3",
         },
+        {
+            "type": "HistoryRecorded",
+            "status": "True",
+            "observedGeneration": 7,
+            "lastTransitionTime": "2026-01-01T12:00:00Z",
+            "reason": "Recorded",
+            "message": "every change is in the history",
+        },
     ]
 
 
@@ -211,7 +219,7 @@ def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Pha
     again = KanaryStatus.model_validate(written, extra="forbid", strict=False)
     assert again.phase == phase.value
     assert read_time(again.progressing_since) is not None
-    assert [each.type for each in again.conditions] == ["Ready", "Progressing"]
+    assert [each.type for each in again.conditions] == ["Ready", "Progressing", "HistoryRecorded"]
 
 
 # Conditions

@@ -1,0 +1,166 @@
+"""The operator keeps every change of weights, once, whatever happens to it and to the database."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kanary.history.model import Result
+from kanary.history.reader import Reader
+from kanary.history.selection import Selection
+from tests.integration.scene import NAMESPACE, Scene, routes
+
+RULE = Selection(namespace=NAMESPACE, name="rule", include_deleted=True)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "history.db"
+
+
+@pytest.fixture
+def serving(scene: Scene, database: Path) -> Scene:
+    """Two backends, and operators that keep their history in a file."""
+    scene.history_url = f"sqlite:///{database}"
+    scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
+    scene.backend("myapp-v2", "10.0.1.1")
+    return scene
+
+
+@pytest.fixture
+def reader(database: Path) -> Iterator[Reader]:
+    reading = Reader(f"sqlite:///{database}")
+    yield reading
+    reading.close()
+
+
+def shift(scene: Scene, v1: int, revision: int) -> None:
+    scene.declare(destination="myapp", routes=routes(myapp_v1=v1, myapp_v2=100 - v1))
+    scene.wait_for_phase("Ready", revision=revision)
+
+
+def recorded(scene: Scene, reader: Reader, count: int) -> list[Any]:
+    """So many changes with what became of them, oldest first, once they are there."""
+
+    def found() -> list[Any] | None:
+        try:
+            changes = reader.changes(RULE).items
+        except Exception:  # the database may not be there yet, or not whole
+            return None
+        return list(changes) if len(changes) == count and all(c.outcome for c in changes) else None
+
+    changes: list[Any] = scene.wait_for(found, lambda: f"{count} changes")
+    return changes[::-1]
+
+
+def test_every_change_is_kept_with_what_became_of_it(serving: Scene, reader: Reader) -> None:
+    serving.start_operator()
+    for revision, v1 in enumerate((80, 50, 0), start=1):
+        shift(serving, v1, revision)
+    changes = recorded(serving, reader, 3)
+    assert [[r.weight for r in c.change.after] for c in changes] == [[80, 20], [50, 50], [0, 100]]
+    assert [[w.weight for w in c.change.before] for c in changes] == [[], [80, 20], [50, 50]]
+    assert [c.change.cause for c in changes] == ["created", "spec changed", "spec changed"]
+    assert {c.outcome.result for c in changes} == {Result.READY}
+    assert changes[0].change.endpoints == (("10.0.0.1:9000", "10.0.0.2:9000"), ("10.0.1.1:9000",))
+    text = reader.configuration(changes[0].change.config_hash)
+    assert text is not None
+    assert "10.0.1.1:9000" in text
+    moves = reader.transitions(RULE).items
+    assert [m.transition.number for m in moves] == list(range(len(moves), 0, -1))
+
+
+def test_a_deleted_kanary_stays_in_the_history(serving: Scene, reader: Reader) -> None:
+    serving.start_operator()
+    shift(serving, 80, 1)
+    recorded(serving, reader, 1)
+    serving.server.store.delete("kanaries", "rule", NAMESPACE)
+    gone = serving.wait_for(lambda: [k for k in reader.kanaries(RULE).items if k.deleted_at])
+    assert gone[0].name == "rule"
+    assert len(reader.changes(RULE).items) == 1
+
+
+def test_changes_that_the_database_could_not_take_are_kept_later(
+    serving: Scene, reader: Reader, database: Path
+) -> None:
+    serving.start_operator()
+    shift(serving, 80, 1)
+    recorded(serving, reader, 1)
+    with sqlite3.connect(database, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for revision, v1 in enumerate((70, 60, 50), start=2):
+            shift(serving, v1, revision)
+        condition = serving.wait_for(lambda: not_recorded(serving))
+        assert condition["reason"] == "DatabaseLocked"
+        assert str(database) in condition["message"]
+        other.execute("ROLLBACK")
+    changes = recorded(serving, reader, 4)
+    assert [c.change.revision for c in changes] == [1, 2, 3, 4]
+    serving.wait_for(lambda: not not_recorded(serving))
+
+
+def not_recorded(scene: Scene) -> dict[str, Any]:
+    conditions = scene.status().get("conditions", [])
+    return next((c for c in conditions if c["type"] == "HistoryRecorded" and c["status"] == "False"), {})
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda path: path.mkdir(), "DatabaseUnavailable"),
+        (lambda path: path.parent.joinpath("nowhere").symlink_to("/nonexistent"), ""),
+    ],
+    ids=["a folder is in the way", "nothing is wrong"],
+)
+def test_a_database_that_cannot_be_had_is_in_the_way_of_nothing(
+    serving: Scene, database: Path, prepare: Any, reason: str
+) -> None:
+    prepare(database)
+    serving.start_operator()
+    shift(serving, 80, 1)
+    shift(serving, 20, 2)
+    if reason:
+        assert serving.wait_for(lambda: not_recorded(serving))["reason"] == reason
+    else:
+        serving.wait_for(lambda: not not_recorded(serving))
+    assert len(serving.status()["changes"]) == 2
+
+
+@pytest.mark.parametrize("kill_after", range(1, 9))
+def test_an_operator_that_is_killed_after_any_write_loses_and_doubles_no_change(
+    serving: Scene, reader: Reader, kill_after: int
+) -> None:
+    log = serving.server.requests
+    process = serving.start_process()
+    for revision, v1 in enumerate((80, 50), start=1):
+        log.clear()
+        serving.declare(destination="myapp", routes=routes(myapp_v1=v1, myapp_v2=100 - v1), updateStrategy="Rolling")
+        serving.wait_for(lambda: len(log.find("PATCH")) + len(log.find("PUT")) >= kill_after or is_ready(serving))
+        process.kill()
+        process.wait()
+        process = serving.start_process()
+        serving.wait_for_phase("Ready", revision=revision)
+    changes = recorded(serving, reader, 2)
+    assert [c.change.revision for c in changes] == [1, 2]
+    numbers = [m.transition.number for m in reader.transitions(RULE).items][::-1]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def is_ready(scene: Scene) -> bool:
+    kanary = scene.kanary() or {}
+    status = kanary.get("status") or {}
+    seen = status.get("observedGeneration") == kanary.get("metadata", {}).get("generation")
+    return bool(status.get("phase") == "Ready" and seen)
+
+
+def test_of_two_operators_the_one_that_leads_keeps_the_history_and_hands_it_on(serving: Scene, reader: Reader) -> None:
+    first = serving.start_operator(leader_election=True)
+    shift(serving, 80, 1)
+    serving.start_operator(leader_election=True)
+    shift(serving, 50, 2)
+    first.stop()
+    shift(serving, 20, 3)
+    changes = recorded(serving, reader, 3)
+    assert [c.change.revision for c in changes] == [1, 2, 3]
