@@ -31,6 +31,22 @@ def script(name: str) -> str | None:
     return printed or None
 
 
+_HISTORY_FOLDER = "/var/lib/kanary-history"
+_HISTORY_VOLUME = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolume",
+    "metadata": {"name": "kanary-history"},
+    "spec": {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "standard",
+        "persistentVolumeReclaimPolicy": "Retain",
+        "claimRef": {"namespace": "kanary-system", "name": "kanary-history"},
+        "hostPath": {"path": _HISTORY_FOLDER},
+    },
+}
+
+
 class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is untyped
     """A kind cluster whose kubeconfig is found from any directory, and made anew where it was lost."""
 
@@ -88,6 +104,7 @@ class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is unty
             self.image = self.image or script("node-image")
         self.create()
         self._settle()
+        self._make_volume()
         for image in images:
             self._load(image)
 
@@ -109,6 +126,11 @@ class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is unty
         # Pods can be made only once the controllers have made their account.
         account = ("-n", "default", "get", "serviceaccount", "default")
         wait_until(lambda: kubectl(*account), "the default service account")
+
+    def _make_volume(self) -> None:
+        """The volume of the operator's history. Not every kind's own can be written to by pods that are not root's."""
+        self._in_node("install", "-d", "-m", "0777", _HISTORY_FOLDER)
+        self.client().apply(_HISTORY_VOLUME)
 
     def _load(self, image: str) -> None:
         """Load an image unless the node has it. The node of a built image cannot tell, so it keeps a note."""
