@@ -14,10 +14,11 @@ _FORMAT = "%(asctime)s %(levelname)-7s %(threadName)s %(message)s"
 def run(settings: Settings) -> int:
     """Run the operator until SIGTERM or SIGINT; returns the exit code."""
     logging.basicConfig(level=settings.log_level.upper(), format=_FORMAT, stream=sys.stderr)
-    # What urllib3 says about a connection that is tried again, our own client says better; and the state machine's
-    # library tells each step of a move.
+    # What urllib3 says about a connection that is tried again, our own client says better; the state machine's library
+    # tells each step of a move, and the migrations' that it is there.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.getLogger("transitions").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         operator = make(settings)
     except (NotConfigured, BadSettingError) as error:
