@@ -63,6 +63,7 @@ modern: venv ## Check the CRD on an API server of a current release, which is co
 
 bench: venv cluster ## Measure the data plane beside its peers and write docs/performance.md (Debian, root; 20 minutes)
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+	@$(BIN)/python -m bench.record
 	@$(BIN)/python -m bench.change $(CLUSTER)
 
 manifests: venv ## Write the generated parts of manifests/ and docs/

@@ -21,6 +21,7 @@ TITLES = {
     "split": "Error of the split",
     "memory": "Memory for held connections",
     "start": "Reading a configuration, starting, health checks",
+    "record": "The history: recording and reading it",
     "change": "Change of weights to first connection at the new split, Live against Rolling, on kind",
 }
 """The sections in their order. `change` is measured on a cluster, by other means than the rest."""
