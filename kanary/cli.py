@@ -1,6 +1,7 @@
 """The command line `kanary`. Each command imports what it needs, so that `--help` is fast."""
 
 import argparse
+import io
 import os
 import sys
 from dataclasses import replace
@@ -17,6 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 for success, 1 for an error that was told, 2 for wrong usage."""
     given = joined(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A sign that the terminal's encoding has not is shown in another way; nothing fails for it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _done(options)
     except BrokenPipeError:

@@ -14,6 +14,8 @@ _STEPS = (
 )
 _MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 _DAYS_OF_MONTH = 30
+_CLOCK_CHANGE = timedelta(hours=2)
+"""More than clocks are ever set by."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,19 @@ def ticks(start: datetime, end: datetime, most: int) -> list[Tick]:
 
 def _every(start: datetime, end: datetime, step: int) -> list[datetime]:
     """Counted from local midnight, each day anew: where the clocks change, the times stay round."""
-    local = start.astimezone()
+    first, last = (time.astimezone().replace(tzinfo=None) for time in (start, end))
     days = max(1, step // _DAY)
     # Weeks begin on Mondays.
-    first = local.date() - timedelta(days=local.weekday() % days if days > 1 else 0)
+    day = datetime(first.year, first.month, first.day) - timedelta(days=first.weekday() % days)
     found = []
-    day = first
-    while (midnight := datetime(day.year, day.month, day.day)).astimezone() <= end:
-        for offset in range(0, _DAY, step) if step < _DAY else (0,):
-            time = (midnight + timedelta(seconds=offset)).astimezone()
-            if start <= time <= end:
+    while day <= last + _CLOCK_CHANGE:
+        begin = max(0, int((first - _CLOCK_CHANGE - day).total_seconds()) // step * step)
+        until = min(_DAY, int((last + _CLOCK_CHANGE - day).total_seconds()) + 1)
+        for offset in range(begin, until, step) if step < _DAY else (0,):
+            wall = day + timedelta(seconds=offset)
+            time = wall.astimezone()
+            # What the clocks leave out in spring is no time.
+            if start <= time <= end and time.replace(tzinfo=None) == wall:
                 found.append(time)
         day += timedelta(days=days)
     return found

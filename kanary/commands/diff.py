@@ -36,6 +36,8 @@ class Difference:
     """For each backend what went and what came, where anything did."""
     configuration: tuple[str, ...] | None
     """A unified diff's lines; None where one of the two is not kept."""
+    missing: tuple[int, ...]
+    """The revisions whose configuration is not kept."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -69,7 +71,9 @@ def _revisions(
 
 def difference(source: Source, old: RecordedChange, new: RecordedChange) -> Difference:
     """What differs."""
-    return Difference(old, new, _weights(old, new), _endpoints(old, new), _configuration(source, old, new))
+    texts = _configurations(source, old, new)
+    missing = tuple(each.change.revision for each, text in zip((old, new), texts, strict=True) if text is None)
+    return Difference(old, new, _weights(old, new), _endpoints(old, new), _lines(old, new, texts), missing)
 
 
 def _weights(old: RecordedChange, new: RecordedChange) -> tuple[tuple[str, int | None, int | None], ...]:
@@ -92,14 +96,18 @@ def _endpoints_of(found: RecordedChange) -> dict[str, tuple[str, ...]]:
     return {route.backend: each for route, each in zip(found.change.after, found.change.endpoints, strict=False)}
 
 
-def _configuration(source: Source, old: RecordedChange, new: RecordedChange) -> tuple[str, ...] | None:
+def _configurations(source: Source, old: RecordedChange, new: RecordedChange) -> list[str | None]:
     hashes = [found.change.config_hash for found in (old, new)]
     if hashes[0] == hashes[1] and hashes[0] is not None:
-        return ()
-    texts = [source.configuration(config_hash) if config_hash else None for config_hash in hashes]
-    if texts[0] is None or texts[1] is None:
+        # The same, whether it is kept or not.
+        return ["", ""]
+    return [source.configuration(config_hash) if config_hash else None for config_hash in hashes]
+
+
+def _lines(old: RecordedChange, new: RecordedChange, texts: list[str | None]) -> tuple[str, ...] | None:
+    lines = [text.splitlines() for text in texts if text is not None]
+    if len(lines) < len(texts):
         return None
-    lines = [text.splitlines() for text in (texts[0], texts[1])]
     was, now = (f"revision {found.change.revision}" for found in (old, new))
     return tuple(unified_diff(lines[0], lines[1], was, now, lineterm=""))
 
@@ -166,8 +174,8 @@ def _endpoint_lines(found: Difference) -> Iterator[tuple[str, str]]:
 
 def _configuration_lines(found: Difference) -> Iterator[tuple[str, str]]:
     if found.configuration is None:
-        missing = [each.change.revision for each in (found.old, found.new) if not each.change.config_hash]
-        yield f"not kept of revision {missing[0]}" if missing else "not kept of both", ""
+        revisions = " and ".join(map(str, dict.fromkeys(found.missing)))
+        yield f"not kept of revision {revisions}", ""
     elif not found.configuration:
         yield "the same", ""
     else:

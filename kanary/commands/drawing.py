@@ -97,12 +97,10 @@ class _Drawing:
         for tick in ticks(self._timeline.start, self._timeline.end, max(2, self._columns // _TICK)):
             column = min(self._columns - 1, int(self._timeline.share(tick.at) * self._columns))
             axis[column] = tick_sign
-            start = max(0, column - width(tick.label) // 2)
-            if (
-                start + len(tick.label) <= self._columns
-                and not labels[max(0, start - 1) : start + len(tick.label)].strip()
-            ):
-                labels = labels[:start] + tick.label + labels[start + len(tick.label) :]
+            start = max(0, min(column - len(tick.label) // 2, self._columns - len(tick.label)))
+            end = start + len(tick.label)
+            if not labels[max(0, start - 1) : end + 1].strip():
+                labels = labels[:start] + tick.label + labels[end:]
         yield " " * (_LEFT - 1) + corner + "".join(axis)
         yield " " * _LEFT + labels
 

@@ -46,7 +46,7 @@ def unknown(source: Source, namespace: str, name: str) -> CommandError:
     names = list(dict.fromkeys(kanary.name for kanary in source.kanaries(Selection(namespace)).items))
     if not names:
         return CommandError(f"the history has no Kanary {name}: {nothing_in(source, namespace)}")
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    close = get_close_matches(name, names)
     others = [*close, *(each for each in names if each not in close)]
     verb = "is" if len(others) == 1 else "are"
     return CommandError(f"the history has no Kanary {name} in namespace {namespace}: there {verb} {listed(others)}")
