@@ -26,7 +26,10 @@ class Address:
     def __str__(self) -> str:
         if self.path is not None:
             return str(self.path)
-        return self.url.set(password=None, query={}, drivername="postgresql").render_as_string()
+        url = self.url
+        where = {key: value for key, value in url.query.items() if key in ("host", "port")}
+        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database, where)
+        return shown.render_as_string()
 
     __repr__ = __str__
 

@@ -174,7 +174,9 @@ def _by_kanary(
 ) -> Sequence[RowMapping]:
     """The one that lives, then the earlier ones of its name: by the key of each, whatever clocks have said."""
     known = sa.select(KANARIES.c.uid).where(*_chosen(selection))
-    uids = list(connection.scalars(known.order_by(KANARIES.c.first_seen.desc(), KANARIES.c.uid.desc())))
+    # One that is deleted while its pages are read stays where it was: it is the last that was.
+    order = (KANARIES.c.deleted_at.is_not(None), KANARIES.c.deleted_at.desc(), KANARIES.c.uid.desc())
+    uids = list(connection.scalars(known.order_by(*order)))
     if place is not None:
         uids = uids[uids.index(place.uid) :] if place.uid in uids else []
     query = kind.query.where(*_within(kind, selection)).order_by(kind.number.desc())

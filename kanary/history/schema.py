@@ -14,6 +14,8 @@ from kanary.history.problems import HistoryError, Problem, Reason
 from migrations import VERSION_TABLE, VERSIONS
 
 NEWEST = VERSIONS[-1]
+NOTHING = "base"
+"""Alembic's word for a database without a schema."""
 
 _VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))
 # Any number that nobody else is likely to lock: the program's name, as bytes. The one after it guards configurations.
@@ -76,7 +78,7 @@ def migrate(connection: Connection, address: Address, target: str = NEWEST) -> N
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     version = version_of(connection)
     refuse_newer(address, version)
-    if version == target:
+    if (version or NOTHING) == target:
         return
     # Loaded here: where there is nothing to migrate, nothing is to be waited for.
     from alembic import command  # noqa: PLC0415 -- see above
@@ -86,10 +88,14 @@ def migrate(connection: Connection, address: Address, target: str = NEWEST) -> N
     # A % in the folder's name would be taken for the beginning of a variable.
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     with _alembic:
-        if version is not None and target < version:
+        if _rank(target) < _rank(version or NOTHING):
             command.downgrade(config, target)
         else:
             command.upgrade(config, target)
+
+
+def _rank(version: str) -> int:
+    return (NOTHING, *VERSIONS).index(version)
 
 
 def share_configurations(connection: Connection) -> None:

@@ -31,6 +31,11 @@ def programs() -> Path:
     return Path(tool.stdout.strip())
 
 
+def name_of(url: str) -> str:
+    """The database's name in a URL that `Server` made."""
+    return url.partition("@/")[2].partition("?")[0]
+
+
 class Server:
     """Runs between `start()` and `remove()`; reached over a socket in its folder, with a password."""
 
@@ -106,11 +111,11 @@ class Server:
             host=str(self.folder), user="kanary", password=PASSWORD, dbname=database, autocommit=True
         )
 
-    def new_database(self) -> str:
-        """The URL of a database with nothing in it."""
+    def new_database(self, template: str | None = None) -> str:
+        """The URL of a database with nothing in it, or with what that of another URL has."""
         name = f"test{next(self._names)}"
         with self.connect("postgres") as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {name_of(template) if template else 'template1'}")
         return self.url(name)
 
     def url(self, name: str, password: str = QUOTED_PASSWORD) -> str:

@@ -1,0 +1,103 @@
+"""Operators that are killed, each a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import psycopg  # noqa: F401 -- loaded before the fork, as all else is
+import sqlalchemy as sa
+from alembic import command  # noqa: F401 -- see above
+
+from kanary.backoff import Backoff
+from kanary.history.model import Entry
+from kanary.history.opening import open_store
+from kanary.history.retention import Retention, prune
+from kanary.history.writer import HistoryWriter, Hooks
+from tests.history.entries import at, change, entry, outcome, transition
+from tests.history.waiting import WAIT
+
+CONTEXT = multiprocessing.get_context("forkserver")
+# What takes half a second to load is loaded once.
+CONTEXT.set_forkserver_preload([__name__])
+
+_QUICK = Backoff(base=0.005, cap=0.005)
+
+
+def start(target: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """A process, and what it says."""
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=target, args=(*arguments, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def state(uid: str, first: int, last: int) -> Entry:
+    """What a status says that has not yet heard of the confirmation of these changes."""
+    return replace(
+        entry(uid, name=uid, first=first, last=last),
+        changes=tuple(change(n) for n in range(first, last + 1)),
+        outcomes=tuple(outcome(n) for n in range(first, last)),
+        transitions=tuple(transition(n) for n in range(2 * first - 1, 2 * last + 1)),
+    )
+
+
+def one_life(url: str, boundary: int, pipe: Connection) -> None:
+    """Live, and die at the boundary of this number, where there is one."""
+    live(url, pipe.send, Hooks(on_rows=_dying_at(boundary)))
+
+
+def live(url: str, say: Callable[[tuple[int, int]], None], hooks: Hooks | None = None) -> None:
+    """Record three changes of one Kanary, and another that is deleted; keep two."""
+    writer = HistoryWriter(url, backoff=_QUICK, hooks=hooks)
+    writer.start()
+    for last in range(1, 4):
+        writer.record(state("u-1", 1, last))
+        assert writer.flush(WAIT)
+        say(writer.confirmed("u-1"))
+    writer.record(state("u-2", 1, 1))
+    writer.deleted("u-2", at(50))
+    assert writer.stop(WAIT)
+    store = open_store(url)
+    prune(store, Retention(changes=2), at(100))
+    store.close()
+
+
+def _dying_at(boundary: int) -> Callable[..., None]:
+    """Before each statement and each commit there is a boundary, and where what this returns is called."""
+    passed = 0
+
+    def pass_one(*_: Any) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == boundary:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for name in ("before_cursor_execute", "commit"):
+        sa.event.listen(sa.Engine, name, pass_one)
+    return pass_one
+
+
+def many_lives(url: str, first: dict[str, int], last: dict[str, int], pipe: Connection) -> None:
+    """Record one change after the other, each after its status was written, until killed."""
+    writer = HistoryWriter(url, backoff=_QUICK, retention=Retention(changes=None))
+    writer.start()
+    confirmed = {uid: number - 1 for uid, number in first.items()}
+    for number in count(1):
+        for uid, before in last.items():
+            pipe.send(("status", uid, before + number))
+            writer.record(state(uid, confirmed[uid] + 1, before + number))
+            if (now := writer.confirmed(uid)[0]) > confirmed[uid]:
+                confirmed[uid] = now
+                pipe.send(("confirmed", uid, now))
+        # As fast as it is written, and now and then faster.
+        if number % 4:
+            writer.flush(0.02)

@@ -1,0 +1,80 @@
+"""Where the record may be, and that nobody is shown the password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kanary.history.address import parse_address
+from kanary.history.opening import open_store
+from kanary.history.problems import BadAddressError, HistoryError, Reason
+from kanary.history.reader import Reader
+from kanary.history.selection import Selection
+from tests.history.postgres import PASSWORD, QUOTED_PASSWORD, Server
+
+
+@pytest.mark.parametrize("text", ["sqlite:////var/lib/kanary/history.db", "/var/lib/kanary/history.db"])
+def test_a_url_or_a_path_names_a_file(text: str) -> None:
+    address = parse_address(text)
+    assert address.path == Path("/var/lib/kanary/history.db")
+    assert str(address) == "/var/lib/kanary/history.db"
+    assert not address.is_postgresql
+
+
+def test_a_relative_path_is_told_in_full() -> None:
+    assert str(parse_address("sqlite:///history.db")) == str(Path.cwd() / "history.db")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql", "postgres"])
+def test_a_server_is_named_without_its_password(scheme: str) -> None:
+    address = parse_address(f"{scheme}://kanary:secret@db.shop:5433/history?sslmode=require&sslpassword=hidden")
+    assert address.is_postgresql
+    assert str(address) == repr(address) == "postgresql://kanary@db.shop:5433/history"
+    assert address.url.drivername == "postgresql+psycopg"
+    assert address.scrub("secret hidden said") == "*** *** said"
+
+
+def test_a_password_is_taken_out_however_it_is_written() -> None:
+    address = parse_address(f"postgresql://kanary:{QUOTED_PASSWORD}@db/history")
+    assert address.scrub(f"a {PASSWORD} b {QUOTED_PASSWORD} c") == "a *** b *** c"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite://history.db",
+        "sqlite:////a.db?mode=ro",
+        "sqlite:////a\0b.db",
+        "mysql://kanary:secret@db/history",
+        "postgresql://kanary:secret@db:port/history",
+        "://kanary:secret@",
+    ],
+)
+def test_what_is_no_address_is_refused_with_what_is(text: str) -> None:
+    with pytest.raises(BadAddressError) as caught:
+        parse_address(text)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_wrong_password_is_not_told(postgres: Server) -> None:
+    url = postgres.url("postgres", password="wr0ng%2Fword")
+    for use in (lambda: open_store(url), lambda: Reader(url).changes(Selection())):
+        with pytest.raises(HistoryError) as caught:
+            use()
+        assert caught.value.problem.reason is Reason.UNAVAILABLE
+        assert "password authentication failed" in str(caught.value)
+        assert "wr0ng" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a b%20?c#d&mode=memory"
+    folder.mkdir()
+    store = open_store(str(folder / "history.db"))
+    store.close()
+    assert (folder / "history.db").exists()

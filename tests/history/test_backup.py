@@ -1,0 +1,125 @@
+"""Backups, made while the record is written, and restored."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from kanary.history.backup import backup
+from kanary.history.opening import open_store
+from kanary.history.problems import HistoryError, Reason
+from kanary.history.reader import Reader
+from kanary.history.rows import pending_entry
+from kanary.history.selection import Selection
+from kanary.history.writer import HistoryWriter
+from tests.history.conftest import Volume
+from tests.history.entries import entry
+from tests.history.postgres import Server
+from tests.history.waiting import WAIT
+
+
+def revisions(path: Path) -> list[int]:
+    return [item.change.revision for item in Reader(str(path)).changes(Selection()).items]
+
+
+def fill(path: Path) -> None:
+    store = open_store(str(path))
+    store.write([pending_entry(entry())])
+    store.close()
+
+
+def refusal(url: str, file: Path) -> HistoryError:
+    with pytest.raises(HistoryError) as caught:
+        backup(url, file)
+    return caught.value
+
+
+def test_a_backup_is_made_while_the_operator_writes_and_restored_it_is_gone_on_with(tmp_path: Path) -> None:
+    path, file = tmp_path / "history.db", tmp_path / "backup.db"
+    writer = HistoryWriter(str(path))
+    writer.start()
+    stop = threading.Event()
+
+    def go_on() -> None:
+        last = 0
+        while not stop.is_set():
+            last += 1
+            writer.record(entry(last=last))
+            writer.flush(WAIT)
+
+    writing = threading.Thread(target=go_on)
+    writing.start()
+    try:
+        while writer.confirmed("u-1")[0] < 5:
+            writer.flush(WAIT)
+        before = writer.confirmed("u-1")[0]
+        made = backup(str(path), file)
+        after = writer.confirmed("u-1")[0] + 1
+    finally:
+        stop.set()
+        writing.join()
+        writer.stop()
+    assert before <= made.changes <= after
+    assert (made.file, made.size) == (file, file.stat().st_size)
+    assert revisions(file) == list(range(made.changes, 0, -1))
+
+    for name in ("history.db", "history.db-wal", "history.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.copy(file, path)
+    restored = HistoryWriter(str(path))
+    restored.start()
+    restored.record(entry(last=made.changes + 2))
+    assert restored.stop(WAIT)
+    assert revisions(path) == list(range(made.changes + 2, 0, -1))
+    assert revisions(file) == list(range(made.changes, 0, -1))
+
+
+@pytest.mark.parametrize("text", [b"", b"something that is kept"])
+def test_no_file_is_overwritten(tmp_path: Path, text: bytes) -> None:
+    fill(tmp_path / "history.db")
+    (tmp_path / "backup.db").write_bytes(text)
+    error = refusal(str(tmp_path / "history.db"), tmp_path / "backup.db")
+    assert error.problem.reason is Reason.REFUSED
+    assert "there is a file already: name another" in str(error)
+    assert (tmp_path / "backup.db").read_bytes() == text
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    fill(tmp_path / "history.db")
+    assert "does not exist: make it" in str(refusal(str(tmp_path / "history.db"), tmp_path / "none" / "backup.db"))
+
+
+def test_what_is_not_there_is_not_backed_up(tmp_path: Path) -> None:
+    assert "there is no history database" in str(refusal(str(tmp_path / "none.db"), tmp_path / "backup.db"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_volume_without_space_is_told_and_left_as_it_was(tmp_path: Path, volume: Volume) -> None:
+    fill(tmp_path / "history.db")
+    filler = volume.fill()
+    error = refusal(str(tmp_path / "history.db"), volume.folder / "backup.db")
+    assert error.problem.reason in (Reason.FULL, Reason.REFUSED)
+    assert list(volume.folder.iterdir()) == [filler]
+
+
+def test_a_corrupt_database_makes_no_backup(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    store = open_store(str(path))
+    store.write([pending_entry(entry(last=500))])
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(b"\x55" * 4096)
+    assert refusal(str(path), tmp_path / "backup.db").problem.reason is Reason.CORRUPT
+    assert not (tmp_path / "backup.db").exists()
+
+
+def test_a_server_is_backed_up_by_its_own_tools(postgres: Server, tmp_path: Path) -> None:
+    url = postgres.new_database()
+    error = refusal(url, tmp_path / "backup.db")
+    assert error.problem.reason is Reason.REFUSED
+    assert f'pg_dump --format=custom --file={tmp_path}/backup.db "postgresql://kanary@' in str(error)
+    assert "s3cr3t" not in str(error)

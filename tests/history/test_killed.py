@@ -1,0 +1,179 @@
+"""Whatever is killed whenever: what was confirmed is there, and everything is there exactly once."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kanary.history.opening import open_store
+from kanary.history.reader import Reader, every
+from kanary.history.rows import pending_entry
+from kanary.history.selection import Selection
+from tests.history.killed import live, many_lives, one_life, start, state
+from tests.history.postgres import Server
+
+ALL = Selection(include_deleted=True)
+KILLED = -9
+
+
+class Databases:
+    """New ones of one kind, with nothing in them or with the schema."""
+
+    def __init__(self, folder: Path, server: Server | None) -> None:
+        self._folder = folder
+        self._server = server
+        self.are_files = server is None
+        self._numbers = count()
+        self._template = self.new()
+        open_store(self._template).close()
+
+    def new(self) -> str:
+        return self._server.new_database() if self._server else str(self._folder / f"{next(self._numbers)}.db")
+
+    def prepared(self) -> str:
+        if self._server:
+            return self._server.new_database(template=self._template)
+        return str(shutil.copy(self._template, self.new()))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
+    return Databases(tmp_path, request.getfixturevalue("postgres") if request.param == "postgresql" else None)
+
+
+def revisions(url: str) -> dict[str, list[int]]:
+    """By Kanary, the oldest first; each of them with all that belongs to it."""
+    reader = Reader(url)
+    found: dict[str, list[int]] = {}
+    for item in every(lambda after: reader.changes(ALL, after)):
+        uid = item.kanary.uid
+        found.setdefault(uid, []).append(item.change.revision)
+        whole = state(uid, item.change.revision, item.change.revision)
+        assert item.change == whole.changes[0]
+        assert item.change.config_hash is not None
+    reader.close()
+    return {uid: numbers[::-1] for uid, numbers in found.items()}
+
+
+def assert_whole(url: str) -> None:
+    """Nothing refers to what is not there, and no page is damaged."""
+    reader = Reader(url)
+    with reader.connection() as connection:
+        for table in ("changes", "outcomes", "transitions", "pruned"):
+            stray = f"SELECT count(*) FROM {table} WHERE uid NOT IN (SELECT uid FROM kanaries)"
+            assert connection.exec_driver_sql(stray).scalar() == 0
+    reader.close()
+    if "://" not in url:
+        with closing(sqlite3.connect(url)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert list(Path(url).parent.glob("*.corrupt-*")) == []
+
+
+@pytest.mark.parametrize("has_schema", [False, True])
+def test_killed_at_every_boundary_nothing_confirmed_is_lost_and_a_restart_completes_it(
+    databases: Databases, has_schema: bool, record_property: Callable[[str, object], None]
+) -> None:
+    kills = 0
+    # Of the one transaction that makes the schema, and of what PostgreSQL's own log has long secured, some will do.
+    step = 1 if databases.are_files else 3
+    for boundary in count(1, step) if has_schema else range(1, 50, 4):
+        url = databases.prepared() if has_schema else databases.new()
+        process, said = start(one_life, url, boundary)
+        confirmed = [revision for revision, _ in rest(said)]
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == KILLED
+        kills += 1
+        found = revisions_if_any(url).get("u-1", [])
+        assert found in ([], [1], [1, 2], [1, 2, 3], [2, 3])
+        assert max(found, default=0) >= max(confirmed, default=0)
+        live(url, lambda _: None)
+        assert revisions(url) == {"u-1": [2, 3], "u-2": [1]}
+        assert_whole(url)
+    record_property("kills", kills)
+    assert kills > (40 if has_schema else 10)
+
+
+def revisions_if_any(url: str) -> dict[str, list[int]]:
+    """After a death that may have come before there was a schema: an operator opens the database first."""
+    open_store(url).close()
+    return revisions(url)
+
+
+def test_killed_at_random_moments_two_operators_leave_every_change_once(
+    databases: Databases, record_property: Callable[[str, object], None]
+) -> None:
+    url = databases.new()
+    moments = random.Random(20261124)
+    last = dict.fromkeys(("u-1", "u-2", "u-3"), 0)
+    confirmed = dict(last)
+    kills = 0
+    while kills < 30:
+        first = {uid: number + 1 for uid, number in confirmed.items()}
+        pair = [start(many_lives, url, first, dict(last)) for _ in range(2)]
+        hears = moments.randrange(20, 120)
+        for heard in range(hears):
+            # The other one is ended a little later, so that it may take over in between.
+            for _, said in pair[: 1 if heard < hears // 2 else 2]:
+                kind, uid, number = said.recv()
+                told = last if kind == "status" else confirmed
+                told[uid] = max(told[uid], number)
+        for process, said in pair:
+            process.kill()
+            process.join()
+            kills += 1
+            for kind, uid, number in rest(said):
+                told = last if kind == "status" else confirmed
+                told[uid] = max(told[uid], number)
+        if kills % 10 == 0:
+            found = revisions_if_any(url)
+            for uid, number in confirmed.items():
+                assert found.get(uid, [])[:number] == list(range(1, number + 1))
+    store = open_store(url)
+    for uid in last:
+        store.write([pending_entry(state(uid, confirmed[uid] + 1, last[uid]))])
+    store.close()
+    assert revisions(url) == {uid: list(range(1, number + 1)) for uid, number in last.items()}
+    assert_whole(url)
+    assert sum(confirmed.values()) > kills
+    record_property("kills", kills)
+    record_property("changes", sum(last.values()))
+
+
+def rest(said: Connection) -> list[Any]:
+    """All that a process says until its end."""
+    found = []
+    while True:
+        try:
+            found.append(said.recv())
+        except (EOFError, OSError):
+            return found
+
+
+def test_a_server_that_is_killed_keeps_what_was_confirmed(postgres: Server) -> None:
+    url = postgres.new_database()
+    process, said = start(many_lives, url, {"u-1": 1}, {"u-1": 0})
+    confirmed = last = 0
+    while confirmed < 20:
+        kind, _, number = said.recv()
+        confirmed, last = (number, last) if kind == "confirmed" else (confirmed, number)
+    postgres.kill()
+    postgres.start()
+    process.kill()
+    process.join()
+    for kind, _, number in rest(said):
+        confirmed, last = (number, last) if kind == "confirmed" else (confirmed, number)
+    found = revisions(url)["u-1"]
+    assert found == list(range(1, len(found) + 1))
+    assert confirmed <= len(found) <= last

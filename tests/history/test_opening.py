@@ -1,0 +1,304 @@
+"""What can be wrong with a file, and what becomes of it: told in one word and a way out, and never deleted."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kanary.history.address import parse_address
+from kanary.history.opening import move_corrupt_aside, open_store
+from kanary.history.problems import HistoryError, Problem, Reason
+from kanary.history.reader import Reader
+from kanary.history.rows import pending_entry
+from kanary.history.selection import Selection
+from tests.history.conftest import Volume
+from tests.history.entries import entry
+
+PAGE = 4096
+
+
+def problem_of(path: Path) -> Problem:
+    with pytest.raises(HistoryError) as caught:
+        open_store(str(path))
+    assert caught.value.__cause__ is None
+    return caught.value.problem
+
+
+def fill(path: Path, last: int = 3) -> None:
+    store = open_store(str(path))
+    store.write([pending_entry(entry(last=last))])
+    store.close()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def aside(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if ".corrupt-" in file.name)
+
+
+def revisions(path: Path) -> list[int]:
+    reader = Reader(str(path))
+    return [item.change.revision for item in reader.changes(Selection()).items]
+
+
+def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path / "volume" / "history.db")
+    assert problem.reason is Reason.UNAVAILABLE
+    assert f"the folder {tmp_path}/volume" in problem.message
+    assert "mount the volume" in problem.message
+    assert names(tmp_path) == []
+
+
+def test_a_folder_in_the_database_s_place_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "history.db").mkdir()
+    assert problem_of(tmp_path / "history.db").reason is Reason.UNAVAILABLE
+    assert (tmp_path / "history.db").is_dir()
+    assert aside(tmp_path) == []
+
+
+@pytest.mark.parametrize("device", ["/dev/full", "/dev/zero"])
+def test_a_device_in_the_database_s_place_is_left_alone(tmp_path: Path, device: str) -> None:
+    (tmp_path / "history.db").symlink_to(device)
+    assert problem_of(tmp_path / "history.db").reason in Reason
+    assert names(tmp_path) == ["history.db", "history.db.lock"]
+    assert Path(device).is_char_device()
+
+
+def test_a_read_only_volume_is_told_and_can_still_be_read(volume: Volume) -> None:
+    path = volume.folder / "history.db"
+    fill(path)
+    volume.mount("-o", "remount,ro", str(volume.folder))
+    problem = problem_of(path)
+    assert problem.reason is Reason.READ_ONLY
+    assert "make it and its folder writable" in problem.message
+    assert revisions(path) == [3, 2, 1]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="permissions do not bind root")
+@pytest.mark.parametrize("mode", [0o444, 0o000])
+def test_a_file_without_permission_is_told(tmp_path: Path, mode: int) -> None:
+    fill(tmp_path / "history.db")
+    (tmp_path / "history.db").chmod(mode)
+    assert problem_of(tmp_path / "history.db").reason in (Reason.READ_ONLY, Reason.UNAVAILABLE)
+
+
+def test_a_full_volume_is_told_from_the_first(volume: Volume) -> None:
+    filler = volume.fill()
+    problem = problem_of(volume.folder / "history.db")
+    assert problem.reason is Reason.FULL
+    assert "larger volume" in problem.message
+    filler.unlink()
+    fill(volume.folder / "history.db")
+    assert aside(volume.folder) == []
+
+
+def test_a_volume_that_fills_up_loses_nothing_that_was_confirmed(volume: Volume) -> None:
+    path = volume.folder / "history.db"
+    store = open_store(str(path))
+    store.write([pending_entry(entry(last=3))])
+    filler = volume.fill()
+    confirmed = 3
+    with pytest.raises(HistoryError) as caught:
+        for last in range(4, 1000):
+            store.write([pending_entry(entry(first=last, last=last))])
+            confirmed = last
+    assert caught.value.problem.reason is Reason.FULL
+    store.close()
+    filler.unlink()
+    assert revisions(path) == list(range(confirmed, 0, -1))
+    store = open_store(str(path))
+    store.write([pending_entry(entry(first=1, last=confirmed + 1))])
+    store.close()
+    assert revisions(path) == list(range(confirmed + 1, 0, -1))
+
+
+def test_a_database_that_may_not_grow_is_full(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "history.db"))
+    with store.transaction() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 30")
+    with pytest.raises(HistoryError) as caught:
+        store.write([pending_entry(entry(last=1000))])
+    assert caught.value.problem.reason is Reason.FULL
+    store.close()
+    assert revisions(tmp_path / "history.db") == []
+
+
+def test_only_one_process_writes_and_the_other_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    store = open_store(str(path))
+    script = "import sys; from kanary.history.opening import open_store; open_store(sys.argv[1])"
+    other = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
+    assert other.returncode == 1
+    assert "another process writes the history database" in other.stderr
+    assert problem_of(path).reason is Reason.LOCKED
+    store.close()
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+
+
+def test_a_lock_that_somebody_else_holds_is_told_and_the_store_goes_on_after_it(tmp_path: Path) -> None:
+    """As `sqlite3 history.db` with an open transaction does."""
+    path = tmp_path / "history.db"
+    store = open_store(str(path))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(HistoryError) as caught:
+        store.write([pending_entry(entry())])
+    assert caught.value.problem.reason is Reason.LOCKED
+    other.execute("ROLLBACK")
+    store.write([pending_entry(entry())])
+    store.close()
+    other.close()
+    assert revisions(path) == [3, 2, 1]
+
+
+def test_a_reader_that_is_slow_does_not_hold_up_the_writer(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    store = open_store(str(path))
+    store.write([pending_entry(entry())])
+    reader = Reader(str(path))
+    with reader.connection() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM changes").scalar() == 3
+        store.write([pending_entry(entry(last=4))])
+        assert connection.exec_driver_sql("SELECT count(*) FROM changes").scalar() == 3
+    assert revisions(path) == [4, 3, 2, 1]
+    store.close()
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    fill(tmp_path / "history.db")
+    with (
+        pytest.raises(HistoryError) as caught,
+        Reader(str(tmp_path / "history.db")).connection() as connection,
+    ):
+        connection.exec_driver_sql("DELETE FROM outcomes")
+    assert caught.value.problem.reason is Reason.READ_ONLY
+
+
+def test_a_reader_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match="there is no history database"):
+        revisions(tmp_path / "history.db")
+    assert names(tmp_path) == []
+
+
+def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
+    (tmp_path / "history.db").touch()
+    fill(tmp_path / "history.db")
+    assert aside(tmp_path) == []
+
+
+@pytest.mark.parametrize("header", [b"\0" * 100, b"#!/bin/sh\necho not a database\n" * 10, b"x"])
+def test_a_corrupt_header_is_moved_aside_kept_and_told(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "history.db"
+    fill(path)
+    with path.open("r+b") as file:
+        file.write(header)
+    spoilt = path.read_bytes()
+    if header == b"x":
+        path.write_bytes(spoilt := b"x" * 700)
+    store = open_store(str(path))
+    assert store.moved_aside is not None
+    assert store.moved_aside.name.startswith("history.db.corrupt-20")
+    assert store.moved_aside.read_bytes() == spoilt
+    store.write([pending_entry(entry(last=1))])
+    store.close()
+    assert revisions(path) == [1]
+
+
+def test_a_corrupt_page_in_the_middle_is_found_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    fill(path, last=500)
+    pages = path.stat().st_size // PAGE
+    assert pages > 50
+    with path.open("r+b") as file:
+        file.seek(pages // 2 * PAGE)
+        file.write(random.Random(1).randbytes(PAGE))
+    store = open_store(str(path))
+    assert store.moved_aside is not None
+    assert store.moved_aside.stat().st_size == pages * PAGE
+    store.close()
+
+
+def test_a_page_that_becomes_corrupt_while_the_database_is_open_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    fill(path, last=500)
+    store = open_store(str(path))
+    with path.open("r+b") as file:
+        file.seek(PAGE)
+        file.write(random.Random(1).randbytes(path.stat().st_size - PAGE))
+    with pytest.raises(HistoryError) as caught:
+        store.write([pending_entry(entry(first=501, last=600))])
+    assert caught.value.problem.reason is Reason.CORRUPT
+    store.close()
+    moved = move_corrupt_aside(parse_address(str(path)))
+    assert moved is not None
+    assert moved in aside(tmp_path)
+    assert not path.exists()
+    fill(path)
+    assert revisions(path) == [3, 2, 1]
+
+
+def test_the_log_of_a_corrupt_database_is_kept_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    script = (
+        "import os, sys; from kanary.history.opening import open_store; from kanary.history.rows import pending_entry;"
+        "from tests.history.entries import entry;"
+        "store = open_store(sys.argv[1]); store.write([pending_entry(entry(last=501))]); os.kill(os.getpid(), 9)"
+    )
+    fill(path, last=500)
+    subprocess.run([sys.executable, "-c", script, path], check=False, cwd=Path(__file__).parents[2])
+    log = (tmp_path / "history.db-wal").read_bytes()
+    assert log
+    path.write_bytes(b"x" * 700)
+    store = open_store(str(path))
+    assert store.moved_aside is not None
+    assert store.moved_aside.with_name(f"{store.moved_aside.name}-wal").read_bytes() == log
+    store.close()
+
+
+def test_the_log_of_a_database_that_is_gone_is_kept(tmp_path: Path) -> None:
+    """SQLite would delete it; and it may be all that is left of what was confirmed."""
+    (tmp_path / "history.db-wal").write_bytes(b"what was confirmed last")
+    fill(tmp_path / "history.db")
+    assert [file.read_bytes() for file in aside(tmp_path)] == [b"what was confirmed last"]
+
+
+def test_two_corrupt_databases_of_the_same_second_are_both_kept(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    for text in (b"first" * 200, b"second" * 200, b"third" * 200):
+        path.write_bytes(text)
+        open_store(str(path)).close()
+    assert sorted(file.read_bytes()[:5] for file in aside(tmp_path)) == [b"first", b"secon", b"third"]
+
+
+def test_a_file_that_was_removed_or_replaced_is_not_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    store = open_store(str(path))
+    path.rename(tmp_path / "moved.db")
+    for _ in range(2):
+        with pytest.raises(HistoryError, match="was removed or replaced"):
+            store.write([pending_entry(entry())])
+        path.touch()
+    store.close()
+
+
+def test_every_connection_has_what_it_needs(tmp_path: Path) -> None:
+    path = str(tmp_path / "history.db")
+    store = open_store(path)
+    with store.transaction() as connection:
+        asked = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert asked == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 2000}
+    with Reader(path).connection() as connection:
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5000
+    store.close()

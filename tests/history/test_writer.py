@@ -1,0 +1,547 @@
+"""The writer: never in the way, tells what is wrong, and makes up for it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kanary.backoff import Backoff
+from kanary.history.model import Configuration, Result
+from kanary.history.opening import open_store
+from kanary.history.pending import Queue
+from kanary.history.problems import BadAddressError, Reason
+from kanary.history.reader import Reader
+from kanary.history.retention import Pruned, Retention
+from kanary.history.rows import pending_entry
+from kanary.history.selection import Selection
+from kanary.history.writer import HistoryWriter, Hooks
+from tests.history.conftest import Volume
+from tests.history.entries import at, change, entry
+from tests.history.postgres import QUOTED_PASSWORD, Server, name_of
+from tests.history.waiting import WAIT, wait_until
+
+QUICK = Backoff(base=0.01, cap=0.01)
+ALL = Selection(include_deleted=True)
+
+Make = Callable[..., HistoryWriter]
+
+
+class Heard:
+    """What hooks were told."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.pruned = Pruned()
+        self.recorded: list[tuple[str, str]] = []
+        self.changes = 0
+        self.dropped = 0
+
+    def hooks(self) -> Hooks:
+        return Hooks(
+            on_change=self._on_change,
+            on_recorded=lambda namespace, name: self.recorded.append((namespace, name)),
+            on_rows=lambda table, count: self.rows.update({table: count}),
+            on_pruned=self._on_pruned,
+            on_failure=lambda reason: self.failures.update({reason: 1}),
+            on_dropped=self._on_dropped,
+        )
+
+    def _on_change(self) -> None:
+        self.changes += 1
+
+    def _on_pruned(self, pruned: Pruned) -> None:
+        self.pruned += pruned
+
+    def _on_dropped(self) -> None:
+        self.dropped += 1
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def make(heard: Heard) -> Iterator[Make]:
+    made: list[HistoryWriter] = []
+
+    def start(url: str, **options: Any) -> HistoryWriter:
+        options = {"backoff": QUICK, "hooks": heard.hooks(), "now": lambda: at(10_000), **options}
+        writer = HistoryWriter(url, **options)
+        made.append(writer)
+        writer.start()
+        return writer
+
+    yield start
+    for writer in made:
+        writer.stop()
+
+
+def revisions(url: str, uid: str = "u-1") -> list[int]:
+    reader = Reader(url)
+    found = reader.changes(ALL).items
+    reader.close()
+    return [item.change.revision for item in found if item.kanary.uid == uid]
+
+
+# All is well
+
+
+def test_what_is_recorded_is_written_and_confirmed(make: Make, url: str, heard: Heard) -> None:
+    writer = make(url)
+    assert writer.confirmed("u-1") == (0, 0)
+    writer.record(entry(last=3, moves=5))
+    assert writer.flush(WAIT)
+    assert writer.confirmed("u-1") == (3, 5)
+    assert writer.problem() is None
+    assert writer.notice() is None
+    assert revisions(url) == [3, 2, 1]
+    assert heard.rows == {"kanaries": 1, "configurations": 1, "changes": 3, "outcomes": 2, "transitions": 5}
+    assert heard.recorded == [("shop", "web")]
+    assert heard.changes == 0
+
+
+def test_figures_are_told_without_asking_the_database(make: Make, url: str) -> None:
+    store = open_store(url)
+    store.write([pending_entry(entry())])
+    store.close()
+    writer = make(url)
+    wait_until(writer.figures)
+    figures = writer.figures()
+    assert figures is not None
+    assert (figures.oldest, figures.size > 4096) == (at(1), True)
+
+
+def test_after_a_restart_all_is_recorded_again_and_is_there_once(make: Make, url: str, heard: Heard) -> None:
+    for last in (3, 3, 4):
+        writer = make(url)
+        writer.record(entry(last=last))
+        assert writer.stop()
+    assert revisions(url) == [4, 3, 2, 1]
+    assert heard.rows["changes"] == 4
+
+
+def test_two_operators_at_once_record_each_change_once(make: Make, postgres: Server, heard: Heard) -> None:
+    url = postgres.new_database()
+    writers = [make(url), make(url)]
+    for last in range(1, 40):
+        for writer in writers:
+            for uid in ("u-2", "u-1", "u-3"):
+                writer.record(entry(uid, name=uid, last=last))
+    for writer in writers:
+        assert writer.flush(WAIT)
+        assert writer.problem() is None
+        assert writer.confirmed("u-2") == (39, 0)
+    assert heard.rows["changes"] == 3 * 39
+    assert heard.failures == {}
+    for uid in ("u-1", "u-2", "u-3"):
+        assert revisions(url, uid) == list(range(39, 0, -1))
+
+
+def test_the_deleted_are_marked_and_forgotten(make: Make, url: str) -> None:
+    writer = make(url)
+    writer.record(entry())
+    assert writer.flush(WAIT)
+    writer.deleted("u-1", at(60))
+    writer.deleted("u-never-seen", at(60))
+    assert writer.flush(WAIT)
+    assert writer.confirmed("u-1") == (0, 0)
+    newest = Reader(url).changes(ALL).items[0]
+    assert newest.kanary.deleted_at == at(60)
+    assert newest.outcome is not None
+    assert newest.outcome.result is Result.DELETED
+
+
+def test_those_that_are_gone_at_the_start_are_marked(make: Make, url: str) -> None:
+    store = open_store(url)
+    for uid, namespace in (("u-kept", "shop"), ("u-gone", "shop"), ("u-elsewhere", "other"), ("u-heard-of", "shop")):
+        store.write([pending_entry(entry(uid, namespace=namespace, name=uid))])
+    store.close()
+    writer = make(url)
+    writer.record(entry("u-heard-of", name="u-heard-of"))
+    assert writer.flush(WAIT)
+    writer.record(replace(entry("u-later", name="u-later"), changes=(change(1, minutes=100),)))
+    writer.present(frozenset({"u-kept"}), at(50), "shop")
+    assert writer.flush(WAIT)
+    found = Reader(url).kanaries(ALL).items
+    assert {kanary.uid: kanary.deleted_at for kanary in found if kanary.deleted_at} == {"u-gone": at(50)}
+
+
+def test_retention_goes_on_beside_recording(make: Make, url: str, heard: Heard) -> None:
+    store = open_store(url)
+    store.write([pending_entry(entry(last=1200))])
+    store.close()
+    writer = make(url, retention=Retention(changes=100))
+    writer.record(entry("u-2", name="other"))
+    wait_until(lambda: heard.pruned.changes == 1100)
+    assert revisions(url) == list(range(1200, 1100, -1))
+    writer.record(entry(first=1000, last=1201))
+    assert writer.flush(WAIT)
+    assert revisions(url) == list(range(1201, 1100, -1))
+
+
+def test_retention_is_repeated(make: Make, sqlite_url: str, heard: Heard) -> None:
+    writer = make(sqlite_url, retention=Retention(changes=2), prune_seconds=0.01)
+    for last in (5, 9):
+        writer.record(entry(last=last))
+        wait_until(lambda: heard.pruned.changes == last - 2)  # noqa: B023 -- it is waited for at once
+
+
+# What waits
+
+
+def test_the_newest_entry_takes_the_place_of_those_that_wait(sqlite_url: str) -> None:
+    """And keeps their configurations: each entry has only its own."""
+    writer = HistoryWriter(sqlite_url)
+    for last in range(1, 6):
+        writer.record(entry(last=last))
+    writer.start()
+    assert writer.stop(WAIT)
+    assert revisions(sqlite_url) == [5, 4, 3, 2, 1]
+    assert [Reader(sqlite_url).configuration(f"{n:016x}") is not None for n in range(1, 6)] == [True] * 5
+
+
+def test_a_deletion_that_waits_outlives_a_newer_entry_and_an_entry_a_newer_deletion(sqlite_url: str) -> None:
+    writer = HistoryWriter(sqlite_url)
+    writer.record(entry("u-1"))
+    writer.deleted("u-1", at(60))
+    writer.deleted("u-2", at(60))
+    writer.record(entry("u-2"))
+    writer.start()
+    assert writer.stop(WAIT)
+    assert [kanary.deleted_at for kanary in Reader(sqlite_url).kanaries(ALL).items] == [at(60), at(60)]
+    assert revisions(sqlite_url, "u-1") == revisions(sqlite_url, "u-2") == [3, 2, 1]
+
+
+def test_what_waits_is_bounded_and_what_is_given_up_is_counted() -> None:
+    queue = Queue(most=3)
+    dropped = sum(queue.record(entry(f"u-{n}")) for n in range(5))
+    assert dropped == 2
+    assert [pending.uid for pending in queue.take(10)] == ["u-2", "u-3", "u-4"]
+
+
+def test_configurations_that_wait_are_bounded() -> None:
+    queue = Queue()
+    for n in range(100):
+        queue.record(replace(entry(), configuration=Configuration(str(n), "text")))
+    assert [c.hash for c in queue.take(1)[0].configurations] == [str(n) for n in range(84, 100)]
+
+
+def test_recording_neither_raises_nor_ends_the_writer_whatever_it_is_handed(make: Make, sqlite_url: str) -> None:
+    writer = make(sqlite_url)
+    writer.record(None)  # type: ignore[arg-type]
+    writer.record(replace(entry("u-2"), changes=("no change",)))  # type: ignore[arg-type]
+    writer.record(entry())
+    assert writer.flush(WAIT)
+    assert revisions(sqlite_url) == [3, 2, 1]
+
+
+def test_recording_never_waits_for_the_database(make: Make, sqlite_url: str, tmp_path: Path) -> None:
+    writer = make(sqlite_url)
+    writer.record(entry(last=1))
+    assert writer.flush(WAIT)
+    other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    # Were each of them to wait for the lock, as the writer does, this would take half an hour.
+    for n in range(1000):
+        writer.record(entry(f"u-{n}"))
+        writer.confirmed(f"u-{n}")
+        writer.problem()
+    assert writer.confirmed("u-999") == (0, 0)
+    other.close()
+    assert writer.flush(WAIT)
+
+
+# What goes wrong
+
+
+def test_a_bad_url_is_refused_at_once() -> None:
+    with pytest.raises(BadAddressError):
+        HistoryWriter("mysql://db/history")
+
+
+def test_a_missing_folder_is_told_and_made_up_for(make: Make, tmp_path: Path, heard: Heard) -> None:
+    url = f"sqlite:///{tmp_path}/volume/history.db"
+    writer = make(url)
+    wait_until(writer.problem)
+    problem = writer.problem()
+    assert problem is not None
+    assert problem.reason is Reason.UNAVAILABLE
+    writer.record(entry())
+    wait_until(lambda: heard.failures[Reason.UNAVAILABLE] > 3)
+    assert (heard.changes, writer.confirmed("u-1")) == (1, (0, 0))
+    (tmp_path / "volume").mkdir()
+    assert writer.flush(WAIT)
+    wait_until(lambda: heard.changes == 2)
+    assert writer.problem() is None
+    assert revisions(url) == [3, 2, 1]
+
+
+def test_a_lock_is_told_and_made_up_for(make: Make, sqlite_url: str, tmp_path: Path, heard: Heard) -> None:
+    writer = make(sqlite_url)
+    wait_until(writer.figures)
+    other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writer.record(entry(last=1))
+    wait_until(writer.problem)
+    writer.record(entry(last=2))
+    problem = writer.problem()
+    assert problem is not None
+    assert problem.reason is Reason.LOCKED
+    other.close()
+    assert writer.flush(WAIT)
+    wait_until(lambda: writer.problem() is None)
+    assert revisions(sqlite_url) == [2, 1]
+    assert writer.confirmed("u-1") == (2, 0)
+
+
+def test_two_operators_on_one_file_take_turns(make: Make, sqlite_url: str) -> None:
+    first = make(sqlite_url)
+    first.record(entry(last=1))
+    assert first.flush(WAIT)
+    second = make(sqlite_url)
+    second.record(entry(last=2))
+    wait_until(second.problem)
+    problem = second.problem()
+    assert problem is not None
+    assert "one operator at a time" in problem.message
+    assert revisions(sqlite_url) == [1]
+    first.stop()
+    assert second.flush(WAIT)
+    assert revisions(sqlite_url) == [2, 1]
+
+
+def test_a_full_volume_is_told_and_made_up_for(make: Make, volume: Volume) -> None:
+    url = f"sqlite:///{volume.folder}/history.db"
+    writer = make(url)
+    writer.record(entry(last=1))
+    assert writer.flush(WAIT)
+    filler = volume.fill()
+    last = 1
+    while writer.problem() is None:
+        last += 1
+        writer.record(entry(last=last))
+        writer.flush(0.02)
+    problem = writer.problem()
+    assert problem is not None
+    assert problem.reason is Reason.FULL
+    writer.record(entry(last=last + 1))
+    filler.unlink()
+    assert writer.flush(WAIT)
+    wait_until(lambda: writer.problem() is None)
+    assert revisions(url) == list(range(last + 1, 0, -1))
+
+
+def test_a_file_that_is_removed_is_begun_anew_and_nothing_counts_as_confirmed(
+    make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
+) -> None:
+    writer = make(sqlite_url)
+    writer.record(entry(last=2))
+    writer.record(entry("u-2", name="other"))
+    assert writer.flush(WAIT)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    writer.record(entry(last=3))
+    assert writer.flush(WAIT)
+    assert heard.failures[Reason.UNAVAILABLE] == 1
+    assert revisions(sqlite_url) == [3, 2, 1]
+    assert (writer.confirmed("u-1"), writer.confirmed("u-2")) == ((3, 0), (0, 0))
+    wait_until(lambda: heard.changes == 2)
+
+
+def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
+    make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
+) -> None:
+    (tmp_path / "history.db").write_bytes(b"x" * 10_000)
+    problems = []
+    heard.failures = Counter()
+    writer = HistoryWriter(
+        sqlite_url, backoff=QUICK, hooks=replace(heard.hooks(), on_change=lambda: problems.append(writer.problem()))
+    )
+    writer.start()
+    writer.record(entry())
+    assert writer.flush(WAIT)
+    writer.stop()
+    assert [problem.reason if problem else None for problem in problems] == [Reason.CORRUPT, None]
+    (kept,) = [file for file in tmp_path.iterdir() if "corrupt" in file.name]
+    assert kept.read_bytes() == b"x" * 10_000
+    notice = writer.notice()
+    assert notice is not None
+    assert f"it is kept as {kept}, and a new one is begun" in notice
+    assert revisions(sqlite_url) == [3, 2, 1]
+
+
+def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
+    make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
+) -> None:
+    store = open_store(sqlite_url)
+    store.write([pending_entry(entry(last=500))])
+    store.close()
+    writer = make(sqlite_url)
+    wait_until(writer.figures)
+    with (tmp_path / "history.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\x55" * 4096 * 50)
+    wait_until(lambda: (writer.record(entry("u-2")), writer.notice())[1])
+    assert heard.failures[Reason.CORRUPT] == 1
+    writer.record(entry("u-2"))
+    assert writer.flush(WAIT)
+    assert revisions(sqlite_url, "u-2") == [3, 2, 1]
+    assert [file for file in tmp_path.iterdir() if "corrupt" in file.name]
+
+
+def test_a_newer_database_is_told_and_left_alone(make: Make, url: str) -> None:
+    store = open_store(url)
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE kanary_history_version SET version_num = '9999'")
+    store.close()
+    writer = make(url)
+    writer.record(entry())
+    wait_until(writer.problem)
+    problem = writer.problem()
+    assert problem is not None
+    assert problem.reason is Reason.TOO_NEW
+    assert not writer.stop(0.1)
+
+
+def test_one_bad_entry_is_told_and_the_others_are_written(make: Make, url: str, heard: Heard) -> None:
+    writer = make(url)
+    bad = replace(entry("u-bad", name="bad"), changes=(replace(change(1), revision=10**30),))
+    for uid in ("u-1", "u-bad", "u-2"):
+        writer.record(bad if uid == "u-bad" else entry(uid, name=uid))
+    assert writer.flush(WAIT)
+    wait_until(writer.problem)
+    problem = writer.problem()
+    assert problem is not None
+    assert problem.reason is Reason.ENTRY_REFUSED
+    assert "shop/bad" in problem.message
+    assert (writer.confirmed("u-1"), writer.confirmed("u-2"), writer.confirmed("u-bad")) == ((3, 0), (3, 0), (0, 0))
+    writer.record(entry("u-bad", name="bad"))
+    assert writer.flush(WAIT)
+    wait_until(lambda: writer.problem() is None)
+    assert writer.confirmed("u-bad") == (3, 0)
+    wait_until(lambda: heard.changes == 2)
+
+
+def test_a_hook_that_raises_is_not_the_record_s_end(make: Make, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    hooks = Hooks(fail, fail, fail, fail, fail, fail)
+    writer = make(f"{tmp_path}/volume/history.db", hooks=hooks)
+    wait_until(writer.problem)
+    (tmp_path / "volume").mkdir()
+    writer.record(entry())
+    assert writer.flush(WAIT)
+
+
+def test_a_defect_is_told_and_does_not_end_the_writer(
+    make: Make, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a defect")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kanary.history.store._insert", fail)
+        writer = make(sqlite_url)
+        writer.record(entry())
+        wait_until(writer.problem)
+        problem = writer.problem()
+    assert problem is not None
+    assert "a defect of Kanary's: KeyError: 'a defect'" in problem.message
+    assert writer.flush(WAIT)
+
+
+# PostgreSQL
+
+
+def test_a_server_that_crashes_is_made_up_for(make: Make, postgres: Server, caplog: pytest.LogCaptureFixture) -> None:
+    url = postgres.new_database()
+    caplog.set_level(logging.DEBUG)
+    writer = make(url)
+    writer.record(entry(last=1))
+    assert writer.flush(WAIT)
+    postgres.kill()
+    try:
+        for last in range(2, 5):
+            writer.record(entry(last=last))
+        wait_until(writer.problem)
+        problem = writer.problem()
+        assert problem is not None
+        assert problem.reason is Reason.UNAVAILABLE
+        assert QUOTED_PASSWORD not in caplog.text + problem.message
+        assert "s3cr3t" not in caplog.text + problem.message
+    finally:
+        postgres.start()
+    assert writer.flush(WAIT)
+    wait_until(lambda: writer.problem() is None)
+    assert revisions(url) == [4, 3, 2, 1]
+
+
+def test_a_lock_on_the_server_is_told_and_made_up_for(make: Make, postgres: Server) -> None:
+    url = postgres.new_database()
+    writer = make(url)
+    wait_until(writer.figures)
+    with postgres.connect(name_of(url)) as other, other.transaction():
+        other.execute("LOCK TABLE changes")
+        writer.record(entry())
+        wait_until(writer.problem)
+        problem = writer.problem()
+        assert problem is not None
+        assert problem.reason is Reason.LOCKED
+    assert writer.flush(WAIT)
+
+
+def test_a_server_that_takes_no_writes_is_told(make: Make, postgres: Server) -> None:
+    url = postgres.new_database()
+    name = name_of(url)
+    open_store(url).close()
+    with postgres.connect("postgres") as admin:
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        writer = make(url)
+        writer.record(entry())
+        wait_until(writer.problem)
+        problem = writer.problem()
+        assert problem is not None
+        assert problem.reason is Reason.READ_ONLY
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+    assert writer.flush(WAIT)
+
+
+# The end
+
+
+def test_stopping_writes_what_waits(make: Make, url: str) -> None:
+    writer = make(url)
+    for n in range(250):
+        writer.record(entry(f"u-{n}", name=f"n-{n}"))
+    assert writer.stop(WAIT)
+    assert len(Reader(url).kanaries(ALL).items) == 250
+
+
+def test_stopping_does_not_wait_for_a_database_that_is_away(make: Make, tmp_path: Path) -> None:
+    writer = make(f"{tmp_path}/volume/history.db", backoff=Backoff(base=WAIT, cap=WAIT))
+    writer.record(entry())
+    wait_until(writer.problem)
+    assert not writer.stop(WAIT / 2)
+    assert not any(thread.name == "history" for thread in threading.enumerate())
+
+
+def test_stopping_before_the_start_is_nothing(sqlite_url: str) -> None:
+    assert HistoryWriter(sqlite_url).stop()
+
+
+@pytest.mark.parametrize("given", [{"age": timedelta(0)}, {"changes": 0}, {"transitions": -1}])
+def test_a_retention_that_keeps_nothing_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is to be more than 0"):
+        Retention(**given)
