@@ -67,7 +67,9 @@ class _Help(argparse.HelpFormatter):
     """With room for the longest command on the line of its help."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
+        super().__init__(prog)
+        # Left alone, it forgets that commands are indented, and breaks the lines of the longest.
+        self._action_max_length = 18
 
 
 def _program() -> str:

@@ -6,47 +6,16 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from kanary.api_errors import ClusterError
 from kanary.commands.failure import CommandError
-from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
 from kanary.history.problems import BadAddressError, HistoryError
-from kanary.history.selection import PAGE, Page, Selection
+from kanary.history.source import Source
 from kanary.version import VERSION
 
 if TYPE_CHECKING:
     from kanary.client import ClusterClient
-
-
-class Source(Protocol):
-    """Who has the record."""
-
-    def kanaries(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[KnownKanary]:
-        """The Kanaries themselves, by namespace and name."""
-
-    def changes(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[RecordedChange]:
-        """Changes, the newest first."""
-
-    def transitions(
-        self, selection: Selection, after: str | None = None, limit: int = PAGE
-    ) -> Page[RecordedTransition]:
-        """Changes of phase, the newest first."""
-
-    def in_force(
-        self, selection: Selection, at: datetime, after: str | None = None, limit: int = PAGE
-    ) -> Page[RecordedChange]:
-        """For each Kanary that existed at that time, the change that was the newest then."""
-
-    def revision(self, kanary: KnownKanary, revision: int) -> RecordedChange | None:
-        """One change of a Kanary, or None."""
-
-    def revisions(self, kanary: KnownKanary) -> tuple[int, int] | None:
-        """The first and the last revision that are kept, or None where none is."""
-
-    def configuration(self, config_hash: str) -> str | None:
-        """The text of a configuration, or None where it is not kept."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 UPKEEP = ("prune", "backup")
 """Words that are commands where they stand right after `history`."""
 
-IN_THE_POD = "kubectl -n kanary-system exec deploy/kanary -- kanary history"
+IN_THE_POD = "kubectl -n kanary-system exec deploy/kanary --"
 
 _TYPES = re.compile(r"(?:ky|kanary|kanaries)(?:\.kanary\.k8s\.io)?/(?=.)")
 
@@ -73,7 +73,8 @@ An SQLite database has one writer: while an operator has it open, only
 --dry-run works.
 
 This needs the database itself, which the operator's pod has:
-  {IN_THE_POD} prune --dry-run
+  {IN_THE_POD} \\
+    kanary history prune --dry-run
 """
 _BACKUP = f"""\
 Copies an SQLite database to a new file while the operator writes on. The copy
@@ -82,7 +83,8 @@ and put the file where the database was, with no -wal or -shm file beside it.
 PostgreSQL is backed up by pg_dump.
 
 This needs the database itself, which the operator's pod has:
-  {IN_THE_POD} backup /var/lib/kanary/backup.db
+  {IN_THE_POD} \\
+    kanary history backup /var/lib/kanary/backup.db
 """
 
 
@@ -187,8 +189,8 @@ def _add_undo(commands: Commands) -> None:
     undo.add_argument(
         "-y", "--yes", action="store_true", help="do not ask, even if a route changes by more than 50 percentage points"
     )
-    _add_namespace(undo)
-    _add_source(undo)
+    undo.add_argument("-n", "--namespace", metavar="NAMESPACE", help="default: the context's")
+    _add_source(undo, "where the Kanary is, and its history")
     undo.set_defaults(run=_loaded("undo"))
 
 
@@ -206,11 +208,11 @@ def _add_namespace(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="default: the context's; with --db: default")
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_argument_group("where the history is read")
+def _add_source(parser: argparse.ArgumentParser, title: str = "where the history is read") -> None:
+    source = parser.add_argument_group(title)
     source.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, then ~/.kube/config")
     source.add_argument("--context", help="context of the kubeconfig (default: the current one)")
-    source.add_argument("--db", metavar="URL", help="read this database, and do not ask the operator")
+    source.add_argument("--db", metavar="URL", help="read the history in this database, and do not ask the operator")
 
 
 def _add_own_database(parser: argparse.ArgumentParser) -> None:

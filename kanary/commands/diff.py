@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from typing import TextIO
 
-from kanary.commands.access import Source, opened
+from kanary.commands.access import opened
 from kanary.commands.failure import CommandError
 from kanary.commands.find import kept, one_kanary, revision_of
 from kanary.commands.output import check_format, json_text
@@ -18,6 +18,7 @@ from kanary.commands.records import Json, change_fields
 from kanary.commands.text import Table, cut, plain
 from kanary.commands.times import local_text, took_text
 from kanary.history.model import KnownKanary, RecordedChange
+from kanary.history.source import Source
 
 _GREEN, _RED, _BOLD, _CYAN, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[36m", "\x1b[0m"
 

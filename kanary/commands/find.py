@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from itertools import islice
 from typing import TypeVar
 
-from kanary.commands.access import Source
 from kanary.commands.failure import CommandError, listed
 from kanary.commands.times import local_text
 from kanary.history.model import KnownKanary, RecordedChange
 from kanary.history.selection import Page, Selection
+from kanary.history.source import Source
 
 T = TypeVar("T")
+
+_MOST = 2000
 
 
 def pages(read: Callable[[str | None], Page[T]]) -> Iterator[tuple[T, ...]]:
@@ -26,10 +29,21 @@ def pages(read: Callable[[str | None], Page[T]]) -> Iterator[tuple[T, ...]]:
         after = page.next
 
 
+def kanaries(source: Source, selection: Selection) -> list[KnownKanary]:
+    """The Kanaries themselves, up to as many as a message could ever be about."""
+    found = (kanary for page in pages(lambda after: source.kanaries(selection, after)) for kanary in page)
+    return list(islice(found, _MOST))
+
+
+def newest(source: Source, selection: Selection) -> RecordedChange | None:
+    """The last change."""
+    read = pages(lambda after: source.changes(selection, after, 1))
+    return next((change for page in read for change in page), None)
+
+
 def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
     """The Kanary that lives under this name, or the last one that did. Raises CommandError where none ever has."""
-    selection = Selection(namespace, name, include_deleted=True)
-    known = [kanary for page in pages(lambda after: source.kanaries(selection, after)) for kanary in page]
+    known = kanaries(source, Selection(namespace, name, include_deleted=True))
     if not known:
         raise unknown(source, namespace, name)
     return max(known, key=lambda kanary: (kanary.deleted_at is None, kanary.deleted_at or kanary.first_seen))
@@ -37,13 +51,13 @@ def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
 
 def unknown(source: Source, namespace: str, name: str) -> CommandError:
     """There is no living Kanary of this name: says which there are."""
-    gone = source.kanaries(Selection(namespace, name, include_deleted=True)).items
+    gone = kanaries(source, Selection(namespace, name, include_deleted=True))
     if times := [kanary.deleted_at for kanary in gone if kanary.deleted_at]:
         return CommandError(
             f"the Kanary {name} of namespace {namespace} was deleted at {local_text(max(times))}: "
             "add --deleted to see what is kept of it"
         )
-    names = list(dict.fromkeys(kanary.name for kanary in source.kanaries(Selection(namespace)).items))
+    names = list(dict.fromkeys(kanary.name for kanary in kanaries(source, Selection(namespace))))
     if not names:
         return CommandError(f"the history has no Kanary {name}: {nothing_in(source, namespace)}")
     close = get_close_matches(name, names)
@@ -54,7 +68,7 @@ def unknown(source: Source, namespace: str, name: str) -> CommandError:
 
 def nothing_in(source: Source, namespace: str | None) -> str:
     """Why nothing is found in a namespace, or in all."""
-    namespaces = list(dict.fromkeys(kanary.namespace for kanary in source.kanaries(Selection()).items))
+    namespaces = list(dict.fromkeys(kanary.namespace for kanary in kanaries(source, Selection())))
     if not namespaces:
         return "it has none at all yet; the operator records each from its first weights on"
     if namespace is None:

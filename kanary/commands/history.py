@@ -12,7 +12,7 @@ from typing import TypeVar
 from kanary.commands import records
 from kanary.commands.access import Access, opened
 from kanary.commands.failure import CommandError
-from kanary.commands.find import nothing_in, pages, unknown
+from kanary.commands.find import kanaries, newest, nothing_in, pages, unknown
 from kanary.commands.output import Form, check_format, output_for
 from kanary.commands.text import cut
 from kanary.commands.times import local_text, read_time, took_text
@@ -82,7 +82,8 @@ def _why_nothing(access: Access, selection: Selection, at: datetime | None) -> s
     if name is None or selection.namespace is None:
         what = "nothing is recorded of that time" if at or selection.since else "nothing is recorded"
         return f"{what}: {nothing_in(source, selection.namespace)}"
-    known = source.kanaries(Selection(selection.namespace, name, selection.include_deleted)).items
+    everything = Selection(selection.namespace, name, selection.include_deleted)
+    known = kanaries(source, everything)
     if not known:
         raise unknown(source, selection.namespace, name)
     if at is not None:
@@ -90,10 +91,9 @@ def _why_nothing(access: Access, selection: Selection, at: datetime | None) -> s
         raise CommandError(
             f"nothing is recorded of {name} at {local_text(at)}: what is kept begins {local_text(begin)}"
         )
-    newest = source.changes(Selection(selection.namespace, name, selection.include_deleted), limit=1).items
-    if newest and selection.since:
-        change = newest[0].change
-        last = f"the last change was revision {change.revision} at {local_text(change.at)}"
+    found = newest(source, everything)
+    if found and selection.since:
+        last = f"the last change was revision {found.change.revision} at {local_text(found.change.at)}"
         return f"nothing is recorded of {name} since {local_text(selection.since)}: {last}"
     return f"no change of {name} is kept"
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from kanary.commands.access import Source
 from kanary.commands.failure import CommandError
 from kanary.commands.find import pages
 from kanary.commands.times import local_text
 from kanary.history.model import KnownKanary, RecordedChange
 from kanary.history.selection import Selection
+from kanary.history.source import Source
 
 _DRAWN = 2000
 """Points in time that a picture can show apart; of several changes in one, the last is shown."""

@@ -10,11 +10,12 @@ from typing import Any
 from kanary.api_errors import ClusterError, Conflict, NotFound
 from kanary.client import ClusterClient
 from kanary.commands import going_back
-from kanary.commands.access import Source, connect, opened, told
+from kanary.commands.access import connect, opened, told
 from kanary.commands.failure import CommandError, listed
-from kanary.commands.find import kept, revision_of
+from kanary.commands.find import kanaries, revision_of
 from kanary.history.model import KnownKanary, RecordedChange
 from kanary.history.selection import Selection
+from kanary.history.source import Source
 from kanary.resources import KANARIES, SERVICES
 
 Json = dict[str, Any]
@@ -107,7 +108,7 @@ class Undo:
     def _known(self, kanary: Json) -> KnownKanary:
         """The Kanary as the record has it: not another one that had its name before."""
         uid = kanary["metadata"]["uid"]
-        known = self._source.kanaries(Selection(self._namespace, self._name, include_deleted=True)).items
+        known = kanaries(self._source, Selection(self._namespace, self._name, include_deleted=True))
         found = next((each for each in known if each.uid == uid), None)
         if found is None:
             raise CommandError(
@@ -138,8 +139,8 @@ class Undo:
         found = self._source.revision(known, current.change.revision - 1)
         if found is None:
             raise CommandError(
-                f"there is nothing to undo: {self._name} is at revision {current.change.revision}, and of those before "
-                f"it {kept(self._source, known)}"
+                f"there is nothing to undo: {self._name} is at revision {current.change.revision}, and the history has "
+                "none before it"
             )
         return found
 

@@ -115,7 +115,7 @@ def _url(options: argparse.Namespace, what: str) -> str:
         return f"sqlite:///{_OWN}"
     raise CommandError(
         f"this needs the history's database itself: name it by --db URL, or run it where the operator has it: "
-        f"{IN_THE_POD} {what}"
+        f"{IN_THE_POD} kanary history {what}"
     )
 
 
