@@ -1,10 +1,14 @@
 """The command line `kanary`. Each command imports what it needs, so that `--help` is fast."""
 
 import argparse
+import io
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
+from kanary.commands.arguments import add_commands, joined
+from kanary.commands.failure import CommandError
 from kanary.version import VERSION
 
 _EPILOG = "Kanary splits the TCP connections of one Kubernetes Service between several, by weight, with HAProxy."
@@ -12,20 +16,34 @@ _EPILOG = "Kanary splits the TCP connections of one Kubernetes Service between s
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 for success, 1 for an error that was told, 2 for wrong usage."""
-    options = _parser().parse_args(arguments)
+    given = joined(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A sign that the terminal's encoding has not is shown in another way; nothing fails for it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = int(options.run(options))
-        sys.stdout.flush()
+        return _done(options)
     except BrokenPipeError:
         # Whoever read the output has seen enough.
         _drop_output()
-        return 1
+        return 0
     except OSError as error:
         _drop_output()
         print(f"kanary: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _done(options: argparse.Namespace) -> int:
+    try:
+        code = int(options.run(options))
+    except CommandError as error:
+        # What was written before goes first.
+        sys.stdout.flush()
+        print(f"kanary: {error}", file=sys.stderr)
+        return 1
+    sys.stdout.flush()
     return code
 
 
@@ -35,13 +53,28 @@ def _drop_output() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kanary", description=_EPILOG)
+    parser = argparse.ArgumentParser(prog=_program(), description=_EPILOG, formatter_class=_Help)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_render(commands)
+    add_commands(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return parser
+
+
+class _Help(argparse.HelpFormatter):
+    """With room for the longest command on the line of its help."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        # Left alone, it forgets that commands are indented, and breaks the lines of the longest.
+        self._action_max_length = 18
+
+
+def _program() -> str:
+    """What was called: kubectl runs `kubectl-kanary` for `kubectl kanary`."""
+    return "kubectl kanary" if Path(sys.argv[0]).stem == "kubectl-kanary" else "kanary"
 
 
 def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

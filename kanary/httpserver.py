@@ -1,4 +1,4 @@
-"""A small read-only HTTP server for probes and metrics, which no client can hold up for the others."""
+"""A small read-only HTTP server for probes, metrics and the history, which no client can hold up for the others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,12 +19,38 @@ Answer = tuple[int, str, bytes]
 """Status, content type and body."""
 Route = Callable[[], Answer]
 
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a tree, as it came: percent-encoded, and of any length that fits into a request line."""
+
+    path: str
+    """What follows the path of the tree."""
+    query: str = ""
+    """What follows the question mark."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Answers for all paths below one that ends with a slash.
+
+    Who asks when `at_once` others have not got their whole answer yet gets `busy` at once: what takes long must not
+    take the connections that probes need.
+    """
+
+    answer: Callable[[Asked], Answer]
+    busy: Answer
+    at_once: int = 8
+
+
+Routes = Mapping[str, Route | Tree]
+
 _POLL_SECONDS = 0.1  # how often the server looks whether it is to stop, and which connections are overdue
 _TEXT = "text/plain; charset=utf-8"
 
 
 class HttpServer:
-    """Answers GET and HEAD for a fixed set of paths, from threads of its own, between `start()` and `stop()`.
+    """Answers GET and HEAD for a fixed set of paths and trees, from threads of its own, between `start()` and `stop()`.
 
     Port 0 takes a free one; `port` says which. An empty host means every address, of IPv6 as well where the machine
     has it. At most `max_connections` are served at a time, and none for longer than `max_seconds`. Raises OSError when
@@ -33,7 +60,7 @@ class HttpServer:
     def __init__(
         self,
         port: int,
-        routes: Mapping[str, Route],
+        routes: Routes,
         host: str = "",
         *,
         max_connections: int = 32,
@@ -67,10 +94,12 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(
-        self, family: int, address: tuple[str, int], routes: dict[str, Route], max_connections: int, max_seconds: float
+        self, family: int, address: tuple[str, int], routes: Routes, max_connections: int, max_seconds: float
     ) -> None:
         self.address_family = family
         self.routes = routes
+        self.trees = {path: tree for path, tree in routes.items() if isinstance(tree, Tree)}
+        self.gates = {path: threading.BoundedSemaphore(tree.at_once) for path, tree in self.trees.items()}
         self._max_connections = max_connections
         self._max_seconds = max_seconds
         self._lock = threading.Lock()
@@ -120,19 +149,35 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10.0  # seconds of silence after which a client is given up
 
     def do_GET(self) -> None:
-        route = self.server.routes.get(self.path.partition("?")[0])
-        if route is None:
-            known = ", ".join(sorted(self.server.routes))
-            self._answer((HTTPStatus.NOT_FOUND, _TEXT, f"not found; there is {known}\n".encode()))
+        path, _, query = self.path.partition("?")
+        route = self.server.routes.get(path)
+        if route is not None and not isinstance(route, Tree):
+            self._answer(self._made(route))
             return
-        try:
-            answer = route()
-        except Exception:  # whatever it is, the client gets an answer and the log the reason
-            _log.exception("no answer for GET %s", self.path)
-            answer = (HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"internal error; the log has the reason\n")
-        self._answer(answer)
+        for root, tree in self.server.trees.items():
+            if path.startswith(root):
+                self._descend(tree, self.server.gates[root], Asked(path.removeprefix(root), query))
+                return
+        known = ", ".join(sorted(self.server.routes))
+        self._answer((HTTPStatus.NOT_FOUND, _TEXT, f"not found; there is {known}\n".encode()))
 
     do_HEAD = do_GET  # noqa: N815 -- http.server's naming
+
+    def _descend(self, tree: Tree, gate: threading.Semaphore, asked: Asked) -> None:
+        if not gate.acquire(blocking=False):
+            self._answer(tree.busy)
+            return
+        try:
+            self._answer(self._made(lambda: tree.answer(asked)))
+        finally:
+            gate.release()
+
+    def _made(self, route: Route) -> Answer:
+        try:
+            return route()
+        except Exception:  # whatever it is, the client gets an answer and the log the reason
+            _log.exception("no answer for GET %.200r", self.path)
+            return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"internal error; the log has the reason\n"
 
     def _refuse(self) -> None:
         self._answer((HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET and HEAD are allowed\n"))
@@ -158,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         _log.debug("%s " + format, self.client_address[0], *args)
 
 
-def _bind(host: str, port: int, routes: dict[str, Route], max_connections: int, max_seconds: float) -> _Server:
+def _bind(host: str, port: int, routes: Routes, max_connections: int, max_seconds: float) -> _Server:
     families = [socket.AF_INET6 if ":" in host else socket.AF_INET]
     if not host and socket.has_dualstack_ipv6():
         # One socket for both: a probe comes over IPv6 in a cluster that has nothing else.

@@ -81,6 +81,10 @@ class Verbs(ABC):
         """Return one object."""
         return self._read(Request("get", "GET", resource.path(namespace, name), {}))
 
+    def get_raw(self, path: str, query: Query | None = None) -> Json:
+        """Return the JSON object at a path, such as one below a Service's proxy."""
+        return self._read(Request("get", "GET", path, query or {}))
+
     def list(
         self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
     ) -> tuple[Objects, str]:
@@ -143,11 +147,21 @@ class Verbs(ABC):
         return self._call(Request("apply", "PATCH", path, query, body, _APPLY))
 
     def merge_patch(
-        self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Json,
+        *,
+        subresource: str | None = None,
+        field_manager: str = FIELD_MANAGER,
     ) -> Json:
-        """Merge fields into an object (None removes one, a list is replaced whole) and return it as stored."""
+        """Merge fields into an object (None removes one, a list is replaced whole) and return it as stored.
+
+        Raises Conflict when the body has a resourceVersion that is not the latest.
+        """
         path = resource.path(namespace, name, subresource)
-        return self._call(Request("patch", "PATCH", path, {"fieldManager": FIELD_MANAGER}, body, _MERGE))
+        return self._call(Request("patch", "PATCH", path, {"fieldManager": field_manager}, body, _MERGE))
 
     def replace(
         self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kanary.httpserver import Answer, HttpServer
+from kanary.httpserver import Answer, Asked, HttpServer, Tree
 
 WAIT = 10  # seconds that no test takes when it passes
 TEXT = "text/plain; charset=utf-8"
@@ -133,6 +133,95 @@ def test_a_client_beyond_the_limit_is_turned_away_until_another_one_leaves(serve
         client.join(WAIT)
     assert answers == [b"slow\n"] * 2
     assert ask(server, "GET", "/slow")[1] == b"slow\n"
+
+
+# Trees
+
+
+def told(asked: Asked) -> Answer:
+    return 200, TEXT, f"{asked.path}|{asked.query}".encode()
+
+
+BUSY: Answer = (503, TEXT, b"busy\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tree/", b"|"),
+        ("/tree/a", b"a|"),
+        ("/tree/a/b/?c=d&e", b"a/b/|c=d&e"),
+        ("/tree/%2e%2e/%00?%00=%ff", b"%2e%2e/%00|%00=%ff"),
+        ("/tree/a?b?c", b"a|b?c"),
+        ("/tree/../healthz", b"../healthz|"),
+    ],
+)
+def test_a_tree_is_told_what_follows_its_path_as_it_came(
+    serve: Callable[..., HttpServer], path: str, body: bytes
+) -> None:
+    server = serve(routes={"/tree/": Tree(told, BUSY), "/healthz": lambda: (200, TEXT, b"ok\n")})
+    assert ask(server, "GET", path)[:2] == (200, body)
+
+
+@pytest.mark.parametrize("path", ["/tree", "/tre/e", "/", "/%74ree/a"])
+def test_a_tree_answers_for_nothing_that_is_not_below_it(serve: Callable[..., HttpServer], path: str) -> None:
+    server = serve(routes={"/tree/": Tree(told, BUSY)})
+    assert ask(server, "GET", path)[:2] == (404, b"not found; there is /tree/\n")
+
+
+def test_a_path_that_stands_by_itself_comes_before_the_tree_around_it(serve: Callable[..., HttpServer]) -> None:
+    server = serve(routes={"/tree/": Tree(told, BUSY), "/tree/leaf": lambda: (200, TEXT, b"a leaf")})
+    assert ask(server, "GET", "/tree/leaf?a=b")[1] == b"a leaf"
+
+
+def test_a_tree_that_fails_answers_500_and_goes_on(serve: Callable[..., HttpServer]) -> None:
+    def fails(asked: Asked) -> Answer:
+        return told(asked) if asked.path else broken()
+
+    server = serve(routes={"/tree/": Tree(fails, BUSY, at_once=1)})
+    assert [ask(server, "GET", path)[0] for path in ("/tree/", "/tree/", "/tree/a")] == [500, 500, 200]
+
+
+def test_who_comes_to_a_busy_tree_is_told_so_at_once_and_the_other_paths_answer(
+    serve: Callable[..., HttpServer],
+) -> None:
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    def slow(asked: Asked) -> Answer:
+        entered.release()
+        release.wait(WAIT)
+        return told(asked)
+
+    server = serve(routes={"/tree/": Tree(slow, BUSY, at_once=2), "/healthz": lambda: (200, TEXT, b"ok\n")})
+    answers: list[bytes] = []
+    clients = [threading.Thread(target=lambda: answers.append(ask(server, "GET", "/tree/a")[1])) for _ in range(2)]
+    for client in clients:
+        client.start()
+        assert entered.acquire(timeout=WAIT)
+    assert ask(server, "GET", "/tree/a")[:2] == (503, b"busy\n")
+    assert ask(server, "GET", "/healthz")[0] == 200
+    release.set()
+    for client in clients:
+        client.join(WAIT)
+    assert answers == [b"a|"] * 2
+    assert ask(server, "GET", "/tree/b")[1] == b"b|"
+
+
+def test_a_client_that_does_not_read_its_answer_counts_until_it_is_cut_off(serve: Callable[..., HttpServer]) -> None:
+    made = threading.Event()
+
+    def large(asked: Asked) -> Answer:
+        made.set()
+        return 200, TEXT, b"x" * 50_000_000
+
+    server = serve(routes={"/tree/": Tree(large, BUSY, at_once=1)}, max_seconds=0.5)
+    with dial(server) as client:
+        client.sendall(b"GET /tree/ HTTP/1.0\r\n\r\n")
+        assert made.wait(WAIT)
+        assert ask(server, "HEAD", "/tree/")[0] == 503
+        while ask(server, "HEAD", "/tree/")[0] == 503:
+            pass
+    assert ask(server, "HEAD", "/tree/")[0] == 200
 
 
 def test_a_request_line_without_end_is_refused(server: HttpServer) -> None:

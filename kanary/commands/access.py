@@ -1,0 +1,67 @@
+"""The way to the record: a database that is named, or else the operator, through the cluster's API server."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kanary.api_errors import ClusterError
+from kanary.commands.failure import CommandError
+from kanary.history.problems import BadAddressError, HistoryError
+from kanary.history.source import Source
+from kanary.version import VERSION
+
+if TYPE_CHECKING:
+    from kanary.client import ClusterClient
+
+
+@dataclass(frozen=True)
+class Access:
+    """The record, and the namespace that is meant where none is named."""
+
+    source: Source
+    namespace: str
+
+
+def connect(options: argparse.Namespace) -> ClusterClient:
+    """The cluster that the options name. Raises ClusterError."""
+    from kanary.client import ClusterClient  # noqa: PLC0415 -- loads the official client, which --db does not need
+
+    return ClusterClient.connect(
+        kubeconfig=options.kubeconfig, context=options.context, user_agent=f"kanary-cli/{VERSION}"
+    )
+
+
+@contextmanager
+def opened(options: argparse.Namespace, client: ClusterClient | None = None) -> Iterator[Access]:
+    """Reach the record as the options say. What goes wrong with it is raised as CommandError."""
+    with told():
+        if options.db is not None:
+            namespace = client.namespace if client else "default"
+            with _database(options.db) as source:
+                yield Access(source, options.namespace or namespace)
+        else:
+            raise CommandError("the operator cannot be asked yet: name the database by --db URL")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Have what is wrong with the record or the cluster said in one line."""
+    try:
+        yield
+    except (HistoryError, BadAddressError, ClusterError) as error:
+        raise CommandError(" ".join(str(error).split())) from error
+
+
+@contextmanager
+def _database(url: str) -> Iterator[Source]:
+    from kanary.history.reader import Reader  # noqa: PLC0415 -- loads SQLAlchemy, which only --db needs
+
+    reader = Reader(url)
+    try:
+        yield reader
+    finally:
+        reader.close()

@@ -1,0 +1,93 @@
+"""Finds what is meant in the record, or says what there is instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from itertools import islice
+from typing import TypeVar
+
+from kanary.commands.failure import CommandError, listed
+from kanary.commands.times import local_text
+from kanary.history.model import KnownKanary, RecordedChange
+from kanary.history.selection import Page, Selection
+from kanary.history.source import Source
+
+T = TypeVar("T")
+
+_MOST = 2000
+
+
+def pages(read: Callable[[str | None], Page[T]]) -> Iterator[tuple[T, ...]]:
+    """One page after the other; each is read when it is wanted."""
+    after = None
+    while True:
+        page = read(after)
+        yield page.items
+        if page.next is None:
+            return
+        after = page.next
+
+
+def kanaries(source: Source, selection: Selection) -> list[KnownKanary]:
+    """The Kanaries themselves, up to as many as a message could ever be about."""
+    found = (kanary for page in pages(lambda after: source.kanaries(selection, after)) for kanary in page)
+    return list(islice(found, _MOST))
+
+
+def newest(source: Source, selection: Selection) -> RecordedChange | None:
+    """The last change."""
+    read = pages(lambda after: source.changes(selection, after, 1))
+    return next((change for page in read for change in page), None)
+
+
+def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
+    """The Kanary that lives under this name, or the last one that did. Raises CommandError where none ever has."""
+    known = kanaries(source, Selection(namespace, name, include_deleted=True))
+    if not known:
+        raise unknown(source, namespace, name)
+    return max(known, key=lambda kanary: (kanary.deleted_at is None, kanary.deleted_at or kanary.first_seen))
+
+
+def unknown(source: Source, namespace: str, name: str) -> CommandError:
+    """There is no living Kanary of this name: says which there are."""
+    gone = kanaries(source, Selection(namespace, name, include_deleted=True))
+    if times := [kanary.deleted_at for kanary in gone if kanary.deleted_at]:
+        return CommandError(
+            f"the Kanary {name} of namespace {namespace} was deleted at {local_text(max(times))}: "
+            "add --deleted to see what is kept of it"
+        )
+    names = list(dict.fromkeys(kanary.name for kanary in kanaries(source, Selection(namespace))))
+    if not names:
+        return CommandError(f"the history has no Kanary {name}: {nothing_in(source, namespace)}")
+    close = get_close_matches(name, names)
+    others = [*close, *(each for each in names if each not in close)]
+    verb = "is" if len(others) == 1 else "are"
+    return CommandError(f"the history has no Kanary {name} in namespace {namespace}: there {verb} {listed(others)}")
+
+
+def nothing_in(source: Source, namespace: str | None) -> str:
+    """Why nothing is found in a namespace, or in all."""
+    namespaces = list(dict.fromkeys(kanary.namespace for kanary in kanaries(source, Selection())))
+    if not namespaces:
+        return "it has none at all yet; the operator records each from its first weights on"
+    if namespace is None:
+        return f"there are Kanaries in {listed(namespaces)}"
+    return f"namespace {namespace} has none, but {listed(namespaces)} {'has' if len(namespaces) == 1 else 'have'}"
+
+
+def revision_of(source: Source, kanary: KnownKanary, revision: int) -> RecordedChange:
+    """A change by its revision. Raises CommandError with the revisions that there are."""
+    found = source.revision(kanary, revision)
+    if found is None:
+        raise CommandError(f"Kanary {kanary.name} has no revision {revision}: {kept(source, kanary)}")
+    return found
+
+
+def kept(source: Source, kanary: KnownKanary) -> str:
+    """Which revisions there are."""
+    span = source.revisions(kanary)
+    if span is None:
+        return "none is kept"
+    first, last = span
+    return f"the history has {first}" if first == last else f"the history has {first} to {last}"

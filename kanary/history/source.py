@@ -1,0 +1,45 @@
+"""Where the record is read from: a database, or the operator over HTTP. Plain data; nothing here needs a database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
+from kanary.history.selection import PAGE, Page, Selection
+
+
+class Source(Protocol):
+    """What `Reader` reads in a database, `HttpSource` asks the operator for.
+
+    Each call raises HistoryError where the record cannot be read, and BadCursorError for a place that is none. A page
+    may be shorter than `limit`, or even empty, and not be the last: only `next` says so.
+    """
+
+    def kanaries(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[KnownKanary]:
+        """The Kanaries themselves, by namespace, name and uid; whatever the time."""
+
+    def changes(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[RecordedChange]:
+        """Changes, the newest first."""
+
+    def transitions(
+        self, selection: Selection, after: str | None = None, limit: int = PAGE
+    ) -> Page[RecordedTransition]:
+        """Changes of phase, the newest first."""
+
+    def in_force(
+        self, selection: Selection, at: datetime, after: str | None = None, limit: int = PAGE
+    ) -> Page[RecordedChange]:
+        """For each Kanary that existed at that time, the change that was the newest then."""
+
+    def revision(self, kanary: KnownKanary, revision: int) -> RecordedChange | None:
+        """One change of a Kanary, or None."""
+
+    def revisions(self, kanary: KnownKanary) -> tuple[int, int] | None:
+        """The first and the last revision that are kept, or None where none is."""
+
+    def configuration(self, config_hash: str) -> str | None:
+        """The text of a configuration, or None where it is not kept."""
+
+    def close(self) -> None:
+        """Let go of what is open."""

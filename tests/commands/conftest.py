@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from kanary.cli import main
+from tests.commands.record import record, story
+
+# On a busy machine an example may be slow without being wrong.
+settings.register_profile("kanary", deadline=None)
+settings.load_profile("kanary")
+
+Zone = Callable[[str], None]
+Kanary = Callable[..., "Printed"]
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Zone]:
+    """Where this machine is."""
+
+    def move(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def _utc(zone: Zone) -> None:
+    zone("UTC")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KANARY_HISTORY_URL", "NO_COLOR", "COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The record of the story."""
+    return record(tmp_path / "history.db", [story()])
+
+
+class Printed:
+    """What a command printed, and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+
+@pytest.fixture
+def kanary(capsys: pytest.CaptureFixture[str]) -> Kanary:
+    """Runs the command line."""
+
+    def run(*arguments: str) -> Printed:
+        try:
+            code = main(list(arguments))
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        printed = capsys.readouterr()
+        return Printed(code, printed.out, printed.err)
+
+    return run

@@ -1,0 +1,150 @@
+"""`kanary diff` on a database that an operator's store has filled."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kanary.commands.diff import difference, show
+from kanary.history.model import Entry
+from kanary.history.reader import Reader
+from kanary.history.selection import Selection
+from tests.commands.conftest import Kanary
+from tests.commands.record import ONE, TWO, at, change, record, story
+
+NAME = "simple-kanary-rule"
+
+FROM_1_TO_2 = """\
+shop/simple-kanary-rule: revision 1 to revision 2
+
+        REVISION 1           REVISION 2
+WHEN    2026-11-23 13:31:02  2026-11-23 13:40:55
+CAUSE   created              spec changed
+BY      kubectl              argocd
+RESULT  Ready after 9.4s     Ready after 5.8s
+
+WEIGHTS   REVISION 1  REVISION 2  CHANGE
+myapp-v1  100         80          -20
+myapp-v2  none        20          new
+
+ENDPOINTS
+myapp-v2
++ 10.0.1.1:8080
+
+CONFIGURATION
+--- revision 1
++++ revision 2
+@@ -1,2 +1,3 @@
+ frontend split
+   server p1 10.0.0.1:8080
++  server p2 10.0.1.1:8080
+"""
+
+FROM_2_TO_3 = """\
+shop/simple-kanary-rule: revision 2 to revision 3
+
+        REVISION 2           REVISION 3
+WHEN    2026-11-23 13:40:55  2026-11-23 14:02:10
+CAUSE   spec changed         raise to half (JIRA-12)
+BY      argocd               kubectl
+RESULT  Ready after 5.8s     Ready after 6.1s
+
+WEIGHTS   REVISION 2  REVISION 3  CHANGE
+myapp-v1  80          50          -30
+myapp-v2  20          50          +30
+
+ENDPOINTS
+myapp-v1
++ 10.0.0.2:8080
+myapp-v2
+- 10.0.1.1:8080
++ 10.0.1.9:8080
+
+CONFIGURATION
+the same
+"""
+
+
+def test_two_revisions_stand_side_by_side(kanary: Kanary, url: str) -> None:
+    printed = kanary("diff", NAME, "1", "2", "-n", "shop", "--db", url)
+    assert (printed.code, printed.err) == (0, "")
+    assert printed.out == FROM_1_TO_2
+
+
+def test_one_revision_is_compared_with_the_one_before(kanary: Kanary, url: str) -> None:
+    assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
+
+
+def test_the_order_is_that_of_the_arguments(kanary: Kanary, url: str) -> None:
+    printed = kanary("diff", NAME, "2", "1", "-n", "shop", "--db", url).out
+    assert "myapp-v2  20          none        gone\n" in printed
+    assert "\n-  server p2 10.0.1.1:8080\n" in printed
+
+
+def test_a_revision_is_the_same_as_itself(kanary: Kanary, url: str) -> None:
+    printed = kanary("diff", NAME, "2", "2", "-n", "shop", "--db", url).out
+    assert printed.endswith("ENDPOINTS\nthe same\n\nCONFIGURATION\nthe same\n")
+    assert "myapp-v1  80          80\n" in printed
+
+
+def test_a_configuration_that_is_not_kept_is_said_to_be_missing(kanary: Kanary, tmp_path: Path) -> None:
+    changes = (change(1, 0, ONE), change(2, 10, TWO, config_hash="a1"), change(3, 20, ONE, config_hash="unknown"))
+    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", changes)])
+    assert kanary("diff", "web", "2", "-n", "shop", "--db", url).out.endswith("\nnot kept of revision 1\n")
+    assert kanary("diff", "web", "3", "-n", "shop", "--db", url).out.endswith("\nnot kept of revision 3\n")
+
+
+def test_json_has_the_same_for_programs(kanary: Kanary, url: str) -> None:
+    found = json.loads(kanary("diff", NAME, "1", "2", "-n", "shop", "--db", url, "-o", "json").out)
+    assert (found["from"]["revision"], found["to"]["revision"]) == (1, 2)
+    assert found["weights"] == [
+        {"backend": "myapp-v1", "from": 100, "to": 80},
+        {"backend": "myapp-v2", "from": None, "to": 20},
+    ]
+    assert found["endpoints"] == [{"backend": "myapp-v2", "gone": [], "come": ["10.0.1.1:8080"]}]
+    assert found["configuration"][-1] == "+  server p2 10.0.1.1:8080"
+
+
+def test_a_terminal_gets_colours(url: str) -> None:
+    reader = Reader(url)
+    new, old = reader.changes(Selection("shop", NAME)).items[1:]
+    output = io.StringIO()
+    show(difference(reader, old, new), output, is_coloured=True)
+    reader.close()
+    assert "\x1b[32m+  server p2 10.0.1.1:8080\x1b[0m\n" in output.getvalue()
+
+
+def test_of_several_of_one_name_the_one_that_lives_is_meant(kanary: Kanary, tmp_path: Path) -> None:
+    gone = replace(story("u-0"), changes=story().changes[:1], outcomes=())
+    url = record(tmp_path / "h.db", [gone, story()], {"u-0": at(5)})
+    assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
+
+
+def test_one_that_is_gone_can_still_be_looked_into(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [story()], {"u-1": at(5000)})
+    assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([NAME, "1"], f"Kanary {NAME} has no revision before 1 to compare it with: the history has 1 to 3"),
+        ([NAME, "2", "9"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
+        ([NAME, "9", "2"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
+        ([NAME, "9"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
+        (["web", "1", "2"], f"the history has no Kanary web in namespace shop: there is {NAME}"),
+        ([NAME, "1", "2", "-o", "yaml"], "-o 'yaml' is no format: take text or json"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(kanary: Kanary, url: str, arguments: list[str], told: str) -> None:
+    printed = kanary("diff", *arguments, "-n", "shop", "--db", url)
+    assert (printed.code, printed.out, printed.err) == (1, "", f"kanary: {told}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], [NAME], [NAME, "two"], [NAME, "0"], [NAME, "-1"], [NAME, "1", "2", "3"]])
+def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
+    assert kanary("diff", *arguments, "--db", url).code == 2

@@ -1,0 +1,387 @@
+"""`kanary history` on a database that an operator's store has filled."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import pytest
+import yaml
+
+from kanary.cli import main
+from kanary.commands import records
+from kanary.history.model import Entry
+from kanary.history.reader import Reader
+from kanary.history.selection import Page, Selection
+from tests.commands.conftest import Kanary, Zone
+from tests.commands.record import ONE, TWO, at, change, record, story
+
+ROOT = Path(__file__).parents[2]
+NAME = "simple-kanary-rule"
+
+TABLE = """\
+REVISION  WHEN                 WEIGHTS                  CAUSE                    BY       RESULT  TOOK
+3         2026-11-23 14:02:10  myapp-v1=50 myapp-v2=50  raise to half (JIRA-12)  kubectl  Ready   6.1s
+2         2026-11-23 13:40:55  myapp-v1=80 myapp-v2=20  spec changed             argocd   Ready   5.8s
+1         2026-11-23 13:31:02  myapp-v1=100             created                  kubectl  Ready   9.4s
+"""
+
+TRANSITIONS = """\
+NUMBER  WHEN                 FROM       TO         TRIGGER   REASON            MESSAGE
+10      2026-11-23 14:02:16  Rolling    Ready      complete  Serving           because of Serving
+9       2026-11-23 14:02:10  Ready      Rolling    roll      RollingOut        because of RollingOut
+8       2026-11-23 13:57:02  Rolling    Ready      complete  Serving           because of Serving
+7       2026-11-23 13:56:02  Degraded   Rolling    roll      RollingOut        because of RollingOut
+6       2026-11-23 13:51:02  Ready      Degraded   degrade   NoReadyEndpoints  because of NoReadyEndpoints
+5       2026-11-23 13:41:01  Rolling    Ready      complete  Serving           because of Serving
+4       2026-11-23 13:40:55  Ready      Rolling    roll      RollingOut        because of RollingOut
+3       2026-11-23 13:31:11  Rolling    Ready      complete  Serving           because of Serving
+2       2026-11-23 13:31:03  Rendering  Rolling    roll      RollingOut        because of RollingOut
+1       2026-11-23 13:31:02  Pending    Rendering  render    Rendering         because of Rendering
+"""
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> str:
+    """Two that live, in two namespaces, and one that is gone, under whose name another lives."""
+    gone = replace(story("u-0"), changes=story().changes[:2], outcomes=story().outcomes[:1], transitions=())
+    other = Entry("prod", "web", "u-2", (change(1, 100, ONE, "created"),))
+    return record(tmp_path / "several.db", [gone, story(), other], {"u-0": at(700)})
+
+
+# What is shown
+
+
+def test_changes_are_a_table_with_the_newest_first(kanary: Kanary, url: str) -> None:
+    printed = kanary("history", NAME, "-n", "shop", "--db", url)
+    assert (printed.code, printed.err) == (0, "")
+    assert printed.out == TABLE
+
+
+def test_transitions_are_a_table_with_their_reasons(kanary: Kanary, url: str) -> None:
+    assert kanary("history", NAME, "-n", "shop", "--db", url, "--transitions").out == TRANSITIONS
+
+
+def test_times_are_local(kanary: Kanary, url: str, zone: Zone) -> None:
+    zone("America/New_York")
+    assert "3         2026-11-23 09:02:10  myapp" in kanary("history", NAME, "-n", "shop", "--db", url).out
+
+
+def test_a_change_of_which_nothing_has_come_is_in_progress(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [replace(story(), outcomes=story().outcomes[:2])])
+    lines = kanary("history", NAME, "-n", "shop", "--db", url).out.splitlines()
+    assert lines[1].endswith("kubectl  in progress")
+    assert lines[2].endswith("argocd   Ready        5.8s")
+
+
+def test_without_a_name_the_whole_namespace_is_shown(kanary: Kanary, several: str) -> None:
+    lines = kanary("history", "-n", "shop", "--db", several).out.splitlines()
+    assert lines[0].startswith("NAME                REVISION")
+    assert [line.split()[:2] for line in lines[1:]] == [[NAME, "3"], [NAME, "2"], [NAME, "1"]]
+
+
+def test_all_namespaces_are_told_apart(kanary: Kanary, several: str) -> None:
+    lines = kanary("history", "-A", "--db", several).out.splitlines()
+    assert lines[0].startswith("NAMESPACE  NAME                REVISION")
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["shop", NAME, "3"],
+        ["shop", NAME, "2"],
+        ["prod", "web", "1"],
+        ["shop", NAME, "1"],
+    ]
+
+
+def test_those_that_are_gone_are_shown_on_request_with_their_end(kanary: Kanary, several: str) -> None:
+    printed = kanary("history", NAME, "-n", "shop", "--deleted", "--db", several).out.splitlines()
+    assert printed[0].endswith("TOOK   DELETED")
+    assert [line.split()[0] for line in printed[1:]] == ["3", "2", "1", "2", "1"]
+    assert printed[4].endswith("Deleted  1m47s  2026-11-23 13:42:42")
+
+
+def test_the_namespace_is_default_where_none_is_named(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [story(namespace="default")])
+    assert kanary("history", NAME, "--db", url).out == TABLE
+
+
+@pytest.mark.parametrize("name", [NAME, f"ky/{NAME}", f"kanary/{NAME}", f"kanaries.kanary.k8s.io/{NAME}"])
+def test_a_name_may_have_its_type_before_it(kanary: Kanary, url: str, name: str) -> None:
+    assert kanary("history", name, "-n", "shop", "--db", url).out == TABLE
+
+
+def test_a_kanary_whose_name_is_a_command_is_reached_by_its_type(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [story(name="prune"), story("u-2", name="backup")])
+    assert kanary("history", "ky/prune", "-n", "shop", "--db", url).out == TABLE
+    assert kanary("history", "-n", "shop", "--db", url, "backup").out == TABLE
+
+
+# Time
+
+
+@pytest.mark.parametrize(("time", "revision"), [("2026-11-23T13:35", "1"), ("2026-11-23T14:00Z", "2"), ("1s", "3")])
+def test_what_was_in_force_at_a_time_is_one_change(kanary: Kanary, url: str, time: str, revision: str) -> None:
+    lines = kanary("history", NAME, "-n", "shop", "--at", time, "--db", url).out.splitlines()
+    assert [line.split()[0] for line in lines] == ["REVISION", revision]
+
+
+def test_what_has_been_since_a_time_leaves_out_what_was_before(kanary: Kanary, url: str) -> None:
+    lines = kanary("history", NAME, "-n", "shop", "--since", "2026-11-23T13:40", "--db", url).out.splitlines()
+    assert [line.split()[0] for line in lines] == ["REVISION", "3", "2"]
+
+
+def test_a_time_before_the_record_begins_is_told_with_its_beginning(kanary: Kanary, url: str) -> None:
+    printed = kanary("history", NAME, "-n", "shop", "--at", "2026-11-22", "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err == (
+        f"kanary: nothing is recorded of {NAME} at 2026-11-22 00:00:00: what is kept begins 2026-11-23 13:31:02\n"
+    )
+
+
+def test_that_nothing_has_been_since_is_an_answer_and_no_error(kanary: Kanary, url: str) -> None:
+    printed = kanary("history", NAME, "-n", "shop", "--since", "2026-11-23T20:00", "--db", url)
+    assert (printed.code, printed.out) == (0, "")
+    assert printed.err.endswith("the last change was revision 3 at 2026-11-23 14:02:10\n")
+
+
+# For programs
+
+
+def test_json_has_every_field_of_every_change(kanary: Kanary, url: str) -> None:
+    found = json.loads(kanary("history", NAME, "-n", "shop", "--db", url, "-o", "json").out)
+    assert [item["revision"] for item in found] == [3, 2, 1]
+    assert found[1] == {
+        "namespace": "shop",
+        "name": NAME,
+        "uid": "u-1",
+        "deletedAt": None,
+        "revision": 2,
+        "at": "2026-11-23T13:40:55.250000Z",
+        "generation": 2,
+        "before": [{"backend": "myapp-v1", "weight": 100}],
+        "after": [
+            {"backend": "myapp-v1", "serviceName": "myapp-v1", "servicePort": "http", "weight": 80},
+            {"backend": "myapp-v2", "serviceName": "myapp-v2", "servicePort": "http", "weight": 20},
+        ],
+        "cause": "spec changed",
+        "manager": "argocd",
+        "result": "Ready",
+        "resultAt": "2026-11-23T13:41:01.050000Z",
+        "seconds": 5.8,
+        "configHash": "b2",
+        "endpoints": [["10.0.0.1:8080"], ["10.0.1.1:8080"]],
+    }
+
+
+def test_yaml_says_what_json_says(kanary: Kanary, url: str) -> None:
+    for more in ([], ["--transitions"]):
+        arguments = ("history", NAME, "-n", "shop", "--db", url, *more)
+        assert yaml.safe_load(kanary(*arguments, "-o", "yaml").out) == json.loads(kanary(*arguments, "-o", "json").out)
+
+
+def test_csv_has_a_heading_and_weights_on_one_line(kanary: Kanary, url: str) -> None:
+    lines = kanary("history", NAME, "-n", "shop", "--db", url, "-o", "csv").out.splitlines()
+    assert lines[0] == ",".join(records.CHANGE_COLUMNS)
+    assert lines[2] == (
+        f"shop,{NAME},u-1,,2,2026-11-23T13:40:55.250000Z,2,myapp-v1=100,myapp-v1=80 myapp-v2=20,spec changed,argocd,"
+        "Ready,2026-11-23T13:41:01.050000Z,5.8,b2"
+    )
+
+
+def test_csv_of_transitions_can_be_read_back(kanary: Kanary, tmp_path: Path) -> None:
+    odd = [replace(move, message='commas, "quotes"\nand lines') for move in story().transitions[:1]]
+    url = record(tmp_path / "h.db", [replace(story(), transitions=tuple(odd))])
+    printed = kanary("history", NAME, "-n", "shop", "--db", url, "--transitions", "-o", "csv").out
+    (row,) = csv.DictReader(io.StringIO(printed))
+    assert (row["from"], row["to"], row["message"]) == ("Pending", "Rendering", 'commas, "quotes"\nand lines')
+
+
+@pytest.mark.parametrize(("name", "empty"), [("json", "[]\n"), ("yaml", "[]\n"), ("table", "")])
+def test_nothing_is_an_empty_list(kanary: Kanary, url: str, name: str, empty: str) -> None:
+    printed = kanary("history", "--db", url, "-o", name)
+    assert (printed.code, printed.out) == (0, empty)
+    assert printed.err == "kanary: nothing is recorded: namespace default has none, but shop has\n"
+
+
+def test_fields_are_documented_each() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    fields = {*records.CHANGE_COLUMNS, *records.TRANSITION_COLUMNS, "endpoints"}
+    assert [field for field in sorted(fields) if f"| `{field}` |" not in page] == []
+
+
+def test_what_a_terminal_would_obey_is_shown_escaped_and_kept_for_programs(kanary: Kanary, tmp_path: Path) -> None:
+    odd = change(1, 0, ONE, "\x1b]0;owned\x07é\nREVISION")
+    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (odd,))])
+    printed = kanary("history", "web", "-n", "shop", "--db", url).out
+    assert "\x1b" not in printed
+    assert printed.count("\n") == 2
+    assert json.loads(kanary("history", "web", "-n", "shop", "--db", url, "-o", "json").out)[0]["cause"] == odd.cause
+
+
+# Much
+
+
+def test_a_hundred_thousand_changes_are_shown_in_the_memory_of_a_page(
+    kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages are counted; the record is one that makes them up."""
+    reader = Reader(url)
+    item = reader.changes(Selection("shop", NAME)).items[1]
+    reader.close()
+    pages = 200
+
+    def changes(_: Reader, selection: Selection, after: str | None = None, limit: int = 500) -> Page[object]:
+        number = int(after or 0)
+        items = tuple(replace(item, change=replace(item.change, cause=f"{number} {n}")) for n in range(limit))
+        return Page(items, str(number + 1) if number + 1 < pages else None)
+
+    monkeypatch.setattr(Reader, "changes", changes)
+    monkeypatch.setattr(sys, "stdout", Path(os.devnull).open("w"))  # noqa: SIM115 -- closed with the process
+    tracemalloc.start()
+    try:
+        assert main(["history", NAME, "-n", "shop", "--db", url]) == 0
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8_000_000
+
+
+def test_pages_are_put_together_without_a_seam(kanary: Kanary, tmp_path: Path) -> None:
+    changes = tuple(change(number, number, TWO) for number in range(1, 1202))
+    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", changes)])
+    found = json.loads(kanary("history", "web", "-n", "shop", "--db", url, "-o", "json").out)
+    assert [item["revision"] for item in found] == [*range(1201, 0, -1)]
+    lines = kanary("history", "web", "-n", "shop", "--db", url).out.splitlines()
+    assert len(lines) == 1202
+
+
+def into(output: IO[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kanary.cli", *arguments]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["table", "json", "yaml", "csv"])
+def test_a_closed_pipe_is_no_error(url: str, name: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = into(pipe, "history", NAME, "-n", "shop", "--db", url, "-o", name)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["table", "json", "yaml", "csv"])
+def test_an_encoding_that_has_not_every_character_is_no_error(tmp_path: Path, name: str) -> None:
+    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (change(1, 0, ONE, "höher ↑" + "x" * 80),))])
+    with (tmp_path / "out").open("w") as output:
+        done = into(output, "history", "web", "-n", "shop", "--db", url, "-o", name, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (tmp_path / "out").read_text(encoding="ascii")
+    if name == "json":
+        assert json.loads(text)[0]["cause"].startswith("höher ↑")
+    if name == "yaml":
+        assert yaml.safe_load(text)[0]["cause"].startswith("höher ↑")
+
+
+# What is not there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["simple", "-n", "shop"], f"the history has no Kanary simple in namespace shop: there is {NAME}"),
+        (["web", "-n", "shop"], f"the history has no Kanary web in namespace shop: there is {NAME}"),
+        ([NAME, "-n", "empty"], f"the history has no Kanary {NAME}: namespace empty has none, but prod and shop have"),
+        ([NAME, "-o", "xml"], "-o 'xml' is no format: take table, json, yaml or csv"),
+        ([NAME, "--at", "noon"], "--at 'noon' is no time: give one like 2026-11-23T13:35, "),
+        ([NAME, "--since", "soon"], "--since 'soon' is no time: give one like "),
+        ([NAME, "--at", "2999-01-01"], "--at 2999-01-01: 2999-01-01 00:00:00 is still to come: name a time up to now"),
+        ([NAME, "--since", "2999-01-01"], "--since 2999-01-01: 2999-01-01 00:00:00 is still to come: "),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_line_with_what_is(
+    kanary: Kanary, several: str, arguments: list[str], told: str
+) -> None:
+    printed = kanary("history", *arguments, "--db", several)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err.startswith(f"kanary: {told}")
+    assert printed.err.count("\n") == 1
+
+
+def test_one_that_is_gone_is_told_with_the_option_that_shows_it(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [story()], {"u-1": at(5000)})
+    for more in ([], ["--plot"], ["--at", "1s"]):
+        printed = kanary("history", NAME, "-n", "shop", *more, "--db", url)
+        assert (printed.code, printed.out) == (1, "")
+        assert "was deleted at 2026-11-23 14:54:22: add --deleted to see what is kept of it" in printed.err
+
+
+def test_an_empty_record_says_when_it_begins(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [])
+    printed = kanary("history", "web", "--db", url)
+    assert printed.code == 1
+    assert printed.err == (
+        "kanary: the history has no Kanary web: it has none at all yet; the operator records each from its first "
+        "weights on\n"
+    )
+
+
+def test_a_close_name_comes_first_of_many(kanary: Kanary, tmp_path: Path) -> None:
+    names = ["api", "basket", "catalogue", "checkout", "images", "search", "users"]
+    url = record(tmp_path / "h.db", [story(f"u-{name}", name=name) for name in names])
+    printed = kanary("history", "serach", "-n", "shop", "--db", url)
+    assert printed.err.endswith("there are search, api, basket, catalogue, checkout and 2 more\n")
+
+
+@pytest.mark.parametrize(
+    ("database", "told"),
+    [
+        ("sqlite:////nowhere/history.db", "there is no history database /nowhere/history.db"),
+        ("mysql://host/x", "mysql is no database that the history can be kept in"),
+        ("postgresql://kanary:s3cret@localhost:1/x", "cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_read_is_told_in_one_line(kanary: Kanary, database: str, told: str) -> None:
+    printed = kanary("history", "--db", database)
+    assert (printed.code, printed.out) == (1, "")
+    assert told in printed.err
+    assert printed.err.count("\n") == 1
+    assert "s3cret" not in printed.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["web", "-A"],
+        ["-A", "-n", "shop"],
+        ["web", "--at", "1d", "--since", "2d"],
+        ["web", "--at", "1d", "--transitions"],
+        ["web", "again"],
+        [""],
+        ["pod/web"],
+        ["--plot"],
+        ["--plot", "web"],
+        ["web", "--plot", "--transitions"],
+        ["web", "--plot", "-o", "json"],
+        ["web", "--plot", "--at", "1d"],
+        ["web", "--limit", "1"],
+    ],
+)
+def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
+    printed = kanary("history", "--db", url, *arguments)
+    assert (printed.code, printed.out) == (2, "")
+    assert printed.err.startswith("usage: kanary ")

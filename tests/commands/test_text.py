@@ -1,0 +1,46 @@
+"""Tables as a terminal shows them."""
+
+from __future__ import annotations
+
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kanary.commands.text import Table, cut, plain, width
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_obeys_gets_through(text: str) -> None:
+    assert plain(text).isprintable() or plain(text) == ""
+
+
+def test_what_is_dangerous_is_shown_escaped() -> None:
+    assert plain("\x1b[31mred\x1b[0m\nnext\u202eback") == "\\x1b[31mred\\x1b[0m next\\u202eback"
+
+
+@given(st.text(), st.integers(1, 20))
+def test_a_text_is_cut_to_columns(text: str, columns: int) -> None:
+    assert width(cut(text, columns)) <= columns
+    assert cut(text, 1000) == text
+
+
+def test_wide_characters_take_two_columns() -> None:
+    output = io.StringIO()
+    Table(("CAUSE", "BY"), output).write([("上げる", "a"), ("raise", "b"), ("é", "c")])
+    assert output.getvalue() == "CAUSE   BY\n上げる  a\nraise   b\né       c\n"
+
+
+def test_columns_keep_their_width_from_page_to_page_and_may_grow() -> None:
+    output = io.StringIO()
+    table = Table(("A", "B"), output)
+    table.write([("long", "x")])
+    table.write([("s", "y")])
+    table.write([("longer", "z")])
+    assert output.getvalue() == "A     B\nlong  x\ns     y\nlonger  z\n"
+
+
+def test_without_rows_there_is_no_heading() -> None:
+    output = io.StringIO()
+    Table(("A",), output).write([])
+    assert output.getvalue() == ""

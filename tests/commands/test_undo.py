@@ -1,0 +1,390 @@
+"""`kanary undo` against the API server for tests, with a record that an operator's store has filled."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kanary.client import ClusterClient
+from kanary.commands import going_back, undo
+from kanary.commands.failure import CommandError
+from kanary.history.model import Entry, Route
+from kanary.history.reader import Reader
+from tests.apiserver import ApiServer, Fault
+from tests.commands.conftest import Kanary, Printed
+from tests.commands.record import ONE, THREE, TWO, change, record, routes, story
+from tests.integration.scene import CRD, without_validation
+from tests.unit.kanaries import route
+
+Json = dict[str, Any]
+NAME = "simple-kanary-rule"
+
+
+class Stage:
+    """A cluster with a Kanary of 50 to 50, and the record of how it came to that."""
+
+    def __init__(self, server: ApiServer, folder: Path, run: Kanary) -> None:
+        self.server = server
+        self.kubeconfig = str(server.kubeconfig(folder / "kubeconfig"))
+        self.folder = folder
+        self._run = run
+        self._numbers = count()
+        server.install_crd(without_validation(CRD))
+        for name in ("myapp-v1", "myapp-v2"):
+            self.service(name)
+        self.declare(route("myapp-v1", 50), route("myapp-v2", 50))
+        self.url = self.recorded(story(self.uid))
+
+    @property
+    def uid(self) -> str:
+        return str(self.kanary()["metadata"]["uid"])
+
+    def recorded(self, *entries: Entry) -> str:
+        """Have this recorded and nothing else."""
+        self.url = record(self.folder / f"history-{next(self._numbers)}.db", entries)
+        return self.url
+
+    def service(self, name: str, *, port_name: str = "http", port: int = 80) -> None:
+        ports = [{"name": port_name, "port": port, "protocol": "TCP"}]
+        self.server.store.put(
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": name, "namespace": "shop"},
+                "spec": {"ports": ports},
+            }
+        )
+
+    def declare(self, *declared: Json, **spec: Any) -> None:
+        body = {"destination": "myapp", "routes": list(declared), **spec}
+        metadata = {"name": NAME, "namespace": "shop"}
+        self.server.store.put({"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata, "spec": body})
+
+    def kanary(self) -> Json:
+        found = self.server.store.get("kanaries", NAME, "shop")
+        assert found
+        return found
+
+    def weights(self) -> dict[str, int]:
+        return {r["backend"]["serviceName"]: r["weight"] for r in self.kanary()["spec"]["routes"]}
+
+    def undo(self, *arguments: str, name: str = NAME) -> Printed:
+        where = ["-n", "shop", "--kubeconfig", self.kubeconfig, "--db", self.url]
+        return self._run("undo", name, *where, *arguments)
+
+    def refused(self, *arguments: str, name: str = NAME) -> str:
+        """What is told of an undo that changes nothing."""
+        before = self.server.store.get("kanaries", NAME, "shop")
+        printed = self.undo(*arguments, name=name)
+        assert (printed.code, printed.out) == (1, "")
+        assert printed.err.startswith("kanary: ")
+        assert printed.err.count("\n") == 1
+        assert self.server.store.get("kanaries", NAME, "shop") == before
+        return printed.err.removeprefix("kanary: ").rstrip("\n")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, kanary: Kanary) -> Iterator[Stage]:
+    with ApiServer() as server:
+        yield Stage(server, tmp_path, kanary)
+
+
+# Going back
+
+
+def test_the_weights_of_the_revision_before_are_written_into_the_spec(stage: Stage) -> None:
+    printed = stage.undo()
+    assert (printed.code, printed.err) == (0, "")
+    assert printed.out == (
+        f"shop/{NAME}: myapp-v1=50 myapp-v2=50 becomes myapp-v1=80 myapp-v2=20 (undo to revision 2); "
+        f"watch: kubectl -n shop get ky {NAME} --watch\n"
+    )
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+
+
+def test_the_change_says_what_it_was_for_and_who_made_it(stage: Stage) -> None:
+    stage.undo()
+    metadata = stage.kanary()["metadata"]
+    assert metadata["annotations"] == {"kubernetes.io/change-cause": "undo to revision 2"}
+    assert "kanary-undo" in [entry["manager"] for entry in metadata["managedFields"]]
+
+
+def test_a_revision_can_be_named(stage: Stage) -> None:
+    assert stage.undo("--to-revision", "1", "--yes").code == 0
+    assert stage.weights() == {"myapp-v1": 100}
+
+
+def test_only_the_weights_are_touched(stage: Stage) -> None:
+    first = {**route("myapp-v1", 50), "sendProxyProtocol": "v2"}
+    stage.declare(route("myapp-v2", 50), first, onEmptyRoute="Hold", proxy={"replicas": 3})
+    stage.undo()
+    spec = stage.kanary()["spec"]
+    assert spec["routes"] == [{**first, "weight": 80}, route("myapp-v2", 20)]
+    assert (spec["onEmptyRoute"], spec["proxy"], spec["destination"]) == ("Hold", {"replicas": 3}, "myapp")
+
+
+def test_a_port_under_its_number_is_the_same_backend_as_under_its_name(stage: Stage) -> None:
+    first = {**route("myapp-v1", 50, 80), "sendProxyProtocol": "v2"}
+    stage.declare(first, route("myapp-v2", 50))
+    stage.undo()
+    assert stage.kanary()["spec"]["routes"] == [{**first, "weight": 80}, route("myapp-v2", 20)]
+
+
+def test_a_backend_that_the_spec_has_no_more_comes_back(stage: Stage) -> None:
+    stage.service("myapp-v3")
+    stage.declare(route("myapp-v1", 90), route("myapp-v3", 10))
+    entry = replace(story(stage.uid), changes=(*story().changes, change(4, 2000, routes(myapp_v1=90, myapp_v3=10))))
+    stage.recorded(entry)
+    assert stage.undo().out.startswith(f"shop/{NAME}: myapp-v1=90 myapp-v3=10 becomes myapp-v1=50 myapp-v2=50 (")
+    assert stage.kanary()["spec"]["routes"] == [route("myapp-v1", 50), route("myapp-v2", 50)]
+
+
+def test_what_has_not_become_a_revision_yet_is_undone_to_the_newest_one(stage: Stage) -> None:
+    """As where the operator has refused the spec, or has not come to it."""
+    stage.declare(route("myapp-v1", 49), route("myapp-v2", 50))
+    assert stage.undo().out.startswith(
+        f"shop/{NAME}: myapp-v1=49 myapp-v2=50 becomes myapp-v1=50 myapp-v2=50 (undo to rev"
+    )
+    assert stage.kanary()["metadata"]["annotations"]["kubernetes.io/change-cause"] == "undo to revision 3"
+
+
+def test_a_spec_that_is_spoilt_can_be_undone(stage: Stage) -> None:
+    stage.declare({"backend": "myapp-v1"}, "nonsense", {"weight": "many", "backend": {"serviceName": 7}})  # type: ignore[arg-type] # as said
+    assert stage.undo("--yes").code == 0
+    assert stage.weights() == {"myapp-v1": 50, "myapp-v2": 50}
+
+
+def test_a_paused_kanary_is_warned_of(stage: Stage) -> None:
+    stage.declare(route("myapp-v1", 50), route("myapp-v2", 50), paused=True)
+    printed = stage.undo()
+    assert printed.code == 0
+    assert printed.err == (
+        f"kanary: warning: {NAME} is paused: the weights are written and wait until spec.paused is false\n"
+    )
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+
+
+# Large differences
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Somebody who sits at the terminal and answers."""
+
+    class Terminal:
+        def __init__(self, answer: str) -> None:
+            self._answer = answer
+
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            return self._answer
+
+    def answer(text: str) -> None:
+        monkeypatch.setattr(sys, "stdin", Terminal(text))
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    return answer
+
+
+def far(stage: Stage) -> None:
+    """Make revision 3 one that differs by more than 50 from revision 2."""
+    changes = (*story().changes[:2], change(3, 1868, routes(myapp_v1=10, myapp_v2=90)))
+    stage.recorded(replace(story(stage.uid), changes=changes))
+    stage.declare(route("myapp-v1", 10), route("myapp-v2", 90))
+
+
+def test_a_large_difference_wants_a_yes(stage: Stage) -> None:
+    far(stage)
+    assert stage.refused() == (
+        "this takes myapp-v1 from 10 to 80 % and myapp-v2 from 90 to 20 %, which is more than 50 percentage points: "
+        "confirm it by --yes"
+    )
+    assert stage.undo("--yes").code == 0
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+
+
+@pytest.mark.parametrize("answer", ["y\n", "YES\n"])
+def test_who_sits_at_the_terminal_is_asked(stage: Stage, terminal: Callable[[str], None], answer: str) -> None:
+    far(stage)
+    terminal(answer)
+    printed = stage.undo()
+    assert printed.code == 0
+    assert printed.err == "this takes myapp-v1 from 10 to 80 % and myapp-v2 from 90 to 20 %. Go on? [y/N] "
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "", "yellow\n"])
+def test_anything_but_a_yes_leaves_all_as_it_is(stage: Stage, terminal: Callable[[str], None], answer: str) -> None:
+    far(stage)
+    terminal(answer)
+    printed = stage.undo()
+    assert printed.code == 1
+    assert printed.err.endswith(f"kanary: {NAME} stays as it is: myapp-v1=10 myapp-v2=90\n")
+    assert stage.weights() == {"myapp-v1": 10, "myapp-v2": 90}
+
+
+def test_half_of_all_is_not_too_much(stage: Stage) -> None:
+    assert stage.undo("--to-revision", "1").code == 0
+
+
+def test_what_is_served_counts_as_well_as_what_is_declared(stage: Stage) -> None:
+    """The operator refused these weights, and serves those of revision 3, which are far from those of revision 1."""
+    far(stage)
+    stage.declare(route("myapp-v1", 90), route("myapp-v2", 9))
+    assert stage.refused("--to-revision", "1").startswith("this takes myapp-v1 from 10 to 100 % and myapp-v2 from 90")
+
+
+# What cannot be
+
+
+def test_a_backend_that_is_gone_is_named(stage: Stage) -> None:
+    stage.server.store.delete("services", "myapp-v2", "shop")
+    assert stage.refused() == (
+        'there is no way back to revision 2: Service "myapp-v2" does not exist in namespace shop: create it, or name '
+        "one that does"
+    )
+
+
+def test_a_port_that_is_gone_is_named_with_those_there_are(stage: Stage) -> None:
+    stage.service("myapp-v1", port_name="web", port=8080)
+    assert stage.refused() == (
+        'there is no way back to revision 2: Service "myapp-v1" has no port http: use one of web (8080)'
+    )
+
+
+def test_all_that_is_gone_is_named(stage: Stage) -> None:
+    for name in ("myapp-v1", "myapp-v2"):
+        stage.server.store.delete("services", name, "shop")
+    told = stage.refused()
+    assert '"myapp-v1"' in told
+    assert '"myapp-v2"' in told
+
+
+def test_an_unknown_revision_is_told_with_those_there_are(stage: Stage) -> None:
+    assert stage.refused("--to-revision", "9") == f"Kanary {NAME} has no revision 9: the history has 1 to 3"
+
+
+def test_the_weights_that_are_there_already_are_not_written_again(stage: Stage) -> None:
+    assert stage.refused("--to-revision", "3") == (
+        f"{NAME} has the weights of revision 3 already: myapp-v1=50 myapp-v2=50"
+    )
+
+
+def test_a_first_revision_has_nothing_to_go_back_to(stage: Stage) -> None:
+    stage.declare(route("myapp-v1", 100))
+    stage.recorded(replace(story(stage.uid), changes=story().changes[:1], outcomes=(), transitions=()))
+    assert stage.refused() == (f"there is nothing to undo: {NAME} is at revision 1, and the history has none before it")
+
+
+def test_what_retention_has_taken_cannot_be_gone_back_to(stage: Stage) -> None:
+    stage.recorded(replace(story(stage.uid), changes=story().changes[2:], outcomes=(), transitions=()))
+    assert stage.refused().startswith("there is nothing to undo: ")
+
+
+def test_another_kanary_of_the_same_name_is_not_gone_back_to(stage: Stage) -> None:
+    stage.recorded(story("of-another"))
+    assert stage.refused().startswith(f"the history has nothing of {NAME} yet")
+
+
+def test_an_unknown_kanary_is_told_with_those_there_are(stage: Stage) -> None:
+    told = stage.refused(name="web")
+    assert told == f"there is no Kanary web in namespace shop of {stage.server.url}: there is {NAME}"
+
+
+def test_a_cluster_that_cannot_be_reached_is_told_in_one_line(stage: Stage) -> None:
+    printed = stage.undo("--kubeconfig", str(stage.folder / "none"))
+    assert printed.code == 1
+    assert printed.err.count("\n") == 1
+    assert "none does not exist" in printed.err
+
+
+def test_a_refusal_of_the_api_server_is_told_in_one_line(stage: Stage) -> None:
+    stage.server.faults.add(Fault.status(403, method="PATCH", path="kanaries"))
+    assert "403" in stage.refused()
+
+
+@pytest.mark.parametrize("arguments", [["--to-revision", "0"], ["--to-revision", "last"], ["2"]])
+def test_wrong_usage_exits_with_2(stage: Stage, arguments: list[str]) -> None:
+    assert stage.undo(*arguments).code == 2
+
+
+# At the same moment
+
+
+def interrupted(stage: Stage, by: Callable[[Json], None]) -> undo.Undo:
+    """An undo whose Kanary is changed by somebody else right before it is written."""
+    client = ClusterClient.connect(kubeconfig=stage.kubeconfig)
+    write = client.merge_patch
+    times = iter([True])
+
+    def late(*arguments: Any, **options: Any) -> Json:
+        if next(times, False):
+            kanary = copy.deepcopy(stage.kanary())
+            by(kanary)
+            stage.server.store.put(kanary)
+        return write(*arguments, **options)
+
+    client.merge_patch = late  # type: ignore[method-assign] # the moment between reading and writing
+    return undo.Undo(client, Reader(stage.url), "shop", NAME)
+
+
+def test_a_change_of_somebody_else_is_not_lost(stage: Stage) -> None:
+    def change_weights(kanary: Json) -> None:
+        kanary["spec"]["routes"] = [route("myapp-v1", 30), route("myapp-v2", 70)]
+
+    with pytest.raises(CommandError, match="was changed at the same moment by somebody else: nothing was written"):
+        interrupted(stage, change_weights).go_back(None, lambda _: True)
+    assert stage.weights() == {"myapp-v1": 30, "myapp-v2": 70}
+
+
+def test_a_status_that_is_written_meanwhile_is_no_such_change(stage: Stage) -> None:
+    def write_status(kanary: Json) -> None:
+        kanary["status"] = {"phase": "Ready", "observedGeneration": 1}
+
+    interrupted(stage, write_status).go_back(None, lambda _: True)
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+    assert stage.kanary()["status"]["phase"] == "Ready"
+
+
+def test_the_kanary_in_its_place_is_not_changed(stage: Stage) -> None:
+    with pytest.raises(CommandError, match="changed at the same moment"):
+        interrupted(stage, lambda kanary: replaced(stage, kanary)).go_back(None, lambda _: True)
+    assert stage.weights() == {"myapp-v1": 50, "myapp-v2": 50}
+
+
+def replaced(stage: Stage, kanary: Json) -> None:
+    stage.server.store.delete("kanaries", NAME, "shop")
+    kanary["metadata"] = {"name": NAME, "namespace": "shop"}
+
+
+# Any weights
+
+
+def spec_routes(found: tuple[Route, ...]) -> list[Json]:
+    return [route(r.service_name, r.weight, r.service_port) for r in found]
+
+
+revisions = st.sampled_from([ONE, TWO, THREE, routes(myapp_v2=100), routes(a=1, b=99)])
+SERVICES = {name: {"spec": {"ports": [{"name": "http", "port": 80}]}} for name in ("myapp-v1", "myapp-v2", "a", "b")}
+
+
+@given(revisions, revisions)
+def test_the_patch_makes_the_spec_say_what_the_revision_said(
+    present: tuple[Route, ...], past: tuple[Route, ...]
+) -> None:
+    kanary = {"metadata": {"resourceVersion": "7"}, "spec": {"routes": spec_routes(present)}}
+    patch = going_back.patch(kanary, past, "undo", SERVICES)
+    assert patch["spec"] == {"routes": spec_routes(past)}
+    after = going_back.declared({**kanary, "spec": patch["spec"]}, SERVICES)
+    assert after == going_back.recorded(past, SERVICES)
+    assert going_back.steps(after, after) == {}

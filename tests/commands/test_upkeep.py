@@ -1,0 +1,127 @@
+"""`kanary history prune` and `backup` on a database that an operator's store has filled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kanary.commands import upkeep
+from kanary.history.opening import open_store
+from kanary.history.reader import Reader
+from kanary.history.selection import Selection
+from tests.commands.conftest import Kanary
+from tests.commands.record import record, story
+
+
+def revisions(url: str) -> list[int]:
+    reader = Reader(url)
+    try:
+        return [item.change.revision for item in reader.changes(Selection()).items]
+    finally:
+        reader.close()
+
+
+PLAN = """\
+NAMESPACE  NAME                CHANGES  TRANSITIONS  KANARY
+shop       simple-kanary-rule  2        0
+would go: 2 changes, 0 transitions, 1 configuration, 0 deleted Kanaries; nothing was changed
+"""
+
+
+def test_a_dry_run_says_what_would_go_and_takes_nothing(kanary: Kanary, url: str) -> None:
+    printed = kanary("history", "prune", "--keep", "1", "--dry-run", "--db", url)
+    assert (printed.code, printed.out, printed.err) == (0, PLAN, "")
+    assert revisions(url) == [3, 2, 1]
+
+
+def test_a_dry_run_works_while_an_operator_writes(kanary: Kanary, url: str) -> None:
+    store = open_store(url)
+    try:
+        assert kanary("history", "prune", "--keep", "1", "--dry-run", "--db", url).out == PLAN
+    finally:
+        store.close()
+
+
+def test_pruning_takes_it(kanary: Kanary, url: str) -> None:
+    printed = kanary("history", "prune", "--keep", "1", "--db", url)
+    assert printed.out == "gone: 2 changes, 0 transitions, 1 configuration, 0 deleted Kanaries\n"
+    assert revisions(url) == [3]
+
+
+def test_by_default_much_is_kept(kanary: Kanary, url: str) -> None:
+    printed = kanary("history", "prune", "--db", url)
+    assert printed.out == "gone: 0 changes, 0 transitions, 0 configurations, 0 deleted Kanaries\n"
+
+
+def test_pruning_beside_a_writer_is_refused_with_the_way_out(kanary: Kanary, url: str) -> None:
+    store = open_store(url)
+    try:
+        printed = kanary("history", "prune", "--keep", "1", "--db", url)
+    finally:
+        store.close()
+    assert (printed.code, printed.out) == (1, "")
+    assert "is open for writing already, as by an operator, which prunes it by itself" in printed.err
+    assert printed.err.endswith("see what would go by --dry-run\n")
+    assert revisions(url) == [3, 2, 1]
+
+
+def test_pruning_makes_no_database_where_there_is_none(kanary: Kanary, tmp_path: Path) -> None:
+    printed = kanary("history", "prune", "--db", f"sqlite:///{tmp_path}/none.db")
+    assert printed.code == 1
+    assert "there is no history database" in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("age", ["", "soon", "7", "0d", "2026-01-01", "9" * 40 + "d"])
+def test_an_age_that_is_none_is_refused(kanary: Kanary, url: str, age: str) -> None:
+    printed = kanary("history", "prune", "--older-than", age, "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert "is no age: give one like 400d, 26w or 36h" in printed.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["prune", "--keep", "0"], ["prune", "--keep", "many"], ["prune", "web"], ["backup"]]
+)
+def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
+    printed = kanary("history", *arguments, "--db", url)
+    assert (printed.code, printed.out) == (2, "")
+
+
+def test_a_backup_is_a_database_like_the_first(kanary: Kanary, url: str, tmp_path: Path) -> None:
+    store = open_store(url)
+    try:
+        printed = kanary("history", "backup", str(tmp_path / "copy.db"), "--db", url)
+    finally:
+        store.close()
+    assert printed.code == 0
+    assert printed.out.startswith(f"{tmp_path}/copy.db: 3 changes, ")
+    assert printed.out.endswith(" KiB, checked\n")
+    assert revisions(f"sqlite:///{tmp_path}/copy.db") == [3, 2, 1]
+
+
+def test_a_backup_never_replaces_a_file(kanary: Kanary, url: str, tmp_path: Path) -> None:
+    printed = kanary("history", "backup", str(tmp_path / "history.db"), "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err.endswith("there is a file already: name another\n")
+
+
+@pytest.mark.parametrize(("arguments", "called"), [(["prune", "--dry-run"], "prune"), (["backup", "x"], "backup FILE")])
+def test_without_a_database_it_is_said_where_there_is_one(
+    kanary: Kanary, monkeypatch: pytest.MonkeyPatch, arguments: list[str], called: str
+) -> None:
+    monkeypatch.setattr(upkeep, "_OWN", Path("/nowhere/history.db"))
+    printed = kanary("history", *arguments)
+    assert printed.code == 1
+    assert f"kubectl -n kanary-system exec deploy/kanary -- kanary history {called}\n" in printed.err
+
+
+def test_in_the_operators_pod_its_own_database_is_meant(
+    kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(upkeep, "_OWN", tmp_path / "history.db")
+    assert kanary("history", "prune", "--keep", "1", "--dry-run").out == PLAN
+    other = record(tmp_path / "other.db", [replace(story(), changes=story().changes[:1], outcomes=())])
+    monkeypatch.setenv("KANARY_HISTORY_URL", other)
+    assert kanary("history", "prune", "--keep", "1", "--dry-run").out.startswith("would go: 0 changes")
