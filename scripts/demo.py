@@ -9,10 +9,11 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 from tests.e2e import operator
 from tests.e2e.kind import ROOT, SCRIPTS, Cluster
-from tests.e2e.kubectl import Kubectl
+from tests.e2e.kubectl import Kubectl, environment
 from tests.e2e.scene import SPLIT_PORT, Scene
 from tests.e2e.traffic import Client, Count
 from tests.e2e.waiting import wait_until
@@ -22,6 +23,7 @@ NAME = "simple-kanary-rule"
 DESTINATION = "myapp"
 STACK = "examples/simple-stack.yml"
 CONNECTIONS = 1000
+CHANGES = 2
 MADE_BY_KANARY = ("-n", "default", "services,deployments,configmaps", "-l", "app.kubernetes.io/managed-by=kanary")
 PATIENCE = 180
 LOG = ROOT / "build" / "logs" / "demo.log"
@@ -178,6 +180,24 @@ def show_second_split(scene: Scene, client: Client) -> None:
     check_split(scene, client, {"v1": 50, "v2": 50})
 
 
+def show_history(scene: Scene) -> None:
+    """What has become of the two changes, as `kanary history` tells it."""
+    title("What was changed")
+    program = Path(sys.executable).with_name("kanary")
+    command = [str(program), "history", NAME]
+
+    def told() -> str:
+        # The command is this project's own.
+        done = subprocess.run(  # noqa: S603
+            command, env=environment(scene.kubectl), capture_output=True, text=True, check=False
+        )
+        return done.stdout if done.stdout.count("Ready") == CHANGES else ""
+
+    lines = wait_until(told, "both changes in the history")
+    say(f"$ kanary history {NAME}")
+    say(lines.rstrip())
+
+
 def say_how_to_go_on(cluster: Cluster) -> None:
     """Leave the user with a running cluster and something to do."""
     title("Going on")
@@ -188,6 +208,7 @@ def say_how_to_go_on(cluster: Cluster) -> None:
         (f"kubectl get configmap {NAME}-haproxy -o yaml", "what the proxies serve"),
         ("kubectl scale deployment myapp-v2 --replicas=3", "more pods, the same split"),
         (f"kubectl edit ky {NAME}", "other weights; try 80 and 30"),
+        (f".venv/bin/kanary undo {NAME}", "the weights before"),
         ("less examples/README.md", "more to apply"),
         ("make demo-down", "removes the cluster"),
     ):
@@ -205,6 +226,7 @@ def main(name: str) -> None:
     scene = Scene(kubectl, "default")
     client = show_first_split(scene)
     show_second_split(scene, client)
+    show_history(scene)
     say_how_to_go_on(cluster)
     say(f"\nThe demo took {time.monotonic() - began:.0f} s.")
 
