@@ -1,12 +1,15 @@
 """The history as the leading operator keeps it: its writer, from the first reconcile to the last."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from engine.ports import History
 from kanary.historian import Historian, NoHistory
+from kanary.history.api import history_routes
 from kanary.history.problems import BadAddressError
 from kanary.history.retention import Retention
 from kanary.history.writer import HistoryWriter, Hooks
+from kanary.httpserver import Tree
 from kanary.metrics import Metrics
 from kanary.settings import BadSettingError, Settings
 from kanary.watches import Watches
@@ -45,6 +48,10 @@ class Keeping:
             raise BadSettingError(f"KANARY_HISTORY_URL: {error}") from error
         self._historian = Historian(self._writer)
         self._metrics.observe_history(self._is_recorded, self._size, self._oldest)
+
+    def routes(self) -> Mapping[str, Tree]:
+        """What serves the history over HTTP; nothing where none is kept."""
+        return history_routes(self._settings.history_url) if self._writer else {}
 
     def start(self, watches: Watches) -> History:
         """Open the database, and return what the engine is given."""

@@ -61,9 +61,9 @@ class Operator:
         self._recorder = Recorder(
             client, "kanary.k8s.io/operator", settings.identity or "kanary", on_dropped=metrics.event_dropped
         )
-        self._http = HttpServer(
-            settings.http_port, {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
-        )
+        # Whoever leads, each replica tells the history: the routes read what the URL names.
+        routes = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
+        self._http = HttpServer(settings.http_port, {**routes, **self._history.routes()})
         metrics.observe_queue(self._queue.depth)
         metrics.observe_leadership(self._may_write)
 

@@ -44,7 +44,14 @@ def opened(options: argparse.Namespace, client: ClusterClient | None = None) -> 
             with _database(options.db) as source:
                 yield Access(source, options.namespace or namespace)
         else:
-            raise CommandError("the operator cannot be asked yet: name the database by --db URL")
+            cluster = client or connect(options)
+            yield Access(_operator(cluster), options.namespace or cluster.namespace)
+
+
+def _operator(cluster: ClusterClient) -> Source:
+    from kanary.history.remote import HttpSource  # noqa: PLC0415 -- as connect does
+
+    return HttpSource(cluster)
 
 
 @contextmanager
