@@ -62,6 +62,7 @@ modern: venv ## Check the CRD on an API server of a current release, which is co
 manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.crd
 	$(BIN)/python -m kanary.diagram
+	$(BIN)/python -m kanary.history.openapi
 
 constraints: ## Pin the newest versions that pyproject.toml allows
 	@scripts/constraints

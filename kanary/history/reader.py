@@ -18,8 +18,10 @@ from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
 from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.rows import change_of, configuration_text, kanary_of, outcome_of, transition_of
 from kanary.history.schema import require_readable
-from kanary.history.selection import PAGE, NamePlace, Page, Place, Selection, read_name_place, read_place
+from kanary.history.selection import PAGE, NamePlace, Page, Place, Selection, every, read_name_place, read_place
 from kanary.history.tables import CHANGES, CONFIGURATIONS, KANARIES, OUTCOMES, TRANSITIONS
+
+__all__ = ["Reader", "every"]
 
 T = TypeVar("T")
 
@@ -142,15 +144,6 @@ class Reader:
             owners = _owners(connection, {row["uid"] for row in rows})
         page = _page(rows, limit, lambda row: Place(row["at"], row["uid"], row[kind.number.name]))
         return Page(tuple(kind.made(owners[row["uid"]], row) for row in page.items), page.next)
-
-
-def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
-    """All of it in the memory of one page: `every(lambda after: reader.changes(selection, after))`."""
-    page = read(None)
-    yield from page.items
-    while page.next is not None:
-        page = read(page.next)
-        yield from page.items
 
 
 def _by_time(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -41,6 +42,15 @@ class Page(Generic[T]):
     items: tuple[T, ...]
     next: str | None
     """Where to read on, or None where this was the last page. Opaque, and good in a URL once it is quoted."""
+
+
+def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
+    """All of it in the memory of one page: `every(lambda after: reader.changes(selection, after))`."""
+    page = read(None)
+    yield from page.items
+    while page.next is not None:
+        page = read(page.next)
+        yield from page.items
 
 
 @dataclass(frozen=True, slots=True)
