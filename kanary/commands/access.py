@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kanary.api_errors import ClusterError
 from kanary.commands.failure import CommandError
 from kanary.history.problems import BadAddressError, HistoryError
+from kanary.history.selection import BadCursorError
 from kanary.history.source import Source
 from kanary.version import VERSION
 
@@ -35,23 +36,28 @@ def connect(options: argparse.Namespace) -> ClusterClient:
     )
 
 
+def _connect_to_ask(options: argparse.Namespace) -> ClusterClient:
+    try:
+        return connect(options)
+    except ClusterError as error:
+        raise CommandError(f"{error}; or read a history database itself: --db URL") from error
+
+
 @contextmanager
 def opened(options: argparse.Namespace, client: ClusterClient | None = None) -> Iterator[Access]:
     """Reach the record as the options say. What goes wrong with it is raised as CommandError."""
     with told():
         if options.db is not None:
             namespace = client.namespace if client else "default"
-            with _database(options.db) as source:
-                yield Access(source, options.namespace or namespace)
+            source = _database(options.db)
         else:
-            cluster = client or connect(options)
-            yield Access(_operator(cluster), options.namespace or cluster.namespace)
-
-
-def _operator(cluster: ClusterClient) -> Source:
-    from kanary.history.remote import HttpSource  # noqa: PLC0415 -- as connect does
-
-    return HttpSource(cluster)
+            client = client or _connect_to_ask(options)
+            namespace = client.namespace
+            source = _operator(client, options.operator_namespace)
+        try:
+            yield Access(source, options.namespace or namespace)
+        finally:
+            source.close()
 
 
 @contextmanager
@@ -59,16 +65,17 @@ def told() -> Iterator[None]:
     """Have what is wrong with the record or the cluster said in one line."""
     try:
         yield
-    except (HistoryError, BadAddressError, ClusterError) as error:
+    except (HistoryError, BadAddressError, BadCursorError, ClusterError) as error:
         raise CommandError(" ".join(str(error).split())) from error
 
 
-@contextmanager
-def _database(url: str) -> Iterator[Source]:
+def _database(url: str) -> Source:
     from kanary.history.reader import Reader  # noqa: PLC0415 -- loads SQLAlchemy, which only --db needs
 
-    reader = Reader(url)
-    try:
-        yield reader
-    finally:
-        reader.close()
+    return Reader(url)
+
+
+def _operator(client: ClusterClient, namespace: str) -> Source:
+    from kanary.history.remote import HttpSource  # noqa: PLC0415 -- loads pydantic, which --db does not need
+
+    return HttpSource(client, namespace)

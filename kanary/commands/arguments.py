@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 UPKEEP = ("prune", "backup")
 """Words that are commands where they stand right after `history`."""
 
-IN_THE_POD = "kubectl -n kanary-system exec deploy/kanary --"
+OPERATOR_NAMESPACE = "kanary-system"
+IN_THE_POD = f"kubectl -n {OPERATOR_NAMESPACE} exec deploy/kanary --"
 
 _TYPES = re.compile(r"(?:ky|kanary|kanaries)(?:\.kanary\.k8s\.io)?/(?=.)")
 
@@ -212,6 +213,12 @@ def _add_source(parser: argparse.ArgumentParser, title: str = "where the history
     source = parser.add_argument_group(title)
     source.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, then ~/.kube/config")
     source.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+    source.add_argument(
+        "--operator-namespace",
+        default=OPERATOR_NAMESPACE,
+        metavar="NAMESPACE",
+        help=f"where the operator runs (default: {OPERATOR_NAMESPACE})",
+    )
     source.add_argument("--db", metavar="URL", help="read the history in this database, and do not ask the operator")
 
 

@@ -17,7 +17,7 @@ LIMIT_MAX = 1000
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"  # a DNS subdomain, as Kubernetes has them
 _WORD = r"^[0-9A-Za-z][-0-9A-Za-z._:]*$"
 _CURSOR = r"^[ -\[\]-~]+$"  # printable ASCII without a backslash: JSON that can hide no other character
-_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,30})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 _SHOWN = 80  # characters of a bad value that its message repeats
 _FIELDS = 32  # of a query
 

@@ -89,9 +89,17 @@ def test_a_database_is_read_without_the_cluster_client(history: str, arguments: 
 
 
 def test_the_operator_is_asked_without_a_database(tmp_path: Path) -> None:
-    loaded = imported_by(["history", "web", "--kubeconfig", str(tmp_path / "none")])
-    # The operator's answers are read with pydantic.
+    kubeconfig = tmp_path / "kubeconfig"
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    kubeconfig.write_text(yaml.safe_dump(config))
+    loaded = imported_by(["history", "web", "--kubeconfig", str(kubeconfig)])
     assert loaded & {"sqlalchemy", "alembic", "prometheus_client", "transitions"} == set()
+    assert {"kubernetes", "pydantic"} <= loaded
 
 
 # Usage
