@@ -10,6 +10,7 @@ from typing import NoReturn
 from kanary_agent.guard import Guard
 from kanary_agent.master import Figures, Master, SilentError
 from kanary_agent.reports import Reports
+from kanary_agent.sentences import SHORTEST_SECONDS
 from kanary_agent.updater import Updater
 
 TURN_SECONDS = 0.1
@@ -24,7 +25,7 @@ def main() -> NoReturn:
     options = _options()
     master = Master(os.path.join(options.run, "master.sock"), options.run)
     updater = Updater(options.mounted, options.run, options.haproxy, master)
-    guard = Guard(master)
+    guard = Guard(master, options.eject_seconds)
     pages = {"/report": lambda: report(master, updater, guard), "/healthz": lambda: "ok\n"}
     reports = Reports(options.port, pages)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -64,6 +65,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--run", required=True, help="the folder of haproxy.cfg and master.sock")
     parser.add_argument("--port", required=True, type=int, help="where the report is served")
     parser.add_argument("--haproxy", default="haproxy", help="the program that checks configurations")
+    ejected = "for how long a server that resets its connections is taken out the first time"
+    parser.add_argument("--eject-seconds", default=SHORTEST_SECONDS, type=float, help=ejected)
     return parser.parse_args()
 
 

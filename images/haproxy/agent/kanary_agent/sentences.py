@@ -9,7 +9,7 @@ LONGEST_SECONDS = 60
 class _Sentence:
     __slots__ = ("end", "is_over", "seconds")
 
-    def __init__(self, seconds: int, now: float) -> None:
+    def __init__(self, seconds: float, now: float) -> None:
         self.seconds = seconds
         self.end = now + seconds
         self.is_over = False
@@ -18,7 +18,8 @@ class _Sentence:
 class Sentences:
     """The servers that are out, and those that were lately, by their addresses."""
 
-    def __init__(self) -> None:
+    def __init__(self, shortest: float = SHORTEST_SECONDS) -> None:
+        self._shortest = shortest
         self._sentences: dict[str, _Sentence] = {}
 
     def __len__(self) -> int:
@@ -38,16 +39,16 @@ class Sentences:
         """Those that are back, and since when, for as long as what they did is held against them."""
         return {address: sentence.end for address, sentence in self._sentences.items() if sentence.is_over}
 
-    def pass_on(self, address: str, now: float) -> int:
+    def pass_on(self, address: str, now: float) -> float:
         """Has a server out from now on. For how many seconds."""
         former = self._sentences.get(address)
-        seconds = min(2 * former.seconds, LONGEST_SECONDS) if former else SHORTEST_SECONDS
+        seconds = min(2 * former.seconds, LONGEST_SECONDS) if former else self._shortest
         self._sentences[address] = _Sentence(seconds, now)
         return seconds
 
     def adopt(self, address: str, now: float) -> None:
         """Has a server out that a former agent had out."""
-        self._sentences.setdefault(address, _Sentence(SHORTEST_SECONDS, now))
+        self._sentences.setdefault(address, _Sentence(self._shortest, now))
 
     def expire(self, now: float) -> list[str]:
         """Those whose time is over just now."""
