@@ -46,7 +46,16 @@ class Mount:
 class LiveProxy(Proxy):
     """One proxy pod: its clients see the proxy, the operator its report; the containers can be killed one by one."""
 
-    def __init__(self, config: ProxyConfig, folder: Path, as_pod: bool, program: Path, descriptors: int | None) -> None:
+    def __init__(
+        self,
+        config: ProxyConfig,
+        folder: Path,
+        as_pod: bool,
+        *,
+        program: Path,
+        descriptors: int | None,
+        eject_seconds: float | None,
+    ) -> None:
         self.run = folder / "run" / "kanary"
         self.run.mkdir(parents=True)
         # The user that HAProxy and the agent are may be another one.
@@ -55,6 +64,7 @@ class LiveProxy(Proxy):
         self._as_pod = as_pod
         self._program = program
         self._limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
+        self._options = ["--eject-seconds", str(eject_seconds)] if eject_seconds else []
         self.report_port = free_port()
         self.mounted = Mount(folder / "mounted")
         self.agent = self.start_agent()
@@ -121,7 +131,7 @@ class LiveProxy(Proxy):
             mounted, run = Path("/mnt/mounted"), Path("/run/kanary")
             shutil.copytree(AGENT, self._base / "agent", dirs_exist_ok=True)
             command = [*self._in_pod(), "python3", "-I", "-S", "/mnt/agent"]
-        command += ["--mounted", mounted / CONFIG_FILE, "--run", run, "--port", str(self.report_port)]
+        command += ["--mounted", mounted / CONFIG_FILE, "--run", run, "--port", str(self.report_port), *self._options]
         self.agent = self._started(command, "agent.log")
         return self.agent
 
@@ -176,16 +186,21 @@ def live(config: ProxyConfig, as_pod: bool = False, **options: Any) -> Iterator[
 
 @contextlib.contextmanager
 def pod(
-    config: ProxyConfig, as_pod: bool = False, program: Path = HAPROXY, descriptors: int | None = None
+    config: ProxyConfig,
+    as_pod: bool = False,
+    program: Path = HAPROXY,
+    descriptors: int | None = None,
+    eject_seconds: float | None = None,
 ) -> Iterator[LiveProxy]:
     """A proxy pod whose ConfigMap is not mounted yet.
 
-    `program` is what the agent checks configurations with, `descriptors` the limit of open files.
+    `program` is what the agent checks configurations with, `descriptors` the limit of open files, and `eject_seconds`
+    how long a bad pod is out the first time.
     """
     with tempfile.TemporaryDirectory(prefix="kanary-live-") as directory:
         folder = Path(directory)
         folder.chmod(0o755)
-        proxy = LiveProxy(config, folder, as_pod, program, descriptors)
+        proxy = LiveProxy(config, folder, as_pod, program=program, descriptors=descriptors, eject_seconds=eject_seconds)
         try:
             yield proxy
         finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.agent.live import live
-from tests.haproxy.proxies import config_of, running
+from tests.haproxy.proxies import await_that, config_of, running
 from tests.held.configs import with_servers
 from tests.held.course import stage
 from tests.held.report import Report
@@ -16,6 +16,9 @@ from tests.held.service import LAG_SECONDS
 from tests.held.unruly import UnrulyPods
 
 with_others_left_and_without = pytest.mark.parametrize(("count", "bad"), [(3, 1), (2, 2)], ids=["1 of 3", "2 of 2"])
+
+# Longer than a test takes.
+OUT_SECONDS = 60
 
 
 @pytest.fixture
@@ -45,17 +48,50 @@ def test_nobody_fails_while_other_pods_are_left_and_otherwise_only_until_the_pod
 
 
 @with_others_left_and_without
-def test_a_pod_that_resets_what_it_accepted_fails_its_own_connections_and_no_others(
+def test_pods_that_reset_what_they_accepted_are_out_as_long_as_others_are_left(
     pods: UnrulyPods, report: Report, count: int, bad: int
 ) -> None:
-    """Its checks pass, and what was accepted cannot be tried elsewhere: only the pod's own readiness can tell."""
+    """Their checks pass, and what was accepted cannot be tried elsewhere: the agent finds them by HAProxy's counters.
+
+    A route that resets as a whole is not the proxy's to judge, and keeps its share.
+    """
     config = config_of(pods.route(70, 3), pods.route(30, count))
-    with running(config) as proxy, stage(proxy, bad) as on_stage:
+    with live(config, eject_seconds=OUT_SECONDS) as proxy, stage(proxy, bad) as on_stage:
+        on_stage.strike(pods.reset)
+        course = on_stage.course(found=(lambda: proxy.await_servers_up(1, on_stage.good)) if on_stage.good else None)
+    report.fault(f"{bad} of {count} reset", *course.cells())
+    assert course.failed
+    assert bool(course.failed_once_found) == (on_stage.good == 0)
+    assert course.share == pytest.approx(30, abs=3)
+
+
+def test_without_an_agent_a_pod_that_resets_what_it_accepted_fails_its_own_connections_and_no_others(
+    pods: UnrulyPods, report: Report
+) -> None:
+    """The counterpart of the test above. So it is with Rolling: only the pod's own readiness can tell."""
+    config = config_of(pods.route(70, 3), pods.route(30, 3))
+    with running(config) as proxy, stage(proxy, 1) as on_stage:
         on_stage.strike(pods.reset)
         course = on_stage.course()
-    report.fault(f"{bad} of {count} reset", *course.cells())
+    report.fault("1 of 3 reset, no agent", *course.cells())
     assert course.share == pytest.approx(30, abs=3)
-    assert len(course.failed_once_found) / len(course.seen.visits) < 0.3
+    assert 0 < len(course.failed_once_found) / len(course.seen.visits) < 0.3
+
+
+def test_a_pod_that_goes_on_resetting_costs_a_connection_or_few_each_time_it_is_tried_again(
+    pods: UnrulyPods, report: Report
+) -> None:
+    config = config_of(pods.route(70, 3), pods.route(30, 3))
+    with live(config) as proxy, stage(proxy, 1) as on_stage:
+        on_stage.strike(pods.reset)
+
+        def tried_again() -> None:
+            await_that(lambda: sum(line.startswith("ejected: ") for line in proxy.agent_log()) == 2, "it is out again")
+
+        course = on_stage.course(found=tried_again)
+    report.fault("1 of 3 reset, tried again once", *course.cells())
+    assert not course.failed_once_found
+    assert course.share == pytest.approx(30, abs=3)
 
 
 @with_others_left_and_without

@@ -6,6 +6,7 @@ other half after the last answer; otherwise it would wait for more.
 
 import re
 import socket
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from kanary_agent import texts
@@ -92,16 +93,32 @@ class Master:
         except OSError as error:
             raise SilentError(f"HAProxy does not answer on its master socket: {error}") from error
 
+    def lines(self, command: str) -> Iterator[str]:
+        """One answer, line by line, which may be longer than what fits into memory as a whole."""
+        try:
+            with self._asked(f"{command}\n".encode(), ANSWER_SECONDS) as connection, connection.makefile() as answer:
+                yield from answer
+        except (OSError, ValueError) as error:
+            raise SilentError(f"HAProxy does not answer on its master socket: {error}") from error
+
     def _exchange(self, question: bytes, seconds: float) -> str:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(seconds)
-            connection.connect(self._path)
-            connection.sendall(question)
-            connection.shutdown(socket.SHUT_WR)
+        with self._asked(question, seconds) as connection:
             answer = bytearray()
             while len(answer) < ANSWER_BYTES and (more := connection.recv(2**16)):
                 answer += more
         return answer.decode(errors="replace")
+
+    def _asked(self, question: bytes, seconds: float) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(seconds)
+            connection.connect(self._path)
+            connection.sendall(question)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
 
 def _digest(answer: str) -> str:

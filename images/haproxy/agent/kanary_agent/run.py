@@ -7,8 +7,10 @@ import signal
 import sys
 from typing import NoReturn
 
+from kanary_agent.guard import Guard
 from kanary_agent.master import Figures, Master, SilentError
 from kanary_agent.reports import Reports
+from kanary_agent.sentences import SHORTEST_SECONDS
 from kanary_agent.updater import Updater
 
 TURN_SECONDS = 0.1
@@ -23,18 +25,21 @@ def main() -> NoReturn:
     options = _options()
     master = Master(os.path.join(options.run, "master.sock"), options.run)
     updater = Updater(options.mounted, options.run, options.haproxy, master)
-    reports = Reports(options.port, {"/report": lambda: report(master, updater), "/healthz": lambda: "ok\n"})
+    guard = Guard(master, options.eject_seconds)
+    pages = {"/report": lambda: report(master, updater, guard), "/healthz": lambda: "ok\n"}
+    reports = Reports(options.port, pages)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, _stop)
     try:
         while True:
             updater.turn()
+            guard.turn(updater.reloads)
             reports.serve(BUSY_TURN_SECONDS if updater.is_checking else TURN_SECONDS)
     finally:
         updater.stop()
 
 
-def report(master: Master, updater: Updater) -> str:
+def report(master: Master, updater: Updater, guard: Guard) -> str:
     """What HAProxy serves now, asked now, and what keeps it from serving the mounted text."""
     try:
         figures, silence = master.figures(), ""
@@ -49,6 +54,7 @@ def report(master: Master, updater: Updater) -> str:
             "connections": figures.connections,
             "maxConnections": figures.max_connections,
             "problem": updater.problem or silence,
+            "ejected": guard.ejected,
         }
     )
 
@@ -59,6 +65,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--run", required=True, help="the folder of haproxy.cfg and master.sock")
     parser.add_argument("--port", required=True, type=int, help="where the report is served")
     parser.add_argument("--haproxy", default="haproxy", help="the program that checks configurations")
+    ejected = "for how long a server that resets its connections is taken out the first time"
+    parser.add_argument("--eject-seconds", default=SHORTEST_SECONDS, type=float, help=ejected)
     return parser.parse_args()
 
 

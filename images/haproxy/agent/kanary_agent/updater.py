@@ -47,6 +47,8 @@ class Updater:
         self._check: Check | None = None
         self._setbacks: dict[str, Setback] = {}
         self._look = 0.0
+        self.reloads = 0
+        """How often HAProxy was told to have a new worker."""
         self._said: dict[str, str] = {}
 
     @property
@@ -164,6 +166,7 @@ class Updater:
         text = self._checked_text()
         count = self._master.count()
         files.write(self._checked.path, text if count is None else texts.continued(text, count))
+        self.reloads += 1
         message = self._master.reload()
         if message:
             self._restore()
