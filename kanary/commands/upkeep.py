@@ -19,8 +19,9 @@ from kanary.history.opening import open_store
 from kanary.history.problems import HistoryError, Reason
 from kanary.history.reader import Reader
 from kanary.history.retention import Pruned, Retention, plan, prune
+from kanary.settings import DEFAULT_HISTORY_URL
 
-_OWN = Path("/var/lib/kanary/history.db")
+_OWN = Path(DEFAULT_HISTORY_URL.removeprefix("sqlite:///"))
 """Where the operator has its database unless it is told otherwise."""
 
 

@@ -4,6 +4,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -179,7 +180,13 @@ def test_a_tree_that_fails_answers_500_and_goes_on(serve: Callable[..., HttpServ
         return told(asked) if asked.path else broken()
 
     server = serve(routes={"/tree/": Tree(fails, BUSY, at_once=1)})
-    assert [ask(server, "GET", path)[0] for path in ("/tree/", "/tree/", "/tree/a")] == [500, 500, 200]
+
+    def answered(path: str) -> int:
+        # The place of the one before is free a moment after that has its answer.
+        statuses = (ask(server, "GET", path)[0] for _ in range(1000))
+        return next(status for status in statuses if status != HTTPStatus.SERVICE_UNAVAILABLE)
+
+    assert [answered(path) for path in ("/tree/", "/tree/", "/tree/a")] == [500, 500, 200]
 
 
 def test_who_comes_to_a_busy_tree_is_told_so_at_once_and_the_other_paths_answer(
