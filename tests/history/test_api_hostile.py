@@ -253,7 +253,7 @@ def test_many_readers_leave_room_for_the_probes_and_the_next_is_told_to_come_aga
 
 def test_slow_clients_are_cut_off_and_hold_up_nobody(sqlite_url: str) -> None:
     record_shop(sqlite_url)
-    with serving(sqlite_url, max_seconds=0.3) as server:
+    with serving(sqlite_url, max_seconds=2.0) as server:
         slow = [socket.create_connection(("127.0.0.1", server.port), timeout=WAIT) for _ in range(10)]
         for connection in slow:
             connection.sendall(f"GET {ROOT}changes HTTP/1.0\r\nX-Slow: ".encode())
