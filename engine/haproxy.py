@@ -211,7 +211,8 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
     # whole route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99). But a route's only server would
     # be out after each hiccup, which a second try gets over. A shorter time to connect would let fewer clients run into
     # dropped packets, and a proxy that is short of CPU take live servers for dead ones. No check notices a server that
-    # accepts connections and then resets them: HAProxy has none that waits for that and takes silence for health.
+    # accepts connections and then resets them: HAProxy has none that waits for that and takes silence for health. The
+    # agent takes those out.
     yield (
         "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
     )

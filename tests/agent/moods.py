@@ -39,12 +39,12 @@ class MoodyPods(Pods):
 
 
 async def reset_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    _reset(writer)
+    break_off(writer)
 
 
 async def reset_when_asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read(1)
-    _reset(writer)
+    break_off(writer)
 
 
 async def close_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,7 +63,7 @@ async def answer_and_reset(reader: asyncio.StreamReader, writer: asyncio.StreamW
     writer.write(await reader.read(100))
     # What is in flight when it resets is lost.
     await asyncio.sleep(0.002)
-    _reset(writer)
+    break_off(writer)
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,14 +78,15 @@ async def swallow(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None
 
 async def swallow_and_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await swallow(reader, writer)
-    _reset(writer)
+    break_off(writer)
 
 
 async def reset_some(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await (reset_at_once if random.random() < 0.3 else answer_and_close)(reader, writer)
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def break_off(writer: asyncio.StreamWriter) -> None:
+    """Resets the connection."""
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     writer.transport.abort()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 
 from engine.haproxy import Server
+from tests.agent.moods import break_off
 from tests.haproxy.pods import Pods, greet_and_echo
 from tests.held.namespace import apply_rules
-
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class UnrulyPods(Pods):
@@ -41,7 +38,7 @@ class UnrulyPods(Pods):
     async def _talk_as_told(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server = Server(*writer.get_extra_info("sockname")[:2])
         if server in self._resetting:
-            _reset(writer)
+            break_off(writer)
             return
         conversations = self._conversations.setdefault(server, set())
         conversations.add(writer)
@@ -53,13 +50,7 @@ class UnrulyPods(Pods):
     async def _reset_conversations(self, servers: tuple[Server, ...]) -> None:
         for server in servers:
             for writer in self._conversations.get(server, ()):
-                _reset(writer)
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    writer.transport.abort()
+                break_off(writer)
 
 
 def _filter(change: str, servers: tuple[Server, ...]) -> None:

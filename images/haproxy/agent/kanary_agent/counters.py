@@ -83,7 +83,9 @@ def _rows(lines: Iterable[str]) -> Iterator[dict[str, str]]:
     for line in lines:
         if line.startswith("# pxname,"):
             head = line[2:].rstrip("\n").split(",")
-            width, places = len(head), [head.index(name) for name in _WANTED]
+            # A HAProxy that counts otherwise has no rows: the agent has other things to do beside reading them.
+            width = len(head) if set(_WANTED) <= set(head) else 0
+            places = [head.index(name) for name in _WANTED] if width else []
         elif width:
             cells = (_QUOTED.sub("", line) if '"' in line else line).rstrip("\n").split(",")
             if len(cells) == width:
