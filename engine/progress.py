@@ -93,6 +93,7 @@ def rollout_of(
         is_complete=target.is_configured and others_listen_for is None and _is_complete(view, owner, target, proxies),
         others_listen_for=others_listen_for,
         has_arrived=has_arrived,
+        is_taken=has_arrived or (last is not None and _is_taken_live(last, proxies)),
         # Proxies that take a configuration as they run need not get ready with one before they take the next.
         is_settling=last is not None
         and UpdateStrategy.LIVE not in (last.strategy, record.strategy)
@@ -124,6 +125,16 @@ def _has_arrived(last: Record, proxies: Proxies) -> bool:
     return (
         rollout.has_rolled_out(proxies.deployment, replicas)
         and proxies.ready(last.digest) >= replicas
+        and rollout.others_listen_for(proxies.pods, last.digest, proxies.now, last.strategy) is None
+    )
+
+
+def _is_taken_live(last: Record, proxies: Proxies) -> bool:
+    """Proxies that run take it, though others that are to replace them, such as of another image, may not start."""
+    return (
+        last.strategy is UpdateStrategy.LIVE
+        and proxies.ready(last.digest) > 0
+        and not reports.unreported(proxies.pods, last.digest)
         and rollout.others_listen_for(proxies.pods, last.digest, proxies.now, last.strategy) is None
     )
 

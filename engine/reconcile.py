@@ -144,7 +144,7 @@ def _served(facts: Facts, decision: Decision) -> Served:
         owner.proxy_name,
         ready=facts.proxies.ready(record.digest) if record else 0,
         is_complete=rolled.is_complete,
-        is_served=rolled.has_arrived and not is_configured_now,
+        is_served=rolled.is_taken and not is_configured_now,
         is_next=is_configured_now and rolled.has_arrived,
     )
 

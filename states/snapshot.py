@@ -83,6 +83,8 @@ class Rollout:
     """How much longer replaced proxies take connections that were on their way to them; None if none does."""
     has_arrived: bool = False
     """Every proxy is ready with what was last applied, be it the target or not."""
+    is_taken: bool = False
+    """Every proxy that takes connections serves what was last applied, be there as many as there are to be or not."""
     is_settling: bool = False
     """Proxies of the previous target are on their way and nothing says that they will not arrive."""
     trouble: str = ""

@@ -79,7 +79,8 @@ def serving(kubectl: Kubectl, system: Kubectl) -> Iterator[Scene]:
 def scene(serving: Scene) -> Iterator[Scene]:
     """The Kanary, good before and after each test."""
     yield serving
-    serving.change("app", destination="app", routes=GOOD, proxy={"image": None}, progressDeadlineSeconds=600)
+    good = {"destination": "app", "routes": GOOD, "updateStrategy": "Live", "progressDeadlineSeconds": 600}
+    serving.change("app", **good, proxy={"image": None})
     serving.wait_until_ready("app")
 
 
@@ -142,7 +143,18 @@ def test_an_image_that_cannot_be_pulled_is_told_when_the_deadline_passes(scene: 
     assert_served_as_before(scene)
 
 
+def test_weights_reach_running_proxies_though_their_successors_cannot_start(scene: Scene) -> None:
+    changed = [route("app-v1", 30), route("app-v2", 70)]
+    scene.change("app", routes=changed, proxy={"image": "registry.invalid/haproxy:none"}, progressDeadlineSeconds=10)
+    scene.wait_for_phase("app", "Degraded", "ProgressDeadlineExceeded")
+    assert scene.columns("app").startswith("app Degraded app-v1=30 app-v2=70 ")
+    counted = scene.count_at_one_proxy("app", 1000)
+    assert counted.is_split(v1=30, v2=70), counted
+
+
 def test_a_proxy_lost_while_its_successors_cannot_start_is_replaced_by_one_that_serves_as_before(scene: Scene) -> None:
+    scene.change("app", updateStrategy="Rolling")
+    scene.wait_until_ready("app")
     changed = [route("app-v1", 30), route("app-v2", 70)]
     scene.change("app", routes=changed, proxy={"image": "registry.invalid/haproxy:none"}, progressDeadlineSeconds=10)
     scene.wait_for_phase("app", "Degraded", "ProgressDeadlineExceeded")

@@ -115,6 +115,14 @@ def test_a_change_of_the_image_replaces_the_proxies(serving: World) -> None:
     assert strategy(serving) == "Live"
 
 
+def test_weights_are_told_as_running_proxies_serve_them_though_their_successors_do_not_start(serving: World) -> None:
+    serving.bad_images["haproxy:none"] = "no such image"
+    declare(serving, 30, 70, proxy={"image": "haproxy:none"})
+    serving.run("30 to 70, and an image that cannot be pulled")
+    assert serving.status()["display"]["weights"] == "myapp-v1=30 myapp-v2=70"
+    assert serving.status()["phase"] == "Rolling"
+
+
 def test_another_proxy_serves_before_the_kanary_is_ready(serving: World) -> None:
     serving.slow_proxies = True
     declare(serving, 80, 20, proxy={"replicas": 3})

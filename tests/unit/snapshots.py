@@ -76,6 +76,7 @@ rollouts = st.builds(
     is_applied=st.booleans(),
     is_complete=st.booleans(),
     others_listen_for=st.none() | st.integers(1, 9_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds)),
+    is_taken=st.booleans(),
     is_settling=st.booleans(),
     trouble=_texts,
     strategy=st.sampled_from(UpdateStrategy),
