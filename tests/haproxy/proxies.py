@@ -28,7 +28,9 @@ MASTER_SOCKET = "master.sock"
 
 def config_of(*routes: Route, **settings: object) -> ProxyConfig:
     """A configuration for these routes on ports that nobody else uses."""
-    ports = {"split_port": free_port(), "ops_port": free_port()}
+    split_port = free_port()
+    ops_port = next(port for port in iter(free_port, None) if port != split_port)
+    ports = {"split_port": split_port, "ops_port": ops_port}
     defaults = {"on_empty_route": OnEmptyRoute.REDISTRIBUTE, "idle_seconds": 3600, "drain_seconds": 60}
     return ProxyConfig(routes, **{**defaults, **ports, **settings})  # type: ignore[arg-type]
 
