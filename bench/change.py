@@ -97,8 +97,8 @@ def _change(scene: Scene, name: str, to: str) -> Change:
     script = _CLIENT.read_text()
     arguments = (scene.service_address(f"app-{name}"), "80", str(WATCHED_SECONDS))
     client = scene.kubectl.start("exec", CLIENT, "--", "python3", "-c", script, *arguments)
-    # The client counts as running once its own version of the past is certain.
-    time.sleep(2)
+    assert client.stdout is not None
+    client.stdout.readline()
     began = time.time()
     scene.change(name, routes=[route("app-v1", 100 * (to == "v1")), route("app-v2", 100 * (to == "v2"))])
     patched = time.time() - began

@@ -2,8 +2,9 @@
 
     python3 shift.py HOST PORT SECONDS
 
-The one line of JSON holds for each version {"first": when the first connection that it answered was opened,
-"last": when the last one was, "count": how many}. A connection that fails counts as version "error".
+Prints a line as soon as it has its first answer. Its last line, of JSON, holds for each version {"first": when the
+first connection that it answered was opened, "last": when the last one was, "count": how many}. A connection that fails
+counts as version "error".
 """
 
 import json
@@ -26,6 +27,8 @@ def main(host: str, port: int, seconds: float) -> None:
     while (now := time.time()) < end:
         one = seen.setdefault(ask(host, port), {"first": now, "last": now, "count": 0})
         one["last"], one["count"] = now, one["count"] + 1
+        if len(seen) == one["count"] == 1:
+            print("connected", flush=True)
         time.sleep(0.002)
     print(json.dumps(seen), flush=True)
 
