@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TextIO, TypeVar
 
 from kanary.commands.failure import CommandError
-from kanary.commands.records import flat
+from kanary.commands.records import Columns, row
 from kanary.commands.text import Table
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class Form(Generic[T]):
     headings: Sequence[str]
     cells: Callable[[T], Sequence[str]]
     """For a table."""
-    columns: Sequence[str]
+    columns: Columns
     """For CSV."""
     fields: Callable[[T], dict[str, Any]]
 
@@ -106,11 +106,11 @@ class _CsvOutput(Output[T]):
 
     def __init__(self, form: Form[T], stream: TextIO) -> None:
         super().__init__(form, stream)
-        self._csv = csv.DictWriter(stream, form.columns, extrasaction="ignore", lineterminator="\n")
+        self._csv = csv.DictWriter(stream, list(form.columns), lineterminator="\n")
         self._csv.writeheader()
 
     def page(self, items: Sequence[T]) -> None:
-        self._csv.writerows(flat(self.form.fields(item)) for item in items)
+        self._csv.writerows(row(self.form.fields(item), self.form.columns) for item in items)
 
 
 def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:

@@ -63,11 +63,6 @@ def span_text(start: datetime, end: datetime) -> str:
     return f"{local_text(first)} to {until} {last:%Z}"
 
 
-def utc_text(time: datetime) -> str:
-    """A time for a program: RFC 3339 in UTC, to the microsecond."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def took_text(seconds: float) -> str:
     """How long something took: `6.1s`, `2m5s`, `3h20m`, `2d4h`."""
     if seconds < 59.95:  # noqa: PLR2004 -- what would be shown as 60.0s is 1m0s

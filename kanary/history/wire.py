@@ -155,9 +155,9 @@ class Transition(Shape):
     kanary: Kanary
     number: Number
     at: Time
-    source: str
+    source: str = Field(alias="from")
     """The phase before."""
-    destination: str
+    destination: str = Field(alias="to")
     """The phase after."""
     trigger: str
     reason: str

@@ -18,6 +18,7 @@ import yaml
 
 from kanary.cli import main
 from kanary.commands import records
+from kanary.history import wire
 from kanary.history.model import Entry
 from kanary.history.reader import Reader
 from kanary.history.selection import Page, Selection
@@ -157,10 +158,13 @@ def test_json_has_every_field_of_every_change(kanary: Kanary, url: str) -> None:
     found = json.loads(kanary("history", NAME, "-n", "shop", "--db", url, "-o", "json").out)
     assert [item["revision"] for item in found] == [3, 2, 1]
     assert found[1] == {
-        "namespace": "shop",
-        "name": NAME,
-        "uid": "u-1",
-        "deletedAt": None,
+        "kanary": {
+            "uid": "u-1",
+            "namespace": "shop",
+            "name": NAME,
+            "firstSeen": "2026-11-23T13:31:02.250000Z",
+            "deletedAt": None,
+        },
         "revision": 2,
         "at": "2026-11-23T13:40:55.250000Z",
         "generation": 2,
@@ -171,11 +175,9 @@ def test_json_has_every_field_of_every_change(kanary: Kanary, url: str) -> None:
         ],
         "cause": "spec changed",
         "manager": "argocd",
-        "result": "Ready",
-        "resultAt": "2026-11-23T13:41:01.050000Z",
-        "seconds": 5.8,
         "configHash": "b2",
         "endpoints": [["10.0.0.1:8080"], ["10.0.1.1:8080"]],
+        "outcome": {"result": "Ready", "at": "2026-11-23T13:41:01.050000Z", "seconds": 5.8},
     }
 
 
@@ -211,8 +213,15 @@ def test_nothing_is_an_empty_list(kanary: Kanary, url: str, name: str, empty: st
 
 def test_fields_are_documented_each() -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
-    fields = {*records.CHANGE_COLUMNS, *records.TRANSITION_COLUMNS, "endpoints"}
-    assert [field for field in sorted(fields) if f"| `{field}` |" not in page] == []
+    shapes = {"kanary": wire.Kanary, "outcome": wire.Outcome, "": wire.Change, " ": wire.Transition}
+    named = {
+        f"{prefix}.{field.alias}".lstrip(" .")
+        for prefix, shape in shapes.items()
+        for field in shape.model_fields.values()
+    }
+    fields = {*named - {"kanary"}, *records.CHANGE_COLUMNS, *records.TRANSITION_COLUMNS}
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert [field for field in sorted(fields) if not any(f"`{field}`" in line for line in rows)] == []
 
 
 def test_what_a_terminal_would_obey_is_shown_escaped_and_kept_for_programs(kanary: Kanary, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kanary.commands.failure import CommandError
-from kanary.commands.times import local_text, read_duration, read_time, took_text, utc_text
+from kanary.commands.times import local_text, read_duration, read_time, took_text
 from tests.commands.conftest import Zone
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -26,7 +26,7 @@ def read(text: str) -> datetime:
 def test_a_time_with_its_zone_is_read_as_it_was_written(time: datetime) -> None:
     assert read(time.isoformat()) == time
     assert read(time.isoformat(sep=" ")) == time
-    assert read(utc_text(time)) == time
+    assert read(time.astimezone(UTC).isoformat().replace("+00:00", "Z")) == time
 
 
 @given(times)
@@ -60,19 +60,19 @@ def test_any_text_is_a_time_or_is_refused_in_one_line(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "utc"),
     [
-        ("2026-11-23T13:35", "2026-11-23T12:35:00.000000Z"),
-        ("2026-11-23 13:35:10", "2026-11-23T12:35:10.000000Z"),
+        ("2026-11-23T13:35", "2026-11-23T12:35:00Z"),
+        ("2026-11-23 13:35:10", "2026-11-23T12:35:10Z"),
         ("2026-11-23T13:35:10.25", "2026-11-23T12:35:10.250000Z"),
-        ("2026-07-01T13:35", "2026-07-01T11:35:00.000000Z"),
-        ("2026-11-23", "2026-11-22T23:00:00.000000Z"),
-        ("2026-11-23T13:35Z", "2026-11-23T13:35:00.000000Z"),
-        ("2026-11-23t13:35:00z", "2026-11-23T13:35:00.000000Z"),
-        ("2026-11-23T13:35+05:30", "2026-11-23T08:05:00.000000Z"),
+        ("2026-07-01T13:35", "2026-07-01T11:35:00Z"),
+        ("2026-11-23", "2026-11-22T23:00:00Z"),
+        ("2026-11-23T13:35Z", "2026-11-23T13:35:00Z"),
+        ("2026-11-23t13:35:00z", "2026-11-23T13:35:00Z"),
+        ("2026-11-23T13:35+05:30", "2026-11-23T08:05:00Z"),
     ],
 )
 def test_without_a_zone_a_time_is_local(text: str, utc: str, zone: Zone) -> None:
     zone("Europe/Berlin")
-    assert utc_text(read(text)) == utc
+    assert read(text) == datetime.fromisoformat(utc)
 
 
 @pytest.mark.parametrize(

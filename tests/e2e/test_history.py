@@ -48,7 +48,10 @@ def shifted(scene: Scene) -> Scene:
     scene.kubectl("annotate", "kanary", "app", "kubernetes.io/change-cause=raise to half (JIRA-12)")
     scene.change("app", routes=[route("app-v1", 50), route("app-v2", 50)])
     scene.wait_until_ready("app")
-    scene.wait(lambda: [c["result"] for c in changes(scene)] == ["Ready"] * 3, "three changes in the history")
+    scene.wait(
+        lambda: [c["outcome"] and c["outcome"]["result"] for c in changes(scene)] == ["Ready"] * 3,
+        "three changes in the history",
+    )
     return scene
 
 
