@@ -22,7 +22,7 @@ from kanary.history.opening import open_store
 from kanary.history.reader import Reader
 from kanary.history.rows import pending_entry
 from kanary.history.selection import PAGE, Selection
-from tests.history.postgres import Server
+from tests.history.postgres import running
 from tests.traces.world import World, routes
 
 KANARIES = 100
@@ -53,18 +53,8 @@ def main() -> None:
 def _databases() -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory(prefix="kanary-bench-") as folder:
         yield "SQLite", f"sqlite:///{folder}/history.db"
-    with _postgresql() as server:
+    with running() as server:
         yield "PostgreSQL", server.new_database()
-
-
-@contextmanager
-def _postgresql() -> Iterator[Server]:
-    server = Server()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
 
 
 def _reconcile_seconds() -> float:

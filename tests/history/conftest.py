@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.history.postgres import Server
+from kanary.history.opening import open_store
+from kanary.history.reader import Reader
+from kanary.history.store import Store
+from tests.history.postgres import Server, running
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    server = Server()
-    try:
-        server.start()
+    with running() as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture
@@ -32,6 +31,20 @@ def url(request: pytest.FixtureRequest) -> str:
         return str(request.getfixturevalue("sqlite_url"))
     server: Server = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def reader(url: str) -> Iterator[Reader]:
+    made = Reader(url)
+    yield made
+    made.close()
 
 
 class Volume:

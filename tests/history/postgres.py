@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -120,3 +122,14 @@ class Server:
 
     def url(self, name: str, password: str = QUOTED_PASSWORD) -> str:
         return f"postgresql+psycopg://kanary:{password}@/{name}?host={self.folder}"
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Server]:
+    """A server that is removed in the end."""
+    server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,20 +25,6 @@ WEB = Selection("shop", "web")
 EVERYTHING = Selection(include_deleted=True)
 PAGE = 7
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = open_store(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def reader(url: str) -> Iterator[Reader]:
-    made = Reader(url)
-    yield made
-    made.close()
 
 
 def shifted(revision: int, minutes: float) -> Change:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta, timezone
 
@@ -10,7 +9,6 @@ import pytest
 
 from kanary.history.faults import RefusedEntryError
 from kanary.history.model import Configuration, Result, Route
-from kanary.history.opening import open_store
 from kanary.history.reader import Reader
 from kanary.history.rows import Pending, pending_entry
 from kanary.history.selection import Selection
@@ -18,20 +16,6 @@ from kanary.history.store import Store
 from tests.history.entries import at, change, entry, outcome, transition
 
 WEB = Selection("shop", "web")
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = open_store(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def reader(url: str) -> Iterator[Reader]:
-    made = Reader(url)
-    yield made
-    made.close()
 
 
 def test_what_is_recorded_is_read_as_it_was(store: Store, reader: Reader) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from kanary.history.model import Configuration
@@ -22,20 +20,6 @@ from tests.history.entries import at, change, entry
 
 EVERYTHING = Selection(include_deleted=True)
 NO_LIMIT = Retention(None, None, None)
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = open_store(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def reader(url: str) -> Iterator[Reader]:
-    made = Reader(url)
-    yield made
-    made.close()
 
 
 def revisions(reader: Reader, uid: str = "u-1") -> list[int]:
