@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kanary.history import wire
 from kanary.history.model import RecordedChange, RecordedTransition
 
 Json = dict[str, Any]
@@ -20,11 +19,15 @@ def weights_of(found: RecordedChange) -> str:
 
 def change_fields(found: RecordedChange) -> Json:
     """A change as JSON and YAML have it."""
+    from kanary.history import wire  # noqa: PLC0415 -- slow to load, and no table needs it
+
     return wire.Change.of(found).model_dump(mode="json", by_alias=True)
 
 
 def transition_fields(found: RecordedTransition) -> Json:
     """A transition as JSON and YAML have it."""
+    from kanary.history import wire  # noqa: PLC0415 -- as above
+
     return wire.Transition.of(found).model_dump(mode="json", by_alias=True)
 
 

@@ -82,7 +82,7 @@ def history(tmp_path: Path) -> str:
     return record(tmp_path / "history.db", [story(namespace="default", name="web")])
 
 
-@pytest.mark.parametrize("arguments", [["history"], ["history", "web", "-o", "csv"], ["diff", "web", "2"]])
+@pytest.mark.parametrize("arguments", [["history"], ["history", "web", "--transitions"], ["diff", "web", "2"]])
 def test_a_database_is_read_without_the_cluster_client(history: str, arguments: list[str]) -> None:
     loaded = imported_by([*arguments, "--db", history])
     assert loaded & set(HEAVY) == {"sqlalchemy"}
@@ -180,8 +180,8 @@ def test_the_configuration_alone_is_printed_on_request(manifest: str, capsys: py
     both = ["--endpoints", "myapp-v1=10.0.0.1:9000", "--endpoints", "myapp-v2=[fd00::1]:9000"]
     assert main(["render", "-f", manifest, "-o", "config", *both]) == 0
     printed = capsys.readouterr()
-    assert "  server p1 10.0.0.1:9000\n" in printed.out
-    assert "  server p1 [fd00::1]:9000\n" in printed.out
+    assert "  server 10.0.0.1:9000 10.0.0.1:9000\n" in printed.out
+    assert "  server fd00::1:9000 [fd00::1]:9000\n" in printed.out
     assert printed.err == ""
 
 
