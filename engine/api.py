@@ -85,8 +85,8 @@ class Proxy(_Model):
     resources: Resources = Field(default_factory=Resources, description="Compute resources of each HAProxy pod.")
     drain_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
         default=600,
-        description="How long connections go on after a change of weights or endpoints, or the end of their proxy, "
-        "before they are closed.",
+        description="How long connections go on after a change of weights (with Rolling, also of endpoints) or the end "
+        "of their proxy, before they are closed.",
     )
     idle_seconds: Annotated[int, Field(ge=1, le=604_800, strict=True)] = Field(
         default=86_400, description="How long a connection may carry no data before the proxy closes it."

@@ -1,8 +1,12 @@
 """Renders the HAProxy configuration that splits TCP connections between routes by weight.
 
-A pure function from a `ProxyConfig` to text. Nothing that a user chose as a name is written: routes and servers get
-generated names, ports and weights are integers, addresses have been through `ipaddress`. One newline in a name would
-be a directive of its own, and some directives run commands even while HAProxy only checks a file.
+A pure function from a `ProxyConfig` to text. Nothing that a user chose as a name is written: routes get generated
+names, servers are called by their addresses, which have been through `ipaddress`, ports and weights are integers. One
+newline in a name would be a directive of its own, and some directives run commands even while HAProxy only checks a
+file.
+
+A server's name says which one it is, whatever others come and go, and nothing else in the text depends on how many
+there are as long as a route has any: so a running proxy can take and leave servers without a reload.
 
 The split is exact: connections are counted, and the count modulo the length of a round picks a place in the order in
 which the routes take turns (`schedule`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a
@@ -29,6 +33,8 @@ TOTAL_WEIGHT = 100
 MAX_SECONDS = (2**31 - 1) // 1000
 
 MAX_CONNECTIONS = 1_000_000
+SERVERS_STEP = 500
+"""Descriptors for health checks are reserved for so many servers at a time."""
 DEFAULT_MAX_CONNECTIONS = 20_000
 """At about 4 KiB for each idle one, 80 MiB."""
 
@@ -160,7 +166,7 @@ def render(config: ProxyConfig) -> str:
 
 
 def _text(config: ProxyConfig, digest: str) -> str:
-    sections = (_global(config, digest), _defaults(config), _ops(config, digest), _split(config), _backends(config))
+    sections = (_global(config, digest), _defaults(config), _ops(config), _split(config), _backends(config))
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
@@ -179,12 +185,13 @@ def _global(config: ProxyConfig, digest: str) -> Iterator[str]:
 
 
 def _descriptors(config: ProxyConfig) -> int:
-    """What the connections need, one for the health check of each server, and room for the ops port.
+    """What the connections need, one for the health check of each server, of which more may come, and the ops port's.
 
     HAProxy works out from it how many connections the whole process takes: some hundreds more than the split port does,
     so that a full split port never keeps a probe or Prometheus waiting.
     """
-    return 2 * config.max_connections + len(_servers(config)) + 1000
+    checked = -(-len(_servers(config)) // SERVERS_STEP) * SERVERS_STEP
+    return 2 * config.max_connections + checked + 1000
 
 
 def _defaults(config: ProxyConfig) -> Iterator[str]:
@@ -218,14 +225,20 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
     )
 
 
-def _ops(config: ProxyConfig, digest: str) -> Iterator[str]:
+def _ops(config: ProxyConfig) -> Iterator[str]:
     yield "# For the kubelet and for Prometheus. One ready path names the configuration that this proxy serves."
     yield "frontend ops"
     yield "  mode http"
     yield from _binds(config, config.ops_port)
     yield "  timeout client 10s"
-    yield f"  http-request return status 503 if {{ path {STOPPING_PATH} {ready_path(digest)} }} {{ stopping }}"
-    yield f"  http-request return status 200 if {{ path /healthz {STOPPING_PATH} {ready_path(digest)} }}"
+    yield "  # Who sends a request byte by byte has a place for no longer."
+    yield "  timeout http-request 2s"
+    yield "  timeout http-keep-alive 2s"
+    yield f"  http-request set-var(txn.ready) str({ready_path('')}),concat(,proc.digest)"
+    yield f"  acl ready path {STOPPING_PATH}"
+    yield "  acl ready path,strcmp(txn.ready) 0"
+    yield "  http-request return status 503 if ready { stopping }"
+    yield "  http-request return status 200 if ready || { path /healthz }"
     yield "  http-request use-service prometheus-exporter if { path /metrics }"
     yield "  http-request return status 404"
 
@@ -273,8 +286,9 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
         yield ""
         yield f"backend r{number}"
         yield f"  balance {config.balance}"
-        for place, server in enumerate(route.servers, start=1):
-            yield f"  server p{place} {_socket(server)}{_HEADER[route.proxy_protocol]}"
+        for server in route.servers:
+            # HAProxy has no brackets in a name.
+            yield f"  server {server.address}:{server.port} {_socket(server)}{_HEADER[route.proxy_protocol]}"
 
 
 # Health checks send it as well.

@@ -251,6 +251,25 @@ def test_the_ops_port_has_connections_of_its_own(pods: Pods) -> None:
         assert sessions(proxy) == 50
 
 
+def test_who_asks_the_ops_port_byte_by_byte_loses_the_place(pods: Pods) -> None:
+    """Or a few such clients, each of which could stay for ever, would take all places from probes."""
+    with running(config_of(pods.route(100, 1))) as proxy:
+        with socket.create_connection(("127.0.0.1", proxy.config.ops_port), timeout=0.1) as client:
+            client.sendall(b"GET /readyz HTTP/1.1\r\nX: ")
+            answer = b""
+
+            def is_sent_away() -> bool:
+                nonlocal answer
+                with contextlib.suppress(TimeoutError):
+                    answer = client.recv(100)
+                    return True
+                client.sendall(b"x")
+                return False
+
+            await_that(is_sent_away, "the client is sent away")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
 def sessions(proxy: Proxy) -> int:
     """How many connections of clients the proxy holds."""
     found = re.search(

@@ -57,8 +57,11 @@ def test_a_burst_of_changes_costs_no_connection(pods: Pods, report: Report) -> N
 
 
 def test_pods_that_come_and_go_cost_no_connection(pods: Pods, report: Report) -> None:
-    """A pod that goes is taken out, refuses what comes after that, and serves what it holds to the end."""
-    config = config_for(pods)
+    """A pod that goes is taken out, refuses what comes after that, and serves what it holds to the end.
+
+    So do all others, although the drain time passes several times.
+    """
+    config = config_for(pods, DRAIN_SECONDS)
     with in_use(config) as (proxy, clients):
         for number in range(CHANGES // 2):
             route = number % 2

@@ -67,7 +67,7 @@ def test_config_map_probes_and_pods_speak_of_the_same_configuration() -> None:
     assert config == haproxy.render(proxy_config(spec(), ENDPOINTS))
     assert template["metadata"]["annotations"][CONFIG_ANNOTATION] == made.record.digest == digest
     assert template["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == haproxy.ready_path(digest)
-    assert haproxy.ready_path(digest) in config
+    assert f"set-var proc.digest str({digest})" in config
 
 
 def test_the_operators_image_is_run_where_the_user_names_none() -> None:

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 SUMMARY = ("@1 show info", "@1 show stat -1 2 -1")
-DRAINED = "@1 show servers state"
+STATES = "@1 show servers state"
 
 # HAProxy quotes a text with commas, such as that of a failed check.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_FORCED_DRAIN = 8
+_OUT = 1
+_DRAINED = 8
 
 
 class Server(NamedTuple):
@@ -33,10 +34,23 @@ class Server(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a server is in HAProxy's configuration."""
+    """Where a server is in HAProxy's configuration; as text, as HAProxy's commands have it."""
 
     route: str
     name: str
+
+    def __str__(self) -> str:
+        return f"{self.route}/{self.name}"
+
+
+class State(NamedTuple):
+    """What a server was told to do."""
+
+    address: str
+    is_out: bool
+    """It is in maintenance: for the route it is not there."""
+    is_drained: bool
+    """It takes no connections, and is there."""
 
 
 def servers_of(route: str) -> str:
@@ -51,26 +65,28 @@ def summary(answer: str) -> tuple[str, dict[str, int]]:
 
 
 def servers(lines: Iterable[str]) -> Iterator[Server]:
-    """The servers in an answer, one after the other: those of 5,000 servers are a megabyte."""
+    """The servers of a route in an answer, one after the other: those of 5,000 servers are a megabyte."""
     for row in _rows(lines):
+        if row["status"].startswith("MAINT"):
+            # It has left the route, and only holds what it held.
+            continue
         stot, scur, econ, eresp, wretr, wredis = (int(row[name]) for name in _COUNTED)
         well = stot - scur - econ - eresp - wretr - wredis
         is_up = row["status"].startswith(("UP", "DRAIN", "no check"))
         yield Server(row["svname"], row["addr"], is_up, well, eresp, int(row["bout"]))
 
 
-def drained(lines: Iterable[str]) -> Iterator[tuple[Place, str]]:
-    """Which servers were told to take no connections, and their addresses."""
+def states(lines: Iterable[str]) -> Iterator[tuple[Place, State]]:
+    """What each server was told to do."""
     head: list[str] = []
     for line in lines:
         if line.startswith("# be_id "):
             head = line[2:].split()
         elif len(cells := line.split()) == len(head) > 1:
             row = dict(zip(head, cells, strict=True))
-            if int(row["srv_admin_state"]) & _FORCED_DRAIN:
-                host = row["srv_addr"]
-                address = f"[{host}]:{row['srv_port']}" if ":" in host else f"{host}:{row['srv_port']}"
-                yield Place(row["be_name"], row["srv_name"]), address
+            host, told = row["srv_addr"], int(row["srv_admin_state"])
+            address = f"[{host}]:{row['srv_port']}" if ":" in host else f"{host}:{row['srv_port']}"
+            yield Place(row["be_name"], row["srv_name"]), State(address, bool(told & _OUT), bool(told & _DRAINED))
 
 
 _COUNTED = ("stot", "scur", "econ", "eresp", "wretr", "wredis")

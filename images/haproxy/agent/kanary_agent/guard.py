@@ -33,19 +33,22 @@ class Guard:
         self._sentences = Sentences(seconds)
         self._drained: dict[Place, str] = {}
         self._next = 0.0
-        self._reloads = 0
+        self._changes = 0
 
     @property
     def ejected(self) -> list[str]:
         """The addresses of those that are out, or of some of them where they are many."""
         return sorted(set(self._drained.values()))[:REPORT_LIMIT]
 
-    def turn(self, reloads: int) -> None:
-        """Does what is to be done now. After a reload, that is to take out again who is not in the new worker."""
+    def turn(self, changes: int) -> None:
+        """Does what is to be done now. After a change, that is to take out again who is not in the new worker."""
         now = time.monotonic()
-        if now < self._next and reloads == self._reloads:
+        if now < self._next and changes == self._changes:
             return
-        self._reloads = reloads
+        if changes != self._changes:
+            # The same worker may have lost servers: whom it has drained is to be asked anew.
+            self._worker = ""
+            self._changes = changes
         spent = time.process_time()
         try:
             is_eager = self._look(now)
@@ -77,7 +80,8 @@ class Guard:
 
     def _meet(self, worker: str, now: float) -> None:
         """Another worker has counted nothing yet, and drained nobody unless there was another agent."""
-        drained = dict(counters.drained(self._master.lines(counters.DRAINED)))
+        states = counters.states(self._master.lines(counters.STATES))
+        drained = {place: state.address for place, state in states if state.is_drained and not state.is_out}
         for address in drained.values():
             self._sentences.adopt(address, now)
         self._drained = drained
@@ -107,8 +111,8 @@ class Guard:
     def _drain(self, name: str, wanted: dict[Place, str]) -> None:
         """Has HAProxy drain these servers of the route, and no others."""
         former = {place: address for place, address in self._drained.items() if place.route == name}
-        commands = [f"@1 set server {place.route}/{place.name} state drain" for place in wanted.keys() - former.keys()]
-        commands += [f"@1 set server {place.route}/{place.name} state ready" for place in former.keys() - wanted.keys()]
+        commands = [f"@1 set server {place} state drain" for place in wanted.keys() - former.keys()]
+        commands += [f"@1 set server {place} state ready" for place in former.keys() - wanted.keys()]
         if commands:
             self._master.ask(*commands)
             self._drained = {place: address for place, address in self._drained.items() if place.route != name} | wanted

@@ -65,6 +65,10 @@ class Master:
         answer = self.ask("reload", seconds=RELOAD_SECONDS)
         return "" if answer.startswith("Success=1") else texts.alerts(answer, self._folder)
 
+    def say_digest(self, digest: str) -> None:
+        """Has the current worker say that it serves the configuration of this digest, since it was changed to that."""
+        self.ask("experimental-mode on", f"@1 set var proc.digest str({digest})")
+
     def figures(self) -> Figures:
         """What is served, and how much of what can be held is held."""
         answer = self.ask(*_FIGURES)

@@ -33,7 +33,7 @@ def main() -> NoReturn:
     try:
         while True:
             updater.turn()
-            guard.turn(updater.reloads)
+            guard.turn(updater.changes)
             reports.serve(BUSY_TURN_SECONDS if updater.is_checking else TURN_SECONDS)
     finally:
         updater.stop()

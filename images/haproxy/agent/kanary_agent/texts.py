@@ -29,6 +29,35 @@ def plain(text: str) -> str:
     return text.partition(_CONTINUED)[0]
 
 
+def without_servers(text: str) -> tuple[list[str], dict[tuple[str, str], str]]:
+    """What a configuration says beside which servers there are, and these: backend and name, and all that follows.
+
+    What servers of a backend have in common, such as a header that they want, is among the first.
+    """
+    rest: list[str] = []
+    servers: dict[tuple[str, str], str] = {}
+    section, common = "", None
+    for line in text.splitlines():
+        words = line.split()
+        if line[:1].isalpha():
+            section, common = words[-1], None
+        if words[:1] == ["server"]:
+            _, name, address, *others = words
+            servers[section, name] = " ".join((address, *others))
+            if others != common:
+                rest.append(" ".join(("server", *others)))
+            common = others
+        elif words and not line.lstrip().startswith("#") and not _DIGEST.match(line):
+            rest.append(line)
+    return rest, servers
+
+
+def server_defaults(text: str) -> str:
+    """What holds for each server of a configuration, and has to be said again of one that comes later."""
+    found = re.search(r"^\s*default-server\s+(.*)$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def alerts(log: str, folder: str) -> str:
     """HAProxy's own lines about what is wrong, short, without process numbers and the folder that the files are in."""
     lines = [_PROGRAM.sub("", line.replace(f"{folder}/", "")) for line in _ALERT.findall(log)]

@@ -1,4 +1,5 @@
-"""Brings the mounted text to the running proxy, one turn after the other.
+"""Brings the mounted text to the running proxy, one turn after the other: by a reload, or where only servers come and
+go, by telling the worker that runs.
 
 A turn compares, and acts on the first difference. Nothing that it decides depends on what happened before, but for
 the patience with a text that was tried in vain.
@@ -9,7 +10,7 @@ import os
 import time
 from typing import NamedTuple
 
-from kanary_agent import binding, files, texts
+from kanary_agent import binding, files, servers, texts
 from kanary_agent.check import Check, Verdict
 from kanary_agent.master import Master, SilentError
 
@@ -47,8 +48,8 @@ class Updater:
         self._check: Check | None = None
         self._setbacks: dict[str, Setback] = {}
         self._look = 0.0
-        self.reloads = 0
-        """How often HAProxy was told to have a new worker."""
+        self.changes = 0
+        """How often HAProxy was told to have a new worker, or other servers."""
         self._said: dict[str, str] = {}
 
     @property
@@ -134,7 +135,7 @@ class Updater:
         """Has the checked text served, if it is not."""
         self._look = now + LOOK_SECONDS
         try:
-            if self._serves_other() and self._may_try(self._checked_text(), now):
+            if self._serves_other() and self._may_try(self._checked_text(), now) and not self._renew_servers():
                 self._reload()
             self._say("waiting", "")
         except SilentError as error:
@@ -162,11 +163,23 @@ class Updater:
         if text != self._served.text():
             files.write(self._served.path, text)
 
+    def _renew_servers(self) -> bool:
+        """Whether the worker that runs has come to serve the checked text."""
+        served = self._served.text() or ""
+        if texts.digest_of(served) != self._master.digest() != "":
+            return False
+        changed = servers.renew(self._master, served, self._checked_text())
+        if not changed:
+            return False
+        self.changes += 1
+        print(f"servers: {changed}", flush=True)
+        return not self._serves_other()
+
     def _reload(self) -> None:
         text = self._checked_text()
         count = self._master.count()
         files.write(self._checked.path, text if count is None else texts.continued(text, count))
-        self.reloads += 1
+        self.changes += 1
         message = self._master.reload()
         if message:
             self._restore()

@@ -1,0 +1,233 @@
+"""Pods come to a running proxy and leave it without a reload: nothing that it holds is ever cut for that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.haproxy import ProxyConfig, ProxyProtocol, Server, render
+from tests.agent.clients import held, is_alive, stream
+from tests.agent.configs import changes_of, reweighted
+from tests.agent.live import LiveProxy, live
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of
+from tests.held.configs import with_servers
+
+
+def worker(proxy: LiveProxy) -> str:
+    return next(line for line in proxy.tell("@1 show info").splitlines() if line.startswith("Pid: "))
+
+
+def active(proxy: LiveProxy) -> set[str]:
+    """Servers that HAProxy may give connections to, as `ROUTE/NAME`."""
+    lines = [line.split(",") for line in proxy.tell("@1 show stat -1 4 -1").splitlines()]
+    head = next(cells for cells in lines if cells[0] == "# pxname")
+    status = head.index("status")
+    return {f"{cells[0]}/{cells[1]}" for cells in lines if len(cells) == len(head) and cells[status][:2] == "UP"}
+
+
+def declared(config: ProxyConfig) -> set[str]:
+    return {
+        f"r{number}/{server.address}:{server.port}"
+        for number, route in enumerate(config.routes)
+        for server in route.servers
+    }
+
+
+def reconfigured(config: ProxyConfig) -> ProxyConfig:
+    return next(changes_of(config))
+
+
+async def first_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says what came first, in hexadecimal digits."""
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        writer.write((await reader.readexactly(6)).hex().encode())
+    writer.close()
+
+
+def start_of(proxy: LiveProxy) -> bytes:
+    with proxy.connect() as connection:
+        connection.sendall(b"hello!")
+        return bytes.fromhex(connection.makefile().read())
+
+
+def test_pods_come_and_go_without_a_reload(pods: Pods) -> None:
+    config = config_of(pods.route(50, 2), pods.route(50, 1))
+    with live(config) as proxy:
+        process = worker(proxy)
+        stays, goes = config.routes[0].servers
+        other = with_servers(config, 0, stays, pods.add("127.1.1.1"), pods.add("127.1.1.2"))
+        proxy.serve(other)
+        assert worker(proxy) == process
+        assert active(proxy) == declared(other)
+        pods.kill(goes)
+        assert {proxy.ask() for _ in range(60)} == {server for route in other.routes for server in route.servers}
+        assert "servers: 2 came, 1 left" in proxy.agent_log()
+
+
+def test_what_a_pod_that_leaves_holds_goes_on_beyond_the_drain_time(pods: Pods) -> None:
+    config = config_of(pods.route(100, 2), drain_seconds=1)
+    stays = config.routes[0].servers[0]
+    with live(config) as proxy, held(proxy, 20) as connections:
+        proxy.serve(with_servers(config, 0, stays, pods.add("127.1.1.1")))
+        proxy.serve(with_servers(config, 0, stays))
+        # What a reload leaves behind shows when the drain time is over.
+        with live(config_of(*config.routes, drain_seconds=1)) as control, held(control, 1) as (left,):
+            control.serve(reconfigured(control.config))
+            await_that(lambda: not is_alive(left), "the drain time is over")
+        assert all(is_alive(connection) for connection in connections)
+
+
+def test_the_round_goes_on_while_pods_come_and_go(pods: Pods) -> None:
+    config = config_of(pods.route(99, 1), pods.route(1, 1))
+    more = [pods.add(f"127.1.1.{number}") for number in range(1, 11)]
+    taken: Counter[int | None] = Counter()
+    with live(config) as proxy:
+        for number in range(20):
+            proxy.serve(with_servers(config, 0, *config.routes[0].servers, *more[: number % 10]))
+            taken.update(proxy.take(20))
+    assert taken == {0: 396, 1: 4}
+
+
+def test_a_pod_that_has_left_may_come_back(pods: Pods) -> None:
+    config = config_of(pods.route(100, 2))
+    fewer = with_servers(config, 0, config.routes[0].servers[0])
+    with live(config) as proxy:
+        process = worker(proxy)
+        for _ in range(3):
+            proxy.serve(fewer)
+            assert active(proxy) == declared(fewer)
+            proxy.serve(config)
+            assert active(proxy) == declared(config)
+        assert worker(proxy) == process
+        assert len({proxy.ask() for _ in range(10)}) == 2
+
+
+def test_a_pod_that_has_come_is_checked_like_any_other(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy:
+        new = pods.add("127.1.1.1")
+        proxy.serve(with_servers(config, 0, *config.routes[0].servers, new))
+        proxy.await_servers_up(0, 2)
+        pods.kill(new)
+        proxy.await_servers_up(0, 1)
+        pods.revive(new)
+        proxy.await_servers_up(0, 2)
+
+
+@pytest.mark.parametrize("version", ProxyProtocol)
+def test_a_pod_that_has_come_gets_the_header_that_its_route_wants(version: ProxyProtocol) -> None:
+    with Pods(first_bytes) as pods:
+        config = config_of(replace(pods.route(100, 1), proxy_protocol=version))
+        with live(config) as proxy:
+            process = worker(proxy)
+            proxy.serve(with_servers(config, 0, *config.routes[0].servers, pods.add("127.1.1.1")))
+            assert worker(proxy) == process
+            starts = {start_of(proxy) for _ in range(4)}
+            assert starts == {{ProxyProtocol.V1: b"PROXY ", ProxyProtocol.V2: b"\r\n\r\n\0\r"}[version]}
+
+
+def test_with_anything_else_that_changes_there_is_a_reload(pods: Pods) -> None:
+    config = config_of(pods.route(50, 1), pods.route(50, 1))
+    first, second = config.routes
+    more = with_servers(config, 0, *first.servers, pods.add("127.1.1.1"))
+    changes = {
+        "a weight": reweighted(more, 40, 60),
+        "a time": reconfigured(more),
+        "a header": replace(more, routes=(replace(more.routes[0], proxy_protocol=ProxyProtocol.V2), second)),
+        "an empty route": with_servers(more, 1),
+    }
+    with live(config) as proxy:
+        for what, change in changes.items():
+            proxy.serve(config)
+            process = worker(proxy)
+            proxy.serve(change)
+            assert worker(proxy) != process, what
+            assert active(proxy) == declared(change), what
+
+
+def test_when_over_a_hundred_come_and_go_at_once_there_is_a_reload(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    stays = config.routes[0].servers
+    with live(config) as proxy:
+        process = worker(proxy)
+        for third, count in enumerate((50, 50, 51)):
+            assert worker(proxy) == process
+            more = (Server(f"127.9.{third}.{number}", 9) for number in range(1, count + 1))
+            proxy.serve(with_servers(config, 0, *stays, *more))
+        assert worker(proxy) != process
+
+
+def test_those_that_have_left_do_not_add_up_for_ever(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    stays = config.routes[0].servers
+    with live(config) as proxy:
+        process = worker(proxy)
+        served = 0
+        while worker(proxy) == process:
+            served += 1
+            assert served <= 15
+            proxy.serve(with_servers(config, 0, *stays, *(Server(f"127.9.{served}.{n}", 9) for n in range(1, 46))))
+        assert served > 10
+        assert proxy.tell("@1 show servers state").count(" r0 ") == 46
+
+
+def test_haproxy_starts_again_with_those_that_have_come(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    other = with_servers(config, 0, pods.add("127.1.1.1"), pods.add("127.1.1.2"))
+    with live(config) as proxy:
+        proxy.serve(other)
+        assert (proxy.run / CONFIG_FILE).read_text() == render(other)
+        proxy.restart_haproxy()
+        proxy.await_served()
+        assert active(proxy) == declared(other)
+
+
+def test_an_agent_that_was_killed_half_way_is_followed_by_one_that_goes_on(pods: Pods) -> None:
+    config = config_of(pods.route(100, 2))
+    new, other = pods.add("127.1.1.1"), pods.add("127.1.1.2")
+    with live(config) as proxy, stream(proxy) as clients:
+        process = worker(proxy)
+        proxy.kill_agent()
+        # As it leaves things after one command of several: added, but not yet told to take connections.
+        proxy.tell(f"@1 add server r0/{new.address}:{new.port} {new.address}:{new.port} check")
+        proxy.start_agent()
+        proxy.serve(with_servers(config, 0, new, other))
+        assert worker(proxy) == process
+        assert active(proxy) == declared(proxy.config)
+    assert clients.failed == 0
+
+
+def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
+    """The time for which it was out ends when it has gone."""
+    config = config_of(pods.route(100, 3))
+    bad, *others = config.routes[0].servers
+    with live(config, eject_seconds=1) as proxy:
+        proxy.tell(f"@1 set server r0/{bad.address}:{bad.port} state drain")
+        proxy.kill_agent()
+        proxy.start_agent()
+        await_that(lambda: proxy.reported().get("ejected") == [f"{bad.address}:{bad.port}"], "it is ejected")
+        proxy.serve(with_servers(config, 0, *others))
+        await_that(lambda: any(line.startswith("returned: ") for line in proxy.agent_log()), "its time is over")
+        assert proxy.report()["ejected"] == []
+        assert active(proxy) == declared(proxy.config)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.tuples(st.sets(st.integers(1, 6)), st.sets(st.integers(1, 6))), min_size=5, max_size=15))
+def test_whatever_comes_and_goes_haproxy_has_what_is_declared(rounds: list[tuple[set[int], set[int]]]) -> None:
+    with Pods() as pods:
+        config = config_of(pods.route(60, 1), pods.route(40, 1))
+        each = [[pods.add(f"127.{route}.1.{number}") for number in range(1, 7)] for route in (1, 2)]
+        with live(config) as proxy:
+            for first, second in rounds:
+                config = with_servers(config, 0, *(each[0][number - 1] for number in first))
+                config = with_servers(config, 1, *(each[1][number - 1] for number in second))
+                proxy.serve(config)
+                assert active(proxy) == declared(config)
