@@ -11,7 +11,7 @@ from engine.endpoints import Endpoint
 from engine.objects import Identity
 from engine.ports import ClusterView, Json
 from engine.progress import Proxies, observe, rollout_of, strategy_for
-from engine.record import Record, read_record
+from engine.record import Record, read_record, read_texts
 from engine.status import read_phase, read_status
 from engine.target import Defaults, Target, next_revision, render
 from engine.times import read_time
@@ -59,7 +59,8 @@ def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -
     metadata = kanary["metadata"]
     owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
     status = read_status(kanary)
-    record = read_record(view.live(_named(owner)))
+    config_map = view.live(_named(owner))
+    record = read_record(config_map)
     declared = read_declared(view, owner, kanary)
     snapshot = _declared_snapshot(kanary, status, record, declared, now)
     spec, endpoints, holds = _source(view, owner, snapshot, declared, record)
@@ -70,7 +71,16 @@ def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -
     revision = next_revision(record, spec, status.revision, told)
     strategy, unreported = strategy_for(spec, record, proxies)
     target = render(
-        owner, spec, endpoints, last=record, revision=revision, now=now, strategy=strategy, defaults=defaults
+        owner,
+        spec,
+        endpoints,
+        last=record,
+        revision=revision,
+        now=now,
+        strategy=strategy,
+        defaults=defaults,
+        texts=read_texts(config_map),
+        is_accepted=record is not None and proxies.ready(record.digest) > 0,
     )
     stale = _stale(view, owner, target)
     snapshot = replace(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.api import API_VERSION, KIND, KanarySpec
-from engine.record import CONFIG_KEY, RECORD_KEY, Record
+from engine.record import ACCEPTED_KEY, CONFIG_KEY, RECORD_KEY, Record, Texts
 
 Json = dict[str, Any]
 
@@ -24,6 +24,9 @@ REFRESH_ANNOTATION = "kanary.k8s.io/refresh"
 
 ENDPOINTS_SETTLE_SECONDS = 5
 """How long a proxy that is to stop goes on listening: a node may send it connections until it has heard of the stop."""
+
+CONFIG_MAP_BYTES = 1_000_000
+"""What a ConfigMap can hold, with some room for its metadata: the API server takes 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,14 @@ def mounted_config(owner: Identity, digest: str, config: str) -> Json:
     return _hashed({**desired, "data": {CONFIG_KEY: config}})
 
 
-def config_map(owner: Identity, record: Record, config: str) -> Json:
-    """What was last rendered, for people to read, and the record of what it was rendered from."""
+def config_map(owner: Identity, record: Record, texts: Texts) -> Json:
+    """What was last rendered, the record of what it was rendered from, and what proxies are known to accept."""
     desired = _object(owner, "v1", "ConfigMap", owner.proxy_name)
-    return _hashed({**desired, "data": {CONFIG_KEY: config, RECORD_KEY: record.to_json()}})
+    told = record.to_json()
+    # Both may be large, and the first has to be served.
+    has_room = len(texts.latest) + len(texts.accepted) + len(told) <= CONFIG_MAP_BYTES
+    data = {CONFIG_KEY: texts.latest, ACCEPTED_KEY: texts.accepted if has_room else "", RECORD_KEY: told}
+    return _hashed({**desired, "data": data})
 
 
 def service(owner: Identity, spec: KanarySpec) -> Json:

@@ -3,7 +3,8 @@
 Rolling: HAProxy alone, which mounts a ConfigMap that never changes, and is ready with exactly that configuration.
 
 Live: HAProxy and an agent. The agent mounts the ConfigMap that changes, and hands on to HAProxy what that accepts, in a
-directory which both share and which outlives either container.
+directory which both share and which outlives either container. A pod that is new and whose HAProxy refuses the latest
+configuration begins with one that others have accepted.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from engine.api import KanarySpec
 from engine.haproxy import OPS_PORT, SPLIT_PORT, STOPPING_PATH, ready_path
 from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION, Identity
-from engine.record import CONFIG_KEY
+from engine.record import ACCEPTED_KEY, CONFIG_KEY
 from states import UpdateStrategy
 
 Json = dict[str, Any]
@@ -49,7 +50,10 @@ def live(owner: Identity, spec: KanarySpec, image: str) -> Json:
     """A pod that serves what its ConfigMap says, as that changes."""
     config = {
         "name": "config",
-        "configMap": {"name": owner.proxy_name, "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]},
+        "configMap": {
+            "name": owner.proxy_name,
+            "items": [{"key": key, "path": key} for key in (CONFIG_KEY, ACCEPTED_KEY)],
+        },
     }
     run = {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}
     shared = {"name": "run", "mountPath": RUN_DIRECTORY}

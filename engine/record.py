@@ -14,6 +14,7 @@ from engine.haproxy import TOTAL_WEIGHT, Server
 from states import UpdateStrategy
 
 CONFIG_KEY = "haproxy.cfg"
+ACCEPTED_KEY = "accepted.cfg"
 RECORD_KEY = "served.json"
 MAX_SERIAL = 2**53
 """More than there will ever be, and the most that JSON tells exactly."""
@@ -48,6 +49,20 @@ class Record:
             },
             separators=(",", ":"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The configurations in the ConfigMap: the latest, and one that a proxy was seen to serve before that."""
+
+    latest: str = ""
+    accepted: str = ""
+
+
+def read_texts(config_map: Mapping[str, Any] | None) -> Texts:
+    """The configurations in a ConfigMap, each empty where there is none."""
+    data = (config_map or {}).get("data") or {}
+    return Texts(data.get(CONFIG_KEY) or "", data.get(ACCEPTED_KEY) or "")
 
 
 def read_record(config_map: Mapping[str, Any] | None) -> Record | None:

@@ -8,11 +8,12 @@ from engine import haproxy, objects, pods
 from engine.api import KanarySpec
 from engine.endpoints import Endpoint
 from engine.objects import Identity, Json
-from engine.record import CONFIG_KEY, Record
+from engine.record import CONFIG_KEY, Record, Texts
 from states import Action, UpdateStrategy
 
 DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
 """The image that `make images` builds of HAProxy 3.0."""
+_NO_TEXTS = Texts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,23 @@ def render(
     now: datetime,
     strategy: UpdateStrategy,
     defaults: Defaults,
+    texts: Texts = _NO_TEXTS,
+    is_accepted: bool = False,
 ) -> Target:
-    """The target for this spec and these endpoints; `last` is the record of what is applied now."""
+    """The target for this spec and these endpoints.
+
+    `last` is the record of what is applied now, and `texts` are its configurations; `is_accepted` says whether a proxy
+    serves the latest of them.
+    """
     serial = _serial(spec, endpoints, last, strategy)
     config = proxy_config(spec, endpoints, serial if strategy is UpdateStrategy.LIVE else 0)
     record = Record(spec, endpoints, revision, haproxy.digest(config), now, strategy, serial)
     is_configured = last is not None and _is_same(last, record)
     if last and is_configured:
         record = replace(record, written_at=last.written_at)
+    accepted = texts.latest if is_accepted and not is_configured else texts.accepted
     made = {
-        Action.CONFIGURE: _configuration(owner, record, haproxy.render(config)),
+        Action.CONFIGURE: _configuration(owner, record, Texts(haproxy.render(config), accepted)),
         Action.RUN_PROXIES: _proxies(owner, record, defaults),
         Action.EXPOSE: (objects.service(owner, spec),),
     }
@@ -119,11 +127,11 @@ def _is_same(last: Record, record: Record) -> bool:
     return told(last) == told(record)
 
 
-def _configuration(owner: Identity, record: Record, config: str) -> tuple[Json, ...]:
-    latest = objects.config_map(owner, record, config)
+def _configuration(owner: Identity, record: Record, texts: Texts) -> tuple[Json, ...]:
+    latest = objects.config_map(owner, record, texts)
     if record.strategy is UpdateStrategy.LIVE:
         return (latest,)
-    return objects.mounted_config(owner, record.digest, config), latest
+    return objects.mounted_config(owner, record.digest, texts.latest), latest
 
 
 def _proxies(owner: Identity, record: Record, defaults: Defaults) -> tuple[Json, ...]:

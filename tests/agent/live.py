@@ -19,6 +19,7 @@ from typing import Any
 from engine.haproxy import ProxyConfig, digest, render
 from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
 
+ACCEPTED_FILE = "accepted.cfg"
 AGENT = Path(__file__).parents[2] / "images" / "haproxy" / "agent"
 
 
@@ -29,12 +30,14 @@ class Mount:
         self.folder = folder
         self._versions = itertools.count()
         folder.mkdir()
-        (folder / CONFIG_FILE).symlink_to(Path("..data") / CONFIG_FILE)
+        for name in (CONFIG_FILE, ACCEPTED_FILE):
+            (folder / name).symlink_to(Path("..data") / name)
 
-    def swap(self, text: str) -> None:
+    def swap(self, text: str, accepted: str = "") -> None:
         version = self.folder / f"..version_{next(self._versions)}"
         version.mkdir()
         (version / CONFIG_FILE).write_text(text)
+        (version / ACCEPTED_FILE).write_text(accepted)
         data, new = self.folder / "..data", self.folder / "..data_tmp"
         former = data.resolve() if data.is_symlink() else None
         new.symlink_to(version.name)

@@ -98,6 +98,27 @@ def test_a_proxy_that_never_had_a_good_configuration_does_not_start_and_says_why
         assert proxy.take(10) == [0] * 10
 
 
+def test_a_proxy_that_is_refused_its_first_configuration_starts_with_one_that_others_serve(pods: Pods) -> None:
+    """So that a proxy that was lost is replaced, whatever the others are refused at that time."""
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    other = reweighted(config, 50, 50)
+    with pod(config) as proxy:
+        proxy.mounted.swap(refused(other), accepted=render(config))
+        proxy.await_served()
+        assert Counter(proxy.take(100)) == {0: 80, 1: 20}
+        assert is_refusal_of(other, proxy.report())
+        proxy.serve(other)
+        assert proxy.report()["refused"] is None
+
+
+def test_what_others_serve_is_no_matter_to_a_proxy_that_serves(pods: Pods) -> None:
+    config = config_of(pods.route(80, 2), pods.route(20, 1))
+    with live(config) as proxy:
+        proxy.mounted.swap(refused(config), accepted=render(reweighted(config, 50, 50)))
+        await_that(lambda: is_refusal_of(config, proxy.reported()), "the refusal is reported")
+        assert Counter(proxy.take(100)) == {0: 80, 1: 20}
+
+
 def test_a_configuration_that_fails_to_start_is_not_what_haproxy_starts_with_next(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = reweighted(config, 50, 50)

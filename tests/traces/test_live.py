@@ -107,6 +107,19 @@ def test_what_haproxy_refuses_is_told_in_its_words_and_the_next_change_is_taken(
     serving.run("40 to 60, and it does not")
 
 
+def test_a_proxy_that_is_lost_while_haproxy_refuses_the_latest_is_replaced_by_one_that_serves_the_last(
+    serving: World,
+) -> None:
+    serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and HAProxy refuses it")
+    before = serving.reported[POD].digest
+    serving.lose(POD)
+    serving.run("a proxy is lost")
+    assert serving.reported[POD].digest == before != ""
+    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+
+
 def test_a_change_of_the_image_replaces_the_proxies(serving: World) -> None:
     before = proxies(serving)
     declare(serving, 80, 20, proxy={"image": "haproxy:3.2"})

@@ -7,6 +7,7 @@ controllers that make pods of Deployments and slices of Services, and the time.
 import copy
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,11 @@ class World:
         self.objects.pop((kind, name), None)
         if kind == "Service":
             self.objects.pop(("EndpointSlice", name), None)
+
+    def lose(self, pod: str) -> None:
+        """A proxy is gone, with its node; the Deployment makes another one in its place."""
+        self.remove("Pod", pod)
+        del self.reported[pod]
 
     def apply_kanary(self, name: str = "rule", **spec: Any) -> None:
         """What `kubectl apply` does: a new generation where the spec differs.
@@ -314,11 +320,15 @@ class World:
     def _renew(self, name: str) -> None:
         """Have a proxy's pod see the ConfigMap as it is now, if it follows it, and its agent do what agents do."""
         pod = self.objects["Pod", name]
-        record = read_record(self.objects["ConfigMap", f"{pod['metadata']['labels'][KANARY_LABEL]}-haproxy"])
+        mounted = self.objects["ConfigMap", f"{pod['metadata']['labels'][KANARY_LABEL]}-haproxy"]
+        record = read_record(mounted)
         if not takes_live(pod) or record is None:
             return
         before = self.reported.get(name, Report(""))
         if self.haproxy_refuses:
+            # Without a configuration of its own, one begins with what others have accepted.
+            accepted = re.search(r"proc\.digest str\((\w+)\)", mounted["data"]["accepted.cfg"])
+            before = before if before.digest or not accepted else replace(before, digest=accepted[1])
             report = replace(before, refused_digest=record.digest, refusal=self.haproxy_refuses)
         else:
             report = replace(before, digest=record.digest, refused_digest="", refusal="", max_connections=20_000)

@@ -24,7 +24,7 @@ from engine.objects import (
     service,
 )
 from engine.pods import template
-from engine.record import Record, read_record
+from engine.record import Record, Texts, read_record
 from states import UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, json_values, spec, valid_specs
 from tests.unit.snapshots import NOW
@@ -59,7 +59,7 @@ def container(declared: KanarySpec | None = None) -> Json:
 
 def everything(owner: Identity = OWNER) -> list[Json]:
     return [
-        config_map(owner, RECORD, "global\n"),
+        config_map(owner, RECORD, Texts("global\n")),
         proxies(owner=owner),
         disruption_budget(owner),
         service(owner, spec()),
@@ -117,7 +117,7 @@ def test_the_same_input_makes_the_same_objects() -> None:
         (proxies(), proxies(spec(proxy={"replicas": 3}))),
         (proxies(), workload(spec(), "another-image")),
         (service(OWNER, spec()), service(OWNER, spec(port=8080))),
-        (config_map(OWNER, RECORD, "global\n"), config_map(OWNER, RECORD, "defaults\n")),
+        (config_map(OWNER, RECORD, Texts("global\n")), config_map(OWNER, RECORD, Texts("defaults\n"))),
         (disruption_budget(OWNER), disruption_budget(Identity("shop", "myapp-split", "another-uid"))),
     ],
     ids=["digest", "replicas", "image", "port", "configuration", "owner"],
@@ -153,7 +153,7 @@ def test_a_change_of_weights_alone_leaves_deployment_and_service_as_they_are_but
 
 
 def test_the_config_map_holds_the_configuration_and_what_it_was_rendered_from() -> None:
-    made = config_map(OWNER, RECORD, "global\n")
+    made = config_map(OWNER, RECORD, Texts("global\n"))
     assert made["data"]["haproxy.cfg"] == "global\n"
     assert read_record(made) == RECORD
 
@@ -398,7 +398,7 @@ def test_haproxy_runs_what_the_agent_has_checked_and_only_the_agent_sees_what_is
     assert agent["volumeMounts"][0]["readOnly"]
     assert body["volumes"][0]["configMap"] == {
         "name": "myapp-split-haproxy",
-        "items": [{"key": "haproxy.cfg", "path": "haproxy.cfg"}],
+        "items": [{"key": name, "path": name} for name in ("haproxy.cfg", "accepted.cfg")],
     }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from engine import haproxy
 from engine.api import KanarySpec
 from engine.endpoints import Endpoint
 from engine.objects import CONFIG_ANNOTATION
-from engine.record import CONFIG_KEY, Record, read_record
+from engine.record import ACCEPTED_KEY, CONFIG_KEY, Record, Texts, read_record, read_texts
 from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target, next_revision, proxy_config, render
 from states import KEEP_SERVING, Action, OnEmptyRoute, UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, kanary, route, spec, valid_specs
@@ -26,6 +27,7 @@ def target(
     last: Record | None = None,
     revision: int = 1,
     strategy: UpdateStrategy = UpdateStrategy.ROLLING,
+    **applied: Any,
 ) -> Target:
     return render(
         OWNER,
@@ -36,6 +38,7 @@ def target(
         now=NOW,
         strategy=strategy,
         defaults=Defaults("image:1"),
+        **applied,
     )
 
 
@@ -138,6 +141,40 @@ def test_what_differs_from_the_record_is_not_configured_and_is_written_now(last:
     made = target(last=replace(last, written_at=LATER))
     assert not made.is_configured
     assert made.record.written_at == NOW
+
+
+# What new proxies begin with where HAProxy refuses the latest configuration
+
+
+def accepted(made: Target) -> str:
+    return read_texts(made.objects[Action.CONFIGURE][-1]).accepted
+
+
+TEXTS = Texts("latest", "before that")
+
+
+@pytest.mark.parametrize("strategy", UpdateStrategy)
+def test_what_a_proxy_was_seen_to_serve_is_kept_beside_its_successor(strategy: UpdateStrategy) -> None:
+    assert accepted(target(texts=TEXTS, is_accepted=True, strategy=strategy)) == "latest"
+    assert accepted(target(texts=TEXTS, is_accepted=False, strategy=strategy)) == "before that"
+    assert accepted(target(strategy=strategy)) == ""
+
+
+def test_what_is_kept_stays_as_long_as_the_configuration_does() -> None:
+    made = target(last=target().record, texts=TEXTS, is_accepted=True)
+    assert made.is_configured
+    assert accepted(made) == "before that"
+
+
+def test_what_has_no_room_beside_the_configuration_is_not_kept() -> None:
+    made = target(texts=Texts("latest", "x" * 999_000))
+    assert accepted(made) == ""
+    assert made.config
+
+
+def test_pods_mount_both() -> None:
+    volume = target(strategy=UpdateStrategy.LIVE).deployment["spec"]["template"]["spec"]["volumes"][0]
+    assert [item["key"] for item in volume["configMap"]["items"]] == [CONFIG_KEY, ACCEPTED_KEY]
 
 
 def test_pods_of_a_route_without_weight_change_nothing() -> None:

@@ -34,12 +34,15 @@ class Setback(NamedTuple):
 class Updater:
     """The one that writes the checked file and has HAProxy reloaded.
 
-    `mounted` is the path of the text that is to be served. In `folder` are, when all is well, `haproxy.cfg`, the text
-    that HAProxy starts with, and `served.cfg`, the last text that a worker was seen to serve.
+    `mounted` is the path of the text that is to be served; beside it may be `accepted.cfg`, which other proxies of the
+    Kanary have served, for one that has nothing to serve while its HAProxy refuses the first. In `folder` are, when all
+    is well, `haproxy.cfg`, the text that HAProxy starts with, and `served.cfg`, the last text that a worker was seen to
+    serve.
     """
 
     def __init__(self, mounted: str, folder: str, program: str, master: Master) -> None:
         self._mounted = files.Watched(mounted)
+        self._accepted = files.Watched(os.path.join(os.path.dirname(mounted), "accepted.cfg"))
         self._checked = files.Watched(os.path.join(folder, "haproxy.cfg"))
         self._served = files.Watched(os.path.join(folder, "served.cfg"))
         self._folder = folder
@@ -73,8 +76,9 @@ class Updater:
     def turn(self) -> None:
         """Does what is to be done now."""
         now = time.monotonic()
-        text = self._mounted.text() or ""
-        self._forget_all_but(text, self._checked_text())
+        mounted = self._mounted.text() or ""
+        text = self._fallback() or mounted
+        self._forget_all_but(mounted, text, self._checked_text())
         try:
             self._act(text, now)
         except OSError as error:
@@ -97,6 +101,10 @@ class Updater:
             self._check = Check(self._program, text, os.path.join(self._folder, "check"), now)
         elif now >= self._look:
             self._converge(now)
+
+    def _fallback(self) -> str:
+        """What is to be served where HAProxy refuses the mounted text, and has no former one to go on with."""
+        return self._accepted.text() or "" if self.refused and not self._checked_text() else ""
 
     def _mount_problem(self) -> str:
         text = self._mounted.text()
