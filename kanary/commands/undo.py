@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from engine.status import read_status
 from kanary.api_errors import ClusterError, Conflict, NotFound
 from kanary.client import ClusterClient
 from kanary.commands import going_back
@@ -61,7 +62,10 @@ class Undo:
         """Write the weights of the revision, or of the one before the current; returns what was done, in one line."""
         kanary = self._live()
         known = self._known(kanary)
+        status = read_status(kanary)
         current = self._newest(known)
+        if revision is None:
+            self._require_current(current, status.revision)
         target = self._target(kanary, known, current, revision)
         cause = f"undo to revision {target.change.revision}"
         services = self._services(going_back.service_names(kanary, target.change.after))
@@ -73,7 +77,7 @@ class Undo:
             raise CommandError(
                 f"{self._name} has the weights of revision {target.change.revision} already: {after.text}"
             )
-        served = going_back.recorded(current.change.after, services)
+        served = going_back.served(status, current.change.after, services)
         if not self._may(served, before, after, ask):
             raise CommandError(f"{self._name} stays as it is: {before.text}")
         if (kanary.get("spec") or {}).get("paused") is True:
@@ -122,6 +126,14 @@ class Undo:
         if revisions is None:
             raise CommandError(f"the history has no change of {self._name}: there is nothing to undo")
         return revision_of(self._source, known, revisions[1])
+
+    def _require_current(self, newest: RecordedChange, revision: int) -> None:
+        """Raises CommandError where the Kanary has gone on since: the one before the newest is then another."""
+        if revision > newest.change.revision:
+            raise CommandError(
+                f"Kanary {self._namespace}/{self._name} is at revision {revision}, and the history has up to "
+                f"{newest.change.revision}: name one by --to-revision (condition HistoryRecorded says why it is behind)"
+            )
 
     def _target(
         self, kanary: Json, known: KnownKanary, current: RecordedChange, revision: int | None

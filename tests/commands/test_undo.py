@@ -69,6 +69,10 @@ class Stage:
         metadata = {"name": NAME, "namespace": "shop"}
         self.server.store.put({"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata, "spec": body})
 
+    def status(self, **status: Any) -> None:
+        """Have the operator told this."""
+        self.server.store.put({**self.kanary(), "status": status})
+
     def kanary(self) -> Json:
         found = self.server.store.get("kanaries", NAME, "shop")
         assert found
@@ -242,6 +246,38 @@ def test_what_is_served_counts_as_well_as_what_is_declared(stage: Stage) -> None
     far(stage)
     stage.declare(route("myapp-v1", 90), route("myapp-v2", 9))
     assert stage.refused("--to-revision", "1").startswith("this takes myapp-v1 from 10 to 100 % and myapp-v2 from 90")
+
+
+def test_what_is_served_is_what_the_status_says(stage: Stage) -> None:
+    """Revision 3 is on its way to the proxies, which still serve all by one backend."""
+    stage.status(revision=3, weights=[{"backend": "myapp-v2", "weight": 100, "endpoints": 1}])
+    assert stage.refused() == (
+        "this takes myapp-v2 from 100 to 20 % and myapp-v1 from 0 to 80 %, which is more than 50 percentage points: "
+        "confirm it by --yes"
+    )
+
+
+def test_a_backend_that_only_the_status_knows_is_served_until_it_is_not(stage: Stage) -> None:
+    stage.status(revision=3, weights=[{"backend": "myapp-v9", "weight": 100, "endpoints": 1}])
+    assert "myapp-v9 from 100 to 0 %" in stage.refused()
+
+
+# Where the history is behind
+
+
+def test_where_the_history_is_behind_a_revision_has_to_be_named(stage: Stage) -> None:
+    stage.status(revision=5)
+    assert stage.refused() == (
+        f"Kanary shop/{NAME} is at revision 5, and the history has up to 3: name one by --to-revision "
+        "(condition HistoryRecorded says why it is behind)"
+    )
+    assert stage.undo("--to-revision", "2").code == 0
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+
+
+def test_where_the_history_is_not_behind_no_revision_has_to_be_named(stage: Stage) -> None:
+    stage.status(revision=3)
+    assert stage.undo().code == 0
 
 
 # What cannot be
