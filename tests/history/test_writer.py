@@ -363,21 +363,19 @@ def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
     make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
 ) -> None:
     (tmp_path / "history.db").write_bytes(b"x" * 10_000)
-    problems = []
-    heard.failures = Counter()
-    writer = HistoryWriter(
-        sqlite_url, backoff=QUICK, hooks=replace(heard.hooks(), on_change=lambda: problems.append(writer.problem()))
-    )
-    writer.start()
+    writer = make(sqlite_url)
     writer.record(entry())
     assert writer.flush(WAIT)
     writer.stop()
-    assert [problem.reason if problem else None for problem in problems] == [Reason.CORRUPT, None]
+    assert heard.failures == {Reason.CORRUPT: 1}
+    assert heard.changes == 1
+    assert writer.problem() is None
     (kept,) = [file for file in tmp_path.iterdir() if "corrupt" in file.name]
     assert kept.read_bytes() == b"x" * 10_000
     notice = writer.notice()
     assert notice is not None
-    assert f"it is kept as {kept}, and a new one is begun" in notice
+    assert notice.reason is Reason.CORRUPT
+    assert f"it is kept as {kept}, and a new one is begun" in notice.message
     assert revisions(sqlite_url) == [3, 2, 1]
 
 
@@ -397,6 +395,8 @@ def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
     writer.record(entry("u-2"))
     assert writer.flush(WAIT)
     assert revisions(sqlite_url, "u-2") == [3, 2, 1]
+    wait_until(lambda: writer.problem() is None)
+    assert writer.notice()
     assert [file for file in tmp_path.iterdir() if "corrupt" in file.name]
 
 
