@@ -149,12 +149,17 @@ def _history_problem(options: argparse.Namespace) -> str | None:
 
 def _add_prune(commands: Commands) -> None:
     prune = _add(commands, "history prune", "take what is older than is to be kept", _PRUNE)
-    prune.add_argument("--older-than", metavar="AGE", help="keep changes and transitions for so long (default: 400d)")
+    prune.add_argument(
+        "--older-than",
+        metavar="AGE",
+        help="keep changes and transitions for so long (default: KANARY_HISTORY_DAYS, then 400d)",
+    )
     prune.add_argument(
         "--keep",
         type=_count,
         metavar="N",
-        help="keep so many changes of each Kanary (default: 1000), and ten times as many transitions",
+        help="keep so many changes of each Kanary, and ten times as many transitions (default: KANARY_HISTORY_CHANGES, "
+        "then 1000; and 10000 transitions)",
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
     _add_own_database(prune)

@@ -18,8 +18,8 @@ from kanary.history.backup import backup
 from kanary.history.opening import open_store
 from kanary.history.problems import HistoryError, Reason
 from kanary.history.reader import Reader
-from kanary.history.retention import Pruned, Retention, plan, prune
-from kanary.settings import DEFAULT_HISTORY_URL
+from kanary.history.retention import Pruned, Retention, plan, prune, retention_of
+from kanary.settings import DEFAULT_HISTORY_URL, BadSettingError, Settings
 
 _OWN = Path(DEFAULT_HISTORY_URL.removeprefix("sqlite:///"))
 """Where the operator has its database unless it is told otherwise."""
@@ -89,7 +89,12 @@ def store_name(url: str) -> str:
 
 
 def _retention(options: argparse.Namespace) -> Retention:
-    retention = Retention()
+    """What the options say, and the operator's settings where they say nothing. Raises CommandError."""
+    try:
+        settings = Settings.from_environment()
+    except BadSettingError as error:
+        raise CommandError(str(error)) from error
+    retention = retention_of(settings.history_days, settings.history_changes)
     if options.keep is not None:
         retention = replace(retention, changes=options.keep, transitions=10 * options.keep)
     if options.older_than is not None:

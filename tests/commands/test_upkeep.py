@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kanary.history.opening import open_store
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
 from tests.commands.conftest import Kanary
-from tests.commands.record import record, story
+from tests.commands.record import ONE, change, record, story
 
 
 def revisions(url: str) -> list[int]:
@@ -53,6 +54,33 @@ def test_pruning_takes_it(kanary: Kanary, url: str) -> None:
 def test_by_default_much_is_kept(kanary: Kanary, url: str) -> None:
     printed = kanary("history", "prune", "--db", url)
     assert printed.out == "gone: 0 changes, 0 transitions, 0 configurations, 0 deleted Kanaries\n"
+
+
+def test_by_default_as_much_is_kept_as_the_operator_keeps(
+    kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KANARY_HISTORY_CHANGES", "1")
+    assert kanary("history", "prune", "--dry-run", "--db", url).out == PLAN
+    assert kanary("history", "prune", "--keep", "3", "--dry-run", "--db", url).out.startswith("would go: 0 changes")
+
+
+def test_what_the_operator_keeps_without_limit_is_not_pruned(
+    kanary: Kanary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = replace(change(1, 0, ONE), at=datetime(2001, 1, 1, tzinfo=UTC))
+    url = record(tmp_path / "old.db", [replace(story(), changes=(old, *story().changes[1:]), transitions=())])
+    assert kanary("history", "prune", "--dry-run", "--db", url).out.endswith(
+        "would go: 1 change, 0 transitions, 0 configurations, 0 deleted Kanaries; nothing was changed\n"
+    )
+    monkeypatch.setenv("KANARY_HISTORY_DAYS", "0")
+    assert kanary("history", "prune", "--dry-run", "--db", url).out.startswith("would go: 0 changes")
+
+
+def test_a_bad_setting_of_the_operator_is_told(kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KANARY_HISTORY_DAYS", "many")
+    printed = kanary("history", "prune", "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err == "kanary: KANARY_HISTORY_DAYS is 'many': must be a whole number, 0 for no limit\n"
 
 
 def test_pruning_beside_a_writer_is_refused_with_the_way_out(kanary: Kanary, url: str) -> None:
