@@ -67,7 +67,8 @@ def _prune(url: str, retention: Retention, now: datetime) -> int:
         with Reader(url).connection():
             pass
     try:
-        store = open_store(url)
+        # A database that is corrupt is the operator's to begin anew: here the URL may be that of anything.
+        store = open_store(url, replaces_corrupt=False)
     except HistoryError as error:
         if error.problem.reason is not Reason.LOCKED:
             raise

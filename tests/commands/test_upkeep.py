@@ -102,6 +102,22 @@ def test_pruning_makes_no_database_where_there_is_none(kanary: Kanary, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_corrupt_database_is_told_and_left_as_it_is(kanary: Kanary, tmp_path: Path) -> None:
+    """A page in the middle, which only a check of the whole file finds."""
+    file = tmp_path / "history.db"
+    url = record(file, [replace(story(), changes=tuple(change(n, n, ONE) for n in range(1, 500)))])
+    with file.open("r+b") as database:
+        database.seek(file.stat().st_size // 4096 // 2 * 4096)
+        database.write(b"\x55" * 4096)
+    spoilt = file.read_bytes()
+    printed = kanary("history", "prune", "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err.startswith(f"kanary: the history database {file} is corrupt (")
+    assert printed.err.count("\n") == 1
+    assert file.read_bytes() == spoilt
+    assert not list(tmp_path.glob("*.corrupt-*"))
+
+
 @pytest.mark.parametrize("age", ["", "soon", "7", "0d", "2026-01-01", "9" * 40 + "d"])
 def test_an_age_that_is_none_is_refused(kanary: Kanary, url: str, age: str) -> None:
     printed = kanary("history", "prune", "--older-than", age, "--db", url)
