@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> int:
     """Show what the options select."""
     check_format(options.output)
     now = datetime.now(UTC)
-    since = read_time("--since", options.since, now) if options.since else None
-    at = read_time("--at", options.at, now) if options.at else None
+    since = read_time("--since", options.since, now) if options.since is not None else None
+    at = read_time("--at", options.at, now) if options.at is not None else None
     if at is not None and at > now:
         raise CommandError(f"--at {options.at}: {local_text(at)} is still to come: name a time up to now")
     if since is not None and since > now:
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         if options.plot is not None:
             from kanary.commands.plot import plot  # noqa: PLC0415 -- loaded only to draw
 
-            return plot(access, selection, options.plot, now)
+            return plot(access, selection, None if options.plot is True else options.plot, now)
         nothing = partial(_why_nothing, access, selection, at)
         if options.transitions:
             return _show(options.output, _transition_form(selection), _transitions(access, selection), nothing)

@@ -53,7 +53,8 @@ def _read(text: str) -> datetime:
 
 def local_text(time: datetime) -> str:
     """A time for a person: local, to the second."""
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+    # Not by %Y, which writes a year before 1000 with fewer digits.
+    return time.astimezone().replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
 
 
 def span_text(start: datetime, end: datetime) -> str:

@@ -388,6 +388,8 @@ def test_a_database_that_cannot_be_read_is_told_in_one_line(kanary: Kanary, data
         ["web", "--plot", "-o", "json"],
         ["web", "--plot", "--at", "1d"],
         ["web", "--limit", "1"],
+        *(["web", option, ""] for option in ("--at", "--since", "--db", "--plot", "-n", "--operator-namespace")),
+        ["web", "--at", " "],
     ],
 )
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:

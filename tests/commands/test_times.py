@@ -103,6 +103,10 @@ def test_how_long_something_took_is_told_in_its_two_largest_units(seconds: float
     assert took_text(seconds) == text
 
 
+def test_a_year_has_four_digits() -> None:
+    assert local_text(datetime(110, 4, 5, 12, 0, tzinfo=UTC)) == "0110-04-05 12:00:00"
+
+
 def test_people_are_shown_local_time(zone: Zone) -> None:
     zone("Europe/Berlin")
     assert local_text(datetime(2026, 7, 1, 12, 0, 0, 999_999, tzinfo=UTC)) == "2026-07-01 14:00:00"

@@ -126,10 +126,18 @@ def test_an_age_that_is_none_is_refused(kanary: Kanary, url: str, age: str) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [["prune", "--keep", "0"], ["prune", "--keep", "many"], ["prune", "web"], ["backup"]]
+    "arguments",
+    [
+        ["prune", "--keep", "0"],
+        ["prune", "--keep", "many"],
+        ["prune", "web"],
+        ["prune", "--db", ""],
+        ["backup"],
+        ["backup", ""],
+    ],
 )
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
-    printed = kanary("history", *arguments, "--db", url)
+    printed = kanary("history", arguments[0], "--db", url, *arguments[1:])
     assert (printed.code, printed.out) == (2, "")
 
 
