@@ -118,7 +118,7 @@ def _url(options: argparse.Namespace, what: str) -> str:
     url = options.db or os.environ.get("KANARY_HISTORY_URL")
     if url:
         return str(url)
-    if _OWN.exists():
+    if os.access(_OWN, os.F_OK):
         return f"sqlite:///{_OWN}"
     raise CommandError(
         f"this needs the history's database itself: name it by --db URL, or run it where the operator has it: "

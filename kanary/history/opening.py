@@ -46,13 +46,13 @@ def move_corrupt_aside(address: Address) -> Path | None:
 
 
 def _lock(address: Address, path: Path) -> WriterLock:
-    if not path.parent.is_dir():
-        message = (
-            f"the folder {path.parent} of the history database does not exist: "
-            "make it, or mount the volume that it is on"
-        )
-        raise HistoryError(Problem(Reason.UNAVAILABLE, message))
     with told(address):
+        if not path.parent.is_dir():
+            message = (
+                f"the folder {path.parent} of the history database does not exist: "
+                "make it, or mount the volume that it is on"
+            )
+            raise HistoryError(Problem(Reason.UNAVAILABLE, message))
         return WriterLock(path)
 
 

@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection, RowMapping
 from kanary.history.address import Address, parse_address
 from kanary.history.connecting import reader_engine
 from kanary.history.faults import told
+from kanary.history.files import require_file
 from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
-from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.rows import change_of, configuration_text, kanary_of, outcome_of, transition_of
 from kanary.history.schema import require_readable
 from kanary.history.selection import PAGE, NamePlace, Page, Place, Selection, every, read_name_place, read_place
@@ -129,9 +129,9 @@ class Reader:
     def connection(self) -> Iterator[Connection]:
         """A transaction that sees one state of the record; for the other modules of this package."""
         path = self.address.path
-        if path is not None and not path.exists():
-            message = f"there is no history database {path}: the operator makes it when it starts, or name another"
-            raise HistoryError(Problem(Reason.UNAVAILABLE, message))
+        if path is not None:
+            with told(self.address):
+                require_file(path)
         with told(self.address), self._engine.begin() as connection:
             require_readable(connection, self.address)
             yield connection

@@ -169,6 +169,13 @@ def test_without_a_database_it_is_said_where_there_is_one(
     assert f"kubectl -n kanary-system exec deploy/kanary -- kanary history {called}\n" in printed.err
 
 
+def test_a_place_that_may_not_be_looked_at_is_no_database_of_one_s_own(
+    kanary: Kanary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_OWN", Path("/" + "x" * 300))
+    assert "name it by --db URL" in kanary("history", "prune").err
+
+
 def test_in_the_operators_pod_its_own_database_is_meant(
     kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

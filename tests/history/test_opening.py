@@ -57,6 +57,18 @@ def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("place", ["x" * 300, "x" * 300 + "/history.db"])
+def test_a_path_that_cannot_be_looked_at_is_told(tmp_path: Path, place: str) -> None:
+    assert "File name too long" in problem_of(tmp_path / place).message
+    with pytest.raises(HistoryError, match="File name too long"):
+        revisions(tmp_path / place)
+
+
+def test_a_folder_is_told_from_a_database(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match=f"{tmp_path} is a folder: name the history database in it"):
+        revisions(tmp_path)
+
+
 def test_a_folder_in_the_database_s_place_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "history.db").mkdir()
     assert problem_of(tmp_path / "history.db").reason is Reason.UNAVAILABLE
