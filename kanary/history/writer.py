@@ -52,7 +52,8 @@ class Hooks:
     on_failure: Callable[[str], None] = _ignore
     """Writing failed for this reason; it will be tried again."""
     on_dropped: Callable[[], None] = _ignore
-    """An entry was given up, since too many wait; its Kanary's next one has the same and more."""
+    """An entry was given up: too many wait, and its Kanary's next one has the same and more; or its Kanary is gone, and
+    it was not written before the end."""
 
 
 def _tell(hook: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -145,6 +146,13 @@ class HistoryWriter:
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        for entry, changes in self._queue.lost():
+            _log.error(
+                "the history lacks %d changes of %s/%s (uid %s), which is deleted: they could not be written before "
+                "the end",
+                *(changes, entry.namespace, entry.name, entry.uid),
+            )
+            _tell(self._hooks.on_dropped)
         return self._queue.wait_until_empty(0)
 
     def _run(self) -> None:

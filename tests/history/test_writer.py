@@ -537,6 +537,36 @@ def test_stopping_does_not_wait_for_a_database_that_is_away(make: Make, tmp_path
     assert not any(thread.name == "history" for thread in threading.enumerate())
 
 
+def test_what_stopping_loses_of_a_deleted_kanary_is_told_and_counted(
+    make: Make, sqlite_url: str, tmp_path: Path, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its status is gone: nobody will hand it over again. The status of the other one still has all."""
+    writer = make(sqlite_url)
+    writer.record(entry(last=2))
+    assert writer.flush(WAIT)
+    with sqlite3.connect(tmp_path / "history.db", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        writer.record(entry(last=5))
+        writer.record(entry("u-2", name="lives"))
+        writer.deleted("u-1", at(6))
+        wait_until(writer.problem)
+        assert not writer.stop(WAIT)
+        other.execute("ROLLBACK")
+    lost = [record.getMessage() for record in caplog.records if "lacks" in record.getMessage()]
+    assert lost == [
+        "the history lacks 3 changes of shop/web (uid u-1), which is deleted: they could not be written before the end"
+    ]
+    assert heard.dropped == 1
+
+
+def test_a_deletion_that_waits_at_the_end_loses_nothing(make: Make, sqlite_url: str, heard: Heard) -> None:
+    """The next operator sees that the Kanary is gone."""
+    writer = HistoryWriter(sqlite_url, hooks=heard.hooks())
+    writer.deleted("u-1", at(6))
+    writer.stop()
+    assert heard.dropped == 0
+
+
 def test_stopping_before_the_start_is_nothing(sqlite_url: str) -> None:
     assert HistoryWriter(sqlite_url).stop()
 
