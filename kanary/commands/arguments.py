@@ -39,7 +39,9 @@ postgresql://user:password@host/database.
 A TIME is like 2026-11-23T13:35, with seconds and with a zone (Z, +01:00) if
 you like; without a zone it is local. A date is its beginning. An age such as
 90m, 12h, 7d, 2w or 1d12h is a time so long ago. Tables show local time, the
-other formats UTC.
+other formats UTC. A time that a table shows is good for --at: without a
+fraction of a second it means the end of its second, and its beginning for
+--since.
 
 "in progress" is a change of which nothing has come yet. The words prune and
 backup right after "history" are commands; a Kanary of such a name is written

@@ -30,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
     check_format(options.output)
     now = datetime.now(UTC)
     since = read_time("--since", options.since, now) if options.since is not None else None
-    at = read_time("--at", options.at, now) if options.at is not None else None
-    if at is not None and at > now:
+    at = read_time("--at", options.at, now, through_second=True) if options.at is not None else None
+    if at is not None and at.replace(microsecond=0) > now:
         raise CommandError(f"--at {options.at}: {local_text(at)} is still to come: name a time up to now")
     if since is not None and since > now:
         raise CommandError(f"--since {options.since}: {local_text(since)} is still to come: name a time before now")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -130,6 +131,20 @@ def test_a_kanary_whose_name_is_a_command_is_reached_by_its_type(kanary: Kanary,
 def test_what_was_in_force_at_a_time_is_one_change(kanary: Kanary, url: str, time: str, revision: str) -> None:
     lines = kanary("history", NAME, "-n", "shop", "--at", time, "--db", url).out.splitlines()
     assert [line.split()[0] for line in lines] == ["REVISION", revision]
+
+
+def test_a_time_that_the_table_shows_finds_its_revision(kanary: Kanary, url: str) -> None:
+    shown = {"1": "2026-11-23 13:31:02", "2": "2026-11-23 13:40:55", "3": "2026-11-23 14:02:10"}
+    for revision, time in shown.items():
+        found = kanary("history", NAME, "-n", "shop", "--at", time, "--db", url).out.splitlines()
+        assert [line.split()[0] for line in found] == ["REVISION", revision]
+        since = kanary("history", NAME, "-n", "shop", "--since", time, "--db", url).out.splitlines()
+        assert since[-1].split()[0] == revision
+
+
+def test_the_present_second_is_not_still_to_come(kanary: Kanary, url: str) -> None:
+    now = datetime.now(UTC)
+    assert kanary("history", NAME, "-n", "shop", "--at", f"{now:%Y-%m-%dT%H:%M:%SZ}", "--db", url).code == 0
 
 
 def test_what_has_been_since_a_time_leaves_out_what_was_before(kanary: Kanary, url: str) -> None:
