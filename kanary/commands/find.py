@@ -80,14 +80,29 @@ def revision_of(source: Source, kanary: KnownKanary, revision: int) -> RecordedC
     """A change by its revision. Raises CommandError with the revisions that there are."""
     found = source.revision(kanary, revision)
     if found is None:
-        raise CommandError(f"Kanary {kanary.name} has no revision {revision}: {kept(source, kanary)}")
+        raise CommandError(f"Kanary {kanary.name} has no revision {revision}: {_kept(source, kanary, revision)}")
     return found
 
 
-def kept(source: Source, kanary: KnownKanary) -> str:
-    """Which revisions there are."""
+def revision_before(source: Source, kanary: KnownKanary, revision: int) -> RecordedChange | None:
+    """The last change before a revision. Some may be missing in between: the record could not take them."""
+    span = source.revisions(kanary)
+    if span is None or span[0] >= revision:
+        return None
+    if found := source.revision(kanary, revision - 1):
+        return found
+    everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
+    read = pages(lambda after: source.changes(everything, after))
+    mine = (found for page in read for found in page if found.kanary.uid == kanary.uid)
+    return next((found for found in mine if found.change.revision < revision), None)
+
+
+def _kept(source: Source, kanary: KnownKanary, missing: int) -> str:
+    """Which revisions there are, where one is not."""
     span = source.revisions(kanary)
     if span is None:
         return "none is kept"
     first, last = span
-    return f"the history has {first}" if first == last else f"the history has {first} to {last}"
+    if first == last:
+        return f"the history has {first}"
+    return f"the history has {first} to {last}" + (" without it" if first < missing < last else "")

@@ -13,7 +13,7 @@ from kanary.client import ClusterClient
 from kanary.commands import going_back
 from kanary.commands.access import connect, opened, told
 from kanary.commands.failure import CommandError, listed
-from kanary.commands.find import kanaries, revision_of
+from kanary.commands.find import kanaries, revision_before, revision_of
 from kanary.history.model import KnownKanary, RecordedChange
 from kanary.history.selection import Selection
 from kanary.history.source import Source
@@ -148,7 +148,7 @@ class Undo:
         if not is_current:
             # What the spec says has not become a revision, so the one before it is the newest that there is.
             return current
-        found = self._source.revision(known, current.change.revision - 1)
+        found = revision_before(self._source, known, current.change.revision)
         if found is None:
             raise CommandError(
                 f"there is nothing to undo: {self._name} is at revision {current.change.revision}, and the history has "

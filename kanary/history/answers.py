@@ -94,6 +94,7 @@ def revision(source: Source, values: Values) -> bytes:
     if found is None:
         kept = source.revisions(kanary)
         there = f"there are {kept[0]} to {kept[1]}" if kept else "none is kept"
+        there += " without it" if kept and kept[0] < number < kept[1] else ""
         raise MissingError(
             Refusal.UNKNOWN_REVISION, f"{kanary.namespace}/{kanary.name} has no revision {number} on record: {there}"
         )

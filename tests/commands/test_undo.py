@@ -327,6 +327,11 @@ def test_what_retention_has_taken_cannot_be_gone_back_to(stage: Stage) -> None:
     assert stage.refused().startswith("there is nothing to undo: ")
 
 
+def test_where_revisions_are_missing_the_last_that_is_there_is_gone_back_to(stage: Stage) -> None:
+    stage.recorded(replace(story(stage.uid), changes=(story().changes[0], story().changes[2]), outcomes=()))
+    assert "(undo to revision 1)" in stage.undo().out
+
+
 def test_another_kanary_of_the_same_name_is_not_gone_back_to(stage: Stage) -> None:
     stage.recorded(story("of-another"))
     assert stage.refused().startswith(f"the history has nothing of {NAME} yet")
