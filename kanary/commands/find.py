@@ -35,10 +35,15 @@ def kanaries(source: Source, selection: Selection) -> list[KnownKanary]:
     return list(islice(found, _MOST))
 
 
-def newest(source: Source, selection: Selection) -> RecordedChange | None:
-    """The last change."""
-    read = pages(lambda after: source.changes(selection, after, 1))
-    return next((change for page in read for change in page), None)
+def newest(read: Callable[[str | None], Page[T]]) -> T | None:
+    """The first of what is read page by page: of changes and transitions the last that was."""
+    return next((item for page in pages(read) for item in page), None)
+
+
+def first_change(source: Source, kanary: KnownKanary) -> RecordedChange | None:
+    """The first change that is kept."""
+    revisions = source.revisions(kanary)
+    return source.revision(kanary, revisions[0]) if revisions else None
 
 
 def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
@@ -71,7 +76,7 @@ def nothing_in(source: Source, namespace: str | None) -> str:
     namespaces = list(dict.fromkeys(kanary.namespace for kanary in kanaries(source, Selection())))
     if not namespaces:
         return "it has none at all yet; the operator records each from its first weights on"
-    if namespace is None:
+    if namespace is None or namespace in namespaces:
         return f"there are Kanaries in {listed(namespaces)}"
     return f"namespace {namespace} has none, but {listed(namespaces)} {'has' if len(namespaces) == 1 else 'have'}"
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from kanary.commands.failure import CommandError
-from kanary.commands.find import pages
+from kanary.commands.find import first_change, pages
 from kanary.commands.times import local_text
 from kanary.history.model import KnownKanary, RecordedChange
 from kanary.history.selection import Selection
@@ -80,8 +80,7 @@ def timeline(source: Source, kanary: KnownKanary, since: datetime | None, now: d
 
 
 def _start(source: Source, kanary: KnownKanary, since: datetime | None) -> datetime:
-    revisions = source.revisions(kanary)
-    first = source.revision(kanary, revisions[0]) if revisions else None
+    first = first_change(source, kanary)
     if first is None:
         raise CommandError(f"there is nothing to draw: no change of {kanary.name} is kept")
     return max(since, first.change.at) if since else first.change.at

@@ -166,6 +166,34 @@ def test_that_nothing_has_been_since_is_an_answer_and_no_error(kanary: Kanary, u
     assert printed.err.endswith("the last change was revision 3 at 2026-11-23 14:02:10\n")
 
 
+def test_a_time_after_the_deletion_is_told_with_the_deletion(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [story()], {"u-1": at(5000)})
+    printed = kanary("history", NAME, "-n", "shop", "--deleted", "--at", "2026-11-23T20:00", "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err == (
+        f"kanary: nothing is recorded of {NAME} at 2026-11-23 20:00:00: it was deleted at 2026-11-23 14:54:22\n"
+    )
+
+
+def test_where_no_transition_is_shown_it_is_transitions_that_are_told_of(kanary: Kanary, url: str) -> None:
+    arguments = ("history", NAME, "-n", "shop", "--transitions", "--since", "2026-11-23T20:00", "--db", url)
+    printed = kanary(*arguments)
+    assert (printed.code, printed.out) == (0, "")
+    assert printed.err.endswith("the last transition was number 10 at 2026-11-23 14:02:16\n")
+
+
+def test_of_a_kanary_without_transitions_it_is_said_that_none_is_kept(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [replace(story(), transitions=())])
+    for more in ([], ["--since", "2026-11-23"]):
+        printed = kanary("history", NAME, "-n", "shop", "--transitions", *more, "--db", url)
+        assert (printed.code, printed.err) == (0, f"kanary: no transition of {NAME} is kept\n")
+
+
+def test_a_namespace_of_whose_kanaries_nothing_is_shown_is_not_said_to_have_none(kanary: Kanary, url: str) -> None:
+    printed = kanary("history", "-n", "shop", "--since", "2026-11-23T20:00", "--db", url)
+    assert printed.err == "kanary: nothing is recorded of that time: there are Kanaries in shop\n"
+
+
 # For programs
 
 
