@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kanary.commands.arguments import add_commands, joined
 from kanary.commands.failure import CommandError
+from kanary.commands.text import one_line
 from kanary.version import VERSION
 
 _EPILOG = "Kanary splits the TCP connections of one Kubernetes Service between several, by weight, with HAProxy."
@@ -41,7 +42,7 @@ def _done(options: argparse.Namespace) -> int:
     except CommandError as error:
         # What was written before goes first.
         sys.stdout.flush()
-        print(f"kanary: {error}", file=sys.stderr)
+        print(f"kanary: {one_line(str(error))}", file=sys.stderr)
         return 1
     sys.stdout.flush()
     return code

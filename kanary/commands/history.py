@@ -14,7 +14,7 @@ from kanary.commands.access import Access, opened
 from kanary.commands.failure import CommandError
 from kanary.commands.find import first_change, kanaries, newest, nothing_in, pages, unknown
 from kanary.commands.output import Form, check_format, output_for
-from kanary.commands.text import cut
+from kanary.commands.text import cut, one_line
 from kanary.commands.times import local_text, read_time, took_text
 from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
 from kanary.history.selection import Selection
@@ -72,7 +72,7 @@ def _show(output: str, form: Form[T], found: Iterator[Sequence[T]], nothing: Cal
         out.page(page)
     out.end()
     if note:
-        print(f"kanary: {note}", file=sys.stderr)
+        print(f"kanary: {one_line(note)}", file=sys.stderr)
     return 0
 
 

@@ -14,6 +14,7 @@ from kanary.commands import going_back
 from kanary.commands.access import connect, opened, told
 from kanary.commands.failure import CommandError, listed
 from kanary.commands.find import kanaries, revision_before, revision_of
+from kanary.commands.text import one_line
 from kanary.history.model import KnownKanary, RecordedChange
 from kanary.history.selection import Selection
 from kanary.history.source import Source
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         client = connect(options)
         with opened(options, client) as access:
             undo = Undo(client, access.source, access.namespace, options.name)
-            print(undo.go_back(options.to_revision, _yes if options.yes else _ask))
+            print(one_line(undo.go_back(options.to_revision, _yes if options.yes else _ask)))
     return 0
 
 
@@ -45,7 +46,7 @@ def _ask(what: str) -> bool:
     """Ask who sits at the terminal. Raises CommandError where nobody does."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandError(f"{what}, which is more than {going_back.LARGE} percentage points: confirm it by --yes")
-    print(f"{what}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{one_line(what)}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -167,6 +167,11 @@ def test_a_spec_that_is_spoilt_can_be_undone(stage: Stage) -> None:
     assert stage.weights() == {"myapp-v1": 50, "myapp-v2": 50}
 
 
+def test_nothing_of_a_spec_is_obeyed_by_the_terminal(stage: Stage) -> None:
+    stage.declare({"weight": 50, "backend": {"serviceName": "\x1b[2J", "servicePort": "http"}})
+    assert stage.undo("--yes").out.startswith(f"shop/{NAME}: \\x1b[2J=50 becomes ")
+
+
 def test_a_paused_kanary_is_warned_of(stage: Stage) -> None:
     stage.declare(route("myapp-v1", 50), route("myapp-v2", 50), paused=True)
     printed = stage.undo()
