@@ -17,6 +17,7 @@ _EPILOG = "Kanary splits the TCP connections of one Kubernetes Service between s
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 for success, 1 for an error that was told, 2 for wrong usage."""
+    _have_streams()
     given = joined(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -34,6 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _have_streams() -> None:
+    """Whoever closed one of them (`kanary ... >&-`) does not want it; Python has None in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 -- open to the end, as the others are
 
 
 def _done(options: argparse.Namespace) -> int:
