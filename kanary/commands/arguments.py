@@ -291,6 +291,8 @@ def _count(text: str) -> int:
 
 
 def _whole(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 2**63):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no {what}: give a whole number from 1 on")
-    return int(text[:20])
+    # Looked at before it is read: Python refuses to read very long numbers.
+    digits = text.lstrip("0") if text.isascii() and text.isdecimal() else ""
+    if not (0 < len(digits) <= len(str(2**63)) and int(digits) < 2**63):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no {what}: give a whole number from 1 to {2**63 - 1}")
+    return int(digits)

@@ -157,6 +157,16 @@ def test_what_is_not_there_is_told_with_what_is(kanary: Kanary, url: str, argume
     assert (printed.code, printed.out, printed.err) == (1, "", f"kanary: {told}\n")
 
 
-@pytest.mark.parametrize("arguments", [[], [NAME], [NAME, "two"], [NAME, "0"], [NAME, "-1"], [NAME, "1", "2", "3"]])
+def test_no_digit_of_a_number_is_left_out(kanary: Kanary, url: str) -> None:
+    assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
+    assert kanary("diff", NAME, "0" * 40 + "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
+    assert "has no revision 31:" in kanary("diff", NAME, "0" * 19 + "31", "-n", "shop", "--db", url).err
+    assert f"has no revision {2**63 - 1}:" in kanary("diff", NAME, str(2**63 - 1), "-n", "shop", "--db", url).err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], [NAME], *([NAME, bad] for bad in ("two", "0", "-1", str(2**63), "9" * 5000)), [NAME, "1", "2", "3"]],
+)
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
     assert kanary("diff", *arguments, "--db", url).code == 2
