@@ -71,7 +71,8 @@ def _copy(address: Address, path: Path, part: Path) -> None:
         opened = open_sqlite_reader(path)
     with closing(opened) as connection:
         try:
-            connection.execute("VACUUM INTO ?", (str(part),))
+            # As bytes: a file's name need not be valid UTF-8.
+            connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(part),))
         except sqlite3.Error as error:
             if reason_of(error) in (Reason.CORRUPT, Reason.LOCKED):
                 raise HistoryError(problem_of(error, address)) from None

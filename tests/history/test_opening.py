@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kanary.history.address import parse_address
+from kanary.history.backup import backup
 from kanary.history.opening import move_corrupt_aside, open_store
 from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.reader import Reader
@@ -62,6 +63,15 @@ def test_a_path_that_cannot_be_looked_at_is_told(tmp_path: Path, place: str) -> 
     assert "File name too long" in problem_of(tmp_path / place).message
     with pytest.raises(HistoryError, match="File name too long"):
         revisions(tmp_path / place)
+
+
+def test_a_name_need_not_be_valid_unicode(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"h\xff.db")
+    fill(path)
+    assert revisions(path) == [3, 2, 1]
+    copy = tmp_path / os.fsdecode(b"\xfe.db")
+    assert backup(str(path), copy).changes == 3
+    assert revisions(copy) == [3, 2, 1]
 
 
 def test_a_folder_is_told_from_a_database(tmp_path: Path) -> None:
