@@ -276,6 +276,26 @@ def test_what_a_terminal_would_obey_is_shown_escaped_and_kept_for_programs(kanar
     assert json.loads(kanary("history", "web", "-n", "shop", "--db", url, "-o", "json").out)[0]["cause"] == odd.cause
 
 
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_csv_is_a_formula(kanary: Kanary, tmp_path: Path, first: str) -> None:
+    cause = f"{first}HYPERLINK(1)"
+    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (change(1, 0, ONE, cause),))])
+    (row,) = csv.DictReader(io.StringIO(kanary("history", "-A", "-o", "csv", "--db", url).out, newline=""))
+    assert (row["cause"], row["manager"], row["revision"]) == (f"'{cause}", "kubectl", "1")
+    assert json.loads(kanary("history", "-A", "-o", "json", "--db", url).out)[0]["cause"] == cause
+
+
+@pytest.mark.parametrize("cause", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "\r\n"])
+def test_whatever_is_in_a_cell_of_csv_one_record_stays_one(kanary: Kanary, tmp_path: Path, cause: str) -> None:
+    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (change(1, 0, ONE, f"say {cause}"),))])
+    printed = kanary("history", "-A", "-o", "csv", "--db", url).out
+    (row,) = csv.DictReader(io.StringIO(printed, newline=""))
+    assert row["cause"] == f"say {cause}"
+    assert f'"say {cause.replace(chr(34), 2 * chr(34))}"' in printed
+    assert printed.endswith("\n")
+    assert not printed.endswith("\r\n")
+
+
 # Much
 
 
