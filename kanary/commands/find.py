@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from difflib import get_close_matches
 from itertools import islice
 from typing import TypeVar
@@ -10,34 +10,22 @@ from typing import TypeVar
 from kanary.commands.failure import CommandError, listed
 from kanary.commands.times import local_text
 from kanary.history.model import KnownKanary, RecordedChange
-from kanary.history.selection import Page, Selection
-from kanary.history.source import Source
+from kanary.history.selection import Page, Selection, every
+from kanary.history.source import Source, find_kanary
 
 T = TypeVar("T")
 
 _MOST = 2000
 
 
-def pages(read: Callable[[str | None], Page[T]]) -> Iterator[tuple[T, ...]]:
-    """One page after the other; each is read when it is wanted."""
-    after = None
-    while True:
-        page = read(after)
-        yield page.items
-        if page.next is None:
-            return
-        after = page.next
-
-
 def kanaries(source: Source, selection: Selection) -> list[KnownKanary]:
     """The Kanaries themselves, up to as many as a message could ever be about."""
-    found = (kanary for page in pages(lambda after: source.kanaries(selection, after)) for kanary in page)
-    return list(islice(found, _MOST))
+    return list(islice(every(lambda after: source.kanaries(selection, after)), _MOST))
 
 
 def newest(read: Callable[[str | None], Page[T]]) -> T | None:
     """The first of what is read page by page: of changes and transitions the last that was."""
-    return next((item for page in pages(read) for item in page), None)
+    return next(every(read), None)
 
 
 def first_change(source: Source, kanary: KnownKanary) -> RecordedChange | None:
@@ -48,10 +36,10 @@ def first_change(source: Source, kanary: KnownKanary) -> RecordedChange | None:
 
 def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
     """The Kanary that lives under this name, or the last one that did. Raises CommandError where none ever has."""
-    known = kanaries(source, Selection(namespace, name, include_deleted=True))
-    if not known:
+    found = find_kanary(source, Selection(namespace, name, include_deleted=True))
+    if found is None:
         raise unknown(source, namespace, name)
-    return max(known, key=lambda kanary: (kanary.deleted_at is None, kanary.deleted_at or kanary.first_seen))
+    return found
 
 
 def unknown(source: Source, namespace: str, name: str) -> CommandError:
@@ -97,9 +85,8 @@ def revision_before(source: Source, kanary: KnownKanary, revision: int) -> Recor
     if found := source.revision(kanary, revision - 1):
         return found
     everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
-    read = pages(lambda after: source.changes(everything, after))
-    mine = (found for page in read for found in page if found.kanary.uid == kanary.uid)
-    return next((found for found in mine if found.change.revision < revision), None)
+    changes = every(lambda after: source.changes(everything, after))
+    return next((c for c in changes if c.kanary.uid == kanary.uid and c.change.revision < revision), None)
 
 
 def _kept(source: Source, kanary: KnownKanary, missing: int) -> str:

@@ -12,12 +12,12 @@ from typing import TypeVar
 from kanary.commands import records
 from kanary.commands.access import Access, opened
 from kanary.commands.failure import CommandError
-from kanary.commands.find import first_change, kanaries, newest, nothing_in, pages, unknown
+from kanary.commands.find import first_change, kanaries, newest, nothing_in, unknown
 from kanary.commands.output import Form, check_format, output_for
 from kanary.commands.text import cut, one_line
 from kanary.commands.times import local_text, read_time, took_text
 from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
-from kanary.history.selection import Selection
+from kanary.history.selection import Selection, pages
 
 T = TypeVar("T")
 

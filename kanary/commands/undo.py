@@ -13,11 +13,11 @@ from kanary.client import ClusterClient
 from kanary.commands import going_back
 from kanary.commands.access import connect, opened, told
 from kanary.commands.failure import CommandError, listed
-from kanary.commands.find import kanaries, revision_before, revision_of
+from kanary.commands.find import revision_before, revision_of
 from kanary.commands.text import one_line
 from kanary.history.model import KnownKanary, RecordedChange
 from kanary.history.selection import Selection
-from kanary.history.source import Source
+from kanary.history.source import Source, find_kanary
 from kanary.resources import KANARIES, SERVICES
 
 Json = dict[str, Any]
@@ -112,9 +112,8 @@ class Undo:
 
     def _known(self, kanary: Json) -> KnownKanary:
         """The Kanary as the record has it: not another one that had its name before."""
-        uid = kanary["metadata"]["uid"]
-        known = kanaries(self._source, Selection(self._namespace, self._name, include_deleted=True))
-        found = next((each for each in known if each.uid == uid), None)
+        selection = Selection(self._namespace, self._name, include_deleted=True)
+        found = find_kanary(self._source, selection, kanary["metadata"]["uid"])
         if found is None:
             raise CommandError(
                 f"the history has nothing of {self._name} yet: nothing to undo, or the operator cannot record it "

@@ -166,7 +166,11 @@ def _by_kanary(
     connection: Connection, kind: _Kind[T], selection: Selection, place: Place | None, limit: int
 ) -> Sequence[RowMapping]:
     """The one that lives, then the earlier ones of its name: by the key of each, whatever clocks have said."""
-    known = sa.select(KANARIES.c.uid).where(*_chosen(selection))
+    known = sa.select(KANARIES.c.uid).where(*_chosen(replace(selection, include_deleted=True)))
+    if not selection.include_deleted:
+        # One that is deleted while its pages are read is read to its end: else a part would look like the whole.
+        begun = place.uid if place else None
+        known = known.where(sa.or_(KANARIES.c.deleted_at.is_(None), KANARIES.c.uid == begun))
     # One that is deleted while its pages are read stays where it was: it is the last that was.
     order = (KANARIES.c.deleted_at.is_not(None), KANARIES.c.deleted_at.desc(), KANARIES.c.uid.desc())
     uids = list(connection.scalars(known.order_by(*order)))

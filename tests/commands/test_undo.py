@@ -21,7 +21,7 @@ from kanary.history.model import Entry, Route
 from kanary.history.reader import Reader
 from tests.apiserver import ApiServer, Fault
 from tests.commands.conftest import Kanary, Printed
-from tests.commands.record import ONE, THREE, TWO, change, record, routes, story
+from tests.commands.record import ONE, THREE, TWO, at, change, record, routes, story
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import route
 
@@ -340,6 +340,15 @@ def test_where_revisions_are_missing_the_last_that_is_there_is_gone_back_to(stag
 def test_another_kanary_of_the_same_name_is_not_gone_back_to(stage: Stage) -> None:
     stage.recorded(story("of-another"))
     assert stage.refused().startswith(f"the history has nothing of {NAME} yet")
+
+
+def test_of_however_many_of_its_name_the_right_one_is_gone_back_to(stage: Stage) -> None:
+    """By uid they come in an order that says nothing: this one's is after all those of the others."""
+    changes = story().changes[:1]
+    gone = [replace(story(f"!{n}"), changes=changes, outcomes=(), transitions=()) for n in range(2001)]
+    url = record(stage.folder / "many.db", [*gone, story(stage.uid)], {entry.uid: at(5) for entry in gone})
+    assert stage.undo("--db", url).code == 0
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
 
 
 def test_an_unknown_kanary_is_told_with_those_there_are(stage: Stage) -> None:
