@@ -14,6 +14,7 @@ from kanary.commands.arguments import IN_THE_POD
 from kanary.commands.failure import CommandError
 from kanary.commands.text import Table
 from kanary.commands.times import read_duration
+from kanary.history.address import parse_address
 from kanary.history.backup import backup
 from kanary.history.opening import open_store
 from kanary.history.problems import HistoryError, Reason
@@ -62,18 +63,19 @@ def _plan(url: str, retention: Retention, now: datetime) -> int:
 
 
 def _prune(url: str, retention: Retention, now: datetime) -> int:
-    if "://" not in url or url.startswith("sqlite"):
+    address = parse_address(url)
+    if address.path is not None:
         # Opening a store makes the database where there is none, and here a wrong name would.
-        with Reader(url).connection():
+        with Reader(address).connection():
             pass
     try:
         # A database that is corrupt is the operator's to begin anew: here the URL may be that of anything.
-        store = open_store(url, replaces_corrupt=False)
+        store = open_store(address, replaces_corrupt=False)
     except HistoryError as error:
         if error.problem.reason is not Reason.LOCKED:
             raise
         raise CommandError(
-            f"{store_name(url)} is open for writing already, as by an operator, which prunes it by itself once an hour "
+            f"{address} is open for writing already, as by an operator, which prunes it by itself once an hour "
             "(KANARY_HISTORY_DAYS, KANARY_HISTORY_CHANGES): see what would go by --dry-run"
         ) from error
     try:
@@ -82,11 +84,6 @@ def _prune(url: str, retention: Retention, now: datetime) -> int:
         store.close()
     print(f"gone: {_total(gone)}")
     return 0
-
-
-def store_name(url: str) -> str:
-    """The database, without its password."""
-    return str(Reader(url).address)
 
 
 def _retention(options: argparse.Namespace) -> Retention:

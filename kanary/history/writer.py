@@ -44,11 +44,8 @@ class Hooks:
     on_change: Callable[[], None] = _ignore
     """`problem()` or `notice()` is another now. Every Kanary's entry is then to be recorded again: the database may be
     a new one."""
-    on_recorded: Callable[[str, str], None] = _ignore
-    """`confirmed()` is another now for the Kanary of this namespace and name."""
     on_rows: Callable[[str, int], None] = _ignore
     """So many rows of this table were written that had not been there."""
-    on_pruned: Callable[[Pruned], None] = _ignore
     on_failure: Callable[[str], None] = _ignore
     """Writing failed for this reason; it will be tried again."""
     on_dropped: Callable[[], None] = _ignore
@@ -223,8 +220,6 @@ class HistoryWriter:
         with self._lock:
             for pending in batch:
                 self._refused.pop(pending.uid, None)
-        for entry in (pending.entry for pending in batch if pending.entry):
-            _tell(self._hooks.on_recorded, entry.namespace, entry.name)
 
     def _refuse(self, pending: Pending, why: str) -> None:
         name = f"{pending.entry.namespace}/{pending.entry.name}" if pending.entry else pending.uid
@@ -239,12 +234,8 @@ class HistoryWriter:
         now = time.monotonic()
         if self._pruning is None and now >= self._prune_at:
             self._pruning = prune_steps(store, self._retention, self._now())
-        if self._pruning is not None:
-            pruned = next(self._pruning, None)
-            if pruned is None:
-                self._pruning, self._prune_at = None, now + self._prune_seconds
-            elif pruned != Pruned():
-                _tell(self._hooks.on_pruned, pruned)
+        if self._pruning is not None and next(self._pruning, None) is None:
+            self._pruning, self._prune_at = None, now + self._prune_seconds
         if now >= self._figures_at:
             figures = store.figures()
             self._figures_at = now + _FIGURES_SECONDS
