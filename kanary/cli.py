@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kanary.commands.arguments import add_commands, joined
 from kanary.commands.failure import CommandError
+from kanary.commands.text import one_line
 from kanary.version import VERSION
 
 _EPILOG = "Kanary splits the TCP connections of one Kubernetes Service between several, by weight, with HAProxy."
@@ -16,6 +17,7 @@ _EPILOG = "Kanary splits the TCP connections of one Kubernetes Service between s
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 for success, 1 for an error that was told, 2 for wrong usage."""
+    _have_streams()
     given = joined(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -35,13 +37,20 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def _have_streams() -> None:
+    """Whoever closed one of them (`kanary ... >&-`) does not want it; Python has None in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 -- open to the end, as the others are
+
+
 def _done(options: argparse.Namespace) -> int:
     try:
         code = int(options.run(options))
     except CommandError as error:
         # What was written before goes first.
         sys.stdout.flush()
-        print(f"kanary: {error}", file=sys.stderr)
+        print(f"kanary: {one_line(str(error))}", file=sys.stderr)
         return 1
     sys.stdout.flush()
     return code

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -68,6 +69,7 @@ _log = logging.getLogger(__name__)
 OnRequest = Callable[[str, int | None], None]
 """Called after each request with its verb and the status of the answer, None when there was no answer."""
 
+_USERINFO = re.compile(r"(?<=://)[^/]*@")
 _UNAUTHORIZED = 401
 _CONNECTIONS = 32  # kept open: a watch per kind, the workers, the elector and the event recorder have room
 _READ_ATTEMPTS = 3
@@ -117,8 +119,8 @@ class ClusterClient(Verbs):
 
     @property
     def host(self) -> str:
-        """The API server's URL."""
-        return self._session.host
+        """The API server's URL, for people: without the user and the password that it may have."""
+        return _USERINFO.sub("", self._session.host)
 
     def _send(self, request: Request, *, read: float) -> BaseHTTPResponse:
         try:

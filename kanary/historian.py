@@ -49,9 +49,9 @@ class Historian:
         self._uids: dict[tuple[str, str], str] = {}
 
     def kept(self, uid: str) -> Kept:
-        """What the history has for sure, and what keeps it from taking more."""
+        """What the history has for sure, and what is wrong with it, now or since the start."""
         revision, transition = self._writer.confirmed(uid)
-        problem = self._writer.problem()
+        problem = self._writer.problem() or self._writer.notice()
         recording = Recording(False, problem.reason.value, problem.message) if problem else _RECORDED
         return Kept(Confirmed(revision, transition), recording)
 

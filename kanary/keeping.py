@@ -1,13 +1,12 @@
 """The history as the leading operator keeps it: its writer, from the first reconcile to the last."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 from engine.ports import History
 from kanary.historian import Historian, NoHistory
 from kanary.history.api import history_routes
 from kanary.history.problems import BadAddressError
-from kanary.history.retention import Retention
+from kanary.history.retention import retention_of
 from kanary.history.writer import HistoryWriter, Hooks
 from kanary.httpserver import Tree
 from kanary.metrics import Metrics
@@ -38,10 +37,7 @@ class Keeping:
             on_failure=self._metrics.history_failed,
             on_dropped=self._metrics.history_dropped,
         )
-        retention = Retention(
-            age=timedelta(days=settings.history_days) if settings.history_days else None,
-            changes=settings.history_changes or None,
-        )
+        retention = retention_of(settings.history_days, settings.history_changes)
         try:
             self._writer = HistoryWriter(settings.history_url, retention=retention, hooks=hooks)
         except BadAddressError as error:

@@ -73,7 +73,8 @@ class Metrics:
             "kanary_history_failures", "Attempts to write to the history that failed, by reason", "reason"
         )
         self._history_dropped = self._counter(
-            "kanary_history_entries_dropped", "Entries given up since too many waited to be written"
+            "kanary_history_entries_dropped",
+            "Entries given up: too many waited to be written, or the operator stopped and their Kanary was gone",
         )
         self._history_ok = self._gauge("kanary_history_recorded", "1 while the history takes what happens, else 0")
         self._history_size = self._gauge("kanary_history_size_bytes", "Size of the history's database")

@@ -62,11 +62,11 @@ def opened(options: argparse.Namespace, client: ClusterClient | None = None) -> 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Have what is wrong with the record or the cluster said in one line."""
+    """Have what is wrong with the record or the cluster said."""
     try:
         yield
     except (HistoryError, BadAddressError, BadCursorError, ClusterError) as error:
-        raise CommandError(" ".join(str(error).split())) from error
+        raise CommandError(str(error)) from error
 
 
 def _database(url: str) -> Source:

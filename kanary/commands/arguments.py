@@ -39,7 +39,9 @@ postgresql://user:password@host/database.
 A TIME is like 2026-11-23T13:35, with seconds and with a zone (Z, +01:00) if
 you like; without a zone it is local. A date is its beginning. An age such as
 90m, 12h, 7d, 2w or 1d12h is a time so long ago. Tables show local time, the
-other formats UTC.
+other formats UTC. A time that a table shows is good for --at: without a
+fraction of a second it means the end of its second, and its beginning for
+--since.
 
 "in progress" is a change of which nothing has come yet. The words prune and
 backup right after "history" are commands; a Kanary of such a name is written
@@ -110,8 +112,8 @@ def _add_history(commands: Commands) -> None:
     history.add_argument("name", nargs="?", type=_name, metavar="NAME", help="a Kanary (default: all of the namespace)")
     history.add_argument("--transitions", action="store_true", help="show changes of phase, not of weights")
     when = history.add_mutually_exclusive_group()
-    when.add_argument("--at", metavar="TIME", help="show what was in force at that time")
-    when.add_argument("--since", metavar="TIME", help="show what has been since then")
+    when.add_argument("--at", type=_given, metavar="TIME", help="show what was in force at that time")
+    when.add_argument("--since", type=_given, metavar="TIME", help="show what has been since then")
     history.add_argument("--deleted", action="store_true", help="show Kanaries that are gone as well")
     history.add_argument(
         "-o", "--output", default="table", metavar="FORMAT", help="table, json, yaml or csv (default: table)"
@@ -119,7 +121,8 @@ def _add_history(commands: Commands) -> None:
     history.add_argument(
         "--plot",
         nargs="?",
-        const="",
+        type=_given,
+        const=True,
         metavar="FILE.svg",
         help="draw the weights over time, in the terminal or into a file",
     )
@@ -138,7 +141,7 @@ def _history_problem(options: argparse.Namespace) -> str | None:
         return "--at shows what was in force, which transitions are not: take --since"
     if options.plot is None:
         return None
-    if options.plot and not options.name:
+    if options.plot is not True and not options.name:
         return f"--plot needs a NAME before it, as in: kanary history {options.plot} --plot"
     if not options.name:
         return "--plot draws one Kanary: name it"
@@ -149,12 +152,17 @@ def _history_problem(options: argparse.Namespace) -> str | None:
 
 def _add_prune(commands: Commands) -> None:
     prune = _add(commands, "history prune", "take what is older than is to be kept", _PRUNE)
-    prune.add_argument("--older-than", metavar="AGE", help="keep changes and transitions for so long (default: 400d)")
+    prune.add_argument(
+        "--older-than",
+        metavar="AGE",
+        help="keep changes and transitions for so long (default: KANARY_HISTORY_DAYS, then 400d)",
+    )
     prune.add_argument(
         "--keep",
         type=_count,
         metavar="N",
-        help="keep so many changes of each Kanary (default: 1000), and ten times as many transitions",
+        help="keep so many changes of each Kanary, and ten times as many transitions (default: KANARY_HISTORY_CHANGES, "
+        "then 1000; and 10000 transitions)",
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
     _add_own_database(prune)
@@ -163,7 +171,7 @@ def _add_prune(commands: Commands) -> None:
 
 def _add_backup(commands: Commands) -> None:
     backup = _add(commands, "history backup", "copy the history's database to a file", _BACKUP)
-    backup.add_argument("file", metavar="FILE", help="the copy; it must not be there yet")
+    backup.add_argument("file", type=_given, metavar="FILE", help="the copy; it must not be there yet")
     _add_own_database(backup)
     backup.set_defaults(run=_loaded("upkeep", "run_backup"))
 
@@ -190,7 +198,7 @@ def _add_undo(commands: Commands) -> None:
     undo.add_argument(
         "-y", "--yes", action="store_true", help="do not ask, even if a route changes by more than 50 percentage points"
     )
-    undo.add_argument("-n", "--namespace", metavar="NAMESPACE", help="default: the context's")
+    undo.add_argument("-n", "--namespace", type=_given, metavar="NAMESPACE", help="default: the context's")
     _add_source(undo, "where the Kanary is, and its history")
     undo.set_defaults(run=_loaded("undo"))
 
@@ -206,7 +214,9 @@ def _add(commands: Commands, name: str, title: str, description: str, epilog: st
 
 
 def _add_namespace(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="default: the context's; with --db: default")
+    parser.add_argument(
+        "-n", "--namespace", type=_given, metavar="NAMESPACE", help="default: the context's; with --db: default"
+    )
 
 
 def _add_source(parser: argparse.ArgumentParser, title: str = "where the history is read") -> None:
@@ -215,16 +225,22 @@ def _add_source(parser: argparse.ArgumentParser, title: str = "where the history
     source.add_argument("--context", help="context of the kubeconfig (default: the current one)")
     source.add_argument(
         "--operator-namespace",
+        type=_given,
         default=OPERATOR_NAMESPACE,
         metavar="NAMESPACE",
         help=f"where the operator runs (default: {OPERATOR_NAMESPACE})",
     )
-    source.add_argument("--db", metavar="URL", help="read the history in this database, and do not ask the operator")
+    source.add_argument(
+        "--db", type=_given, metavar="URL", help="read the history in this database, and do not ask the operator"
+    )
 
 
 def _add_own_database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--db", metavar="URL", help="the database (default: KANARY_HISTORY_URL, then the operator's own volume)"
+        "--db",
+        type=_given,
+        metavar="URL",
+        help="the database (default: KANARY_HISTORY_URL, then the operator's own volume)",
     )
 
 
@@ -259,6 +275,13 @@ def _name(text: str) -> str:
     return name
 
 
+def _given(text: str) -> str:
+    """A text that is none, as from a variable that is not set, is a mistake and not the default."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: give a value, or leave it out")
+    return text
+
+
 def _revision(text: str) -> int:
     return _whole(text, "revision")
 
@@ -268,6 +291,8 @@ def _count(text: str) -> int:
 
 
 def _whole(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 2**63):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no {what}: give a whole number from 1 on")
-    return int(text[:20])
+    # Looked at before it is read: Python refuses to read very long numbers.
+    digits = text.lstrip("0") if text.isascii() and text.isdecimal() else ""
+    if not (0 < len(digits) <= len(str(2**63)) and int(digits) < 2**63):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no {what}: give a whole number from 1 to {2**63 - 1}")
+    return int(digits)

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from kanary.commands.access import opened
 from kanary.commands.failure import CommandError
-from kanary.commands.find import kept, one_kanary, revision_of
+from kanary.commands.find import one_kanary, revision_before, revision_of
 from kanary.commands.output import check_format, json_text
 from kanary.commands.records import Json, change_fields
 from kanary.commands.text import Table, cut, plain
@@ -62,10 +62,11 @@ def _revisions(
     if options.other is not None:
         return revision_of(source, kanary, options.revision), revision_of(source, kanary, options.other)
     new = revision_of(source, kanary, options.revision)
-    old = source.revision(kanary, options.revision - 1)
+    old = revision_before(source, kanary, options.revision)
     if old is None:
         raise CommandError(
-            f"Kanary {kanary.name} has no revision before {options.revision} to compare it with: {kept(source, kanary)}"
+            f"revision {options.revision} of Kanary {kanary.name} is the first that the history has: "
+            "none to compare it with"
         )
     return old, new
 

@@ -2,7 +2,7 @@
 
 
 class CommandError(Exception):
-    """What was asked for cannot be had; the message says in one line what there is instead."""
+    """What was asked for cannot be had; the message says what there is instead. `main` puts it on one line."""
 
 
 def listed(names: list[str], *, shown: int = 5) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from difflib import get_close_matches
 from itertools import islice
 from typing import TypeVar
@@ -10,43 +10,36 @@ from typing import TypeVar
 from kanary.commands.failure import CommandError, listed
 from kanary.commands.times import local_text
 from kanary.history.model import KnownKanary, RecordedChange
-from kanary.history.selection import Page, Selection
-from kanary.history.source import Source
+from kanary.history.selection import Page, Selection, every
+from kanary.history.source import Source, find_kanary
 
 T = TypeVar("T")
 
 _MOST = 2000
 
 
-def pages(read: Callable[[str | None], Page[T]]) -> Iterator[tuple[T, ...]]:
-    """One page after the other; each is read when it is wanted."""
-    after = None
-    while True:
-        page = read(after)
-        yield page.items
-        if page.next is None:
-            return
-        after = page.next
-
-
 def kanaries(source: Source, selection: Selection) -> list[KnownKanary]:
     """The Kanaries themselves, up to as many as a message could ever be about."""
-    found = (kanary for page in pages(lambda after: source.kanaries(selection, after)) for kanary in page)
-    return list(islice(found, _MOST))
+    return list(islice(every(lambda after: source.kanaries(selection, after)), _MOST))
 
 
-def newest(source: Source, selection: Selection) -> RecordedChange | None:
-    """The last change."""
-    read = pages(lambda after: source.changes(selection, after, 1))
-    return next((change for page in read for change in page), None)
+def newest(read: Callable[[str | None], Page[T]]) -> T | None:
+    """The first of what is read page by page: of changes and transitions the last that was."""
+    return next(every(read), None)
+
+
+def first_change(source: Source, kanary: KnownKanary) -> RecordedChange | None:
+    """The first change that is kept."""
+    revisions = source.revisions(kanary)
+    return source.revision(kanary, revisions[0]) if revisions else None
 
 
 def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
     """The Kanary that lives under this name, or the last one that did. Raises CommandError where none ever has."""
-    known = kanaries(source, Selection(namespace, name, include_deleted=True))
-    if not known:
+    found = find_kanary(source, Selection(namespace, name, include_deleted=True))
+    if found is None:
         raise unknown(source, namespace, name)
-    return max(known, key=lambda kanary: (kanary.deleted_at is None, kanary.deleted_at or kanary.first_seen))
+    return found
 
 
 def unknown(source: Source, namespace: str, name: str) -> CommandError:
@@ -71,7 +64,7 @@ def nothing_in(source: Source, namespace: str | None) -> str:
     namespaces = list(dict.fromkeys(kanary.namespace for kanary in kanaries(source, Selection())))
     if not namespaces:
         return "it has none at all yet; the operator records each from its first weights on"
-    if namespace is None:
+    if namespace is None or namespace in namespaces:
         return f"there are Kanaries in {listed(namespaces)}"
     return f"namespace {namespace} has none, but {listed(namespaces)} {'has' if len(namespaces) == 1 else 'have'}"
 
@@ -80,14 +73,28 @@ def revision_of(source: Source, kanary: KnownKanary, revision: int) -> RecordedC
     """A change by its revision. Raises CommandError with the revisions that there are."""
     found = source.revision(kanary, revision)
     if found is None:
-        raise CommandError(f"Kanary {kanary.name} has no revision {revision}: {kept(source, kanary)}")
+        raise CommandError(f"Kanary {kanary.name} has no revision {revision}: {_kept(source, kanary, revision)}")
     return found
 
 
-def kept(source: Source, kanary: KnownKanary) -> str:
-    """Which revisions there are."""
+def revision_before(source: Source, kanary: KnownKanary, revision: int) -> RecordedChange | None:
+    """The last change before a revision. Some may be missing in between: the record could not take them."""
+    span = source.revisions(kanary)
+    if span is None or span[0] >= revision:
+        return None
+    if found := source.revision(kanary, revision - 1):
+        return found
+    everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
+    changes = every(lambda after: source.changes(everything, after))
+    return next((c for c in changes if c.kanary.uid == kanary.uid and c.change.revision < revision), None)
+
+
+def _kept(source: Source, kanary: KnownKanary, missing: int) -> str:
+    """Which revisions there are, where one is not."""
     span = source.revisions(kanary)
     if span is None:
         return "none is kept"
     first, last = span
-    return f"the history has {first}" if first == last else f"the history has {first} to {last}"
+    if first == last:
+        return f"the history has {first}"
+    return f"the history has {first} to {last}" + (" without it" if first < missing < last else "")

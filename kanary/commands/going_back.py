@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.api import Backend
+from engine.api import Backend, KanaryStatus
 from engine.endpoints import port_number, resolve
 from kanary.history.model import Route
 from states import Problem
@@ -40,6 +40,18 @@ def declared(kanary: Json, services: Services) -> Weights:
 def recorded(routes: Sequence[Route], services: Services) -> Weights:
     """What a revision says."""
     return _weights([(route.service_name, route.service_port, route.weight) for route in routes], services)
+
+
+def served(status: KanaryStatus, newest: Sequence[Route], services: Services) -> Weights:
+    """What every proxy serves, as the status tells; what the newest revision says where it does not."""
+    if not status.weights:
+        return recorded(newest, services)
+    # The status names each backend by its label alone; which Service and port that is, the changes know.
+    known: dict[str, tuple[str, object]] = {r.backend: (r.service_name, r.service_port) for r in newest}
+    for change in status.changes:
+        known |= {r.backend: (r.service_name, r.service_port) for r in change.routes}
+    parts = [(*known.get(each.backend, (each.backend, None)), each.weight) for each in status.weights]
+    return _weights(parts, services)
 
 
 def _weights(parts: Sequence[tuple[str, object, int]], services: Services) -> Weights:

@@ -12,12 +12,12 @@ from typing import TypeVar
 from kanary.commands import records
 from kanary.commands.access import Access, opened
 from kanary.commands.failure import CommandError
-from kanary.commands.find import kanaries, newest, nothing_in, pages, unknown
+from kanary.commands.find import first_change, kanaries, newest, nothing_in, unknown
 from kanary.commands.output import Form, check_format, output_for
-from kanary.commands.text import cut
+from kanary.commands.text import cut, one_line
 from kanary.commands.times import local_text, read_time, took_text
 from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
-from kanary.history.selection import Selection
+from kanary.history.selection import Selection, pages
 
 T = TypeVar("T")
 
@@ -29,9 +29,9 @@ def run(options: argparse.Namespace) -> int:
     """Show what the options select."""
     check_format(options.output)
     now = datetime.now(UTC)
-    since = read_time("--since", options.since, now) if options.since else None
-    at = read_time("--at", options.at, now) if options.at else None
-    if at is not None and at > now:
+    since = read_time("--since", options.since, now) if options.since is not None else None
+    at = read_time("--at", options.at, now, through_second=True) if options.at is not None else None
+    if at is not None and at.replace(microsecond=0) > now:
         raise CommandError(f"--at {options.at}: {local_text(at)} is still to come: name a time up to now")
     if since is not None and since > now:
         raise CommandError(f"--since {options.since}: {local_text(since)} is still to come: name a time before now")
@@ -41,8 +41,8 @@ def run(options: argparse.Namespace) -> int:
         if options.plot is not None:
             from kanary.commands.plot import plot  # noqa: PLC0415 -- loaded only to draw
 
-            return plot(access, selection, options.plot, now)
-        nothing = partial(_why_nothing, access, selection, at)
+            return plot(access, selection, None if options.plot is True else options.plot, now)
+        nothing = partial(_why_nothing, access, selection, at, of_transitions=options.transitions)
         if options.transitions:
             return _show(options.output, _transition_form(selection), _transitions(access, selection), nothing)
         changes = _changes(access, selection) if at is None else _in_force(access, selection, at)
@@ -72,11 +72,11 @@ def _show(output: str, form: Form[T], found: Iterator[Sequence[T]], nothing: Cal
         out.page(page)
     out.end()
     if note:
-        print(f"kanary: {note}", file=sys.stderr)
+        print(f"kanary: {one_line(note)}", file=sys.stderr)
     return 0
 
 
-def _why_nothing(access: Access, selection: Selection, at: datetime | None) -> str:
+def _why_nothing(access: Access, selection: Selection, at: datetime | None, *, of_transitions: bool) -> str:
     """Why there is nothing to show. Raises CommandError where what was asked for is not there."""
     source, name = access.source, selection.name
     if name is None or selection.namespace is None:
@@ -87,22 +87,33 @@ def _why_nothing(access: Access, selection: Selection, at: datetime | None) -> s
     if not known:
         raise unknown(source, selection.namespace, name)
     if at is not None:
-        begin = min(_began(access, kanary) for kanary in known)
-        raise CommandError(
-            f"nothing is recorded of {name} at {local_text(at)}: what is kept begins {local_text(begin)}"
-        )
-    found = newest(source, everything)
-    if found and selection.since:
-        last = f"the last change was revision {found.change.revision} at {local_text(found.change.at)}"
+        raise CommandError(f"nothing is recorded of {name} at {local_text(at)}: {_when_it_was(access, known, at)}")
+    last = _last_transition(access, everything) if of_transitions else _last_change(access, everything)
+    if last and selection.since:
         return f"nothing is recorded of {name} since {local_text(selection.since)}: {last}"
-    return f"no change of {name} is kept"
+    return f"no {'transition' if of_transitions else 'change'} of {name} is kept"
 
 
-def _began(access: Access, kanary: KnownKanary) -> datetime:
-    """When the first change that is kept was made."""
-    revisions = access.source.revisions(kanary)
-    first = access.source.revision(kanary, revisions[0]) if revisions else None
-    return first.change.at if first else kanary.first_seen
+def _when_it_was(access: Access, known: Sequence[KnownKanary], at: datetime) -> str:
+    """Why none of these was there then: it was gone already, or had not begun."""
+    if gone := [kanary.deleted_at for kanary in known if kanary.deleted_at and kanary.deleted_at <= at]:
+        return f"it was deleted at {local_text(max(gone))}"
+    first = [change for kanary in known if (change := first_change(access.source, kanary))]
+    if not first:
+        return "no change of it is kept"
+    return f"what is kept begins {local_text(min(found.change.at for found in first))}"
+
+
+def _last_change(access: Access, selection: Selection) -> str | None:
+    found = newest(lambda after: access.source.changes(selection, after, 1))
+    return f"the last change was revision {found.change.revision} at {local_text(found.change.at)}" if found else None
+
+
+def _last_transition(access: Access, selection: Selection) -> str | None:
+    found = newest(lambda after: access.source.transitions(selection, after, 1))
+    if found is None:
+        return None
+    return f"the last transition was number {found.transition.number} at {local_text(found.transition.at)}"
 
 
 def _change_form(selection: Selection) -> Form[RecordedChange]:

@@ -101,12 +101,26 @@ class _YamlOutput(Output[T]):
             self.stream.write("[]\n")
 
 
+class _LineFeeds:
+    """Ends the lines of `csv` by a line feed alone.
+
+    Told to do so itself, it would write a carriage return inside a cell without quotes, which ends a line for readers.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> int:
+        """Write one line."""
+        return self._stream.write(line.removesuffix("\r\n") + "\n")
+
+
 class _CsvOutput(Output[T]):
     """A line with the names of the columns, then one for each record (RFC 4180, but with line feeds)."""
 
     def __init__(self, form: Form[T], stream: TextIO) -> None:
         super().__init__(form, stream)
-        self._csv = csv.DictWriter(stream, list(form.columns), lineterminator="\n")
+        self._csv = csv.DictWriter(_LineFeeds(stream), list(form.columns))
         self._csv.writeheader()
 
     def page(self, items: Sequence[T]) -> None:

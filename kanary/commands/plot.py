@@ -18,15 +18,15 @@ _BESIDE = 8  # rows of the terminal that the title, the axis, the legend and the
 _ROWS = (12, 20)
 
 
-def plot(access: Access, selection: Selection, file: str, now: datetime) -> int:
+def plot(access: Access, selection: Selection, file: str | None, now: datetime) -> int:
     """Draw one Kanary, into a file or, where none is named, into the terminal."""
-    if file and Path(file).suffix.lower() != ".svg":
+    if file is not None and not file.lower().endswith(".svg"):
         raise CommandError(f"--plot {file}: pictures are drawn as SVG: name a file that ends in .svg")
     kanary = one_kanary(access.source, access.namespace, selection.name or "")
     if kanary.deleted_at and not selection.include_deleted:
         raise unknown(access.source, access.namespace, kanary.name)
     found = timeline(access.source, kanary, selection.since, now)
-    if file:
+    if file is not None:
         from kanary.commands.svg import svg  # noqa: PLC0415 -- of the two ways to draw, one is loaded
 
         _write(Path(file), svg(found))

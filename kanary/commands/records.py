@@ -11,6 +11,9 @@ Json = dict[str, Any]
 Columns = Mapping[str, Callable[[Json], Any]]
 """Of CSV, in their order: a name, and what stands there of a record."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
 
 def weights_of(found: RecordedChange) -> str:
     """The weights after a change, on one line."""
@@ -33,7 +36,14 @@ def transition_fields(found: RecordedTransition) -> Json:
 
 def row(fields: Json, columns: Columns) -> Json:
     """A record for CSV: nothing where nothing is known."""
-    return {name: "" if (value := read(fields)) is None else value for name, read in columns.items()}
+    return {name: _cell(read(fields)) for name, read in columns.items()}
+
+
+def _cell(value: Any) -> Any:
+    # A spreadsheet runs what looks like a formula, and anyone who may change a Kanary writes a cause.
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value
 
 
 def _at(*path: str) -> Callable[[Json], Any]:

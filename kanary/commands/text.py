@@ -16,6 +16,11 @@ def plain(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """The same, with each run of white space as one space: for a message that holds what others say."""
+    return plain(" ".join(text.split()))
+
+
 def width(text: str) -> int:
     """The columns that a text takes."""
     return len(text) if text.isascii() else sum(_width_of(character) for character in text)

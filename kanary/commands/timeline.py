@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from kanary.commands.failure import CommandError
-from kanary.commands.find import pages
+from kanary.commands.find import first_change
 from kanary.commands.times import local_text
 from kanary.history.model import KnownKanary, RecordedChange
-from kanary.history.selection import Selection
+from kanary.history.selection import Selection, every
 from kanary.history.source import Source
 
 _DRAWN = 2000
@@ -80,8 +80,7 @@ def timeline(source: Source, kanary: KnownKanary, since: datetime | None, now: d
 
 
 def _start(source: Source, kanary: KnownKanary, since: datetime | None) -> datetime:
-    revisions = source.revisions(kanary)
-    first = source.revision(kanary, revisions[0]) if revisions else None
+    first = first_change(source, kanary)
     if first is None:
         raise CommandError(f"there is nothing to draw: no change of {kanary.name} is kept")
     return max(since, first.change.at) if since else first.change.at
@@ -108,8 +107,7 @@ def _steps(
 ) -> tuple[Step, ...]:
     found = (
         _step(change)
-        for page in pages(lambda after: source.changes(selection, after))
-        for change in page
+        for change in every(lambda after: source.changes(selection, after))
         if change.kanary.uid == kanary.uid
     )
     return (*_before(source, kanary, start), *_thinned(found, start, end))
@@ -120,8 +118,7 @@ def _before(source: Source, kanary: KnownKanary, start: datetime) -> list[Step]:
     everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
     earlier = [
         _step(change)
-        for page in pages(lambda after: source.in_force(everything, start, after))
-        for change in page
+        for change in every(lambda after: source.in_force(everything, start, after))
         if change.kanary.uid == kanary.uid and change.change.at < start
     ]
     return earlier[:1]
@@ -145,8 +142,7 @@ def _spans(
 ) -> tuple[Span, ...]:
     found = (
         _Move(move.transition.at, move.transition.source, move.transition.destination)
-        for page in pages(lambda after: source.transitions(selection, after))
-        for move in page
+        for move in every(lambda after: source.transitions(selection, after))
         if move.kanary.uid == kanary.uid
     )
     moves = _thinned(found, start, end)
@@ -162,10 +158,9 @@ def _spans(
 
 def _phase_before(source: Source, kanary: KnownKanary, start: datetime) -> str:
     earlier = Selection(kanary.namespace, kanary.name, include_deleted=True, until=start)
-    for page in pages(lambda after: source.transitions(earlier, after, 1)):
-        for move in page:
-            if move.kanary.uid == kanary.uid:
-                return move.transition.destination
+    for move in every(lambda after: source.transitions(earlier, after, 1)):
+        if move.kanary.uid == kanary.uid:
+            return move.transition.destination
     return ""
 
 

@@ -20,11 +20,14 @@ _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in _UNITS), re.ASCII)
 
 
-def read_time(option: str, text: str, now: datetime) -> datetime:
-    """The time that is meant, in UTC. Raises CommandError for a text that is none."""
+def read_time(option: str, text: str, now: datetime, *, through_second: bool = False) -> datetime:
+    """The time that is meant, in UTC. Raises CommandError for a text that is none.
+
+    With `through_second` a time without a fraction is the end of its second: tables show no more of a time than that.
+    """
     try:
         age = read_duration(text)
-        time = _read(text) if age is None else now - age
+        time = _read(text, "999999" if through_second else "") if age is None else now - age
         return time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise CommandError(f"{option} {text[:60]!r} is no time: give one like {EXPECTED}") from None
@@ -41,11 +44,11 @@ def read_duration(text: str) -> timedelta | None:
     return timedelta(seconds=sum(int(amount) * _UNITS[unit] for unit, amount in parts.items()))
 
 
-def _read(text: str) -> datetime:
+def _read(text: str, fraction: str) -> datetime:
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError
-    fraction = (match["fraction"] or "")[:6].ljust(6, "0")
+    fraction = (match["fraction"] or fraction)[:6].ljust(6, "0")
     minute, second, zone = match["minute"] or "00:00", match["second"] or "00", (match["zone"] or "").upper()
     time = datetime.fromisoformat(f"{match['date']}T{minute}:{second}.{fraction}{zone}")
     return time.astimezone()
@@ -53,7 +56,8 @@ def _read(text: str) -> datetime:
 
 def local_text(time: datetime) -> str:
     """A time for a person: local, to the second."""
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+    # Not by %Y, which writes a year before 1000 with fewer digits.
+    return time.astimezone().replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
 
 
 def span_text(start: datetime, end: datetime) -> str:

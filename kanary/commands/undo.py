@@ -7,15 +7,17 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from engine.status import read_status
 from kanary.api_errors import ClusterError, Conflict, NotFound
 from kanary.client import ClusterClient
 from kanary.commands import going_back
 from kanary.commands.access import connect, opened, told
 from kanary.commands.failure import CommandError, listed
-from kanary.commands.find import kanaries, revision_of
+from kanary.commands.find import revision_before, revision_of
+from kanary.commands.text import one_line
 from kanary.history.model import KnownKanary, RecordedChange
 from kanary.history.selection import Selection
-from kanary.history.source import Source
+from kanary.history.source import Source, find_kanary
 from kanary.resources import KANARIES, SERVICES
 
 Json = dict[str, Any]
@@ -32,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         client = connect(options)
         with opened(options, client) as access:
             undo = Undo(client, access.source, access.namespace, options.name)
-            print(undo.go_back(options.to_revision, _yes if options.yes else _ask))
+            print(one_line(undo.go_back(options.to_revision, _yes if options.yes else _ask)))
     return 0
 
 
@@ -44,7 +46,7 @@ def _ask(what: str) -> bool:
     """Ask who sits at the terminal. Raises CommandError where nobody does."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandError(f"{what}, which is more than {going_back.LARGE} percentage points: confirm it by --yes")
-    print(f"{what}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{one_line(what)}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -61,7 +63,10 @@ class Undo:
         """Write the weights of the revision, or of the one before the current; returns what was done, in one line."""
         kanary = self._live()
         known = self._known(kanary)
+        status = read_status(kanary)
         current = self._newest(known)
+        if revision is None:
+            self._require_current(current, status.revision)
         target = self._target(kanary, known, current, revision)
         cause = f"undo to revision {target.change.revision}"
         services = self._services(going_back.service_names(kanary, target.change.after))
@@ -73,7 +78,7 @@ class Undo:
             raise CommandError(
                 f"{self._name} has the weights of revision {target.change.revision} already: {after.text}"
             )
-        served = going_back.recorded(current.change.after, services)
+        served = going_back.served(status, current.change.after, services)
         if not self._may(served, before, after, ask):
             raise CommandError(f"{self._name} stays as it is: {before.text}")
         if (kanary.get("spec") or {}).get("paused") is True:
@@ -107,9 +112,8 @@ class Undo:
 
     def _known(self, kanary: Json) -> KnownKanary:
         """The Kanary as the record has it: not another one that had its name before."""
-        uid = kanary["metadata"]["uid"]
-        known = kanaries(self._source, Selection(self._namespace, self._name, include_deleted=True))
-        found = next((each for each in known if each.uid == uid), None)
+        selection = Selection(self._namespace, self._name, include_deleted=True)
+        found = find_kanary(self._source, selection, kanary["metadata"]["uid"])
         if found is None:
             raise CommandError(
                 f"the history has nothing of {self._name} yet: nothing to undo, or the operator cannot record it "
@@ -122,6 +126,14 @@ class Undo:
         if revisions is None:
             raise CommandError(f"the history has no change of {self._name}: there is nothing to undo")
         return revision_of(self._source, known, revisions[1])
+
+    def _require_current(self, newest: RecordedChange, revision: int) -> None:
+        """Raises CommandError where the Kanary has gone on since: the one before the newest is then another."""
+        if revision > newest.change.revision:
+            raise CommandError(
+                f"Kanary {self._namespace}/{self._name} is at revision {revision}, and the history has up to "
+                f"{newest.change.revision}: name one by --to-revision (condition HistoryRecorded says why it is behind)"
+            )
 
     def _target(
         self, kanary: Json, known: KnownKanary, current: RecordedChange, revision: int | None
@@ -136,7 +148,7 @@ class Undo:
         if not is_current:
             # What the spec says has not become a revision, so the one before it is the newest that there is.
             return current
-        found = self._source.revision(known, current.change.revision - 1)
+        found = revision_before(self._source, known, current.change.revision)
         if found is None:
             raise CommandError(
                 f"there is nothing to undo: {self._name} is at revision {current.change.revision}, and the history has "

@@ -14,12 +14,13 @@ from kanary.commands.arguments import IN_THE_POD
 from kanary.commands.failure import CommandError
 from kanary.commands.text import Table
 from kanary.commands.times import read_duration
+from kanary.history.address import parse_address
 from kanary.history.backup import backup
 from kanary.history.opening import open_store
 from kanary.history.problems import HistoryError, Reason
 from kanary.history.reader import Reader
-from kanary.history.retention import Pruned, Retention, plan, prune
-from kanary.settings import DEFAULT_HISTORY_URL
+from kanary.history.retention import Pruned, Retention, plan, prune, retention_of
+from kanary.settings import DEFAULT_HISTORY_URL, BadSettingError, Settings
 
 _OWN = Path(DEFAULT_HISTORY_URL.removeprefix("sqlite:///"))
 """Where the operator has its database unless it is told otherwise."""
@@ -62,17 +63,19 @@ def _plan(url: str, retention: Retention, now: datetime) -> int:
 
 
 def _prune(url: str, retention: Retention, now: datetime) -> int:
-    if "://" not in url or url.startswith("sqlite"):
+    address = parse_address(url)
+    if address.path is not None:
         # Opening a store makes the database where there is none, and here a wrong name would.
-        with Reader(url).connection():
+        with Reader(address).connection():
             pass
     try:
-        store = open_store(url)
+        # A database that is corrupt is the operator's to begin anew: here the URL may be that of anything.
+        store = open_store(address, replaces_corrupt=False)
     except HistoryError as error:
         if error.problem.reason is not Reason.LOCKED:
             raise
         raise CommandError(
-            f"{store_name(url)} is open for writing already, as by an operator, which prunes it by itself once an hour "
+            f"{address} is open for writing already, as by an operator, which prunes it by itself once an hour "
             "(KANARY_HISTORY_DAYS, KANARY_HISTORY_CHANGES): see what would go by --dry-run"
         ) from error
     try:
@@ -83,13 +86,13 @@ def _prune(url: str, retention: Retention, now: datetime) -> int:
     return 0
 
 
-def store_name(url: str) -> str:
-    """The database, without its password."""
-    return str(Reader(url).address)
-
-
 def _retention(options: argparse.Namespace) -> Retention:
-    retention = Retention()
+    """What the options say, and the operator's settings where they say nothing. Raises CommandError."""
+    try:
+        settings = Settings.from_environment()
+    except BadSettingError as error:
+        raise CommandError(str(error)) from error
+    retention = retention_of(settings.history_days, settings.history_changes)
     if options.keep is not None:
         retention = replace(retention, changes=options.keep, transitions=10 * options.keep)
     if options.older_than is not None:
@@ -112,7 +115,7 @@ def _url(options: argparse.Namespace, what: str) -> str:
     url = options.db or os.environ.get("KANARY_HISTORY_URL")
     if url:
         return str(url)
-    if _OWN.exists():
+    if os.access(_OWN, os.F_OK):
         return f"sqlite:///{_OWN}"
     raise CommandError(
         f"this needs the history's database itself: name it by --db URL, or run it where the operator has it: "

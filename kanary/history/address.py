@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from kanary.history.problems import BadAddressError
 
 _POSTGRESQL = ("postgresql+psycopg", "postgresql", "postgres")
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]*:|postgres\w*[+/]")
 _FORMS = "sqlite:////path/of/history.db or postgresql+psycopg://user:password@host/database"
 
 
@@ -53,6 +55,7 @@ class Address:
 def parse_address(text: str) -> Address:
     """The database of a URL, or of the path of an SQLite file. Raises BadAddressError, which does not repeat it."""
     if "://" not in text:
+        _refuse_broken_url(text)
         return _sqlite_file(text)
     try:
         url = make_url(text)
@@ -60,6 +63,9 @@ def parse_address(text: str) -> Address:
         # What is wrong with it is not said: the text would be in the message, and the password in the text.
         raise BadAddressError(f"the history's database URL cannot be read: it is to be {_FORMS}") from None
     if url.drivername in _POSTGRESQL:
+        if text.count("@") > 1:
+            # What stands between the two is taken for a part of the host, and the host is shown.
+            raise BadAddressError("the history's database URL has more than one @: write those of a password as %40")
         return Address(url.set(drivername="postgresql+psycopg"), None)
     if url.drivername != "sqlite":
         raise BadAddressError(f"{url.drivername} is no database that the history can be kept in: take {_FORMS}")
@@ -68,6 +74,14 @@ def parse_address(text: str) -> Address:
     if url.host:
         raise BadAddressError("the SQLite URL has too few slashes: take sqlite:////path/of/history.db")
     return _sqlite_file(url.database or "")
+
+
+def _refuse_broken_url(text: str) -> None:
+    """What is not plainly a path may be a URL with a password, and a path is shown."""
+    if not text.startswith(("/", ".")) and ("@" in text or _SCHEME.match(text)):
+        raise BadAddressError(
+            f"the history's database URL cannot be read: it is to be {_FORMS}; a file's path begins with / or ./ here"
+        )
 
 
 def _sqlite_file(text: str) -> Address:

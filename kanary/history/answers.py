@@ -27,8 +27,8 @@ from kanary.history.parameters import (
     Values,
     is_usable,
 )
-from kanary.history.selection import BadCursorError, Page, Selection, every, read_place
-from kanary.history.source import Source
+from kanary.history.selection import BadCursorError, Page, Selection, read_place
+from kanary.history.source import Source, find_kanary
 
 T = TypeVar("T")
 Read = Callable[[str | None, int], Page[T]]
@@ -94,6 +94,7 @@ def revision(source: Source, values: Values) -> bytes:
     if found is None:
         kept = source.revisions(kanary)
         there = f"there are {kept[0]} to {kept[1]}" if kept else "none is kept"
+        there += " without it" if kept and kept[0] < number < kept[1] else ""
         raise MissingError(
             Refusal.UNKNOWN_REVISION, f"{kanary.namespace}/{kanary.name} has no revision {number} on record: {there}"
         )
@@ -162,19 +163,9 @@ def _one(source: Source, values: Values) -> KnownKanary:
     selection, uid = _selection(values), values[UID]
     if uid is not None:
         selection = replace(selection, include_deleted=True)
-    best = None
-    for kanary in every(lambda after: source.kanaries(selection, after)):
-        if uid in (None, kanary.uid) and (best is None or _is_later(kanary, best)):
-            best = kanary
-    if best is not None:
-        return best
+    if found := find_kanary(source, selection, uid):
+        return found
     _require_known(source, selection)
     raise MissingError(
         Refusal.UNKNOWN_KANARY, f"no Kanary {selection.namespace}/{selection.name} on record has the uid {uid}"
     )
-
-
-def _is_later(kanary: KnownKanary, other: KnownKanary) -> bool:
-    if kanary.deleted_at is None or other.deleted_at is None:
-        return other.deleted_at is not None
-    return kanary.deleted_at > other.deleted_at

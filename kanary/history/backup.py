@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from kanary.history.address import Address
 from kanary.history.connecting import open_sqlite_reader
-from kanary.history.faults import told
+from kanary.history.faults import problem_of, reason_of, told
 from kanary.history.files import sync_folder
 from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.reader import Reader
@@ -43,16 +43,15 @@ def backup(url: str | Address, file: Path) -> Backup:
         raise HistoryError(Problem(Reason.REFUSED, message))
     with reader.connection():
         pass  # it is there, and has a schema that this program knows
-    if file.exists():
-        raise _refused(file, "there is a file already: name another")
-    if not file.parent.is_dir():
-        raise _refused(file, f"the folder {file.parent} does not exist: make it")
     try:
+        if file.exists():
+            raise _refused(file, "there is a file already: name another")
+        if not file.parent.is_dir():
+            raise _refused(file, f"the folder {file.parent} does not exist: make it")
         # In the same folder, so that it can be linked.
         with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
             part = Path(folder) / "part"
-            with told(address):
-                _copy(path, part)
+            _copy(address, path, part)
             changes = _checked(part)
             # Never over another file, not even one that was made meanwhile.
             os.link(part, file)
@@ -61,12 +60,23 @@ def backup(url: str | Address, file: Path) -> Backup:
         raise _refused(file, "there is a file already: name another") from None
     except OSError as error:
         raise _refused(file, f"it cannot be written: {error.strerror}") from None
+    except sqlite3.Error as error:
+        raise _refused(file, f"{address} cannot be copied there ({error}): see that there is space for it") from None
     return Backup(file, file.stat().st_size, changes)
 
 
-def _copy(path: Path, part: Path) -> None:
-    with closing(open_sqlite_reader(path)) as connection:
-        connection.execute("VACUUM INTO ?", (str(part),))
+def _copy(address: Address, path: Path, part: Path) -> None:
+    """Raises HistoryError for what is wrong with the database; sqlite3.Error and OSError for the copy."""
+    with told(address):
+        opened = open_sqlite_reader(path)
+    with closing(opened) as connection:
+        try:
+            # As bytes: a file's name need not be valid UTF-8.
+            connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(part),))
+        except sqlite3.Error as error:
+            if reason_of(error) in (Reason.CORRUPT, Reason.LOCKED):
+                raise HistoryError(problem_of(error, address)) from None
+            raise
     with part.open("rb") as copy:
         os.fsync(copy.fileno())
 

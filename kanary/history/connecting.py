@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -60,7 +61,7 @@ def reader_engine(address: Address) -> Engine:
 def _connect(path: Path, mode: str, busy_ms: int) -> sqlite3.Connection:
     # Transactions are begun and ended by SQLAlchemy, never by the driver's own guesses.
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
+        f"file:{quote(os.fsencode(path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
     )
     connection.execute(f"PRAGMA busy_timeout = {busy_ms:d}")
     connection.execute("PRAGMA foreign_keys = ON")

@@ -46,6 +46,17 @@ class WriterLock:
         self._file.close()
 
 
+def require_file(path: Path) -> None:
+    """Raises HistoryError where no database can be at this path, and OSError where that cannot be told."""
+    if not path.exists():
+        message = f"there is no history database {path}: the operator makes it when it starts, or name another"
+    elif path.is_dir():
+        message = f"{path} is a folder: name the history database in it"
+    else:
+        return
+    raise HistoryError(Problem(Reason.UNAVAILABLE, message))
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """Which file this is, whatever its name; None where there is none."""
     try:

@@ -16,18 +16,18 @@ from kanary.history.store import Store
 from migrations import VERSION_TABLE
 
 
-def open_store(url: str | Address) -> Store:
+def open_store(url: str | Address, *, replaces_corrupt: bool = True) -> Store:
     """Open the database, make it where there is none, and take its schema to the newest version.
 
-    A corrupt SQLite file is moved aside and kept, and a new one begun: `moved_aside` tells. Raises BadAddressError
-    for a URL that is none, and HistoryError for all else that is wrong.
+    A corrupt SQLite file is moved aside and kept, and a new one begun: `moved_aside` tells. Without `replaces_corrupt`
+    it is an error. Raises BadAddressError for a URL that is none, and HistoryError for all else that is wrong.
     """
     address = url if isinstance(url, Address) else parse_address(url)
     if address.path is None:
         return _open(address, None, None)
     lock = _lock(address, address.path)
     try:
-        return _open_file(address, address.path, lock)
+        return _open_file(address, address.path, lock, replaces_corrupt=replaces_corrupt)
     except BaseException:
         lock.release()
         raise
@@ -46,22 +46,22 @@ def move_corrupt_aside(address: Address) -> Path | None:
 
 
 def _lock(address: Address, path: Path) -> WriterLock:
-    if not path.parent.is_dir():
-        message = (
-            f"the folder {path.parent} of the history database does not exist: "
-            "make it, or mount the volume that it is on"
-        )
-        raise HistoryError(Problem(Reason.UNAVAILABLE, message))
     with told(address):
+        if not path.parent.is_dir():
+            message = (
+                f"the folder {path.parent} of the history database does not exist: "
+                "make it, or mount the volume that it is on"
+            )
+            raise HistoryError(Problem(Reason.UNAVAILABLE, message))
         return WriterLock(path)
 
 
-def _open_file(address: Address, path: Path, lock: WriterLock) -> Store:
+def _open_file(address: Address, path: Path, lock: WriterLock, *, replaces_corrupt: bool) -> Store:
     try:
         _look_first(address, path)
         return _open(address, lock, None)
     except HistoryError as error:
-        if error.problem.reason is not Reason.CORRUPT:
+        if error.problem.reason is not Reason.CORRUPT or not replaces_corrupt:
             raise
     with told(address):
         aside = move_aside(path)

@@ -124,6 +124,22 @@ class Queue:
         with self._changed:
             self._confirmed.clear()
 
+    def lost(self) -> list[tuple[Entry, int]]:
+        """What waits of Kanaries that are gone, with how many of its changes are not in the database.
+
+        Who comes next hears of it no more: their statuses are gone as well.
+        """
+        with self._changed:
+            waiting = dict(self._taken)
+            for uid, pending in self._waiting.items():
+                waiting[uid] = waiting[uid].followed_by(pending) if uid in waiting else pending
+            gone = [pending.entry for pending in waiting.values() if pending.entry and pending.deleted_at]
+            return [(entry, missing) for entry in gone if (missing := self._missing(entry))]
+
+    def _missing(self, entry: Entry) -> int:
+        revision, _ = self._confirmed.get(entry.uid, (0, 0))
+        return sum(change.revision > revision for change in entry.changes)
+
     def wait_until_empty(self, timeout: float) -> bool:
         """Wait so many seconds until nothing waits, and return whether that is so."""
         with self._changed:

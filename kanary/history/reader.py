@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection, RowMapping
 from kanary.history.address import Address, parse_address
 from kanary.history.connecting import reader_engine
 from kanary.history.faults import told
+from kanary.history.files import require_file
 from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
-from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.rows import change_of, configuration_text, kanary_of, outcome_of, transition_of
 from kanary.history.schema import require_readable
 from kanary.history.selection import PAGE, NamePlace, Page, Place, Selection, every, read_name_place, read_place
@@ -129,9 +129,9 @@ class Reader:
     def connection(self) -> Iterator[Connection]:
         """A transaction that sees one state of the record; for the other modules of this package."""
         path = self.address.path
-        if path is not None and not path.exists():
-            message = f"there is no history database {path}: the operator makes it when it starts, or name another"
-            raise HistoryError(Problem(Reason.UNAVAILABLE, message))
+        if path is not None:
+            with told(self.address):
+                require_file(path)
         with told(self.address), self._engine.begin() as connection:
             require_readable(connection, self.address)
             yield connection
@@ -166,7 +166,11 @@ def _by_kanary(
     connection: Connection, kind: _Kind[T], selection: Selection, place: Place | None, limit: int
 ) -> Sequence[RowMapping]:
     """The one that lives, then the earlier ones of its name: by the key of each, whatever clocks have said."""
-    known = sa.select(KANARIES.c.uid).where(*_chosen(selection))
+    known = sa.select(KANARIES.c.uid).where(*_chosen(replace(selection, include_deleted=True)))
+    if not selection.include_deleted:
+        # One that is deleted while its pages are read is read to its end: else a part would look like the whole.
+        begun = place.uid if place else None
+        known = known.where(sa.or_(KANARIES.c.deleted_at.is_(None), KANARIES.c.uid == begun))
     # One that is deleted while its pages are read stays where it was: it is the last that was.
     order = (KANARIES.c.deleted_at.is_not(None), KANARIES.c.deleted_at.desc(), KANARIES.c.uid.desc())
     uids = list(connection.scalars(known.order_by(*order)))

@@ -23,7 +23,6 @@ S = TypeVar("S", bound=wire.Shape)
 T = TypeVar("T")
 Query = dict[str, str]
 
-OPERATOR_NAMESPACE = "kanary-system"
 OPERATOR_SERVICE = "kanary"
 OPERATOR_PORT = "http"
 
@@ -51,7 +50,7 @@ class HttpSource:
     def __init__(
         self,
         cluster: Cluster,
-        namespace: str = OPERATOR_NAMESPACE,
+        namespace: str,
         service: str = OPERATOR_SERVICE,
         port: str = OPERATOR_PORT,
         pause: Callable[[float], None] = time.sleep,

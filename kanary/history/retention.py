@@ -38,6 +38,11 @@ class Retention:
                 )
 
 
+def retention_of(days: int, changes: int) -> Retention:
+    """As the operator's settings say it, where 0 is without limit."""
+    return Retention(age=timedelta(days=days) if days else None, changes=changes or None)
+
+
 @dataclass(frozen=True, slots=True)
 class Pruned:
     """How many rows went, or would go, of each table."""

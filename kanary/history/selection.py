@@ -44,13 +44,19 @@ class Page(Generic[T]):
     """Where to read on, or None where this was the last page. Opaque, and good in a URL once it is quoted."""
 
 
-def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
-    """All of it in the memory of one page: `every(lambda after: reader.changes(selection, after))`."""
+def pages(read: Callable[[str | None], Page[T]]) -> Iterator[tuple[T, ...]]:
+    """One page after the other; each is read when it is wanted."""
     page = read(None)
-    yield from page.items
+    yield page.items
     while page.next is not None:
         page = read(page.next)
-        yield from page.items
+        yield page.items
+
+
+def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
+    """All of it in the memory of one page: `every(lambda after: reader.changes(selection, after))`."""
+    for items in pages(read):
+        yield from items
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Where the record is read from: a database, or the operator over HTTP. Plain data; nothing here needs a database."""
+"""Where the record is read from: a database, or the operator over HTTP. Nothing here needs a database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
-from kanary.history.selection import PAGE, Page, Selection
+from kanary.history.selection import PAGE, Page, Selection, every
 
 
 class Source(Protocol):
@@ -43,3 +43,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of what is open."""
+
+
+def find_kanary(source: Source, selection: Selection, uid: str | None = None) -> KnownKanary | None:
+    """Of those selected the one with that uid; else the one that lives, or that was deleted last. None for none."""
+    known = every(lambda after: source.kanaries(selection, after))
+    return max((kanary for kanary in known if uid in (None, kanary.uid)), key=_lastness, default=None)
+
+
+def _lastness(kanary: KnownKanary) -> tuple[bool, datetime]:
+    return kanary.deleted_at is None, kanary.deleted_at or kanary.first_seen

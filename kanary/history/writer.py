@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import ParamSpec
 
 from kanary.backoff import Backoff
@@ -41,16 +42,15 @@ class Hooks:
     """Who hears of what, in the writer's thread; what they raise is logged and left."""
 
     on_change: Callable[[], None] = _ignore
-    """`problem()` is another now. Every Kanary's entry is then to be recorded again: the database may be a new one."""
-    on_recorded: Callable[[str, str], None] = _ignore
-    """`confirmed()` is another now for the Kanary of this namespace and name."""
+    """`problem()` or `notice()` is another now. Every Kanary's entry is then to be recorded again: the database may be
+    a new one."""
     on_rows: Callable[[str, int], None] = _ignore
     """So many rows of this table were written that had not been there."""
-    on_pruned: Callable[[Pruned], None] = _ignore
     on_failure: Callable[[str], None] = _ignore
     """Writing failed for this reason; it will be tried again."""
     on_dropped: Callable[[], None] = _ignore
-    """An entry was given up, since too many wait; its Kanary's next one has the same and more."""
+    """An entry was given up: too many wait, and its Kanary's next one has the same and more; or its Kanary is gone, and
+    it was not written before the end."""
 
 
 def _tell(hook: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -84,11 +84,11 @@ class HistoryWriter:
         self._lock = threading.Lock()
         self._problem: Problem | None = None
         self._refused: dict[str, Problem] = {}
-        self._told: Problem | None = None
-        self._notice: str | None = None
+        self._notice: Problem | None = None
         self._figures: Figures | None = None
         # Of the thread alone:
         self._store: Store | None = None
+        self._told: tuple[Problem | None, Problem | None] = None, None
         self._failures = 0
         self._pruning: Iterator[Pruned] | None = None
         self._prune_at = 0.0
@@ -120,12 +120,12 @@ class HistoryWriter:
         return self._queue.confirmed(uid)
 
     def problem(self) -> Problem | None:
-        """What keeps the record from being complete, or None."""
+        """What keeps the record from taking what happens now, or None."""
         with self._lock:
             return self._problem or next(iter(self._refused.values()), None)
 
-    def notice(self) -> str | None:
-        """What has befallen the record since the start that did not pass: a corrupt file that was moved aside."""
+    def notice(self) -> Problem | None:
+        """What has befallen the record since the start and does not pass: a corrupt file that was moved aside."""
         with self._lock:
             return self._notice
 
@@ -143,6 +143,13 @@ class HistoryWriter:
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        for entry, changes in self._queue.lost():
+            _log.error(
+                "the history lacks %d changes of %s/%s (uid %s), which is deleted: they could not be written before "
+                "the end",
+                *(changes, entry.namespace, entry.name, entry.uid),
+            )
+            _tell(self._hooks.on_dropped)
         return self._queue.wait_until_empty(0)
 
     def _run(self) -> None:
@@ -188,7 +195,8 @@ class HistoryWriter:
         store = open_store(self._address)
         self._store = store
         if store.moved_aside:
-            self._tell_corrupt(f"it is kept as {store.moved_aside}, and a new one is begun")
+            _tell(self._hooks.on_failure, Reason.CORRUPT)
+            self._set_problem(None, self._moved(store.moved_aside))
         now = time.monotonic()
         self._figures_at, self._prune_at = now, now
         _log.info("recording the history in %s", self._address)
@@ -212,8 +220,6 @@ class HistoryWriter:
         with self._lock:
             for pending in batch:
                 self._refused.pop(pending.uid, None)
-        for entry in (pending.entry for pending in batch if pending.entry):
-            _tell(self._hooks.on_recorded, entry.namespace, entry.name)
 
     def _refuse(self, pending: Pending, why: str) -> None:
         name = f"{pending.entry.namespace}/{pending.entry.name}" if pending.entry else pending.uid
@@ -228,12 +234,8 @@ class HistoryWriter:
         now = time.monotonic()
         if self._pruning is None and now >= self._prune_at:
             self._pruning = prune_steps(store, self._retention, self._now())
-        if self._pruning is not None:
-            pruned = next(self._pruning, None)
-            if pruned is None:
-                self._pruning, self._prune_at = None, now + self._prune_seconds
-            elif pruned != Pruned():
-                _tell(self._hooks.on_pruned, pruned)
+        if self._pruning is not None and next(self._pruning, None) is None:
+            self._pruning, self._prune_at = None, now + self._prune_seconds
         if now >= self._figures_at:
             figures = store.figures()
             self._figures_at = now + _FIGURES_SECONDS
@@ -254,24 +256,30 @@ class HistoryWriter:
                 problem = error.problem
             else:
                 if aside:
-                    return self._tell_corrupt(f"it is kept as {aside}, and a new one is begun")
-        return self._set_problem(problem)
+                    problem = self._moved(aside)
+                    self._set_problem(problem, problem)
+                    return
+        self._set_problem(problem)
 
-    def _tell_corrupt(self, what: str) -> None:
-        message = f"the history database {self._address} was corrupt: {what}"
-        with self._lock:
-            self._notice = message
-        self._set_problem(Problem(Reason.CORRUPT, message))
+    def _moved(self, aside: Path) -> Problem:
+        message = (
+            f"the history database {self._address} was corrupt: it is kept as {aside}, and a new one is begun "
+            "(said until the operator starts anew)"
+        )
+        return Problem(Reason.CORRUPT, message)
 
-    def _set_problem(self, problem: Problem | None) -> None:
+    def _set_problem(self, problem: Problem | None, notice: Problem | None = None) -> None:
+        """Tell of another problem, and of something that does not pass."""
         with self._lock:
             self._problem = problem
-        if (current := self.problem()) == self._told:
+            self._notice = notice or self._notice
+        current = self.problem(), self.notice()
+        if current == self._told:
             return
-        if current is None:
-            _log.info("the history is recorded again in %s", self._address)
+        if told := current[0] or notice:
+            _log.warning("%s: %s", told.reason, told.message)
         else:
-            _log.warning("%s: %s", current.reason, current.message)
+            _log.info("the history is recorded again in %s", self._address)
         self._told = current
         _tell(self._hooks.on_change)
 

@@ -38,7 +38,8 @@ def _utc(zone: Zone) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KANARY_HISTORY_URL", "NO_COLOR", "COLUMNS", "LINES"):
+    history = ("KANARY_HISTORY_URL", "KANARY_HISTORY_DAYS", "KANARY_HISTORY_CHANGES")
+    for name in (*history, "NO_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -122,6 +122,20 @@ def test_without_any_cluster_it_is_said_that_a_database_does(kanary: Kanary, tmp
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("text", ["nonsense: [\n", "apiVersion: v1\n", "\x1b[31m", "a: b: c\n  d: \t"])
+@pytest.mark.parametrize("command", ["history", "diff", "undo"])
+def test_a_kubeconfig_that_is_spoilt_is_told_in_one_line(
+    kanary: Kanary, tmp_path: Path, command: str, text: str
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(text)
+    printed = kanary(command, NAME, *(["1"] if command == "diff" else []), "--kubeconfig", str(file))
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err.startswith(f"kanary: kubeconfig {file} cannot be used: ")
+    assert printed.err.count("\n") == 1
+    assert printed.err.rstrip("\n").isprintable()
+
+
 def test_what_the_operator_cannot_read_is_told_in_its_words(kanary: Kanary, server: ApiServer, tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path}/none.db") as http:
         reached(server, http.port, "kanary-system")

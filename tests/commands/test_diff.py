@@ -75,6 +75,18 @@ def test_two_revisions_stand_side_by_side(kanary: Kanary, url: str) -> None:
     assert printed.out == FROM_1_TO_2
 
 
+def test_where_revisions_are_missing_the_one_before_is_the_last_that_is_there(kanary: Kanary, tmp_path: Path) -> None:
+    """The record could not take 2 in time; the Kanary that had the name before is another."""
+    former = replace(story("u-0"), changes=(change(2, -900, ONE),), outcomes=())
+    gaps = replace(story(), changes=(story().changes[0], story().changes[2]), outcomes=())
+    url = record(tmp_path / "gaps.db", [former, gaps], {"u-0": at(-800)})
+    assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out.startswith(
+        f"shop/{NAME}: revision 1 to revision 3\n"
+    )
+    printed = kanary("diff", NAME, "2", "-n", "shop", "--db", url)
+    assert printed.err == f"kanary: Kanary {NAME} has no revision 2: the history has 1 to 3 without it\n"
+
+
 def test_one_revision_is_compared_with_the_one_before(kanary: Kanary, url: str) -> None:
     assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
 
@@ -132,7 +144,7 @@ def test_one_that_is_gone_can_still_be_looked_into(kanary: Kanary, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([NAME, "1"], f"Kanary {NAME} has no revision before 1 to compare it with: the history has 1 to 3"),
+        ([NAME, "1"], f"revision 1 of Kanary {NAME} is the first that the history has: none to compare it with"),
         ([NAME, "2", "9"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
         ([NAME, "9", "2"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
         ([NAME, "9"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
@@ -145,6 +157,16 @@ def test_what_is_not_there_is_told_with_what_is(kanary: Kanary, url: str, argume
     assert (printed.code, printed.out, printed.err) == (1, "", f"kanary: {told}\n")
 
 
-@pytest.mark.parametrize("arguments", [[], [NAME], [NAME, "two"], [NAME, "0"], [NAME, "-1"], [NAME, "1", "2", "3"]])
+def test_no_digit_of_a_number_is_left_out(kanary: Kanary, url: str) -> None:
+    assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
+    assert kanary("diff", NAME, "0" * 40 + "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
+    assert "has no revision 31:" in kanary("diff", NAME, "0" * 19 + "31", "-n", "shop", "--db", url).err
+    assert f"has no revision {2**63 - 1}:" in kanary("diff", NAME, str(2**63 - 1), "-n", "shop", "--db", url).err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], [NAME], *([NAME, bad] for bad in ("two", "0", "-1", str(2**63), "9" * 5000)), [NAME, "1", "2", "3"]],
+)
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
     assert kanary("diff", *arguments, "--db", url).code == 2

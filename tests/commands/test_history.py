@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -132,6 +133,20 @@ def test_what_was_in_force_at_a_time_is_one_change(kanary: Kanary, url: str, tim
     assert [line.split()[0] for line in lines] == ["REVISION", revision]
 
 
+def test_a_time_that_the_table_shows_finds_its_revision(kanary: Kanary, url: str) -> None:
+    shown = {"1": "2026-11-23 13:31:02", "2": "2026-11-23 13:40:55", "3": "2026-11-23 14:02:10"}
+    for revision, time in shown.items():
+        found = kanary("history", NAME, "-n", "shop", "--at", time, "--db", url).out.splitlines()
+        assert [line.split()[0] for line in found] == ["REVISION", revision]
+        since = kanary("history", NAME, "-n", "shop", "--since", time, "--db", url).out.splitlines()
+        assert since[-1].split()[0] == revision
+
+
+def test_the_present_second_is_not_still_to_come(kanary: Kanary, url: str) -> None:
+    now = datetime.now(UTC)
+    assert kanary("history", NAME, "-n", "shop", "--at", f"{now:%Y-%m-%dT%H:%M:%SZ}", "--db", url).code == 0
+
+
 def test_what_has_been_since_a_time_leaves_out_what_was_before(kanary: Kanary, url: str) -> None:
     lines = kanary("history", NAME, "-n", "shop", "--since", "2026-11-23T13:40", "--db", url).out.splitlines()
     assert [line.split()[0] for line in lines] == ["REVISION", "3", "2"]
@@ -149,6 +164,34 @@ def test_that_nothing_has_been_since_is_an_answer_and_no_error(kanary: Kanary, u
     printed = kanary("history", NAME, "-n", "shop", "--since", "2026-11-23T20:00", "--db", url)
     assert (printed.code, printed.out) == (0, "")
     assert printed.err.endswith("the last change was revision 3 at 2026-11-23 14:02:10\n")
+
+
+def test_a_time_after_the_deletion_is_told_with_the_deletion(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [story()], {"u-1": at(5000)})
+    printed = kanary("history", NAME, "-n", "shop", "--deleted", "--at", "2026-11-23T20:00", "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err == (
+        f"kanary: nothing is recorded of {NAME} at 2026-11-23 20:00:00: it was deleted at 2026-11-23 14:54:22\n"
+    )
+
+
+def test_where_no_transition_is_shown_it_is_transitions_that_are_told_of(kanary: Kanary, url: str) -> None:
+    arguments = ("history", NAME, "-n", "shop", "--transitions", "--since", "2026-11-23T20:00", "--db", url)
+    printed = kanary(*arguments)
+    assert (printed.code, printed.out) == (0, "")
+    assert printed.err.endswith("the last transition was number 10 at 2026-11-23 14:02:16\n")
+
+
+def test_of_a_kanary_without_transitions_it_is_said_that_none_is_kept(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [replace(story(), transitions=())])
+    for more in ([], ["--since", "2026-11-23"]):
+        printed = kanary("history", NAME, "-n", "shop", "--transitions", *more, "--db", url)
+        assert (printed.code, printed.err) == (0, f"kanary: no transition of {NAME} is kept\n")
+
+
+def test_a_namespace_of_whose_kanaries_nothing_is_shown_is_not_said_to_have_none(kanary: Kanary, url: str) -> None:
+    printed = kanary("history", "-n", "shop", "--since", "2026-11-23T20:00", "--db", url)
+    assert printed.err == "kanary: nothing is recorded of that time: there are Kanaries in shop\n"
 
 
 # For programs
@@ -231,6 +274,26 @@ def test_what_a_terminal_would_obey_is_shown_escaped_and_kept_for_programs(kanar
     assert "\x1b" not in printed
     assert printed.count("\n") == 2
     assert json.loads(kanary("history", "web", "-n", "shop", "--db", url, "-o", "json").out)[0]["cause"] == odd.cause
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_csv_is_a_formula(kanary: Kanary, tmp_path: Path, first: str) -> None:
+    cause = f"{first}HYPERLINK(1)"
+    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (change(1, 0, ONE, cause),))])
+    (row,) = csv.DictReader(io.StringIO(kanary("history", "-A", "-o", "csv", "--db", url).out, newline=""))
+    assert (row["cause"], row["manager"], row["revision"]) == (f"'{cause}", "kubectl", "1")
+    assert json.loads(kanary("history", "-A", "-o", "json", "--db", url).out)[0]["cause"] == cause
+
+
+@pytest.mark.parametrize("cause", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "\r\n"])
+def test_whatever_is_in_a_cell_of_csv_one_record_stays_one(kanary: Kanary, tmp_path: Path, cause: str) -> None:
+    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (change(1, 0, ONE, f"say {cause}"),))])
+    printed = kanary("history", "-A", "-o", "csv", "--db", url).out
+    (row,) = csv.DictReader(io.StringIO(printed, newline=""))
+    assert row["cause"] == f"say {cause}"
+    assert f'"say {cause.replace(chr(34), 2 * chr(34))}"' in printed
+    assert printed.endswith("\n")
+    assert not printed.endswith("\r\n")
 
 
 # Much
@@ -388,6 +451,8 @@ def test_a_database_that_cannot_be_read_is_told_in_one_line(kanary: Kanary, data
         ["web", "--plot", "-o", "json"],
         ["web", "--plot", "--at", "1d"],
         ["web", "--limit", "1"],
+        *(["web", option, ""] for option in ("--at", "--since", "--db", "--plot", "-n", "--operator-namespace")),
+        ["web", "--at", " "],
     ],
 )
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:

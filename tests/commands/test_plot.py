@@ -191,6 +191,14 @@ def test_a_file_that_cannot_be_drawn_is_told(kanary: Kanary, ended: str, file: s
     assert (printed.code, printed.out, printed.err) == (1, "", f"kanary: {told}\n")
 
 
+def test_a_picture_may_have_no_name_but_its_suffix(
+    kanary: Kanary, ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert kanary("history", NAME, "-n", "shop", "--deleted", "--plot", ".svg", "--db", ended).code == 0
+    assert (tmp_path / ".svg").exists()
+
+
 def test_what_has_no_change_cannot_be_drawn(kanary: Kanary, tmp_path: Path) -> None:
     url = record(tmp_path / "h.db", [replace(story(), changes=(), outcomes=())])
     printed = kanary("history", NAME, "-n", "shop", "--plot", "--db", url)

@@ -7,7 +7,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kanary.commands.text import Table, cut, plain, width
+from kanary.commands.text import Table, cut, one_line, plain, width
 
 
 @given(st.text())
@@ -17,6 +17,12 @@ def test_nothing_that_a_terminal_obeys_gets_through(text: str) -> None:
 
 def test_what_is_dangerous_is_shown_escaped() -> None:
     assert plain("\x1b[31mred\x1b[0m\nnext\u202eback") == "\\x1b[31mred\\x1b[0m next\\u202eback"
+
+
+@given(st.text())
+def test_a_message_is_one_line_whatever_is_in_it(text: str) -> None:
+    assert one_line(text).isprintable()
+    assert "  " not in one_line(text)
 
 
 @given(st.text(), st.integers(1, 20))

@@ -41,6 +41,17 @@ def test_a_time_may_be_cut_at_seconds_and_at_minutes(time: datetime) -> None:
     assert read(f"{time:%Y-%m-%dT%H:%M}{zone}") == time.replace(second=0, microsecond=0)
 
 
+@given(times)
+def test_a_second_that_is_meant_to_its_end_is_so_unless_a_fraction_is_given(time: datetime) -> None:
+    def through(text: str) -> datetime:
+        return read_time("--at", text, NOW, through_second=True)
+
+    zone = time.isoformat()[-6:]
+    assert through(f"{time:%Y-%m-%dT%H:%M:%S}{zone}") == time.replace(microsecond=999_999)
+    assert through(f"{time:%Y-%m-%dT%H:%M}{zone}") == time.replace(second=0, microsecond=999_999)
+    assert through(f"{time:%Y-%m-%dT%H:%M:%S.%f}{zone}") == time
+
+
 @given(st.integers(0, 500), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 def test_an_age_is_a_time_so_long_ago(days: int, hours: int, minutes: int, seconds: int) -> None:
     age = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -101,6 +112,10 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 )
 def test_how_long_something_took_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert took_text(seconds) == text
+
+
+def test_a_year_has_four_digits() -> None:
+    assert local_text(datetime(110, 4, 5, 12, 0, tzinfo=UTC)) == "0110-04-05 12:00:00"
 
 
 def test_people_are_shown_local_time(zone: Zone) -> None:

@@ -21,7 +21,7 @@ from kanary.history.model import Entry, Route
 from kanary.history.reader import Reader
 from tests.apiserver import ApiServer, Fault
 from tests.commands.conftest import Kanary, Printed
-from tests.commands.record import ONE, THREE, TWO, change, record, routes, story
+from tests.commands.record import ONE, THREE, TWO, at, change, record, routes, story
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import route
 
@@ -68,6 +68,10 @@ class Stage:
         body = {"destination": "myapp", "routes": list(declared), **spec}
         metadata = {"name": NAME, "namespace": "shop"}
         self.server.store.put({"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata, "spec": body})
+
+    def status(self, **status: Any) -> None:
+        """Have the operator told this."""
+        self.server.store.put({**self.kanary(), "status": status})
 
     def kanary(self) -> Json:
         found = self.server.store.get("kanaries", NAME, "shop")
@@ -163,6 +167,11 @@ def test_a_spec_that_is_spoilt_can_be_undone(stage: Stage) -> None:
     assert stage.weights() == {"myapp-v1": 50, "myapp-v2": 50}
 
 
+def test_nothing_of_a_spec_is_obeyed_by_the_terminal(stage: Stage) -> None:
+    stage.declare({"weight": 50, "backend": {"serviceName": "\x1b[2J", "servicePort": "http"}})
+    assert stage.undo("--yes").out.startswith(f"shop/{NAME}: \\x1b[2J=50 becomes ")
+
+
 def test_a_paused_kanary_is_warned_of(stage: Stage) -> None:
     stage.declare(route("myapp-v1", 50), route("myapp-v2", 50), paused=True)
     printed = stage.undo()
@@ -244,6 +253,38 @@ def test_what_is_served_counts_as_well_as_what_is_declared(stage: Stage) -> None
     assert stage.refused("--to-revision", "1").startswith("this takes myapp-v1 from 10 to 100 % and myapp-v2 from 90")
 
 
+def test_what_is_served_is_what_the_status_says(stage: Stage) -> None:
+    """Revision 3 is on its way to the proxies, which still serve all by one backend."""
+    stage.status(revision=3, weights=[{"backend": "myapp-v2", "weight": 100, "endpoints": 1}])
+    assert stage.refused() == (
+        "this takes myapp-v2 from 100 to 20 % and myapp-v1 from 0 to 80 %, which is more than 50 percentage points: "
+        "confirm it by --yes"
+    )
+
+
+def test_a_backend_that_only_the_status_knows_is_served_until_it_is_not(stage: Stage) -> None:
+    stage.status(revision=3, weights=[{"backend": "myapp-v9", "weight": 100, "endpoints": 1}])
+    assert "myapp-v9 from 100 to 0 %" in stage.refused()
+
+
+# Where the history is behind
+
+
+def test_where_the_history_is_behind_a_revision_has_to_be_named(stage: Stage) -> None:
+    stage.status(revision=5)
+    assert stage.refused() == (
+        f"Kanary shop/{NAME} is at revision 5, and the history has up to 3: name one by --to-revision "
+        "(condition HistoryRecorded says why it is behind)"
+    )
+    assert stage.undo("--to-revision", "2").code == 0
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+
+
+def test_where_the_history_is_not_behind_no_revision_has_to_be_named(stage: Stage) -> None:
+    stage.status(revision=3)
+    assert stage.undo().code == 0
+
+
 # What cannot be
 
 
@@ -291,9 +332,23 @@ def test_what_retention_has_taken_cannot_be_gone_back_to(stage: Stage) -> None:
     assert stage.refused().startswith("there is nothing to undo: ")
 
 
+def test_where_revisions_are_missing_the_last_that_is_there_is_gone_back_to(stage: Stage) -> None:
+    stage.recorded(replace(story(stage.uid), changes=(story().changes[0], story().changes[2]), outcomes=()))
+    assert "(undo to revision 1)" in stage.undo().out
+
+
 def test_another_kanary_of_the_same_name_is_not_gone_back_to(stage: Stage) -> None:
     stage.recorded(story("of-another"))
     assert stage.refused().startswith(f"the history has nothing of {NAME} yet")
+
+
+def test_of_however_many_of_its_name_the_right_one_is_gone_back_to(stage: Stage) -> None:
+    """By uid they come in an order that says nothing: this one's is after all those of the others."""
+    changes = story().changes[:1]
+    gone = [replace(story(f"!{n}"), changes=changes, outcomes=(), transitions=()) for n in range(2001)]
+    url = record(stage.folder / "many.db", [*gone, story(stage.uid)], {entry.uid: at(5) for entry in gone})
+    assert stage.undo("--db", url).code == 0
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
 
 
 def test_an_unknown_kanary_is_told_with_those_there_are(stage: Stage) -> None:

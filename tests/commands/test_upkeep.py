@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kanary.history.opening import open_store
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
 from tests.commands.conftest import Kanary
-from tests.commands.record import record, story
+from tests.commands.record import ONE, change, record, story
 
 
 def revisions(url: str) -> list[int]:
@@ -55,6 +56,33 @@ def test_by_default_much_is_kept(kanary: Kanary, url: str) -> None:
     assert printed.out == "gone: 0 changes, 0 transitions, 0 configurations, 0 deleted Kanaries\n"
 
 
+def test_by_default_as_much_is_kept_as_the_operator_keeps(
+    kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KANARY_HISTORY_CHANGES", "1")
+    assert kanary("history", "prune", "--dry-run", "--db", url).out == PLAN
+    assert kanary("history", "prune", "--keep", "3", "--dry-run", "--db", url).out.startswith("would go: 0 changes")
+
+
+def test_what_the_operator_keeps_without_limit_is_not_pruned(
+    kanary: Kanary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = replace(change(1, 0, ONE), at=datetime(2001, 1, 1, tzinfo=UTC))
+    url = record(tmp_path / "old.db", [replace(story(), changes=(old, *story().changes[1:]), transitions=())])
+    assert kanary("history", "prune", "--dry-run", "--db", url).out.endswith(
+        "would go: 1 change, 0 transitions, 0 configurations, 0 deleted Kanaries; nothing was changed\n"
+    )
+    monkeypatch.setenv("KANARY_HISTORY_DAYS", "0")
+    assert kanary("history", "prune", "--dry-run", "--db", url).out.startswith("would go: 0 changes")
+
+
+def test_a_bad_setting_of_the_operator_is_told(kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KANARY_HISTORY_DAYS", "many")
+    printed = kanary("history", "prune", "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err == "kanary: KANARY_HISTORY_DAYS is 'many': must be a whole number, 0 for no limit\n"
+
+
 def test_pruning_beside_a_writer_is_refused_with_the_way_out(kanary: Kanary, url: str) -> None:
     store = open_store(url)
     try:
@@ -74,6 +102,22 @@ def test_pruning_makes_no_database_where_there_is_none(kanary: Kanary, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_corrupt_database_is_told_and_left_as_it_is(kanary: Kanary, tmp_path: Path) -> None:
+    """A page in the middle, which only a check of the whole file finds."""
+    file = tmp_path / "history.db"
+    url = record(file, [replace(story(), changes=tuple(change(n, n, ONE) for n in range(1, 500)))])
+    with file.open("r+b") as database:
+        database.seek(file.stat().st_size // 4096 // 2 * 4096)
+        database.write(b"\x55" * 4096)
+    spoilt = file.read_bytes()
+    printed = kanary("history", "prune", "--db", url)
+    assert (printed.code, printed.out) == (1, "")
+    assert printed.err.startswith(f"kanary: the history database {file} is corrupt (")
+    assert printed.err.count("\n") == 1
+    assert file.read_bytes() == spoilt
+    assert not list(tmp_path.glob("*.corrupt-*"))
+
+
 @pytest.mark.parametrize("age", ["", "soon", "7", "0d", "2026-01-01", "9" * 40 + "d"])
 def test_an_age_that_is_none_is_refused(kanary: Kanary, url: str, age: str) -> None:
     printed = kanary("history", "prune", "--older-than", age, "--db", url)
@@ -82,10 +126,18 @@ def test_an_age_that_is_none_is_refused(kanary: Kanary, url: str, age: str) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [["prune", "--keep", "0"], ["prune", "--keep", "many"], ["prune", "web"], ["backup"]]
+    "arguments",
+    [
+        ["prune", "--keep", "0"],
+        ["prune", "--keep", "many"],
+        ["prune", "web"],
+        ["prune", "--db", ""],
+        ["backup"],
+        ["backup", ""],
+    ],
 )
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
-    printed = kanary("history", *arguments, "--db", url)
+    printed = kanary("history", arguments[0], "--db", url, *arguments[1:])
     assert (printed.code, printed.out) == (2, "")
 
 
@@ -115,6 +167,13 @@ def test_without_a_database_it_is_said_where_there_is_one(
     printed = kanary("history", *arguments)
     assert printed.code == 1
     assert f"kubectl -n kanary-system exec deploy/kanary -- kanary history {called}\n" in printed.err
+
+
+def test_a_place_that_may_not_be_looked_at_is_no_database_of_one_s_own(
+    kanary: Kanary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_OWN", Path("/" + "x" * 300))
+    assert "name it by --db URL" in kanary("history", "prune").err
 
 
 def test_in_the_operators_pod_its_own_database_is_meant(

@@ -52,6 +52,12 @@ def test_a_password_is_taken_out_however_it_is_written() -> None:
         "mysql://kanary:secret@db/history",
         "postgresql://kanary:secret@db:port/history",
         "://kanary:secret@",
+        "postgresql+psycopg:/kanary:secret@db/history",
+        "postgresql//kanary:secret@db/history",
+        "postgresql:kanary:secret",
+        "postgresql/secret",
+        "kanary:secret@db/history",
+        "sqlite:/history.db",
     ],
 )
 def test_what_is_no_address_is_refused_with_what_is(text: str) -> None:
@@ -59,6 +65,18 @@ def test_what_is_no_address_is_refused_with_what_is(text: str) -> None:
         parse_address(text)
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("password", ["s3c@ret", "@ret", "s3c@", "s3c/@ret"])
+def test_an_at_sign_of_a_password_is_to_be_escaped_and_nothing_of_the_password_is_told(password: str) -> None:
+    with pytest.raises(BadAddressError) as caught:
+        parse_address(f"postgresql+psycopg://kanary:{password}@db.invalid/history")
+    assert str(caught.value) == "the history's database URL has more than one @: write those of a password as %40"
+
+
+@pytest.mark.parametrize("path", ["history.db", "data/history.db", "./a@b.db", "/data/a:b@c.db", "../a:b.db"])
+def test_what_is_plainly_a_path_is_a_file(path: str) -> None:
+    assert parse_address(path).path == Path(path).absolute()
 
 
 def test_a_wrong_password_is_not_told(postgres: Server) -> None:

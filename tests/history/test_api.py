@@ -222,6 +222,13 @@ def test_a_kanary_that_is_deleted_is_found_by_those_who_ask_for_it(client: Clien
         assert client.ask(path, deleted="true")[0] == 200
 
 
+def test_a_revision_that_is_missing_between_others_is_not_said_to_be_there(client: Client, sqlite_url: str) -> None:
+    gap = replace(entry("u-7", name="gap"), changes=(change(1), change(3)), outcomes=())
+    record(sqlite_url, [gap])
+    _, error = client.ask("namespaces/shop/kanaries/gap/revisions/2")
+    assert error["message"] == "shop/gap has no revision 2 on record: there are 1 to 3 without it"
+
+
 def test_an_empty_namespace_is_an_empty_page(client: Client) -> None:
     for kind in ("kanaries", "changes", "transitions"):
         assert client.get(f"namespaces/nobody/{kind}") == {"next": None, "items": []}

@@ -101,8 +101,28 @@ def test_a_volume_without_space_is_told_and_left_as_it_was(tmp_path: Path, volum
     fill(tmp_path / "history.db")
     filler = volume.fill()
     error = refusal(str(tmp_path / "history.db"), volume.folder / "backup.db")
-    assert error.problem.reason in (Reason.FULL, Reason.REFUSED)
+    assert error.problem.reason is Reason.REFUSED
+    assert f"no backup is made to {volume.folder}/backup.db: " in str(error)
     assert list(volume.folder.iterdir()) == [filler]
+
+
+def test_a_volume_that_fills_up_is_not_taken_for_the_database_s(tmp_path: Path, volume: Volume) -> None:
+    store = open_store(str(tmp_path / "history.db"))
+    store.write([pending_entry(entry(last=5000))])
+    store.close()
+    error = refusal(str(tmp_path / "history.db"), volume.folder / "backup.db")
+    assert str(error) == (
+        f"no backup is made to {volume.folder}/backup.db: {tmp_path}/history.db cannot be copied there (database or "
+        "disk is full): see that there is space for it"
+    )
+    assert list(volume.folder.iterdir()) == []
+
+
+def test_a_name_that_cannot_be_is_told(tmp_path: Path) -> None:
+    fill(tmp_path / "history.db")
+    assert str(refusal(str(tmp_path / "history.db"), tmp_path / ("x" * 300))).endswith(
+        "it cannot be written: File name too long"
+    )
 
 
 def test_a_corrupt_database_makes_no_backup(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kanary.history.address import parse_address
+from kanary.history.backup import backup
 from kanary.history.opening import move_corrupt_aside, open_store
 from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.reader import Reader
@@ -55,6 +56,27 @@ def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
     assert f"the folder {tmp_path}/volume" in problem.message
     assert "mount the volume" in problem.message
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "x" * 300 + "/history.db"])
+def test_a_path_that_cannot_be_looked_at_is_told(tmp_path: Path, place: str) -> None:
+    assert "File name too long" in problem_of(tmp_path / place).message
+    with pytest.raises(HistoryError, match="File name too long"):
+        revisions(tmp_path / place)
+
+
+def test_a_name_need_not_be_valid_unicode(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"h\xff.db")
+    fill(path)
+    assert revisions(path) == [3, 2, 1]
+    copy = tmp_path / os.fsdecode(b"\xfe.db")
+    assert backup(str(path), copy).changes == 3
+    assert revisions(copy) == [3, 2, 1]
+
+
+def test_a_folder_is_told_from_a_database(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match=f"{tmp_path} is a folder: name the history database in it"):
+        revisions(tmp_path)
 
 
 def test_a_folder_in_the_database_s_place_is_left_alone(tmp_path: Path) -> None:

@@ -155,6 +155,27 @@ def test_what_is_recorded_while_pages_are_read_shifts_nothing(store: Store, read
         assert read == before
 
 
+@pytest.mark.parametrize("read", ["changes", "transitions"])
+def test_one_that_is_deleted_while_its_pages_are_read_is_read_to_its_end(
+    store: Store, reader: Reader, read: str
+) -> None:
+    fill(store)
+    read_page = getattr(reader, read)
+    before = list(every(lambda after: read_page(WEB, after)))
+    first = read_page(WEB, None, 4)
+    store.write([Pending("u-1", deleted_at=at(1000))])
+    store.write([pending_entry(entry("u-4", moves=1))])
+    rest = list(every(lambda after: read_page(WEB, after or first.next, 4)))
+    numbers = [getattr(item, read.removesuffix("s")) for item in (*first.items, *rest)]
+    assert numbers == [getattr(item, read.removesuffix("s")) for item in before]
+
+
+def test_a_place_in_another_kanary_is_none_of_this_one(store: Store, reader: Reader) -> None:
+    fill(store)
+    elsewhere = reader.changes(Selection("bank", "web"), None, 4).next
+    assert reader.changes(WEB, elsewhere).items == ()
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "x", "[]", "{}", "null", "[1,2,3]", '["2026-01-01","u",1]', '["2026-01-01T00:00:00Z","u",true]',

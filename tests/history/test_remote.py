@@ -67,7 +67,7 @@ def source(url: str, cluster: ApiServer, tmp_path: Path) -> Iterator[Source]:
     record_shop(url)
     with serving(url) as server:
         put_service(cluster, server.port)
-        yield HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")))
+        yield HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system")
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_long_history_is_read_page_by_page(sqlite_url: str, cluster: ApiServer
     record(sqlite_url, [entry(last=5_000)])
     with serving(sqlite_url) as server:
         put_service(cluster, server.port)
-        source = HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")))
+        source = HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system")
         assert [item.change.revision for item in every(lambda after: source.changes(WEB, after))] == [
             *range(5000, 0, -1)
         ]
@@ -157,7 +157,8 @@ def api() -> Iterator[Responder]:
 
 @pytest.fixture
 def asking(api: Responder, tmp_path: Path) -> HttpSource:
-    return HttpSource(connect(write_kubeconfig(tmp_path / "kubeconfig", api.url)), pause=lambda _seconds: None)
+    client = connect(write_kubeconfig(tmp_path / "kubeconfig", api.url))
+    return HttpSource(client, "kanary-system", pause=lambda _seconds: None)
 
 
 def problem(source: Source) -> tuple[Reason, str]:
@@ -261,7 +262,7 @@ def test_another_namespace_and_service_can_be_named(api: Responder, tmp_path: Pa
 
 
 def test_no_operator_is_told_by_the_api_server(cluster: ApiServer, sqlite_url: str, tmp_path: Path) -> None:
-    source = HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")))
+    source = HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system")
     assert "install the operator" in problem(source)[1]
     put_service(cluster)
     assert "none of its pods takes connections" in problem(source)[1]
@@ -276,7 +277,7 @@ def test_an_operator_without_history_is_told_as_such(cluster: ApiServer, tmp_pat
     server.start()
     try:
         put_service(cluster, server.port)
-        message = problem(HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig"))))[1]
+        message = problem(HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system"))[1]
     finally:
         server.stop()
     assert "it serves no such history: not found; there is /healthz (404 Not Found)" in message
@@ -284,5 +285,5 @@ def test_an_operator_without_history_is_told_as_such(cluster: ApiServer, tmp_pat
 
 def test_a_dropped_connection_is_told_with_the_api_server(cluster: ApiServer, tmp_path: Path) -> None:
     cluster.faults.add(Fault.drop(path="/proxy/"))
-    message = problem(HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig"))))[1]
+    message = problem(HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system"))[1]
     assert f"no answer from the API server at {cluster.url}" in message

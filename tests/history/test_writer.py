@@ -20,7 +20,7 @@ from kanary.history.opening import open_store
 from kanary.history.pending import Queue
 from kanary.history.problems import BadAddressError, Reason
 from kanary.history.reader import Reader
-from kanary.history.retention import Pruned, Retention
+from kanary.history.retention import Retention
 from kanary.history.rows import pending_entry
 from kanary.history.selection import Selection
 from kanary.history.writer import HistoryWriter, Hooks
@@ -41,26 +41,19 @@ class Heard:
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
-        self.pruned = Pruned()
-        self.recorded: list[tuple[str, str]] = []
         self.changes = 0
         self.dropped = 0
 
     def hooks(self) -> Hooks:
         return Hooks(
             on_change=self._on_change,
-            on_recorded=lambda namespace, name: self.recorded.append((namespace, name)),
             on_rows=lambda table, count: self.rows.update({table: count}),
-            on_pruned=self._on_pruned,
             on_failure=lambda reason: self.failures.update({reason: 1}),
             on_dropped=self._on_dropped,
         )
 
     def _on_change(self) -> None:
         self.changes += 1
-
-    def _on_pruned(self, pruned: Pruned) -> None:
-        self.pruned += pruned
 
     def _on_dropped(self) -> None:
         self.dropped += 1
@@ -107,7 +100,6 @@ def test_what_is_recorded_is_written_and_confirmed(make: Make, url: str, heard: 
     assert writer.notice() is None
     assert revisions(url) == [3, 2, 1]
     assert heard.rows == {"kanaries": 1, "configurations": 1, "changes": 3, "outcomes": 2, "transitions": 5}
-    assert heard.recorded == [("shop", "web")]
     assert heard.changes == 0
 
 
@@ -177,24 +169,24 @@ def test_those_that_are_gone_at_the_start_are_marked(make: Make, url: str) -> No
     assert {kanary.uid: kanary.deleted_at for kanary in found if kanary.deleted_at} == {"u-gone": at(50)}
 
 
-def test_retention_goes_on_beside_recording(make: Make, url: str, heard: Heard) -> None:
+def test_retention_goes_on_beside_recording(make: Make, url: str) -> None:
     store = open_store(url)
     store.write([pending_entry(entry(last=1200))])
     store.close()
     writer = make(url, retention=Retention(changes=100))
     writer.record(entry("u-2", name="other"))
-    wait_until(lambda: heard.pruned.changes == 1100)
-    assert revisions(url) == list(range(1200, 1100, -1))
+    wait_until(lambda: revisions(url) == list(range(1200, 1100, -1)))
     writer.record(entry(first=1000, last=1201))
     assert writer.flush(WAIT)
     assert revisions(url) == list(range(1201, 1100, -1))
 
 
-def test_retention_is_repeated(make: Make, sqlite_url: str, heard: Heard) -> None:
+def test_retention_is_repeated(make: Make, sqlite_url: str) -> None:
     writer = make(sqlite_url, retention=Retention(changes=2), prune_seconds=0.01)
     for last in (5, 9):
         writer.record(entry(last=last))
-        wait_until(lambda: heard.pruned.changes == last - 2)  # noqa: B023 -- it is waited for at once
+        assert writer.flush(WAIT)
+        wait_until(lambda: revisions(sqlite_url) == [last, last - 1])  # noqa: B023 -- it is waited for at once
 
 
 # What waits
@@ -363,21 +355,19 @@ def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
     make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
 ) -> None:
     (tmp_path / "history.db").write_bytes(b"x" * 10_000)
-    problems = []
-    heard.failures = Counter()
-    writer = HistoryWriter(
-        sqlite_url, backoff=QUICK, hooks=replace(heard.hooks(), on_change=lambda: problems.append(writer.problem()))
-    )
-    writer.start()
+    writer = make(sqlite_url)
     writer.record(entry())
     assert writer.flush(WAIT)
     writer.stop()
-    assert [problem.reason if problem else None for problem in problems] == [Reason.CORRUPT, None]
+    assert heard.failures == {Reason.CORRUPT: 1}
+    assert heard.changes == 1
+    assert writer.problem() is None
     (kept,) = [file for file in tmp_path.iterdir() if "corrupt" in file.name]
     assert kept.read_bytes() == b"x" * 10_000
     notice = writer.notice()
     assert notice is not None
-    assert f"it is kept as {kept}, and a new one is begun" in notice
+    assert notice.reason is Reason.CORRUPT
+    assert f"it is kept as {kept}, and a new one is begun" in notice.message
     assert revisions(sqlite_url) == [3, 2, 1]
 
 
@@ -397,6 +387,8 @@ def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
     writer.record(entry("u-2"))
     assert writer.flush(WAIT)
     assert revisions(sqlite_url, "u-2") == [3, 2, 1]
+    wait_until(lambda: writer.problem() is None)
+    assert writer.notice()
     assert [file for file in tmp_path.iterdir() if "corrupt" in file.name]
 
 
@@ -437,7 +429,7 @@ def test_a_hook_that_raises_is_not_the_record_s_end(make: Make, tmp_path: Path) 
     def fail(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    hooks = Hooks(fail, fail, fail, fail, fail, fail)
+    hooks = Hooks(fail, fail, fail, fail)
     writer = make(f"{tmp_path}/volume/history.db", hooks=hooks)
     wait_until(writer.problem)
     (tmp_path / "volume").mkdir()
@@ -535,6 +527,36 @@ def test_stopping_does_not_wait_for_a_database_that_is_away(make: Make, tmp_path
     wait_until(writer.problem)
     assert not writer.stop(WAIT / 2)
     assert not any(thread.name == "history" for thread in threading.enumerate())
+
+
+def test_what_stopping_loses_of_a_deleted_kanary_is_told_and_counted(
+    make: Make, sqlite_url: str, tmp_path: Path, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its status is gone: nobody will hand it over again. The status of the other one still has all."""
+    writer = make(sqlite_url)
+    writer.record(entry(last=2))
+    assert writer.flush(WAIT)
+    with sqlite3.connect(tmp_path / "history.db", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        writer.record(entry(last=5))
+        writer.record(entry("u-2", name="lives"))
+        writer.deleted("u-1", at(6))
+        wait_until(writer.problem)
+        assert not writer.stop(WAIT)
+        other.execute("ROLLBACK")
+    lost = [record.getMessage() for record in caplog.records if "lacks" in record.getMessage()]
+    assert lost == [
+        "the history lacks 3 changes of shop/web (uid u-1), which is deleted: they could not be written before the end"
+    ]
+    assert heard.dropped == 1
+
+
+def test_a_deletion_that_waits_at_the_end_loses_nothing(make: Make, sqlite_url: str, heard: Heard) -> None:
+    """The next operator sees that the Kanary is gone."""
+    writer = HistoryWriter(sqlite_url, hooks=heard.hooks())
+    writer.deleted("u-1", at(6))
+    writer.stop()
+    assert heard.dropped == 0
 
 
 def test_stopping_before_the_start_is_nothing(sqlite_url: str) -> None:

@@ -116,6 +116,24 @@ def test_a_database_that_cannot_be_had_is_in_the_way_of_nothing(serving: Scene, 
     assert len(serving.status()["changes"]) == 2
 
 
+def test_a_corrupt_database_is_told_for_as_long_as_the_operator_runs(
+    serving: Scene, reader: Reader, database: Path
+) -> None:
+    database.write_bytes(b"no database" * 1000)
+    operator = serving.start_operator()
+    shift(serving, 80, 1)
+    recorded(serving, reader, 1)
+    shift(serving, 50, 2)
+    recorded(serving, reader, 2)
+    condition = serving.wait_for(lambda: not_recorded(serving))
+    (kept,) = database.parent.glob("history.db.corrupt-*")
+    assert condition["reason"] == "DatabaseCorrupt"
+    assert str(kept) in condition["message"]
+    operator.stop()
+    serving.start_operator()
+    serving.wait_for(lambda: not not_recorded(serving))
+
+
 @pytest.mark.parametrize("kill_after", range(1, 9))
 def test_an_operator_that_is_killed_after_any_write_loses_and_doubles_no_change(
     serving: Scene, reader: Reader, kill_after: int

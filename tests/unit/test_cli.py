@@ -102,6 +102,16 @@ def test_the_operator_is_asked_without_a_database(tmp_path: Path) -> None:
     assert {"kubernetes", "pydantic"} <= loaded
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("command", "code"), [("version", 0), ("history nobody --db /nowhere/history.db", 1)])
+def test_streams_may_be_closed(closed: str, command: str, code: int) -> None:
+    shell = ["sh", "-c", f'exec "$0" -m kanary.cli {command} {closed}', sys.executable]
+    done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("\n") == (1 if code == 0 and ">&-" not in closed.replace("2>&-", "") else 0)
+
+
 # Usage
 
 

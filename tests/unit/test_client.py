@@ -479,6 +479,16 @@ def test_the_context_says_server_and_namespace(server: Responder, tmp_path: Path
     assert server.asked[0].headers["user-agent"] == "kanary/1"
 
 
+def test_a_password_in_the_server_s_url_is_not_shown(tmp_path: Path) -> None:
+    path = write_kubeconfig(tmp_path / "k", "http://bob:s3c@ret@127.0.0.1:1")
+    client = ClusterClient.connect(kubeconfig=path)
+    assert client.host == "http://127.0.0.1:1"
+    with pytest.raises(Unreachable) as caught:
+        client.server_version()
+    assert "ret" not in str(caught.value)
+    assert "bob" not in str(caught.value)
+
+
 def test_a_context_without_a_namespace_means_default(client: ClusterClient) -> None:
     assert client.namespace == "default"
 

@@ -66,6 +66,16 @@ def test_one_file_holds_everything_in_an_order_that_a_cluster_can_take() -> None
     assert kinds.index("Namespace") < kinds.index("ServiceAccount") < kinds.index("Deployment")
 
 
+def test_undo_needs_no_more_than_the_roles_that_are_named_for_it() -> None:
+    """What `kanary undo` asks of the API server, in `kanary.commands.undo`, beside the operator."""
+    documents = yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text())
+    roles = [d for d in documents if d["metadata"]["name"] in ("kanary-viewer", "kanary-edit")]
+    rules = [rule for role in roles for rule in role["rules"] if "resourceNames" not in rule]
+    may = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+    assert {("kanaries", "get"), ("kanaries", "list"), ("kanaries", "patch"), ("services", "get")} <= may
+    assert [(resource, verb) for resource, verb in may if resource == "services"] == [("services", "get")]
+
+
 # Names and columns
 
 
