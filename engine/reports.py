@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
-from engine.times import read_time
+from engine.podstate import annotations, is_ready, is_to_run, ready_since
 from states import UpdateStrategy
 
 Json = Mapping[str, Any]
@@ -83,13 +83,13 @@ def _count(value: object) -> int:
 
 def takes_live(pod: Json) -> bool:
     """Whether the pod has an agent that takes configurations as the proxy runs."""
-    return _annotations(pod).get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value
+    return annotations(pod).get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value
 
 
 def can_be_asked(pod: Json) -> bool:
     """Whether there is, or may soon be, an agent to ask. One that is to stop has ended already."""
     has_address = bool((pod.get("status") or {}).get("podIP"))
-    return takes_live(pod) and has_address and not pod["metadata"].get("deletionTimestamp")
+    return takes_live(pod) and has_address and is_to_run(pod)
 
 
 def as_reported(pods: Sequence[Json], reports: Mapping[str, Report]) -> list[Json]:
@@ -104,8 +104,8 @@ def as_reported(pods: Sequence[Json], reports: Mapping[str, Report]) -> list[Jso
 def _marked(pod: Json, report: Report | None) -> Json:
     if report is None or not takes_live(pod):
         return pod
-    annotations = {**_annotations(pod), CONFIG_ANNOTATION: report.digest}
-    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
+    marked = {**annotations(pod), CONFIG_ANNOTATION: report.digest}
+    return {**pod, "metadata": {**pod["metadata"], "annotations": marked}}
 
 
 def refreshes(
@@ -116,7 +116,7 @@ def refreshes(
     A kubelet looks at a pod's volumes at once when the pod changes, whatever the change; otherwise once in a minute.
     """
     found = ((pod, _refresh(pod, reports.get(pod["metadata"]["name"]), digest, written_at, now)) for pod in pods)
-    return tuple((pod, wanted) for pod, wanted in found if wanted.items() - _annotations(pod).items())
+    return tuple((pod, wanted) for pod, wanted in found if wanted.items() - annotations(pod).items())
 
 
 def _refresh(pod: Json, report: Report | None, digest: str, written_at: datetime, now: datetime) -> dict[str, str]:
@@ -124,7 +124,7 @@ def _refresh(pod: Json, report: Report | None, digest: str, written_at: datetime
         return {}
     if report and report.digest == digest:
         return {CONFIG_ANNOTATION: digest}
-    if _annotations(pod).get(CONFIG_ANNOTATION) == digest and report is None:
+    if annotations(pod).get(CONFIG_ANNOTATION) == digest and report is None:
         return {}
     attempt = max(now - written_at, timedelta()) // REFRESH_INTERVAL
     return {REFRESH_ANNOTATION: f"{digest}.{attempt}"}
@@ -133,9 +133,7 @@ def _refresh(pod: Json, report: Report | None, digest: str, written_at: datetime
 def unreported(pods: Sequence[Json], digest: str) -> list[Json]:
     """The ready pods with an agent that do not serve this configuration, of those from `as_reported`."""
     return [
-        pod
-        for pod in pods
-        if can_be_asked(pod) and _ready_since(pod) and _annotations(pod).get(CONFIG_ANNOTATION) != digest
+        pod for pod in pods if can_be_asked(pod) and is_ready(pod) and annotations(pod).get(CONFIG_ANNOTATION) != digest
     ]
 
 
@@ -149,7 +147,7 @@ def overdue(
     names = []
     for pod in unreported(pods, digest):
         report = reports.get(pod["metadata"]["name"])
-        since = max(written_at, _ready_since(pod) or written_at)
+        since = max(written_at, ready_since(pod) or written_at)
         if now - since >= REPORT_LIMIT and not (report and report.refused_digest == digest):
             names.append(pod["metadata"]["name"])
     return sorted(names)
@@ -191,15 +189,3 @@ def reload_spacing(reports: Mapping[str, Report], written_at: datetime, now: dat
     draining = max((report.draining for report in reports.values()), default=0)
     left = written_at + min(draining * SPACING_PER_PROCESS, SPACING_LIMIT) - now
     return left if left > timedelta() else None
-
-
-def _ready_since(pod: Json) -> datetime | None:
-    """When the pod became ready, or None where it is not."""
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "Ready" and condition.get("status") == "True":
-            return read_time(condition.get("lastTransitionTime")) or read_time(pod["metadata"].get("creationTimestamp"))
-    return None
-
-
-def _annotations(pod: Json) -> Mapping[str, str]:
-    return pod["metadata"].get("annotations") or {}

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS
+from engine.podstate import annotations, conditions, has_ended, is_ready, is_stopping, is_to_run
 from engine.reports import takes_live
 from engine.times import read_time
 from states import UpdateStrategy
@@ -24,7 +25,7 @@ _HARMLESS = ("ContainerCreating", "PodInitializing")
 
 def ready_pods(pods: Sequence[Json], digest: str) -> int:
     """How many proxies are ready with the configuration of `digest`, those that are stopping left out."""
-    return sum(_is_ready(pod) for pod in pods if _carries(pod, digest) and not _is_stopping(pod))
+    return sum(is_ready(pod) for pod in pods if _carries(pod, digest) and is_to_run(pod))
 
 
 def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
@@ -51,8 +52,8 @@ def others_listen_for(
         pod
         for pod in pods
         if not _carries(pod, digest)
-        and not _has_ended(pod)
-        and not (strategy is UpdateStrategy.LIVE and takes_live(pod) and not _is_stopping(pod))
+        and not has_ended(pod)
+        and not (strategy is UpdateStrategy.LIVE and takes_live(pod) and not is_stopping(pod))
     ]
     left = [_listens_for(pod, now) for pod in others]
     return max((wait for wait in left if wait > timedelta()), default=None)
@@ -82,11 +83,11 @@ def trouble(deployment: Json | None, pods: Sequence[Json], digest: str) -> str:
 
 
 def _trouble(deployment: Json | None, pods: Sequence[Json], digest: str) -> str:
-    for condition in _conditions(deployment or {}):
+    for condition in conditions(deployment or {}):
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             return f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}".strip(": ")
     expected = (pod for pod in pods if _carries(pod, digest) or takes_live(pod))
-    told = (_pod_trouble(pod) for pod in expected if not _is_ready(pod) and not _is_stopping(pod))
+    told = (_pod_trouble(pod) for pod in expected if not is_ready(pod) and is_to_run(pod))
     return next((text for text in told if text), "")
 
 
@@ -118,7 +119,7 @@ def _pod_trouble(pod: Json) -> str:
         if waiting and waiting.get("reason") not in _HARMLESS:
             told = f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
             return told + _last_end(container)
-    for condition in status.get("conditions") or ():
+    for condition in conditions(pod):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"pod {name}: {condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
     return ""
@@ -145,21 +146,4 @@ def _alert(log: str) -> str:
 
 
 def _carries(pod: Json, digest: str) -> bool:
-    return bool((pod["metadata"].get("annotations") or {}).get(CONFIG_ANNOTATION) == digest)
-
-
-def _is_stopping(pod: Json) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp"))
-
-
-def _has_ended(pod: Json) -> bool:
-    """Whether nothing runs in the pod any more: an evicted one stays in the cluster, as Failed."""
-    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
-
-
-def _is_ready(pod: Json) -> bool:
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in _conditions(pod))
-
-
-def _conditions(obj: Json) -> Sequence[Json]:
-    return (obj.get("status") or {}).get("conditions") or ()
+    return annotations(pod).get(CONFIG_ANNOTATION) == digest

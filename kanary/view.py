@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from engine.podstate import has_ended
 from engine.ports import RetryLaterError
 from engine.reports import Report
 from kanary.client import ClusterClient, ClusterError
@@ -10,8 +11,6 @@ from kanary.resources import PODS, Key
 from kanary.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
 
 Json = dict[str, Any]
-
-_ENDED = ("Succeeded", "Failed")
 
 
 class Agents(Protocol):
@@ -80,7 +79,6 @@ class View:
 
 
 def _addresses(pod: Json) -> frozenset[str]:
-    status = pod.get("status") or {}
-    if status.get("phase") in _ENDED:
+    if has_ended(pod):
         return frozenset()
-    return frozenset(entry["ip"] for entry in status.get("podIPs") or () if entry.get("ip"))
+    return frozenset(entry["ip"] for entry in (pod.get("status") or {}).get("podIPs") or () if entry.get("ip"))

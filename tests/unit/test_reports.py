@@ -41,6 +41,7 @@ def pod(name: str = "x-1", *, serves: str = "", ready: bool = True, **more: Any)
 
 
 STOPPING = pod(deletionTimestamp="2026-01-01T12:00:00Z")
+EVICTED = {**pod(), "status": {**pod()["status"], "phase": "Failed"}}
 WITHOUT_AGENT = {
     "metadata": {"name": "x-1", "annotations": {CONFIG_ANNOTATION: DIGEST}},
     "status": {"podIP": "10.0.0.1"},
@@ -98,8 +99,8 @@ def test_whatever_is_read_is_of_bounded_length(raw: Any) -> None:
 
 @pytest.mark.parametrize(
     ("found", "expected"),
-    [(pod(), True), (STOPPING, False), (WITHOUT_AGENT, False), ({**pod(), "status": {}}, False)],
-    ids=["running", "stopping", "without an agent", "without an address"],
+    [(pod(), True), (STOPPING, False), (EVICTED, False), (WITHOUT_AGENT, False), ({**pod(), "status": {}}, False)],
+    ids=["running", "stopping", "ended", "without an agent", "without an address"],
 )
 def test_only_a_running_pod_with_an_agent_is_asked(found: Json, expected: bool) -> None:
     assert can_be_asked(found) is expected
@@ -145,7 +146,7 @@ def test_a_pod_that_has_served_it_and_is_silent_is_left_alone() -> None:
     assert wanted(pod(serves=DIGEST), None) == {}
 
 
-@pytest.mark.parametrize("found", [STOPPING, WITHOUT_AGENT])
+@pytest.mark.parametrize("found", [STOPPING, EVICTED, WITHOUT_AGENT])
 def test_a_pod_that_cannot_be_asked_is_not_annotated(found: Json) -> None:
     assert wanted(found, None) == {}
 

@@ -161,6 +161,13 @@ def test_a_proxy_that_has_ended_listens_no_more(phase: str) -> None:
     assert others_listen_for([evicted, pod()], DIGEST, NOW) is None
 
 
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_proxy_that_has_ended_is_not_waited_for(phase: str) -> None:
+    ended = pod(ready=False, waiting={"reason": "CrashLoopBackOff"})
+    ended["status"]["phase"] = phase
+    assert trouble(None, [ended], DIGEST) == ""
+
+
 # Trouble
 
 
