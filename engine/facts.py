@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from engine import reports
+from engine import reports, rollout
 from engine.api import KanarySpec, KanaryStatus, weights_text
 from engine.declared import Declared, read_declared, resolve_route, route_facts
 from engine.endpoints import Endpoint
@@ -81,6 +81,7 @@ def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -
         defaults=defaults,
         texts=read_texts(config_map),
         is_accepted=record is not None and proxies.ready(record.digest) > 0,
+        ipv6=rollout.is_reached_by_ipv6(proxies.found, view.service(owner.namespace, spec.destination)),
     )
     stale = _stale(view, owner, target)
     snapshot = replace(

@@ -34,6 +34,11 @@ def is_to_run(pod: Json) -> bool:
     return not is_stopping(pod) and not has_ended(pod)
 
 
+def pod_address(pod: Json) -> str:
+    """The address that its kubelet's probes go to; empty while it has none."""
+    return (pod.get("status") or {}).get("podIP") or ""
+
+
 def is_ready(pod: Json) -> bool:
     """Whether its containers are ready, as its kubelet says."""
     return _ready(pod) is not None

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
-from engine.podstate import annotations, is_ready, is_to_run, ready_since
+from engine.podstate import annotations, is_ready, is_to_run, pod_address, ready_since
 from states import UpdateStrategy
 
 Json = Mapping[str, Any]
@@ -88,8 +88,7 @@ def takes_live(pod: Json) -> bool:
 
 def can_be_asked(pod: Json) -> bool:
     """Whether there is, or may soon be, an agent to ask. One that is to stop has ended already."""
-    has_address = bool((pod.get("status") or {}).get("podIP"))
-    return takes_live(pod) and has_address and is_to_run(pod)
+    return takes_live(pod) and bool(pod_address(pod)) and is_to_run(pod)
 
 
 def as_reported(pods: Sequence[Json], reports: Mapping[str, Report]) -> list[Json]:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS
-from engine.podstate import annotations, conditions, has_ended, is_ready, is_stopping, is_to_run
+from engine.podstate import annotations, conditions, has_ended, is_ready, is_stopping, is_to_run, pod_address
 from engine.reports import takes_live
 from engine.times import read_time
 from states import UpdateStrategy
@@ -75,6 +75,16 @@ def ready_endpoints(slices: Sequence[Json]) -> int:
             if (endpoint.get("conditions") or {}).get("ready") is not False:
                 found.setdefault(piece.get("addressType", ""), set()).update(endpoint.get("addresses") or ())
     return max(map(len, found.values()), default=0)
+
+
+def is_reached_by_ipv6(pods: Sequence[Json], destination: Json | None) -> bool:
+    """Whether kubelets, or clients of the destination's Service, connect to the proxies over IPv6.
+
+    The backends' endpoints do not tell: somebody may have written an IPv6 address into a cluster that has none.
+    """
+    service = (destination or {}).get("spec") or {}
+    addresses = [*map(pod_address, pods), service.get("clusterIP") or "", *(service.get("clusterIPs") or ())]
+    return any(":" in address for address in addresses)
 
 
 def trouble(deployment: Json | None, pods: Sequence[Json], digest: str) -> str:

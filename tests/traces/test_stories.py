@@ -416,3 +416,21 @@ def test_one_port_under_its_name_and_its_number_is_the_same_backend(serving: Wor
     serving.apply_kanary(destination="myapp", routes=twice)
     serving.run("myapp-v1 by name and by number")
     assert serving.status()["reason"] == "DuplicateBackend"
+
+
+def test_proxies_that_are_reached_over_ipv6_listen_there_whatever_endpoints_there_are(world: World) -> None:
+    world.family = "IPv6"
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.run("a cluster of IPv6")
+    world.scale("myapp-v1", 0)
+    world.scale("myapp-v2", 0)
+    world.run("no endpoint is left")
+    assert servers(world) == []
+    assert world.config().count("v6only") == 2
+    before = world.config()
+    for pod in world.proxy_pods(NAMESPACE, "rule"):
+        world.remove("Pod", pod["metadata"]["name"])
+    world.run("all proxies are lost: new ones find the same configuration")
+    assert world.config() == before

@@ -43,6 +43,8 @@ class World:
         """Writes that succeed before the operator's process dies."""
         self.slow_proxies = False
         self.stop_slowly = False
+        self.family = "IPv4"
+        """Of every address that is given from now on."""
         self.bad_images: dict[str, str] = {}
         self.silent_agents: set[str] = set()
         """Names of proxies' pods whose agents do not answer."""
@@ -73,7 +75,8 @@ class World:
             self.remove("BackendPod", endpoint["targetRef"]["name"])
         endpoints = known[:pods] + [self._start_pod(name) for _ in range(pods - len(known))]
         port = self.objects["Service", name]["spec"]["ports"][0]
-        body = {"addressType": "IPv4", "ports": [{"name": port.get("name"), "port": 9000}], "endpoints": endpoints}
+        ports = [{"name": port.get("name"), "port": 9000}]
+        body = {"addressType": self.family, "ports": ports, "endpoints": endpoints}
         self._put("EndpointSlice", name, body)
 
     def remove(self, kind: str, name: str) -> None:
@@ -347,15 +350,18 @@ class World:
 
     def _lead_to(self, service: Json, pods: list[Json]) -> None:
         endpoints = [
-            {"addresses": [f"10.1.0.{number}"], "targetRef": {"name": pod["metadata"]["name"]}}
+            {"addresses": [f"{self._network(1)}{number}"], "targetRef": {"name": pod["metadata"]["name"]}}
             for number, pod in enumerate(pods, 1)
         ]
-        body = {"addressType": "IPv4", "ports": [{"name": "tcp", "port": 8080}], "endpoints": endpoints}
+        body = {"addressType": self.family, "ports": [{"name": "tcp", "port": 8080}], "endpoints": endpoints}
         self._put("EndpointSlice", service["metadata"]["name"], body)
+
+    def _network(self, number: int) -> str:
+        return f"10.{number}.0." if self.family == "IPv4" else f"fd0{number}::"
 
     def _start_pod(self, service: str) -> Json:
         number = next(self._addresses)
-        name, address = f"{service}-{number}", f"10.0.0.{number}"
+        name, address = f"{service}-{number}", f"{self._network(0)}{number}"
         self._put("BackendPod", name, {"address": address})
         return {"addresses": [address], "targetRef": {"name": name}}
 
@@ -365,7 +371,7 @@ class World:
             waiting = {"reason": "ImagePullBackOff", "message": self.bad_images[image]}
             status["containerStatuses"] = [{"name": "haproxy", "state": {"waiting": waiting}}]
         if image not in self.bad_images:
-            status["podIP"] = "10.1.0.1"
+            status["podIP"] = f"{self._network(1)}1"
         return {"metadata": copy.deepcopy(template["metadata"]), "status": status}
 
 

@@ -10,6 +10,7 @@ from engine.rollout import (
     EXHAUSTION_TOLD,
     SETTLE_LIMIT,
     has_rolled_out,
+    is_reached_by_ipv6,
     is_settling,
     others_listen_for,
     out_of_memory,
@@ -118,6 +119,28 @@ def test_a_proxy_of_two_address_families_is_counted_once() -> None:
     four = {"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}
     six = {"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}]}
     assert ready_endpoints([four, six]) == 1
+
+
+def addressed(pod_ip: str | None) -> Json:
+    return {"metadata": {"name": "x"}, "status": {"podIP": pod_ip} if pod_ip else {}}
+
+
+@pytest.mark.parametrize(
+    ("pods", "service", "expected"),
+    [
+        ([], None, False),
+        ([addressed(None), addressed("10.0.0.1")], {"spec": {"clusterIP": "10.1.0.1"}}, False),
+        ([addressed("10.0.0.1")], {"spec": {"clusterIP": "None"}}, False),
+        ([addressed("10.0.0.1"), addressed("fd00::1")], None, True),
+        ([], {"spec": {"clusterIP": "fd00::1"}}, True),
+        ([addressed("10.0.0.1")], {"spec": {"clusterIP": "10.1.0.1", "clusterIPs": ["10.1.0.1", "fd00::1"]}}, True),
+    ],
+    ids=["nothing", "IPv4", "headless", "a pod of IPv6", "a Service of IPv6", "a Service of both"],
+)
+def test_proxies_are_reached_over_ipv6_where_they_or_their_service_have_such_an_address(
+    pods: list[Json], service: Json | None, expected: bool
+) -> None:
+    assert is_reached_by_ipv6(pods, service) is expected
 
 
 # Proxies that are replaced
