@@ -186,5 +186,7 @@ def short_of_connections(reports: Mapping[str, Report], digest: str, asked: int 
 def reload_spacing(reports: Mapping[str, Report], written_at: datetime, now: datetime) -> timedelta | None:
     """How much longer to leave proxies without another reload, by how many processes they still drain."""
     draining = max((report.draining for report in reports.values()), default=0)
-    left = written_at + min(draining * SPACING_PER_PROCESS, SPACING_LIMIT) - now
-    return left if left > timedelta() else None
+    waited = now - written_at
+    left = min(draining * SPACING_PER_PROCESS, SPACING_LIMIT) - waited
+    # What was written in the future was written by another clock, which may be far ahead.
+    return left if waited >= timedelta() and left > timedelta() else None

@@ -117,8 +117,11 @@ def out_of_memory(pods: Sequence[Json], now: datetime) -> str:
 
 
 def is_settling(written_at: datetime, now: datetime, has_trouble: bool) -> bool:
-    """Whether a rollout that is not complete may still be expected to complete by itself."""
-    return not has_trouble and now - written_at < SETTLE_LIMIT
+    """Whether a rollout that is not complete may still be expected to complete by itself.
+
+    Not one from the future: it is of another clock, which may be far ahead.
+    """
+    return not has_trouble and timedelta() <= now - written_at < SETTLE_LIMIT
 
 
 def _pod_trouble(pod: Json) -> str:

@@ -240,3 +240,8 @@ def test_the_more_processes_drain_the_longer_the_next_reload_waits() -> None:
     assert wait(4, after=0.5) == timedelta(seconds=0.5)
     assert wait(4, after=1) is None
     assert wait(1000) == timedelta(seconds=5)
+
+
+def test_what_a_clock_that_is_ahead_has_written_makes_no_reload_wait() -> None:
+    reports = {"x-1": Report(DIGEST, draining=1000)}
+    assert reload_spacing(reports, NOW + timedelta(hours=1), NOW) is None

@@ -270,6 +270,10 @@ def test_a_rollout_settles_for_a_minute_unless_it_is_in_trouble() -> None:
     assert not is_settling(NOW, NOW, has_trouble=True)
 
 
+def test_a_rollout_of_a_clock_that_is_ahead_does_not_settle() -> None:
+    assert not is_settling(NOW + timedelta(hours=1), NOW, has_trouble=False)
+
+
 # Proxies that take a configuration as they run
 
 
