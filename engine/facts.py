@@ -92,7 +92,7 @@ def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -
         rollout=rollout_of(view, owner, target, proxies, last=record, unreported=unreported),
         stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
     )
-    refreshes = reports.refreshes(proxies.found, proxies.reports, target.record.digest, target.record.written_at, now)
+    refreshes = reports.refreshes(proxies.found, proxies.reports, target.record.digest, now)
     routes = route_facts(spec, endpoints)
     return Facts(owner, kanary, status, snapshot, target, record, routes, proxies, stale, refreshes, holds)
 

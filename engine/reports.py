@@ -5,19 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from engine import asking
 from engine.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
-from engine.podstate import annotations, is_ready, is_to_run, pod_address, ready_since
+from engine.podstate import annotations, is_ready, is_to_run, pod_address
 from states import UpdateStrategy
 
 Json = Mapping[str, Any]
 
-REPORT_LIMIT = timedelta(seconds=15)
-"""How long running proxies may take to serve a new configuration before they are replaced instead.
-
-A kubelet renews a mounted ConfigMap within about a second of a change of the pod; HAProxy then reloads at once.
-"""
-REFRESH_INTERVAL = timedelta(seconds=4)
-"""How often the kubelet of a proxy that does not serve the latest configuration is asked again to renew it."""
 ASK_INTERVAL = timedelta(seconds=0.2)
 """How often proxies that are about to serve a new configuration are asked whether they do."""
 LOOK_INTERVAL = timedelta(seconds=30)
@@ -108,25 +102,23 @@ def _marked(pod: Json, report: Report | None) -> Json:
 
 
 def refreshes(
-    pods: Sequence[dict[str, Any]], reports: Mapping[str, Report], digest: str, written_at: datetime, now: datetime
+    pods: Sequence[dict[str, Any]], reports: Mapping[str, Report], digest: str, now: datetime
 ) -> tuple[tuple[dict[str, Any], dict[str, str]], ...]:
     """The annotations to set on pods (given as the cluster has them): what they serve, or that they want what is new.
 
     A kubelet looks at a pod's volumes at once when the pod changes, whatever the change; otherwise once in a minute.
     """
-    found = ((pod, _refresh(pod, reports.get(pod["metadata"]["name"]), digest, written_at, now)) for pod in pods)
+    found = ((pod, _refresh(pod, reports.get(pod["metadata"]["name"]), digest, now)) for pod in pods)
     return tuple((pod, wanted) for pod, wanted in found if wanted.items() - annotations(pod).items())
 
 
-def _refresh(pod: Json, report: Report | None, digest: str, written_at: datetime, now: datetime) -> dict[str, str]:
+def _refresh(pod: Json, report: Report | None, digest: str, now: datetime) -> dict[str, str]:
     if not can_be_asked(pod):
         return {}
     if report and report.digest == digest:
         return {CONFIG_ANNOTATION: digest}
-    if annotations(pod).get(CONFIG_ANNOTATION) == digest and report is None:
-        return {}
-    attempt = max(now - written_at, timedelta()) // REFRESH_INTERVAL
-    return {REFRESH_ANNOTATION: f"{digest}.{attempt}"}
+    has_it = report.refused_digest == digest if report else annotations(pod).get(CONFIG_ANNOTATION) == digest
+    return {} if has_it else {REFRESH_ANNOTATION: asking.request(pod, digest, now)}
 
 
 def unreported(pods: Sequence[Json], digest: str) -> list[Json]:
@@ -136,20 +128,14 @@ def unreported(pods: Sequence[Json], digest: str) -> list[Json]:
     ]
 
 
-def overdue(
-    pods: Sequence[Json], reports: Mapping[str, Report], digest: str, written_at: datetime, now: datetime
-) -> list[str]:
+def overdue(pods: Sequence[Json], reports: Mapping[str, Report], digest: str, now: datetime) -> list[str]:
     """The names of the pods that have not come to serve this configuration in time.
 
     One whose HAProxy refuses it is not among them: another one would refuse it too.
     """
-    names = []
-    for pod in unreported(pods, digest):
-        report = reports.get(pod["metadata"]["name"])
-        since = max(written_at, ready_since(pod) or written_at)
-        if now - since >= REPORT_LIMIT and not (report and report.refused_digest == digest):
-            names.append(pod["metadata"]["name"])
-    return sorted(names)
+    refusing = {name for name, report in reports.items() if report.refused_digest == digest}
+    late = {pod["metadata"]["name"] for pod in unreported(pods, digest) if asking.is_late(pod, digest, now)}
+    return sorted(late - refusing)
 
 
 def refusal(reports: Mapping[str, Report], digest: str) -> str:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from engine import reports
+from engine import asking
 from tests.integration.scene import CRD, NAMESPACE, Scene, routes
 
 
@@ -80,7 +80,7 @@ def test_running_proxies_take_a_change_and_their_pods_stay(serving: Scene) -> No
 
 
 def test_proxies_that_cannot_be_asked_are_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "REPORT_LIMIT", timedelta(seconds=2))
+    monkeypatch.setattr(asking, "REPORT_LIMIT", timedelta(seconds=2))
     scene.agents.silent = True
     scene.backend("myapp-v1", "10.0.0.1")
     scene.declare(destination="myapp", routes=routes(myapp_v1=100))

@@ -1,9 +1,11 @@
 """Changes that proxies take as they run, as stories."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
+from engine.ports import RetryLaterError
 from tests.traces.world import World, routes
 
 POD = "rule-haproxy-template1-0"
@@ -63,7 +65,7 @@ def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) 
     serving.late_kubelets = True
     declare(serving, 50, 50)
     serving.run("50 to 50, and kubelets do not renew anything")
-    serving.wait(15)
+    serving.live_through(15)
     serving.run("15 s later")
     assert not proxies(serving) & before
     assert strategy(serving) == "Rolling"
@@ -76,13 +78,61 @@ def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) 
     assert strategy(serving) == "Live"
 
 
+@pytest.mark.parametrize("writes", range(7))
+def test_an_operator_that_dies_anywhere_leaves_proxies_their_time(writes: int) -> None:
+    """Its successor leads 20 s later, and may be the first to ask them for what is written."""
+    world = World()
+    world.create_service("myapp-v1", 2)
+    declare(world, 100, 0, routes=routes(myapp_v1=100))
+    world.settle()
+    before = proxies(world)
+    declare(world, 100, 0, routes=routes(myapp_v1=100), proxy={"idleSeconds": 60})
+    world.die_after = writes
+    with suppress(RetryLaterError):
+        world.settle()
+    world.die_after = None
+    world.wait(20)
+    world.settle()
+    assert proxies(world) == before
+    assert strategy(world) == "Live"
+
+
+def test_proxies_that_nobody_could_ask_are_not_late(serving: World) -> None:
+    before = proxies(serving)
+    declare(serving, 50, 50)
+    serving.step()
+    serving.die_after = 1
+    with pytest.raises(RetryLaterError):
+        serving.step()
+    serving.die_after = None
+    serving.wait(20)
+    serving.run("50 to 50 is written, and for 20 s no request to a pod succeeds")
+    assert proxies(serving) == before
+    assert strategy(serving) == "Live"
+
+
+def test_a_new_leader_asks_more_than_once_before_it_replaces_proxies(serving: World) -> None:
+    serving.late_kubelets = True
+    declare(serving, 50, 50)
+    serving.live_through(14)
+    serving.wait(20)
+    serving.silent_agents = proxies(serving)
+    serving.run("50 to 50; kubelets are late, and 14 s later the operator is gone for 20 s, and no agent answers")
+    assert strategy(serving) == "Live"
+    serving.silent_agents = set()
+    serving.late_kubelets = False
+    serving.wait(4)
+    serving.run("they do now")
+    assert strategy(serving) == "Live"
+
+
 def test_a_new_proxy_whose_agent_is_silent_is_replaced_by_one_without(world: World) -> None:
     world.create_service("myapp-v1", 2)
     world.create_service("myapp-v2", 1)
     world.silent_agents = {f"rule-haproxy-template1-{number}" for number in range(2)}
     declare(world, 80, 20)
     world.run("no agent can be reached")
-    world.wait(15)
+    world.live_through(15)
     world.run("15 s later")
     assert world.status()["phase"] == "Ready"
 

@@ -109,6 +109,12 @@ class World:
         """Let time pass."""
         self.time += timedelta(seconds=seconds)
 
+    def live_through(self, seconds: float) -> None:
+        """Let time pass, and have the engine look whenever it wants to."""
+        end = self.time + timedelta(seconds=seconds)
+        while self.time < end:
+            self.time = min(self.time + (self.settle().again or end - self.time), end)
+
     # Telling.
 
     def step(self, name: str = "rule") -> Outcome:
@@ -130,14 +136,14 @@ class World:
         self.story.append(f"\n# {what}")
         self.settle(name)
 
-    def settle(self, name: str = "rule") -> None:
-        """Reconcile until the engine is at rest and the controllers have nothing left to do."""
+    def settle(self, name: str = "rule") -> Outcome:
+        """Reconcile until the engine is at rest and the controllers have nothing left to do; the last outcome."""
         for _ in range(30):
             annotated = self.annotated
             outcome = self.step(name)
             moved = self.roll_proxies() or annotated != self.annotated
             if not moved and (outcome.again is None or outcome.again > timedelta(0)):
-                return
+                return outcome
         raise AssertionError("does not come to rest:\n" + "\n".join(self.story))
 
     def roll_proxies(self) -> bool:
