@@ -85,6 +85,8 @@ def rollout_of(
     trouble = trouble or reports.problem(proxies.reports, digest)
     others_listen_for = rollout.others_listen_for(pods, digest, proxies.now, record.strategy)
     is_live = record.strategy is UpdateStrategy.LIVE
+    # What else is new does not wait for what came before.
+    before = last if last and not target.is_configured and _differs_in_endpoints_only(last, record) else None
     return Rollout(
         replicas=replicas,
         ready=proxies.ready(digest),
@@ -95,18 +97,22 @@ def rollout_of(
         has_arrived=has_arrived,
         is_taken=has_arrived or (last is not None and _is_taken_live(last, proxies)),
         # Proxies that take a configuration as they run need not get ready with one before they take the next.
-        is_settling=last is not None
-        and UpdateStrategy.LIVE not in (last.strategy, record.strategy)
+        is_settling=before is not None
+        and not is_live
         and not has_arrived
-        and rollout.is_settling(last.written_at, proxies.now, bool(trouble)),
+        and rollout.is_settling(before.written_at, proxies.now, bool(trouble)),
         trouble=trouble,
         strategy=record.strategy,
         look_again=_look_again(target, proxies) if is_live else None,
         unreported=unreported,
         refusal=reports.refusal(proxies.reports, digest) if target.is_configured else "",
         exhaustion=_exhaustion(record, proxies),
-        reload_spacing=_reload_spacing(record, last, proxies) if is_live and last else None,
+        reload_spacing=_reload_spacing(record, before, proxies) if is_live and before else None,
     )
+
+
+def _differs_in_endpoints_only(last: Record, record: Record) -> bool:
+    return (last.spec, last.strategy, last.ipv6) == (record.spec, record.strategy, record.ipv6)
 
 
 def _is_complete(view: ClusterView, owner: Identity, target: Target, proxies: Proxies) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from engine.ports import RetryLaterError
+from engine.record import read_record
 from tests.traces.world import World, routes
 
 POD = "rule-haproxy-template1-0"
@@ -214,6 +215,47 @@ def test_endpoints_wait_while_many_processes_drain(serving: World) -> None:
     declare(serving, 70, 30)
     serving.run("70 to 30 does not wait")
     assert serving.status()["display"]["weights"] == "myapp-v1=70 myapp-v2=30"
+
+
+def written(world: World) -> str:
+    record = read_record(world.objects["ConfigMap", "rule-haproxy"])
+    return record.digest if record else ""
+
+
+@pytest.mark.parametrize("trouble", ["none", "a route is empty", "a proxy is pending", "a proxy is short of memory"])
+def test_reloads_are_spaced_whatever_is_wrong(trouble: str) -> None:
+    world = World()
+    world.create_service("myapp-v1", 10)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.settle()
+    if trouble == "a route is empty":
+        world.scale("myapp-v2", 0)
+    if trouble == "a proxy is pending":
+        world.slow_proxies = True
+        declare(world, 80, 20, proxy={"replicas": 3})
+    if trouble == "a proxy is short of memory":
+        world.reported = {name: replace(report, connections=20_000) for name, report in world.reported.items()}
+    world.live_through(60)
+    written_to = {written(world)}
+    for number in range(20):
+        world.reported = {name: replace(report, draining=20) for name, report in world.reported.items()}
+        world.scale("myapp-v1", 11 + number % 2)
+        world.live_through(0.5)
+        written_to.add(written(world))
+    assert len(written_to) - 1 == 2
+
+
+def test_endpoints_wait_while_a_route_is_empty_too(serving: World) -> None:
+    serving.scale("myapp-v2", 0)
+    serving.run("the second version has no pod left")
+    serving.reported = {name: replace(report, draining=12) for name, report in serving.reported.items()}
+    serving.scale("myapp-v1", 3)
+    serving.run("a third pod of the first, while each proxy drains twelve processes")
+    assert serving.config().count("  server ") == 2
+    serving.live_through(3)
+    serving.run("3 s after the last change")
+    assert serving.config().count("  server ") == 3
 
 
 def test_endpoints_do_not_wait_where_most_pods_are_new(serving: World) -> None:
