@@ -28,14 +28,25 @@ def ready_pods(pods: Sequence[Json], digest: str) -> int:
     return sum(is_ready(pod) for pod in pods if _carries(pod, digest) and is_to_run(pod))
 
 
+def has_been_seen(deployment: Json | None) -> bool:
+    """Whether the Deployment's controller has seen its spec: it starts no more pods of a former template by itself."""
+    observed = ((deployment or {}).get("status") or {}).get("observedGeneration", 0)
+    generation = ((deployment or {}).get("metadata") or {}).get("generation", 0)
+    return deployment is not None and observed >= generation
+
+
+def mounted_digests(pods: Sequence[Json]) -> set[str]:
+    """The configurations of those of the pods that have not ended, or of pods that may be made of these templates."""
+    return {annotations(pod).get(CONFIG_ANNOTATION, "") for pod in pods if not has_ended(pod)}
+
+
 def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
     """Whether the Deployment's controller has seen its spec and only pods of its current template are left."""
     if not deployment:
         return False
     status = deployment.get("status") or {}
     counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")}
-    seen = status.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get("generation", 0)
-    return bool(seen) and counts == {replicas}
+    return has_been_seen(deployment) and counts == {replicas}
 
 
 def others_listen_for(

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from engine.objects import KANARY_LABEL
 from engine.podstate import has_ended
 from engine.ports import RetryLaterError
 from engine.reports import Report
 from kanary.client import ClusterClient, ClusterError
-from kanary.resources import PODS, Key
+from kanary.resources import PODS, REPLICA_SETS, Key
 from kanary.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
 
 Json = dict[str, Any]
@@ -60,6 +61,14 @@ class View:
     def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The HAProxy pods of a Kanary."""
         return self._watches.pods.lookup(BY_KANARY, Key(namespace, kanary))
+
+    def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
+        """The templates of which a Kanary's ReplicaSets are to have proxies. Raises RetryLaterError."""
+        try:
+            found, _ = self._client.list(REPLICA_SETS, namespace, f"{KANARY_LABEL}={kanary}")
+        except ClusterError as error:
+            raise RetryLaterError(f"the ReplicaSets of namespace {namespace} cannot be listed: {error}") from error
+        return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """What the agents of these proxies' pods report now, by the pod's name; who is silent is left out."""

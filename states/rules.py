@@ -242,8 +242,7 @@ def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
     if which_spec(snapshot) is Source.NOTHING or _wait(snapshot) is not None:
         return ()
     refresh = (Action.REFRESH,) if snapshot.rollout.strategy is UpdateStrategy.LIVE else ()
-    # The former destination, and what its proxies mount, are kept until the present one serves.
-    retire = (Action.RETIRE,) if snapshot.stale and snapshot.rollout.is_complete else ()
+    retire = (Action.RETIRE,) if snapshot.stale else ()
     return KEEP_SERVING + refresh + retire
 
 

@@ -137,7 +137,7 @@ class Snapshot:
     """The weights that are to be served, as `kubectl get` shows them."""
     rollout: Rollout = Rollout()
     stale: tuple[str, ...] = ()
-    """Objects of ours that what is to be served has no use for."""
+    """Objects of ours that may go now."""
 
     @property
     def empty_routes(self) -> tuple[RouteFacts, ...]:

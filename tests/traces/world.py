@@ -43,6 +43,8 @@ class World:
         """Writes that succeed before the operator's process dies."""
         self.slow_proxies = False
         self.stop_slowly = False
+        self.templates: list[Json] = []
+        """Of former ReplicaSets that are still to have pods, though none of these is there."""
         self.family = "IPv4"
         """Of every address that is given from now on."""
         self.bad_images: dict[str, str] = {}
@@ -191,6 +193,9 @@ class World:
     def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
         return [pod for pod in self._all("Pod") if pod["metadata"]["labels"][KANARY_LABEL] == kanary]
 
+    def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
+        return self.templates
+
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         names = {pod["metadata"]["name"] for pod in pods} - self.silent_agents
         return {name: self.reported[name] for name in names if name in self.reported}
@@ -308,10 +313,11 @@ class World:
                 self.objects["Pod", name]["metadata"]["annotations"] |= annotations
             if is_new:
                 self._renew(name)
-        if is_well:
-            for pod in self.proxy_pods(NAMESPACE, kanary):
-                if pod["metadata"]["name"] not in wanted:
-                    self._stop_pod(pod["metadata"]["name"])
+        for pod in self.proxy_pods(NAMESPACE, kanary):
+            # Of former ones, those that are not ready are ended first, whether the new ones get ready or not.
+            is_ready = pod["status"]["conditions"][0]["status"] == "True"
+            if pod["metadata"]["name"] not in wanted and (is_well or not is_ready):
+                self._stop_pod(pod["metadata"]["name"])
         pods = [pod for pod in self.proxy_pods(NAMESPACE, kanary) if "deletionTimestamp" not in pod["metadata"]]
         ready = [pod for pod in pods if pod["status"]["conditions"][0]["status"] == "True"]
         self.objects["Deployment", metadata["name"]]["status"] = {

@@ -310,9 +310,9 @@ def test_a_kanary_that_is_well_again_goes_by_way_of_rolling() -> None:
     check(serving(phase=Phase.DEGRADED), "everything_is_served", Trigger.ROLL, Reason.ROLLING_OUT)
 
 
-def test_the_old_service_goes_only_when_everything_is_served() -> None:
-    assert decide(serving(stale=("old",))).actions == (*KEEP_SERVING, Action.RETIRE)
-    assert Action.RETIRE not in decide(serving(rollout=BEHIND, stale=("old",))).actions
+@pytest.mark.parametrize("rollout", [DONE, BEHIND])
+def test_what_may_go_goes_whether_everything_is_served_or_not(rollout: Rollout) -> None:
+    assert decide(serving(rollout=rollout, stale=("old",))).actions == (*KEEP_SERVING, Action.RETIRE)
 
 
 def test_the_rules_are_asked_in_this_order() -> None:
