@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from engine import reports
+from engine import reports, rollout
 from engine.api import KanarySpec, KanaryStatus, weights_text
 from engine.declared import Declared, read_declared, resolve_route, route_facts
 from engine.endpoints import Endpoint
@@ -42,7 +42,7 @@ class Facts:
     """The routes of the target."""
     proxies: Proxies
     stale: tuple[Json, ...]
-    """Services and ConfigMaps of ours that the target has no use for."""
+    """Services and ConfigMaps of ours that nobody has a use for any more, as far as pods tell."""
     refreshes: tuple[tuple[Json, dict[str, str]], ...]
     """Pods of proxies, and the annotations to set on them."""
     holds_endpoints: bool
@@ -81,17 +81,19 @@ def gather(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -
         defaults=defaults,
         texts=read_texts(config_map),
         is_accepted=record is not None and proxies.ready(record.digest) > 0,
+        ipv6=rollout.is_reached_by_ipv6(proxies.found, view.service(owner.namespace, spec.destination)),
     )
-    stale = _stale(view, owner, target)
+    rolled = rollout_of(view, owner, target, proxies, last=record, unreported=unreported)
+    stale = _stale(view, owner, target, record, proxies, is_complete=rolled.is_complete)
     snapshot = replace(
         snapshot,
         revision=revision,
         is_new_revision=record is None or record.revision != revision,
         weights=weights_text(spec.weights),
-        rollout=rollout_of(view, owner, target, proxies, last=record, unreported=unreported),
+        rollout=rolled,
         stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
     )
-    refreshes = reports.refreshes(proxies.found, proxies.reports, target.record.digest, target.record.written_at, now)
+    refreshes = reports.refreshes(proxies.found, proxies.reports, target.record.digest, now)
     routes = route_facts(spec, endpoints)
     return Facts(owner, kanary, status, snapshot, target, record, routes, proxies, stale, refreshes, holds)
 
@@ -172,7 +174,16 @@ def _still_there(endpoints: tuple[Endpoint, ...], pods: Mapping[str, frozenset[s
     return tuple(e for e in endpoints if not e.pod or e.address in pods.get(e.pod, frozenset()))
 
 
-def _stale(view: ClusterView, owner: Identity, target: Target) -> tuple[Json, ...]:
+def _stale(
+    view: ClusterView, owner: Identity, target: Target, last: Record | None, proxies: Proxies, *, is_complete: bool
+) -> tuple[Json, ...]:
+    """A former destination when the present one serves, and ConfigMaps that no pod mounts, at any time.
+
+    While the Deployment's controller has yet to see a change, it may be making pods of what was applied before.
+    """
+    kinds = ("Service",) * is_complete + ("ConfigMap",) * rollout.has_been_seen(proxies.deployment)
     wanted = {(desired["kind"], desired["metadata"]["name"]) for desired in target.all_objects}
+    mounted = rollout.mounted_digests(proxies.found) | ({last.digest} if last else set())
+    wanted |= {("ConfigMap", owner.mounted_name(digest)) for digest in mounted}
     owned = view.owned_by(owner.namespace, owner.uid)
-    return tuple(obj for obj in owned if (obj["kind"], obj["metadata"]["name"]) not in wanted)
+    return tuple(obj for obj in owned if obj["kind"] in kinds and (obj["kind"], obj["metadata"]["name"]) not in wanted)

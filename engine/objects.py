@@ -20,7 +20,7 @@ CONFIG_ANNOTATION = "kanary.k8s.io/config"
 STRATEGY_ANNOTATION = "kanary.k8s.io/update-strategy"
 """On a proxy's pod: how it comes by a new configuration."""
 REFRESH_ANNOTATION = "kanary.k8s.io/refresh"
-"""On a proxy's pod: changed to have its kubelet renew what the pod mounts."""
+"""On a proxy's pod: changed to have its kubelet renew what the pod mounts. Says for what, since when, and when last."""
 
 ENDPOINTS_SETTLE_SECONDS = 5
 """How long a proxy that is to stop goes on listening: a node may send it connections until it has heard of the stop."""

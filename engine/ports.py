@@ -59,6 +59,12 @@ class ClusterView(Protocol):
     def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The HAProxy pods of a Kanary."""
 
+    def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
+        """The templates of which a Kanary's ReplicaSets are to have proxies, whether these are there or not.
+
+        Asks the cluster: for rare use. Raises RetryLaterError.
+        """
+
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """What the agents of these proxies' pods report now, by the pod's name. Asks them; who is silent is left out.
 

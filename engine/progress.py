@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine import reports, rollout
+from engine import asking, reports, rollout
 from engine.api import KanarySpec
 from engine.objects import Identity, made_from
 from engine.ports import ClusterView, Json
@@ -59,14 +59,14 @@ def strategy_for(spec: KanarySpec, last: Record | None, proxies: Proxies) -> tup
         return UpdateStrategy.ROLLING, ""
     if not rollout.has_rolled_out(proxies.deployment, spec.proxy.replicas):
         return UpdateStrategy.LIVE, ""
-    late = reports.overdue(proxies.pods, proxies.reports, last.digest, last.written_at, proxies.now)
+    late = reports.overdue(proxies.pods, proxies.reports, last.digest, proxies.now)
     if not late:
         return UpdateStrategy.LIVE, ""
     silent = [name for name in late if name not in proxies.reports]
     how = "does not answer the operator" if silent else "has not come to serve it"
-    limit = reports.REPORT_LIMIT.total_seconds()
+    limit = asking.REPORT_LIMIT.total_seconds()
     return UpdateStrategy.ROLLING, (
-        f"pod {(silent or late)[0]} {how} {limit:.0f} s after revision {last.revision} was written "
+        f"pod {(silent or late)[0]} {how} {limit:.0f} s after it was asked for revision {last.revision} "
         "(spec.updateStrategy: Live)"
     )
 
@@ -85,6 +85,8 @@ def rollout_of(
     trouble = trouble or reports.problem(proxies.reports, digest)
     others_listen_for = rollout.others_listen_for(pods, digest, proxies.now, record.strategy)
     is_live = record.strategy is UpdateStrategy.LIVE
+    # What else is new does not wait for what came before.
+    before = last if last and not target.is_configured and _differs_in_endpoints_only(last, record) else None
     return Rollout(
         replicas=replicas,
         ready=proxies.ready(digest),
@@ -95,18 +97,22 @@ def rollout_of(
         has_arrived=has_arrived,
         is_taken=has_arrived or (last is not None and _is_taken_live(last, proxies)),
         # Proxies that take a configuration as they run need not get ready with one before they take the next.
-        is_settling=last is not None
-        and UpdateStrategy.LIVE not in (last.strategy, record.strategy)
+        is_settling=before is not None
+        and not is_live
         and not has_arrived
-        and rollout.is_settling(last.written_at, proxies.now, bool(trouble)),
+        and rollout.is_settling(before.written_at, proxies.now, bool(trouble)),
         trouble=trouble,
         strategy=record.strategy,
         look_again=_look_again(target, proxies) if is_live else None,
         unreported=unreported,
         refusal=reports.refusal(proxies.reports, digest) if target.is_configured else "",
         exhaustion=_exhaustion(record, proxies),
-        reload_spacing=_reload_spacing(record, last, proxies) if is_live and last else None,
+        reload_spacing=_reload_spacing(record, before, proxies) if is_live and before else None,
     )
+
+
+def _differs_in_endpoints_only(last: Record, record: Record) -> bool:
+    return (last.spec, last.strategy, last.ipv6) == (record.spec, record.strategy, record.ipv6)
 
 
 def _is_complete(view: ClusterView, owner: Identity, target: Target, proxies: Proxies) -> bool:
@@ -141,13 +147,12 @@ def _is_taken_live(last: Record, proxies: Proxies) -> bool:
 
 def _look_again(target: Target, proxies: Proxies) -> timedelta:
     """Often while a proxy is about to serve the target, now and then when there is nothing to expect."""
-    written_at = target.record.written_at
-    awaited = target.is_configured and reports.unreported(proxies.pods, target.record.digest)
+    digest, now = target.record.digest, proxies.now
+    awaited = reports.unreported(proxies.pods, digest) if target.is_configured else []
     if not awaited:
         return reports.LOOK_INTERVAL
-    is_refused = bool(reports.refusal(proxies.reports, target.record.digest))
-    is_due = proxies.now - written_at < reports.REPORT_LIMIT and not is_refused
-    return reports.ASK_INTERVAL if is_due else reports.REFRESH_INTERVAL
+    is_due = any(asking.is_in_time(pod, digest, now) for pod in awaited)
+    return reports.ASK_INTERVAL if is_due and not reports.refusal(proxies.reports, digest) else asking.REFRESH_INTERVAL
 
 
 def _exhaustion(record: Record, proxies: Proxies) -> str:

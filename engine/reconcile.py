@@ -12,6 +12,7 @@ from engine.facts import Facts, gather
 from engine.machine import PhaseMachine
 from engine.ports import Clock, ClusterView, ClusterWriter, History, Narrator, RefusedError
 from engine.record import Record
+from engine.rollout import mounted_digests
 from engine.status import Served, next_status
 from engine.target import Defaults
 from states import Action, Decision, Phase, Problem, Reason, decide, degraded
@@ -83,14 +84,23 @@ class Reconciler:
 
     def _perform(self, facts: Facts, action: Action) -> None:
         if action is Action.RETIRE:
-            for obj in facts.stale:
-                self._writer.delete(obj)
+            self._retire(facts)
         elif action is Action.REFRESH:
             for pod, annotations in facts.refreshes:
                 self._writer.annotate(pod, annotations)
         elif facts.target:
             for desired in facts.target.objects[action]:
                 self._writer.apply(desired)
+
+    def _retire(self, facts: Facts) -> None:
+        owner, kept = facts.owner, set()
+        if any(obj["kind"] == "ConfigMap" for obj in facts.stale):
+            # A ReplicaSet whose pod is lost makes another one, which is not there to be seen yet.
+            templates = self._view.pod_templates(owner.namespace, owner.name)
+            kept = {("ConfigMap", owner.mounted_name(digest)) for digest in mounted_digests(templates)}
+        for obj in facts.stale:
+            if (obj["kind"], obj["metadata"]["name"]) not in kept:
+                self._writer.delete(obj)
 
     def _tell(self, facts: Facts, decision: Decision) -> None:
         before = facts.snapshot.phase

@@ -33,6 +33,8 @@ class Record:
     """How the proxies come by it: as the spec says, or Rolling where they did not take it as they ran."""
     serial: int = 0
     """Counts what proxies were given to take as they run."""
+    ipv6: bool = False
+    """The proxies were seen to be reached over IPv6. That stays so while none of them is there to be seen."""
 
     def to_json(self) -> str:
         """The record as the ConfigMap holds it."""
@@ -44,6 +46,7 @@ class Record:
                 "writtenAt": self.written_at.isoformat(),
                 "strategy": self.strategy.value,
                 "serial": self.serial,
+                "ipv6": self.ipv6,
                 "spec": spec_json(self.spec),
                 "endpoints": endpoints,
             },
@@ -85,6 +88,7 @@ def _record(raw: Any) -> Record:
         # A record from before there was a choice.
         strategy=UpdateStrategy(raw.get("strategy", UpdateStrategy.ROLLING)),
         serial=int(raw.get("serial", 0)),
+        ipv6=raw.get("ipv6", False) is True,
     )
     if sum(weight for _, weight in record.spec.weights) != TOTAL_WEIGHT:
         raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")

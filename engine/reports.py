@@ -5,19 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from engine import asking
 from engine.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
-from engine.times import read_time
+from engine.podstate import annotations, is_ready, is_to_run, pod_address
 from states import UpdateStrategy
 
 Json = Mapping[str, Any]
 
-REPORT_LIMIT = timedelta(seconds=15)
-"""How long running proxies may take to serve a new configuration before they are replaced instead.
-
-A kubelet renews a mounted ConfigMap within about a second of a change of the pod; HAProxy then reloads at once.
-"""
-REFRESH_INTERVAL = timedelta(seconds=4)
-"""How often the kubelet of a proxy that does not serve the latest configuration is asked again to renew it."""
 ASK_INTERVAL = timedelta(seconds=0.2)
 """How often proxies that are about to serve a new configuration are asked whether they do."""
 LOOK_INTERVAL = timedelta(seconds=30)
@@ -83,13 +77,12 @@ def _count(value: object) -> int:
 
 def takes_live(pod: Json) -> bool:
     """Whether the pod has an agent that takes configurations as the proxy runs."""
-    return _annotations(pod).get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value
+    return annotations(pod).get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value
 
 
 def can_be_asked(pod: Json) -> bool:
     """Whether there is, or may soon be, an agent to ask. One that is to stop has ended already."""
-    has_address = bool((pod.get("status") or {}).get("podIP"))
-    return takes_live(pod) and has_address and not pod["metadata"].get("deletionTimestamp")
+    return takes_live(pod) and bool(pod_address(pod)) and is_to_run(pod)
 
 
 def as_reported(pods: Sequence[Json], reports: Mapping[str, Report]) -> list[Json]:
@@ -104,55 +97,45 @@ def as_reported(pods: Sequence[Json], reports: Mapping[str, Report]) -> list[Jso
 def _marked(pod: Json, report: Report | None) -> Json:
     if report is None or not takes_live(pod):
         return pod
-    annotations = {**_annotations(pod), CONFIG_ANNOTATION: report.digest}
-    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
+    marked = {**annotations(pod), CONFIG_ANNOTATION: report.digest}
+    return {**pod, "metadata": {**pod["metadata"], "annotations": marked}}
 
 
 def refreshes(
-    pods: Sequence[dict[str, Any]], reports: Mapping[str, Report], digest: str, written_at: datetime, now: datetime
+    pods: Sequence[dict[str, Any]], reports: Mapping[str, Report], digest: str, now: datetime
 ) -> tuple[tuple[dict[str, Any], dict[str, str]], ...]:
     """The annotations to set on pods (given as the cluster has them): what they serve, or that they want what is new.
 
     A kubelet looks at a pod's volumes at once when the pod changes, whatever the change; otherwise once in a minute.
     """
-    found = ((pod, _refresh(pod, reports.get(pod["metadata"]["name"]), digest, written_at, now)) for pod in pods)
-    return tuple((pod, wanted) for pod, wanted in found if wanted.items() - _annotations(pod).items())
+    found = ((pod, _refresh(pod, reports.get(pod["metadata"]["name"]), digest, now)) for pod in pods)
+    return tuple((pod, wanted) for pod, wanted in found if wanted.items() - annotations(pod).items())
 
 
-def _refresh(pod: Json, report: Report | None, digest: str, written_at: datetime, now: datetime) -> dict[str, str]:
+def _refresh(pod: Json, report: Report | None, digest: str, now: datetime) -> dict[str, str]:
     if not can_be_asked(pod):
         return {}
     if report and report.digest == digest:
         return {CONFIG_ANNOTATION: digest}
-    if _annotations(pod).get(CONFIG_ANNOTATION) == digest and report is None:
-        return {}
-    attempt = max(now - written_at, timedelta()) // REFRESH_INTERVAL
-    return {REFRESH_ANNOTATION: f"{digest}.{attempt}"}
+    has_it = report.refused_digest == digest if report else annotations(pod).get(CONFIG_ANNOTATION) == digest
+    return {} if has_it else {REFRESH_ANNOTATION: asking.request(pod, digest, now)}
 
 
 def unreported(pods: Sequence[Json], digest: str) -> list[Json]:
     """The ready pods with an agent that do not serve this configuration, of those from `as_reported`."""
     return [
-        pod
-        for pod in pods
-        if can_be_asked(pod) and _ready_since(pod) and _annotations(pod).get(CONFIG_ANNOTATION) != digest
+        pod for pod in pods if can_be_asked(pod) and is_ready(pod) and annotations(pod).get(CONFIG_ANNOTATION) != digest
     ]
 
 
-def overdue(
-    pods: Sequence[Json], reports: Mapping[str, Report], digest: str, written_at: datetime, now: datetime
-) -> list[str]:
+def overdue(pods: Sequence[Json], reports: Mapping[str, Report], digest: str, now: datetime) -> list[str]:
     """The names of the pods that have not come to serve this configuration in time.
 
     One whose HAProxy refuses it is not among them: another one would refuse it too.
     """
-    names = []
-    for pod in unreported(pods, digest):
-        report = reports.get(pod["metadata"]["name"])
-        since = max(written_at, _ready_since(pod) or written_at)
-        if now - since >= REPORT_LIMIT and not (report and report.refused_digest == digest):
-            names.append(pod["metadata"]["name"])
-    return sorted(names)
+    refusing = {name for name, report in reports.items() if report.refused_digest == digest}
+    late = {pod["metadata"]["name"] for pod in unreported(pods, digest) if asking.is_late(pod, digest, now)}
+    return sorted(late - refusing)
 
 
 def refusal(reports: Mapping[str, Report], digest: str) -> str:
@@ -189,17 +172,7 @@ def short_of_connections(reports: Mapping[str, Report], digest: str, asked: int 
 def reload_spacing(reports: Mapping[str, Report], written_at: datetime, now: datetime) -> timedelta | None:
     """How much longer to leave proxies without another reload, by how many processes they still drain."""
     draining = max((report.draining for report in reports.values()), default=0)
-    left = written_at + min(draining * SPACING_PER_PROCESS, SPACING_LIMIT) - now
-    return left if left > timedelta() else None
-
-
-def _ready_since(pod: Json) -> datetime | None:
-    """When the pod became ready, or None where it is not."""
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "Ready" and condition.get("status") == "True":
-            return read_time(condition.get("lastTransitionTime")) or read_time(pod["metadata"].get("creationTimestamp"))
-    return None
-
-
-def _annotations(pod: Json) -> Mapping[str, str]:
-    return pod["metadata"].get("annotations") or {}
+    waited = now - written_at
+    left = min(draining * SPACING_PER_PROCESS, SPACING_LIMIT) - waited
+    # What was written in the future was written by another clock, which may be far ahead.
+    return left if waited >= timedelta() and left > timedelta() else None

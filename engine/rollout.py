@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS
+from engine.podstate import annotations, conditions, has_ended, is_ready, is_stopping, is_to_run, pod_address
 from engine.reports import takes_live
 from engine.times import read_time
 from states import UpdateStrategy
@@ -24,7 +25,19 @@ _HARMLESS = ("ContainerCreating", "PodInitializing")
 
 def ready_pods(pods: Sequence[Json], digest: str) -> int:
     """How many proxies are ready with the configuration of `digest`, those that are stopping left out."""
-    return sum(_is_ready(pod) for pod in pods if _carries(pod, digest) and not _is_stopping(pod))
+    return sum(is_ready(pod) for pod in pods if _carries(pod, digest) and is_to_run(pod))
+
+
+def has_been_seen(deployment: Json | None) -> bool:
+    """Whether the Deployment's controller has seen its spec: it starts no more pods of a former template by itself."""
+    observed = ((deployment or {}).get("status") or {}).get("observedGeneration", 0)
+    generation = ((deployment or {}).get("metadata") or {}).get("generation", 0)
+    return deployment is not None and observed >= generation
+
+
+def mounted_digests(pods: Sequence[Json]) -> set[str]:
+    """The configurations of those of the pods that have not ended, or of pods that may be made of these templates."""
+    return {annotations(pod).get(CONFIG_ANNOTATION, "") for pod in pods if not has_ended(pod)}
 
 
 def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
@@ -33,8 +46,7 @@ def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
         return False
     status = deployment.get("status") or {}
     counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")}
-    seen = status.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get("generation", 0)
-    return bool(seen) and counts == {replicas}
+    return has_been_seen(deployment) and counts == {replicas}
 
 
 def others_listen_for(
@@ -51,8 +63,8 @@ def others_listen_for(
         pod
         for pod in pods
         if not _carries(pod, digest)
-        and not _has_ended(pod)
-        and not (strategy is UpdateStrategy.LIVE and takes_live(pod) and not _is_stopping(pod))
+        and not has_ended(pod)
+        and not (strategy is UpdateStrategy.LIVE and takes_live(pod) and not is_stopping(pod))
     ]
     left = [_listens_for(pod, now) for pod in others]
     return max((wait for wait in left if wait > timedelta()), default=None)
@@ -76,17 +88,27 @@ def ready_endpoints(slices: Sequence[Json]) -> int:
     return max(map(len, found.values()), default=0)
 
 
+def is_reached_by_ipv6(pods: Sequence[Json], destination: Json | None) -> bool:
+    """Whether kubelets, or clients of the destination's Service, connect to the proxies over IPv6.
+
+    The backends' endpoints do not tell: somebody may have written an IPv6 address into a cluster that has none.
+    """
+    service = (destination or {}).get("spec") or {}
+    addresses = [*map(pod_address, pods), service.get("clusterIP") or "", *(service.get("clusterIPs") or ())]
+    return any(":" in address for address in addresses)
+
+
 def trouble(deployment: Json | None, pods: Sequence[Json], digest: str) -> str:
     """What keeps a proxy of this configuration from becoming ready, in the cluster's words; empty if nothing does."""
     return " ".join(_trouble(deployment, pods, digest).split())
 
 
 def _trouble(deployment: Json | None, pods: Sequence[Json], digest: str) -> str:
-    for condition in _conditions(deployment or {}):
+    for condition in conditions(deployment or {}):
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             return f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}".strip(": ")
     expected = (pod for pod in pods if _carries(pod, digest) or takes_live(pod))
-    told = (_pod_trouble(pod) for pod in expected if not _is_ready(pod) and not _is_stopping(pod))
+    told = (_pod_trouble(pod) for pod in expected if not is_ready(pod) and is_to_run(pod))
     return next((text for text in told if text), "")
 
 
@@ -106,8 +128,11 @@ def out_of_memory(pods: Sequence[Json], now: datetime) -> str:
 
 
 def is_settling(written_at: datetime, now: datetime, has_trouble: bool) -> bool:
-    """Whether a rollout that is not complete may still be expected to complete by itself."""
-    return not has_trouble and now - written_at < SETTLE_LIMIT
+    """Whether a rollout that is not complete may still be expected to complete by itself.
+
+    Not one from the future: it is of another clock, which may be far ahead.
+    """
+    return not has_trouble and timedelta() <= now - written_at < SETTLE_LIMIT
 
 
 def _pod_trouble(pod: Json) -> str:
@@ -118,7 +143,7 @@ def _pod_trouble(pod: Json) -> str:
         if waiting and waiting.get("reason") not in _HARMLESS:
             told = f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
             return told + _last_end(container)
-    for condition in status.get("conditions") or ():
+    for condition in conditions(pod):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"pod {name}: {condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
     return ""
@@ -145,21 +170,4 @@ def _alert(log: str) -> str:
 
 
 def _carries(pod: Json, digest: str) -> bool:
-    return bool((pod["metadata"].get("annotations") or {}).get(CONFIG_ANNOTATION) == digest)
-
-
-def _is_stopping(pod: Json) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp"))
-
-
-def _has_ended(pod: Json) -> bool:
-    """Whether nothing runs in the pod any more: an evicted one stays in the cluster, as Failed."""
-    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
-
-
-def _is_ready(pod: Json) -> bool:
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in _conditions(pod))
-
-
-def _conditions(obj: Json) -> Sequence[Json]:
-    return (obj.get("status") or {}).get("conditions") or ()
+    return annotations(pod).get(CONFIG_ANNOTATION) == digest

@@ -55,7 +55,9 @@ class Defaults:
     """Whether the cluster has policy/v1."""
 
 
-def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]], serial: int = 0) -> haproxy.ProxyConfig:
+def proxy_config(
+    spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]], serial: int = 0, *, ipv6: bool = False
+) -> haproxy.ProxyConfig:
     """What HAProxy is told of a spec and the endpoints of its routes."""
     routes = tuple(
         haproxy.Route(route.weight, tuple(haproxy.Server(e.address, e.port) for e in found), route.send_proxy_protocol)
@@ -69,6 +71,7 @@ def proxy_config(spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]], seri
         max_connections=spec.proxy.max_connections or haproxy.DEFAULT_MAX_CONNECTIONS,
         balance=spec.proxy.balance,
         serial=serial,
+        ipv6=ipv6,
     )
 
 
@@ -84,15 +87,17 @@ def render(
     defaults: Defaults,
     texts: Texts = _NO_TEXTS,
     is_accepted: bool = False,
+    ipv6: bool = False,
 ) -> Target:
     """The target for this spec and these endpoints.
 
     `last` is the record of what is applied now, and `texts` are its configurations; `is_accepted` says whether a proxy
-    serves the latest of them.
+    serves the latest of them, and `ipv6` whether the proxies are seen to be reached over IPv6.
     """
-    serial = _serial(spec, endpoints, last, strategy)
-    config = proxy_config(spec, endpoints, serial if strategy is UpdateStrategy.LIVE else 0)
-    record = Record(spec, endpoints, revision, haproxy.digest(config), now, strategy, serial)
+    ipv6 = ipv6 or (last is not None and last.ipv6)
+    serial = _serial(spec, endpoints, last, strategy, ipv6=ipv6)
+    config = proxy_config(spec, endpoints, serial if strategy is UpdateStrategy.LIVE else 0, ipv6=ipv6)
+    record = Record(spec, endpoints, revision, haproxy.digest(config), now, strategy, serial, ipv6)
     is_configured = last is not None and _is_same(last, record)
     if last and is_configured:
         record = replace(record, written_at=last.written_at)
@@ -106,7 +111,12 @@ def render(
 
 
 def _serial(
-    spec: KanarySpec, endpoints: Sequence[Sequence[Endpoint]], last: Record | None, strategy: UpdateStrategy
+    spec: KanarySpec,
+    endpoints: Sequence[Sequence[Endpoint]],
+    last: Record | None,
+    strategy: UpdateStrategy,
+    *,
+    ipv6: bool,
 ) -> int:
     """The last one while running proxies are to do the same as they were told last, else the next.
 
@@ -116,7 +126,7 @@ def _serial(
     serial = last.serial if last else 0
     if strategy is UpdateStrategy.ROLLING:
         return serial
-    is_told = last is not None and last.digest == haproxy.digest(proxy_config(spec, endpoints, serial))
+    is_told = last is not None and last.digest == haproxy.digest(proxy_config(spec, endpoints, serial, ipv6=ipv6))
     return serial if is_told else serial + 1
 
 

@@ -1,13 +1,13 @@
 """Asks the agents beside running proxies what they serve, over the pod network."""
 
-import http.client
+import asyncio
 import json
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from engine.pods import AGENT_PORT
@@ -17,10 +17,11 @@ Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
-_PATH = "/report"
+# Of HTTP 1.0, to which nobody answers in chunks, and after which the connection is closed.
+_REQUEST = b"GET /report HTTP/1.0\r\n\r\n"
 _TIMEOUT_SECONDS = 1.0
+"""How long all agents of a Kanary have to answer, beginning and end: who asks holds one of the operator's workers."""
 _MAX_BYTES = 65_536
-_ASKED_AT_ONCE = 16
 _SILENCE_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 """How long one that does not answer is left alone, by how often it did not: a worker that waits does nothing else."""
 _REMEMBERED = 10_000
@@ -38,39 +39,32 @@ class HttpAgents:
     def __init__(self, port: int = AGENT_PORT, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         self._port = port
         self._timeout_seconds = timeout_seconds
-        self._pool = ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="agents")
         self._lock = threading.Lock()
         self._silent: dict[str, _Silence] = {}
 
     def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """The reports of these pods, by name; who is silent, or was a moment ago, is left out."""
         found = [pod for pod in pods if not self._is_left_alone(pod)]
-        reports = self._pool.map(self._report, found)
+        # All at once, in this thread: no Kanary's agents can take the time of another's.
+        answers = asyncio.run(self._answers([pod["status"]["podIP"] for pod in found])) if found else []
+        reports = [self._report(pod, answer) for pod, answer in zip(found, answers, strict=True)]
         return {pod["metadata"]["name"]: report for pod, report in zip(found, reports, strict=True) if report}
 
-    def _report(self, pod: Json) -> Report | None:
+    async def _answers(self, addresses: Sequence[str]) -> list[bytes | BaseException]:
+        answers = (_answer(address, self._port, self._timeout_seconds) for address in addresses)
+        return await asyncio.gather(*answers, return_exceptions=True)
+
+    def _report(self, pod: Json, answer: bytes | BaseException) -> Report | None:
         name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         try:
-            report = read_report(json.loads(self._get(pod["status"]["podIP"])))
-        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
-            _log.debug("the agent of pod %s does not report: %s", name, error)
+            report = read_report(json.loads(_body(answer)))
+        except (OSError, ValueError, RecursionError) as error:
+            _log.debug("the agent of pod %s does not report: %s", name, error or type(error).__name__)
             self._note_silence(pod)
             return None
         with self._lock:
             self._silent.pop(pod["metadata"]["uid"], None)
         return report
-
-    def _get(self, address: str) -> bytes:
-        connection = http.client.HTTPConnection(address, self._port, timeout=self._timeout_seconds)
-        try:
-            connection.request("GET", _PATH)
-            response = connection.getresponse()
-            body = response.read(_MAX_BYTES + 1)
-        finally:
-            connection.close()
-        if response.status != http.HTTPStatus.OK or len(body) > _MAX_BYTES:
-            raise ValueError(f"it answered {response.status} with {len(body)} bytes")
-        return body
 
     def _is_left_alone(self, pod: Json) -> bool:
         with self._lock:
@@ -85,3 +79,29 @@ class HttpAgents:
             times = self._silent[uid].times + 1 if uid in self._silent else 0
             pause = _SILENCE_SECONDS[min(times, len(_SILENCE_SECONDS) - 1)]
             self._silent[uid] = _Silence(times, time.monotonic() + pause)
+
+
+async def _answer(address: str, port: int, seconds: float) -> bytes:
+    """All that is said until the connection is closed. Raises OSError, and ValueError for what is no address."""
+    # A name would be looked up, by a thread that nothing can stop.
+    host = str(ip_address(address))
+    async with asyncio.timeout(seconds):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(_REQUEST)
+            answer = bytearray()
+            while len(answer) <= _MAX_BYTES and (more := await reader.read(_MAX_BYTES)):
+                answer += more
+        finally:
+            writer.transport.abort()
+    return bytes(answer)
+
+
+def _body(answer: bytes | BaseException) -> bytes:
+    """What the answer says. Raises what kept it from coming, and ValueError for one that is not to be read."""
+    if isinstance(answer, BaseException):
+        raise answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if head.split(None, 2)[1:2] != [b"200"] or len(answer) > _MAX_BYTES:
+        raise ValueError(f"it answered {head[:40]!r} with {len(body)} bytes")
+    return body

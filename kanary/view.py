@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from engine.objects import KANARY_LABEL
+from engine.podstate import has_ended
 from engine.ports import RetryLaterError
 from engine.reports import Report
 from kanary.client import ClusterClient, ClusterError
-from kanary.resources import PODS, Key
+from kanary.resources import PODS, REPLICA_SETS, Key
 from kanary.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
 
 Json = dict[str, Any]
-
-_ENDED = ("Succeeded", "Failed")
 
 
 class Agents(Protocol):
@@ -62,6 +62,14 @@ class View:
         """The HAProxy pods of a Kanary."""
         return self._watches.pods.lookup(BY_KANARY, Key(namespace, kanary))
 
+    def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
+        """The templates of which a Kanary's ReplicaSets are to have proxies. Raises RetryLaterError."""
+        try:
+            found, _ = self._client.list(REPLICA_SETS, namespace, f"{KANARY_LABEL}={kanary}")
+        except ClusterError as error:
+            raise RetryLaterError(f"the ReplicaSets of namespace {namespace} cannot be listed: {error}") from error
+        return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]
+
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """What the agents of these proxies' pods report now, by the pod's name; who is silent is left out."""
         return self._agents.ask(pods)
@@ -80,7 +88,6 @@ class View:
 
 
 def _addresses(pod: Json) -> frozenset[str]:
-    status = pod.get("status") or {}
-    if status.get("phase") in _ENDED:
+    if has_ended(pod):
         return frozenset()
-    return frozenset(entry["ip"] for entry in status.get("podIPs") or () if entry.get("ip"))
+    return frozenset(entry["ip"] for entry in (pod.get("status") or {}).get("podIPs") or () if entry.get("ip"))

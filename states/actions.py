@@ -15,7 +15,7 @@ class Action(StrEnum):
     REFRESH = "refresh"
     """Have the kubelets renew the configuration that running proxies read, and note which of them serve it."""
     RETIRE = "retire"
-    """Delete our Services and ConfigMaps that what is served has no use for."""
+    """Delete our Services and ConfigMaps that nobody has a use for any more."""
 
 
 KEEP_SERVING: tuple[Action, ...] = (Action.CONFIGURE, Action.RUN_PROXIES, Action.EXPOSE)

@@ -20,6 +20,9 @@ FIRST_ENDPOINTS_GRACE = timedelta(seconds=30)
 Long enough for pods that were applied together, so that the first traffic is already split as declared.
 """
 
+_SETTLING_RECHECK = timedelta(seconds=1)
+"""How often proxies that are on their way are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -133,40 +136,33 @@ def cluster_refuses(snapshot: Snapshot) -> Decision | None:
     """What the cluster refused is tried again where the Kanary is, until it is taken."""
     if not snapshot.refusal or snapshot.spec_changed or snapshot.rollout.is_applied:
         return None
-    return replace(degraded(snapshot, snapshot.refusal), actions=_keep_serving(snapshot))
+    return degraded(snapshot, snapshot.refusal)
 
 
-def rollout_settles_first(snapshot: Snapshot) -> Decision | None:
-    """Proxies that are on their way arrive before newer endpoints replace them again.
+def endpoints_wait(snapshot: Snapshot) -> Decision | None:
+    """Newer endpoints wait while proxies start with former ones, or drain what many reloads have left.
 
-    Pods of a backend that roll change its endpoints every few seconds; were each change to replace the proxies of the
-    one before, none would ever become ready. A change of the spec does not wait.
+    Pods of a backend that roll change its endpoints every few seconds. Were each change to replace the proxies of the
+    one before, none would ever become ready. And each reload leaves a HAProxy process behind until the connections it
+    holds have ended: with long-lived connections these would pile up. Whatever else changes does not wait.
     """
-    if snapshot.phase is not Phase.ROLLING or snapshot.rollout.is_configured or not _is_settling(snapshot):
+    rollout, wait = snapshot.rollout, _wait(snapshot)
+    if wait is None or snapshot.phase is Phase.PENDING:
         return None
-    message = f"proxies are starting with revision {snapshot.revision}; newer endpoints follow when they are ready"
-    return Decision(None, Reason.ROLLING_OUT, message, recheck=_recheck(snapshot))
-
-
-def reloads_are_spaced(snapshot: Snapshot) -> Decision | None:
-    """Newer endpoints wait while proxies still drain what earlier reloads left.
-
-    Each reload leaves a HAProxy process behind until the connections it holds have ended. While a backend with
-    long-lived connections rolls pod by pod, these would pile up. A change of the spec does not wait.
-    """
-    rollout = snapshot.rollout
-    if snapshot.phase is not Phase.READY or rollout.is_configured or snapshot.spec_changed:
-        return None
-    if rollout.reload_spacing is None:
-        return None
-    message = f"{snapshot.weights}; newer endpoints follow in {rollout.reload_spacing.total_seconds():.1f} s at most"
-    return Decision(None, Reason.SERVING, message, recheck=rollout.reload_spacing)
+    if rollout.is_settling:
+        message = f"proxies are starting with revision {snapshot.revision}; newer endpoints follow when they are ready"
+    else:
+        message = f"{snapshot.weights}; newer endpoints follow within seconds: proxies drain what former reloads left"
+    if snapshot.phase is Phase.READY and not rollout.is_settling:
+        return Decision(None, Reason.SERVING, message, recheck=wait)
+    trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
+    return Decision(trigger, Reason.ROLLING_OUT, message, recheck=_recheck(snapshot))
 
 
 def configuration_differs(snapshot: Snapshot) -> Decision | None:
     """What differs from the applied configuration is rendered, and written in Rendering."""
     if snapshot.phase is Phase.RENDERING:
-        actions = _keep_serving(snapshot)
+        actions = _serving_actions(snapshot)
         return Decision(Trigger.ROLL, Reason.ROLLING_OUT, _proxies(snapshot), actions, _until_deadline(snapshot))
     if snapshot.rollout.is_configured and snapshot.phase is not Phase.PENDING:
         return None
@@ -189,7 +185,7 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
         message += "; those that they replace may still take a connection"
     until_deadline = _until_deadline(snapshot)
     recheck = min(_recheck(snapshot) or until_deadline, until_deadline)
-    return Decision(trigger, Reason.ROLLING_OUT, message, _keep_serving(snapshot), recheck)
+    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), recheck)
 
 
 def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
@@ -217,8 +213,7 @@ RULES: tuple[Rule, ...] = (
     route_is_empty,
     deadline_is_exceeded,
     cluster_refuses,
-    rollout_settles_first,
-    reloads_are_spaced,
+    endpoints_wait,
     configuration_differs,
     proxies_are_behind,
     proxies_are_exhausted,
@@ -244,27 +239,25 @@ def _pending(snapshot: Snapshot, problem: Problem, recheck: timedelta | None = N
 
 
 def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
-    if which_spec(snapshot) is Source.NOTHING or (_is_settling(snapshot) and not snapshot.rollout.is_configured):
+    if which_spec(snapshot) is Source.NOTHING or _wait(snapshot) is not None:
         return ()
-    # The former destination, and what its proxies mount, are kept until the present one serves.
-    retire = (Action.RETIRE,) if snapshot.stale and snapshot.rollout.is_complete else ()
-    return _keep_serving(snapshot) + retire
+    refresh = (Action.REFRESH,) if snapshot.rollout.strategy is UpdateStrategy.LIVE else ()
+    retire = (Action.RETIRE,) if snapshot.stale else ()
+    return KEEP_SERVING + refresh + retire
 
 
-def _keep_serving(snapshot: Snapshot) -> tuple[Action, ...]:
-    is_live = snapshot.rollout.strategy is UpdateStrategy.LIVE
-    return (*KEEP_SERVING, Action.REFRESH) if is_live else KEEP_SERVING
-
-
-def _is_settling(snapshot: Snapshot) -> bool:
-    return snapshot.rollout.is_settling and not snapshot.spec_changed
+def _wait(snapshot: Snapshot) -> timedelta | None:
+    """How long to wait before the target is written, whatever the phase; None if it may be now, or is."""
+    rollout = snapshot.rollout
+    if rollout.is_configured:
+        return None
+    return _SETTLING_RECHECK if rollout.is_settling else rollout.reload_spacing
 
 
 def _recheck(snapshot: Snapshot) -> timedelta | None:
     """When to look at the proxies again; what changes about them in the cluster is heard of anyway."""
-    waits = [timedelta(seconds=1)] if _is_settling(snapshot) and not snapshot.rollout.is_configured else []
-    waits += [w for w in (snapshot.rollout.others_listen_for, snapshot.rollout.look_again) if w is not None]
-    return min(waits, default=None)
+    waits = (_wait(snapshot), snapshot.rollout.others_listen_for, snapshot.rollout.look_again)
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _until_deadline(snapshot: Snapshot) -> timedelta:

@@ -86,7 +86,7 @@ class Rollout:
     is_taken: bool = False
     """Every proxy that takes connections serves what was last applied, be there as many as there are to be or not."""
     is_settling: bool = False
-    """Proxies of the previous target are on their way and nothing says that they will not arrive."""
+    """Only endpoints differ from what was last applied, whose proxies are on their way and seem to arrive."""
     trouble: str = ""
     """What keeps a proxy from becoming ready, in the cluster's words."""
     strategy: UpdateStrategy = UpdateStrategy.ROLLING
@@ -100,7 +100,7 @@ class Rollout:
     exhaustion: str = ""
     """What a proxy has run out of, and how to give it more."""
     reload_spacing: timedelta | None = None
-    """How long newer endpoints are to wait, so that proxies which drain old connections do not pile up."""
+    """How long the target is to wait, of which only endpoints are new, so that proxies which drain do not pile up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Snapshot:
     """The weights that are to be served, as `kubectl get` shows them."""
     rollout: Rollout = Rollout()
     stale: tuple[str, ...] = ()
-    """Objects of ours that what is to be served has no use for."""
+    """Objects of ours that may go now."""
 
     @property
     def empty_routes(self) -> tuple[RouteFacts, ...]:

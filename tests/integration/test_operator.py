@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from engine import reports
+from engine import asking
+from engine.objects import CONFIG_ANNOTATION
 from tests.integration.scene import CRD, NAMESPACE, Scene, routes
 
 
@@ -80,7 +81,7 @@ def test_running_proxies_take_a_change_and_their_pods_stay(serving: Scene) -> No
 
 
 def test_proxies_that_cannot_be_asked_are_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "REPORT_LIMIT", timedelta(seconds=2))
+    monkeypatch.setattr(asking, "REPORT_LIMIT", timedelta(seconds=2))
     scene.agents.silent = True
     scene.backend("myapp-v1", "10.0.0.1")
     scene.declare(destination="myapp", routes=routes(myapp_v1=100))
@@ -89,6 +90,27 @@ def test_proxies_that_cannot_be_asked_are_replaced(scene: Scene, monkeypatch: py
     assert status["proxies"]["strategy"] == "Rolling"
     (event,) = [e for e in scene.events("ConfigurationChanged") if "does not answer" in e["note"]]
     assert "the proxies are replaced instead" in event["note"]
+
+
+def test_what_a_replica_set_may_yet_start_keeps_what_it_would_mount(serving: Scene) -> None:
+    """Its pods may be lost for a moment. The tests' API server has no ReplicaSets of its own."""
+    owner = serving.get("configmaps", "rule-haproxy")["metadata"]
+    digests = ["a" * 16, "b" * 16]
+    for digest, replicas in zip(digests, (1, 0), strict=True):
+        template = {"metadata": {"annotations": {CONFIG_ANNOTATION: digest}, "labels": owner["labels"]}}
+        selector = {"matchLabels": owner["labels"]}
+        spec = {"replicas": replicas, "selector": selector, "template": template}
+        serving.put("apps/v1", "ReplicaSet", f"rule-haproxy-{replicas}", labels=owner["labels"], spec=spec)
+    for digest in digests:
+        config_map = {"apiVersion": "v1", "kind": "ConfigMap", "data": {}}
+        kept = ("namespace", "labels", "ownerReferences")
+        metadata = {key: owner[key] for key in kept} | {"name": f"rule-haproxy-{digest}"}
+        serving.server.store.put({**config_map, "metadata": metadata})
+    serving.wait_for(lambda: not serving.get("configmaps", f"rule-haproxy-{digests[1]}"))
+    assert serving.get("configmaps", f"rule-haproxy-{digests[0]}")
+    serving.server.store.delete("replicasets.apps", "rule-haproxy-1", NAMESPACE)
+    serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
+    serving.wait_for(lambda: not serving.get("configmaps", f"rule-haproxy-{digests[0]}"))
 
 
 def test_endpoints_are_followed(serving: Scene) -> None:

@@ -1,9 +1,12 @@
 """Changes that proxies take as they run, as stories."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
+from engine.ports import RetryLaterError
+from engine.record import read_record
 from tests.traces.world import World, routes
 
 POD = "rule-haproxy-template1-0"
@@ -63,7 +66,7 @@ def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) 
     serving.late_kubelets = True
     declare(serving, 50, 50)
     serving.run("50 to 50, and kubelets do not renew anything")
-    serving.wait(15)
+    serving.live_through(15)
     serving.run("15 s later")
     assert not proxies(serving) & before
     assert strategy(serving) == "Rolling"
@@ -76,13 +79,61 @@ def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) 
     assert strategy(serving) == "Live"
 
 
+@pytest.mark.parametrize("writes", range(7))
+def test_an_operator_that_dies_anywhere_leaves_proxies_their_time(writes: int) -> None:
+    """Its successor leads 20 s later, and may be the first to ask them for what is written."""
+    world = World()
+    world.create_service("myapp-v1", 2)
+    declare(world, 100, 0, routes=routes(myapp_v1=100))
+    world.settle()
+    before = proxies(world)
+    declare(world, 100, 0, routes=routes(myapp_v1=100), proxy={"idleSeconds": 60})
+    world.die_after = writes
+    with suppress(RetryLaterError):
+        world.settle()
+    world.die_after = None
+    world.wait(20)
+    world.settle()
+    assert proxies(world) == before
+    assert strategy(world) == "Live"
+
+
+def test_proxies_that_nobody_could_ask_are_not_late(serving: World) -> None:
+    before = proxies(serving)
+    declare(serving, 50, 50)
+    serving.step()
+    serving.die_after = 1
+    with pytest.raises(RetryLaterError):
+        serving.step()
+    serving.die_after = None
+    serving.wait(20)
+    serving.run("50 to 50 is written, and for 20 s no request to a pod succeeds")
+    assert proxies(serving) == before
+    assert strategy(serving) == "Live"
+
+
+def test_a_new_leader_asks_more_than_once_before_it_replaces_proxies(serving: World) -> None:
+    serving.late_kubelets = True
+    declare(serving, 50, 50)
+    serving.live_through(14)
+    serving.wait(20)
+    serving.silent_agents = proxies(serving)
+    serving.run("50 to 50; kubelets are late, and 14 s later the operator is gone for 20 s, and no agent answers")
+    assert strategy(serving) == "Live"
+    serving.silent_agents = set()
+    serving.late_kubelets = False
+    serving.wait(4)
+    serving.run("they do now")
+    assert strategy(serving) == "Live"
+
+
 def test_a_new_proxy_whose_agent_is_silent_is_replaced_by_one_without(world: World) -> None:
     world.create_service("myapp-v1", 2)
     world.create_service("myapp-v2", 1)
     world.silent_agents = {f"rule-haproxy-template1-{number}" for number in range(2)}
     declare(world, 80, 20)
     world.run("no agent can be reached")
-    world.wait(15)
+    world.live_through(15)
     world.run("15 s later")
     assert world.status()["phase"] == "Ready"
 
@@ -164,6 +215,47 @@ def test_endpoints_wait_while_many_processes_drain(serving: World) -> None:
     declare(serving, 70, 30)
     serving.run("70 to 30 does not wait")
     assert serving.status()["display"]["weights"] == "myapp-v1=70 myapp-v2=30"
+
+
+def written(world: World) -> str:
+    record = read_record(world.objects["ConfigMap", "rule-haproxy"])
+    return record.digest if record else ""
+
+
+@pytest.mark.parametrize("trouble", ["none", "a route is empty", "a proxy is pending", "a proxy is short of memory"])
+def test_reloads_are_spaced_whatever_is_wrong(trouble: str) -> None:
+    world = World()
+    world.create_service("myapp-v1", 10)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.settle()
+    if trouble == "a route is empty":
+        world.scale("myapp-v2", 0)
+    if trouble == "a proxy is pending":
+        world.slow_proxies = True
+        declare(world, 80, 20, proxy={"replicas": 3})
+    if trouble == "a proxy is short of memory":
+        world.reported = {name: replace(report, connections=20_000) for name, report in world.reported.items()}
+    world.live_through(60)
+    written_to = {written(world)}
+    for number in range(20):
+        world.reported = {name: replace(report, draining=20) for name, report in world.reported.items()}
+        world.scale("myapp-v1", 11 + number % 2)
+        world.live_through(0.5)
+        written_to.add(written(world))
+    assert len(written_to) - 1 == 2
+
+
+def test_endpoints_wait_while_a_route_is_empty_too(serving: World) -> None:
+    serving.scale("myapp-v2", 0)
+    serving.run("the second version has no pod left")
+    serving.reported = {name: replace(report, draining=12) for name, report in serving.reported.items()}
+    serving.scale("myapp-v1", 3)
+    serving.run("a third pod of the first, while each proxy drains twelve processes")
+    assert serving.config().count("  server ") == 2
+    serving.live_through(3)
+    serving.run("3 s after the last change")
+    assert serving.config().count("  server ") == 3
 
 
 def test_endpoints_do_not_wait_where_most_pods_are_new(serving: World) -> None:

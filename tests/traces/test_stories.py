@@ -4,6 +4,7 @@ import pytest
 
 from engine.objects import Identity
 from engine.ports import RetryLaterError
+from engine.rollout import mounted_digests
 from tests.traces.world import NAMESPACE, World, routes
 
 
@@ -416,3 +417,75 @@ def test_one_port_under_its_name_and_its_number_is_the_same_backend(serving: Wor
     serving.apply_kanary(destination="myapp", routes=twice)
     serving.run("myapp-v1 by name and by number")
     assert serving.status()["reason"] == "DuplicateBackend"
+
+
+def test_proxies_that_are_reached_over_ipv6_listen_there_whatever_endpoints_there_are(world: World) -> None:
+    world.family = "IPv6"
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.run("a cluster of IPv6")
+    world.scale("myapp-v1", 0)
+    world.scale("myapp-v2", 0)
+    world.run("no endpoint is left")
+    assert servers(world) == []
+    assert world.config().count("v6only") == 2
+    before = world.config()
+    for pod in world.proxy_pods(NAMESPACE, "rule"):
+        world.remove("Pod", pod["metadata"]["name"])
+    world.run("all proxies are lost: new ones find the same configuration")
+    assert world.config() == before
+
+
+def names_of_pods(world: World) -> set[str]:
+    """Of the ConfigMaps of the proxies that are there."""
+    owner = Identity(NAMESPACE, "rule", "")
+    return {owner.mounted_name(digest) for digest in mounted_digests(world.proxy_pods(NAMESPACE, "rule"))}
+
+
+def test_a_rollout_that_cannot_complete_leaves_no_config_maps_behind(world: World) -> None:
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.run("two Services with pods, and a Kanary of 80 to 20")
+    world.slow_proxies = True
+    world.story.append("\n# no new proxy becomes ready, and endpoints change five times")
+    for _ in range(5):
+        world.scale("myapp-v1", 0)
+        world.scale("myapp-v1", 3)
+        world.wait(61)
+        world.settle()
+        assert mounted(world) == names_of_pods(world)
+        assert len(mounted(world)) == 2
+
+
+def test_what_a_stopping_proxy_mounts_stays_until_it_has_ended(serving: World) -> None:
+    serving.stop_slowly = True
+    before = mounted(serving)
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and the old proxies drain")
+    serving.wait(7)
+    serving.run("they do not listen any more")
+    assert serving.status()["phase"] == "Ready"
+    assert before < mounted(serving) == names_of_pods(serving)
+    for pod in serving.proxy_pods(NAMESPACE, "rule"):
+        if "deletionTimestamp" in pod["metadata"]:
+            serving.objects["Pod", pod["metadata"]["name"]]["status"]["phase"] = "Succeeded"
+    serving.run("they have ended")
+    assert not before & mounted(serving)
+
+
+def test_what_a_lost_proxy_mounted_stays_while_its_replica_set_makes_another_one(serving: World) -> None:
+    before = mounted(serving)
+    serving.slow_proxies = True
+    serving.templates = [serving.objects["Deployment", "rule-haproxy"]["spec"]["template"]]
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and the new proxies do not become ready")
+    for pod in serving.proxy_pods(NAMESPACE, "rule"):
+        if pod["status"]["conditions"][0]["status"] == "True":
+            serving.remove("Pod", pod["metadata"]["name"])
+    serving.run("the old ones are lost")
+    assert before < mounted(serving)
+    serving.templates = []
+    serving.run("their ReplicaSet is not to have any more")
+    assert not before & mounted(serving)

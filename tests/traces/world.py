@@ -43,6 +43,10 @@ class World:
         """Writes that succeed before the operator's process dies."""
         self.slow_proxies = False
         self.stop_slowly = False
+        self.templates: list[Json] = []
+        """Of former ReplicaSets that are still to have pods, though none of these is there."""
+        self.family = "IPv4"
+        """Of every address that is given from now on."""
         self.bad_images: dict[str, str] = {}
         self.silent_agents: set[str] = set()
         """Names of proxies' pods whose agents do not answer."""
@@ -73,7 +77,8 @@ class World:
             self.remove("BackendPod", endpoint["targetRef"]["name"])
         endpoints = known[:pods] + [self._start_pod(name) for _ in range(pods - len(known))]
         port = self.objects["Service", name]["spec"]["ports"][0]
-        body = {"addressType": "IPv4", "ports": [{"name": port.get("name"), "port": 9000}], "endpoints": endpoints}
+        ports = [{"name": port.get("name"), "port": 9000}]
+        body = {"addressType": self.family, "ports": ports, "endpoints": endpoints}
         self._put("EndpointSlice", name, body)
 
     def remove(self, kind: str, name: str) -> None:
@@ -106,6 +111,12 @@ class World:
         """Let time pass."""
         self.time += timedelta(seconds=seconds)
 
+    def live_through(self, seconds: float) -> None:
+        """Let time pass, and have the engine look whenever it wants to."""
+        end = self.time + timedelta(seconds=seconds)
+        while self.time < end:
+            self.time = min(self.time + (self.settle().again or end - self.time), end)
+
     # Telling.
 
     def step(self, name: str = "rule") -> Outcome:
@@ -127,14 +138,14 @@ class World:
         self.story.append(f"\n# {what}")
         self.settle(name)
 
-    def settle(self, name: str = "rule") -> None:
-        """Reconcile until the engine is at rest and the controllers have nothing left to do."""
+    def settle(self, name: str = "rule") -> Outcome:
+        """Reconcile until the engine is at rest and the controllers have nothing left to do; the last outcome."""
         for _ in range(30):
             annotated = self.annotated
             outcome = self.step(name)
             moved = self.roll_proxies() or annotated != self.annotated
             if not moved and (outcome.again is None or outcome.again > timedelta(0)):
-                return
+                return outcome
         raise AssertionError("does not come to rest:\n" + "\n".join(self.story))
 
     def roll_proxies(self) -> bool:
@@ -181,6 +192,9 @@ class World:
 
     def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
         return [pod for pod in self._all("Pod") if pod["metadata"]["labels"][KANARY_LABEL] == kanary]
+
+    def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
+        return self.templates
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         names = {pod["metadata"]["name"] for pod in pods} - self.silent_agents
@@ -299,10 +313,11 @@ class World:
                 self.objects["Pod", name]["metadata"]["annotations"] |= annotations
             if is_new:
                 self._renew(name)
-        if is_well:
-            for pod in self.proxy_pods(NAMESPACE, kanary):
-                if pod["metadata"]["name"] not in wanted:
-                    self._stop_pod(pod["metadata"]["name"])
+        for pod in self.proxy_pods(NAMESPACE, kanary):
+            # Of former ones, those that are not ready are ended first, whether the new ones get ready or not.
+            is_ready = pod["status"]["conditions"][0]["status"] == "True"
+            if pod["metadata"]["name"] not in wanted and (is_well or not is_ready):
+                self._stop_pod(pod["metadata"]["name"])
         pods = [pod for pod in self.proxy_pods(NAMESPACE, kanary) if "deletionTimestamp" not in pod["metadata"]]
         ready = [pod for pod in pods if pod["status"]["conditions"][0]["status"] == "True"]
         self.objects["Deployment", metadata["name"]]["status"] = {
@@ -347,15 +362,18 @@ class World:
 
     def _lead_to(self, service: Json, pods: list[Json]) -> None:
         endpoints = [
-            {"addresses": [f"10.1.0.{number}"], "targetRef": {"name": pod["metadata"]["name"]}}
+            {"addresses": [f"{self._network(1)}{number}"], "targetRef": {"name": pod["metadata"]["name"]}}
             for number, pod in enumerate(pods, 1)
         ]
-        body = {"addressType": "IPv4", "ports": [{"name": "tcp", "port": 8080}], "endpoints": endpoints}
+        body = {"addressType": self.family, "ports": [{"name": "tcp", "port": 8080}], "endpoints": endpoints}
         self._put("EndpointSlice", service["metadata"]["name"], body)
+
+    def _network(self, number: int) -> str:
+        return f"10.{number}.0." if self.family == "IPv4" else f"fd0{number}::"
 
     def _start_pod(self, service: str) -> Json:
         number = next(self._addresses)
-        name, address = f"{service}-{number}", f"10.0.0.{number}"
+        name, address = f"{service}-{number}", f"{self._network(0)}{number}"
         self._put("BackendPod", name, {"address": address})
         return {"addresses": [address], "targetRef": {"name": name}}
 
@@ -365,7 +383,7 @@ class World:
             waiting = {"reason": "ImagePullBackOff", "message": self.bad_images[image]}
             status["containerStatuses"] = [{"name": "haproxy", "state": {"waiting": waiting}}]
         if image not in self.bad_images:
-            status["podIP"] = "10.1.0.1"
+            status["podIP"] = f"{self._network(1)}1"
         return {"metadata": copy.deepcopy(template["metadata"]), "status": status}
 
 

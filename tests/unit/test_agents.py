@@ -3,8 +3,9 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -75,3 +76,68 @@ def test_who_was_silent_is_left_alone_for_a_moment() -> None:
         assert agents.ask([pod()]) == {}
         assert agents.ask([pod()]) == {}
     assert len(asked) == 1
+
+
+@contextmanager
+def dripping(pause: float) -> Iterator[int]:
+    """An agent that says a byte now and then, and never the last one; its port."""
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+            while not over.wait(pause):
+                connection.sendall(b" ")
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_agents_that_drip_have_one_time_limit_for_all_that_they_say() -> None:
+    with dripping(0.05) as port:
+        started = time.monotonic()
+        reports = HttpAgents(port, timeout_seconds=0.3).ask([pod(f"x-{n}", f"127.0.0.{n}") for n in range(1, 101)])
+    assert reports == {}
+    assert 0.3 <= time.monotonic() - started < 2
+
+
+def test_an_agent_that_drips_is_hung_up_on() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert HttpAgents(listener.getsockname()[1], timeout_seconds=0.1).ask([pod()]) == {}
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(5)
+            asked = connection.recv(4096)
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+    assert asked.startswith(b"GET /report ")
+
+
+def test_an_agent_that_says_more_and_more_is_not_heard_out() -> None:
+    said = []
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                connection.sendall(b" " * 65_536)
+                said.append(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        assert HttpAgents(listener.getsockname()[1], timeout_seconds=20).ask([pod()]) == {}
+        thread.join(10)
+    # What the kernel's buffers hold is said to nobody.
+    assert len(said) < 200

@@ -46,13 +46,13 @@ _endpoints = st.builds(
 _written = st.datetimes(timezones=st.just(UTC))
 
 
-@given(valid_specs, st.data(), st.integers(0, 10**6), _written)
+@given(valid_specs, st.data(), st.integers(0, 10**6), _written, st.booleans())
 def test_every_record_is_read_as_it_was_written(
-    declared: Json, data: st.DataObject, revision: int, written_at: datetime
+    declared: Json, data: st.DataObject, revision: int, written_at: datetime, ipv6: bool
 ) -> None:
     read = KanarySpec.model_validate(declared)
     endpoints = tuple(tuple(data.draw(st.lists(_endpoints, max_size=3))) for _ in read.routes)
-    record = Record(read, endpoints, revision, "0123456789abcdef", written_at)
+    record = Record(read, endpoints, revision, "0123456789abcdef", written_at, ipv6=ipv6)
     assert read_record(config_map(record.to_json())) == record
 
 

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from engine.asking import REFRESH_INTERVAL, REPORT_LIMIT, request
 from engine.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
 from engine.reports import (
-    REFRESH_INTERVAL,
-    REPORT_LIMIT,
     Report,
     as_reported,
     can_be_asked,
@@ -22,6 +21,7 @@ from engine.reports import (
     short_of_connections,
     unreported,
 )
+from engine.times import exact_time_text
 from tests.unit.kanaries import json_values
 from tests.unit.snapshots import NOW
 
@@ -41,6 +41,7 @@ def pod(name: str = "x-1", *, serves: str = "", ready: bool = True, **more: Any)
 
 
 STOPPING = pod(deletionTimestamp="2026-01-01T12:00:00Z")
+EVICTED = {**pod(), "status": {**pod()["status"], "phase": "Failed"}}
 WITHOUT_AGENT = {
     "metadata": {"name": "x-1", "annotations": {CONFIG_ANNOTATION: DIGEST}},
     "status": {"podIP": "10.0.0.1"},
@@ -98,8 +99,8 @@ def test_whatever_is_read_is_of_bounded_length(raw: Any) -> None:
 
 @pytest.mark.parametrize(
     ("found", "expected"),
-    [(pod(), True), (STOPPING, False), (WITHOUT_AGENT, False), ({**pod(), "status": {}}, False)],
-    ids=["running", "stopping", "without an agent", "without an address"],
+    [(pod(), True), (STOPPING, False), (EVICTED, False), (WITHOUT_AGENT, False), ({**pod(), "status": {}}, False)],
+    ids=["running", "stopping", "ended", "without an agent", "without an address"],
 )
 def test_only_a_running_pod_with_an_agent_is_asked(found: Json, expected: bool) -> None:
     assert can_be_asked(found) is expected
@@ -121,19 +122,24 @@ def test_a_pod_without_an_agent_is_what_its_template_says_whoever_reports_for_it
 
 def wanted(found: Json, report: Report | None, now: datetime = NOW) -> Json:
     reports = {"x-1": report} if report else {}
-    return dict(next((annotations for _, annotations in refreshes([found], reports, DIGEST, NOW, now)), {}))
+    return dict(next((annotations for _, annotations in refreshes([found], reports, DIGEST, now)), {}))
 
 
 def test_a_pod_that_serves_something_else_is_to_see_what_is_new() -> None:
-    assert wanted(pod(), Report(OTHER)) == {REFRESH_ANNOTATION: f"{DIGEST}.0"}
-    assert wanted(pod(), None) == {REFRESH_ANNOTATION: f"{DIGEST}.0"}
+    asked = {REFRESH_ANNOTATION: request(pod(), DIGEST, NOW)}
+    assert wanted(pod(), Report(OTHER)) == wanted(pod(), None) == asked
 
 
 def test_it_is_told_again_when_nothing_has_come_of_it() -> None:
     told = pod()
-    told["metadata"]["annotations"][REFRESH_ANNOTATION] = f"{DIGEST}.0"
+    told["metadata"]["annotations"] |= wanted(told, Report(OTHER))
     assert wanted(told, Report(OTHER)) == {}
-    assert wanted(told, Report(OTHER), NOW + REFRESH_INTERVAL) == {REFRESH_ANNOTATION: f"{DIGEST}.1"}
+    assert wanted(told, Report(OTHER), NOW + REFRESH_INTERVAL).keys() == {REFRESH_ANNOTATION}
+
+
+def test_a_pod_whose_haproxy_refuses_it_is_not_told_again() -> None:
+    assert wanted(pod(), Report(OTHER, refused_digest=DIGEST), NOW + timedelta(hours=1)) == {}
+    assert wanted(pod(), Report(OTHER, refused_digest=OTHER)) != {}
 
 
 def test_what_a_pod_reports_to_serve_is_noted_once() -> None:
@@ -145,7 +151,7 @@ def test_a_pod_that_has_served_it_and_is_silent_is_left_alone() -> None:
     assert wanted(pod(serves=DIGEST), None) == {}
 
 
-@pytest.mark.parametrize("found", [STOPPING, WITHOUT_AGENT])
+@pytest.mark.parametrize("found", [STOPPING, EVICTED, WITHOUT_AGENT])
 def test_a_pod_that_cannot_be_asked_is_not_annotated(found: Json) -> None:
     assert wanted(found, None) == {}
 
@@ -153,15 +159,19 @@ def test_a_pod_that_cannot_be_asked_is_not_annotated(found: Json) -> None:
 # Being late
 
 
-def late(found: Json, report: Report | None, after: timedelta) -> list[str]:
+def late(found: Json, report: Report | None, after: timedelta = REPORT_LIMIT) -> list[str]:
+    """Who is overdue so long after it was first asked, and 3 s after it was asked last."""
     reports = {"x-1": report} if report else {}
-    return overdue(as_reported([found], reports), reports, DIGEST, NOW, NOW + after)
+    last = exact_time_text(NOW + after - timedelta(seconds=3))
+    asked = {**found["metadata"]["annotations"], REFRESH_ANNOTATION: f"{DIGEST} {exact_time_text(NOW)} {last}"}
+    found = {**found, "metadata": {**found["metadata"], "annotations": asked}}
+    return overdue(as_reported([found], reports), reports, DIGEST, NOW + after)
 
 
 def test_a_proxy_is_overdue_when_it_does_not_serve_in_time() -> None:
     assert late(pod(), Report(OTHER), REPORT_LIMIT - timedelta(seconds=1)) == []
-    assert late(pod(), Report(OTHER), REPORT_LIMIT) == ["x-1"]
-    assert late(pod(), None, REPORT_LIMIT) == ["x-1"]
+    assert late(pod(), Report(OTHER)) == ["x-1"]
+    assert late(pod(), None) == ["x-1"]
 
 
 @pytest.mark.parametrize(
@@ -171,19 +181,13 @@ def test_a_proxy_is_overdue_when_it_does_not_serve_in_time() -> None:
         pytest.param(pod(serves=DIGEST), None, id="it has served, and is silent"),
         pytest.param(pod(ready=False), None, id="it is not ready"),
         pytest.param(STOPPING, None, id="it stops"),
+        pytest.param(EVICTED, None, id="it has ended"),
         pytest.param(WITHOUT_AGENT, None, id="it has no agent"),
         pytest.param(pod(), Report(OTHER, refused_digest=DIGEST), id="its HAProxy refuses"),
     ],
 )
 def test_otherwise_it_is_not(found: Json, report: Report | None) -> None:
     assert late(found, report, timedelta(hours=1)) == []
-
-
-def test_a_proxy_that_became_ready_late_has_its_time_from_then() -> None:
-    found = pod()
-    found["status"]["conditions"][0]["lastTransitionTime"] = (NOW + timedelta(minutes=5)).isoformat()
-    assert late(found, None, timedelta(minutes=5, seconds=14)) == []
-    assert late(found, None, timedelta(minutes=5, seconds=15)) == ["x-1"]
 
 
 def test_ready_proxies_with_another_configuration_have_not_reported() -> None:
@@ -239,3 +243,8 @@ def test_the_more_processes_drain_the_longer_the_next_reload_waits() -> None:
     assert wait(4, after=0.5) == timedelta(seconds=0.5)
     assert wait(4, after=1) is None
     assert wait(1000) == timedelta(seconds=5)
+
+
+def test_what_a_clock_that_is_ahead_has_written_makes_no_reload_wait() -> None:
+    reports = {"x-1": Report(DIGEST, draining=1000)}
+    assert reload_spacing(reports, NOW + timedelta(hours=1), NOW) is None

@@ -10,6 +10,7 @@ from engine.rollout import (
     EXHAUSTION_TOLD,
     SETTLE_LIMIT,
     has_rolled_out,
+    is_reached_by_ipv6,
     is_settling,
     others_listen_for,
     out_of_memory,
@@ -120,6 +121,28 @@ def test_a_proxy_of_two_address_families_is_counted_once() -> None:
     assert ready_endpoints([four, six]) == 1
 
 
+def addressed(pod_ip: str | None) -> Json:
+    return {"metadata": {"name": "x"}, "status": {"podIP": pod_ip} if pod_ip else {}}
+
+
+@pytest.mark.parametrize(
+    ("pods", "service", "expected"),
+    [
+        ([], None, False),
+        ([addressed(None), addressed("10.0.0.1")], {"spec": {"clusterIP": "10.1.0.1"}}, False),
+        ([addressed("10.0.0.1")], {"spec": {"clusterIP": "None"}}, False),
+        ([addressed("10.0.0.1"), addressed("fd00::1")], None, True),
+        ([], {"spec": {"clusterIP": "fd00::1"}}, True),
+        ([addressed("10.0.0.1")], {"spec": {"clusterIP": "10.1.0.1", "clusterIPs": ["10.1.0.1", "fd00::1"]}}, True),
+    ],
+    ids=["nothing", "IPv4", "headless", "a pod of IPv6", "a Service of IPv6", "a Service of both"],
+)
+def test_proxies_are_reached_over_ipv6_where_they_or_their_service_have_such_an_address(
+    pods: list[Json], service: Json | None, expected: bool
+) -> None:
+    assert is_reached_by_ipv6(pods, service) is expected
+
+
 # Proxies that are replaced
 
 SECOND = timedelta(seconds=1)
@@ -159,6 +182,13 @@ def test_a_proxy_that_has_ended_listens_no_more(phase: str) -> None:
     evicted = pod(OTHER, ready=False)
     evicted["status"]["phase"] = phase
     assert others_listen_for([evicted, pod()], DIGEST, NOW) is None
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_proxy_that_has_ended_is_not_waited_for(phase: str) -> None:
+    ended = pod(ready=False, waiting={"reason": "CrashLoopBackOff"})
+    ended["status"]["phase"] = phase
+    assert trouble(None, [ended], DIGEST) == ""
 
 
 # Trouble
@@ -238,6 +268,10 @@ def test_a_rollout_settles_for_a_minute_unless_it_is_in_trouble() -> None:
     assert is_settling(NOW, NOW + SETTLE_LIMIT - timedelta(seconds=1), has_trouble=False)
     assert not is_settling(NOW, NOW + SETTLE_LIMIT, has_trouble=False)
     assert not is_settling(NOW, NOW, has_trouble=True)
+
+
+def test_a_rollout_of_a_clock_that_is_ahead_does_not_settle() -> None:
+    assert not is_settling(NOW + timedelta(hours=1), NOW, has_trouble=False)
 
 
 # Proxies that take a configuration as they run

@@ -196,6 +196,19 @@ def test_pods_of_a_route_without_weight_change_nothing() -> None:
     assert one == other
 
 
+@pytest.mark.parametrize("strategy", UpdateStrategy)
+def test_proxies_that_were_once_reached_over_ipv6_go_on_listening_there(strategy: UpdateStrategy) -> None:
+    """Else one look at a moment without proxies would be a new configuration, and the next look another one."""
+    first = target(strategy=strategy, ipv6=True)
+    assert first.config.count("v6only") == 2
+    assert target(last=first.record, strategy=strategy).is_configured
+
+
+def test_without_a_word_of_ipv6_proxies_do_not_listen_there() -> None:
+    """HAProxy does not start with it on a host that has none."""
+    assert "v6only" not in target(last=target().record).config
+
+
 # Revisions
 
 FIRST = (("myapp-v1", 80), ("myapp-v2", 20))

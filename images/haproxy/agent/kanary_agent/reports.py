@@ -8,6 +8,8 @@ from collections.abc import Callable
 REQUEST_BYTES = 4096
 REQUEST_SECONDS = 2
 CONNECTIONS = 16
+FRESH_PAGES = 4
+"""How many pages are made in one turn."""
 
 Page = Callable[[], str]
 
@@ -22,10 +24,17 @@ class _Client:
 
 
 class Reports:
-    """A server of the given pages, by their paths."""
+    """A server of the given pages, by their paths.
+
+    Whoever asks has a page made, but for many who ask in one turn, or late in a long one: they are told what the one
+    before was. HAProxy is asked for a page, and may take its time.
+    """
 
     def __init__(self, port: int, pages: dict[str, Page]) -> None:
         self._pages = pages
+        self._made: dict[str, bytes] = {}
+        self._fresh = 0
+        self._end = 0.0
         self._clients: list[_Client] = []
         self._listener = _listener(port)
         self._listener.setblocking(False)
@@ -33,10 +42,12 @@ class Reports:
         self._selector.register(self._listener, selectors.EVENT_READ)
 
     def serve(self, seconds: float) -> None:
-        """Answers whoever asks within that time."""
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
-            for key, _ in self._selector.select(end - now):
+        """One turn: answers whoever asks within that time."""
+        self._made.clear()
+        self._fresh = FRESH_PAGES
+        self._end = time.monotonic() + seconds
+        while (now := time.monotonic()) < self._end:
+            for key, _ in self._selector.select(self._end - now):
                 if key.data is None:
                     self._accept(now)
                 else:
@@ -85,10 +96,15 @@ class Reports:
         return _response(431, "") if len(request) >= REQUEST_BYTES else b""
 
     def _page(self, method: str, path: str) -> bytes:
-        page = self._pages.get(path.partition("?")[0])
-        if page is None:
+        name = path.partition("?")[0]
+        if name not in self._pages:
             return _response(404, "")
-        return _response(200, page()) if method == "GET" else _response(405, "")
+        if method != "GET":
+            return _response(405, "")
+        if name not in self._made or (self._fresh > 0 and time.monotonic() < self._end):
+            self._fresh -= 1
+            self._made[name] = _response(200, self._pages[name]())
+        return self._made[name]
 
 
 def _listener(port: int) -> socket.socket:

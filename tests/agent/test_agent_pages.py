@@ -1,0 +1,60 @@
+"""What the agent's pages cost, however many clients ask for them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+from types import SimpleNamespace
+
+import pytest
+from kanary_agent import reports
+from kanary_agent.reports import CONNECTIONS, FRESH_PAGES, Reports
+
+from tests.haproxy.proxies import free_port
+
+
+def answers(port: int, server: Reports, clients: int, path: str = "/report") -> list[bytes]:
+    """What so many clients are told that ask in one turn."""
+    with contextlib.ExitStack() as stack:
+        asking = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(clients)]
+        for client in asking:
+            client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        server.serve(0.2)
+        return [client.recv(4096) for client in asking]
+
+
+def number_of(answer: bytes) -> int:
+    return int(answer.rpartition(b"\r\nnumber ")[2])
+
+
+def test_a_page_is_made_a_few_times_in_one_turn_for_however_many_who_ask_and_anew_in_the_next() -> None:
+    port, made = free_port(), itertools.count(1)
+    server = Reports(port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"})
+    first, second = (answers(port, server, CONNECTIONS) for _ in range(2))
+    assert sorted(map(number_of, first)) == [1, 2, 3, *[FRESH_PAGES] * (CONNECTIONS - 3)]
+    assert min(map(number_of, second)) == FRESH_PAGES + 1
+    (healthy,) = answers(port, server, 1, "/healthz")
+    assert healthy.endswith(b"\r\nok")
+
+
+def test_a_page_that_takes_long_is_made_once_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HAProxy hangs: each question takes two seconds, and the agent has other things to do."""
+    port, clock = free_port(), [0.0]
+
+    def hang() -> str:
+        clock[0] += 2
+        return "silence"
+
+    server = Reports(port, {"/report": hang})
+    with contextlib.ExitStack() as stack:
+        asking = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(CONNECTIONS)
+        ]
+        server.serve(0.2)  # They have been accepted, and all ask at the same moment.
+        for client in asking:
+            client.sendall(b"GET /report HTTP/1.1\r\n\r\n")
+        monkeypatch.setattr(reports, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        server.serve(0.1)
+        assert [client.recv(4096).endswith(b"silence") for client in asking] == [True] * CONNECTIONS
+    assert clock == [2]
