@@ -62,7 +62,7 @@ class ClusterView(Protocol):
     def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The templates of which a Kanary's ReplicaSets are to have proxies, whether these are there or not.
 
-        Asks the cluster: for rare use. Raises RetryLaterError.
+        Asks the cluster: for rare use. Raises RetryLaterError and RefusedError.
         """
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:

@@ -6,7 +6,9 @@ from typing import Any, Protocol
 from engine.objects import KANARY_LABEL
 from engine.podstate import has_ended
 from engine.ports import RetryLaterError
+from engine.reconcile import refused
 from engine.reports import Report
+from kanary.api_errors import Forbidden
 from kanary.client import ClusterClient, ClusterError
 from kanary.resources import PODS, REPLICA_SETS, Key
 from kanary.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
@@ -63,11 +65,14 @@ class View:
         return self._watches.pods.lookup(BY_KANARY, Key(namespace, kanary))
 
     def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
-        """The templates of which a Kanary's ReplicaSets are to have proxies. Raises RetryLaterError."""
+        """The templates that a Kanary's ReplicaSets are to have proxies of. Raises RetryLaterError and RefusedError."""
+        what = f"cannot list the ReplicaSets of namespace {namespace}"
         try:
             found, _ = self._client.list(REPLICA_SETS, namespace, f"{KANARY_LABEL}={kanary}")
+        except Forbidden as error:
+            raise refused(f"{what}: {error}") from error
         except ClusterError as error:
-            raise RetryLaterError(f"the ReplicaSets of namespace {namespace} cannot be listed: {error}") from error
+            raise RetryLaterError(f"{what}: {error}") from error
         return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:

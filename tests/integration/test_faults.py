@@ -79,6 +79,19 @@ def test_a_refusal_is_told_and_tried_again_when_something_changes(serving: Scene
     assert len(serving.events("RefusedByCluster")) == 1
 
 
+def test_without_the_right_to_see_who_mounts_a_configuration_all_else_is_done_and_the_refusal_is_told(
+    serving: Scene,
+) -> None:
+    serving.server.faults.add(Fault.status(403, "GET", "/replicasets"))
+    serving.declare(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=30), updateStrategy="Rolling")
+    serving.start_operator()
+    serving.wait_for_phase("Ready")
+    serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    status = serving.wait_for_phase("Degraded", reason="RefusedByCluster", revision=2)
+    assert "cannot list the ReplicaSets" in status["message"]
+    serving.wait_for(lambda: serving.status()["display"]["weights"] == "myapp-v1=30 myapp-v2=70")
+
+
 @pytest.mark.parametrize("writes", range(1, 8))
 def test_an_operator_that_is_killed_after_any_write_is_carried_on_by_the_next(serving: Scene, writes: int) -> None:
     first = serving.start_process()
