@@ -124,10 +124,10 @@ def test_a_route_gives_each_connection_to_the_pod_that_holds_the_fewest_when_tol
             hold_another(proxy, held, clients)
         assert [len(connections) for connections in held.values()] == [5] * 4
 
-        emptied = held[route.servers[2]]
-        while emptied:
-            emptied.pop().close()
-        metric = 'haproxy_server_current_sessions{proxy="r0",server="p3"} 0'
+        pod = route.servers[2]
+        while held[pod]:
+            held[pod].pop().close()
+        metric = f'haproxy_server_current_sessions{{proxy="r0",server="{pod.address}:{pod.port}"}} 0'
         await_that(lambda: metric in proxy.fetch("/metrics?scope=server")[1], "the proxy has seen them end")
         for _ in range(5):
             hold_another(proxy, held, clients)
