@@ -15,6 +15,7 @@ from engine.haproxy import ProxyConfig, ProxyProtocol, Server, render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import changes_of, reweighted
 from tests.agent.live import LiveProxy, live
+from tests.agent.moods import MoodyPods, failures, reset_at_once
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of
 from tests.held.configs import with_servers
@@ -217,6 +218,22 @@ def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
         await_that(lambda: any(line.startswith("returned: ") for line in proxy.agent_log()), "its time is over")
         assert proxy.report()["ejected"] == []
         assert active(proxy) == declared(proxy.config)
+
+
+def test_what_a_pod_did_is_remembered_while_others_come_and_go() -> None:
+    """With three connections between two changes, no one span between them shows a pod that resets."""
+    with MoodyPods() as pods:
+        config = config_of(pods.route(100, 3))
+        bad, *_ = servers = config.routes[0].servers
+        more = pods.add("127.1.1.1")
+        with live(config, eject_seconds=60) as proxy:
+            pods.put(reset_at_once, bad)
+            for number in range(60):
+                failures(proxy, 3)
+                if proxy.report()["ejected"]:
+                    break
+                proxy.serve(with_servers(config, 0, *servers, *([more] if number % 2 else [])))
+            assert proxy.report()["ejected"] == [f"{bad.address}:{bad.port}"]
 
 
 @settings(max_examples=5, deadline=None)

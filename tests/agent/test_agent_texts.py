@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kanary_agent import files, texts
 
-from engine.haproxy import Route, Server, digest, render
+from engine.haproxy import ProxyProtocol, Route, Server, digest, render
 from tests.haproxy.proxies import config_of
 
 LOG = """\
@@ -72,3 +73,22 @@ def test_any_bytes_survive_being_read_and_written(tmp_path: Path) -> None:
     assert text is not None
     files.write(str(path), text)
     assert path.read_bytes() == bytes(range(256))
+
+
+def test_servers_are_told_from_all_else_and_what_they_have_in_common_is_not_theirs() -> None:
+    one, other = Server("127.0.0.1", 80), Server("::1", 81)
+    config = config_of(Route(100, (one,)), ipv6=True)
+    moved = replace(config, routes=(Route(100, (other,)),))
+    announced = replace(config, routes=(Route(100, (other,), ProxyProtocol.V2),))
+    (rest, servers), (same, others), (different, _) = (
+        texts.without_servers(render(each)) for each in (config, moved, announced)
+    )
+    assert servers == {("r0", "127.0.0.1:80"): "127.0.0.1:80"}
+    assert others == {("r0", "::1:81"): "[::1]:81"}
+    assert rest == same != different
+    assert "  timeout check 1s" in rest
+
+
+def test_what_holds_for_every_server_is_found() -> None:
+    assert texts.server_defaults(render(config_of(Route(100, ())))).startswith("check inter 2s ")
+    assert texts.server_defaults("global\n") == ""

@@ -18,7 +18,7 @@ from engine.conditions import Recording
 from engine.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Outcome, Reconciler, refused
-from engine.record import Record, read_record
+from engine.record import Record, read_record, read_texts
 from engine.reports import Report, takes_live
 from engine.status import Kept
 from states import Problem, Reason
@@ -342,7 +342,7 @@ class World:
         before = self.reported.get(name, Report(""))
         if self.haproxy_refuses:
             # Without a configuration of its own, one begins with what others have accepted.
-            accepted = re.search(r"proc\.digest str\((\w+)\)", mounted["data"]["accepted.cfg"])
+            accepted = re.search(r"proc\.digest str\((\w+)\)", read_texts(mounted).accepted)
             before = before if before.digest or not accepted else replace(before, digest=accepted[1])
             report = replace(before, refused_digest=record.digest, refusal=self.haproxy_refuses)
         else:

@@ -31,24 +31,24 @@ class Guard:
         self._resets: dict[str, int] = {}
         self._routes: dict[str, Route] = {}
         self._sentences = Sentences(seconds)
-        self._drained: dict[Place, str] = {}
+        self._drained: dict[Place, str] | None = None
+        """None where HAProxy is to be asked."""
         self._next = 0.0
         self._changes = 0
 
     @property
     def ejected(self) -> list[str]:
         """The addresses of those that are out, or of some of them where they are many."""
-        return sorted(set(self._drained.values()))[:REPORT_LIMIT]
+        return sorted(set((self._drained or {}).values()))[:REPORT_LIMIT]
 
     def turn(self, changes: int) -> None:
-        """Does what is to be done now. After a change, that is to take out again who is not in the new worker."""
+        """Does what is to be done now. After a change, that is to take out again who is in, and should not be."""
         now = time.monotonic()
         if now < self._next and changes == self._changes:
             return
         if changes != self._changes:
-            # The same worker may have lost servers: whom it has drained is to be asked anew.
-            self._worker = ""
-            self._changes = changes
+            # It may be another worker, or the same one with other servers.
+            self._drained, self._changes = None, changes
         spent = time.process_time()
         try:
             is_eager = self._look(now)
@@ -64,7 +64,10 @@ class Guard:
         if not worker:
             raise SilentError("HAProxy has no worker that answers")
         if worker != self._worker:
-            self._meet(worker, now)
+            # It has counted nothing yet.
+            self._worker, self._drained, self._routes, self._resets = worker, None, {}, {}
+        if self._drained is None:
+            self._drained = self._recall(now)
         out = self._sentences.out
         for address in self._sentences.expire(now):
             print(f"returned: {address} is tried again", flush=True)
@@ -78,15 +81,13 @@ class Guard:
         returned = max(self._sentences.back.values(), default=0)
         return resets != former or now < returned + ON_TRIAL_SECONDS
 
-    def _meet(self, worker: str, now: float) -> None:
-        """Another worker has counted nothing yet, and drained nobody unless there was another agent."""
+    def _recall(self, now: float) -> dict[Place, str]:
+        """Whom HAProxy has drained: in another worker nobody, unless there was another agent."""
         states = counters.states(self._master.lines(counters.STATES))
         drained = {place: state.address for place, state in states if state.is_drained and not state.is_out}
         for address in drained.values():
             self._sentences.adopt(address, now)
-        self._drained = drained
-        self._routes, self._resets = {}, {}
-        self._worker = worker
+        return drained
 
     def _is_concerned(self, name: str) -> bool:
         """Whether a server of the route has a sentence, or may have one."""
@@ -110,9 +111,10 @@ class Guard:
 
     def _drain(self, name: str, wanted: dict[Place, str]) -> None:
         """Has HAProxy drain these servers of the route, and no others."""
-        former = {place: address for place, address in self._drained.items() if place.route == name}
+        drained = self._drained or {}
+        former = {place: address for place, address in drained.items() if place.route == name}
         commands = [f"@1 set server {place} state drain" for place in wanted.keys() - former.keys()]
         commands += [f"@1 set server {place} state ready" for place in former.keys() - wanted.keys()]
         if commands:
             self._master.ask(*commands)
-            self._drained = {place: address for place, address in self._drained.items() if place.route != name} | wanted
+            self._drained = {place: address for place, address in drained.items() if place.route != name} | wanted
