@@ -34,9 +34,9 @@ def test_the_old_service_goes_only_after_the_renamed_one_serves(served: Scene) -
     served.change("app", destination="shop")
 
     def old_is_gone() -> bool:
-        # In this order: what serves before the old one is looked for served before it went.
-        new_endpoints = served.kubectl.find("endpoints", "shop")
+        # In this order: between two looks the new one may come to serve and the old one go.
         gone = "app" not in names(served, "services")
+        new_endpoints = served.kubectl.find("endpoints", "shop")
         assert not gone or (new_endpoints and new_endpoints.get("subsets")), "gone before the new Service served"
         return gone
 
@@ -71,7 +71,8 @@ def test_the_users_objects_are_not_written_to(served: Scene) -> None:
 
 
 def test_an_operator_killed_in_the_middle_of_a_rollout_carries_on(served: Scene, system: Kubectl) -> None:
-    served.change("app", routes=[route("app-v1", 10), route("app-v2", 90)])
+    # Proxies that take the change as they run are Ready too soon to be seen on their way.
+    served.change("app", routes=[route("app-v1", 10), route("app-v2", 90)], updateStrategy="Rolling")
     served.wait_for_phase("app", "Rolling")
     with served.client.keep_counting(served.service_address("app"), 80) as counting:
         # With no chance to say goodbye: the Lease has to run out.
