@@ -17,8 +17,8 @@ PACKAGES = (*LAYERS, "migrations")
 """And one that only `kanary` imports, which imports none of them."""
 ONE_IMPORTER = {
     "alembic": "kanary.history.schema",
-    "kubernetes": "kanary.client",
-    "prometheus_client": "kanary.metrics",
+    "kubernetes": "kanary.kube.client",
+    "prometheus_client": "kanary.operator.metrics",
     "sqlalchemy": "kanary.history",
     "transitions": "engine.machine",
 }
@@ -71,7 +71,7 @@ def imports(module: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports relatively"
             for alias in node.names:
-                # `from kanary import pruning` imports a module, `from kanary.client import ClusterClient` a name.
+                # `from kanary import pruning` imports a module, `from kanary.kube.client import ClusterClient` a name.
                 full = f"{node.module}.{alias.name}"
                 found.add(full if full in paths() else str(node.module))
     return frozenset(found)
@@ -85,15 +85,30 @@ def layer_of(module: str) -> str:
     return module.partition(".")[0]
 
 
+ROOMS = {
+    "kanary.kube": {"kanary.kube"},
+    "kanary.web": {"kanary.web"},
+    "kanary.history": {"kanary.history", "kanary.web", "kanary.kube"},
+    "kanary.operator": {"kanary.operator", "kanary.history", "kanary.web", "kanary.kube", "kanary"},
+    "kanary.cli": {"kanary.cli", "kanary.operator", "kanary.history", "kanary.web", "kanary.kube", "kanary"},
+}
+"""The rooms of `kanary`, and which of them each may import; those of no room are read by all that name `kanary`."""
+
+
+def room_of(module: str) -> str:
+    room = ".".join(module.split(".")[:2])
+    return room if room in ROOMS else layer_of(module)
+
+
 every_module = pytest.mark.parametrize("module", paths())
 every_pure_module = pytest.mark.parametrize("module", [name for name in paths() if layer_of(name) in LIBRARIES])
 
 
 def test_the_modules_are_found() -> None:
-    assert {"states.rules", "engine.machine", "engine", "kanary.client"} <= paths().keys()
+    assert {"states.rules", "engine.machine", "engine", "kanary.kube.client"} <= paths().keys()
     assert {"transitions", "threading", "states"} <= imports("engine.machine")
-    assert "kanary.pruning" in imports("kanary.watches")
-    assert "kanary.lookup" in imports("kanary.render")
+    assert "kanary.operator.pruning" in imports("kanary.operator.watches")
+    assert "kanary.cli.lookup" in imports("kanary.cli.render")
 
 
 # Layers
@@ -103,6 +118,18 @@ def test_the_modules_are_found() -> None:
 def test_imports_point_inwards(module: str) -> None:
     allowed = LAYERS[: LAYERS.index(layer_of(module)) + 1]
     assert tops(module) & set(LAYERS) <= set(allowed)
+
+
+@pytest.mark.parametrize("module", [name for name in paths() if room_of(name) in ROOMS])
+def test_a_room_imports_only_the_rooms_that_it_may(module: str) -> None:
+    found = {room_of(name) for name in imports(module) if layer_of(name) == "kanary"}
+    assert found <= ROOMS[room_of(module)]
+
+
+def test_the_client_for_kubernetes_knows_nothing_of_kanary() -> None:
+    modules = [module for module in paths() if room_of(module) == "kanary.kube"]
+    assert modules
+    assert {top for module in modules for top in tops(module)} & {"states", "engine", "migrations"} == set()
 
 
 @every_module

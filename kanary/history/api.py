@@ -12,7 +12,7 @@ from kanary.history.problems import HistoryError
 from kanary.history.reader import Reader
 from kanary.history.selection import BadCursorError
 from kanary.history.source import Source
-from kanary.httpserver import Answer, Asked, Tree
+from kanary.web.server import Answer, Asked, Tree
 
 _JSON = "application/json"
 

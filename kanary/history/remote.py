@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from kanary.api_errors import ApiError, ClusterError
 from kanary.history import wire
 from kanary.history.answers import Refusal
 from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
@@ -18,6 +17,7 @@ from kanary.history.operations import ROOT
 from kanary.history.parameters import AFTER, HASH, LIMIT_MAX, NAME, NAMESPACE, Parameter
 from kanary.history.remote_errors import Failures
 from kanary.history.selection import PAGE, BadCursorError, Page, Selection
+from kanary.kube.errors import ApiError, ClusterError
 
 S = TypeVar("S", bound=wire.Shape)
 T = TypeVar("T")

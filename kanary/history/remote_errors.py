@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kanary.api_errors import ApiError, ClusterError, Forbidden, NotFound, Unauthorized
 from kanary.history.answers import Refusal
 from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.selection import BadCursorError
+from kanary.kube.errors import ApiError, ClusterError, Forbidden, NotFound, Unauthorized
 
 ROLE = "kanary-viewer"
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec
 
-from kanary.backoff import Backoff
 from kanary.history.address import parse_address
 from kanary.history.faults import RefusedEntryError
 from kanary.history.model import Entry
@@ -22,6 +21,7 @@ from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.retention import Pruned, Retention, prune_steps
 from kanary.history.rows import Pending
 from kanary.history.store import Figures, Store
+from kanary.kube.backoff import Backoff
 
 P = ParamSpec("P")
 

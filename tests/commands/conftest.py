@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from kanary.cli import main
+from kanary.cli.main import main
 from tests.commands.record import record, story
 
 # On a busy machine an example may be slow without being wrong.

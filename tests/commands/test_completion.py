@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kanary.commands.completion import main
+from kanary.cli.completion import main
 from tests.apiserver import ApiServer
 from tests.integration.scene import CRD, without_validation
 

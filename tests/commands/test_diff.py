@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kanary.commands.diff import difference, show
+from kanary.cli.diff import difference, show
 from kanary.history.model import Entry
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection

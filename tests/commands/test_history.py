@@ -17,8 +17,8 @@ from typing import IO
 import pytest
 import yaml
 
-from kanary.cli import main
-from kanary.commands import records
+from kanary.cli import records
+from kanary.cli.main import main
 from kanary.history import wire
 from kanary.history.model import Entry
 from kanary.history.reader import Reader
@@ -334,7 +334,7 @@ def test_pages_are_put_together_without_a_seam(kanary: Kanary, tmp_path: Path) -
 
 
 def into(output: IO[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kanary.cli", *arguments]
+    command = [sys.executable, "-m", "kanary.cli.main", *arguments]
     return subprocess.run(
         command,
         cwd=ROOT,

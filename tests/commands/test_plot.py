@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kanary.commands.axis import ticks
-from kanary.commands.drawing import _cells
+from kanary.cli.axis import ticks
+from kanary.cli.drawing import _cells
 from kanary.history.model import Entry, Transition
 from tests.commands.conftest import Kanary, Zone
 from tests.commands.record import ONE, at, change, record, routes, story

@@ -7,7 +7,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kanary.commands.text import Table, cut, one_line, plain, width
+from kanary.cli.text import Table, cut, one_line, plain, width
 
 
 @given(st.text())

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kanary.commands.failure import CommandError
-from kanary.commands.times import local_text, read_duration, read_time, took_text
+from kanary.cli.failure import CommandError
+from kanary.cli.times import local_text, read_duration, read_time, took_text
 from tests.commands.conftest import Zone
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

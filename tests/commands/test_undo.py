@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kanary.client import ClusterClient
-from kanary.commands import going_back, undo
-from kanary.commands.failure import CommandError
+from kanary.cli import going_back, undo
+from kanary.cli.failure import CommandError
 from kanary.history.model import Entry, Route
 from kanary.history.reader import Reader
+from kanary.kube.client import ClusterClient
 from tests.apiserver import ApiServer, Fault
 from tests.commands.conftest import Kanary, Printed
 from tests.commands.record import ONE, THREE, TWO, at, change, record, routes, story

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kanary.commands import upkeep
+from kanary.cli import upkeep
 from kanary.history.opening import open_store
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection

@@ -16,11 +16,11 @@ import psycopg  # noqa: F401 -- loaded before the fork, as all else is
 import sqlalchemy as sa
 from alembic import command  # noqa: F401 -- see above
 
-from kanary.backoff import Backoff
 from kanary.history.model import Entry
 from kanary.history.opening import open_store
 from kanary.history.retention import Retention, prune
 from kanary.history.writer import HistoryWriter, Hooks
+from kanary.kube.backoff import Backoff
 from tests.history.entries import at, change, entry, outcome, transition
 from tests.history.waiting import WAIT
 

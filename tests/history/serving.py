@@ -13,7 +13,7 @@ from kanary.history.api import history_routes
 from kanary.history.model import Entry
 from kanary.history.opening import open_store
 from kanary.history.rows import Pending, pending_entry
-from kanary.httpserver import HttpServer
+from kanary.web.server import HttpServer
 from tests.history.entries import at, entry
 from tests.history.waiting import WAIT
 

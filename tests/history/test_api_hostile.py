@@ -15,7 +15,7 @@ import pytest
 from kanary.history import api
 from kanary.history.model import KnownKanary
 from kanary.history.selection import Page, Selection
-from kanary.httpserver import Asked, HttpServer, Tree
+from kanary.web.server import Asked, HttpServer, Tree
 from tests.history.entries import START, entry
 from tests.history.serving import ROOT, Client, record, record_shop, serving
 from tests.history.waiting import WAIT

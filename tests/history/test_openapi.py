@@ -17,7 +17,7 @@ from kanary.history import openapi
 from kanary.history.answers import Refusal
 from kanary.history.operations import OPERATIONS
 from kanary.history.problems import Reason
-from kanary.httpserver import HttpServer
+from kanary.web.server import HttpServer
 from tests.history.serving import ROOT, Client, record_shop, serving
 
 WEB = {"namespace": "shop", "name": "web"}

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from kanary.client import ClusterClient, Timeouts
 from kanary.history.model import KnownKanary
 from kanary.history.problems import HistoryError, Reason
 from kanary.history.reader import Reader
 from kanary.history.remote import HttpSource
 from kanary.history.selection import BadCursorError, Selection, every
 from kanary.history.source import Source
-from kanary.httpserver import HttpServer
+from kanary.kube.client import ClusterClient, Timeouts
+from kanary.web.server import HttpServer
 from tests.apiserver import ApiServer, Fault
 from tests.history.entries import START, at, entry
 from tests.history.serving import record, record_shop, serving

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from kanary.backoff import Backoff
 from kanary.history.model import Configuration, Result
 from kanary.history.opening import open_store
 from kanary.history.pending import Queue
@@ -24,6 +23,7 @@ from kanary.history.retention import Retention
 from kanary.history.rows import pending_entry
 from kanary.history.selection import Selection
 from kanary.history.writer import HistoryWriter, Hooks
+from kanary.kube.backoff import Backoff
 from tests.history.conftest import Volume
 from tests.history.entries import at, change, entry
 from tests.history.postgres import QUOTED_PASSWORD, Server, name_of

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 class ClusterAgents:
-    """Implements `kanary.view.Agents` from what the API server has."""
+    """Implements `kanary.operator.view.Agents` from what the API server has."""
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from engine.objects import KANARY_LABEL
-from kanary.client import ClusterClient, Timeouts
-from kanary.metrics import Metrics
-from kanary.operator import Operator
-from kanary.settings import Settings
+from kanary.kube.client import ClusterClient, Timeouts
+from kanary.operator.metrics import Metrics
+from kanary.operator.process import Operator
+from kanary.operator.settings import Settings
 from tests.apiserver import ApiServer
 from tests.integration.agents import ClusterAgents
 
@@ -90,7 +90,7 @@ class Scene:
 
     def start_process(self) -> subprocess.Popen[bytes]:
         """An operator in a process of its own, which can be killed."""
-        command = [sys.executable, "-m", "kanary.cli", "run", "--no-leader-election", "--http-port", "0"]
+        command = [sys.executable, "-m", "kanary.cli.main", "run", "--no-leader-election", "--http-port", "0"]
         environment = {**os.environ, "KANARY_HISTORY_URL": self.history_url}
         process = subprocess.Popen(
             [*command, "--kubeconfig", self._kubeconfig, "--log-level", "error"], env=environment

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kanary.client import Timeouts
+from kanary.kube.client import Timeouts
 from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, routes
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from kanary.backoff import Backoff
-from kanary.client import AlreadyExists, ClusterClient, Conflict, NotFound, Timeouts
-from kanary.events import Recorder
-from kanary.lease import Elector
-from kanary.reflector import Reflector
-from kanary.resources import CONFIG_MAPS, ENDPOINT_SLICES, EVENTS, KANARIES, LEASES, SERVICES, Json, Key
+from kanary.kanaries import KANARIES
+from kanary.kube.backoff import Backoff
+from kanary.kube.client import AlreadyExists, ClusterClient, Conflict, NotFound, Timeouts
+from kanary.kube.events import Recorder
+from kanary.kube.lease import Elector
+from kanary.kube.reflector import Reflector
+from kanary.kube.resources import CONFIG_MAPS, ENDPOINT_SLICES, EVENTS, LEASES, SERVICES, Json, Key
 from tests.apiserver import ApiServer, Fault
 
 WAIT = 20  # seconds that no test takes when it passes

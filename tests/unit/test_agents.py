@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.reports import Report
-from kanary.agents import HttpAgents
+from kanary.operator.agents import HttpAgents
 
 Json = dict[str, Any]
 REPORT = {"digest": "a" * 16, "refused": None, "draining": 1, "connections": 2, "maxConnections": 3, "problem": ""}

@@ -10,9 +10,9 @@ from typing import IO
 import pytest
 import yaml
 
-from kanary import run as run_module
-from kanary.cli import main
-from kanary.settings import Settings
+from kanary.cli.main import main
+from kanary.operator import run as run_module
+from kanary.operator.settings import Settings
 from kanary.version import VERSION
 from tests.commands.record import record, story
 from tests.unit.kanaries import kanary
@@ -23,7 +23,7 @@ COMMANDS = (["run"], ["render"], ["history"], ["history", "prune"], ["history", 
 
 
 def kanary_process(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kanary.cli", *arguments]
+    command = [sys.executable, "-m", "kanary.cli.main", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60, **options)
 
 
@@ -31,7 +31,7 @@ def imported_by(arguments: Sequence[str]) -> set[str]:
     """The top-level modules that are loaded once the command has run."""
     code = (
         "import sys\n"
-        "from kanary.cli import main\n"
+        "from kanary.cli.main import main\n"
         "try:\n"
         f"    main({list(arguments)!r})\n"
         "finally:\n"
@@ -105,7 +105,7 @@ def test_the_operator_is_asked_without_a_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("command", "code"), [("version", 0), ("history nobody --db /nowhere/history.db", 1)])
 def test_streams_may_be_closed(closed: str, command: str, code: int) -> None:
-    shell = ["sh", "-c", f'exec "$0" -m kanary.cli {command} {closed}', sys.executable]
+    shell = ["sh", "-c", f'exec "$0" -m kanary.cli.main {command} {closed}', sys.executable]
     done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
@@ -231,7 +231,7 @@ def test_standard_input_is_read_from_a_pipe(manifest: str) -> None:
 def into(output: IO[str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command as from a shell, where what is printed is buffered."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    command = [sys.executable, "-m", "kanary.cli", *arguments]
+    command = [sys.executable, "-m", "kanary.cli.main", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60, check=False
     )

@@ -15,8 +15,9 @@ import pytest
 from kubernetes.client import ApiClient
 from kubernetes.config import incluster_config
 
-from kanary import client as client_module
-from kanary.client import (
+from kanary.kanaries import KANARIES
+from kanary.kube import client as client_module
+from kanary.kube.client import (
     AlreadyExists,
     ApiError,
     ClusterClient,
@@ -32,7 +33,7 @@ from kanary.client import (
     Unauthorized,
     Unreachable,
 )
-from kanary.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, KANARIES, PODS, SERVICES, Key, Resource
+from kanary.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES, Key, Resource
 from tests.unit.responder import Drop, Hang, Reply, Responder, Stream, responding, status, write_kubeconfig
 
 SHORT = Timeouts(connect=2.0, read=0.3, watch=0.3)
@@ -102,9 +103,9 @@ def test_a_key_reads_as_namespace_and_name() -> None:
 
 
 def test_only_the_client_itself_loads_the_kubernetes_library() -> None:
-    modules = "resources, workqueue, reflector, lease, events, httpserver, metrics"
-    code = f"import sys; from kanary import {modules}; sys.exit('kubernetes' in sys.modules)"
-    root = Path(client_module.__file__).parents[1]
+    modules = "resources, workqueue, reflector, lease, events"
+    code = f"import sys; from kanary.kube import {modules}; sys.exit('kubernetes' in sys.modules)"
+    root = Path(client_module.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 

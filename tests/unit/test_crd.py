@@ -67,7 +67,7 @@ def test_one_file_holds_everything_in_an_order_that_a_cluster_can_take() -> None
 
 
 def test_undo_needs_no_more_than_the_roles_that_are_named_for_it() -> None:
-    """What `kanary undo` asks of the API server, in `kanary.commands.undo`, beside the operator."""
+    """What `kanary undo` asks of the API server, in `kanary.cli.undo`, beside the operator."""
     documents = yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text())
     roles = [d for d in documents if d["metadata"]["name"] in ("kanary-viewer", "kanary-edit")]
     rules = [rule for role in roles for rule in role["rules"] if "resourceNames" not in rule]

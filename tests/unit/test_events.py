@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from kanary.api_errors import AlreadyExists, ApiError, Forbidden, NotFound, Throttled, Unreachable
-from kanary.backoff import Backoff
-from kanary.events import Recorder
-from kanary.resources import EVENTS, Json
+from kanary.kube.backoff import Backoff
+from kanary.kube.errors import AlreadyExists, ApiError, Forbidden, NotFound, Throttled, Unreachable
+from kanary.kube.events import Recorder
+from kanary.kube.resources import EVENTS, Json
 
 WAIT = 10  # seconds that no test takes when it passes
 QUICK = Backoff(base=0.001, cap=0.001)

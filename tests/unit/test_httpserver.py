@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kanary.httpserver import Answer, Asked, HttpServer, Tree
+from kanary.web.server import Answer, Asked, HttpServer, Tree
 
 WAIT = 10  # seconds that no test takes when it passes
 TEXT = "text/plain; charset=utf-8"

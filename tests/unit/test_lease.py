@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kanary.api_errors import AlreadyExists, Conflict, Forbidden, NotFound, Unreachable
-from kanary.lease import Elector, steady_clock
-from kanary.resources import Json
+from kanary.kube.errors import AlreadyExists, Conflict, Forbidden, NotFound, Unreachable
+from kanary.kube.lease import Elector, steady_clock
+from kanary.kube.resources import Json
 
 WAIT = 10  # seconds that no test takes when it passes
 

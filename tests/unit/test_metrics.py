@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kanary.metrics import CONTENT_TYPE, Metrics, RouteFigures
+from kanary.operator.metrics import CONTENT_TYPE, Metrics, RouteFigures
 from states import Phase
 
 

@@ -10,7 +10,7 @@ from engine.endpoints import Endpoint, resolve
 from engine.objects import covers, deployment, made_from, owner_uid, service
 from engine.pods import rolling
 from engine.rollout import others_listen_for, ready_endpoints, ready_pods, trouble
-from kanary import pruning
+from kanary.operator import pruning
 from tests.unit.kanaries import OWNER, Json, spec
 from tests.unit.snapshots import NOW
 

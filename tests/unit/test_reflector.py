@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import pytest
 
-from kanary.api_errors import ApiError, Forbidden, Garbled, Gone, Throttled, Unreachable
-from kanary.backoff import Backoff
-from kanary.reflector import Reflector
-from kanary.resources import SERVICES, Json, Key
-from kanary.store import Change, Store
+from kanary.kube.backoff import Backoff
+from kanary.kube.errors import ApiError, Forbidden, Garbled, Gone, Throttled, Unreachable
+from kanary.kube.reflector import Reflector
+from kanary.kube.resources import SERVICES, Json, Key
+from kanary.kube.store import Change, Store
 
 QUICK = Backoff(base=0.001, cap=0.01)
 WAIT = 10  # seconds that no test takes when it passes

@@ -10,7 +10,7 @@ import yaml
 
 from engine.haproxy import OnEmptyRoute, ProxyConfig, Route, Server
 from engine.haproxy import render as render_config
-from kanary.render import RenderError, render_file
+from kanary.cli.render import RenderError, render_file
 from tests.unit.kanaries import Json, kanary, route
 from tests.unit.responder import Answer, Asked, Reply, Responder, responding, status, write_kubeconfig
 

@@ -3,7 +3,7 @@
 import socket
 
 from engine.target import DEFAULT_PROXY_IMAGE
-from kanary.settings import Settings
+from kanary.operator.settings import Settings
 
 
 def test_with_nothing_said_the_defaults_serve() -> None:

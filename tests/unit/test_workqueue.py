@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from kanary.backoff import Backoff
-from kanary.workqueue import WorkQueue
+from kanary.kube.backoff import Backoff
+from kanary.kube.workqueue import WorkQueue
 
 
 class FakeClock:

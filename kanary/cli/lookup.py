@@ -1,0 +1,36 @@
+"""The few reads of a cluster that `kanary render --from-cluster` needs."""
+
+from typing import Any
+
+from engine.endpoints import slices_from_endpoints
+from kanary.kube.client import ClusterClient, NotFound
+from kanary.kube.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES, Resource
+from kanary.operator.pruning import SERVICE_OF_SLICE
+
+Json = dict[str, Any]
+
+
+class ClusterLookup:
+    """Services and their endpoints as they are now; every call raises ClusterError, and so does making one."""
+
+    def __init__(self, kubeconfig: str | None, context: str | None) -> None:
+        self._client = ClusterClient.connect(kubeconfig=kubeconfig, context=context)
+        self.namespace = self._client.namespace
+
+    def service(self, namespace: str, name: str) -> Json | None:
+        """The Service, or None."""
+        return self._get(SERVICES, namespace, name)
+
+    def slices(self, namespace: str, service: str) -> list[Json]:
+        """The Service's endpoints as slices, whichever way the cluster has them."""
+        if self._client.serves(ENDPOINT_SLICES):
+            slices, _ = self._client.list(ENDPOINT_SLICES, namespace, f"{SERVICE_OF_SLICE}={service}")
+            return slices
+        endpoints = self._get(ENDPOINTS, namespace, service)
+        return slices_from_endpoints(endpoints) if endpoints else []
+
+    def _get(self, resource: Resource, namespace: str, name: str) -> Json | None:
+        try:
+            return self._client.get(resource, namespace, name)
+        except NotFound:
+            return None

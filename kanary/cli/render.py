@@ -1,0 +1,219 @@
+"""`kanary render`: what a Kanary would become, from a file and without a cluster."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from engine.api import GROUP, KIND, KanarySpec, route_labels
+from engine.endpoints import Endpoint, resolve
+from engine.haproxy import Server
+from engine.objects import Identity
+from engine.record import CONFIG_KEY
+from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target
+from engine.target import render as render_target
+from engine.validation import InvalidSpecError, read_spec
+from kanary.kube.errors import ClusterError
+from states import Action, Problem
+
+if TYPE_CHECKING:
+    from kanary.cli.lookup import ClusterLookup
+
+Json = dict[str, Any]
+Given = Mapping[str, tuple[Endpoint, ...]]
+
+_UNAPPLIED_UID = "00000000-0000-0000-0000-000000000000"
+_UNAPPLIED_AT = datetime(1970, 1, 1, tzinfo=UTC)
+"""Not the current time: the same file is to give the same text."""
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>\d{1,5})")
+
+
+class RenderError(Exception):
+    """What was asked for cannot be rendered; the message says what would do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where endpoints come from."""
+
+    given: Given
+    services: Mapping[tuple[str, str], Json]
+    """Services of the file, by namespace and name."""
+    namespace: str
+    """Of objects that name none."""
+    cluster: "ClusterLookup | None"
+
+
+def render_file(
+    filename: str,
+    *,
+    endpoints: Sequence[str],
+    from_cluster: bool,
+    output: Literal["objects", "config"],
+    proxy_image: str | None = None,
+    kubeconfig: str | None = None,
+    context: str | None = None,
+) -> str:
+    """The text for every Kanary of a file. Raises RenderError."""
+    documents = _documents(filename)
+    kanaries = [d for d in documents if d.get("kind") == KIND and str(d.get("apiVersion", "")).startswith(f"{GROUP}/")]
+    if not kanaries:
+        kinds = ", ".join(sorted({str(d.get("kind")) for d in documents})) or "nothing"
+        raise RenderError(f"{filename}: has no object of kind {KIND} in {GROUP}, only {kinds}")
+    specs = [_spec(filename, kanary) for kanary in kanaries]
+    given = _given(endpoints)
+    _check_given(given, specs)
+    cluster = _connect(kubeconfig, context) if from_cluster else None
+    namespace = cluster.namespace if cluster else "default"
+    source = Source(given, _services(documents, namespace), namespace, cluster)
+    image = proxy_image or DEFAULT_PROXY_IMAGE
+    try:
+        targets = [_target(kanary, spec, source, image) for kanary, spec in zip(kanaries, specs, strict=True)]
+    except ClusterError as error:
+        raise RenderError(f"--from-cluster: {error}") from error
+    return "".join(_config(target) for target in targets) if output == "config" else _yaml(targets)
+
+
+def _connect(kubeconfig: str | None, context: str | None) -> "ClusterLookup":
+    from kanary.cli.lookup import ClusterLookup  # noqa: PLC0415  loads the cluster client, which only this option needs
+
+    try:
+        return ClusterLookup(kubeconfig, context)
+    except ClusterError as error:
+        raise RenderError(f"--from-cluster: {error}") from error
+
+
+def _documents(filename: str) -> list[Json]:
+    try:
+        text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except OSError as error:
+        raise RenderError(f"{filename}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # The library lets through what its parts raise: ValueError for text that is not UTF-8, or a 13th month.
+        raise RenderError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
+    objects = [item for document in documents for item in _items(document)]
+    for each in objects:
+        if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict):
+            raise RenderError(f"{filename}: has something that is no Kubernetes object: {str(each)[:60]!r}")
+    return objects
+
+
+def _items(document: Any) -> list[Any]:
+    """The objects of a document, which may be a List of them."""
+    items = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
+    return items if isinstance(items, list) else [document]
+
+
+def _given(texts: Sequence[str]) -> dict[str, tuple[Endpoint, ...]]:
+    given: dict[str, tuple[Endpoint, ...]] = {}
+    for text in texts:
+        name, separator, addresses = text.partition("=")
+        if not separator or not name:
+            raise RenderError(f"--endpoints {text}: must be SERVICE=IP:PORT[,IP:PORT...], e.g. myapp-v1=10.0.0.1:9000")
+        given[name] = given.get(name, ()) + tuple(_endpoint(text, part) for part in addresses.split(",") if part)
+    return given
+
+
+def _endpoint(text: str, part: str) -> Endpoint:
+    match = _ADDRESS.fullmatch(part)
+    if not match:
+        raise RenderError(f"--endpoints {text}: {part!r} is not IP:PORT; IPv6 as [fd00::1]:9000")
+    try:
+        server = Server(match["v6"] or match["v4"], int(match["port"]))
+    except ValueError as error:
+        raise RenderError(f"--endpoints {text}: {part!r}: {error}") from error
+    return Endpoint(server.address, server.port)
+
+
+def _check_given(given: Given, specs: Sequence[KanarySpec]) -> None:
+    """A name that no route has is a slip that would leave a route empty without a word."""
+    known = {label for spec in specs for label in route_labels(spec)}
+    for name in given:
+        if name not in known:
+            raise RenderError(f"--endpoints {name}=...: no route has such a backend: use {', '.join(sorted(known))}")
+
+
+def _spec(filename: str, kanary: Json) -> KanarySpec:
+    try:
+        return read_spec(kanary, unknown="forbid")
+    except InvalidSpecError as error:
+        name = str(kanary["metadata"].get("name", ""))[:60]
+        raise RenderError(f"{filename}: Kanary {name!r}: {error}") from error
+
+
+def _target(kanary: Json, spec: KanarySpec, source: Source, proxy_image: str) -> Target:
+    metadata = kanary["metadata"]
+    owner = Identity(str(metadata.get("namespace") or source.namespace), metadata["name"], _UNAPPLIED_UID)
+    endpoints = tuple(_endpoints_of(owner, spec, index, source) for index in range(len(spec.routes)))
+    return render_target(
+        owner,
+        spec,
+        endpoints,
+        last=None,
+        revision=1,
+        now=_UNAPPLIED_AT,
+        strategy=spec.update_strategy,
+        defaults=Defaults(proxy_image),
+    )
+
+
+def _endpoints_of(owner: Identity, spec: KanarySpec, index: int, source: Source) -> tuple[Endpoint, ...]:
+    label, backend = route_labels(spec)[index], spec.routes[index].backend
+    if label in source.given:
+        return source.given[label]
+    if source.cluster is None:
+        print(
+            f"kanary: note: backend {label} is rendered without endpoints: give them by --endpoints {label}=IP:PORT, "
+            "or take them --from-cluster",
+            file=sys.stderr,
+        )
+        return ()
+    in_file = source.services.get((owner.namespace, backend.service_name))
+    found = resolve(
+        backend,
+        where=f"spec.routes[{index}].backend",
+        namespace=owner.namespace,
+        service=in_file or source.cluster.service(owner.namespace, backend.service_name),
+        slices=source.cluster.slices(owner.namespace, backend.service_name),
+    )
+    if isinstance(found, Problem):
+        raise RenderError(f"Kanary {owner.name!r}: {found.message}")
+    return found
+
+
+def _services(documents: Sequence[Json], namespace: str) -> dict[tuple[str, str], Json]:
+    services = [d for d in documents if (d.get("apiVersion"), d.get("kind")) == ("v1", "Service")]
+    return {(str(s["metadata"].get("namespace") or namespace), str(s["metadata"].get("name"))): s for s in services}
+
+
+def _config(target: Target) -> str:
+    return str(target.objects[Action.CONFIGURE][0]["data"][CONFIG_KEY])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text of several lines as such."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _yaml(targets: Sequence[Target]) -> str:
+    objects = [_unowned(desired) for target in targets for desired in target.all_objects]
+    _Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]  # the library's way to say so
+    return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120, explicit_start=True)
+
+
+def _unowned(desired: Json) -> Json:
+    """Without the reference to its owner, which has no uid before it is applied."""
+    metadata = {key: value for key, value in desired["metadata"].items() if key != "ownerReferences"}
+    return {**desired, "metadata": metadata}

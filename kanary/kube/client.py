@@ -1,0 +1,248 @@
+"""The cluster as plain JSON over the official client's configuration, authentication and transport.
+
+The one importer of `kubernetes`. Objects go in and come out as dictionaries: the library's typed models drop every
+field that they do not know, and one odd object makes a whole typed list fail.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from kubernetes import config as kubernetes_config
+from kubernetes.client import ApiClient, Configuration
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, SERVICE_TOKEN_FILENAME
+from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
+
+from kanary.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    ClusterError,
+    Conflict,
+    Forbidden,
+    Garbled,
+    Gone,
+    Invalid,
+    NotConfigured,
+    NotFound,
+    Throttled,
+    Unauthorized,
+    Unreachable,
+    from_answer,
+)
+from kanary.kube.verbs import FIELD_MANAGER, Request, Timeouts, Verbs
+from kanary.kube.watch import Watch
+
+__all__ = [
+    "FIELD_MANAGER",
+    "AlreadyExists",
+    "ApiError",
+    "ClusterClient",
+    "ClusterError",
+    "Conflict",
+    "Forbidden",
+    "Garbled",
+    "Gone",
+    "Invalid",
+    "NotConfigured",
+    "NotFound",
+    "Throttled",
+    "Timeouts",
+    "Unauthorized",
+    "Unreachable",
+    "Watch",
+]
+
+_log = logging.getLogger(__name__)
+
+OnRequest = Callable[[str, int | None], None]
+"""Called after each request with its verb and the status of the answer, None when there was no answer."""
+
+_USERINFO = re.compile(r"(?<=://)[^/]*@")
+_UNAUTHORIZED = 401
+_CONNECTIONS = 32  # kept open: a watch per kind, the workers, the elector and the event recorder have room
+_READ_ATTEMPTS = 3
+_RELOAD_SECONDS = 10.0  # credentials that the server refuses are not read again more often than this
+
+
+class ClusterClient(Verbs):
+    """The verbs over the official client's transport, for any number of threads."""
+
+    def __init__(
+        self,
+        session: _Session,
+        namespace: str,
+        *,
+        timeouts: Timeouts | None = None,
+        on_request: OnRequest | None = None,
+    ) -> None:
+        self.namespace = namespace
+        """The namespace to work in when none is named: the context's, or the pod's own in the cluster."""
+        self.timeouts = timeouts or Timeouts()
+        self._session = session
+        self.attempts = _READ_ATTEMPTS
+        self._on_request: OnRequest = on_request or (lambda _verb, _status: None)
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        user_agent: str = FIELD_MANAGER,
+        timeouts: Timeouts | None = None,
+        on_request: OnRequest | None = None,
+    ) -> Self:
+        """Return a client for the configured cluster; no request is made yet.
+
+        The first of these counts: `kubeconfig` or `context`, the variable KUBECONFIG, the pod's service account,
+        `~/.kube/config`. Raises NotConfigured when there is none or when it cannot be used.
+        """
+        cluster = _find_cluster(kubeconfig, context)
+        try:
+            session = _Session(cluster.load, user_agent)
+            namespace = cluster.namespace()
+        except Exception as error:  # whatever the library's files, parsers and plug-ins raise
+            raise NotConfigured(f"{cluster.source} cannot be used: {error}") from error
+        return cls(session, namespace, timeouts=timeouts, on_request=on_request)
+
+    @property
+    def host(self) -> str:
+        """The API server's URL, for people: without the user and the password that it may have."""
+        return _USERINFO.sub("", self._session.host)
+
+    def _send(self, request: Request, *, read: float) -> BaseHTTPResponse:
+        try:
+            response = self._session.send(request, (self.timeouts.connect, read))
+            failure = None if response.status in range(200, 300) else _failure(response)
+        except (HTTPError, OSError, ApiException, ConfigException) as error:
+            self._on_request(request.verb, None)
+            raise self._unreachable(error) from error
+        self._on_request(request.verb, response.status)
+        if failure is not None:
+            raise failure
+        return response
+
+
+class _Session:
+    """The library's client, with credentials that stay current."""
+
+    def __init__(self, load: Callable[[Any], None], user_agent: str) -> None:
+        self._load = load
+        self._user_agent = user_agent
+        self._lock = threading.Lock()
+        self._api = self._make()
+        self._made_at = time.monotonic()
+
+    @property
+    def host(self) -> str:
+        return str(self._api.configuration.host)
+
+    def send(self, request: Request, timeout: tuple[float, float]) -> BaseHTTPResponse:
+        """Send a request; when the credentials are refused, read them again and send it once more."""
+        api = self._api
+        response = self._send_with(api, request, timeout)
+        if response.status == _UNAUTHORIZED and self._reload(api):
+            # A refused request was not carried out, so even a write may be sent again.
+            response.drain_conn()
+            response = self._send_with(self._api, request, timeout)
+        return response
+
+    def _send_with(self, api: Any, request: Request, timeout: tuple[float, float]) -> BaseHTTPResponse:
+        headers = {"Accept": "application/json", "Content-Type": request.content_type}
+        # The library refreshes a token while it makes the headers, and not in a way that two threads may do at once.
+        with self._lock:
+            method, url, headers, _, _ = api.param_serialize(
+                request.method,
+                request.path,
+                query_params=request.query,
+                header_params=headers,
+                auth_settings=["BearerToken"],
+            )
+        answer = api.call_api(method, url, headers, body=request.body, _request_timeout=timeout)
+        response: BaseHTTPResponse = answer.response
+        return response
+
+    def _reload(self, refused: Any) -> bool:
+        """Read the credentials again, and say whether there are others now than those that were refused.
+
+        The library reads a kubeconfig's token file and a plug-in's client certificate only once.
+        """
+        with self._lock:
+            if self._api is refused and time.monotonic() - self._made_at > _RELOAD_SECONDS:
+                self._made_at = time.monotonic()
+                try:
+                    self._api = self._make()
+                except Exception:  # as in connect(); the refusal itself is what the caller gets to see
+                    _log.exception("the credentials were refused and cannot be read again")
+            return self._api is not refused
+
+    def _make(self) -> Any:
+        configuration = Configuration()
+        self._load(configuration)
+        # urllib3 would repeat PUT and DELETE, wait as long as a Retry-After says, and follow redirects.
+        configuration.retries = False
+        configuration.connection_pool_maxsize = _CONNECTIONS
+        configuration.keep_alive = True
+        api = ApiClient(configuration)
+        api.user_agent = self._user_agent
+        return api
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """Where a cluster's configuration comes from, and how to read it."""
+
+    source: str
+    load: Callable[[Any], None]
+    namespace: Callable[[], str]
+
+
+def _find_cluster(kubeconfig: str | None, context: str | None) -> _Cluster:
+    home = Path("~/.kube/config").expanduser()
+    if kubeconfig is not None or context is not None:
+        return _from_kubeconfig(kubeconfig or os.environ.get("KUBECONFIG") or str(home), context)
+    if os.environ.get("KUBECONFIG"):
+        return _from_kubeconfig(os.environ["KUBECONFIG"], None)
+    if os.environ.get(SERVICE_HOST_ENV_NAME):
+        return _Cluster("the pod's service account", kubernetes_config.load_incluster_config, _pod_namespace)
+    if home.exists():
+        return _from_kubeconfig(str(home), None)
+    raise NotConfigured(
+        "no cluster is configured: there is no ~/.kube/config, KUBECONFIG is not set, and this is not a pod; name a "
+        "kubeconfig file"
+    )
+
+
+def _from_kubeconfig(files: str, context: str | None) -> _Cluster:
+    if not any(Path(file).expanduser().exists() for file in files.split(os.pathsep)):
+        raise NotConfigured(f"kubeconfig {files} does not exist: name a file that does")
+
+    def load(configuration: Any) -> None:
+        kubernetes_config.load_kube_config(files, context, configuration)
+
+    def namespace() -> str:
+        loader = KubeConfigLoader(KubeConfigMerger(files).config, active_context=context)
+        return loader.current_context["context"].get("namespace") or "default"
+
+    return _Cluster(f"kubeconfig {files}" + (f", context {context}," if context else ""), load, namespace)
+
+
+def _pod_namespace() -> str:
+    return Path(SERVICE_TOKEN_FILENAME).with_name("namespace").read_text(encoding="utf-8").strip()
+
+
+def _failure(response: BaseHTTPResponse) -> ApiError:
+    retry_after: str | None = response.headers.get("Retry-After")
+    return from_answer(response.data, response.status, response.reason or "", retry_after)

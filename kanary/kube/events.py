@@ -1,0 +1,221 @@
+"""Tell people what happened, as Events (events.k8s.io/v1) on the object that it happened to.
+
+Best effort: an Event is never worth a delay or a failure of what it reports.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from kanary.kube.backoff import Backoff
+from kanary.kube.errors import AlreadyExists, ClusterError, NotFound, Throttled, Unreachable
+from kanary.kube.resources import EVENTS, Json
+from kanary.kube.verbs import Verbs
+
+_log = logging.getLogger(__name__)
+
+EventType = Literal["Normal", "Warning"]
+
+_BACKOFF = Backoff(base=0.5, cap=5.0)
+_ATTEMPTS = 3
+_NOTE_BYTES = 1024  # the API refuses longer ones
+_NAME_LENGTH = 200  # of the object's name in that of the Event, which may have 253 characters
+_SERIES_LIMIT = 1000  # repeated Events that are kept in mind; the one unused for longest is forgotten
+
+
+@dataclass
+class _Series:
+    """An Event that was sent, to be counted up when it happens again."""
+
+    name: str
+    count: int
+    last: float
+
+
+class Recorder:
+    """Sends Events from a thread of its own, between `start()` and `stop()`.
+
+    Up to `capacity` Events wait to be sent; beyond that the oldest is dropped. What happens again to the same object,
+    with the same reason and note, within `series_seconds` is counted on the Event that is there. `dropped` counts
+    what never reached the cluster, and `on_dropped` is called for each.
+    """
+
+    def __init__(
+        self,
+        client: Verbs,
+        controller: str,
+        instance: str,
+        *,
+        capacity: int = 1000,
+        series_seconds: float = 360.0,
+        backoff: Backoff = _BACKOFF,
+        on_dropped: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.dropped = 0
+        self._client = client
+        self._controller = controller
+        self._instance = instance
+        self._capacity = capacity
+        self._series_seconds = series_seconds
+        self._backoff = backoff
+        self._on_dropped = on_dropped
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: deque[Json] = deque()
+        self._is_busy = False
+        self._stopped = threading.Event()
+        self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+
+    def start(self) -> None:
+        """Start to send what is emitted."""
+        self._thread.start()
+
+    def emit(self, regarding: Json, reason: str, note: str, *, action: str, type: EventType = "Normal") -> None:
+        """Queue an Event on an object, which needs apiVersion, kind and metadata. Never blocks, never raises.
+
+        `reason` and `action` are fixed CamelCase words of up to 128 characters; a note of more than 1 kB is cut.
+        """
+        try:
+            event = self._event(regarding, reason, note, action, type)
+        except (KeyError, TypeError, AttributeError):  # the report must not fail what it reports
+            _log.exception("no Event %s %r: the object it regards has no name or kind", reason, note)
+            self._drop()
+            return
+        with self._changed:
+            self._waiting.append(event)
+            overflow = len(self._waiting) > self._capacity
+            if overflow:
+                self._waiting.popleft()
+            self._changed.notify_all()
+        if overflow:
+            self._drop()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait so many seconds until nothing is left to send, and return whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._is_busy, timeout)
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Send what is queued for so many seconds at most, then end."""
+        if self._thread.is_alive():
+            self.flush(timeout)
+        self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (event := self._next()) is not None:
+            try:
+                self._send(event)
+            except ClusterError as error:
+                _log.warning("Event %s on %s is dropped: %s", event["reason"], event["regarding"]["name"], error)
+                self._drop()
+            except Exception:  # the thread has to outlive a defect, or no Event would ever be sent again
+                _log.exception("Event %s on %s is dropped", event["reason"], event["regarding"]["name"])
+                self._drop()
+
+    def _next(self) -> Json | None:
+        with self._changed:
+            self._is_busy = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting or self._stopped.is_set())
+            if self._stopped.is_set():
+                return None
+            self._is_busy = True
+            return self._waiting.popleft()
+
+    def _send(self, event: Json) -> None:
+        key = _series_key(event)
+        series = self._series.get(key)
+        if series is not None and self._clock() - series.last < self._series_seconds:
+            try:
+                self._count_up(series, event)
+            except NotFound:  # Events expire on the server, after an hour by default
+                self._begin(key, event)
+        else:
+            self._begin(key, event)
+
+    def _begin(self, key: tuple[str, ...], event: Json) -> None:
+        namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
+
+        def create() -> None:
+            try:
+                self._client.create(EVENTS, namespace, event)
+            except AlreadyExists:
+                # The name is new with every Event: this is the earlier attempt, whose answer was lost.
+                return
+
+        self._persist(create)
+        self._series[key] = _Series(name, 1, self._clock())
+        self._series.move_to_end(key)
+        while len(self._series) > _SERIES_LIMIT:
+            self._series.popitem(last=False)
+
+    def _count_up(self, series: _Series, event: Json) -> None:
+        patch = {"series": {"count": series.count + 1, "lastObservedTime": event["eventTime"]}}
+        namespace = event["metadata"]["namespace"]
+
+        def count_up() -> None:
+            self._client.merge_patch(EVENTS, namespace, series.name, patch)
+
+        self._persist(count_up)
+        series.count += 1
+        series.last = self._clock()
+
+    def _persist(self, call: Callable[[], None]) -> None:
+        """Make a call that may be repeated, a few times if the API server is away or throttles."""
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return call()
+            except (Unreachable, Throttled):
+                self._stopped.wait(self._backoff.delay(attempt))
+        return call()
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._on_dropped()
+
+    def _event(self, regarding: Json, reason: str, note: str, action: str, kind: EventType) -> Json:
+        metadata = regarding["metadata"]
+        # Those of a cluster-wide object live in the namespace "default".
+        namespace = metadata.get("namespace") or "default"
+        reference = {
+            field: metadata[field] for field in ("namespace", "name", "uid", "resourceVersion") if field in metadata
+        }
+        return {
+            "apiVersion": EVENTS.api_version,
+            "kind": EVENTS.kind,
+            "metadata": {"namespace": namespace, "name": f"{metadata['name'][:_NAME_LENGTH]}.{uuid.uuid4().hex}"},
+            "regarding": {"apiVersion": regarding["apiVersion"], "kind": regarding["kind"], **reference},
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "type": kind,
+            "reason": reason,
+            "action": action,
+            "note": _cut(note),
+            "reportingController": self._controller,
+            "reportingInstance": self._instance[:128],
+        }
+
+
+def _series_key(event: Json) -> tuple[str, ...]:
+    regarding = event["regarding"]
+    subject = regarding.get("uid") or f"{regarding['kind']} {regarding.get('namespace')}/{regarding['name']}"
+    return (subject, event["type"], event["reason"], event["note"])
+
+
+def _cut(note: str) -> str:
+    """Return a note that is at most as long as the API allows, which counts bytes."""
+    encoded = note.encode()
+    if len(encoded) <= _NOTE_BYTES:
+        return note
+    return encoded[: _NOTE_BYTES - 3].decode(errors="ignore") + "..."

@@ -1,0 +1,77 @@
+"""Kinds of object, and where the API server keeps them.
+
+Data only: nothing here imports the cluster client, so that a command which needs no cluster starts fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+Json = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """An object's place among those of its kind; the namespace is empty for a cluster-wide kind."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, obj: Mapping[str, Any]) -> Key:
+        """Return the key of an object as the API server sent it; KeyError when it has no name."""
+        metadata = obj["metadata"]
+        return cls(metadata.get("namespace", ""), metadata["name"])
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind of object as the API server serves it; the group is empty for the core group."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """Group and version as manifests write them: "apps/v1", and "v1" for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def group_path(self) -> str:
+        """The path under which the API server lists what it serves of this group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Return the URL path, quoted, of the whole kind, of one namespace's part of it, or of one object.
+
+        Raises ValueError for one object of a namespaced kind with no namespace: the API server would answer 404,
+        which reads as "there is none".
+        """
+        if name is not None and self.namespaced and not namespace:
+            raise ValueError(f"{self.kind} {name!r} is namespaced: name its namespace")
+        scope = ["namespaces", namespace] if namespace and self.namespaced else []
+        parts = [*scope, self.plural, *(part for part in (name, subresource) if part is not None)]
+        return "/".join([self.group_path, *(quote(part, safe="") for part in parts)])
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+SERVICES = Resource("", "v1", "Service", "services")
+ENDPOINTS = Resource("", "v1", "Endpoints", "endpoints")
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps")
+DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
+REPLICA_SETS = Resource("apps", "v1", "ReplicaSet", "replicasets")
+PODS = Resource("", "v1", "Pod", "pods")
+PDBS = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases")
+EVENTS = Resource("events.k8s.io", "v1", "Event", "events")

@@ -1,0 +1,184 @@
+"""What a reflector knows: objects by key, by namespace and by index, for any number of threads."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kanary.kube.resources import Json, Key
+
+Indexer = Callable[[Json], Iterable[Hashable]]
+_Value = TypeVar("_Value", bound=Hashable)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object that appeared (old is None), changed, or vanished (new is None)."""
+
+    key: Key
+    old: Json | None
+    new: Json | None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    obj: Json
+    version: str
+    values: Mapping[str, frozenset[Hashable]]
+
+
+class Store:
+    """Objects of one kind, of which older versions never replace newer ones.
+
+    Resource versions are compared as numbers, which Kubernetes declares them to be for one kind of object
+    (KEP-5504). Where they are no numbers, the order of arrival counts, and `remember` does nothing.
+    """
+
+    def __init__(self, indexers: Mapping[str, Indexer] | None = None) -> None:
+        self._indexers = dict(indexers or {})
+        self._lock = threading.Lock()
+        self._entries: dict[Key, _Entry] = {}
+        self._namespaces: defaultdict[str, set[Key]] = defaultdict(set)
+        self._indexes: dict[str, defaultdict[Hashable, set[Key]]] = {name: defaultdict(set) for name in self._indexers}
+        self._position = ""
+
+    @property
+    def position(self) -> str:
+        """The resource version up to which everything that happened is in the store; empty before the first list."""
+        return self._position
+
+    def get(self, key: Key) -> Json | None:
+        """Return an object, None when there is none."""
+        with self._lock:
+            entry = self._entries.get(key)
+        return entry.obj if entry else None
+
+    def values(self) -> list[Json]:
+        """Return all objects."""
+        with self._lock:
+            return [entry.obj for entry in self._entries.values()]
+
+    def by_namespace(self, namespace: str) -> list[Json]:
+        """Return the objects of one namespace."""
+        with self._lock:
+            return [self._entries[key].obj for key in self._namespaces.get(namespace, ())]
+
+    def lookup(self, index: str, value: Hashable) -> list[Json]:
+        """Return the objects for which the indexer of that name gave that value; KeyError for an unknown index."""
+        with self._lock:
+            return [self._entries[key].obj for key in self._indexes[index].get(value, ())]
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._entries)
+
+    def replace(self, listed: Mapping[Key, tuple[Json, str]], position: str) -> list[Change]:
+        """Take a whole list, objects with their versions, as of the given position, and return what it changed."""
+        with self._lock:
+            # A position below the last one is another history, such as an etcd that was restored: nothing counts but
+            # the list. Otherwise what is newer than the list is a write of ours that the list was made before.
+            rewound = _is_older(position, self._position)
+            self._position = position
+            ours = set() if rewound else {key for key in self._entries if _is_older(position, self._version(key))}
+            gone = [key for key in self._entries if key not in listed and key not in ours]
+            changes = [self._drop(key) for key in gone]
+            changes += [self._put(key, *entry) for key, entry in listed.items() if key not in ours]
+        return [change for change in changes if change is not None]
+
+    def put(self, key: Key, obj: Json, version: str) -> Change | None:
+        """Take an added or modified object from the watch, and return what it changed."""
+        with self._lock:
+            if self._is_past(version):
+                return None
+            self._position = version
+            return None if _is_older(version, self._version(key)) else self._put(key, obj, version)
+
+    def drop(self, key: Key, version: str) -> Change | None:
+        """Take a deletion from the watch, its version being that of the deletion, and return what it changed."""
+        with self._lock:
+            if self._is_past(version):
+                return None
+            self._position = version
+            return None if _is_older(version, self._version(key)) else self._drop(key)
+
+    def advance(self, position: str) -> bool:
+        """Take a bookmark; return False when it lies before the position, so that the list must be made again."""
+        with self._lock:
+            if _is_older(position, self._position):
+                return False
+            self._position = position
+            return True
+
+    def remember(self, key: Key, obj: Json, version: str) -> Change | None:
+        """Take the answer to a write of ours when the watch is not that far yet, and return what it changed."""
+        with self._lock:
+            # What lies before the position has been delivered, and may have been deleted again since.
+            if not _is_older(self._position, version) or self._is_stored_since(key, version):
+                return None
+            return self._put(key, obj, version)
+
+    def _is_past(self, version: str) -> bool:
+        return version == self._position or _is_older(version, self._position)
+
+    def _is_stored_since(self, key: Key, version: str) -> bool:
+        return key in self._entries and not _is_older(self._version(key), version)
+
+    def _version(self, key: Key) -> str:
+        entry = self._entries.get(key)
+        return entry.version if entry else ""
+
+    def _put(self, key: Key, obj: Json, version: str) -> Change | None:
+        old = self._entries.get(key)
+        values = {name: _values(name, indexer, key, obj) for name, indexer in self._indexers.items()}
+        self._unindex(key)
+        self._entries[key] = _Entry(obj, version, values)
+        self._namespaces[key.namespace].add(key)
+        for name, found in values.items():
+            for value in found:
+                self._indexes[name][value].add(key)
+        return None if old and old.obj == obj else Change(key, old.obj if old else None, obj)
+
+    def _drop(self, key: Key) -> Change | None:
+        self._unindex(key)
+        old = self._entries.pop(key, None)
+        return Change(key, old.obj, None) if old else None
+
+    def _unindex(self, key: Key) -> None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        _discard(self._namespaces, key.namespace, key)
+        for name, values in entry.values.items():
+            for value in values:
+                _discard(self._indexes[name], value, key)
+
+
+def _values(name: str, indexer: Indexer, key: Key, obj: Json) -> frozenset[Hashable]:
+    try:
+        return frozenset(indexer(obj))
+    except Exception:  # one odd object must not keep the others from being followed
+        _log.exception("%s cannot be indexed by %s and is left out of that index", key, name)
+        return frozenset()
+
+
+def _discard(index: defaultdict[_Value, set[Key]], value: _Value, key: Key) -> None:
+    index[value].discard(key)
+    if not index[value]:
+        del index[value]
+
+
+def _is_older(version: str, other: str) -> bool:
+    """Whether a resource version is known to come before another one."""
+    if not (_is_number(version) and _is_number(other)):
+        return False
+    return int(version) < int(other)
+
+
+def _is_number(version: str) -> bool:
+    return version.isascii() and version.isdigit()

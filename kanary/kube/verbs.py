@@ -1,0 +1,241 @@
+"""The verbs of the Kubernetes API in terms of one HTTP request each; who sends that request is left to the subclass."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
+
+from kanary.kube.errors import Garbled, Gone, NotFound, Unreachable
+from kanary.kube.resources import Json, Resource
+from kanary.kube.watch import Watch
+
+FIELD_MANAGER = "kanary"
+
+Objects = list[Json]
+Query = dict[str, str]
+
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+_PAGE = 500
+_READ_PAUSE = 0.1  # seconds, doubled after each attempt
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds to wait for a connection, for the next bytes of an answer, and for the next bytes of a watch."""
+
+    connect: float = 5.0
+    read: float = 30.0
+    # The API server sends a bookmark on a quiet watch once in 60 to 75 s, so 90 s of silence means a dead connection.
+    watch: float = 90.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call: its verb for the metrics, and what goes over the wire."""
+
+    verb: str
+    method: str
+    path: str
+    query: Query
+    body: Json | None = None
+    content_type: str = "application/json"
+
+
+class Verbs(ABC):
+    """Calls to one cluster.
+
+    Every call raises Unreachable when there is no answer, and a subclass of ApiError for an answer that is a failure.
+    Reads are tried again after a connection fault; writes never are, since a lost answer does not tell whether the
+    write was carried out.
+    """
+
+    timeouts: Timeouts
+    attempts: int
+    """How often a read is tried."""
+
+    @property
+    @abstractmethod
+    def host(self) -> str:
+        """The API server's URL."""
+
+    @abstractmethod
+    def _send(self, request: Request, *, read: float) -> BaseHTTPResponse:
+        """Send a request and return the answer, its body unread; raise Unreachable or ApiError when it failed."""
+
+    def with_timeouts(self, timeouts: Timeouts, *, attempts: int = 1) -> Self:
+        """Return a client over the same connections with other time-outs, that tries a read only so many times."""
+        other = copy.copy(self)
+        other.timeouts = timeouts
+        other.attempts = attempts
+        return other
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
+        """Return one object."""
+        return self._read(Request("get", "GET", resource.path(namespace, name), {}))
+
+    def get_raw(self, path: str, query: Query | None = None) -> Json:
+        """Return the JSON object at a path, such as one below a Service's proxy."""
+        return self._read(Request("get", "GET", path, query or {}))
+
+    def list(
+        self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
+    ) -> tuple[Objects, str]:
+        """Return all objects of a kind, in all namespaces or in one, and the resource version to watch from.
+
+        Fetched in pages. When the snapshot that the pages come from expires in between, it starts again and takes
+        everything in one answer.
+        """
+        path, query = resource.path(namespace), _selection(label_selector)
+        try:
+            objects, version = self._pages(path, {**query, "limit": str(_PAGE)})
+        except Gone:
+            objects, version = self._pages(path, query)
+        for obj in objects:
+            # Items of a built-in kind's list come without these two; those of a watch have them.
+            obj.setdefault("apiVersion", resource.api_version)
+            obj.setdefault("kind", resource.kind)
+        return objects, version
+
+    def watch(
+        self,
+        resource: Resource,
+        resource_version: str,
+        *,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        timeout_seconds: float,
+    ) -> Watch:
+        """Open a watch from a resource version on, with bookmarks, which the server ends after the given time."""
+        query = _selection(label_selector) | {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, round(timeout_seconds))),
+        }
+        request = Request("watch", "GET", resource.path(namespace), query)
+        return Watch(self._send(request, read=self.timeouts.watch), self._unreachable)
+
+    def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
+        """Create an object and return it as stored; raises AlreadyExists when the name is taken."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return self._call(Request("create", "POST", resource.path(namespace), query, body))
+
+    def apply(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Json,
+        *,
+        force: bool,
+        subresource: str | None = None,
+    ) -> Json:
+        """Server-side apply: create the object or set the given fields, and return it as stored.
+
+        Raises Conflict when another manager owns a field and `force` does not take it over.
+        """
+        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
+        path = resource.path(namespace, name, subresource)
+        return self._call(Request("apply", "PATCH", path, query, body, _APPLY))
+
+    def merge_patch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Json,
+        *,
+        subresource: str | None = None,
+        field_manager: str = FIELD_MANAGER,
+    ) -> Json:
+        """Merge fields into an object (None removes one, a list is replaced whole) and return it as stored.
+
+        Raises Conflict when the body has a resourceVersion that is not the latest.
+        """
+        path = resource.path(namespace, name, subresource)
+        return self._call(Request("patch", "PATCH", path, {"fieldManager": field_manager}, body, _MERGE))
+
+    def replace(
+        self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
+    ) -> Json:
+        """Write a whole object and return it as stored; raises Conflict when its resourceVersion is not the latest."""
+        path = resource.path(namespace, name, subresource)
+        return self._call(Request("update", "PUT", path, {"fieldManager": FIELD_MANAGER}, body))
+
+    def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None,
+        propagation: str = "Background",
+    ) -> None:
+        """Delete an object; raises Conflict when `uid` is given and the object of that name is another one."""
+        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        self._call(Request("delete", "DELETE", resource.path(namespace, name), {}, options))
+
+    def serves(self, resource: Resource) -> bool:
+        """Whether the API server has this kind in this version."""
+        try:
+            served = self._read(Request("discover", "GET", resource.group_path, {}))
+        except NotFound:
+            return False
+        return any(entry.get("name") == resource.plural for entry in served.get("resources") or [])
+
+    def server_version(self) -> str:
+        """Return the API server's version, such as "v1.31.2"."""
+        return str(self._read(Request("discover", "GET", "/version", {})).get("gitVersion", "unknown"))
+
+    def _pages(self, path: str, query: Query) -> tuple[Objects, str]:
+        objects: Objects = []
+        token = ""
+        while True:
+            page = self._read(Request("list", "GET", path, query | ({"continue": token} if token else {})))
+            objects.extend(page.get("items") or [])
+            metadata = page.get("metadata") or {}
+            token = metadata.get("continue") or ""
+            if not token:
+                return objects, str(metadata.get("resourceVersion", ""))
+
+    def _read(self, request: Request) -> Json:
+        for attempt in range(self.attempts - 1):
+            try:
+                return self._call(request)
+            except Unreachable:
+                time.sleep(_READ_PAUSE * 2**attempt)
+        return self._call(request)
+
+    def _call(self, request: Request) -> Json:
+        response = self._send(request, read=self.timeouts.read)
+        try:
+            answer = json.loads(response.data)
+        except (HTTPError, OSError) as error:
+            raise self._unreachable(error) from error
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            kind = response.headers.get("Content-Type", "no content type")
+            raise Garbled(f"{self.host}{request.path} answered with {kind}, no JSON object: is it an API server?")
+        return answer
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        cause = " ".join(str(error).split())  # the library's are of several lines
+        return Unreachable(
+            f"no answer from the API server at {self.host}: {cause}; check that it runs and that this machine may "
+            "reach it (kubectl cluster-info)"
+        )
+
+
+def _selection(label_selector: str | None) -> Query:
+    return {"labelSelector": label_selector} if label_selector else {}

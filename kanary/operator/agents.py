@@ -1,0 +1,107 @@
+"""Asks the agents beside running proxies what they serve, over the pod network."""
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from engine.pods import AGENT_PORT
+from engine.reports import Report, read_report
+
+Json = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+# Of HTTP 1.0, to which nobody answers in chunks, and after which the connection is closed.
+_REQUEST = b"GET /report HTTP/1.0\r\n\r\n"
+_TIMEOUT_SECONDS = 1.0
+"""How long all agents of a Kanary have to answer, beginning and end: who asks holds one of the operator's workers."""
+_MAX_BYTES = 65_536
+_SILENCE_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""How long one that does not answer is left alone, by how often it did not: a worker that waits does nothing else."""
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class _Silence:
+    times: int
+    until: float
+
+
+class HttpAgents:
+    """Implements `kanary.operator.view.Agents` by HTTP to the pods' addresses; for any number of threads."""
+
+    def __init__(self, port: int = AGENT_PORT, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+        self._port = port
+        self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+        self._silent: dict[str, _Silence] = {}
+
+    def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        """The reports of these pods, by name; who is silent, or was a moment ago, is left out."""
+        found = [pod for pod in pods if not self._is_left_alone(pod)]
+        # All at once, in this thread: no Kanary's agents can take the time of another's.
+        answers = asyncio.run(self._answers([pod["status"]["podIP"] for pod in found])) if found else []
+        reports = [self._report(pod, answer) for pod, answer in zip(found, answers, strict=True)]
+        return {pod["metadata"]["name"]: report for pod, report in zip(found, reports, strict=True) if report}
+
+    async def _answers(self, addresses: Sequence[str]) -> list[bytes | BaseException]:
+        answers = (_answer(address, self._port, self._timeout_seconds) for address in addresses)
+        return await asyncio.gather(*answers, return_exceptions=True)
+
+    def _report(self, pod: Json, answer: bytes | BaseException) -> Report | None:
+        name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        try:
+            report = read_report(json.loads(_body(answer)))
+        except (OSError, ValueError, RecursionError) as error:
+            _log.debug("the agent of pod %s does not report: %s", name, error or type(error).__name__)
+            self._note_silence(pod)
+            return None
+        with self._lock:
+            self._silent.pop(pod["metadata"]["uid"], None)
+        return report
+
+    def _is_left_alone(self, pod: Json) -> bool:
+        with self._lock:
+            silence = self._silent.get(pod["metadata"]["uid"])
+        return silence is not None and time.monotonic() < silence.until
+
+    def _note_silence(self, pod: Json) -> None:
+        uid = pod["metadata"]["uid"]
+        with self._lock:
+            if len(self._silent) >= _REMEMBERED:
+                self._silent.clear()
+            times = self._silent[uid].times + 1 if uid in self._silent else 0
+            pause = _SILENCE_SECONDS[min(times, len(_SILENCE_SECONDS) - 1)]
+            self._silent[uid] = _Silence(times, time.monotonic() + pause)
+
+
+async def _answer(address: str, port: int, seconds: float) -> bytes:
+    """All that is said until the connection is closed. Raises OSError, and ValueError for what is no address."""
+    # A name would be looked up, by a thread that nothing can stop.
+    host = str(ip_address(address))
+    async with asyncio.timeout(seconds):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(_REQUEST)
+            answer = bytearray()
+            while len(answer) <= _MAX_BYTES and (more := await reader.read(_MAX_BYTES)):
+                answer += more
+        finally:
+            writer.transport.abort()
+    return bytes(answer)
+
+
+def _body(answer: bytes | BaseException) -> bytes:
+    """What the answer says. Raises what kept it from coming, and ValueError for one that is not to be read."""
+    if isinstance(answer, BaseException):
+        raise answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if head.split(None, 2)[1:2] != [b"200"] or len(answer) > _MAX_BYTES:
+        raise ValueError(f"it answered {head[:40]!r} with {len(body)} bytes")
+    return body

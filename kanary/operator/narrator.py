@@ -1,0 +1,55 @@
+"""Tells what happened where people look: Events on the Kanary, metrics, and the log."""
+
+import logging
+from typing import Any
+
+from engine.status import read_phase, read_status
+from kanary.kube.events import Recorder
+from kanary.operator.metrics import Metrics, RouteFigures
+
+Json = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+_ACTION = "Reconcile"
+
+
+class Narrator:
+    """Implements `engine.ports.Narrator`."""
+
+    def __init__(self, recorder: Recorder, metrics: Metrics) -> None:
+        self._recorder = recorder
+        self._metrics = metrics
+
+    def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
+        """An Event, a count, and a line in the log."""
+        level = logging.WARNING if is_warning else logging.INFO
+        _log.log(level, "%s: %s: %s", _name(kanary), reason, message)
+        self._recorder.emit(kanary, reason, message, action=_ACTION, type="Warning" if is_warning else "Normal")
+        if trigger:
+            self._metrics.transition(trigger)
+
+    def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
+        """An Event and a line in the log."""
+        note = f"weights changed from {before} to {after} (revision {revision})"
+        _log.info("%s: %s", _name(kanary), note)
+        self._recorder.emit(kanary, "WeightsChanged", note, action=_ACTION)
+
+    def observed(self, kanary: Json, status: Json) -> None:
+        """The Kanary's own metrics."""
+        current = read_status({"status": status})
+        self._metrics.set_kanary(
+            kanary["metadata"]["namespace"],
+            kanary["metadata"]["name"],
+            phase=read_phase(current),
+            routes=[RouteFigures(weight.backend, weight.weight, weight.endpoints) for weight in current.weights],
+            proxies_ready=current.proxies.ready if current.proxies else 0,
+        )
+
+    def gone(self, namespace: str, name: str) -> None:
+        """Its metrics go with it."""
+        self._metrics.forget_kanary(namespace, name)
+
+
+def _name(kanary: Json) -> str:
+    return f"{kanary['metadata']['namespace']}/{kanary['metadata']['name']}"

@@ -1,0 +1,234 @@
+"""The operator's process: connects, follows the cluster, and reconciles while it leads."""
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+
+from engine.ports import RefusedError, RetryLaterError
+from engine.reconcile import Reconciler
+from kanary.kanaries import KANARIES
+from kanary.kube.client import ClusterClient, ClusterError
+from kanary.kube.events import Recorder
+from kanary.kube.lease import Elector
+from kanary.kube.resources import ENDPOINT_SLICES, PDBS, Key
+from kanary.kube.workqueue import WorkQueue
+from kanary.operator.agents import HttpAgents
+from kanary.operator.keeping import Keeping
+from kanary.operator.metrics import CONTENT_TYPE, Metrics
+from kanary.operator.narrator import Narrator
+from kanary.operator.settings import Settings
+from kanary.operator.view import Agents, View
+from kanary.operator.watches import Served, Watches
+from kanary.operator.writer import Writer
+from kanary.version import VERSION
+from kanary.web.server import Answer, HttpServer
+
+_log = logging.getLogger(__name__)
+
+_CONNECT_PAUSE_SECONDS = 2.0
+_REFUSED_SECONDS = 30.0
+_STOP_SECONDS = 20.0
+"""How long a reconcile that is under way may take to end when the process stops."""
+
+
+class SystemClock:
+    """Implements `engine.ports.Clock`."""
+
+    def now(self) -> datetime:
+        """The current time in UTC."""
+        return datetime.now(UTC)
+
+
+class Operator:
+    """One replica of the operator; `run` returns when `stop` is set, or when leadership is lost."""
+
+    def __init__(
+        self, client: ClusterClient, settings: Settings, metrics: Metrics, agents: Agents | None = None
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._metrics = metrics
+        self._agents = agents or HttpAgents()
+        self._history = Keeping(settings, metrics)
+        self._stop = threading.Event()
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._watches: Watches | None = None
+        self._threads: list[threading.Thread] = []
+        self._has_lost = False
+        self._elector = Elector(
+            client, settings.lease_namespace or client.namespace, settings.lease_name, settings.identity or "kanary"
+        )
+        self._recorder = Recorder(
+            client, "kanary.k8s.io/operator", settings.identity or "kanary", on_dropped=metrics.event_dropped
+        )
+        # Whoever leads, each replica tells the history: the routes read what the URL names.
+        routes = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
+        self._http = HttpServer(settings.http_port, {**routes, **self._history.routes()})
+        metrics.observe_queue(self._queue.depth)
+        metrics.observe_leadership(self._may_write)
+
+    @property
+    def http_port(self) -> int:
+        """The port of /healthz, /readyz and /metrics."""
+        return self._http.port
+
+    def stop(self) -> None:
+        """Have `run` end: a reconcile that is under way is finished, and leadership is given up."""
+        self._stop.set()
+
+    def run(self) -> int:
+        """Work until stopped; returns the process's exit code, 1 when leadership was lost."""
+        self._http.start()
+        self._recorder.start()
+        try:
+            served = self._discover()
+            if served:
+                self._follow(served)
+        finally:
+            self._queue.shutdown()
+            if self._watches:
+                self._watches.stop()
+            self._recorder.stop()
+            self._http.stop()
+        return 1 if self._has_lost else 0
+
+    def _discover(self) -> Served | None:
+        """Wait until the cluster answers and has our CRD; None when stopped before that."""
+        while not self._stop.is_set():
+            try:
+                if self._client.serves(KANARIES):
+                    _log.info("connected to %s, Kubernetes %s", self._client.host, self._client.server_version())
+                    return Served(self._client.serves(ENDPOINT_SLICES), self._client.serves(PDBS))
+                _log.error("this cluster does not know %s: kubectl apply -f manifests/kanary.yml", KANARIES)
+            except ClusterError as error:
+                _log.error("cannot ask the cluster what it has: %s", error)
+            self._stop.wait(_CONNECT_PAUSE_SECONDS)
+        return None
+
+    def _follow(self, served: Served) -> None:
+        watches = Watches(
+            self._client,
+            served,
+            self._queue.add_after,
+            namespace=self._settings.namespace,
+            on_restart=self._metrics.watch_restarted,
+        )
+        for reflector in watches.all:
+            self._metrics.observe_watch(str(reflector.resource), reflector.age)
+        self._watches = watches
+        watches.start()
+        while not self._stop.is_set() and not watches.are_synced():
+            self._stop.wait(0.05)
+        if self._settings.leader_election:
+            self._lead(watches)
+        elif not self._stop.is_set():
+            self._work(watches)
+            self._stop.wait()
+            self._finish()
+
+    def _lead(self, watches: Watches) -> None:
+        """Take part in the election. The Lease is released only when no worker writes any more."""
+        over = threading.Event()
+
+        def finish() -> None:
+            self._stop.wait()
+            self._finish()
+            over.set()
+
+        threading.Thread(target=finish, name="finish", daemon=True).start()
+        self._elector.run(over, lambda: self._work(watches), self._lose)
+        self._stop.set()
+
+    def _lose(self) -> None:
+        _log.error("leadership is lost: this process ends, another replica takes over")
+        self._has_lost = True
+        self._stop.set()
+
+    def _work(self, watches: Watches) -> None:
+        _log.info("working: %d workers, %s", self._settings.workers, self._settings.namespace or "all namespaces")
+        reconciler = Reconciler(
+            View(self._client, watches, self._agents),
+            Writer(self._client, watches, self._may_write),
+            Narrator(self._recorder, self._metrics),
+            history=self._history.start(watches),
+            clock=SystemClock(),
+            proxy_image=self._settings.proxy_image,
+        )
+        self._threads = [
+            threading.Thread(target=self._worker, args=(reconciler,), name=f"worker-{number}", daemon=True)
+            for number in range(self._settings.workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+        watches.enqueue_all()
+
+    def _finish(self) -> None:
+        """Let the workers end what they are at."""
+        self._queue.shutdown()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._history.stop()
+        self._metrics.forget_kanaries()
+
+    def _worker(self, reconciler: Reconciler) -> None:
+        while (key := self._queue.get()) is not None:
+            try:
+                self._reconcile(reconciler, key)
+            finally:
+                self._queue.done(key)
+
+    def _reconcile(self, reconciler: Reconciler, key: Key) -> None:
+        started = time.monotonic()
+        try:
+            outcome = reconciler.reconcile(key.namespace, key.name)
+        except RetryLaterError as error:
+            delay = self._queue.retry(key, at_least=error.delay or 0.0)
+            _log.info("%s: %s; again in %.1f s", key, error, delay)
+            self._metrics.reconciled("retry", time.monotonic() - started)
+        except RefusedError as error:
+            # Of a status that cannot be written, such as that of an object which the CRD's schema no longer allows.
+            delay = self._queue.retry(key, at_least=_REFUSED_SECONDS)
+            _log.error("%s: %s; again in %.1f s", key, error, delay)
+            self._metrics.reconciled("refused", time.monotonic() - started)
+        except Exception:  # a defect with one Kanary must not end the work on the others
+            delay = self._queue.retry(key)
+            _log.exception("%s: reconcile failed; again in %.1f s", key, delay)
+            self._metrics.reconciled("error", time.monotonic() - started)
+        else:
+            self._queue.forget(key)
+            if outcome.again is not None:
+                self._queue.add_after(key, outcome.again.total_seconds())
+            self._metrics.reconciled("success", time.monotonic() - started)
+
+    def _may_write(self) -> bool:
+        return not self._settings.leader_election or self._elector.is_leader()
+
+    def _healthz(self) -> Answer:
+        return 200, "text/plain; charset=utf-8", b"ok\n"
+
+    def _readyz(self) -> Answer:
+        if self._watches is None or not self._watches.are_synced():
+            return 503, "text/plain; charset=utf-8", b"the cluster's objects have not all been listed yet\n"
+        problems = self._watches.problems()
+        text = "\n".join(problems) or "ok"
+        return 503 if problems else 200, "text/plain; charset=utf-8", f"{text}\n".encode()
+
+    def _metrics_page(self) -> Answer:
+        return 200, CONTENT_TYPE, self._metrics.expose()
+
+
+def make(settings: Settings) -> Operator:
+    """Connect to the configured cluster.
+
+    Raises NotConfigured where there is none, BadSettingError for a bad setting, OSError where the port is taken.
+    """
+    metrics = Metrics()
+    client = ClusterClient.connect(
+        kubeconfig=settings.kubeconfig,
+        context=settings.context,
+        user_agent=f"kanary/{VERSION}",
+        on_request=metrics.requested,
+    )
+    return Operator(client, settings, metrics)

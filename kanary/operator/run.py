@@ -1,0 +1,33 @@
+"""`kanary run`: logging, signals, and the operator between them."""
+
+import logging
+import signal
+import sys
+
+from kanary.kube.errors import NotConfigured
+from kanary.operator.process import make
+from kanary.operator.settings import BadSettingError, Settings
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(threadName)s %(message)s"
+
+
+def run(settings: Settings) -> int:
+    """Run the operator until SIGTERM or SIGINT; returns the exit code."""
+    logging.basicConfig(level=settings.log_level.upper(), format=_FORMAT, stream=sys.stderr)
+    # What urllib3 says about a connection that is tried again, our own client says better; the state machine's library
+    # tells each step of a move, and the migrations' that it is there.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    logging.getLogger("transitions").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        operator = make(settings)
+    except (NotConfigured, BadSettingError) as error:
+        print(f"kanary: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        reason = f"cannot listen on port {settings.http_port}: {error.strerror}; choose another by --http-port"
+        print(f"kanary: {reason}", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: operator.stop())
+    return operator.run()

@@ -1,0 +1,98 @@
+"""The engine's view of the cluster, read from the reflectors' copies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from engine.objects import KANARY_LABEL
+from engine.podstate import has_ended
+from engine.ports import RetryLaterError
+from engine.reconcile import refused
+from engine.reports import Report
+from kanary.kube.client import ClusterClient, ClusterError
+from kanary.kube.errors import Forbidden
+from kanary.kube.resources import PODS, REPLICA_SETS, Key
+from kanary.operator.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
+
+Json = dict[str, Any]
+
+
+class Agents(Protocol):
+    """Who is asked what proxies serve."""
+
+    def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        """The reports of these pods, by name; who is silent is left out."""
+
+
+class View:
+    """Implements `engine.ports.ClusterView`."""
+
+    def __init__(self, client: ClusterClient, watches: Watches, agents: Agents) -> None:
+        self._client = client
+        self._watches = watches
+        self._agents = agents
+
+    def kanary(self, namespace: str, name: str) -> Json | None:
+        """The Kanary, or None."""
+        return self._watches.kanaries.get(namespace, name)
+
+    def kanaries_for(self, namespace: str, destination: str) -> Sequence[Json]:
+        """Every Kanary of the namespace whose spec names this destination."""
+        return self._watches.kanaries.lookup(BY_DESTINATION, (namespace, destination))
+
+    def service(self, namespace: str, name: str) -> Json | None:
+        """The Service, or None."""
+        return self._watches.services.get(namespace, name)
+
+    def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The Services and ConfigMaps whose controller has this uid."""
+        owned = [*self._watches.services.lookup(BY_OWNER, uid), *self._watches.config_maps.lookup(BY_OWNER, uid)]
+        return [obj for obj in owned if obj["metadata"]["namespace"] == namespace]
+
+    def slices(self, namespace: str, service: str) -> Sequence[Json]:
+        """The Service's slices."""
+        found = self._watches.slices.lookup(BY_SERVICE, (namespace, service))
+        # Endpoints are kept as the slices that they amount to.
+        return [piece for obj in found for piece in obj.get("slices", (obj,))]
+
+    def live(self, desired: Json) -> Json | None:
+        """The object of the same kind, namespace and name, or None."""
+        reflector = self._watches.of(desired["apiVersion"], desired["kind"])
+        metadata = desired["metadata"]
+        return reflector.get(metadata["namespace"], metadata["name"]) if reflector else None
+
+    def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
+        """The HAProxy pods of a Kanary."""
+        return self._watches.pods.lookup(BY_KANARY, Key(namespace, kanary))
+
+    def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
+        """The templates that a Kanary's ReplicaSets are to have proxies of. Raises RetryLaterError and RefusedError."""
+        what = f"cannot list the ReplicaSets of namespace {namespace}"
+        try:
+            found, _ = self._client.list(REPLICA_SETS, namespace, f"{KANARY_LABEL}={kanary}")
+        except Forbidden as error:
+            raise refused(f"{what}: {error}") from error
+        except ClusterError as error:
+            raise RetryLaterError(f"{what}: {error}") from error
+        return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]
+
+    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        """What the agents of these proxies' pods report now, by the pod's name; who is silent is left out."""
+        return self._agents.ask(pods)
+
+    def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
+        """The addresses of every pod that has not ended, by name. Raises RetryLaterError."""
+        try:
+            pods, _ = self._client.list(PODS, namespace)
+        except ClusterError as error:
+            raise RetryLaterError(f"the pods of namespace {namespace} cannot be listed: {error}") from error
+        return {pod["metadata"]["name"]: _addresses(pod) for pod in pods}
+
+    def serves_disruption_budgets(self) -> bool:
+        """Whether the cluster has policy/v1."""
+        return self._watches.budgets is not None
+
+
+def _addresses(pod: Json) -> frozenset[str]:
+    if has_ended(pod):
+        return frozenset()
+    return frozenset(entry["ip"] for entry in (pod.get("status") or {}).get("podIPs") or () if entry.get("ip"))

@@ -1,0 +1,237 @@
+"""Follows every kind of object that matters, and tells which Kanaries a change concerns."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.api import KIND
+from engine.objects import KANARY_LABEL, MANAGED_BY, MANAGER
+from engine.record import read_record
+from kanary.kanaries import KANARIES
+from kanary.kube.client import ClusterClient
+from kanary.kube.reflector import Reflector
+from kanary.kube.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    PDBS,
+    PODS,
+    SERVICES,
+    Key,
+    Resource,
+)
+from kanary.operator import pruning
+
+Json = dict[str, Any]
+Enqueue = Callable[[Key, float], None]
+"""Has a Kanary reconciled after so many seconds."""
+
+ENDPOINTS_COALESCE_SECONDS = 0.5
+"""Endpoints change in bursts while a backend rolls; one rendering serves those of half a second."""
+
+BY_SERVICE = "service"
+BY_DESTINATION = "destination"
+BY_OWNER = "owner"
+BY_KANARY = "kanary"
+
+
+@dataclass(frozen=True)
+class Served:
+    """What this cluster has beyond what every supported one has."""
+
+    endpoint_slices: bool
+    disruption_budgets: bool
+
+
+class Watches:
+    """A reflector for each kind, with the indexes that lead from an object to the Kanaries that it concerns."""
+
+    def __init__(
+        self,
+        client: ClusterClient,
+        served: Served,
+        enqueue: Enqueue,
+        *,
+        namespace: str | None = None,
+        on_restart: Callable[[str], None] = lambda _resource: None,
+    ) -> None:
+        self._client = client
+        self._enqueue = enqueue
+        self._namespace = namespace
+        self._on_restart = on_restart
+        ours = f"{MANAGED_BY}={MANAGER}"
+        self.kanaries = self._reflector(
+            KANARIES,
+            self._on_kanary,
+            pruning.kanary,
+            indexers={BY_SERVICE: _services_of_kanary, BY_DESTINATION: _destination_of},
+        )
+        self.services = self._reflector(SERVICES, self._on_service, pruning.service, indexers={BY_OWNER: _owner_of})
+        self.config_maps = self._reflector(
+            CONFIG_MAPS, self._on_owned, pruning.whole, ours, {BY_SERVICE: _services_of_record, BY_OWNER: _owner_of}
+        )
+        self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, pruning.whole, ours)
+        self.pods = self._reflector(PODS, self._on_owned, pruning.pod, ours, {BY_KANARY: _kanaries_of_owned})
+        self.budgets = self._reflector(PDBS, self._on_owned, pruning.whole, ours) if served.disruption_budgets else None
+        if served.endpoint_slices:
+            self.slices = self._reflector(
+                ENDPOINT_SLICES, self._on_endpoints, pruning.endpoint_slice, indexers={BY_SERVICE: _service_of_slice}
+            )
+        else:
+            self.slices = self._reflector(
+                ENDPOINTS, self._on_endpoints, pruning.endpoints, indexers={BY_SERVICE: _own_name}
+            )
+
+    @property
+    def all(self) -> tuple[Reflector, ...]:
+        """Every reflector."""
+        found = (
+            self.kanaries,
+            self.services,
+            self.slices,
+            self.config_maps,
+            self.deployments,
+            self.pods,
+            self.budgets,
+        )
+        return tuple(reflector for reflector in found if reflector)
+
+    def of(self, api_version: str, kind: str) -> Reflector | None:
+        """The reflector that follows a kind, or None."""
+        wanted = (api_version, kind)
+        found = (r for r in self.all if (r.resource.api_version, r.resource.kind) == wanted)
+        return next(found, None)
+
+    def start(self) -> None:
+        """Start them all."""
+        for reflector in self.all:
+            reflector.start()
+
+    def stop(self) -> None:
+        """Stop them all."""
+        for reflector in self.all:
+            reflector.stop()
+
+    def are_synced(self) -> bool:
+        """Whether every kind has been listed."""
+        return all(reflector.synced.is_set() for reflector in self.all)
+
+    def problems(self) -> list[str]:
+        """What keeps any of them from being current."""
+        return [reflector.problem() for reflector in self.all if not reflector.healthy() and reflector.problem()]
+
+    def enqueue_all(self) -> None:
+        """Have every Kanary reconciled."""
+        for kanary in self.kanaries.values():
+            self._enqueue(Key.of(kanary), 0)
+
+    def _reflector(
+        self,
+        resource: Resource,
+        on_change: Callable[[Key, Json | None, Json | None], None],
+        keep: Callable[[Json], Json],
+        label_selector: str | None = None,
+        indexers: Mapping[str, Callable[[Json], Iterable[Any]]] | None = None,
+    ) -> Reflector:
+        return Reflector(
+            self._client,
+            resource,
+            on_change=on_change,
+            keep=keep,
+            namespace=self._namespace,
+            label_selector=label_selector,
+            indexers=indexers,
+            on_restart=lambda: self._on_restart(str(resource)),
+        )
+
+    def _on_kanary(self, key: Key, old: Json | None, new: Json | None) -> None:
+        self._enqueue(key, 0)
+        # Whoever waits for a destination hears that its holder has changed or gone.
+        for destination in {name for obj in (old, new) if obj for name in _destination_of(obj)}:
+            for rival in self.kanaries.lookup(BY_DESTINATION, destination):
+                if Key.of(rival) != key:
+                    self._enqueue(Key.of(rival), 0)
+
+    def _on_service(self, key: Key, old: Json | None, new: Json | None) -> None:
+        self._enqueue_users(key.namespace, key.name, 0)
+        for owner in {owner for obj in (old, new) if obj for owner in _owning_kanaries(obj)}:
+            self._enqueue(owner, 0)
+
+    def _on_endpoints(self, key: Key, old: Json | None, new: Json | None) -> None:
+        for name in {_service_name(key, obj) for obj in (old, new) if obj}:
+            self._enqueue_users(key.namespace, name, ENDPOINTS_COALESCE_SECONDS)
+
+    def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  a reflector's form
+        for owner in _kanaries_of_owned(new or old or {}):
+            self._enqueue(owner, 0)
+
+    def _enqueue_users(self, namespace: str, service: str, seconds: float) -> None:
+        """Those that name the Service in their spec, and those that still serve a spec that did."""
+        for kanary in self.kanaries.lookup(BY_SERVICE, (namespace, service)):
+            self._enqueue(Key.of(kanary), seconds)
+        for config_map in self.config_maps.lookup(BY_SERVICE, (namespace, service)):
+            for owner in _kanaries_of_owned(config_map):
+                self._enqueue(owner, seconds)
+
+
+def _services_of_kanary(kanary: Json) -> Iterator[tuple[str, str]]:
+    """The Services that a spec names, the destination included; a spec may be anything."""
+    namespace, spec = kanary["metadata"]["namespace"], _mapping(kanary.get("spec"))
+    yield namespace, str(spec.get("destination"))
+    routes = spec.get("routes")
+    for route in routes if isinstance(routes, list) else ():
+        yield namespace, str(_mapping(_mapping(route).get("backend")).get("serviceName"))
+
+
+def _destination_of(kanary: Json) -> Iterator[tuple[str, str]]:
+    destination = _mapping(kanary.get("spec")).get("destination")
+    if isinstance(destination, str):
+        yield kanary["metadata"]["namespace"], destination
+
+
+def _services_of_record(config_map: Json) -> Iterator[tuple[str, str]]:
+    record = read_record(config_map)
+    if record:
+        namespace = config_map["metadata"]["namespace"]
+        yield namespace, record.spec.destination
+        yield from ((namespace, route.backend.service_name) for route in record.spec.routes)
+
+
+def _service_of_slice(piece: Json) -> Iterator[tuple[str, str]]:
+    metadata = piece["metadata"]
+    name = (metadata.get("labels") or {}).get(pruning.SERVICE_OF_SLICE)
+    if name:
+        yield metadata["namespace"], name
+
+
+def _service_name(key: Key, obj: Json) -> str:
+    """The Service of a slice by its label; Endpoints bear the Service's own name."""
+    return str((obj["metadata"].get("labels") or {}).get(pruning.SERVICE_OF_SLICE, key.name))
+
+
+def _own_name(obj: Json) -> Iterator[tuple[str, str]]:
+    yield obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _owner_of(obj: Json) -> Iterator[str]:
+    references = obj["metadata"].get("ownerReferences") or ()
+    yield from (reference["uid"] for reference in references if reference.get("controller"))
+
+
+def _owning_kanaries(obj: Json) -> Iterator[Key]:
+    namespace = obj["metadata"]["namespace"]
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller") and reference.get("kind") == KIND:
+            yield Key(namespace, reference["name"])
+
+
+def _kanaries_of_owned(obj: Json) -> Iterator[Key]:
+    metadata = obj["metadata"]
+    name = (metadata.get("labels") or {}).get(KANARY_LABEL)
+    if name:
+        yield Key(metadata["namespace"], name)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
