@@ -1,0 +1,119 @@
+"""What happened to a Kanary, as documents with a kind: in its status, in the database, over HTTP, on the command line.
+
+One shape serves all four. A field that is added here is in all of them, and a kind that is added needs no migration.
+Whoever reads passes on what it does not know: an entry of an unknown kind is an `Entry`, and unknown fields are kept.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from engine.model.shape import Shape, Time
+
+
+class Share(Shape):
+    """A backend and its share of the connections."""
+
+    backend: str
+    """Service and port of the backend, as `str(Backend)` writes them, such as `myapp-v1:http`."""
+    weight: int
+    """In percent."""
+
+
+class Entry(Shape):
+    """One thing that happened to a Kanary."""
+
+    model_config = ConfigDict(extra="allow")
+
+    number: int
+    """Counts the entries of a Kanary, from 1, whatever their kind."""
+    at: Time
+    kind: str
+
+
+class WeightChange(Entry):
+    """Other weights were decided on. It is written down before any proxy is given them."""
+
+    kind: Literal["WeightChange"] = "WeightChange"
+    revision: int
+    """Counts the weight changes of a Kanary, from 1."""
+    generation: int
+    """Generation of the spec that declared them."""
+    before: tuple[Share, ...] = ()
+    """The weights of the revision before; empty for the first."""
+    after: tuple[Share, ...]
+    cause: str
+    """The annotation kubernetes.io/change-cause where it is new with the change, else `created` or `spec changed`."""
+    author: str = ""
+    """Field manager that last wrote the routes; empty where the API server does not say."""
+    digest: str | None = None
+    """Names the first configuration with these weights."""
+
+
+class Result(StrEnum):
+    """How a weight change ended. Newer versions may write others."""
+
+    READY = "Ready"
+    """Every proxy serves it."""
+    SUPERSEDED = "Superseded"
+    """The next change came before that."""
+    DELETED = "Deleted"
+    """The Kanary was deleted before that."""
+
+
+class ChangeResult(Entry):
+    """A weight change ended."""
+
+    kind: Literal["ChangeResult"] = "ChangeResult"
+    revision: int
+    result: str
+    """A `Result`, or the word of a newer version."""
+    seconds: float
+    """Time since the change was decided on."""
+
+
+class PhaseChange(Entry):
+    """The state machine moved."""
+
+    kind: Literal["PhaseChange"] = "PhaseChange"
+    source: str = Field(alias="from")
+    """Phase before."""
+    to: str
+    """Phase after."""
+    trigger: str
+    """Row of the transition table that was taken."""
+    reason: str
+    """Why, in one word."""
+    message: str
+    """Why, for a person."""
+
+
+KINDS: Mapping[str, type[Entry]] = {
+    kind.model_fields["kind"].default: kind for kind in (WeightChange, ChangeResult, PhaseChange)
+}
+
+
+def read_entry(raw: Mapping[str, Any]) -> Entry:
+    """An entry from its JSON, as the model of its kind; an unknown kind as a plain `Entry` with all its fields.
+
+    Raises pydantic.ValidationError for what is no entry.
+    """
+    model = KINDS.get(str(raw.get("kind")), Entry)
+    return model.model_validate(raw, by_alias=True, by_name=False)
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON, unknown fields included."""
+    return entry.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Configuration(Shape):
+    """A configuration of the proxies, under the digest that weight changes name it by."""
+
+    digest: str
+    text: str
+    """The whole haproxy.cfg."""
+    endpoints: dict[str, tuple[str, ...]]
+    """For each backend its ready endpoints at that time, as `address:port`."""
