@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.objects import REFRESH_ANNOTATION
+from engine.model.times import exact_time_text, read_time
 from engine.podstate import annotations, ready_since
-from engine.times import exact_time_text, read_time
+from engine.render.objects import REFRESH_ANNOTATION
 
 Json = Mapping[str, Any]
 

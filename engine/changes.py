@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from engine.api import (
+from engine.model.api import (
     ChangedRoute,
     ChangeStatus,
     HistoryStatus,
@@ -18,8 +18,8 @@ from engine.api import (
     TransitionStatus,
     route_labels,
 )
+from engine.model.times import exact_time_text, read_time
 from engine.record import Record
-from engine.times import exact_time_text, read_time
 
 Json = Mapping[str, Any]
 T = TypeVar("T", ChangeStatus, TransitionStatus)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.api import Condition
+from engine.model.api import Condition
 from states import Decision, Reason
 
 READY = "Ready"

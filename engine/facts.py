@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from engine import reports, rollout
-from engine.api import KanarySpec, KanaryStatus, weights_text
-from engine.declared import Declared, read_declared, resolve_route, route_facts
-from engine.endpoints import Endpoint
-from engine.objects import Identity
+from engine.model.api import KanarySpec, KanaryStatus, weights_text
+from engine.model.times import read_time
 from engine.ports import ClusterView, Json
 from engine.progress import Proxies, observe, rollout_of, strategy_for
 from engine.record import Record, read_record, read_texts
+from engine.render.objects import Identity
+from engine.resolve.declared import Declared, read_declared, resolve_route, route_facts
+from engine.resolve.endpoints import Endpoint
 from engine.status import read_phase, read_status
 from engine.target import Defaults, Target, next_revision, render
-from engine.times import read_time
 from states import (
     OnEmptyRoute,
     Problem,

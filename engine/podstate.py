@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from engine.times import read_time
+from engine.model.times import read_time
 
 Json = Mapping[str, Any]
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine import asking, reports, rollout
-from engine.api import KanarySpec
-from engine.objects import Identity, made_from
+from engine.model.api import KanarySpec
 from engine.ports import ClusterView, Json
 from engine.record import Record
+from engine.render.objects import Identity, made_from
 from engine.reports import Report
 from engine.target import Target
 from states import Rollout, UpdateStrategy

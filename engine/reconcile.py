@@ -7,11 +7,11 @@ on. The step moves at most one row of the table, so that every phase a Kanary pa
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from engine.declared import route_facts
 from engine.facts import Facts, gather
 from engine.machine import PhaseMachine
 from engine.ports import Clock, ClusterView, ClusterWriter, History, Narrator, RefusedError
 from engine.record import Record
+from engine.resolve.declared import route_facts
 from engine.rollout import mounted_digests
 from engine.status import Served, next_status
 from engine.target import Defaults

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.api import KanarySpec, spec_json
-from engine.endpoints import Endpoint
-from engine.haproxy import TOTAL_WEIGHT, Server
+from engine.model.api import KanarySpec, spec_json
+from engine.render.haproxy import TOTAL_WEIGHT, Server
+from engine.resolve.endpoints import Endpoint
 from states import UpdateStrategy
 
 CONFIG_KEY = "haproxy.cfg"

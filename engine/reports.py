@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine import asking
-from engine.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
 from engine.podstate import annotations, is_ready, is_to_run, pod_address
+from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
 from states import UpdateStrategy
 
 Json = Mapping[str, Any]

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS
+from engine.model.times import read_time
 from engine.podstate import annotations, conditions, has_ended, is_ready, is_stopping, is_to_run, pod_address
+from engine.render.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS
 from engine.reports import takes_live
-from engine.times import read_time
 from states import UpdateStrategy
 
 Json = Mapping[str, Any]

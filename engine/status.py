@@ -7,11 +7,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.api import Display, HistoryStatus, KanaryStatus, ProxyStatus, TransitionStatus, WeightStatus, weights_text
 from engine.changes import Confirmed, annotated_cause, bounded, changes
 from engine.conditions import Recording, conditions
+from engine.model.api import (
+    Display,
+    HistoryStatus,
+    KanaryStatus,
+    ProxyStatus,
+    TransitionStatus,
+    WeightStatus,
+    weights_text,
+)
+from engine.model.times import read_time, time_text
 from engine.record import Record
-from engine.times import read_time, time_text
 from states import Decision, Phase, RouteFacts
 
 Json = dict[str, Any]

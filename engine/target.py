@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from engine import haproxy, objects, pods
-from engine.api import KanarySpec
-from engine.endpoints import Endpoint
-from engine.objects import Identity, Json
+from engine.model.api import KanarySpec
 from engine.record import CONFIG_KEY, Record, Texts
+from engine.render import haproxy, objects, pods
+from engine.render.objects import Identity, Json
+from engine.resolve.endpoints import Endpoint
 from states import Action, UpdateStrategy
 
 DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.lab import POD_PORT, Lab, Service
 from bench.mixes import Mix
-from engine.haproxy import ProxyConfig, Route, Server, render
+from engine.render.haproxy import ProxyConfig, Route, Server, render
 from states import OnEmptyRoute
 
 TOP_WEIGHT = 256

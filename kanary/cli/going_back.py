@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.api import Backend, KanaryStatus
-from engine.endpoints import port_number, resolve
+from engine.model.api import Backend, KanaryStatus
+from engine.resolve.endpoints import port_number, resolve
 from kanary.history.model import Route
 from states import Problem
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from engine.api import GROUP, KIND, KanarySpec, route_labels
-from engine.endpoints import Endpoint, resolve
-from engine.haproxy import Server
-from engine.objects import Identity
+from engine.model.api import GROUP, KIND, KanarySpec, route_labels
 from engine.record import CONFIG_KEY
+from engine.render.haproxy import Server
+from engine.render.objects import Identity
+from engine.resolve.endpoints import Endpoint, resolve
+from engine.resolve.validation import InvalidSpecError, read_spec
 from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target
 from engine.target import render as render_target
-from engine.validation import InvalidSpecError, read_spec
 from kanary.kube.errors import ClusterError
 from states import Action, Problem
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from engine.pods import AGENT_PORT
+from engine.render.pods import AGENT_PORT
 from engine.reports import Report, read_report
 
 Json = dict[str, Any]

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from engine.objects import KANARY_LABEL
 from engine.podstate import has_ended
 from engine.ports import RetryLaterError
 from engine.reconcile import refused
+from engine.render.objects import KANARY_LABEL
 from engine.reports import Report
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.api import KIND
-from engine.objects import KANARY_LABEL, MANAGED_BY, MANAGER
+from engine.model.api import KIND
 from engine.record import read_record
+from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
 from kanary.kube.reflector import Reflector

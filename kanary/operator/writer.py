@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from engine.api import KIND
-from engine.objects import covers, made_from, owner_uid
+from engine.model.api import KIND
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import refused
+from engine.render.objects import covers, made_from, owner_uid
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
 from kanary.kube.resources import PODS, Resource

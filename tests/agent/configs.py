@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from engine.haproxy import ProxyConfig, digest, render
+from engine.render.haproxy import ProxyConfig, digest, render
 
 
 def reweighted(config: ProxyConfig, *weights: int) -> ProxyConfig:

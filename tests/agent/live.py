@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.haproxy import ProxyConfig, digest, render
+from engine.render.haproxy import ProxyConfig, digest, render
 from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
 
 ACCEPTED_FILE = "accepted.cfg"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.haproxy import digest, render
+from engine.render.haproxy import digest, render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import changes_of, is_refusal_of, listening_elsewhere, refused, refused_at_start, reweighted
 from tests.agent.live import live, pod

@@ -15,7 +15,7 @@ import pytest
 from kanary_agent.master import Master
 from kanary_agent.updater import Updater
 
-from engine.haproxy import ProxyConfig, digest, render
+from engine.render.haproxy import ProxyConfig, digest, render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import changes_of
 from tests.agent.live import LiveProxy, live

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from engine.haproxy import digest, render
+from engine.render.haproxy import digest, render
 from tests.agent.clients import held
 from tests.agent.configs import changes_of
 from tests.agent.live import live

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.haproxy import ProxyConfig, ProxyProtocol, Server, render
+from engine.render.haproxy import ProxyConfig, ProxyProtocol, Server, render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import changes_of, reweighted
 from tests.agent.live import LiveProxy, live

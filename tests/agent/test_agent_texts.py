@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kanary_agent import files, texts
 
-from engine.haproxy import ProxyProtocol, Route, Server, digest, render
+from engine.render.haproxy import ProxyProtocol, Route, Server, digest, render
 from tests.haproxy.proxies import config_of
 
 LOG = """\

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, digest, ready_path, render
+from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, digest, ready_path, render
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 

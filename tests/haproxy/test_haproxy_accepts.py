@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from engine.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, render
+from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, render
 from tests.haproxy.proxies import HAPROXY
 from tests.haproxy.strategies import configs
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.haproxy import ProxyProtocol, Route, Server
+from engine.render.haproxy import ProxyProtocol, Route, Server
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, Proxy, await_that, config_of, greeted_by, running
 

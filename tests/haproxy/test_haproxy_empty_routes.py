@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from engine.haproxy import OnEmptyRoute
+from engine.render.haproxy import OnEmptyRoute
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import config_of, greeted_by, running, windows
 

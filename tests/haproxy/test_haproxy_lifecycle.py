@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.haproxy import digest, ready_path
+from engine.render.haproxy import digest, ready_path
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, Proxy, config_of, greeted_by, running
 

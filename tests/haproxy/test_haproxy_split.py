@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.haproxy import Balance, OnEmptyRoute, Server, digest
+from engine.render.haproxy import Balance, OnEmptyRoute, Server, digest
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import Proxy, await_that, config_of, greeted_by, running, windows
 from tests.haproxy.strategies import weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.haproxy import ProxyConfig, Server
+from engine.render.haproxy import ProxyConfig, Server
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import config_of
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from engine.haproxy import Route
+from engine.render.haproxy import Route
 from tests.haproxy.proxies import Proxy
 from tests.held.report import kinds, milliseconds
 from tests.held.traffic import Seen, Traffic, Visit, traffic

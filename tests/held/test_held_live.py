@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from engine.haproxy import ProxyConfig, digest, render
+from engine.render.haproxy import ProxyConfig, digest, render
 from tests.agent.live import LiveProxy, live
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import await_that

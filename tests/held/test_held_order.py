@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.objects import ENDPOINTS_SETTLE_SECONDS
-from engine.pods import template
+from engine.render.objects import ENDPOINTS_SETTLE_SECONDS
+from engine.render.pods import template
 from states import UpdateStrategy
 from tests.held.kubelet import SETTLE_SECONDS
 from tests.held.service import LAG_SECONDS

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.objects import KANARY_LABEL, REFRESH_ANNOTATION
 from engine.record import read_record
+from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION
 from engine.reports import Report
 from tests.apiserver import ApiServer
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from engine.objects import KANARY_LABEL
+from engine.render.objects import KANARY_LABEL
 from kanary.kube.client import ClusterClient, Timeouts
 from kanary.operator.metrics import Metrics
 from kanary.operator.process import Operator

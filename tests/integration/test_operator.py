@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from engine import asking
-from engine.objects import CONFIG_ANNOTATION
+from engine.render.objects import CONFIG_ANNOTATION
 from tests.integration.scene import CRD, NAMESPACE, Scene, routes
 
 

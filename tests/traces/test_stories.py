@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.objects import Identity
 from engine.ports import RetryLaterError
+from engine.render.objects import Identity
 from engine.rollout import mounted_digests
 from tests.traces.world import NAMESPACE, World, routes
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from engine.changes import Confirmed
 from engine.conditions import Recording
-from engine.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Outcome, Reconciler, refused
 from engine.record import Record, read_record, read_texts
+from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
 from engine.reports import Report, takes_live
 from engine.status import Kept
 from states import Problem, Reason

@@ -4,9 +4,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.api import KanarySpec
-from engine.objects import Identity
-from engine.validation import read_spec
+from engine.model.api import KanarySpec
+from engine.render.objects import Identity
+from engine.resolve.validation import read_spec
 
 Json = dict[str, Any]
 

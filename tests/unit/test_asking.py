@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.asking import REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT, REPORT_LIMIT, is_in_time, is_late, request
-from engine.objects import REFRESH_ANNOTATION
+from engine.render.objects import REFRESH_ANNOTATION
 from tests.unit.snapshots import NOW
 
 Json = dict[str, Any]

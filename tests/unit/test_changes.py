@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api import HistoryStatus, KanaryStatus, TransitionStatus
 from engine.changes import (
     CAUSE_ANNOTATION,
     KEPT_CHANGES,
@@ -20,6 +19,7 @@ from engine.changes import (
     changes,
     manager,
 )
+from engine.model.api import HistoryStatus, KanaryStatus, TransitionStatus
 from engine.record import Record
 from tests.unit.kanaries import Json, route, spec
 from tests.unit.snapshots import NOW

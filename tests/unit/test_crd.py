@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from engine.api import GROUP, KanarySpec, KanaryStatus
-from engine.validation import InvalidSpecError, read_spec
+from engine.model.api import GROUP, KanarySpec, KanaryStatus
+from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.crd import PARTS, crd, main, structural
 from states import Phase, Reason
 from tests.unit.kanaries import Json, kanary, names, route, valid_specs

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api import Backend
-from engine.endpoints import Endpoint, resolve, slices_from_endpoints, unready
-from engine.haproxy import Server
+from engine.model.api import Backend
+from engine.render.haproxy import Server
+from engine.resolve.endpoints import Endpoint, resolve, slices_from_endpoints, unready
 from states import Problem, Reason
 
 Json = dict[str, Any]

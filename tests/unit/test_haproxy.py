@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.haproxy import (
+from engine.render.haproxy import (
     Balance,
     OnEmptyRoute,
     ProxyConfig,
@@ -21,7 +21,7 @@ from engine.haproxy import (
     digest,
     render,
 )
-from engine.turns import STRIDE
+from engine.render.turns import STRIDE
 from tests.haproxy.strategies import configs
 
 SERVERS = (Server("10.0.0.10", 80), Server("10.0.0.9", 80), Server("10.0.0.9", 8080), Server("2001:db8::1", 80))

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api import KanarySpec
-from engine.haproxy import OPS_PORT, SPLIT_PORT, ready_path
-from engine.objects import (
+from engine.model.api import KanarySpec
+from engine.record import Record, Texts, read_record
+from engine.render.haproxy import OPS_PORT, SPLIT_PORT, ready_path
+from engine.render.objects import (
     ENDPOINTS_SETTLE_SECONDS,
     HASH_ANNOTATION,
     Identity,
@@ -23,8 +24,7 @@ from engine.objects import (
     owner_uid,
     service,
 )
-from engine.pods import template
-from engine.record import Record, Texts, read_record
+from engine.render.pods import template
 from states import UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, json_values, spec, valid_specs
 from tests.unit.snapshots import NOW

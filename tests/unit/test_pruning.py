@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from engine.api import Backend
-from engine.endpoints import Endpoint, resolve
-from engine.objects import covers, deployment, made_from, owner_uid, service
-from engine.pods import rolling
+from engine.model.api import Backend
+from engine.render.objects import covers, deployment, made_from, owner_uid, service
+from engine.render.pods import rolling
+from engine.resolve.endpoints import Endpoint, resolve
 from engine.rollout import others_listen_for, ready_endpoints, ready_pods, trouble
 from kanary.operator import pruning
 from tests.unit.kanaries import OWNER, Json, spec

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api import KanarySpec
-from engine.endpoints import Endpoint
+from engine.model.api import KanarySpec
 from engine.record import RECORD_KEY, Record, read_record
+from engine.resolve.endpoints import Endpoint
 from engine.target import Defaults, proxy_config, render
 from states import UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, json_values, kanary, spec, valid_specs

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.haproxy import OnEmptyRoute, ProxyConfig, Route, Server
-from engine.haproxy import render as render_config
+from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server
+from engine.render.haproxy import render as render_config
 from kanary.cli.render import RenderError, render_file
 from tests.unit.kanaries import Json, kanary, route
 from tests.unit.responder import Answer, Asked, Reply, Responder, responding, status, write_kubeconfig

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 
 from engine.asking import REFRESH_INTERVAL, REPORT_LIMIT, request
-from engine.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
+from engine.model.times import exact_time_text
+from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
 from engine.reports import (
     Report,
     as_reported,
@@ -21,7 +22,6 @@ from engine.reports import (
     short_of_connections,
     unreported,
 )
-from engine.times import exact_time_text
 from tests.unit.kanaries import json_values
 from tests.unit.snapshots import NOW
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION
+from engine.model.times import time_text
+from engine.render.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION
 from engine.rollout import (
     EXHAUSTION_TOLD,
     SETTLE_LIMIT,
@@ -18,7 +19,6 @@ from engine.rollout import (
     ready_pods,
     trouble,
 )
-from engine.times import time_text
 from states import UpdateStrategy
 from tests.unit.snapshots import NOW
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.schedule import schedule
+from engine.render.schedule import schedule
 
 
 @st.composite

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from engine import haproxy
-from engine.api import KanarySpec
-from engine.endpoints import Endpoint
-from engine.objects import CONFIG_ANNOTATION
+from engine.model.api import KanarySpec
 from engine.record import ACCEPTED_KEY, CONFIG_KEY, Record, Texts, read_record, read_texts
+from engine.render import haproxy
+from engine.render.objects import CONFIG_ANNOTATION
+from engine.resolve.endpoints import Endpoint
 from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target, next_revision, proxy_config, render
 from states import KEEP_SERVING, Action, OnEmptyRoute, UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, kanary, route, spec, valid_specs

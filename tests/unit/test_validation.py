@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.api import KanarySpec, spec_json
-from engine.objects import covers
-from engine.validation import MAX_NAME_LENGTH, InvalidSpecError, read_spec
+from engine.model.api import KanarySpec, spec_json
+from engine.render.objects import covers
+from engine.resolve.validation import MAX_NAME_LENGTH, InvalidSpecError, read_spec
 from states import OnEmptyRoute, Problem, Reason
 from tests.unit.kanaries import Json, json_values, kanary, route, valid_specs
 

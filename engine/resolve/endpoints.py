@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.api import Backend
-from engine.haproxy import Server
+from engine.model.api import Backend
+from engine.render.haproxy import Server
 from states import Problem, Reason
 
 Json = Mapping[str, Any]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from engine.haproxy import DEFAULT_MAX_CONNECTIONS, MAX_CONNECTIONS, Balance, ProxyProtocol
+from engine.render.haproxy import DEFAULT_MAX_CONNECTIONS, MAX_CONNECTIONS, Balance, ProxyProtocol
 from states import OnEmptyRoute, UpdateStrategy
 
 GROUP = "kanary.k8s.io"
@@ -46,7 +46,16 @@ class Backend(_Model):
     )
 
     def __str__(self) -> str:
-        return f"{self.service_name}:{self.service_port}"
+        port = self.service_port
+        # A port's name may be made of digits alone. No name in Kubernetes has an underscore.
+        return f"{self.service_name}:{'_' if isinstance(port, str) and port.isdigit() else ''}{port}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Backend":
+        """The backend that `str` wrote as this text. Raises pydantic.ValidationError."""
+        name, _, port = text.partition(":")
+        is_number = port.isascii() and port.isdigit()
+        return cls(service_name=name, service_port=int(port) if is_number else port.removeprefix("_"))
 
 
 class Route(_Model):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from engine.turns import RANDOM_START, turns
+from engine.render.turns import RANDOM_START, turns
 from states import OnEmptyRoute
 
 SPLIT_PORT = 8080

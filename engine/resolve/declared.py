@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from engine.api import KIND, KanarySpec, Route, route_labels
-from engine.endpoints import Endpoint, port_number, resolve, unready
-from engine.objects import Identity, owner_uid
+from engine.model.api import KIND, KanarySpec, Route, route_labels
+from engine.model.times import read_time
 from engine.ports import ClusterView, Json
-from engine.times import read_time
-from engine.validation import InvalidSpecError, read_spec
+from engine.render.objects import Identity, owner_uid
+from engine.resolve.endpoints import Endpoint, port_number, resolve, unready
+from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Problem, Reason, RouteFacts
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)

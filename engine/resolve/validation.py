@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from engine.api import DNS_LABEL, MAX_ROUTES, KanarySpec
-from engine.haproxy import MAX_CONNECTIONS
+from engine.model.api import DNS_LABEL, MAX_ROUTES, KanarySpec
+from engine.render.haproxy import MAX_CONNECTIONS
 from states import Problem, Reason
 
 MAX_NAME_LENGTH = 55

@@ -9,10 +9,10 @@ configuration begins with one that others have accepted.
 
 from typing import Any
 
-from engine.api import KanarySpec
-from engine.haproxy import OPS_PORT, SPLIT_PORT, STOPPING_PATH, ready_path
-from engine.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION, Identity
+from engine.model.api import KanarySpec
 from engine.record import ACCEPTED_KEY, CONFIG_KEY
+from engine.render.haproxy import OPS_PORT, SPLIT_PORT, STOPPING_PATH, ready_path
+from engine.render.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION, Identity
 from states import UpdateStrategy
 
 Json = dict[str, Any]

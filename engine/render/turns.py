@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from engine.schedule import schedule
+from engine.render.schedule import schedule
 
 # The order of turns is written for a round in which every route has a server that is up. In the rounds that are left
 # when health checks take out a whole route, successive connections land this far apart among the slots. Sharing no

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.api import API_VERSION, KIND, KanarySpec
+from engine.model.api import API_VERSION, KIND, KanarySpec
 from engine.record import ACCEPTED_KEY, CONFIG_KEY, RECORD_KEY, Record, Texts
 
 Json = dict[str, Any]

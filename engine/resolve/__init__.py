@@ -1,0 +1,1 @@
+"""From what a spec names to what is there: validation, Services, endpoints."""
