@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.model.api import Backend, KanaryStatus
+from engine.model.spec import Backend, KanaryStatus
 from engine.resolve.endpoints import port_number, resolve
 from kanary.history.model import Route
 from states import Problem

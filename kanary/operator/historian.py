@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from engine.changes import Confirmed
-from engine.conditions import NOT_KEPT, Recording
-from engine.model.api import ChangedRoute, ChangeStatus, KanaryStatus, TransitionStatus
-from engine.model.times import read_time
 from engine.record import Record
+
+from engine.conditions import NOT_KEPT, Recording
+from engine.model.spec import ChangedRoute, ChangeStatus, KanaryStatus, TransitionStatus
+from engine.model.times import read_time
 from engine.status import Kept, read_status
 from kanary.history.model import Change, Configuration, Entry, Outcome, Result, Route, Transition, Weight
 from kanary.history.writer import HistoryWriter

@@ -182,7 +182,7 @@ class Operator:
     def _reconcile(self, reconciler: Reconciler, key: Key) -> None:
         started = time.monotonic()
         try:
-            outcome = reconciler.reconcile(key.namespace, key.name)
+            step = reconciler.reconcile(key.namespace, key.name)
         except RetryLaterError as error:
             delay = self._queue.retry(key, at_least=error.delay or 0.0)
             _log.info("%s: %s; again in %.1f s", key, error, delay)
@@ -192,15 +192,23 @@ class Operator:
             delay = self._queue.retry(key, at_least=_REFUSED_SECONDS)
             _log.error("%s: %s; again in %.1f s", key, error, delay)
             self._metrics.reconciled("refused", time.monotonic() - started)
-        except Exception:  # a defect with one Kanary must not end the work on the others
+        except Exception as error:  # a defect with one Kanary must not end the work on the others
             delay = self._queue.retry(key)
             _log.exception("%s: reconcile failed; again in %.1f s", key, delay)
             self._metrics.reconciled("error", time.monotonic() - started)
+            self._report_defect(reconciler, key, error)
         else:
             self._queue.forget(key)
-            if outcome.again is not None:
-                self._queue.add_after(key, outcome.again.total_seconds())
+            if step.wake is not None:
+                _log.debug("%s: again in %s, when %s", key, step.wake.after, step.wake.why)
+                self._queue.add_after(key, step.wake.after.total_seconds())
             self._metrics.reconciled("success", time.monotonic() - started)
+
+    def _report_defect(self, reconciler: Reconciler, key: Key, error: Exception) -> None:
+        try:
+            reconciler.report_defect(key.namespace, key.name, error)
+        except Exception:  # the defect may be anywhere, and has been logged
+            _log.debug("%s: its conditions cannot be written", key, exc_info=True)
 
     def _may_write(self) -> bool:
         return not self._settings.leader_election or self._elector.is_leader()

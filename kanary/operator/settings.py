@@ -5,7 +5,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.target import DEFAULT_PROXY_IMAGE
+from engine.render.pods import DEFAULT_PROXY_IMAGE
 
 DEFAULT_HISTORY_URL = "sqlite:////var/lib/kanary/history.db"
 

@@ -5,9 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from engine.changes import (
     CAUSE_ANNOTATION,
     KEPT_CHANGES,
@@ -19,8 +16,11 @@ from engine.changes import (
     changes,
     manager,
 )
-from engine.model.api import HistoryStatus, KanaryStatus, TransitionStatus
 from engine.record import Record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.model.spec import HistoryStatus, KanaryStatus, TransitionStatus
 from tests.unit.kanaries import Json, route, spec
 from tests.unit.snapshots import NOW
 

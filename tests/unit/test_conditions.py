@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.conditions import HISTORY_RECORDED, PROGRESSING, READY, Recording, conditions
-from engine.model.api import Condition
+from engine.model.spec import Condition
 from states import Decision, Reason
 
 BEFORE, NOW = "2026-01-01T12:00:00Z", "2026-01-01T12:00:09Z"

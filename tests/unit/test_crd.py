@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from engine.model.api import GROUP, KanarySpec, KanaryStatus
+from engine.model.spec import GROUP, KanarySpec, KanaryStatus
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.crd import PARTS, crd, main, structural
 from states import Phase, Reason

@@ -5,11 +5,11 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from engine.record import Record, Texts, read_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.api import KanarySpec
-from engine.record import Record, Texts, read_record
+from engine.model.spec import KanarySpec
 from engine.render.haproxy import OPS_PORT, SPLIT_PORT, ready_path
 from engine.render.objects import (
     ENDPOINTS_SETTLE_SECONDS,

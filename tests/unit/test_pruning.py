@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.model.api import Backend
+from engine.model.spec import Backend
 from engine.render.objects import covers, deployment, made_from, owner_uid, service
 from engine.render.pods import rolling
 from engine.resolve.endpoints import Endpoint, resolve

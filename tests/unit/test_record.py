@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from engine.record import RECORD_KEY, Record, read_record
+from engine.target import Defaults, proxy_config, render
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.api import KanarySpec
-from engine.record import RECORD_KEY, Record, read_record
+from engine.model.spec import KanarySpec
 from engine.resolve.endpoints import Endpoint
-from engine.target import Defaults, proxy_config, render
 from states import UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, json_values, kanary, spec, valid_specs
 from tests.unit.snapshots import NOW

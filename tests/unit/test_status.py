@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from engine.changes import KEPT_TRANSITIONS, Confirmed
+from engine.record import Record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.changes import KEPT_TRANSITIONS, Confirmed
 from engine.conditions import Recording
-from engine.model.api import KanaryStatus
+from engine.model.spec import KanaryStatus
 from engine.model.times import read_time, time_text
-from engine.record import Record
 from engine.status import Kept, Served, next_status, read_phase, read_status
 from states import Decision, Phase, Reason, RouteFacts, Trigger
 from tests.unit.kanaries import Json, json_values, spec

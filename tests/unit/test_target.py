@@ -5,14 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from engine.record import ACCEPTED_KEY, CONFIG_KEY, Record, Texts, read_record, read_texts
+from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target, next_revision, proxy_config, render
 from hypothesis import given
 
-from engine.model.api import KanarySpec
-from engine.record import ACCEPTED_KEY, CONFIG_KEY, Record, Texts, read_record, read_texts
+from engine.model.spec import KanarySpec
 from engine.render import haproxy
 from engine.render.objects import CONFIG_ANNOTATION
 from engine.resolve.endpoints import Endpoint
-from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target, next_revision, proxy_config, render
 from states import KEEP_SERVING, Action, OnEmptyRoute, UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, kanary, route, spec, valid_specs
 from tests.unit.snapshots import NOW

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.model.api import KanarySpec, spec_json
+from engine.model.spec import KanarySpec, spec_json
 from engine.render.objects import covers
 from engine.resolve.validation import MAX_NAME_LENGTH, InvalidSpecError, read_spec
 from states import OnEmptyRoute, Problem, Reason
