@@ -62,12 +62,12 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
 def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
     """A new Kanary starts when the pods of each weighted route are ready, or, after a grace, when any pod is."""
     incomplete = [route for route in snapshot.routes if route.is_incomplete]
-    if snapshot.has_served or not incomplete:
+    has_begun = snapshot.has_served or (snapshot.phase is not Phase.PENDING and not snapshot.all_empty)
+    if has_begun or not incomplete:
         return None
     # One that has just come to wait for them has the whole time.
-    waiting = left(
-        FIRST_ENDPOINTS_GRACE, snapshot.since if snapshot.waits_for_endpoints else snapshot.now, snapshot.now
-    )
+    since = snapshot.since if snapshot.waits_for_endpoints else snapshot.now
+    waiting = left(FIRST_ENDPOINTS_GRACE, since, snapshot.now)
     if not snapshot.all_empty and not waiting:
         return None
     message = f"waiting for the first endpoints of {', '.join(map(_endpoint_count, incomplete))}"
@@ -177,7 +177,9 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     if snapshot.rollout.progress >= Progress.SERVING:
         return None
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
-    message = f"{_proxies(snapshot)}{_because(snapshot.rollout.trouble)}"
+    rollout = snapshot.rollout
+    waiting_for = f"waiting for {rollout.waiting_for}" if rollout.waiting_for else ""
+    message = f"{_proxies(snapshot)}{_because(rollout.trouble or waiting_for)}"
     if snapshot.rollout.others_listen_for is not None:
         message += "; those that they replace may still take a connection"
     wake = soonest(_wake(snapshot), _until_deadline(snapshot))

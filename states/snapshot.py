@@ -109,6 +109,8 @@ class Rollout:
     """Why the proxies are replaced though the spec says Live; empty where they are not."""
     trouble: str = ""
     """What keeps a proxy from becoming ready, in the cluster's words."""
+    waiting_for: str = ""
+    """The first proxy that does not serve the weights that are to be served, with its node."""
     refusal: str = ""
     """HAProxy's own words, where it rejects the configuration."""
     exhaustion: str = ""

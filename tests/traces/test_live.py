@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from engine.model.states import read_written
 from engine.ports import RetryLaterError
-from engine.record import read_record
 from tests.traces.world import World, routes
 
 POD = "rule-haproxy-template1-0"
@@ -40,7 +40,7 @@ def test_running_proxies_take_new_weights_and_their_pods_stay(serving: World) ->
     declare(serving, 50, 50)
     serving.run("50 to 50")
     assert proxies(serving) == before
-    assert serving.status()["display"] == {"weights": "myapp-v1=50 myapp-v2=50", "ready": "2/2"}
+    assert serving.status()["display"] == {"weights": "myapp-v1:http=50 myapp-v2:http=50", "ready": "2/2"}
 
 
 def test_running_proxies_take_new_endpoints(serving: World) -> None:
@@ -54,11 +54,11 @@ def test_ready_waits_for_the_report_of_every_proxy(serving: World) -> None:
     serving.late_kubelets = True
     declare(serving, 50, 50)
     serving.run("50 to 50, and kubelets are late")
-    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
     serving.late_kubelets = False
     serving.wait(4)
     serving.run("4 s later their pods are annotated once more")
-    assert serving.status()["display"]["weights"] == "myapp-v1=50 myapp-v2=50"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=50 myapp-v2:http=50"
 
 
 def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) -> None:
@@ -101,8 +101,7 @@ def test_an_operator_that_dies_anywhere_leaves_proxies_their_time(writes: int) -
 def test_proxies_that_nobody_could_ask_are_not_late(serving: World) -> None:
     before = proxies(serving)
     declare(serving, 50, 50)
-    serving.step()
-    serving.die_after = 1
+    serving.die_after = 2
     with pytest.raises(RetryLaterError):
         serving.step()
     serving.die_after = None
@@ -149,7 +148,7 @@ def test_what_haproxy_refuses_is_told_in_its_words_and_the_next_change_is_taken(
     serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
     declare(serving, 50, 50)
     serving.run("50 to 50, and HAProxy refuses it")
-    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
     serving.wait(60)
     serving.run("a minute later")
     assert strategy(serving) == "Live"
@@ -168,7 +167,7 @@ def test_a_proxy_that_is_lost_while_haproxy_refuses_the_latest_is_replaced_by_on
     serving.lose(POD)
     serving.run("a proxy is lost")
     assert serving.reported[POD].digest == before != ""
-    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
 
 
 def test_a_change_of_the_image_replaces_the_proxies(serving: World) -> None:
@@ -183,7 +182,7 @@ def test_weights_are_told_as_running_proxies_serve_them_though_their_successors_
     serving.bad_images["haproxy:none"] = "no such image"
     declare(serving, 30, 70, proxy={"image": "haproxy:none"})
     serving.run("30 to 70, and an image that cannot be pulled")
-    assert serving.status()["display"]["weights"] == "myapp-v1=30 myapp-v2=70"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=30 myapp-v2:http=70"
     assert serving.status()["phase"] == "Rolling"
 
 
@@ -214,12 +213,12 @@ def test_endpoints_wait_while_many_processes_drain(serving: World) -> None:
     serving.run("3 s after the last change")
     declare(serving, 70, 30)
     serving.run("70 to 30 does not wait")
-    assert serving.status()["display"]["weights"] == "myapp-v1=70 myapp-v2=30"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=70 myapp-v2:http=30"
 
 
 def written(world: World) -> str:
-    record = read_record(world.objects["ConfigMap", "rule-haproxy"])
-    return record.digest if record else ""
+    applied = read_written(world.objects["ConfigMap", "rule-haproxy"]).applied
+    return applied.digest if applied else ""
 
 
 @pytest.mark.parametrize("trouble", ["none", "a route is empty", "a proxy is pending", "a proxy is short of memory"])

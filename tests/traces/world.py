@@ -16,7 +16,8 @@ from typing import Any
 from engine.conditions import RECORDED
 from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report
-from engine.model.entries import Configuration, Entry
+from engine.memory import read_status
+from engine.model.entries import Configuration, Entry, PhaseChange
 from engine.model.states import read_written
 from engine.model.status import KanaryStatus
 from engine.ports import Recorded, RefusedError, RetryLaterError
@@ -128,10 +129,14 @@ class World:
 
     def step(self, name: str = "rule") -> Step:
         """One reconcile, told."""
-        before = self._phase(name)
+        before, known = self._phase(name), set(self.entries)
         outcome = self._reconciler.reconcile(NAMESPACE, name)
         decision = outcome.decision
         if decision:
+            moves = [e for number, e in self.entries.items() if number not in known and isinstance(e, PhaseChange)]
+            for passed in moves[:-1]:
+                self.story.append(f"{before} -> {passed.to}\n    {passed.reason}: {passed.message}")
+                before = passed.to
             after = self._phase(name)
             move = f"{before} -> {after}" if decision.trigger else after
             actions = ", ".join(decision.actions) or "nothing"
@@ -170,6 +175,11 @@ class World:
         """The Kanary's status."""
         status: Json = self.objects["Kanary", name].get("status", {})
         return status
+
+    def moves(self, name: str = "rule") -> list[PhaseChange]:
+        """The last moves of the state machine, as the status has them."""
+        entries = read_status(self.objects["Kanary", name]).history
+        return [entry for entry in (entries.entries if entries else ()) if isinstance(entry, PhaseChange)]
 
     def config(self, name: str = "rule") -> str:
         """The haproxy.cfg that is applied."""
