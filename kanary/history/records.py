@@ -1,9 +1,18 @@
 """What is read of the record: an entry, or a weight change with how it ended, and whose it is."""
 
-from pydantic import SerializeAsAny
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, TypeVar
 
-from engine.model.entries import ChangeResult, Entry, WeightChange
+from pydantic import BeforeValidator, SerializeAsAny
+
+from engine.model.entries import ChangeResult, Entry, WeightChange, read_entry
 from engine.model.shape import Shape, Time
+
+T = TypeVar("T")
+
+
+def _read(raw: Any) -> Any:
+    return read_entry(raw) if isinstance(raw, Mapping) else raw
 
 
 class KnownKanary(Shape):
@@ -22,7 +31,8 @@ class RecordedEntry(Shape):
     """An entry, and whose it is."""
 
     kanary: KnownKanary
-    entry: SerializeAsAny[Entry]
+    entry: Annotated[SerializeAsAny[Entry], BeforeValidator(_read)]
+    """As the model of its kind; one of an unknown kind as an `Entry`, with all its fields."""
 
 
 class RecordedChange(Shape):
@@ -32,3 +42,11 @@ class RecordedChange(Shape):
     change: WeightChange
     result: ChangeResult | None = None
     """Null while it is in progress."""
+
+
+class Page(Shape, Generic[T]):
+    """At most as many items as `limit` says; fewer, or none, where they are large."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+    """Give this as `after` to read on; null on the last page. Opaque, and safe in a URL once it is quoted."""
