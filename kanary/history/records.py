@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 
 from engine.model.entries import ChangeResult, Entry, WeightChange, read_entry
 from engine.model.shape import Shape, Time
@@ -11,8 +11,17 @@ from engine.model.shape import Shape, Time
 T = TypeVar("T")
 
 
-def _read(raw: Any) -> Any:
-    return read_entry(raw) if isinstance(raw, Mapping) else raw
+def recorded_entry(raw: Any) -> Any:
+    """An entry from its JSON; a plain `Entry` where a newer version gave its kind other fields than are known here.
+
+    Raises pydantic.ValidationError for what is no entry.
+    """
+    if not isinstance(raw, Mapping):
+        return raw
+    try:
+        return read_entry(raw)
+    except ValidationError:
+        return Entry.model_validate(raw, by_alias=True, by_name=False)
 
 
 class KnownKanary(Shape):
@@ -31,7 +40,7 @@ class RecordedEntry(Shape):
     """An entry, and whose it is."""
 
     kanary: KnownKanary
-    entry: Annotated[SerializeAsAny[Entry], BeforeValidator(_read)]
+    entry: Annotated[SerializeAsAny[Entry], BeforeValidator(recorded_entry)]
     """As the model of its kind; one of an unknown kind as an `Entry`, with all its fields."""
 
 
