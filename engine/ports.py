@@ -5,12 +5,13 @@ catches up, and writes carry preconditions.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from engine.record import Record
+from engine.conditions import Recording
+from engine.model.entries import Configuration, Entry
 from engine.reports import Report
-from engine.status import Kept
 from states import Problem
 
 Json = dict[str, Any]
@@ -97,17 +98,29 @@ class ClusterWriter(Protocol):
         """Replace the Kanary's status, provided that it has not changed since it was read."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the history has of a Kanary, and whether it takes more."""
+
+    number: int
+    """All entries up to this number are in the database for sure; 0 for none."""
+    recording: Recording
+
+
 class History(Protocol):
-    """Where changes are kept for good. Never raises, never waits."""
+    """Where entries are recorded for good. Never raises, never waits."""
 
-    def kept(self, uid: str) -> Kept:
-        """What it has of the Kanary with this uid, and whether it takes more."""
+    def recorded(self, uid: str) -> Recorded:
+        """What it has of the Kanary with this uid."""
 
-    def record(self, kanary: Json, status: Json, served: Record | None, config: str) -> None:
-        """Keep what the status tells of changes and moves, with the record and the configuration of the last one."""
+    def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
+        """Record the entries that the status of a Kanary has, some of which may be recorded already.
 
-    def gone(self, namespace: str, name: str) -> None:
-        """The Kanary has been deleted: keep that."""
+        `configuration` is the one that the proxies were given, where it is known.
+        """
+
+    def deleted(self, namespace: str, name: str) -> None:
+        """The Kanary of that name was seen to be deleted: record that."""
 
 
 class Narrator(Protocol):

@@ -7,13 +7,14 @@ on. The step moves at most one row of the table, so that every phase a Kanary pa
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from engine.changes import Confirmed
 from engine.facts import Facts, gather
 from engine.machine import PhaseMachine
 from engine.ports import Clock, ClusterView, ClusterWriter, History, Narrator, RefusedError
 from engine.record import Record
 from engine.resolve.declared import route_facts
 from engine.rollout import mounted_digests
-from engine.status import Served, next_status
+from engine.status import Kept, Served, next_status
 from engine.target import Defaults
 from states import Action, Decision, Phase, Problem, Reason, decide, degraded
 
@@ -57,7 +58,7 @@ class Reconciler:
         kanary = self._view.kanary(namespace, name)
         if kanary is None:
             self._narrator.gone(namespace, name)
-            self._history.gone(namespace, name)
+            self._history.deleted(namespace, name)
             return Outcome()
         if kanary["metadata"].get("deletionTimestamp"):
             # What Kanary made goes with its owner; nothing is to be made anew meanwhile.
@@ -106,19 +107,20 @@ class Reconciler:
         before = facts.snapshot.phase
         phase = self._machine.fire(before, decision.trigger) if decision.trigger else before
         served = _served(facts, decision)
+        recorded = self._history.recorded(facts.owner.uid)
         status = next_status(
             facts.status,
             facts.kanary,
             phase=phase,
             decision=decision,
             served=served,
-            kept=self._history.kept(facts.owner.uid),
+            kept=Kept(Confirmed(recorded.number, recorded.number), recorded.recording),
             now=facts.snapshot.now,
         )
         if status != facts.kanary.get("status"):
             self._writer.write_status(facts.kanary, status)
-        is_served = facts.target is not None and served.record == facts.target.record
-        self._history.record(facts.kanary, status, served.record, facts.config if is_served else "")
+        # The status has no entries yet.
+        self._history.record(facts.kanary, (), None)
         self._narrate(facts, decision, phase, served.record)
         self._narrator.observed(facts.kanary, status)
 

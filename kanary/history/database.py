@@ -85,7 +85,7 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """A transaction that may write, if the database is still the one that was opened, with the schema it had."""
         if self.address.path is not None and identity(self.address.path) != self._identity:
-            message = f"the history database {self.address} was removed or replaced while it was open: Kanary reopens it"
+            message = f"the history database {self.address} was removed or replaced while it was open"
             raise HistoryError(FaultReason.UNAVAILABLE, message)
         with self._connection.begin():
             require_newest(self._connection, self.address)

@@ -46,9 +46,9 @@ _BY_SQLSTATE = {
 }
 
 _MESSAGES = {
-    FaultReason.LOCKED: "another process has locked the history database {where}: Kanary retries until it is released",
+    FaultReason.LOCKED: "another process has locked the history database {where}: Kanary retries",
     FaultReason.FULL: "the history database {where} has no space left: provide a larger volume, or keep less history",
-    FaultReason.READ_ONLY: "the history database {where} is read-only: make it and its folder writable for this process",
+    FaultReason.READ_ONLY: "the history database {where} is read-only: make it and its folder writable",
     FaultReason.UNAVAILABLE: "the history database {where} cannot be used",
     FaultReason.CORRUPT: "the history database {where} is corrupt",
 }

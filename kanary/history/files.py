@@ -9,7 +9,6 @@ import fcntl
 import logging
 import os
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO
@@ -77,14 +76,14 @@ def size_of(path: Path) -> int:
     return size
 
 
-def move_aside(path: Path, now: datetime | None = None) -> Path | None:
+def move_aside(path: Path) -> Path | None:
     """Rename a database and what belongs to it, and return its new name; None where it is no regular file.
 
     The database goes first: a log that is left alone is moved aside when the next one begins.
     """
     if path.exists() and not S_ISREG(path.stat().st_mode):
         return None
-    aside = _free_name(path, now or datetime.now(UTC))
+    aside = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     moved = False
     for suffix in ("", *_BESIDE):
         file = path.with_name(path.name + suffix)
@@ -112,12 +111,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _free_name(path: Path, now: datetime) -> Path:
-    stem = f"{path.name}.corrupt-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    for number in count(1):
-        aside = path.with_name(stem if number == 1 else f"{stem}-{number}")
-        if not any(aside.with_name(aside.name + suffix).exists() for suffix in ("", *_BESIDE)):
-            return aside
-    raise AssertionError  # there is no end to the numbers

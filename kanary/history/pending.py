@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 
 from engine.model.entries import Configuration, Entry
 
@@ -50,58 +51,46 @@ class Queue:
         self._most = most
         self._changed = threading.Condition()
         self._waiting: dict[str, Pending] = {}
-        self._taken: dict[str, Pending] = {}
         self._confirmed: dict[str, int] = {}
         self._is_closed = False
 
     def add(self, pending: Pending) -> int:
         """Add to what waits; returns how many had to be dropped for it."""
         with self._changed:
-            self._append(pending)
+            older = self._waiting.get(pending.uid)
+            self._waiting[pending.uid] = older.followed_by(pending) if older else pending
             too_many = max(0, len(self._waiting) - self._most)
             for uid in list(self._waiting)[:too_many]:
                 del self._waiting[uid]
             self._changed.notify_all()
         return too_many
 
-    def _append(self, pending: Pending) -> None:
-        older = self._waiting.get(pending.uid)
-        self._waiting[pending.uid] = older.followed_by(pending) if older else pending
-
     def wait(self, seconds: float, *, is_held: bool) -> bool:
         """Wait until there is something to do, or so long where it is held; False when all is done and closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or (not is_held and self._has_work()), seconds)
-            return not self._is_closed or self._has_work()
+            self._changed.wait_for(lambda: self._is_closed or bool(self._waiting and not is_held), seconds)
+            return not self._is_closed or bool(self._waiting)
 
-    def take(self, most: int) -> list[Pending]:
-        """The first of what waits; if it is not confirmed until `settle`, it waits again."""
+    def first(self, most: int) -> list[Pending]:
+        """The first of what waits; it waits on until it is confirmed or given up."""
         with self._changed:
-            for uid in list(self._waiting)[:most]:
-                self._taken[uid] = self._waiting.pop(uid)
-            return list(self._taken.values())
+            return list(islice(self._waiting.values(), most))
 
-    def confirm(self, batch: Iterable[Pending]) -> None:
+    def confirm(self, batch: Collection[Pending]) -> None:
         """These are in the database."""
         with self._changed:
             for pending in batch:
-                self._taken.pop(pending.uid, None)
                 self._confirmed[pending.uid] = max(self._confirmed.get(pending.uid, 0), pending.last())
                 if pending.is_deleted:
                     del self._confirmed[pending.uid]
+        self.give_up(batch)
 
-    def give_up(self, pending: Pending) -> None:
-        """The database does not take this: it waits no longer."""
+    def give_up(self, batch: Collection[Pending]) -> None:
+        """These wait no longer; what was added to them meanwhile does."""
         with self._changed:
-            self._taken.pop(pending.uid, None)
-
-    def settle(self) -> None:
-        """What was taken and not confirmed waits again, before all else."""
-        with self._changed:
-            later, self._waiting = self._waiting, self._taken
-            self._taken = {}
-            for pending in later.values():
-                self._append(pending)
+            for pending in batch:
+                if self._waiting.get(pending.uid) is pending:
+                    del self._waiting[pending.uid]
             self._changed.notify_all()
 
     def confirmed(self, uid: str) -> int:
@@ -120,19 +109,14 @@ class Queue:
         No later operator records them: their statuses are deleted as well.
         """
         with self._changed:
-            waiting = dict(self._taken)
-            for uid, pending in self._waiting.items():
-                waiting[uid] = waiting[uid].followed_by(pending) if uid in waiting else pending
-            deleted = [pending for pending in waiting.values() if pending.is_deleted]
-            return [(pending, missing) for pending in deleted if (missing := self._missing(pending))]
-
-    def _missing(self, pending: Pending) -> int:
-        return sum(entry.number > self._confirmed.get(pending.uid, 0) for entry in pending.entries)
+            deleted = [pending for pending in self._waiting.values() if pending.is_deleted]
+            missing = [sum(e.number > self._confirmed.get(p.uid, 0) for e in p.entries) for p in deleted]
+            return [(pending, count) for pending, count in zip(deleted, missing, strict=True) if count]
 
     def wait_until_empty(self, timeout: float) -> bool:
         """Wait so many seconds until nothing waits, and return whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._has_work(), timeout)
+            return self._changed.wait_for(lambda: not self._waiting, timeout)
 
     def close(self) -> None:
         """Have `wait` return without delay, and False when nothing is left."""
@@ -144,6 +128,3 @@ class Queue:
         """Whether nothing more is waited for."""
         with self._changed:
             return self._is_closed
-
-    def _has_work(self) -> bool:
-        return bool(self._waiting or self._taken)

@@ -15,7 +15,6 @@ from engine.model.entries import ChangeResult, Configuration, Result, WeightChan
 from kanary.history.address import Address, parse_address
 from kanary.history.connecting import reader_engine
 from kanary.history.driver_errors import translated
-from kanary.history.faults import Fault, FaultReason, HistoryError
 from kanary.history.files import require_file
 from kanary.history.records import KnownKanary, Page, RecordedChange, RecordedEntry, recorded_entry
 from kanary.history.rows import configuration_of, kanary_of
@@ -46,13 +45,9 @@ class Reader:
     Each call raises HistoryError where the database cannot be read, and BadCursorError for an invalid `after`.
     """
 
-    def __init__(self, url: str | Address, writer_fault: Callable[[], Fault | None] = lambda: None) -> None:
-        """Raises BadAddressError for an invalid URL; nothing is opened yet.
-
-        Where the database cannot be read and `writer_fault` knows why this process cannot write it, that is the error.
-        """
+    def __init__(self, url: str | Address) -> None:
+        """Raises BadAddressError for an invalid URL; nothing is opened yet."""
         self.address = url if isinstance(url, Address) else parse_address(url)
-        self._writer_fault = writer_fault
         self._engine = reader_engine(self.address)
 
     def close(self) -> None:
@@ -117,9 +112,7 @@ class Reader:
         """The first and the last revision that are kept, or None where none is."""
         query = sa.select(sa.func.min(ENTRIES.c.revision), sa.func.max(ENTRIES.c.revision))
         with self.connection() as connection:
-            first, last = connection.execute(
-                query.where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.kind == CHANGE)
-            ).one()
+            first, last = connection.execute(query.where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.kind == CHANGE)).one()
         return None if first is None else (first, last)
 
     def configuration(self, digest: str) -> Configuration | None:
@@ -132,18 +125,12 @@ class Reader:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A transaction that sees one state of the record; for the other modules of this package."""
-        try:
-            with translated(self.address):
-                if self.address.path is not None:
-                    require_file(self.address.path)
-                with self._engine.begin() as connection:
-                    require_newest(connection, self.address)
-                    yield connection
-        except HistoryError:
-            fault = self._writer_fault()
-            if fault is None or fault.reason is FaultReason.ENTRY_REFUSED:
-                raise
-            raise HistoryError(fault.reason, fault.message) from None
+        with translated(self.address):
+            if self.address.path is not None:
+                require_file(self.address.path)
+            with self._engine.begin() as connection:
+                require_newest(connection, self.address)
+                yield connection
 
 
 def _rows(

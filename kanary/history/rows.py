@@ -85,4 +85,3 @@ def configuration_of(packed: bytes) -> Configuration:
 def kanary_of(row: RowMapping) -> KnownKanary:
     """A Kanary from its row."""
     return KnownKanary.model_validate(dict(row))
-

@@ -14,9 +14,9 @@ from kanary.kube.lease import Elector
 from kanary.kube.resources import ENDPOINT_SLICES, PDBS, Key
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator.agents import HttpAgents
-from kanary.operator.keeping import Keeping
 from kanary.operator.metrics import CONTENT_TYPE, Metrics
 from kanary.operator.narrator import Narrator
+from kanary.operator.record_feed import RecordFeed
 from kanary.operator.settings import Settings
 from kanary.operator.view import Agents, View
 from kanary.operator.watches import Served, Watches
@@ -50,7 +50,7 @@ class Operator:
         self._settings = settings
         self._metrics = metrics
         self._agents = agents or HttpAgents()
-        self._history = Keeping(settings, metrics)
+        self._history = RecordFeed(client, settings, metrics)
         self._stop = threading.Event()
         self._queue: WorkQueue[Key] = WorkQueue()
         self._watches: Watches | None = None
@@ -64,7 +64,7 @@ class Operator:
         )
         # Whoever leads, each replica tells the history: the routes read what the URL names.
         routes = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
-        self._http = HttpServer(settings.http_port, {**routes, **self._history.routes()})
+        self._http = HttpServer(settings.http_port, routes)
         metrics.observe_queue(self._queue.depth)
         metrics.observe_leadership(self._may_write)
 

@@ -13,14 +13,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from engine.changes import Confirmed
 from engine.conditions import Recording
-from engine.ports import RefusedError, RetryLaterError
+from engine.model.entries import Configuration, Entry
+from engine.ports import Recorded, RefusedError, RetryLaterError
 from engine.reconcile import Outcome, Reconciler, refused
-from engine.record import Record, read_record, read_texts
+from engine.record import read_record, read_texts
 from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
 from engine.reports import Report, takes_live
-from engine.status import Kept
 from states import Problem, Reason
 
 Json = dict[str, Any]
@@ -60,7 +59,7 @@ class World:
         self._serial = itertools.count(1)
         self._templates: dict[str, int] = {}
         self._addresses = itertools.count(1)
-        self.history = Kept(Confirmed(10**6, 10**6), Recording(True, "Recorded", "every change is in the history"))
+        self.history = Recorded(10**6, Recording(True, "Recorded", "every change is in the history"))
         self._reconciler = Reconciler(self, self, self, history=self, clock=self, proxy_image=IMAGE)
 
     # What users and controllers do.
@@ -240,10 +239,13 @@ class World:
 
     # engine.ports.History
 
-    def kept(self, uid: str) -> Kept:
+    def recorded(self, uid: str) -> Recorded:
         return self.history
 
-    def record(self, kanary: Json, status: Json, served: Record | None, config: str) -> None:
+    def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
+        pass
+
+    def deleted(self, namespace: str, name: str) -> None:
         pass
 
     # engine.ports.Narrator and Clock
