@@ -17,6 +17,7 @@ class FaultReason(StrEnum):
     """Of a reader, which may not migrate."""
     ENTRY_REFUSED = "EntryRefused"
     """The database takes everything but this entry."""
+    DISABLED = "HistoryDisabled"
     REFUSED = "Refused"
     """The request itself is refused, such as a backup onto a file that exists."""
 

@@ -14,7 +14,7 @@ from fastapi.responses import Response
 
 from engine.model.entries import Configuration
 from engine.model.shape import Shape
-from kanary.history.faults import Fault, HistoryError
+from kanary.history.faults import Fault, FaultReason, HistoryError
 from kanary.history.records import KnownKanary, Page, RecordedChange, RecordedEntry
 from kanary.history.selection import BadCursorError, Selection
 from kanary.history.source import Source, find_kanary
@@ -36,8 +36,8 @@ Pages: where `next` is not null there is more. Repeat the request with it as `af
 shifts nothing. Ignore fields and kinds of entries that you do not know: later versions add some.
 """
 _REFUSED = """\
-`BadParameter`, `BadCursor` (400), `UnknownPath`, `UnknownKanary`, `UnknownRevision`, `UnknownConfiguration` (404), or the
-reason why the record cannot be read, such as `DatabaseUnavailable` (503)."""
+`BadParameter`, `BadCursor` (400), `UnknownPath`, `UnknownKanary`, `UnknownRevision`, `UnknownConfiguration` (404), or
+the reason why the record cannot be read, such as `DatabaseUnavailable` (503)."""
 _LOOPBACK = ["localhost", "127.0.0.1", "::1", "[::1]"]
 
 _PAGE_BYTES = 1024 * 1024
@@ -56,8 +56,11 @@ class _RefusedError(Exception):
         self.refused = Refused(reason=reason, message=message)
 
 
-def history_api(source: Source, fault: Callable[[], Fault | None] = lambda: None) -> FastAPI:
-    """Serve a record. `fault` says what the operator knows to be wrong with it, which a reader may see less well."""
+def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambda: None) -> FastAPI:
+    """Serve a record; None where history is disabled.
+
+    `fault` says what is wrong with the record as its writer knows it, which a reader may see less well.
+    """
     app = FastAPI(
         title="Kanary's history",
         version=VERSION,
@@ -106,7 +109,9 @@ def _with_refusals(app: FastAPI) -> FastAPI:
 
 
 def _source(request: Request) -> Source:
-    source: Source = request.app.state.source
+    source: Source | None = request.app.state.source
+    if source is None:
+        raise HistoryError(FaultReason.DISABLED, "history is disabled (KANARY_HISTORY_URL is empty)")
     return source
 
 
