@@ -10,7 +10,7 @@ from urllib.parse import quote
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from kanary.history.problems import BadAddressError
+from kanary.history.faults import BadAddressError
 
 _POSTGRESQL = ("postgresql+psycopg", "postgresql", "postgres")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*:|postgres\w*[+/]")

@@ -11,10 +11,12 @@ from tempfile import TemporaryDirectory
 
 from kanary.history.address import Address
 from kanary.history.connecting import open_sqlite_reader
-from kanary.history.faults import problem_of, reason_of, told
+from kanary.history.driver_errors import history_error, reason_of, translated
+from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.files import sync_folder
-from kanary.history.problems import HistoryError, Problem, Reason
-from kanary.history.reader import Reader
+from kanary.history.reader import CHANGE, Reader
+
+_EXISTS = "the file exists: name another"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Backup:
     file: Path
     size: int
     changes: int
-    """How many changes are in it."""
+    """How many weight changes are in it."""
 
 
 def backup(url: str | Address, file: Path) -> Backup:
@@ -36,18 +38,15 @@ def backup(url: str | Address, file: Path) -> Backup:
     reader = Reader(url)
     address, path = reader.address, reader.address.path
     if path is None:
-        database = f'"{address}"'
-        message = (
-            f"a PostgreSQL database is backed up by its own tools: pg_dump --format=custom --file={file} {database}"
-        )
-        raise HistoryError(Problem(Reason.REFUSED, message))
+        message = f'use the tools of PostgreSQL for its backups: pg_dump --format=custom --file={file} "{address}"'
+        raise HistoryError(FaultReason.REFUSED, message)
     with reader.connection():
         pass  # it is there, and has a schema that this program knows
     try:
-        if file.exists():
-            raise _refused(file, "there is a file already: name another")
         if not file.parent.is_dir():
-            raise _refused(file, f"the folder {file.parent} does not exist: make it")
+            raise _refused(file, f"the folder {file.parent} does not exist: create it")
+        if file.exists():
+            raise _refused(file, _EXISTS)
         # In the same folder, so that it can be linked.
         with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
             part = Path(folder) / "part"
@@ -57,25 +56,25 @@ def backup(url: str | Address, file: Path) -> Backup:
             os.link(part, file)
         sync_folder(file.parent)
     except FileExistsError:
-        raise _refused(file, "there is a file already: name another") from None
+        raise _refused(file, _EXISTS) from None
     except OSError as error:
         raise _refused(file, f"it cannot be written: {error.strerror}") from None
     except sqlite3.Error as error:
-        raise _refused(file, f"{address} cannot be copied there ({error}): see that there is space for it") from None
+        raise _refused(file, f"{address} cannot be copied there ({error}): check that there is space for it") from None
     return Backup(file, file.stat().st_size, changes)
 
 
 def _copy(address: Address, path: Path, part: Path) -> None:
     """Raises HistoryError for what is wrong with the database; sqlite3.Error and OSError for the copy."""
-    with told(address):
+    with translated(address):
         opened = open_sqlite_reader(path)
     with closing(opened) as connection:
         try:
             # As bytes: a file's name need not be valid UTF-8.
             connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(part),))
         except sqlite3.Error as error:
-            if reason_of(error) in (Reason.CORRUPT, Reason.LOCKED):
-                raise HistoryError(problem_of(error, address)) from None
+            if reason_of(error) in (FaultReason.CORRUPT, FaultReason.LOCKED):
+                raise history_error(error, address) from None
             raise
     with part.open("rb") as copy:
         os.fsync(copy.fileno())
@@ -86,9 +85,9 @@ def _checked(part: Path) -> int:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
             message = f"the backup is not whole and was not kept ({found}): the database may be corrupt"
-            raise HistoryError(Problem(Reason.CORRUPT, message))
-        return int(connection.execute("SELECT count(*) FROM changes").fetchone()[0])
+            raise HistoryError(FaultReason.CORRUPT, message)
+        return int(connection.execute("SELECT count(*) FROM entries WHERE kind = ?", (CHANGE,)).fetchone()[0])
 
 
 def _refused(file: Path, why: str) -> HistoryError:
-    return HistoryError(Problem(Reason.REFUSED, f"no backup is made to {file}: {why}"))
+    return HistoryError(FaultReason.REFUSED, f"cannot back up to {file}: {why}")

@@ -1,4 +1,4 @@
-"""The files of an SQLite database: who may write them, and what becomes of a corrupt one.
+"""The files of an SQLite database: the lock for the one process that writes them, and the way of a corrupt one.
 
 The database's own file is never opened here: closing it would drop the locks that SQLite holds on it in this process.
 """
@@ -9,12 +9,11 @@ import fcntl
 import logging
 import os
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO
 
-from kanary.history.problems import HistoryError, Problem, Reason
+from kanary.history.faults import FaultReason, HistoryError
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ class WriterLock:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises HistoryError where another process holds it, and OSError where there is no place for it."""
+        """Raises HistoryError where another process holds it, and OSError where it cannot be made."""
         lock_path = path.with_name(f"{path.name}.lock")
         self._file: IO[bytes] = lock_path.open("ab")
         try:
@@ -36,10 +35,10 @@ class WriterLock:
         except BlockingIOError:
             self._file.close()
             message = (
-                f"another process writes the history database {path}: one operator at a time may, "
-                "and it is tried again until that one has ended"
+                f"another process writes the history database {path}: only one operator at a time can, "
+                "and Kanary retries until the other one has ended"
             )
-            raise HistoryError(Problem(Reason.LOCKED, message)) from None
+            raise HistoryError(FaultReason.LOCKED, message) from None
 
     def release(self) -> None:
         """Let another process write."""
@@ -47,14 +46,14 @@ class WriterLock:
 
 
 def require_file(path: Path) -> None:
-    """Raises HistoryError where no database can be at this path, and OSError where that cannot be told."""
+    """Raises HistoryError where no database can be at this path, and OSError where that cannot be found out."""
     if not path.exists():
-        message = f"there is no history database {path}: the operator makes it when it starts, or name another"
+        message = f"there is no history database {path}: the operator creates it when it starts, or name another"
     elif path.is_dir():
         message = f"{path} is a folder: name the history database in it"
     else:
         return
-    raise HistoryError(Problem(Reason.UNAVAILABLE, message))
+    raise HistoryError(FaultReason.UNAVAILABLE, message)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -77,14 +76,14 @@ def size_of(path: Path) -> int:
     return size
 
 
-def move_aside(path: Path, now: datetime | None = None) -> Path | None:
+def move_aside(path: Path) -> Path | None:
     """Rename a database and what belongs to it, and return its new name; None where it is no regular file.
 
     The database goes first: a log that is left alone is moved aside when the next one begins.
     """
     if path.exists() and not S_ISREG(path.stat().st_mode):
         return None
-    aside = _free_name(path, now or datetime.now(UTC))
+    aside = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     moved = False
     for suffix in ("", *_BESIDE):
         file = path.with_name(path.name + suffix)
@@ -94,7 +93,7 @@ def move_aside(path: Path, now: datetime | None = None) -> Path | None:
     if not moved:
         return None
     sync_folder(path.parent)
-    _log.error("the history database %s is corrupt: it is kept as %s, and a new one is begun", path, aside)
+    _log.error("the history database %s is corrupt: it is kept as %s, and a new one is created", path, aside)
     return aside
 
 
@@ -112,12 +111,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _free_name(path: Path, now: datetime) -> Path:
-    stem = f"{path.name}.corrupt-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    for number in count(1):
-        aside = path.with_name(stem if number == 1 else f"{stem}-{number}")
-        if not any(aside.with_name(aside.name + suffix).exists() for suffix in ("", *_BESIDE)):
-            return aside
-    raise AssertionError  # there is no end to the numbers

@@ -1,100 +1,76 @@
-"""Opening a database to write: made where there is none, migrated, and moved aside where it is corrupt."""
+"""Opening a database to write: created where there is none, migrated, and moved aside where it is corrupt."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from kanary.history.address import Address, parse_address
-from kanary.history.connecting import open_sqlite_reader, writer_engine
-from kanary.history.faults import told
+from kanary.history.connecting import reader_engine, writer_engine
+from kanary.history.database import Database
+from kanary.history.driver_errors import translated
+from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.files import WriterLock, move_aside, move_stray_log_aside
-from kanary.history.problems import HistoryError, Problem, Reason
-from kanary.history.schema import migrate, refuse_newer
-from kanary.history.store import Store
-from migrations import VERSION_TABLE
+from kanary.history.schema import migrate, refuse_newer, version_of
 
 
-def open_store(url: str | Address, *, replaces_corrupt: bool = True) -> Store:
-    """Open the database, make it where there is none, and take its schema to the newest version.
+def open_database(url: str | Address, *, replaces_corrupt: bool = True, is_corrupt: bool = False) -> Database:
+    """Open the database, create it where there is none, and take its schema to the newest version.
 
-    A corrupt SQLite file is moved aside and kept, and a new one begun: `moved_aside` tells. Without `replaces_corrupt`
-    it is an error. Raises BadAddressError for a URL that is none, and HistoryError for all else that is wrong.
+    A corrupt SQLite file, or one that was found to be while it was in use, is moved aside and kept, and a new one is
+    created: see `moved_aside`. Without `replaces_corrupt` it is an error. Raises BadAddressError for an invalid URL,
+    and HistoryError for all else that is wrong.
     """
     address = url if isinstance(url, Address) else parse_address(url)
     if address.path is None:
         return _open(address, None, None)
     lock = _lock(address, address.path)
     try:
-        return _open_file(address, address.path, lock, replaces_corrupt=replaces_corrupt)
+        return _open_file(address, address.path, lock, replaces_corrupt=replaces_corrupt, is_corrupt=is_corrupt)
     except BaseException:
         lock.release()
         raise
 
 
-def move_corrupt_aside(address: Address) -> Path | None:
-    """Keep a file that turned out to be corrupt while it was in use; the next `open_store` begins a new one."""
-    if address.path is None:
-        return None
-    lock = _lock(address, address.path)
-    try:
-        with told(address):
-            return move_aside(address.path)
-    finally:
-        lock.release()
-
-
 def _lock(address: Address, path: Path) -> WriterLock:
-    with told(address):
+    with translated(address):
         if not path.parent.is_dir():
-            message = (
-                f"the folder {path.parent} of the history database does not exist: "
-                "make it, or mount the volume that it is on"
-            )
-            raise HistoryError(Problem(Reason.UNAVAILABLE, message))
+            message = f"the folder {path.parent} of the history database does not exist: create it, or mount a volume"
+            raise HistoryError(FaultReason.UNAVAILABLE, message)
         return WriterLock(path)
 
 
-def _open_file(address: Address, path: Path, lock: WriterLock, *, replaces_corrupt: bool) -> Store:
-    try:
-        _look_first(address, path)
-        return _open(address, lock, None)
-    except HistoryError as error:
-        if error.problem.reason is not Reason.CORRUPT or not replaces_corrupt:
-            raise
-    with told(address):
+def _open_file(address: Address, path: Path, lock: WriterLock, *, replaces_corrupt: bool, is_corrupt: bool) -> Database:
+    if not is_corrupt:
+        try:
+            _look_first(address, path)
+            return _open(address, lock, None)
+        except HistoryError as error:
+            if error.fault.reason is not FaultReason.CORRUPT or not replaces_corrupt:
+                raise
+    with translated(address):
         aside = move_aside(path)
-    if aside is None:
-        message = f"{path} is no file that a history database can be in: name another"
-        raise HistoryError(Problem(Reason.UNAVAILABLE, message))
+    if aside is None and path.exists():
+        raise HistoryError(FaultReason.UNAVAILABLE, f"{path} is not a regular file: name another history database")
     return _open(address, lock, aside)
 
 
 def _look_first(address: Address, path: Path) -> None:
     """Read before anything is written: a database that is newer or corrupt stays as it is, to the byte."""
-    with told(address):
+    with translated(address):
         move_stray_log_aside(path)
         if not path.exists():
             return
-        with closing(open_sqlite_reader(path)) as connection:
-            refuse_newer(address, _version(connection))
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        engine = reader_engine(address)
+        with engine.connect() as connection:
+            refuse_newer(address, version_of(connection))
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if found != "ok":
-        raise HistoryError(Problem(Reason.CORRUPT, f"the history database {address} is corrupt ({found})"))
+        raise HistoryError(FaultReason.CORRUPT, f"the history database {address} is corrupt ({found})")
 
 
-def _version(connection: sqlite3.Connection) -> str | None:
-    table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (VERSION_TABLE,)).fetchone()
-    if table is None:
-        return None
-    row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 -- a name of our own
-    return str(row[0]) if row else None
-
-
-def _open(address: Address, lock: WriterLock | None, aside: Path | None) -> Store:
+def _open(address: Address, lock: WriterLock | None, aside: Path | None) -> Database:
     engine = writer_engine(address)
-    with told(address):
+    with translated(address):
         connection = engine.connect()
         try:
             with connection.begin():
@@ -103,4 +79,4 @@ def _open(address: Address, lock: WriterLock | None, aside: Path | None) -> Stor
             connection.close()
             engine.dispose()
             raise
-    return Store(address, connection, lock, aside)
+    return Database(address, connection, lock, aside)

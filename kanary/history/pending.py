@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 
-from kanary.history.model import Entry
-from kanary.history.rows import Pending, pending_entry
+from engine.model.entries import Configuration, Entry
 
-_log = logging.getLogger(__name__)
-
-MOST = 10_000
-"""Kanaries that wait at a time; of each only the newest entry does."""
+_KANARIES = 10_000
+"""So many wait at a time; of each only the newest state does."""
+_CONFIGURATIONS = 16
+"""Of a Kanary, while the database is away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
-    """The Kanaries that there were at a time."""
+class Pending:
+    """What is to be recorded of one Kanary."""
 
-    uids: frozenset[str]
+    uid: str
+    namespace: str
+    name: str
     at: datetime
-    namespace: str | None
+    """When it was seen like this: to exist, or to be deleted."""
+    entries: tuple[Entry, ...] = ()
+    configurations: tuple[Configuration, ...] = ()
+    is_deleted: bool = False
+
+    def followed_by(self, newer: Pending) -> Pending:
+        """Both in one: newer entries include the older ones, but not their configurations."""
+        configurations = {c.digest: c for c in (*self.configurations, *newer.configurations)}
+        return replace(
+            newer,
+            at=self.at if self.is_deleted and newer.is_deleted else newer.at,
+            entries=newer.entries or self.entries,
+            configurations=tuple(configurations.values())[-_CONFIGURATIONS:],
+        )
+
+    def last(self) -> int:
+        """The number of its last entry; 0 where it has none."""
+        return max((entry.number for entry in self.entries), default=0)
 
 
 class Queue:
-    """At most one thing for each Kanary, in the order in which they came. Its lock is never held for long."""
+    """At most one item for each Kanary, in the order in which they came. Its lock is never held for long."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = _KANARIES) -> None:
         self._most = most
         self._changed = threading.Condition()
         self._waiting: dict[str, Pending] = {}
-        self._taken: dict[str, Pending] = {}
-        self._present: Present | None = None
-        self._confirmed: dict[str, tuple[int, int]] = {}
+        self._confirmed: dict[str, int] = {}
         self._is_closed = False
 
-    def record(self, entry: Entry) -> int:
-        """Add an entry; returns how many had to be given up for it. Never raises."""
-        try:
-            return self.add(pending_entry(entry))
-        except Exception:  # what goes on in a cluster must not fail for a record of it
-            _log.exception("an entry of the history is left out, since it is none")
-            return 1
-
     def add(self, pending: Pending) -> int:
-        """Add to what waits; returns how many had to be given up for it."""
+        """Add to what waits; returns how many had to be dropped for it."""
         with self._changed:
             older = self._waiting.get(pending.uid)
             self._waiting[pending.uid] = older.followed_by(pending) if older else pending
@@ -57,93 +65,58 @@ class Queue:
             self._changed.notify_all()
         return too_many
 
-    def present(self, uids: frozenset[str], at: datetime, namespace: str | None) -> None:
-        """Have `take_present` return this."""
-        with self._changed:
-            self._present = Present(uids, at, namespace)
-            self._changed.notify_all()
-
-    def take_present(self) -> Present | None:
-        """What is to be compared with the record; it stays until `mark_absent` is called for it."""
-        with self._changed:
-            return self._present
-
-    def mark_absent(self, asked: Present, living: set[str]) -> None:
-        """Have those marked as deleted that were not there then and have not been heard of since."""
-        with self._changed:
-            if self._present is asked:
-                self._present = None
-            for uid in living - asked.uids - self._confirmed.keys() - self._waiting.keys():
-                self._waiting[uid] = Pending(uid, deleted_at=asked.at)
-            self._changed.notify_all()
-
     def wait(self, seconds: float, *, is_held: bool) -> bool:
         """Wait until there is something to do, or so long where it is held; False when all is done and closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or (not is_held and self._has_work()), seconds)
-            return not self._is_closed or self._has_work()
+            self._changed.wait_for(lambda: self._is_closed or bool(self._waiting and not is_held), seconds)
+            return not self._is_closed or bool(self._waiting)
 
-    def take(self, most: int) -> list[Pending]:
-        """The first of what waits; if it is not confirmed until `settle`, it waits again."""
+    def first(self, most: int) -> list[Pending]:
+        """The first of what waits; it waits on until it is confirmed or given up."""
         with self._changed:
-            for uid in list(self._waiting)[:most]:
-                self._taken[uid] = self._waiting.pop(uid)
-            return list(self._taken.values())
+            return list(islice(self._waiting.values(), most))
 
-    def confirm(self, batch: Iterable[Pending]) -> None:
-        """These have been dealt with, and what they have an entry of is in the database."""
+    def confirm(self, batch: Collection[Pending]) -> None:
+        """These are in the database."""
         with self._changed:
             for pending in batch:
-                self._taken.pop(pending.uid, None)
-                if pending.entry:
-                    revision, number = self._confirmed.get(pending.uid, (0, 0))
-                    self._confirmed[pending.uid] = (
-                        max(revision, *(change.revision for change in pending.entry.changes), 0),
-                        max(number, *(move.number for move in pending.entry.transitions), 0),
-                    )
-                if pending.deleted_at is not None:
-                    self._confirmed.pop(pending.uid, None)
+                self._confirmed[pending.uid] = max(self._confirmed.get(pending.uid, 0), pending.last())
+                if pending.is_deleted:
+                    del self._confirmed[pending.uid]
+        self.give_up(batch)
 
-    def settle(self) -> None:
-        """What was taken and not confirmed waits again, before all else."""
+    def give_up(self, batch: Collection[Pending]) -> None:
+        """These wait no longer; what was added to them meanwhile does."""
         with self._changed:
-            later, self._waiting = self._waiting, self._taken
-            self._taken = {}
-            for uid, pending in later.items():
-                older = self._waiting.get(uid)
-                self._waiting[uid] = older.followed_by(pending) if older else pending
+            for pending in batch:
+                if self._waiting.get(pending.uid) is pending:
+                    del self._waiting[pending.uid]
             self._changed.notify_all()
 
-    def confirmed(self, uid: str) -> tuple[int, int]:
-        """The last revision and number that are in the database for sure."""
+    def confirmed(self, uid: str) -> int:
+        """The number of the last entry that is in the database for sure; 0 for none."""
         with self._changed:
-            return self._confirmed.get(uid, (0, 0))
+            return self._confirmed.get(uid, 0)
 
     def forget_confirmed(self) -> None:
         """Nothing is sure any more."""
         with self._changed:
             self._confirmed.clear()
 
-    def lost(self) -> list[tuple[Entry, int]]:
-        """What waits of Kanaries that are gone, with how many of its changes are not in the database.
+    def lost(self) -> list[tuple[Pending, int]]:
+        """What waits of Kanaries that are deleted, with how many of its entries are not in the database.
 
-        Who comes next hears of it no more: their statuses are gone as well.
+        No later operator records them: their statuses are deleted as well.
         """
         with self._changed:
-            waiting = dict(self._taken)
-            for uid, pending in self._waiting.items():
-                waiting[uid] = waiting[uid].followed_by(pending) if uid in waiting else pending
-            gone = [pending.entry for pending in waiting.values() if pending.entry and pending.deleted_at]
-            return [(entry, missing) for entry in gone if (missing := self._missing(entry))]
-
-    def _missing(self, entry: Entry) -> int:
-        revision, _ = self._confirmed.get(entry.uid, (0, 0))
-        return sum(change.revision > revision for change in entry.changes)
+            deleted = [pending for pending in self._waiting.values() if pending.is_deleted]
+            missing = [sum(e.number > self._confirmed.get(p.uid, 0) for e in p.entries) for p in deleted]
+            return [(pending, count) for pending, count in zip(deleted, missing, strict=True) if count]
 
     def wait_until_empty(self, timeout: float) -> bool:
         """Wait so many seconds until nothing waits, and return whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._has_work(), timeout)
+            return self._changed.wait_for(lambda: not self._waiting, timeout)
 
     def close(self) -> None:
         """Have `wait` return without delay, and False when nothing is left."""
@@ -155,6 +128,3 @@ class Queue:
         """Whether nothing more is waited for."""
         with self._changed:
             return self._is_closed
-
-    def _has_work(self) -> bool:
-        return bool(self._waiting or self._taken or self._present)

@@ -2,69 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from engine.model.entries import ChangeResult, Configuration, Result, WeightChange
 from kanary.history.address import Address, parse_address
 from kanary.history.connecting import reader_engine
-from kanary.history.faults import told
+from kanary.history.driver_errors import translated
 from kanary.history.files import require_file
-from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
-from kanary.history.rows import change_of, configuration_text, kanary_of, outcome_of, transition_of
-from kanary.history.schema import require_readable
-from kanary.history.selection import PAGE, NamePlace, Page, Place, Selection, every, read_name_place, read_place
-from kanary.history.tables import CHANGES, CONFIGURATIONS, KANARIES, OUTCOMES, TRANSITIONS
-
-__all__ = ["Reader", "every"]
+from kanary.history.records import KnownKanary, Page, RecordedChange, RecordedEntry, recorded_entry
+from kanary.history.rows import configuration_of, kanary_of
+from kanary.history.schema import require_newest
+from kanary.history.selection import PAGE, NamePlace, Place, Selection, read_name_place, read_place
+from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class _Kind(Generic[T]):
-    """What differs between reading changes and reading transitions."""
-
-    table: sa.Table
-    number: sa.Column[Any]
-    query: sa.Select[Any]
-    made: Callable[[KnownKanary, RowMapping], T]
-
-
-_CHANGES = _Kind(
-    CHANGES,
-    CHANGES.c.revision,
-    sa.select(CHANGES, *(OUTCOMES.c[name].label(f"outcome_{name}") for name in ("result", "at", "seconds"))).outerjoin(
-        OUTCOMES, sa.and_(OUTCOMES.c.uid == CHANGES.c.uid, OUTCOMES.c.revision == CHANGES.c.revision)
-    ),
-    lambda kanary, row: RecordedChange(kanary, change_of(row), outcome_of(row)),
+CHANGE = WeightChange.model_fields["kind"].default
+_RESULTS = ENTRIES.alias("results")
+_RESULT = (
+    sa.select(_RESULTS.c.body)
+    .where(
+        _RESULTS.c.uid == ENTRIES.c.uid,
+        _RESULTS.c.kind == ChangeResult.model_fields["kind"].default,
+        _RESULTS.c.revision == ENTRIES.c.revision,
+    )
+    .order_by(_RESULTS.c.number.desc())
+    .limit(1)
 )
-_TRANSITIONS = _Kind(
-    TRANSITIONS,
-    TRANSITIONS.c.number,
-    sa.select(TRANSITIONS),
-    lambda kanary, row: RecordedTransition(kanary, transition_of(row)),
-)
+_CHANGES = sa.select(ENTRIES, _RESULT.scalar_subquery().label("result")).where(ENTRIES.c.kind == CHANGE)
 
 
 class Reader:
     """Reads a record that may be written at the same time; for any number of threads.
 
-    Each call raises HistoryError where the database cannot be read, and BadCursorError for a place that is none.
+    Each call raises HistoryError where the database cannot be read, and BadCursorError for an invalid `after`.
     """
 
     def __init__(self, url: str | Address) -> None:
-        """Raises BadAddressError for a URL that is none; nothing is opened yet."""
+        """Raises BadAddressError for an invalid URL; nothing is opened yet."""
         self.address = url if isinstance(url, Address) else parse_address(url)
         self._engine = reader_engine(self.address)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._engine.dispose()
 
     def kanaries(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[KnownKanary]:
@@ -78,14 +65,26 @@ class Reader:
         return _page(found, limit, lambda kanary: NamePlace(kanary.namespace, kanary.name, kanary.uid))
 
     def changes(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[RecordedChange]:
-        """Changes, the newest first; those of one name Kanary by Kanary and by revision, else all by time."""
-        return self._read(_CHANGES, selection, after, limit)
+        """Weight changes, the newest first; those of one name Kanary by Kanary, else all by time."""
+        place = read_place(after)
+        with self.connection() as connection:
+            page = _page(_rows(connection, _CHANGES, selection, place, limit + 1), limit, _place)
+            owners = _owners(connection, page.items)
+            return Page(items=tuple(_changes(connection, page.items, owners)), next=page.next)
 
-    def transitions(
-        self, selection: Selection, after: str | None = None, limit: int = PAGE
-    ) -> Page[RecordedTransition]:
-        """Changes of phase, in the order that `changes` has."""
-        return self._read(_TRANSITIONS, selection, after, limit)
+    def entries(
+        self, selection: Selection, after: str | None = None, limit: int = PAGE, kinds: frozenset[str] | None = None
+    ) -> Page[RecordedEntry]:
+        """Entries of these kinds, or of every kind, in the order that `changes` has."""
+        place = read_place(after)
+        query = sa.select(ENTRIES)
+        if kinds is not None:
+            query = query.where(ENTRIES.c.kind.in_(sorted(kinds)))
+        with self.connection() as connection:
+            page = _page(_rows(connection, query, selection, place, limit + 1), limit, _place)
+            owners = _owners(connection, page.items)
+        found = (RecordedEntry(kanary=owners[row["uid"]], entry=row["body"]) for row in page.items)
+        return Page(items=tuple(found), next=page.next)
 
     def in_force(
         self, selection: Selection, at: datetime, after: str | None = None, limit: int = PAGE
@@ -95,77 +94,74 @@ class Reader:
         Those that were deleted since count only where the selection includes them.
         """
         page = self.kanaries(replace(selection, since=None, until=None), after, limit)
-        was_there = [kanary for kanary in page.items if kanary.deleted_at is None or kanary.deleted_at > at]
-        query = _CHANGES.query.where(CHANGES.c.at <= at).order_by(CHANGES.c.revision.desc()).limit(1)
-        found = []
+        existed = {k.uid: k for k in page.items if k.deleted_at is None or k.deleted_at > at}
+        query = _CHANGES.where(ENTRIES.c.at <= at).order_by(ENTRIES.c.number.desc()).limit(1)
         with self.connection() as connection:
-            for kanary in was_there:
-                rows = connection.execute(query.where(CHANGES.c.uid == kanary.uid)).mappings()
-                found += [_CHANGES.made(kanary, row) for row in rows]
-        return Page(tuple(found), page.next)
+            rows = [connection.execute(query.where(ENTRIES.c.uid == uid)).mappings().first() for uid in existed]
+            found = _changes(connection, [row for row in rows if row is not None], existed)
+            return Page(items=tuple(found), next=page.next)
 
     def revision(self, kanary: KnownKanary, revision: int) -> RecordedChange | None:
         """One change of a Kanary, or None."""
-        query = _CHANGES.query.where(CHANGES.c.uid == kanary.uid, CHANGES.c.revision == revision)
+        query = _CHANGES.where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.revision == revision)
         with self.connection() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return _CHANGES.made(kanary, row) if row else None
+            rows = connection.execute(query.order_by(ENTRIES.c.number.desc()).limit(1)).mappings().all()
+            return next(_changes(connection, rows, {kanary.uid: kanary}), None)
 
     def revisions(self, kanary: KnownKanary) -> tuple[int, int] | None:
         """The first and the last revision that are kept, or None where none is."""
-        query = sa.select(sa.func.min(CHANGES.c.revision), sa.func.max(CHANGES.c.revision))
+        query = sa.select(sa.func.min(ENTRIES.c.revision), sa.func.max(ENTRIES.c.revision))
         with self.connection() as connection:
-            first, last = connection.execute(query.where(CHANGES.c.uid == kanary.uid)).one()
+            first, last = connection.execute(query.where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.kind == CHANGE)).one()
         return None if first is None else (first, last)
 
-    def configuration(self, config_hash: str) -> str | None:
-        """The text of a configuration, or None where it is not kept."""
-        query = sa.select(CONFIGURATIONS.c.text).where(CONFIGURATIONS.c.hash == config_hash)
+    def configuration(self, digest: str) -> Configuration | None:
+        """A configuration, or None where it is not kept."""
+        query = sa.select(CONFIGURATIONS.c.body).where(CONFIGURATIONS.c.digest == digest).limit(1)
         with self.connection() as connection:
             packed = connection.scalar(query)
-        return None if packed is None else configuration_text(packed)
+        return None if packed is None else configuration_of(packed)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A transaction that sees one state of the record; for the other modules of this package."""
-        path = self.address.path
-        if path is not None:
-            with told(self.address):
-                require_file(path)
-        with told(self.address), self._engine.begin() as connection:
-            require_readable(connection, self.address)
-            yield connection
-
-    def _read(self, kind: _Kind[T], selection: Selection, after: str | None, limit: int) -> Page[T]:
-        place = read_place(after)
-        rows_of = _by_time if selection.name is None else _by_kanary
-        with self.connection() as connection:
-            rows = rows_of(connection, kind, selection, place, limit + 1)
-            owners = _owners(connection, {row["uid"] for row in rows})
-        page = _page(rows, limit, lambda row: Place(row["at"], row["uid"], row[kind.number.name]))
-        return Page(tuple(kind.made(owners[row["uid"]], row) for row in page.items), page.next)
+        with translated(self.address):
+            if self.address.path is not None:
+                require_file(self.address.path)
+            with self._engine.begin() as connection:
+                require_newest(connection, self.address)
+                yield connection
 
 
-def _by_time(
-    connection: Connection, kind: _Kind[T], selection: Selection, place: Place | None, limit: int
+def _rows(
+    connection: Connection, query: sa.Select[Any], selection: Selection, place: Place | None, limit: int
 ) -> Sequence[RowMapping]:
-    at, uid = kind.table.c.at, kind.table.c.uid
-    query = kind.query.where(*_within(kind, selection))
+    if selection.since is not None:
+        query = query.where(ENTRIES.c.at >= selection.since)
+    if selection.until is not None:
+        query = query.where(ENTRIES.c.at <= selection.until)
+    rows = _rows_by_time if selection.name is None else _rows_by_kanary
+    return rows(connection, query, selection, place, limit)
+
+
+def _rows_by_time(
+    connection: Connection, query: sa.Select[Any], selection: Selection, place: Place | None, limit: int
+) -> Sequence[RowMapping]:
+    key = (ENTRIES.c.at, ENTRIES.c.uid, ENTRIES.c.number)
     if place is not None:
-        # With the columns' types, or SQLite would compare its own text for a time with the driver's.
-        types = [at.type, uid.type, kind.number.type]
-        query = query.where(sa.tuple_(at, uid, kind.number) < sa.tuple_(place.at, place.uid, place.number, types=types))
+        # With the columns' types, which say how a time is written.
+        types = [column.type for column in key]
+        query = query.where(sa.tuple_(*key) < sa.tuple_(place.at, place.uid, place.number, types=types))
     if chosen := _chosen(selection):
         # Not a join: the database is to walk along the index by time and stop at the end of the page.
-        query = query.where(sa.exists().where(KANARIES.c.uid == uid, *chosen))
-    query = query.order_by(at.desc(), uid.desc(), kind.number.desc()).limit(limit)
-    return connection.execute(query).mappings().all()
+        query = query.where(sa.exists().where(KANARIES.c.uid == ENTRIES.c.uid, *chosen))
+    return connection.execute(query.order_by(*(column.desc() for column in key)).limit(limit)).mappings().all()
 
 
-def _by_kanary(
-    connection: Connection, kind: _Kind[T], selection: Selection, place: Place | None, limit: int
+def _rows_by_kanary(
+    connection: Connection, query: sa.Select[Any], selection: Selection, place: Place | None, limit: int
 ) -> Sequence[RowMapping]:
-    """The one that lives, then the earlier ones of its name: by the key of each, whatever clocks have said."""
+    """Those of the Kanary that exists, then those of earlier ones of its name; by number, whatever the clocks said."""
     known = sa.select(KANARIES.c.uid).where(*_chosen(replace(selection, include_deleted=True)))
     if not selection.include_deleted:
         # One that is deleted while its pages are read is read to its end: else a part would look like the whole.
@@ -176,13 +172,12 @@ def _by_kanary(
     uids = list(connection.scalars(known.order_by(*order)))
     if place is not None:
         uids = uids[uids.index(place.uid) :] if place.uid in uids else []
-    query = kind.query.where(*_within(kind, selection)).order_by(kind.number.desc())
     rows: list[RowMapping] = []
     for uid in uids:
-        mine = query.where(kind.table.c.uid == uid)
+        mine = query.where(ENTRIES.c.uid == uid)
         if place is not None and uid == place.uid:
-            mine = mine.where(kind.number < place.number)
-        rows += connection.execute(mine.limit(limit - len(rows))).mappings()
+            mine = mine.where(ENTRIES.c.number < place.number)
+        rows += connection.execute(mine.order_by(ENTRIES.c.number.desc()).limit(limit - len(rows))).mappings()
         if len(rows) == limit:
             break
     return rows
@@ -200,19 +195,53 @@ def _chosen(selection: Selection) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-def _within(kind: _Kind[T], selection: Selection) -> list[sa.ColumnElement[bool]]:
-    """What a row's time has to be."""
-    since = [] if selection.since is None else [kind.table.c.at >= selection.since]
-    until = [] if selection.until is None else [kind.table.c.at <= selection.until]
-    return [*since, *until]
+def _owners(connection: Connection, rows: Sequence[RowMapping]) -> dict[str, KnownKanary]:
+    query = sa.select(KANARIES).where(KANARIES.c.uid.in_(sorted({row["uid"] for row in rows})))
+    return {row["uid"]: kanary_of(row) for row in connection.execute(query).mappings()}
 
 
-def _owners(connection: Connection, uids: set[str]) -> dict[str, KnownKanary]:
-    rows = connection.execute(sa.select(KANARIES).where(KANARIES.c.uid.in_(sorted(uids)))).mappings()
-    return {row["uid"]: kanary_of(row) for row in rows}
+def _changes(
+    connection: Connection, rows: Sequence[RowMapping], owners: Mapping[str, KnownKanary]
+) -> Iterator[RecordedChange]:
+    """The changes that this version can read, with their results."""
+    open_ones = {row["uid"] for row in rows if row["result"] is None and owners[row["uid"]].deleted_at is not None}
+    ends = _ends(connection, open_ones) if open_ones else {}
+    for row in rows:
+        kanary, change, result = owners[row["uid"]], recorded_entry(row["body"]), recorded_entry(row["result"])
+        if result is None and isinstance(change, WeightChange) and row["uid"] in ends:
+            result = _deleted(kanary, change, *ends[row["uid"]])
+        if isinstance(change, WeightChange):
+            known = result if isinstance(result, ChangeResult) else None
+            yield RecordedChange(kanary=kanary, change=change, result=known)
+
+
+def _ends(connection: Connection, uids: set[str]) -> dict[str, tuple[int, int]]:
+    """The last revision and the last number of these Kanaries."""
+    mine = ENTRIES.c.uid == KANARIES.c.uid
+    revision = sa.select(sa.func.max(ENTRIES.c.revision)).where(mine, ENTRIES.c.kind == CHANGE).scalar_subquery()
+    number = sa.select(sa.func.max(ENTRIES.c.number)).where(mine).scalar_subquery()
+    query = sa.select(KANARIES.c.uid, revision, number).where(KANARIES.c.uid.in_(sorted(uids)))
+    return {uid: (revision, number) for uid, revision, number in connection.execute(query)}
+
+
+def _deleted(kanary: KnownKanary, change: WeightChange, revision: int, number: int) -> ChangeResult | None:
+    """How the last change of a deleted Kanary ended.
+
+    It follows from the deletion and is not recorded: the number that it would take is that of the Kanary's next entry,
+    should the Kanary turn out to exist.
+    """
+    if change.revision != revision or kanary.deleted_at is None:
+        return None
+    at = kanary.deleted_at
+    seconds = max(0.0, (at - change.at).total_seconds())
+    return ChangeResult(number=number + 1, at=at, revision=revision, result=Result.DELETED, seconds=seconds)
+
+
+def _place(row: RowMapping) -> Place:
+    return Place(row["at"], row["uid"], row["number"])
 
 
 def _page(items: Sequence[T], limit: int, place: Callable[[T], Place | NamePlace]) -> Page[T]:
-    """One row more than the page has room for says that there is another."""
+    """One item more than the page has room for says that there is another page."""
     kept = tuple(items[:limit])
-    return Page(kept, str(place(kept[-1])) if len(items) > limit else None)
+    return Page(items=kept, next=str(place(kept[-1])) if len(items) > limit else None)

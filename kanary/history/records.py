@@ -1,9 +1,27 @@
 """What is read of the record: an entry, or a weight change with how it ended, and whose it is."""
 
-from pydantic import SerializeAsAny
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, TypeVar
 
-from engine.model.entries import ChangeResult, Entry, WeightChange
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError
+
+from engine.model.entries import ChangeResult, Entry, WeightChange, read_entry
 from engine.model.shape import Shape, Time
+
+T = TypeVar("T")
+
+
+def recorded_entry(raw: Any) -> Any:
+    """An entry from its JSON; a plain `Entry` where a newer version gave its kind other fields than are known here.
+
+    Raises pydantic.ValidationError for what is no entry.
+    """
+    if not isinstance(raw, Mapping):
+        return raw
+    try:
+        return read_entry(raw)
+    except ValidationError:
+        return Entry.model_validate(raw, by_alias=True, by_name=False)
 
 
 class KnownKanary(Shape):
@@ -22,7 +40,8 @@ class RecordedEntry(Shape):
     """An entry, and whose it is."""
 
     kanary: KnownKanary
-    entry: SerializeAsAny[Entry]
+    entry: Annotated[SerializeAsAny[Entry], BeforeValidator(recorded_entry)]
+    """As the model of its kind; one of an unknown kind as an `Entry`, with all its fields."""
 
 
 class RecordedChange(Shape):
@@ -32,3 +51,11 @@ class RecordedChange(Shape):
     change: WeightChange
     result: ChangeResult | None = None
     """Null while it is in progress."""
+
+
+class Page(Shape, Generic[T]):
+    """At most as many items as `limit` says; fewer, or none, where they are large."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+    """Give this as `after` to read on; null on the last page. Opaque, and safe in a URL once it is quoted."""

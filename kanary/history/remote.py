@@ -1,172 +1,184 @@
-"""The record as the operator tells it, asked through the API server's service proxy with the user's own rights."""
+"""The history as the operator serves it, over a port that is forwarded with the reader's own rights."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
 
-from kanary.history import wire
-from kanary.history.answers import Refusal
-from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
-from kanary.history.operations import ROOT
-from kanary.history.parameters import AFTER, HASH, LIMIT_MAX, NAME, NAMESPACE, Parameter
-from kanary.history.remote_errors import Failures
-from kanary.history.selection import PAGE, BadCursorError, Page, Selection
-from kanary.kube.errors import ApiError, ClusterError
+from engine.model.entries import Configuration
+from engine.model.shape import Shape
+from kanary.history.records import KnownKanary, Page, RecordedChange, RecordedEntry
+from kanary.history.remote_errors import NoAnswer
+from kanary.history.selection import PAGE, Selection
+from kanary.history.wire import LIMIT_MAX, PORT, ROOT, Refusal, Refused, Revisions
+from kanary.kube.errors import ClusterError, Unreachable
+from kanary.kube.resources import PODS, Json, Resource
 
-S = TypeVar("S", bound=wire.Shape)
-T = TypeVar("T")
-Query = dict[str, str]
+S = TypeVar("S", bound=Shape)
+Query = dict[str, Any]
 
-OPERATOR_SERVICE = "kanary"
-OPERATOR_PORT = "http"
+OPERATOR = "app.kubernetes.io/name=kanary"
+"""Labels of the operator's pods."""
 
-_BUSY_PAUSES = (0.2, 0.4, 0.8, 1.6)  # seconds before it is asked again while too many others read
-_ABOUT_RECORD = {Refusal.UNKNOWN_KANARY, Refusal.UNKNOWN_REVISION, Refusal.UNKNOWN_CONFIGURATION}
+_MISSING = {Refusal.UNKNOWN_KANARY, Refusal.UNKNOWN_REVISION, Refusal.UNKNOWN_CONFIGURATION}
 
 
-class Cluster(Protocol):
-    """What is needed of `ClusterClient`."""
+class Forwarding(Protocol):
+    """What is needed of `ClusterClient`. Each call raises ClusterError."""
 
     @property
     def host(self) -> str:
         """The API server's URL."""
 
-    def get_raw(self, path: str, query: Query | None = None) -> dict[str, Any]:
-        """The JSON object at a path. Raises ClusterError."""
+    def list(
+        self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
+    ) -> tuple[list[Json], str]:
+        """The objects of a kind, and their version."""
+
+    def forward(self, namespace: str, pod: str, port: int) -> Any:
+        """A connection to a port of a pod, which `http.client` can use as a socket."""
 
 
 class HttpSource:
-    """Implements `Source` over the operator's HTTP API.
+    """Implements `Source` over the operator's HTTP API, on one connection.
 
     Errors say how it was tried, what is in the way, and that `--db` does without the operator.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        namespace: str,
-        service: str = OPERATOR_SERVICE,
-        port: str = OPERATOR_PORT,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, cluster: Forwarding, namespace: str) -> None:
         self._cluster = cluster
-        self._failures = Failures(cluster.host, namespace, service)
-        self._path = f"/api/v1/namespaces/{quote(namespace, safe='')}/services/{quote(service, safe='')}:{port}/proxy"
-        self._pause = pause
+        self._namespace = namespace
+        self._no_answer = NoAnswer(cluster.host, namespace)
+        self._http = _Forwarded(self._connect)
 
     def close(self) -> None:
-        """Nothing is open between two calls."""
+        """Close the connection."""
+        self._http.close()
 
     def kanaries(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[KnownKanary]:
         """The Kanaries themselves, by namespace, name and uid; whatever the time."""
-        below = "" if selection.name is not None else "/kanaries"
-        page = self._page(below, selection, _paged(selection, after, limit), wire.KanaryList)
-        return Page(tuple(item.record() for item in page.items), page.next) if page else Page((), None)
+        query = _query(selection, after, limit)
+        query = {name: value for name, value in query.items() if name not in ("since", "until")}
+        return self._get("kanaries", query, Page[KnownKanary]) or Page(items=())
 
     def changes(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[RecordedChange]:
-        """Changes, the newest first."""
-        return self._changes(selection, _paged(selection, after, limit) | _span(selection))
+        """Weight changes, the newest first."""
+        return self._get("changes", _query(selection, after, limit), Page[RecordedChange]) or Page(items=())
+
+    def entries(
+        self, selection: Selection, after: str | None = None, limit: int = PAGE, kinds: frozenset[str] | None = None
+    ) -> Page[RecordedEntry]:
+        """Entries of these kinds, or of every kind, the newest first."""
+        query = _query(selection, after, limit) | {"kind": sorted(kinds or ())}
+        return self._get("entries", query, Page[RecordedEntry]) or Page(items=())
 
     def in_force(
         self, selection: Selection, at: datetime, after: str | None = None, limit: int = PAGE
     ) -> Page[RecordedChange]:
-        """For each Kanary that existed at that time, the change that was the newest then; a page may be empty."""
-        return self._changes(selection, _paged(selection, after, limit) | {"at": _text(at)})
-
-    def transitions(
-        self, selection: Selection, after: str | None = None, limit: int = PAGE
-    ) -> Page[RecordedTransition]:
-        """Changes of phase, the newest first."""
-        query = _paged(selection, after, limit) | _span(selection)
-        page = self._page("/transitions", selection, query, wire.TransitionList)
-        return Page(tuple(item.record() for item in page.items), page.next) if page else Page((), None)
+        """For each Kanary that existed at that time, the weight change that was the newest then."""
+        query = _query(selection, after, limit) | {"at": _text(at)}
+        query = {name: value for name, value in query.items() if name not in ("since", "until")}
+        return self._get("in-force", query, Page[RecordedChange]) or Page(items=())
 
     def revision(self, kanary: KnownKanary, revision: int) -> RecordedChange | None:
-        """One change of a Kanary, or None."""
-        query = {"uid": kanary.uid, "configuration": "false"}
-        found = self._get(f"{_of(kanary)}/revisions/{revision}", query, wire.Revision)
-        return None if found is None else found.record()
+        """One weight change of a Kanary, or None."""
+        return self._get(f"revisions/{revision}", _of(kanary), RecordedChange)
 
     def revisions(self, kanary: KnownKanary) -> tuple[int, int] | None:
         """The first and the last revision that are kept, or None where none is."""
-        found = self._get(f"{_of(kanary)}/revisions", {"uid": kanary.uid}, wire.Revisions)
+        found = self._get("revisions", _of(kanary), Revisions)
         return None if found is None or found.first is None or found.last is None else (found.first, found.last)
 
-    def configuration(self, config_hash: str) -> str | None:
-        """The text of a configuration, or None where it is not kept."""
-        if not _takes(HASH, config_hash):
-            return None
-        found = self._get(f"configurations/{config_hash}", {}, wire.Configuration)
-        return None if found is None else found.text
-
-    def _changes(self, selection: Selection, query: Query) -> Page[RecordedChange]:
-        page = self._page("/changes", selection, query, wire.ChangeList)
-        return Page(tuple(item.record() for item in page.items), page.next) if page else Page((), None)
-
-    def _page(self, below: str, selection: Selection, query: Query, shape: type[S]) -> S | None:
-        named = [(NAMESPACE, selection.namespace), (NAME, selection.name)]
-        if not all(text is None or _takes(parameter, text) for parameter, text in named):
-            return None  # no Kanary can have that name
-        scope = "" if selection.namespace is None else f"namespaces/{selection.namespace}"
-        scope += "" if selection.name is None else f"/kanaries/{selection.name}"
-        return self._get(f"{scope}{below}".removeprefix("/"), query, shape)
+    def configuration(self, digest: str) -> Configuration | None:
+        """A configuration, or None where it is not kept."""
+        return self._get(f"configurations/{quote(digest, safe='')}", {}, Configuration)
 
     def _get(self, path: str, query: Query, shape: type[S]) -> S | None:
         """What is at a path below the API's root; None where the record has nothing of what is named."""
         try:
-            answer = self._ask(f"{self._path}{ROOT}{path}", query)
-        except ApiError as error:
-            if error.reason in _ABOUT_RECORD:
-                return None
-            raise self._failures.told(error) from error
-        except ClusterError as error:
-            raise self._failures.told(error) from error
-        try:
-            return shape.model_validate(answer)
+            status, body = self._ask(f"{ROOT}/{path}?{urlencode(query, doseq=True)}")
+            if status == HTTPStatus.OK:
+                return shape.model_validate_json(body, by_alias=True)
+            refused = Refused.model_validate_json(body)
         except ValidationError as error:
-            raise self._failures.garbled(shape.__name__) from error
+            raise self._no_answer.of_another_version(shape.__name__) from error
+        if refused.reason in _MISSING:
+            return None
+        raise self._no_answer.refused(refused)
 
-    def _ask(self, path: str, query: Query) -> Mapping[str, Any]:
-        for pause in _BUSY_PAUSES:
+    def _ask(self, path: str) -> tuple[int, bytes]:
+        is_new = self._http.sock is None
+        try:
+            self._http.request("GET", path)
+            response = self._http.getresponse()
+            return response.status, response.read()
+        except (HTTPException, OSError, ClusterError) as error:
+            self._http.close()
+            if is_new or not isinstance(error, HTTPException | OSError | Unreachable):
+                raise self._no_answer.because(error) from error
+        # The connection had been used before, and may have been closed since.
+        return self._ask(path)
+
+    def _connect(self) -> Any:
+        pods, _ = self._cluster.list(PODS, self._namespace, OPERATOR)
+        if not pods:
+            raise self._no_answer.without_pods()
+        if not (ready := [pod for pod in pods if _is_ready(pod)]):
+            raise self._no_answer.without_ready_pods(len(pods))
+        for pod in ready[:-1]:
             try:
-                return self._cluster.get_raw(path, query)
-            except ApiError as error:
-                if error.reason != Refusal.BUSY:
-                    raise
-            self._pause(pause)
-        return self._cluster.get_raw(path, query)
+                return self._forward(pod)
+            except ClusterError:
+                continue  # its node may be gone: any replica has the whole history
+        return self._forward(ready[-1])
+
+    def _forward(self, pod: Json) -> Any:
+        return self._cluster.forward(self._namespace, pod["metadata"]["name"], _port(pod))
 
 
-def _of(kanary: KnownKanary) -> str:
-    return f"namespaces/{quote(kanary.namespace, safe='')}/kanaries/{quote(kanary.name, safe='')}"
+class _Forwarded(HTTPConnection):
+    """HTTP over a connection that somebody else makes."""
+
+    def __init__(self, dial: Any) -> None:
+        super().__init__("localhost")
+        self._dial = dial
+
+    def connect(self) -> None:
+        self.sock = self._dial()
 
 
-def _paged(selection: Selection, after: str | None, limit: int) -> Query:
-    query = {"limit": str(min(limit, LIMIT_MAX)), "deleted": str(selection.include_deleted).lower()}
-    if after is None:
-        return query
-    if not _takes(AFTER, after):
-        raise BadCursorError(f"{after[:80]!r} is no place to read on from: give what the page before said")
-    return query | {"after": after}
+def _is_ready(pod: Json) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-def _span(selection: Selection) -> Query:
-    return {name: _text(time) for name, time in (("since", selection.since), ("until", selection.until)) if time}
+def _port(pod: Json) -> int:
+    """The port that the pod names `history`, else the usual one."""
+    named = (port for container in pod["spec"]["containers"] for port in container.get("ports", ()))
+    return next((int(port["containerPort"]) for port in named if port.get("name") == "history"), PORT)
+
+
+def _of(kanary: KnownKanary) -> Query:
+    return {"namespace": kanary.namespace, "name": kanary.name, "uid": kanary.uid}
+
+
+def _query(selection: Selection, after: str | None, limit: int) -> Query:
+    query = {
+        "namespace": selection.namespace,
+        "name": selection.name,
+        "deleted": str(selection.include_deleted).lower(),
+        "since": selection.since and _text(selection.since),
+        "until": selection.until and _text(selection.until),
+        "limit": min(limit, LIMIT_MAX),
+        "after": after,
+    }
+    return {name: value for name, value in query.items() if value is not None}
 
 
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _takes(parameter: Parameter[Any], text: str) -> bool:
-    try:
-        parameter.read(text)
-    except ValueError:
-        return False
-    return True

@@ -1,66 +1,72 @@
-"""What it means when the operator cannot be asked: how it was tried, what is in the way, and what to do."""
+"""What it means when the operator does not answer: how it was tried, what is in the way, and what to do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kanary.history.answers import Refusal
-from kanary.history.problems import HistoryError, Problem, Reason
+from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.selection import BadCursorError
-from kanary.kube.errors import ApiError, ClusterError, Forbidden, NotFound, Unauthorized
+from kanary.history.wire import Refusal, Refused
+from kanary.kube.errors import Forbidden, NotForwarded, Unauthorized
 
 ROLE = "kanary-viewer"
 
-_LONGEST = 500  # characters of what somebody else says
-_UNAVAILABLE = 503
+_LONGEST = 500  # characters of a message that comes from elsewhere
 _OTHER_VERSION = "use the kanary of the operator's version"
 
 
 @dataclass(frozen=True)
-class Failures:
+class NoAnswer:
     """Makes the errors of one `HttpSource`."""
 
     host: str
     namespace: str
-    service: str
 
-    def told(self, error: ClusterError) -> HistoryError | BadCursorError:
-        """The error for a failed call: by the operator's own reason where it answered, else by the API server's."""
-        if not isinstance(error, ApiError):
-            return self._away(str(error))
-        if error.reason == Refusal.BAD_CURSOR:
-            return BadCursorError(error.message)
-        if error.reason in set(Reason):
-            said = f"the operator cannot read the history: {error.message}"
-            return HistoryError(Problem(Reason(error.reason), said))
-        if error.reason == Refusal.BAD_PARAMETER:
-            return HistoryError(Problem(Reason.REFUSED, f"the operator refuses what was asked: {error.message}"))
-        return self._away(*self._way_out(error))
+    def refused(self, refused: Refused) -> HistoryError | BadCursorError:
+        """The operator answered that it cannot, or will not."""
+        if refused.reason == Refusal.BAD_CURSOR:
+            return BadCursorError(refused.message)
+        if refused.reason == Refusal.BAD_PARAMETER:
+            return HistoryError(FaultReason.REFUSED, f"the operator refuses the request: {refused.message}")
+        if refused.reason == Refusal.UNKNOWN_PATH:
+            return self._error("it does not serve this part of the history", _OTHER_VERSION)
+        known = refused.reason in set(FaultReason)
+        reason = FaultReason(refused.reason) if known else FaultReason.UNAVAILABLE
+        return HistoryError(reason, f"the operator cannot read the history: {refused.message}")
 
-    def garbled(self, expected: str) -> HistoryError:
-        """The error for an answer that is something else."""
-        return self._away(f"it answers with another {expected} than this program knows", _OTHER_VERSION)
+    def of_another_version(self, expected: str) -> HistoryError:
+        """The answer is something else than was expected."""
+        return self._error(f"its answer is no {expected} that this version can read", _OTHER_VERSION)
 
-    def _way_out(self, error: ApiError) -> tuple[str, str]:
-        pods = f"see kubectl -n {self.namespace} get pods"
+    def without_pods(self) -> HistoryError:
+        """There is no operator."""
+        return self._error(
+            "it has no pods", "install the operator, or name the namespace that it is in: --operator-namespace"
+        )
+
+    def without_ready_pods(self, count: int) -> HistoryError:
+        """There is no operator that is ready."""
+        return self._error(f"0 of {count} pods are ready", f"see kubectl -n {self.namespace} get pods")
+
+    def because(self, error: Exception) -> HistoryError:
+        """The connection was not made, or broke."""
         match error:
-            case _ if error.reason == Refusal.BUSY:
-                return error.message, ""
             case Unauthorized():
-                return f"the API server does not take your credentials: {error}", "log in again"
+                return self._error(f"the API server rejects your credentials: {error}", "log in again")
             case Forbidden():
-                return f"you may not: {error}", f"have the ClusterRole {ROLE} bound to you"
-            case NotFound() if error.reason != "NotFound":
-                # In the operator's words, or in those of what else answers there.
-                return f"it serves no such history: {error}", _OTHER_VERSION
-            case NotFound():
-                return f"there is none: {error}", "install the operator, or name the namespace that it is in"
-        unavailable = error.status == _UNAVAILABLE
-        return f"none of its pods takes connections: {error}" if unavailable else str(error), pods
+                way_out = f"ask for the Role {ROLE} in namespace {self.namespace}"
+                return self._error(f"permission denied: {error}", way_out)
+            case NotForwarded():
+                return self._error(
+                    f"it does not take connections: {error}", f"see kubectl -n {self.namespace} logs deployment/kanary"
+                )
+        return self._error(str(error) or type(error).__name__, f"see kubectl -n {self.namespace} get pods")
 
-    def _away(self, what: str, way_out: str = "") -> HistoryError:
-        tried = f"asked for Service {self.service} in namespace {self.namespace} through the API server at {self.host}"
+    def _error(self, what: str, way_out: str) -> HistoryError:
         what = " ".join(what.split())
         what = what if len(what) <= _LONGEST else f"{what[: _LONGEST - 1]}…"
-        ways = "; ".join(filter(None, (way_out, "or read the database itself: --db URL")))
-        return HistoryError(Problem(Reason.UNAVAILABLE, f"no history from the operator ({tried}): {what}; {ways}"))
+        message = (
+            f"no history from the operator in namespace {self.namespace} of the cluster at {self.host}: {what}; "
+            f"{way_out}; or read the database itself: --db URL"
+        )
+        return HistoryError(FaultReason.UNAVAILABLE, message)

@@ -1,24 +1,25 @@
-"""What is kept how long, and taking what is older, a little at a time, so that recording is never held up."""
+"""What is kept how long, and deleting what is older, a little at a time, so that recording is never held up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kanary.history.faults import told
-from kanary.history.model import KnownKanary
-from kanary.history.reader import Reader
+from kanary.history.database import Database
+from kanary.history.driver_errors import translated
+from kanary.history.reader import CHANGE, Reader
+from kanary.history.records import KnownKanary
 from kanary.history.rows import kanary_of
-from kanary.history.schema import claim_configurations
-from kanary.history.store import Store, note_pruned
-from kanary.history.tables import CHANGES, CONFIGURATIONS, KANARIES, OUTCOMES, PRUNED, TRANSITIONS
+from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES
 
 _KANARIES = 100  # looked at in one transaction
 _ROWS = 500  # deleted in one transaction, some milliseconds
+_BEYOND = 2**63 - 1  # the largest number that an entry can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,15 @@ class Retention:
 
     age: timedelta | None = timedelta(days=400)
     changes: int | None = 1_000
-    transitions: int | None = 10_000
+    """Weight changes, each with the entries of its revision."""
+    others: int | None = 10_000
+    """Entries that are about no weight change."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if value is not None and value <= type(value)(0):
-                raise ValueError(
-                    f"the history's retention by {field.name} is {value}: it is to be more than 0, or none"
-                )
+                raise ValueError(f"history retention by {field.name} is {value}: it must be more than 0, or none")
 
 
 def retention_of(days: int, changes: int) -> Retention:
@@ -45,83 +46,83 @@ def retention_of(days: int, changes: int) -> Retention:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many rows went, or would go, of each table."""
+    """How much was deleted, or would be."""
 
     kanaries: int = 0
     changes: int = 0
-    transitions: int = 0
-    configurations: int = 0
+    entries: int = 0
+    """Of every kind, the changes included."""
 
     def __add__(self, other: Pruned) -> Pruned:
-        return Pruned(
-            self.kanaries + other.kanaries,
-            self.changes + other.changes,
-            self.transitions + other.transitions,
-            self.configurations + other.configurations,
-        )
+        return Pruned(self.kanaries + other.kanaries, self.changes + other.changes, self.entries + other.entries)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would go."""
+    """What would be deleted."""
 
     total: Pruned
     by_kanary: tuple[tuple[KnownKanary, Pruned], ...]
-    """Of those that anything would go of."""
+    """Of those of which anything would be."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """Up to which revision and number a Kanary's rows go; below any where none does."""
+    """Which entries of a Kanary are deleted: those about revisions before one, and others before a number."""
 
     revision: int
     number: int
-    is_all: bool
+    is_over: bool
+    """The Kanary itself is deleted with the last of its entries."""
+
+    @property
+    def doomed(self) -> sa.ColumnElement[bool]:
+        about_none = sa.and_(ENTRIES.c.revision.is_(None), ENTRIES.c.number < self.number)
+        return sa.or_(ENTRIES.c.revision < self.revision, about_none)
 
 
 def plan(reader: Reader, retention: Retention, now: datetime) -> Plan:
-    """What `prune` would take, without taking it."""
-    total = Pruned()
+    """What `prune` would delete, without deleting it."""
     found = []
-    limits: dict[str, _Limits] = {}
     last = ""
     while True:
         with reader.connection() as connection:
             kanaries = _kanaries_after(connection, last)
-            for kanary in kanaries:
-                mine = _limits(connection, kanary, retention, now)
-                gone = _count(connection, kanary, mine)
-                if gone != Pruned():
-                    limits[kanary.uid] = mine
-                    found.append((kanary, gone))
-                    total += gone
+            found += [(kanary, _planned(connection, kanary, retention, now)) for kanary in kanaries]
         if not kanaries:
             break
         last = kanaries[-1].uid
-    return Plan(total + Pruned(configurations=_count_orphans(reader, limits)), tuple(found))
+    return Plan(sum((share for _, share in found), Pruned()), tuple(each for each in found if each[1] != Pruned()))
 
 
-def prune(store: Store, retention: Retention, now: datetime) -> Pruned:
-    """Take what is beyond the limits, all at once. Raises HistoryError."""
-    return sum(prune_steps(store, retention, now), Pruned())
+def _planned(connection: Connection, kanary: KnownKanary, retention: Retention, now: datetime) -> Pruned:
+    limits = _limits(connection, kanary, retention, now)
+    doomed = sa.select(sa.func.count()).where(ENTRIES.c.uid == kanary.uid, limits.doomed)
+    entries, changes = (connection.scalar(query) or 0 for query in (doomed, doomed.where(ENTRIES.c.kind == CHANGE)))
+    return Pruned(kanaries=int(limits.is_over), changes=changes, entries=entries)
 
 
-def prune_steps(store: Store, retention: Retention, now: datetime) -> Iterator[Pruned]:
-    """Take what is beyond the limits, one short transaction a step; between two of them anything may be recorded."""
+def prune(database: Database, retention: Retention, now: datetime) -> Pruned:
+    """Delete what is beyond the limits, all at once. Raises HistoryError."""
+    return sum(prune_steps(database, retention, now), Pruned())
+
+
+def prune_steps(database: Database, retention: Retention, now: datetime) -> Iterator[Pruned]:
+    """Delete what is beyond the limits, one short transaction a step; between two steps anything may be recorded."""
     last = ""
     while True:
-        with told(store.address), store.transaction() as connection:
+        with translated(database.address), database.transaction() as connection:
             kanaries = _kanaries_after(connection, last)
             limits = {kanary.uid: _limits(connection, kanary, retention, now) for kanary in kanaries}
         if not kanaries:
-            break
+            return
         last = kanaries[-1].uid
         yield Pruned()
-        for kanary in kanaries:
-            yield from _take_rows(store, kanary.uid, limits[kanary.uid])
-            if limits[kanary.uid].is_all:
-                yield _take_kanary(store, kanary.uid)
-    yield from _take_orphans(store)
+        for uid, mine in limits.items():
+            while (pruned := _prune_entries(database, uid, mine)).entries:
+                yield pruned
+            if mine.is_over:
+                yield _prune_kanary(database, uid)
 
 
 def _kanaries_after(connection: Connection, uid: str) -> list[KnownKanary]:
@@ -131,107 +132,56 @@ def _kanaries_after(connection: Connection, uid: str) -> list[KnownKanary]:
 
 def _limits(connection: Connection, kanary: KnownKanary, retention: Retention, now: datetime) -> _Limits:
     cutoff = now - retention.age if retention.age is not None else None
-    is_living = kanary.deleted_at is None
-    revision, no_change = _limit(connection, CHANGES.c.revision, kanary.uid, retention.changes, cutoff, is_living)
-    number, no_move = _limit(connection, TRANSITIONS.c.number, kanary.uid, retention.transitions, cutoff, is_living)
-    is_over = cutoff is not None and kanary.deleted_at is not None and kanary.deleted_at < cutoff
-    return _Limits(revision, number, is_over and no_change and no_move)
-
-
-def _limit(  # noqa: PLR0917 -- each of them is one of the limits
-    connection: Connection, key: sa.Column[int], uid: str, kept: int | None, cutoff: datetime | None, is_living: bool
-) -> tuple[int, bool]:
-    """Up to which key rows go, and whether none stays. Always a beginning, whatever the clocks said."""
-    mine = sa.select(key).where(key.table.c.uid == uid)
-    newest = connection.scalar(mine.order_by(key.desc()).limit(1))
-    if newest is None:
-        return -1, True
-    first = -1
-    if kept is not None:
-        newest_ones = mine.order_by(key.desc()).limit(kept).subquery()
-        first = connection.scalar(sa.select(sa.func.min(newest_ones.c[key.name]))) or 0
-    if cutoff is not None:
-        young = connection.scalar(mine.where(key.table.c.at >= cutoff).order_by(key).limit(1))
-        first = max(first, newest + 1 if young is None else young)
-    if is_living:
-        first = min(first, newest)
-    return first - 1, first > newest
-
-
-def _count(connection: Connection, kanary: KnownKanary, limits: _Limits) -> Pruned:
-    changes, transitions = (
-        connection.scalar(sa.select(sa.func.count()).where(key.table.c.uid == kanary.uid, key <= limit)) or 0
-        for key, limit in ((CHANGES.c.revision, limits.revision), (TRANSITIONS.c.number, limits.number))
+    if kanary.deleted_at is not None and cutoff is not None and kanary.deleted_at < cutoff:
+        return _Limits(_BEYOND, _BEYOND, is_over=True)
+    changes = sa.select(ENTRIES.c.revision).where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.kind == CHANGE)
+    others = sa.select(ENTRIES.c.number).where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.revision.is_(None))
+    return _Limits(
+        revision=_first_kept(connection, changes, retention.changes, cutoff, keeps_one=kanary.deleted_at is None),
+        number=_first_kept(connection, others, retention.others, cutoff, keeps_one=False),
+        is_over=False,
     )
-    return Pruned(kanaries=int(limits.is_all), changes=changes, transitions=transitions)
 
 
-def _count_orphans(reader: Reader, limits: dict[str, _Limits]) -> int:
-    """The configurations that only changes name which go, or none at all."""
-    orphans = 0
-    last = ""
-    while True:
-        with reader.connection() as connection:
-            hashes = _hashes_after(connection, last)
-            uses = connection.execute(
-                sa.select(CHANGES.c.config_hash, CHANGES.c.uid, sa.func.max(CHANGES.c.revision).label("newest"))
-                .where(CHANGES.c.config_hash.in_(hashes))
-                .group_by(CHANGES.c.config_hash, CHANGES.c.uid)
-            )
-            used = {use.config_hash for use in uses if use.uid not in limits or use.newest > limits[use.uid].revision}
-        if not hashes:
-            return orphans
-        orphans += len(hashes) - len(used)
-        last = hashes[-1]
+def _first_kept(
+    connection: Connection, keys: sa.Select[Any], kept: int | None, cutoff: datetime | None, *, keeps_one: bool
+) -> int:
+    """The first key that stays; all before it go, whatever the clocks said. Beyond the last one where none stays."""
+    (key,) = keys.selected_columns
+    newest = connection.scalar(keys.order_by(key.desc()).limit(1))
+    if newest is None:
+        return 0
+    first = 0
+    if kept is not None:
+        first = connection.scalar(keys.order_by(key.desc()).offset(kept - 1).limit(1)) or 0
+    if cutoff is not None:
+        young = connection.scalar(keys.where(ENTRIES.c.at >= cutoff).order_by(key).limit(1))
+        first = max(first, newest + 1 if young is None else young)
+    return min(first, newest) if keeps_one else first
 
 
-def _hashes_after(connection: Connection, last: str) -> list[str]:
-    query = sa.select(CONFIGURATIONS.c.hash).where(CONFIGURATIONS.c.hash > last)
-    return list(connection.scalars(query.order_by(CONFIGURATIONS.c.hash).limit(_ROWS)))
+def _prune_entries(database: Database, uid: str, limits: _Limits) -> Pruned:
+    """Delete the first few of what is doomed, and remember up to where that was."""
+    mine = ENTRIES.c.uid == uid
+    with translated(database.address), database.transaction() as connection:
+        numbers = connection.scalars(
+            sa.select(ENTRIES.c.number).where(mine, limits.doomed).order_by(ENTRIES.c.number).limit(_ROWS)
+        ).all()
+        if not numbers:
+            return Pruned()
+        deletion = sa.delete(ENTRIES).where(mine, ENTRIES.c.number.in_(numbers)).returning(ENTRIES.c.kind)
+        kinds = connection.scalars(deletion).all()
+        is_named = CONFIGURATIONS.c.number.in_(numbers)
+        connection.execute(sa.delete(CONFIGURATIONS).where(CONFIGURATIONS.c.uid == uid, is_named))
+        is_further = KANARIES.c.pruned < numbers[-1]
+        connection.execute(sa.update(KANARIES).where(KANARIES.c.uid == uid, is_further).values(pruned=numbers[-1]))
+        return Pruned(changes=kinds.count(CHANGE), entries=len(kinds))
 
 
-def _take_rows(store: Store, uid: str, limits: _Limits) -> Iterator[Pruned]:
-    while changes := _take(store, uid, CHANGES.c.revision, limits.revision):
-        yield Pruned(changes=changes)
-    while transitions := _take(store, uid, TRANSITIONS.c.number, limits.number):
-        yield Pruned(transitions=transitions)
-
-
-def _take(store: Store, uid: str, key: sa.Column[int], limit: int) -> int:
-    with told(store.address), store.transaction() as connection:
-        mine = sa.select(key).where(key.table.c.uid == uid, key <= limit)
-        next_ones = mine.order_by(key).limit(_ROWS).subquery()
-        last = connection.scalar(sa.select(sa.func.max(next_ones.c[key.name])))
-        if last is None:
-            return 0
-        if key.table is CHANGES:
-            connection.execute(sa.delete(OUTCOMES).where(OUTCOMES.c.uid == uid, OUTCOMES.c.revision <= last))
-        taken = connection.execute(sa.delete(key.table).where(key.table.c.uid == uid, key <= last)).rowcount
-        note_pruned(connection, uid, **{key.name: last})
-        return taken
-
-
-def _take_kanary(store: Store, uid: str) -> Pruned:
-    """Take the rest of one that has been gone for long and has no more changes."""
-    with told(store.address), store.transaction() as connection:
-        for table in (CHANGES, TRANSITIONS):
-            if connection.scalar(sa.select(sa.exists().where(table.c.uid == uid))):
-                return Pruned()
-        for table in (OUTCOMES, PRUNED, KANARIES):
-            taken = connection.execute(sa.delete(table).where(table.c.uid == uid)).rowcount
-        return Pruned(kanaries=taken)
-
-
-def _take_orphans(store: Store) -> Iterator[Pruned]:
-    last = ""
-    while True:
-        with told(store.address), store.transaction() as connection:
-            claim_configurations(connection)
-            hashes = _hashes_after(connection, last)
-            unused = ~sa.exists().where(CHANGES.c.config_hash == CONFIGURATIONS.c.hash)
-            are_next = CONFIGURATIONS.c.hash.in_(hashes)
-            taken = connection.execute(sa.delete(CONFIGURATIONS).where(are_next, unused)).rowcount
-        if not hashes:
-            return
-        last = hashes[-1]
-        yield Pruned(configurations=taken)
+def _prune_kanary(database: Database, uid: str) -> Pruned:
+    """Delete the rest of one that has been gone for long and has no entries any more."""
+    with translated(database.address), database.transaction() as connection:
+        if connection.scalar(sa.select(sa.exists().where(ENTRIES.c.uid == uid))):
+            return Pruned()
+        connection.execute(sa.delete(CONFIGURATIONS).where(CONFIGURATIONS.c.uid == uid))
+        return Pruned(kanaries=connection.execute(sa.delete(KANARIES).where(KANARIES.c.uid == uid)).rowcount)

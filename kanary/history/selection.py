@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
+
+from kanary.history.records import Page
 
 T = TypeVar("T")
 
@@ -33,15 +35,6 @@ class Selection:
     def __post_init__(self) -> None:
         if self.name is not None and self.namespace is None:
             raise ValueError(f"of which namespace is {self.name}?")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of what was asked for."""
-
-    items: tuple[T, ...]
-    next: str | None
-    """Where to read on, or None where this was the last page. Opaque, and good in a URL once it is quoted."""
 
 
 def pages(read: Callable[[str | None], Page[T]]) -> Iterator[tuple[T, ...]]:

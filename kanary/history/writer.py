@@ -1,26 +1,26 @@
-"""Records what it is handed, from a thread of its own, and is never in the way of who hands it over."""
+"""Records what it is given, from a thread of its own: no caller ever waits for the database."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import ParamSpec
 
 from kanary.history.address import parse_address
-from kanary.history.faults import RefusedEntryError
-from kanary.history.model import Entry
-from kanary.history.opening import move_corrupt_aside, open_store
-from kanary.history.pending import Queue
-from kanary.history.problems import HistoryError, Problem, Reason
+from kanary.history.database import Database, Figures
+from kanary.history.driver_errors import RefusedEntryError
+from kanary.history.faults import Fault, FaultReason, HistoryError
+from kanary.history.opening import open_database
+from kanary.history.pending import Pending, Queue
+from kanary.history.records import KnownKanary
 from kanary.history.retention import Pruned, Retention, prune_steps
-from kanary.history.rows import Pending
-from kanary.history.store import Figures, Store
 from kanary.kube.backoff import Backoff
 
 P = ParamSpec("P")
@@ -39,29 +39,40 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who hears of what, in the writer's thread; what they raise is logged and left."""
+    """What the writer's thread calls; what they raise is logged and ignored."""
 
     on_change: Callable[[], None] = _ignore
-    """`problem()` or `notice()` is another now. Every Kanary's entry is then to be recorded again: the database may be
-    a new one."""
+    """`fault()` or `notice()` has changed. Everything is then to be recorded again: the database may be a new one."""
     on_rows: Callable[[str, int], None] = _ignore
-    """So many rows of this table were written that had not been there."""
+    """So many rows were written to this table."""
     on_failure: Callable[[str], None] = _ignore
     """Writing failed for this reason; it will be tried again."""
     on_dropped: Callable[[], None] = _ignore
-    """An entry was given up: too many wait, and its Kanary's next one has the same and more; or its Kanary is gone, and
-    it was not written before the end."""
+    """What was to be recorded of a Kanary is dropped: too many wait, and its next state includes it; or the Kanary is
+    deleted, and it was not written before the end."""
 
 
-def _tell(hook: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+def _call(hook: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
     try:
         hook(*args, **kwargs)
-    except Exception:  # the record does not depend on who hears of it
-        _log.exception("telling what became of the history failed")
+    except Exception:  # the record does not depend on its observers
+        _log.exception("a hook of the history failed")
+
+
+@dataclass(frozen=True, slots=True)
+class RollCall:
+    """Finds the Kanaries that the record takes for living and that are deleted."""
+
+    uids: Set[str]
+    """Of the Kanaries that exist for sure."""
+    namespace: str | None
+    """Where they were looked for; None is everywhere."""
+    is_deleted: Callable[[KnownKanary], bool | None]
+    """Asked about each other one, in the writer's thread; None where that cannot be found out now."""
 
 
 class HistoryWriter:
-    """Writes to the database between `start()` and `stop()`; what it tells is true at any time, in any thread."""
+    """Writes to the database between `start()` and `stop()`; its other methods serve any thread and never wait."""
 
     def __init__(
         self,
@@ -73,7 +84,7 @@ class HistoryWriter:
         prune_seconds: float = _PRUNE_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Raises BadAddressError for a URL that is none."""
+        """Raises BadAddressError for an invalid URL."""
         self._address = parse_address(url)
         self._retention = retention or Retention()
         self._hooks = hooks or Hooks()
@@ -82,55 +93,48 @@ class HistoryWriter:
         self._now = now
         self._queue = Queue()
         self._lock = threading.Lock()
-        self._problem: Problem | None = None
-        self._refused: dict[str, Problem] = {}
-        self._notice: Problem | None = None
+        self._fault: Fault | None = None
+        self._refused: dict[str, Fault] = {}
+        self._notice: Fault | None = None
         self._figures: Figures | None = None
         # Of the thread alone:
-        self._store: Store | None = None
-        self._told: tuple[Problem | None, Problem | None] = None, None
+        self._database: Database | None = None
+        self._reported: tuple[Fault | None, Fault | None] = None, None
         self._failures = 0
+        self._is_corrupt = False
+        self._roll_call: RollCall | None = None
+        self._missing: deque[KnownKanary] | None = None
         self._pruning: Iterator[Pruned] | None = None
-        self._prune_at = 0.0
-        self._figures_at = 0.0
+        self._due = {"prune": 0.0, "figures": 0.0, "roll call": math.inf}
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
-    def start(self) -> None:
-        """Open the database and write what is recorded."""
+    def start(self, roll_call: RollCall | None = None) -> None:
+        """Open the database, write what is recorded, and mark as deleted what is found to be."""
+        if roll_call:
+            self._roll_call, self._due["roll call"] = roll_call, 0.0
         self._thread.start()
 
-    def record(self, entry: Entry) -> None:
-        """Have an entry written soon, in place of an earlier one of the same Kanary. Never blocks, never raises."""
-        for _ in range(self._queue.record(entry)):
-            _tell(self._hooks.on_dropped)
+    def record(self, pending: Pending) -> None:
+        """Have this written soon, in place of what waits of the same Kanary."""
+        for _ in range(self._queue.add(pending)):
+            _call(self._hooks.on_dropped)
 
-    def deleted(self, uid: str, at: datetime) -> None:
-        """Have it written that this Kanary is gone. Never blocks, never raises."""
-        self._queue.add(Pending(uid, deleted_at=at))
-
-    def present(self, uids: frozenset[str], at: datetime, namespace: str | None = None) -> None:
-        """Have every other Kanary that the record takes for living marked as deleted.
-
-        For the start: these are all that there were at that time, of the namespace or of all.
-        """
-        self._queue.present(uids, at, namespace)
-
-    def confirmed(self, uid: str) -> tuple[int, int]:
-        """The last revision and the last transition's number that are in the database for sure; 0 for none."""
+    def confirmed(self, uid: str) -> int:
+        """The number of the last entry that is in the database for sure; 0 for none."""
         return self._queue.confirmed(uid)
 
-    def problem(self) -> Problem | None:
-        """What keeps the record from taking what happens now, or None."""
+    def fault(self) -> Fault | None:
+        """What keeps the record from being written now, or None."""
         with self._lock:
-            return self._problem or next(iter(self._refused.values()), None)
+            return self._fault or next(iter(self._refused.values()), None)
 
-    def notice(self) -> Problem | None:
-        """What has befallen the record since the start and does not pass: a corrupt file that was moved aside."""
+    def notice(self) -> Fault | None:
+        """What happened to the record since the start and does not pass: a corrupt file that was moved aside."""
         with self._lock:
             return self._notice
 
     def figures(self) -> Figures | None:
-        """The database's size and its oldest change, as of a minute ago at most while it can be asked."""
+        """The database's size and its oldest entry, a minute old at most while it can be read."""
         with self._lock:
             return self._figures
 
@@ -143,13 +147,12 @@ class HistoryWriter:
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        for entry, changes in self._queue.lost():
+        for pending, entries in self._queue.lost():
             _log.error(
-                "the history lacks %d changes of %s/%s (uid %s), which is deleted: they could not be written before "
-                "the end",
-                *(changes, entry.namespace, entry.name, entry.uid),
+                "the history lacks %d entries of %s/%s (uid %s), which is deleted: they could not be written in time",
+                *(entries, pending.namespace, pending.name, pending.uid),
             )
-            _tell(self._hooks.on_dropped)
+            _call(self._hooks.on_dropped)
         return self._queue.wait_until_empty(0)
 
     def _run(self) -> None:
@@ -157,14 +160,14 @@ class HistoryWriter:
             try:
                 self._turn()
             except HistoryError as error:
-                self._fail(error.problem)
+                self._fail(error.fault)
             except Exception:  # the thread has to outlive a defect, or nothing would ever be recorded again
                 text = self._address.scrub(traceback.format_exc())
                 _log.error("recording the history failed: %s", text)
-                self._fail(Problem(Reason.UNAVAILABLE, f"a defect of Kanary's: {text.strip().splitlines()[-1]}"))
+                self._fail(Fault(FaultReason.UNAVAILABLE, f"internal error: {text.strip().splitlines()[-1]}"))
             else:
                 self._failures = 0
-                self._set_problem(None)
+                self._set_fault(None)
             if self._failures and self._queue.is_closed():
                 break
         self._close()
@@ -172,118 +175,119 @@ class HistoryWriter:
     def _seconds_until_due(self) -> float:
         if self._failures:
             return self._backoff.delay(self._failures)
-        if self._store is None or self._pruning is not None:
+        if self._database is None or self._pruning is not None:
             return 0.0
-        return max(0.0, min(self._prune_at, self._figures_at) - time.monotonic())
+        return max(0.0, min(self._due.values()) - time.monotonic())
 
     def _turn(self) -> None:
-        """Do the next thing: what waits comes first, and the chores get along a step at a time."""
-        store = self._store or self._open()
-        if asked := self._queue.take_present():
-            self._queue.mark_absent(asked, store.living(asked.namespace, asked.at))
-        elif batch := self._queue.take(_BATCH):
-            try:
-                self._write(store, batch)
-            finally:
-                self._queue.settle()
+        """Do the next thing: what waits comes first, and the chores are done a step at a time."""
+        database = self._database or self._open()
+        if batch := self._queue.first(_BATCH):
+            self._write(database, batch)
         else:
-            self._chore(store)
+            self._chore(database)
 
-    def _open(self) -> Store:
+    def _open(self) -> Database:
         # Another database may be there now, or the same with less in it.
         self._queue.forget_confirmed()
-        store = open_store(self._address)
-        self._store = store
-        if store.moved_aside:
-            _tell(self._hooks.on_failure, Reason.CORRUPT)
-            self._set_problem(None, self._moved(store.moved_aside))
-        now = time.monotonic()
-        self._figures_at, self._prune_at = now, now
+        database = self._database = open_database(self._address, is_corrupt=self._is_corrupt)
+        if database.moved_aside:
+            if not self._is_corrupt:
+                _call(self._hooks.on_failure, FaultReason.CORRUPT)
+            message = (
+                f"the history database {self._address} was corrupt: it is kept as {database.moved_aside}, and a new "
+                "one was created (reported until the operator restarts)"
+            )
+            self._set_fault(None, Fault(FaultReason.CORRUPT, message))
+        self._is_corrupt = False
+        self._due |= {"prune": 0.0, "figures": 0.0}
         _log.info("recording the history in %s", self._address)
-        return store
+        return database
 
-    def _write(self, store: Store, batch: list[Pending]) -> None:
+    def _write(self, database: Database, batch: list[Pending]) -> None:
         try:
-            rows = store.write(batch)
+            rows = database.write(batch)
         except RefusedEntryError as error:
             if len(batch) > 1:
-                # One that is refused takes its transaction with it, and is not to take the others' too.
+                # One that is refused takes its transaction with it, and must not take the others' too.
                 for pending in batch:
-                    self._write(store, [pending])
+                    self._write(database, [pending])
             else:
                 self._refuse(batch[0], str(error))
             return
         for table, count in rows.items():
             if count:
-                _tell(self._hooks.on_rows, table, count)
+                _call(self._hooks.on_rows, table, count)
         self._queue.confirm(batch)
         with self._lock:
             for pending in batch:
                 self._refused.pop(pending.uid, None)
 
     def _refuse(self, pending: Pending, why: str) -> None:
-        name = f"{pending.entry.namespace}/{pending.entry.name}" if pending.entry else pending.uid
-        message = f"the history database does not take what is to be recorded of {name} ({why})"
+        message = f"the history database refused the entries of {pending.namespace}/{pending.name} ({why})"
         _log.error("%s", message)
-        self._queue.confirm([Pending(pending.uid)])
+        self._queue.give_up([pending])
         with self._lock:
-            self._refused[pending.uid] = Problem(Reason.ENTRY_REFUSED, message)
-        _tell(self._hooks.on_failure, Reason.ENTRY_REFUSED)
+            self._refused[pending.uid] = Fault(FaultReason.ENTRY_REFUSED, message)
+        _call(self._hooks.on_failure, FaultReason.ENTRY_REFUSED)
 
-    def _chore(self, store: Store) -> None:
+    def _chore(self, database: Database) -> None:
         now = time.monotonic()
-        if self._pruning is None and now >= self._prune_at:
-            self._pruning = prune_steps(store, self._retention, self._now())
+        if self._roll_call and now >= self._due["roll call"]:
+            self._call_one(self._roll_call, database)
+        if self._pruning is None and now >= self._due["prune"]:
+            self._pruning = prune_steps(database, self._retention, self._now())
         if self._pruning is not None and next(self._pruning, None) is None:
-            self._pruning, self._prune_at = None, now + self._prune_seconds
-        if now >= self._figures_at:
-            figures = store.figures()
-            self._figures_at = now + _FIGURES_SECONDS
+            self._pruning, self._due["prune"] = None, now + self._prune_seconds
+        if now >= self._due["figures"]:
+            figures = database.figures()
+            self._due["figures"] = now + _FIGURES_SECONDS
             with self._lock:
                 self._figures = figures
 
-    def _fail(self, problem: Problem) -> None:
+    def _call_one(self, roll_call: RollCall, database: Database) -> None:
+        """Mark the next of the missing Kanaries as deleted, where it is; without an answer, ask again later."""
+        if self._missing is None:
+            living = database.living(roll_call.namespace)
+            self._missing = deque(kanary for kanary in living if kanary.uid not in roll_call.uids)
+        if not self._missing:
+            self._due["roll call"] = math.inf
+            return
+        kanary = self._missing[0]
+        is_deleted = roll_call.is_deleted(kanary)
+        if is_deleted is None:
+            self._due["roll call"] = time.monotonic() + self._backoff.cap
+            return
+        if is_deleted:
+            self._queue.add(Pending(kanary.uid, kanary.namespace, kanary.name, self._now(), is_deleted=True))
+        self._missing.popleft()
+
+    def _fail(self, fault: Fault) -> None:
         self._failures += 1
-        _tell(self._hooks.on_failure, problem.reason)
-        was_open = self._store is not None
-        if problem.reason is not Reason.LOCKED:
+        _call(self._hooks.on_failure, fault.reason)
+        # A file that is corrupt at the start is moved aside by opening it.
+        self._is_corrupt |= fault.reason is FaultReason.CORRUPT and self._database is not None
+        if fault.reason is not FaultReason.LOCKED:
             self._close()
         self._pruning = None
-        if problem.reason is Reason.CORRUPT and was_open:
-            try:
-                aside = move_corrupt_aside(self._address)
-            except HistoryError as error:
-                problem = error.problem
-            else:
-                if aside:
-                    problem = self._moved(aside)
-                    self._set_problem(problem, problem)
-                    return
-        self._set_problem(problem)
+        self._set_fault(fault)
 
-    def _moved(self, aside: Path) -> Problem:
-        message = (
-            f"the history database {self._address} was corrupt: it is kept as {aside}, and a new one is begun "
-            "(said until the operator starts anew)"
-        )
-        return Problem(Reason.CORRUPT, message)
-
-    def _set_problem(self, problem: Problem | None, notice: Problem | None = None) -> None:
-        """Tell of another problem, and of something that does not pass."""
+    def _set_fault(self, fault: Fault | None, notice: Fault | None = None) -> None:
+        """Report another fault, and a notice that does not pass."""
         with self._lock:
-            self._problem = problem
+            self._fault = fault
             self._notice = notice or self._notice
-        current = self.problem(), self.notice()
-        if current == self._told:
+        current = self.fault(), self.notice()
+        if current == self._reported:
             return
-        if told := current[0] or notice:
-            _log.warning("%s: %s", told.reason, told.message)
+        if reported := current[0] or notice:
+            _log.warning("%s: %s", reported.reason, reported.message)
         else:
             _log.info("the history is recorded again in %s", self._address)
-        self._told = current
-        _tell(self._hooks.on_change)
+        self._reported = current
+        _call(self._hooks.on_change)
 
     def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        if self._database is not None:
+            self._database.close()
+            self._database = None

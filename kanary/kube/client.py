@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from kubernetes import config as kubernetes_config
 from kubernetes.client import ApiClient, Configuration
@@ -41,8 +41,12 @@ from kanary.kube.errors import (
     Unreachable,
     from_answer,
 )
+from kanary.kube.resources import PODS
 from kanary.kube.verbs import FIELD_MANAGER, Request, Timeouts, Verbs
 from kanary.kube.watch import Watch
+
+if TYPE_CHECKING:
+    from kanary.kube.forward import PodConnection
 
 __all__ = [
     "FIELD_MANAGER",
@@ -122,6 +126,18 @@ class ClusterClient(Verbs):
         """The API server's URL, for people: without the user and the password that it may have."""
         return _USERINFO.sub("", self._session.host)
 
+    def forward(self, namespace: str, pod: str, port: int) -> PodConnection:
+        """Connect to a port of a pod. Needs the right to get and to create its subresource `portforward`.
+
+        Raises ApiError and Unreachable; whether the pod takes the connection is seen when it is read.
+        """
+        # A library that the operator has no use for.
+        from kanary.kube.forward import PodConnection, open_websocket  # noqa: PLC0415 -- see above
+
+        request = Request("forward", "GET", PODS.path(namespace, pod, "portforward"), {"ports": str(port)})
+        url, headers, configuration = self._session.serialize(request)
+        return PodConnection(open_websocket(url, headers, configuration, self.timeouts.read), pod)
+
     def _send(self, request: Request, *, read: float) -> BaseHTTPResponse:
         try:
             response = self._session.send(request, (self.timeouts.connect, read))
@@ -159,18 +175,27 @@ class _Session:
             response = self._send_with(self._api, request, timeout)
         return response
 
-    def _send_with(self, api: Any, request: Request, timeout: tuple[float, float]) -> BaseHTTPResponse:
+    def serialize(self, request: Request) -> tuple[str, dict[str, str], Any]:
+        """The URL and the headers of a request, and the configuration by which it is to be sent."""
+        api = self._api
+        return *self._serialize_with(api, request), api.configuration
+
+    def _serialize_with(self, api: Any, request: Request) -> tuple[str, dict[str, str]]:
         headers = {"Accept": "application/json", "Content-Type": request.content_type}
         # The library refreshes a token while it makes the headers, and not in a way that two threads may do at once.
         with self._lock:
-            method, url, headers, _, _ = api.param_serialize(
+            _, url, headers, _, _ = api.param_serialize(
                 request.method,
                 request.path,
                 query_params=request.query,
                 header_params=headers,
                 auth_settings=["BearerToken"],
             )
-        answer = api.call_api(method, url, headers, body=request.body, _request_timeout=timeout)
+        return url, headers
+
+    def _send_with(self, api: Any, request: Request, timeout: tuple[float, float]) -> BaseHTTPResponse:
+        url, headers = self._serialize_with(api, request)
+        answer = api.call_api(request.method, url, headers, body=request.body, _request_timeout=timeout)
         response: BaseHTTPResponse = answer.response
         return response
 

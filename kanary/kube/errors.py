@@ -28,6 +28,10 @@ class Garbled(Unreachable):
     """Something answered that is not the API server, or not in a way that can be read."""
 
 
+class NotForwarded(ClusterError):
+    """The node of a pod could not connect to the port that was to be forwarded."""
+
+
 class ApiError(ClusterError):
     """The API server answered with a failure."""
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Reconciler
+from kanary.history.reader import Reader
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.events import Recorder
@@ -14,15 +15,17 @@ from kanary.kube.lease import Elector
 from kanary.kube.resources import ENDPOINT_SLICES, PDBS, Key
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator.agents import HttpAgents
-from kanary.operator.keeping import Keeping
 from kanary.operator.metrics import CONTENT_TYPE, Metrics
 from kanary.operator.narrator import Narrator
+from kanary.operator.record_feed import RecordFeed
 from kanary.operator.settings import Settings
 from kanary.operator.view import Agents, View
 from kanary.operator.watches import Served, Watches
 from kanary.operator.writer import Writer
 from kanary.version import VERSION
-from kanary.web.server import Answer, HttpServer
+from kanary.web.history import history_api
+from kanary.web.probes import probes
+from kanary.web.server import HttpServer, listen, listen_on_loopback
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class Operator:
         self._settings = settings
         self._metrics = metrics
         self._agents = agents or HttpAgents()
-        self._history = Keeping(settings, metrics)
+        self._history = RecordFeed(client, settings, metrics)
         self._stop = threading.Event()
         self._queue: WorkQueue[Key] = WorkQueue()
         self._watches: Watches | None = None
@@ -62,9 +65,12 @@ class Operator:
         self._recorder = Recorder(
             client, "kanary.k8s.io/operator", settings.identity or "kanary", on_dropped=metrics.event_dropped
         )
-        # Whoever leads, each replica tells the history: the routes read what the URL names.
-        routes = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
-        self._http = HttpServer(settings.http_port, {**routes, **self._history.routes()})
+        self._http = HttpServer(probes(self._problems, metrics.expose, CONTENT_TYPE), listen(settings.http_port))
+        # Every replica serves the history, whether it leads or not: it reads the database that the URL names.
+        source = Reader(settings.history_url) if settings.history_url else None
+        self._history_http = HttpServer(
+            history_api(source, self._history.fault), listen_on_loopback(settings.history_port)
+        )
         metrics.observe_queue(self._queue.depth)
         metrics.observe_leadership(self._may_write)
 
@@ -73,6 +79,11 @@ class Operator:
         """The port of /healthz, /readyz and /metrics."""
         return self._http.port
 
+    @property
+    def history_port(self) -> int:
+        """The port of the history, on loopback."""
+        return self._history_http.port
+
     def stop(self) -> None:
         """Have `run` end: a reconcile that is under way is finished, and leadership is given up."""
         self._stop.set()
@@ -80,6 +91,7 @@ class Operator:
     def run(self) -> int:
         """Work until stopped; returns the process's exit code, 1 when leadership was lost."""
         self._http.start()
+        self._history_http.start()
         self._recorder.start()
         try:
             served = self._discover()
@@ -90,6 +102,7 @@ class Operator:
             if self._watches:
                 self._watches.stop()
             self._recorder.stop()
+            self._history_http.stop()
             self._http.stop()
         return 1 if self._has_lost else 0
 
@@ -213,18 +226,11 @@ class Operator:
     def _may_write(self) -> bool:
         return not self._settings.leader_election or self._elector.is_leader()
 
-    def _healthz(self) -> Answer:
-        return 200, "text/plain; charset=utf-8", b"ok\n"
-
-    def _readyz(self) -> Answer:
+    def _problems(self) -> list[str]:
+        """What keeps this replica from being ready."""
         if self._watches is None or not self._watches.are_synced():
-            return 503, "text/plain; charset=utf-8", b"the cluster's objects have not all been listed yet\n"
-        problems = self._watches.problems()
-        text = "\n".join(problems) or "ok"
-        return 503 if problems else 200, "text/plain; charset=utf-8", f"{text}\n".encode()
-
-    def _metrics_page(self) -> Answer:
-        return 200, CONTENT_TYPE, self._metrics.expose()
+            return ["the cluster's objects have not all been listed yet"]
+        return self._watches.problems()
 
 
 def make(settings: Settings) -> Operator:

@@ -25,7 +25,7 @@ def run(settings: Settings) -> int:
         print(f"kanary: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        reason = f"cannot listen on port {settings.http_port}: {error.strerror}; choose another by --http-port"
+        reason = f"cannot listen: {error.strerror}; choose other ports by --http-port and --history-port"
         print(f"kanary: {reason}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.render.pods import DEFAULT_PROXY_IMAGE
+from kanary.history.wire import PORT
 
 DEFAULT_HISTORY_URL = "sqlite:////var/lib/kanary/history.db"
 
@@ -26,6 +27,9 @@ class Settings:
     proxy_image: str = DEFAULT_PROXY_IMAGE
     workers: int = 4
     http_port: int = 8080
+    """Of probes and metrics, on every address; 0 takes a free one."""
+    history_port: int = PORT
+    """Of the history, on loopback."""
     leader_election: bool = True
     lease_namespace: str | None = None
     """Where the Lease is kept; None takes the pod's own namespace, or the context's."""

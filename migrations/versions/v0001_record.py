@@ -1,12 +1,10 @@
-"""The record: Kanaries, their changes of weight and of phase, what came of them, and the configurations."""
+"""The record: Kanaries, the entries of each, and the configurations that its weight changes name."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0001"
 down_revision = None
-
-_TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
@@ -16,50 +14,27 @@ def upgrade() -> None:
         sa.Column("uid", sa.Text, primary_key=True),
         sa.Column("namespace", sa.Text, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("first_seen", _TIME, nullable=False),
-        sa.Column("deleted_at", _TIME),
+        sa.Column("first_seen", sa.Text, nullable=False),
+        sa.Column("deleted_at", sa.Text),
+        sa.Column("pruned", sa.BigInteger, nullable=False),
     )
     op.create_index("kanaries_by_name", "kanaries", ["namespace", "name", "uid"])
     op.create_table(
-        "changes",
-        sa.Column("uid", sa.Text, sa.ForeignKey("kanaries.uid"), primary_key=True),
-        sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("at", _TIME, nullable=False),
-        sa.Column("generation", sa.BigInteger, nullable=False),
-        sa.Column("before", sa.JSON, nullable=False),
-        sa.Column("after", sa.JSON, nullable=False),
-        sa.Column("cause", sa.Text, nullable=False),
-        sa.Column("manager", sa.Text, nullable=False),
-        sa.Column("config_hash", sa.Text),
-        sa.Column("endpoints", sa.JSON, nullable=False),
-    )
-    op.create_table(
-        "outcomes",
-        sa.Column("uid", sa.Text, sa.ForeignKey("kanaries.uid"), primary_key=True),
-        sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("result", sa.Text, nullable=False),
-        sa.Column("at", _TIME, nullable=False),
-        sa.Column("seconds", sa.Double, nullable=False),
-    )
-    op.create_table(
-        "transitions",
+        "entries",
         sa.Column("uid", sa.Text, sa.ForeignKey("kanaries.uid"), primary_key=True),
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("at", _TIME, nullable=False),
-        sa.Column("source", sa.Text, nullable=False),
-        sa.Column("destination", sa.Text, nullable=False),
-        sa.Column("trigger", sa.Text, nullable=False),
-        sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("at", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("revision", sa.BigInteger),
+        sa.Column("body", sa.JSON, nullable=False),
     )
+    op.create_index("entries_by_time", "entries", ["at", "uid", "number", "kind"])
+    op.create_index("entries_by_revision", "entries", ["uid", "kind", "revision"])
     op.create_table(
         "configurations",
-        sa.Column("hash", sa.Text, primary_key=True),
-        sa.Column("text", sa.LargeBinary, nullable=False),
+        sa.Column("uid", sa.Text, sa.ForeignKey("kanaries.uid"), primary_key=True),
+        sa.Column("digest", sa.Text, primary_key=True),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
     )
-
-
-def downgrade() -> None:
-    """To nothing; the record is lost."""
-    for table in ("configurations", "transitions", "outcomes", "changes", "kanaries"):
-        op.drop_table(table)
+    op.create_index("configurations_by_digest", "configurations", ["digest"])

@@ -1,52 +1,92 @@
-"""Entries as an operator records them."""
+"""Entries as an operator records them, and bulk inserts of many."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from kanary.history.model import Change, Configuration, Entry, Outcome, Result, Route, Transition, Weight
+from engine.model.entries import ChangeResult, Configuration, PhaseChange, Result, Share, WeightChange
+from kanary.history.pending import Pending
 
-START = datetime(2026, 11, 23, 13, 31, 2, 123456, tzinfo=UTC)
+START = datetime(2026, 11, 23, 13, 31, 2, 123000, tzinfo=UTC)
 
 
 def at(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def change(revision: int, *, minutes: float | None = None, config_hash: str | None = None) -> Change:
+def change(revision: int, *, minutes: float | None = None, digest: str | None = None) -> WeightChange:
     """A change, a minute after the one before; each is told from the others by its weights."""
     share = revision % 101
-    return Change(
+    return WeightChange(
+        number=10 * revision,
         revision=revision,
         at=at(revision if minutes is None else minutes),
         generation=revision + 1,
-        before=(Weight("myapp-v1", 100),),
-        after=(Route("myapp-v1", 100 - share, "myapp-v1", "http"), Route("myapp-v2", share, "myapp-v2", 8080)),
+        before=(Share(backend="myapp-v1:http", weight=100),),
+        after=(Share(backend="myapp-v1:http", weight=100 - share), Share(backend="myapp-v2:8080", weight=share)),
         cause=f"raise to {share}",
-        manager="kubectl",
-        config_hash=config_hash or f"{revision:016x}",
-        endpoints=(("10.0.0.1:8080", "10.0.0.2:8080"), ("[fd00::1]:8080",)),
+        author="kubectl",
+        digest=digest or f"{revision:016x}",
     )
 
 
-def outcome(revision: int, result: Result = Result.READY) -> Outcome:
-    return Outcome(revision, result, at(revision + 0.1), 6.125)
+def phase_change(revision: int, place: int = 1) -> PhaseChange:
+    """One of up to eight after a change."""
+    return PhaseChange(
+        number=10 * revision + place,
+        at=at(revision + place / 100),
+        source="Ready",
+        to="Rendering",
+        trigger="changed",
+        reason="SpecChanged",
+        message=f"phase change {place}",
+    )
 
 
-def transition(number: int) -> Transition:
-    return Transition(number, at(number / 10), "Ready", "Rendering", "changed", "SpecChanged", f"transition {number}")
+def result(revision: int, word: str = Result.READY) -> ChangeResult:
+    return ChangeResult(number=10 * revision + 9, at=at(revision + 0.1), revision=revision, result=word, seconds=6.125)
 
 
-def entry(
-    uid: str = "u-1", *, namespace: str = "shop", name: str = "web", first: int = 1, last: int = 3, moves: int = 0
-) -> Entry:
-    """The entry of a Kanary whose status has the changes from the first to the last."""
-    return Entry(
-        namespace=namespace,
-        name=name,
-        uid=uid,
-        changes=tuple(change(revision) for revision in range(first, last + 1)),
-        transitions=tuple(transition(number) for number in range(1, moves + 1)),
-        outcomes=tuple(outcome(revision) for revision in range(first, last)),
-        configuration=Configuration(f"{last:016x}", f"# configuration {last}\n" * 10),
+def configuration(digest: str) -> Configuration:
+    endpoints = {"myapp-v1:http": ("10.0.0.1:8080", "10.0.0.2:8080"), "myapp-v2:8080": ("[fd00::1]:8080",)}
+    return Configuration(digest=digest, text=f"# configuration {digest}\n" * 10, endpoints=endpoints)
+
+
+def seen(
+    uid: str = "u-1",
+    *,
+    namespace: str = "shop",
+    name: str = "web",
+    first: int = 1,
+    last: int = 3,
+    phase_changes: int = 0,
+    minutes: float = 0,
+) -> Pending:
+    """A Kanary whose status has the changes from the first to the last, the last one still in progress."""
+    entries = [
+        entry
+        for revision in range(first, last + 1)
+        for entry in (
+            change(revision),
+            *(phase_change(revision, place) for place in range(1, phase_changes + 1)),
+            *([result(revision)] if revision < last else []),
+        )
+    ]
+    return Pending(uid, namespace, name, at(minutes), tuple(entries), (configuration(f"{last:016x}"),))
+
+
+def deleted(uid: str = "u-1", minutes: float = 10, *, namespace: str = "shop", name: str = "web") -> Pending:
+    return Pending(uid, namespace, name, at(minutes), is_deleted=True)
+
+
+def with_entries(pending: Pending, entries: Iterable[object]) -> Pending:
+    """The same Kanary with other entries."""
+    return Pending(
+        pending.uid,
+        pending.namespace,
+        pending.name,
+        pending.at,
+        tuple(entries),  # type: ignore[arg-type] # some are none
+        pending.configurations,
     )

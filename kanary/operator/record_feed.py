@@ -1,0 +1,94 @@
+"""The history as the leading operator records it: its writer, from the first reconcile to the last."""
+
+from engine.ports import History
+from kanary.history.faults import BadAddressError, Fault
+from kanary.history.records import KnownKanary
+from kanary.history.retention import retention_of
+from kanary.history.writer import HistoryWriter, Hooks, RollCall
+from kanary.kanaries import KANARIES
+from kanary.kube.client import ClusterClient, ClusterError, Timeouts
+from kanary.kube.errors import NotFound
+from kanary.operator.historian import Historian, NoHistory
+from kanary.operator.metrics import Metrics
+from kanary.operator.settings import BadSettingError, Settings
+from kanary.operator.watches import Watches
+
+_STOP_SECONDS = 5.0
+"""How long what waits to be written may delay the end of the process; the next leader writes it again."""
+_TIMEOUTS = Timeouts(connect=5.0, read=5.0)
+"""Of a request by the writer's thread, which records nothing meanwhile."""
+
+
+class RecordFeed:
+    """Has at most one writer at a time. Only the leader starts it: a file has one writer."""
+
+    def __init__(self, client: ClusterClient, settings: Settings, metrics: Metrics) -> None:
+        """Raises BadSettingError for an invalid database URL or limit."""
+        self._client = client.with_timeouts(_TIMEOUTS)
+        self._settings = settings
+        self._metrics = metrics
+        self._writer: HistoryWriter | None = None
+        self._historian: Historian | None = None
+        self._watches: Watches | None = None
+        if settings.history_url:
+            self._make(settings)
+
+    def _make(self, settings: Settings) -> None:
+        hooks = Hooks(
+            on_change=self._on_change,
+            on_rows=self._metrics.history_rows,
+            on_failure=self._metrics.history_failed,
+            on_dropped=self._metrics.history_dropped,
+        )
+        retention = retention_of(settings.history_days, settings.history_changes)
+        try:
+            self._writer = HistoryWriter(settings.history_url, retention=retention, hooks=hooks)
+        except BadAddressError as error:
+            raise BadSettingError(f"KANARY_HISTORY_URL: {error}") from error
+        self._historian = Historian(self._writer)
+        self._metrics.observe_history(lambda: self.fault() is None, self._size, self._oldest)
+
+    def fault(self) -> Fault | None:
+        """What keeps this process from recording, or None."""
+        return self._writer.fault() if self._writer else None
+
+    def start(self, watches: Watches) -> History:
+        """Open the database, and return what the engine is given. The watches must have listed everything."""
+        if self._writer is None or self._historian is None:
+            return NoHistory()
+        self._watches = watches
+        kanaries = watches.kanaries.values()
+        self._historian.observe(kanaries)
+        uids = {str(kanary["metadata"]["uid"]) for kanary in kanaries}
+        self._writer.start(RollCall(uids, self._settings.namespace, self._is_deleted))
+        return self._historian
+
+    def stop(self) -> None:
+        """Write what waits, for some seconds at most."""
+        if self._writer and self._watches:
+            self._writer.stop(_STOP_SECONDS)
+
+    def _is_deleted(self, kanary: KnownKanary) -> bool | None:
+        """By the API server: the cache of a replica that has just begun to lead, or that is ending, may lack some."""
+        try:
+            found = self._client.get(KANARIES, kanary.namespace, kanary.name)
+        except NotFound as error:
+            # Where the whole kind is not served, which passes, the reason is another one.
+            return True if error.reason == "NotFound" else None
+        except ClusterError:
+            return None
+        return bool(found["metadata"]["uid"] != kanary.uid)
+
+    def _on_change(self) -> None:
+        """Have every Kanary report whether it is recorded, and hand on its entries again."""
+        if self._historian and self._watches:
+            self._historian.forget()
+            self._watches.enqueue_all()
+
+    def _size(self) -> int:
+        figures = self._writer.figures() if self._writer else None
+        return figures.size if figures else 0
+
+    def _oldest(self) -> float:
+        figures = self._writer.figures() if self._writer else None
+        return figures.oldest.timestamp() if figures and figures.oldest else 0.0
