@@ -97,6 +97,7 @@ rollouts = st.builds(
     strategy=st.sampled_from(UpdateStrategy),
     fallback=_texts,
     trouble=_texts,
+    waiting_for=_texts,
     refusal=_texts,
     exhaustion=_texts,
     reload_spacing=st.none() | _spans(timedelta(seconds=5)),

@@ -149,6 +149,12 @@ def test_the_grace_begins_with_the_wait_and_not_with_one_for_something_else() ->
     assert (decision.reason, after(decision)) == (Reason.WAITING_FOR_ENDPOINTS, FIRST_ENDPOINTS_GRACE)
 
 
+@pytest.mark.parametrize("phase", [Phase.RENDERING, Phase.ROLLING, Phase.DEGRADED])
+def test_a_new_kanary_that_has_begun_does_not_wait_for_a_slower_pod_again(phase: Phase) -> None:
+    assert decide(new(phase=phase, routes=EMPTY_V2)).reason is not Reason.WAITING_FOR_ENDPOINTS
+    assert decide(new(phase=phase, routes=ALL_EMPTY)).trigger is Trigger.WAIT
+
+
 def test_a_route_of_weight_0_is_not_waited_for() -> None:
     check(new(routes=with_endpoints(1, 1, 0)), "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
@@ -353,9 +359,19 @@ def test_a_proxy_that_is_lost_puts_the_kanary_back_to_rolling(phase: Phase) -> N
     assert decision.message == "1 of 2 proxies serves revision 3"
 
 
-def test_the_cause_is_told_before_the_deadline_too() -> None:
-    snapshot = serving(phase=Phase.ROLLING, rollout=replace(BEHIND, ready=0, trouble="pod x-1: ErrImagePull"))
-    assert decide(snapshot).message == f"0 of 2 {PROXIES}: pod x-1: ErrImagePull"
+@pytest.mark.parametrize(
+    ("trouble", "waiting_for", "told"),
+    [
+        ("pod x-1: ErrImagePull", "", "pod x-1: ErrImagePull"),
+        ("", "pod x-1 on node a", "waiting for pod x-1 on node a"),
+        ("pod x-1: ErrImagePull", "pod x-2 on node a", "pod x-1: ErrImagePull"),
+    ],
+)
+def test_the_proxy_that_is_waited_for_is_named_and_its_trouble_is_told(
+    trouble: str, waiting_for: str, told: str
+) -> None:
+    rollout = replace(BEHIND, ready=0, trouble=trouble, waiting_for=waiting_for)
+    assert decide(serving(phase=Phase.ROLLING, rollout=rollout)).message == f"0 of 2 {PROXIES}: {told}"
 
 
 def test_proxies_that_were_replaced_and_still_listen_are_told_and_looked_at_again() -> None:
