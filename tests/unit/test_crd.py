@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from engine.model.spec import GROUP, KanarySpec, KanaryStatus
+from engine.model.spec import GROUP, KanarySpec
+from engine.model.status import KanaryStatus
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.crd import PARTS, crd, main, structural
 from states import Phase, Reason
