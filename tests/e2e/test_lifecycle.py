@@ -82,7 +82,7 @@ def test_an_operator_killed_in_the_middle_of_a_rollout_carries_on(served: Scene,
 
     assert not counted.errors, counted
     assert status["revision"] == 2
-    numbers = [transition["number"] for transition in status["transitions"]]
+    numbers = [entry["number"] for entry in status["history"]["entries"]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     counted = served.count_at_one_proxy("app", 1000)
     assert counted.is_split(v1=10, v2=90), counted

@@ -79,6 +79,7 @@ class Scene:
         )
         settings = Settings(
             http_port=0,
+            history_port=0,
             leader_election=leader_election,
             lease_namespace=NAMESPACE,
             identity="test",
@@ -181,6 +182,11 @@ class Scene:
             assert time.monotonic() < deadline, f"not within {WAIT} s: {describe()}"
             time.sleep(0.02)  # between two looks, not instead of a condition
         return found
+
+
+def moves(status: Json) -> list[Json]:
+    """The last moves of the state machine."""
+    return [entry for entry in status["history"]["entries"] if entry["kind"] == "PhaseChange"]
 
 
 def routes(**weights: int) -> list[Json]:
