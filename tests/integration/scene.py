@@ -67,7 +67,7 @@ class Scene:
         self.agents = ClusterAgents(server)
         self.history_url = ""
         """Of the operators that are started from now on."""
-        self._kubeconfig = str(kubeconfig)
+        self.kubeconfig = str(kubeconfig)
         self._running: list[Running] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         server.install_crd(crd)
@@ -75,7 +75,7 @@ class Scene:
     def start_operator(self, *, leader_election: bool = False, timeouts: Timeouts | None = None) -> Running:
         metrics = Metrics()
         client = ClusterClient.connect(
-            kubeconfig=self._kubeconfig, user_agent="kanary/test", timeouts=timeouts, on_request=metrics.requested
+            kubeconfig=self.kubeconfig, user_agent="kanary/test", timeouts=timeouts, on_request=metrics.requested
         )
         settings = Settings(
             http_port=0,
@@ -93,9 +93,7 @@ class Scene:
         """An operator in a process of its own, which can be killed."""
         command = [sys.executable, "-m", "kanary.cli.main", "run", "--no-leader-election", "--http-port", "0"]
         environment = {**os.environ, "KANARY_HISTORY_URL": self.history_url}
-        process = subprocess.Popen(
-            [*command, "--kubeconfig", self._kubeconfig, "--log-level", "error"], env=environment
-        )
+        process = subprocess.Popen([*command, "--kubeconfig", self.kubeconfig, "--log-level", "error"], env=environment)
         self._processes.append(process)
         return process
 
