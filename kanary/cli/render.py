@@ -18,6 +18,7 @@ from engine.resolve.endpoints import Endpoint, resolve
 from engine.resolve.validation import InvalidSpecError, read_spec
 from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target
 from engine.target import render as render_target
+from kanary.cli.failure import CommandError, note
 from kanary.kube.errors import ClusterError
 from states import Action, Problem
 
@@ -33,7 +34,7 @@ _UNAPPLIED_AT = datetime(1970, 1, 1, tzinfo=UTC)
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
-class RenderError(Exception):
+class RenderError(CommandError):
     """What was asked for cannot be rendered; the message says what would do."""
 
 
@@ -168,10 +169,9 @@ def _endpoints_of(owner: Identity, spec: KanarySpec, index: int, source: Source)
     if label in source.given:
         return source.given[label]
     if source.cluster is None:
-        print(
-            f"kanary: note: backend {label} is rendered without endpoints: give them by --endpoints {label}=IP:PORT, "
-            "or take them --from-cluster",
-            file=sys.stderr,
+        note(
+            f"note: backend {label} is rendered without endpoints: give them with --endpoints {label}=IP:PORT, "
+            "or read them with --from-cluster"
         )
         return ()
     in_file = source.services.get((owner.namespace, backend.service_name))
