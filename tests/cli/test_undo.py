@@ -20,8 +20,8 @@ from kanary.history.model import Entry, Route
 from kanary.history.reader import Reader
 from kanary.kube.client import ClusterClient
 from tests.apiserver import ApiServer, Fault
-from tests.commands.conftest import Kanary, Printed
-from tests.commands.record import ONE, THREE, TWO, at, change, record, routes, story
+from tests.cli.conftest import Kanary, Printed
+from tests.cli.record import ONE, THREE, TWO, at, change, record, routes, story
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import route
 
