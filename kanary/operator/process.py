@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Reconciler
-from kanary.kanaries import KANARIES
+from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.events import Recorder
 from kanary.kube.lease import Elector
@@ -228,6 +228,7 @@ def make(settings: Settings) -> Operator:
     client = ClusterClient.connect(
         kubeconfig=settings.kubeconfig,
         context=settings.context,
+        field_manager=FIELD_MANAGER,
         user_agent=f"kanary/{VERSION}",
         on_request=metrics.requested,
     )
