@@ -33,7 +33,7 @@ def server() -> Iterator[ApiServer]:
 @pytest.fixture
 def connect(server: ApiServer, tmp_path: Path) -> Callable[..., ClusterClient]:
     path = str(server.kubeconfig(tmp_path / "kubeconfig"))
-    return lambda timeouts=None: ClusterClient.connect(kubeconfig=path, timeouts=timeouts)
+    return lambda timeouts=None: ClusterClient.connect(kubeconfig=path, field_manager="kanary", timeouts=timeouts)
 
 
 @pytest.fixture
