@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.model.api import Backend
+from engine.model.spec import Backend
 from pydantic import ValidationError
 
 from engine.model.entries import Share

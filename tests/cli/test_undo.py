@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kanary.history.model import Entry, Route
 
 from kanary.cli import going_back, undo
 from kanary.cli.failure import CommandError
-from kanary.history.model import Entry, Route
 from kanary.history.reader import Reader
 from kanary.kube.client import ClusterClient
 from tests.apiserver import ApiServer, Fault

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from engine.render.objects import KANARY_LABEL
+from kanary.kanaries import FIELD_MANAGER
 from kanary.kube.client import ClusterClient, Timeouts
 from kanary.operator.metrics import Metrics
 from kanary.operator.process import Operator
@@ -72,20 +73,25 @@ class Scene:
         self._processes: list[subprocess.Popen[bytes]] = []
         server.install_crd(crd)
 
-    def start_operator(self, *, leader_election: bool = False, timeouts: Timeouts | None = None) -> Running:
+    def start_operator(self, *, timeouts: Timeouts | None = None, **settings: Any) -> Running:
+        """An operator in this process; without leader election, unless the settings say otherwise."""
         metrics = Metrics()
         client = ClusterClient.connect(
-            kubeconfig=self.kubeconfig, user_agent="kanary/test", timeouts=timeouts, on_request=metrics.requested
+            kubeconfig=self.kubeconfig,
+            field_manager=FIELD_MANAGER,
+            user_agent="kanary/test",
+            timeouts=timeouts,
+            on_request=metrics.requested,
         )
-        settings = Settings(
-            http_port=0,
-            history_port=0,
-            leader_election=leader_election,
-            lease_namespace=NAMESPACE,
-            identity="test",
-            history_url=self.history_url,
-        )
-        running = Running(Operator(client, settings, metrics, self.agents))
+        defaults: Json = {
+            "http_port": 0,
+            "history_port": 0,
+            "leader_election": False,
+            "lease_namespace": NAMESPACE,
+            "identity": "test",
+            "history_url": self.history_url,
+        }
+        running = Running(Operator(client, Settings(**defaults | settings), metrics, self.agents))
         self._running.append(running)
         return running
 

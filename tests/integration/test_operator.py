@@ -247,7 +247,7 @@ def test_a_fault_is_told_by_one_event(serving: Scene) -> None:
     serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
     serving.wait_for_phase("Ready")
     events = serving.events("InvalidWeights")
-    assert [(e["type"], e.get("series")) for e in events] == [("Warning", None)]
+    assert [(e["type"], e["deprecatedCount"]) for e in events] == [("Warning", 1)]
     assert events[0]["regarding"]["name"] == "rule"
 
 

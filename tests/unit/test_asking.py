@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from engine.asking import REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT, REPORT_LIMIT, is_in_time, is_late, request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.asking import REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT, REPORT_LIMIT, is_in_time, is_late, request
 from engine.render.objects import REFRESH_ANNOTATION
 from tests.unit.snapshots import NOW
 

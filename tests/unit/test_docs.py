@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine.changes import KEPT_TRANSITIONS
 from hypothesis import given
 
-from engine.changes import KEPT_TRANSITIONS
 from engine.reconcile import REFUSED_RECHECK
 from kanary import diagram
 from states import TRANSITIONS, Phase, Reason, Snapshot, decide, next_phase

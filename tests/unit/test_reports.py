@@ -4,11 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-
 from engine.asking import REFRESH_INTERVAL, REPORT_LIMIT, request
-from engine.model.times import exact_time_text
-from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
 from engine.reports import (
     Report,
     as_reported,
@@ -22,6 +18,10 @@ from engine.reports import (
     short_of_connections,
     unreported,
 )
+from hypothesis import given
+
+from engine.model.times import exact_time_text
+from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
 from tests.unit.kanaries import json_values
 from tests.unit.snapshots import NOW
 
