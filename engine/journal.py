@@ -20,8 +20,10 @@ from states import Decision, Phase
 
 KEPT_ENTRIES = 10
 """So many are kept for people to see, though the history has them."""
-MOST_BYTES = 64 * 1024
-"""Of JSON, however many entries the history does not have: a twentieth of what etcd takes for one object."""
+MOST_BYTES = 50_000
+"""Of JSON, however many entries the history does not have: a thirtieth of what etcd takes for one object, and room for
+all that one reconcile writes down of a hundred routes.
+"""
 CAUSE_ANNOTATION = "kubernetes.io/change-cause"
 """Where `kubectl annotate` and others say why. https://kubernetes.io/docs/reference/labels-annotations-taints"""
 _LONGEST_CAUSE = 200

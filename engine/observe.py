@@ -145,14 +145,14 @@ def declared_snapshot(observed: Observed) -> Snapshot:
     snapshot = Snapshot(
         phase=read_phase(status),
         now=observed.now,
-        since=status.since,
+        since=_passed(status.since, observed.now),
         waits_for_endpoints=status.reason == Reason.WAITING_FOR_ENDPOINTS,
         fault=next((problem for problem in problems if problem.reason not in _AWAITED), None),
         missing=next((problem for problem in problems if problem.reason in _AWAITED), None),
         refusal=refused_before(status),
         has_served=applied is not None,
         spec_changed=intent.generation != status.observed_generation,
-        progressing_since=status.progressing_since,
+        progressing_since=_passed(status.progressing_since, observed.now),
     )
     if spec is None:
         return snapshot
@@ -164,6 +164,11 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         is_change=applied is None or applied.spec != unpaused(spec),
         progress_deadline=timedelta(seconds=spec.progress_deadline_seconds),
     )
+
+
+def _passed(time: datetime | None, now: datetime) -> datetime | None:
+    """A time that a status holds; one in the future, of a clock that is ahead, counts from now on."""
+    return min(time, now) if time else None
 
 
 def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot) -> Split | None:

@@ -1,6 +1,7 @@
 """What users declare in a Kanary (`kanaries.kanary.k8s.io/v1`), as models; the CRD's schema is generated from them."""
 
 from collections.abc import Iterable
+from textwrap import shorten
 from typing import Annotated
 
 from pydantic import Field
@@ -19,6 +20,8 @@ DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """A Service's name (RFC 1035 label), the narrowest that every supported Kubernetes takes."""
 PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """A Service port's name (RFC 1123 label): longer than a container port's may be, and digits will do."""
+_MOST_SHOWN = 1_000
+"""Characters of weights in one line. All of a hundred routes may be 13,000, and be in each message of a status."""
 MAX_ROUTES = 100
 """Whole weights that sum to 100 leave no more than 100 routes that get any connection."""
 
@@ -143,5 +146,6 @@ class KanarySpec(Shape):
 
 
 def weights_text(shares: Iterable[Share]) -> str:
-    """`myapp-v1:http=80 myapp-v2:9090=20`."""
-    return " ".join(f"{share.backend}={share.weight}" for share in shares)
+    """`myapp-v1:http=80 myapp-v2:9090=20`, and an ellipsis in place of those for which there is no room."""
+    text = " ".join(f"{share.backend}={share.weight}" for share in shares)
+    return shorten(text, _MOST_SHOWN, placeholder=" ...")
