@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.model.spec import Backend
 from pydantic import ValidationError
 
 from engine.model.entries import Share
+from engine.model.spec import Backend
 from engine.resolve.endpoints import port_number, resolve
 from states import Problem
 

@@ -68,7 +68,9 @@ def test_backends_with_names_of_any_length_are_told_apart(pods: Pods) -> None:
     """One name begins like another, or differs only in that its port is a name; and the longest that there is."""
     names = "a:9", "a:90", "a:_90", f"{'a' * 63}:_{'9' * 15}"
     split = 40, 30, 20, 10
-    routes = [dataclasses.replace(pods.route(weight, 1), backend=name) for name, weight in zip(names, split, strict=True)]
+    routes = [
+        dataclasses.replace(pods.route(weight, 1), backend=name) for name, weight in zip(names, split, strict=True)
+    ]
     with running(config_of(*routes)) as proxy:
         taken = proxy.take(500)
         assert all(window == shares(split) for window in windows(taken, ROUND))
