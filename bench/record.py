@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from kanary.history.model import Change, Configuration, Entry, Outcome, Result, Route, Transition, Weight
+
 from bench.report import REPORT, put
 from bench.session import say
 from bench.stats import figures, ratios, table
 from engine.ports import Json
-from kanary.history.model import Change, Configuration, Entry, Outcome, Result, Route, Transition, Weight
 from kanary.history.opening import open_store
 from kanary.history.reader import Reader
 from kanary.history.rows import pending_entry

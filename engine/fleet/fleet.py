@@ -109,7 +109,7 @@ class Fleet:
         told = [p.trouble for p in expected if not p.is_ready and p.trouble]
         reports = [(p.name, p.report) for p in expected if p.report and p.serves != digest]
         told += [f"pod {name}: {report.problem}" for name, report in reports if report.problem]
-        told += [_late_text(p, digest) for p in self._missed(digest)]
+        told += [_late_text(p) for p in self._missed(digest)]
         return told[0] if told else ""
 
     def refusal(self, digest: str) -> str:
@@ -187,7 +187,7 @@ class Fleet:
         if not late:
             return ""
         silent = [proxy for proxy in late if proxy.report is None]
-        return f"{_late_text((silent or late)[0], applied.digest)} (spec.updateStrategy: Live)"
+        return f"{_late_text((silent or late)[0])} (spec.updateStrategy: Live)"
 
     def requests(self, digest: str) -> tuple[tuple[Json, str], ...]:
         """The pods whose kubelets are to renew what they mount, and what to write into their annotation for that."""
@@ -221,9 +221,9 @@ def _place(proxy: Proxy) -> str:
     return f"pod {proxy.name}" + (f" on node {proxy.node}" if proxy.node else "")
 
 
-def _late_text(proxy: Proxy, digest: str) -> str:
+def _late_text(proxy: Proxy) -> str:
     limit = f"within {LOAD_LIMIT.total_seconds():.0f} s"
-    how = "did not answer the operator" if proxy.report is None else f"did not load configuration {digest}"
+    how = "did not answer the operator" if proxy.report is None else "did not load the configuration"
     return f"{_place(proxy)} {how} {limit}"
 
 

@@ -293,7 +293,6 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     weights = {route.backend: route.weight for route in _weighted(config) if route.servers or not redistribute}
     if weights:
         yield from turns(weights, redistribute=redistribute)
-        yield "  use_backend %[var(txn.backend)]"
     yield "  default_backend none"
 
 

@@ -1,8 +1,7 @@
 """The rules by which HAProxy counts connections and picks the backend whose turn it is.
 
-They find the counters `gpc0` and `gpc1` in the connection's tracked entry, which every connection shares, and leave the
-backend's name in `txn.backend`. The order of turns is a text of numbers, all with the same count of digits; a second
-text has the names, filled up to the same length, and a number says where in it a name begins.
+They find the counters `gpc0` and `gpc1` in the connection's tracked entry, which every connection shares. The order of
+turns is a text: the name of each turn's backend, all filled up to the same length with dots, of which no name has any.
 """
 
 from __future__ import annotations
@@ -34,22 +33,19 @@ def turns(weights: Mapping[str, int], *, redistribute: bool) -> Iterator[str]:
     # A sole backend has no other that could take its connections.
     if redistribute and len(weights) > 1:
         yield from _without_empty_backends(weights)
+    # Not where the name is found: `bytes` may leave a wrong size for what follows it in the same expression.
+    yield "  use_backend %[var(txn.backend),rtrim(.)]"
 
 
 def _in_turn(weights: Mapping[str, int]) -> Iterator[str]:
     names, order = list(weights), schedule(list(weights.values()))
-    digits, width = len(str(len(names) - 1)), max(map(len, names))
-    numbers = "".join(f"{place:0{digits}}" for place in order)
-    # No name has a dot.
-    padded = "".join(name.ljust(width, ".") for name in names)
+    # A dot more than the longest name needs, for whoever reads it.
+    width = max(map(len, names)) + 1
+    text = "".join(names[place].ljust(width, ".") for place in order)
     yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
     yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
-    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({len(order)}),mul({digits})"
-    yield f"  tcp-request content set-var(txn.turn) str({numbers}),bytes(txn.at,{digits})"
-    yield f"  tcp-request content set-var(txn.name) var(txn.turn),mul({width})"
-    # Not in one expression: `bytes` may leave a wrong size for what follows it.
-    yield f"  tcp-request content set-var(txn.padded) str({padded}),bytes(txn.name,{width})"
-    yield "  tcp-request content set-var(txn.backend) var(txn.padded),rtrim(.)"
+    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({len(order)}),mul({width})"
+    yield f"  tcp-request content set-var(txn.backend) str({text}),bytes(txn.at,{width})"
 
 
 def _without_empty_backends(weights: Mapping[str, int]) -> Iterator[str]:

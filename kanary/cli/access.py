@@ -1,17 +1,17 @@
-"""The way to the record: a database that is named, or else the operator, through the cluster's API server."""
+"""The way to the history: a database that is named, or else the operator, through the cluster's API server."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from kanary.cli.failure import CommandError
-from kanary.history.problems import BadAddressError, HistoryError
+from kanary.cli.where import Where
+from kanary.history.faults import BadAddressError, HistoryError
 from kanary.history.selection import BadCursorError
 from kanary.history.source import Source
+from kanary.kanaries import KANARIES
 from kanary.kube.errors import ClusterError
 from kanary.version import VERSION
 
@@ -19,54 +19,51 @@ if TYPE_CHECKING:
     from kanary.kube.client import ClusterClient
 
 
-@dataclass(frozen=True)
-class Access:
-    """The record, and the namespace that is meant where none is named."""
-
-    source: Source
-    namespace: str
-
-
-def connect(options: argparse.Namespace) -> ClusterClient:
-    """The cluster that the options name. Raises ClusterError."""
+def connect(kubeconfig: str | None, context: str | None) -> ClusterClient:
+    """The cluster. Raises ClusterError."""
     from kanary.kube.client import ClusterClient  # noqa: PLC0415 -- loads the official client, which --db does not need
 
-    return ClusterClient.connect(
-        kubeconfig=options.kubeconfig, context=options.context, user_agent=f"kanary-cli/{VERSION}"
-    )
-
-
-def _connect_to_ask(options: argparse.Namespace) -> ClusterClient:
-    try:
-        return connect(options)
-    except ClusterError as error:
-        raise CommandError(f"{error}; or read a history database itself: --db URL") from error
+    return ClusterClient.connect(kubeconfig=kubeconfig, context=context, user_agent=f"kanary-cli/{VERSION}")
 
 
 @contextmanager
-def opened(options: argparse.Namespace, client: ClusterClient | None = None) -> Iterator[Access]:
-    """Reach the record as the options say. What goes wrong with it is raised as CommandError."""
-    with told():
-        if options.db is not None:
-            namespace = client.namespace if client else "default"
-            source = _database(options.db)
+def opened(where: Where, client: ClusterClient | None = None) -> Iterator[tuple[Source, str]]:
+    """The history, and the namespace that the command is about. Their errors are raised as CommandError."""
+    with reported():
+        source: Source
+        if where.db is not None:
+            source = _database(where.db)
         else:
-            client = client or _connect_to_ask(options)
-            namespace = client.namespace
-            source = _operator(client, options.operator_namespace)
-        try:
-            yield Access(source, options.namespace or namespace)
-        finally:
-            source.close()
+            client = client or _connect(where)
+            source = _operator(client, where)
+        with closing(source):
+            yield source, where.namespace or (client.namespace if client else "default")
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Have what is wrong with the record or the cluster said."""
+def reported() -> Iterator[None]:
+    """Raise errors of the history and of the cluster as CommandError."""
     try:
         yield
     except (HistoryError, BadAddressError, BadCursorError, ClusterError) as error:
         raise CommandError(str(error)) from error
+
+
+def kanary_names(kubeconfig: str | None, context: str | None, namespace: str | None) -> list[str]:
+    """The Kanaries of a namespace, for completion; none where the cluster cannot be read."""
+    try:
+        client = connect(kubeconfig, context)
+        kanaries, _ = client.list(KANARIES, namespace or client.namespace)
+    except ClusterError:
+        return []
+    return sorted(kanary["metadata"]["name"] for kanary in kanaries)
+
+
+def _connect(where: Where) -> ClusterClient:
+    try:
+        return connect(where.kubeconfig, where.context)
+    except ClusterError as error:
+        raise CommandError(f"{error}; or read a history database: --db URL") from error
 
 
 def _database(url: str) -> Source:
@@ -75,7 +72,7 @@ def _database(url: str) -> Source:
     return Reader(url)
 
 
-def _operator(client: ClusterClient, namespace: str) -> Source:
-    from kanary.history.remote import HttpSource  # noqa: PLC0415 -- loads pydantic, which --db does not need
+def _operator(client: ClusterClient, where: Where) -> Source:
+    from kanary.history.remote import HttpSource  # noqa: PLC0415 -- loads what --db does not need
 
-    return HttpSource(client, namespace)
+    return HttpSource(client, where.operator_namespace)

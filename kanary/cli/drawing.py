@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from kanary.cli.axis import ticks
 from kanary.cli.text import cut, padded, plain, width
-from kanary.cli.timeline import OTHERS, Timeline
+from kanary.cli.timeline import Timeline
 from kanary.cli.times import span_text
 
-_BLOCKS = "█░▓▒▚#o+x="
-_ASCII = "#.o:+x=*%&"
+_BLOCKS, _ASCII = "█░▓▒▚#o+x=", "#.o:+x=*%&"
 _COLOURS = (34, 33, 32, 35, 36, 31, 94, 93, 92, 90)
 _PHASES = {"Ready": ".", "Pending": "p", "Rendering": "r", "Rolling": "R", "Degraded": "D"}
-_SEVERITY = ("Ready", "Pending", "Rendering", "Rolling", "Degraded")
+"""From the least to the most severe: of several in one column, the most severe is shown."""
 _LEFT = 7
 _NARROWEST = 20
 _TICK = 12  # columns
+_NAME = 40  # columns
 
 
-def draw(timeline: Timeline, columns: int, rows: int, *, with_blocks: bool, with_colours: bool) -> str:
+def drawing(timeline: Timeline, columns: int, rows: int, with_blocks: bool, with_colours: bool) -> str:
     """The drawing, of about so many columns and rows."""
-    drawing = _Drawing(timeline, max(_NARROWEST, columns - _LEFT - 1), rows, with_blocks, with_colours)
-    return "\n".join(line.rstrip() for line in drawing.lines()) + "\n"
+    lines = _Drawing(timeline, max(_NARROWEST, columns - _LEFT - 1), rows, with_blocks, with_colours).lines()
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 class _Drawing:
@@ -31,69 +31,45 @@ class _Drawing:
         self._timeline = timeline
         self._columns = columns
         self._rows = rows
-        self._signs = _BLOCKS if with_blocks else _ASCII
-        self._edge = "┤" if with_blocks else "|"
-        self._base = ("└", "─", "┬") if with_blocks else ("+", "-", "+")
+        self._signs, self._frame = (_BLOCKS, tuple("┤└─┬")) if with_blocks else (_ASCII, tuple("|+-+"))
         self._with_colours = with_colours
-        self._step_at = self._steps()
 
     def lines(self) -> Iterator[str]:
-        timeline = self._timeline
-        name = plain(f"{timeline.kanary.namespace}/{timeline.kanary.name}")
-        yield f"{name}, {span_text(timeline.start, timeline.end)}"
+        yield f"{plain(self._timeline.title)}, {span_text(self._timeline.start, self._timeline.end)}"
         yield ""
-        columns = [self._column(index) for index in range(self._columns)]
-        for row in range(self._rows, 0, -1):
-            label = self._label(row)
-            yield f"{label:>{_LEFT - 2}} {self._edge}" + self._painted([column[row - 1] for column in columns])
+        yield from self._stack()
         yield from self._axis()
-        yield from self._phases()
+        if self._timeline.spans:
+            yield "phase".rjust(_LEFT - 2) + "  " + self._phases()
         yield ""
         yield from self._legend()
 
-    def _label(self, row: int) -> str:
-        """At the top row 100, and at each quarter."""
-        quarter = self._rows // 4 or 1
-        return f"{round(row / self._rows * 100)} %" if row % quarter == 0 else ""
+    def _stack(self) -> Iterator[str]:
+        columns = [self._cells(time) for time in self._times()]
+        quarter = self._rows // 4
+        for row in range(self._rows, 0, -1):
+            label = f"{round(row / self._rows * 100)} %" if row % quarter == 0 else ""
+            signs = (self._sign(column[row - 1]) if column else " " for column in columns)
+            yield f"{label:>{_LEFT - 2}} {self._frame[0]}{''.join(signs)}"
 
-    def _time(self, column: float) -> datetime:
-        return self._timeline.start + (self._timeline.end - self._timeline.start) * (column / self._columns)
+    def _times(self) -> Iterator[datetime]:
+        """The end of each column."""
+        span = self._timeline.end - self._timeline.start
+        return (self._timeline.start + span * ((column + 1) / self._columns) for column in range(self._columns))
 
-    def _steps(self) -> list[int | None]:
-        """For each column the index of the step that was in force at its end."""
-        found: list[int | None] = []
-        index = -1
-        for column in range(self._columns):
-            end = self._time(column + 1)
-            while index + 1 < len(self._timeline.steps) and self._timeline.steps[index + 1].at < end:
-                index += 1
-            found.append(index if index >= 0 else None)
-        return found
-
-    def _column(self, column: int) -> list[int | None]:
-        """From the bottom, which backend each cell belongs to."""
-        index = self._step_at[column]
-        if index is None:
-            return [None] * self._rows
-        weights = self._timeline.steps[index].weights
-        shares = [weights.get(backend, 0) for backend in self._timeline.backends]
-        cells = _cells(shares, self._rows)
-        column_cells: list[int | None] = [number for number, count in enumerate(cells) for _ in range(count)]
-        return (column_cells + [None] * self._rows)[: self._rows]
-
-    def _painted(self, cells: list[int | None]) -> str:
-        return "".join(" " if cell is None else self._sign(cell) for cell in cells)
+    def _cells(self, time: datetime) -> list[int]:
+        """From the bottom, which backend each cell belongs to; nothing where none has a weight."""
+        weights = next((step.weights for step in reversed(self._timeline.steps) if step.at < time), {})
+        counts = cells([weights.get(backend, 0) for backend in self._timeline.backends], self._rows)
+        return [backend for backend, count in enumerate(counts) for _ in range(count)]
 
     def _sign(self, backend: int) -> str:
         sign = self._signs[backend % len(self._signs)]
-        if not self._with_colours:
-            return sign
-        return f"\x1b[{_COLOURS[backend % len(_COLOURS)]}m{sign}\x1b[0m"
+        return f"\x1b[{_COLOURS[backend % len(_COLOURS)]}m{sign}\x1b[0m" if self._with_colours else sign
 
     def _axis(self) -> Iterator[str]:
-        corner, line, tick_sign = self._base
-        axis = [line] * self._columns
-        labels = " " * self._columns
+        corner, line, tick_sign = self._frame[1:]
+        axis, labels = [line] * self._columns, " " * self._columns
         for tick in ticks(self._timeline.start, self._timeline.end, max(2, self._columns // _TICK)):
             column = min(self._columns - 1, int(self._timeline.share(tick.at) * self._columns))
             axis[column] = tick_sign
@@ -104,41 +80,33 @@ class _Drawing:
         yield " " * (_LEFT - 1) + corner + "".join(axis)
         yield " " * _LEFT + labels
 
-    def _phases(self) -> Iterator[str]:
-        if not self._timeline.spans:
-            return
+    def _phases(self) -> str:
+        order = [*_PHASES]
         signs = [" "] * self._columns
-        ranks = [-1] * self._columns
-        for span in self._timeline.spans:
-            rank = _SEVERITY.index(span.phase) if span.phase in _SEVERITY else 0
-            first = int(self._timeline.share(span.start) * self._columns)
-            last = max(first, int(self._timeline.share(span.end) * self._columns - 1e-9))
-            for column in range(first, min(last, self._columns - 1) + 1):
-                if rank > ranks[column]:
-                    signs[column], ranks[column] = _PHASES.get(span.phase, "?"), rank
-        yield "phase".rjust(_LEFT - 2) + "  " + "".join(signs)
+        for span in sorted(self._timeline.spans, key=lambda s: order.index(s.phase) if s.phase in order else -1):
+            first, last = (self._timeline.share(time) * self._columns for time in (span.start, span.end))
+            begin = min(int(first), self._columns - 1)
+            end = max(begin + 1, int(last - 1e-9) + 1)
+            signs[begin:end] = _PHASES.get(span.phase, "?") * (end - begin)
+        return "".join(signs)
 
     def _legend(self) -> Iterator[str]:
-        last = self._timeline.steps[-1].weights
-        names = [OTHERS if b == OTHERS else cut(plain(b), 40) for b in self._timeline.backends]
-        longest = max(width(name) for name in names)
-        when = "at the end" if self._timeline.kanary.deleted_at else "now"
-        for number, (backend, name) in enumerate(zip(self._timeline.backends, names, strict=True)):
-            mark = self._sign(number) * 2
-            yield f"{' ' * _LEFT}{mark} {padded(name, longest)}  {when} {last.get(backend, 0)} %"
+        names = [cut(plain(backend), _NAME) for backend in self._timeline.last]
+        longest = max(map(width, names))
+        for number, (name, last) in enumerate(zip(names, self._timeline.last.values(), strict=True)):
+            yield f"{' ' * _LEFT}{self._sign(number) * 2} {padded(name, longest)}  {last}"
         present = {span.phase for span in self._timeline.spans}
-        if phases := [f"{sign} {phase}" for phase, sign in _PHASES.items() if phase in present]:
-            yield f"{' ' * _LEFT}{'   '.join(phases)}"
+        yield " " * _LEFT + "   ".join(f"{sign} {phase}" for phase, sign in _PHASES.items() if phase in present)
 
 
-def _cells(shares: list[int], rows: int) -> list[int]:
-    """How many cells each share gets: as near as can be, and one at least where there is any share."""
+def cells(shares: Sequence[int], rows: int) -> list[int]:
+    """How many cells each share gets: as near as can be, and at least one where there is any share."""
     total = sum(shares) or 1
     exact = [share / total * rows for share in shares]
-    cells = [max(int(value), 1 if share else 0) for value, share in zip(exact, shares, strict=True)]
-    while sum(cells) < rows and any(shares):
-        # Those that are furthest from what is theirs, the first of equals.
-        cells[max(range(len(cells)), key=lambda i: exact[i] - cells[i])] += 1
-    while sum(cells) > rows:
-        cells[max(range(len(cells)), key=lambda i: cells[i] - exact[i] if cells[i] > 1 else -1.0)] -= 1
-    return cells
+    counts = [max(int(value), 1 if share else 0) for value, share in zip(exact, shares, strict=True)]
+    while sum(counts) < rows and any(shares):
+        # Those that are furthest from their share, the first of equals.
+        counts[max(range(len(counts)), key=lambda i: exact[i] - counts[i])] += 1
+    while sum(counts) > rows:
+        counts[max(range(len(counts)), key=lambda i: counts[i] - exact[i] if counts[i] > 1 else -1.0)] -= 1
+    return counts

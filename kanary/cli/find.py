@@ -1,31 +1,22 @@
-"""Finds what is meant in the record, or says what there is instead."""
+"""Finds Kanaries and revisions in the history, or says which there are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from difflib import get_close_matches
 from itertools import islice
-from typing import TypeVar
 
 from kanary.cli.failure import CommandError, listed
 from kanary.cli.times import local_text
-from kanary.history.model import KnownKanary, RecordedChange
-from kanary.history.selection import Page, Selection, every
+from kanary.history.records import KnownKanary, RecordedChange
+from kanary.history.selection import Selection, every
 from kanary.history.source import Source, find_kanary
-
-T = TypeVar("T")
 
 _MOST = 2000
 
 
 def kanaries(source: Source, selection: Selection) -> list[KnownKanary]:
-    """The Kanaries themselves, up to as many as a message could ever be about."""
+    """The Kanaries themselves, up to as many as a message could be about."""
     return list(islice(every(lambda after: source.kanaries(selection, after)), _MOST))
-
-
-def newest(read: Callable[[str | None], Page[T]]) -> T | None:
-    """The first of what is read page by page: of changes and transitions the last that was."""
-    return next(every(read), None)
 
 
 def first_change(source: Source, kanary: KnownKanary) -> RecordedChange | None:
@@ -35,7 +26,7 @@ def first_change(source: Source, kanary: KnownKanary) -> RecordedChange | None:
 
 
 def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
-    """The Kanary that lives under this name, or the last one that did. Raises CommandError where none ever has."""
+    """The Kanary of this name, or the last one that had it. Raises CommandError where none ever had."""
     found = find_kanary(source, Selection(namespace, name, include_deleted=True))
     if found is None:
         raise unknown(source, namespace, name)
@@ -43,30 +34,29 @@ def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
 
 
 def unknown(source: Source, namespace: str, name: str) -> CommandError:
-    """There is no living Kanary of this name: says which there are."""
-    gone = kanaries(source, Selection(namespace, name, include_deleted=True))
-    if times := [kanary.deleted_at for kanary in gone if kanary.deleted_at]:
+    """No Kanary of this name exists: the error says which there are."""
+    deleted = kanaries(source, Selection(namespace, name, include_deleted=True))
+    if times := [kanary.deleted_at for kanary in deleted if kanary.deleted_at]:
         return CommandError(
-            f"the Kanary {name} of namespace {namespace} was deleted at {local_text(max(times))}: "
-            "add --deleted to see what is kept of it"
+            f"Kanary {name} of namespace {namespace} was deleted at {local_text(max(times))}: "
+            "add --deleted to see its history"
         )
     names = list(dict.fromkeys(kanary.name for kanary in kanaries(source, Selection(namespace))))
     if not names:
         return CommandError(f"the history has no Kanary {name}: {nothing_in(source, namespace)}")
     close = get_close_matches(name, names)
     others = [*close, *(each for each in names if each not in close)]
-    verb = "is" if len(others) == 1 else "are"
-    return CommandError(f"the history has no Kanary {name} in namespace {namespace}: there {verb} {listed(others)}")
+    return CommandError(f"the history has no Kanary {name} in namespace {namespace}; it has {listed(others)}")
 
 
 def nothing_in(source: Source, namespace: str | None) -> str:
     """Why nothing is found in a namespace, or in all."""
     namespaces = list(dict.fromkeys(kanary.namespace for kanary in kanaries(source, Selection())))
     if not namespaces:
-        return "it has none at all yet; the operator records each from its first weights on"
+        return "it is empty; the operator records each Kanary from its first weights on"
     if namespace is None or namespace in namespaces:
-        return f"there are Kanaries in {listed(namespaces)}"
-    return f"namespace {namespace} has none, but {listed(namespaces)} {'has' if len(namespaces) == 1 else 'have'}"
+        return f"it has Kanaries in {listed(namespaces)}"
+    return f"it has none in namespace {namespace}, but in {listed(namespaces)}"
 
 
 def revision_of(source: Source, kanary: KnownKanary, revision: int) -> RecordedChange:
@@ -78,7 +68,7 @@ def revision_of(source: Source, kanary: KnownKanary, revision: int) -> RecordedC
 
 
 def revision_before(source: Source, kanary: KnownKanary, revision: int) -> RecordedChange | None:
-    """The last change before a revision. Some may be missing in between: the record could not take them."""
+    """The last change before a revision; the retention may have deleted some in between."""
     span = source.revisions(kanary)
     if span is None or span[0] >= revision:
         return None
@@ -93,7 +83,7 @@ def _kept(source: Source, kanary: KnownKanary, missing: int) -> str:
     """Which revisions there are, where one is not."""
     span = source.revisions(kanary)
     if span is None:
-        return "none is kept"
+        return "the history has none"
     first, last = span
     if first == last:
         return f"the history has {first}"

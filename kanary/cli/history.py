@@ -1,173 +1,138 @@
-"""`kanary history`: what was, as a table or for programs."""
+"""`kanary history`: weight changes and phase changes, as a table or for programs."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain
 from typing import TypeVar
 
-from kanary.cli import records
-from kanary.cli.access import Access, opened
-from kanary.cli.failure import CommandError
-from kanary.cli.find import first_change, kanaries, newest, nothing_in, unknown
-from kanary.cli.output import Form, check_format, output_for
-from kanary.cli.text import cut, one_line
-from kanary.cli.times import local_text, read_time, took_text
-from kanary.history.model import KnownKanary, RecordedChange, RecordedTransition
-from kanary.history.selection import Selection, pages
+from engine.model.entries import ChangeResult, PhaseChange, WeightChange
+from kanary.cli.failure import CommandError, note
+from kanary.cli.find import first_change, kanaries, nothing_in, unknown
+from kanary.cli.output import Form, weights_text, write
+from kanary.cli.text import cut
+from kanary.cli.times import local_text, took_text
+from kanary.history.records import KnownKanary, Page, RecordedChange, RecordedEntry
+from kanary.history.selection import Selection, every, pages
+from kanary.history.source import Source
 
-T = TypeVar("T")
+R = TypeVar("R", RecordedChange, RecordedEntry)
+Cells = Mapping[str, Callable[[R], str]]
 
-_CAUSE = 60  # columns; the whole text is in the other formats
+_CAUSE = 60  # columns; the other formats have the whole text
 _WEIGHTS = 120
+_PHASES = frozenset({"PhaseChange"})
+
+_CHANGE_CELLS: Cells[RecordedChange] = {
+    "REVISION": lambda found: str(found.change.revision),
+    "WHEN": lambda found: local_text(found.change.at),
+    "WEIGHTS": lambda found: cut(weights_text(found.change.after), _WEIGHTS),
+    "CAUSE": lambda found: cut(found.change.cause, _CAUSE),
+    "BY": lambda found: found.change.author,
+    "RESULT": lambda found: found.result.result if found.result else "in progress",
+    "TOOK": lambda found: took_text(found.result.seconds) if found.result else "",
+}
 
 
-def run(options: argparse.Namespace) -> int:
-    """Show what the options select."""
-    check_format(options.output)
-    now = datetime.now(UTC)
-    since = read_time("--since", options.since, now) if options.since is not None else None
-    at = read_time("--at", options.at, now, through_second=True) if options.at is not None else None
-    if at is not None and at.replace(microsecond=0) > now:
-        raise CommandError(f"--at {options.at}: {local_text(at)} is still to come: name a time up to now")
-    if since is not None and since > now:
-        raise CommandError(f"--since {options.since}: {local_text(since)} is still to come: name a time before now")
-    with opened(options) as access:
-        namespace = None if options.all_namespaces else access.namespace
-        selection = Selection(namespace, options.name, options.deleted, since)
-        if options.plot is not None:
-            from kanary.cli.plot import plot  # noqa: PLC0415 -- loaded only to draw
-
-            return plot(access, selection, None if options.plot is True else options.plot, now)
-        nothing = partial(_why_nothing, access, selection, at, of_transitions=options.transitions)
-        if options.transitions:
-            return _show(options.output, _transition_form(selection), _transitions(access, selection), nothing)
-        changes = _changes(access, selection) if at is None else _in_force(access, selection, at)
-        return _show(options.output, _change_form(selection), changes, nothing)
+def _field(name: str) -> Callable[[RecordedEntry], str]:
+    return lambda found: str(getattr(found.entry, name, ""))
 
 
-def _changes(access: Access, selection: Selection) -> Iterator[tuple[RecordedChange, ...]]:
-    return pages(lambda after: access.source.changes(selection, after))
+_PHASE_CELLS: Cells[RecordedEntry] = {
+    "NUMBER": _field("number"),
+    "WHEN": lambda found: local_text(found.entry.at),
+    "FROM": _field("source"),
+    "TO": _field("to"),
+    "TRIGGER": _field("trigger"),
+    "REASON": _field("reason"),
+    "MESSAGE": _field("message"),
+}
 
 
-def _in_force(access: Access, selection: Selection, at: datetime) -> Iterator[tuple[RecordedChange, ...]]:
-    return pages(lambda after: access.source.in_force(selection, at, after))
+def show_changes(source: Source, selection: Selection, output: str, at: datetime | None = None) -> None:
+    """Print weight changes, or with `at` those in force at that time."""
+
+    def read(after: str | None) -> Page[RecordedChange]:
+        return source.changes(selection, after) if at is None else source.in_force(selection, at, after)
+
+    def last(everything: Selection) -> str | None:
+        found = next(every(lambda after: source.changes(everything, after, 1)), None)
+        return (
+            None
+            if found is None
+            else f"the last change was revision {found.change.revision} at {local_text(found.change.at)}"
+        )
+
+    form = Form(
+        _cells(_CHANGE_CELLS, selection), {"kanary": KnownKanary, "change": WeightChange, "result": ChangeResult}
+    )
+    _show(form, pages(read), output, lambda: _why_nothing(source, selection, at, "weight change", last))
 
 
-def _transitions(access: Access, selection: Selection) -> Iterator[tuple[RecordedTransition, ...]]:
-    return pages(lambda after: access.source.transitions(selection, after))
+def show_transitions(source: Source, selection: Selection, output: str) -> None:
+    """Print phase changes."""
+
+    def last(everything: Selection) -> str | None:
+        found = next(every(lambda after: source.entries(everything, after, 1, _PHASES)), None)
+        return (
+            None
+            if found is None
+            else f"the last phase change was number {found.entry.number} at {local_text(found.entry.at)}"
+        )
+
+    form = Form(_cells(_PHASE_CELLS, selection), {"kanary": KnownKanary, "entry": PhaseChange})
+    found = pages(lambda after: source.entries(selection, after, kinds=_PHASES))
+    _show(form, found, output, lambda: _why_nothing(source, selection, None, "phase change", last))
 
 
-def _show(output: str, form: Form[T], found: Iterator[Sequence[T]], nothing: Callable[[], str]) -> int:
+def _cells(cells: Cells[R], selection: Selection) -> Cells[R]:
+    """With the columns that say whose a row is, and when it was deleted, where that varies."""
+    all_cells: dict[str, Callable[[R], str]] = {}
+    if selection.namespace is None:
+        all_cells["NAMESPACE"] = lambda found: found.kanary.namespace
+    if selection.name is None:
+        all_cells["NAME"] = lambda found: found.kanary.name
+    all_cells.update(cells)
+    if selection.include_deleted:
+        all_cells["DELETED"] = lambda found: local_text(found.kanary.deleted_at) if found.kanary.deleted_at else ""
+    return all_cells
+
+
+def _show(form: Form[R], found: Iterator[Sequence[R]], output: str, why_nothing: Callable[[], str]) -> None:
     full = (page for page in found if page)
     first = next(full, None)
-    note = None if first else nothing()
-    out = output_for(output, form, sys.stdout)
-    if first:
-        out.page(first)
-    for page in full:
-        out.page(page)
-    out.end()
-    if note:
-        print(f"kanary: {one_line(note)}", file=sys.stderr)
-    return 0
+    reason = None if first else why_nothing()
+    write(output, form, chain([first] if first else [], full), sys.stdout)
+    if reason:
+        note(reason)
 
 
-def _why_nothing(access: Access, selection: Selection, at: datetime | None, *, of_transitions: bool) -> str:
-    """Why there is nothing to show. Raises CommandError where what was asked for is not there."""
-    source, name = access.source, selection.name
-    if name is None or selection.namespace is None:
-        what = "nothing is recorded of that time" if at or selection.since else "nothing is recorded"
-        return f"{what}: {nothing_in(source, selection.namespace)}"
-    everything = Selection(selection.namespace, name, selection.include_deleted)
+def _why_nothing(
+    source: Source, selection: Selection, at: datetime | None, what: str, last: Callable[[Selection], str | None]
+) -> str:
+    """Why there is nothing to show. Raises CommandError where the Kanary of that name is not there."""
+    if selection.name is None or selection.namespace is None:
+        when = " for that time" if at or selection.since else ""
+        return f"the history has nothing{when}: {nothing_in(source, selection.namespace)}"
+    everything = replace(selection, since=None)
     known = kanaries(source, everything)
     if not known:
-        raise unknown(source, selection.namespace, name)
+        raise unknown(source, selection.namespace, selection.name)
     if at is not None:
-        raise CommandError(f"nothing is recorded of {name} at {local_text(at)}: {_when_it_was(access, known, at)}")
-    last = _last_transition(access, everything) if of_transitions else _last_change(access, everything)
-    if last and selection.since:
-        return f"nothing is recorded of {name} since {local_text(selection.since)}: {last}"
-    return f"no {'transition' if of_transitions else 'change'} of {name} is kept"
+        when = local_text(at)
+        raise CommandError(f"the history has nothing of {selection.name} at {when}: {_existence(source, known, at)}")
+    newest = last(everything)
+    if newest and selection.since:
+        return f"the history has nothing of {selection.name} since {local_text(selection.since)}: {newest}"
+    return f"the history has no {what} of {selection.name}"
 
 
-def _when_it_was(access: Access, known: Sequence[KnownKanary], at: datetime) -> str:
-    """Why none of these was there then: it was gone already, or had not begun."""
-    if gone := [kanary.deleted_at for kanary in known if kanary.deleted_at and kanary.deleted_at <= at]:
-        return f"it was deleted at {local_text(max(gone))}"
-    first = [change for kanary in known if (change := first_change(access.source, kanary))]
-    if not first:
-        return "no change of it is kept"
-    return f"what is kept begins {local_text(min(found.change.at for found in first))}"
-
-
-def _last_change(access: Access, selection: Selection) -> str | None:
-    found = newest(lambda after: access.source.changes(selection, after, 1))
-    return f"the last change was revision {found.change.revision} at {local_text(found.change.at)}" if found else None
-
-
-def _last_transition(access: Access, selection: Selection) -> str | None:
-    found = newest(lambda after: access.source.transitions(selection, after, 1))
-    if found is None:
-        return None
-    return f"the last transition was number {found.transition.number} at {local_text(found.transition.at)}"
-
-
-def _change_form(selection: Selection) -> Form[RecordedChange]:
-    headings, owner, end = _around(selection)
-    return Form(
-        headings=(*headings, "REVISION", "WHEN", "WEIGHTS", "CAUSE", "BY", "RESULT", "TOOK", *end),
-        cells=lambda found: (*owner(found.kanary), *_change_cells(found), *_gone(found.kanary, end)),
-        columns=records.CHANGE_COLUMNS,
-        fields=records.change_fields,
-    )
-
-
-def _change_cells(found: RecordedChange) -> tuple[str, ...]:
-    change, outcome = found.change, found.outcome
-    return (
-        str(change.revision),
-        local_text(change.at),
-        cut(records.weights_of(found), _WEIGHTS),
-        cut(change.cause, _CAUSE),
-        change.manager,
-        outcome.result.value if outcome else "in progress",
-        took_text(outcome.seconds) if outcome else "",
-    )
-
-
-def _transition_form(selection: Selection) -> Form[RecordedTransition]:
-    headings, owner, end = _around(selection)
-    return Form(
-        headings=(*headings, "NUMBER", "WHEN", "FROM", "TO", "TRIGGER", "REASON", *end, "MESSAGE"),
-        cells=lambda found: (
-            *owner(found.kanary),
-            *_transition_cells(found),
-            *_gone(found.kanary, end),
-            found.transition.message,
-        ),
-        columns=records.TRANSITION_COLUMNS,
-        fields=records.transition_fields,
-    )
-
-
-def _transition_cells(found: RecordedTransition) -> tuple[str, ...]:
-    move = found.transition
-    return (str(move.number), local_text(move.at), move.source, move.destination, move.trigger, move.reason)
-
-
-def _around(selection: Selection) -> tuple[tuple[str, ...], Callable[[KnownKanary], tuple[str, ...]], tuple[str, ...]]:
-    """The columns that say whose a row is, and the one that says when it was deleted, where there is such a thing."""
-    end = ("DELETED",) if selection.include_deleted else ()
-    if selection.namespace is None:
-        return ("NAMESPACE", "NAME"), lambda kanary: (kanary.namespace, kanary.name), end
-    if selection.name is None:
-        return ("NAME",), lambda kanary: (kanary.name,), end
-    return (), lambda _: (), end
-
-
-def _gone(kanary: KnownKanary, end: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(local_text(kanary.deleted_at) if kanary.deleted_at else "" for _ in end)
+def _existence(source: Source, known: Sequence[KnownKanary], at: datetime) -> str:
+    """Why none of these has weights at that time: it was deleted before, or recorded later."""
+    if deleted := [kanary.deleted_at for kanary in known if kanary.deleted_at and kanary.deleted_at <= at]:
+        return f"it was deleted at {local_text(max(deleted))}"
+    first = [change.change.at for kanary in known if (change := first_change(source, kanary))]
+    return f"its history begins {local_text(min(first))}" if first else "it has no weight change"

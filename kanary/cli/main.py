@@ -1,189 +1,151 @@
-"""The command line `kanary`. Each command imports what it needs, so that `--help` is fast."""
+"""The command line `kanary`. Each command imports what it needs when it runs, so that `--help` is fast."""
 
-import argparse
+from __future__ import annotations
+
 import io
 import os
 import sys
-from dataclasses import replace
-from pathlib import Path
+from typing import Any, Literal
 
-from kanary.cli.arguments import add_commands, joined
+import click
+
+from kanary.cli import commands
 from kanary.cli.failure import CommandError
-from kanary.cli.text import one_line
+from kanary.cli.parameters import cluster_options
 from kanary.version import VERSION
 
-_EPILOG = "Kanary splits the TCP connections of one Kubernetes Service between several, by weight, with HAProxy."
+_INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0 for success, 1 for an error that was told, 2 for wrong usage."""
-    _have_streams()
-    given = joined(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A sign that the terminal's encoding has not is shown in another way; nothing fails for it.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Run a command; returns its exit code: 0 for success, 1 for an error, 2 for wrong usage."""
+    _open_streams()
     try:
-        return _done(options)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough.
-        _drop_output()
+        # The reader of the output has closed it.
+        _discard_output()
         return 0
     except OSError as error:
-        _drop_output()
-        print(f"kanary: the output cannot be written: {error.strerror}", file=sys.stderr)
+        _discard_output()
+        CommandError(f"the output cannot be written: {error.strerror}").show()
         return 1
     except KeyboardInterrupt:
-        return 130
-
-
-def _have_streams() -> None:
-    """Whoever closed one of them (`kanary ... >&-`) does not want it; Python has None in its place."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 -- open to the end, as the others are
-
-
-def _done(options: argparse.Namespace) -> int:
-    try:
-        code = int(options.run(options))
-    except CommandError as error:
-        # What was written before goes first.
-        sys.stdout.flush()
-        print(f"kanary: {one_line(str(error))}", file=sys.stderr)
-        return 1
-    sys.stdout.flush()
+        return _INTERRUPTED
     return code
 
 
-def _drop_output() -> None:
-    """Have what is left of the output go nowhere, or Python complains about it at exit."""
+def _open_streams() -> None:
+    """Python has None for a stream that is closed (`kanary ... >&-`)."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Characters that the encoding of the terminal does not have are no error.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        # Not cli.main(), which exits with 1 where the reader has closed the output.
+        with cli.make_context(_program(), arguments) as context:
+            return cli.invoke(context) or 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        # What was written before goes first.
+        sys.stdout.flush()
+        error.show()
+        return error.exit_code
+
+
+def _discard_output() -> None:
+    """Send what is left of the output nowhere, or Python complains about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_program(), description=_EPILOG, formatter_class=_Help)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_run(commands)
-    _add_render(commands)
-    add_commands(commands)
-    version = commands.add_parser("version", help="print the version")
-    version.set_defaults(run=_version)
-    return parser
-
-
-class _Help(argparse.HelpFormatter):
-    """With room for the longest command on the line of its help."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog)
-        # Left alone, it forgets that commands are indented, and breaks the lines of the longest.
-        self._action_max_length = 18
 
 
 def _program() -> str:
     """What was called: kubectl runs `kubectl-kanary` for `kubectl kanary`."""
-    return "kubectl kanary" if Path(sys.argv[0]).stem == "kubectl-kanary" else "kanary"
+    return "kubectl kanary" if sys.argv[0].endswith("kubectl-kanary") else "kanary"
 
 
-def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    run = commands.add_parser(
-        "run",
-        help="run the operator, in a cluster or from a laptop",
-        description="Runs the operator. In a pod it uses the pod's service account, elsewhere a kubeconfig. Several "
-        "replicas elect a leader. It serves /healthz, /readyz and /metrics.",
-    )
-    _add_cluster_options(run)
-    run.add_argument("--namespace", help="work in this namespace only (default: all; env KANARY_NAMESPACE)")
-    run.add_argument(
-        "--proxy-image", help="HAProxy image where a Kanary names none (env KANARY_PROXY_IMAGE)", metavar="IMAGE"
-    )
-    run.add_argument("--workers", type=_positive, help="reconciles at the same time (default: 4)", metavar="N")
-    run.add_argument("--http-port", type=_port, help="port of the HTTP endpoints (default: 8080, 0: any)")
-    run.add_argument("--lease-namespace", help="namespace of the leader's Lease (default: the operator's own)")
-    run.add_argument("--lease-name", help="name of the leader's Lease (default: kanary)")
-    run.add_argument(
-        "--no-leader-election", dest="leader_election", action="store_false", default=None, help="be the only operator"
-    )
-    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="default: info")
-    run.set_defaults(run=_run)
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+def cli() -> None:
+    """Split the TCP connections of a Kubernetes Service by weight, with HAProxy."""
 
 
-def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    render = commands.add_parser(
-        "render",
-        help="print what a Kanary would become",
-        description="Prints the haproxy.cfg and the Kubernetes objects that a Kanary would become. Needs no cluster: "
-        "endpoints are given, or with --from-cluster taken from the kubeconfig's context.",
-    )
-    render.add_argument("-f", "--filename", required=True, metavar="FILE", help="manifests with a Kanary; - for stdin")
-    render.add_argument(
-        "--endpoints",
-        action="append",
-        default=[],
-        metavar="SERVICE=IP:PORT[,IP:PORT...]",
-        help="endpoints of a backend, e.g. myapp-v1=10.0.0.1:9000 or myapp-v1=[fd00::1]:9000; may be repeated",
-    )
-    render.add_argument(
-        "--from-cluster", action="store_true", help="take endpoints that are not given from the cluster"
-    )
-    render.add_argument("-o", "--output", choices=("objects", "config"), default="objects", help="default: objects")
-    render.add_argument("--proxy-image", metavar="IMAGE", help="HAProxy image where the Kanary names none")
-    _add_cluster_options(render)
-    render.set_defaults(run=_render)
+@cli.command()
+@click.option("--namespace", help="Watch this namespace only.  [default: all; env KANARY_NAMESPACE]")
+@click.option("--proxy-image", metavar="IMAGE", help="Default HAProxy image.  [env KANARY_PROXY_IMAGE]")
+@click.option("--workers", type=click.IntRange(1, 1000), metavar="N", help="Concurrent reconciles.  [default: 4]")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="Port of probes and metrics.  [default: 8080]")
+@click.option("--history-port", type=click.IntRange(0, 65535), help="Loopback port of the history.  [default: 8081]")
+@click.option("--lease-namespace", help="Namespace of the leader's Lease.  [default: the operator's own]")
+@click.option("--lease-name", help="Name of the leader's Lease.  [default: kanary]")
+@click.option(
+    "--no-leader-election",
+    "leader_election",
+    flag_value=False,
+    default=None,
+    help="Disable leader election (run a single replica only).",
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
+@cluster_options
+def run(**options: Any) -> int:
+    """Run the operator, in a cluster or from a laptop.
 
+    In a pod it uses the pod's service account, elsewhere a kubeconfig. Several
+    replicas elect a leader. It serves /healthz, /readyz and /metrics, and the
+    history on loopback. Port 0 takes a free one.
+    """
+    from dataclasses import replace
 
-def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, then ~/.kube/config")
-    parser.add_argument("--context", help="context of the kubeconfig (default: the current one)")
-
-
-def _run(options: argparse.Namespace) -> int:
     from kanary.operator.run import run
     from kanary.operator.settings import Settings
 
-    settings = Settings.from_environment()
-    given = {name: value for name, value in vars(options).items() if value is not None and name != "run"}
-    return run(replace(settings, **given))
+    given = {name: value for name, value in options.items() if value is not None}
+    return run(replace(Settings.from_environment(), **given))
 
 
-def _render(options: argparse.Namespace) -> int:
-    from kanary.cli.render import RenderError, render_file
+@cli.command()
+@click.option("-f", "--filename", required=True, metavar="FILE", help="Manifests with a Kanary; - for stdin.")
+@click.option(
+    "--endpoints",
+    multiple=True,
+    metavar="SERVICE=IP:PORT[,IP:PORT...]",
+    help="Endpoints of a backend, e.g. myapp-v1=10.0.0.1:9000 or myapp-v1=[fd00::1]:9000; may be repeated.",
+)
+@click.option("--from-cluster", is_flag=True, help="Read endpoints that are not given from the cluster.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["objects", "config"]),
+    default="objects",
+    show_default=True,
+    help="All objects, or haproxy.cfg only.",
+)
+@click.option("--proxy-image", metavar="IMAGE", help="Default HAProxy image.")
+@cluster_options
+def render(filename: str, output: Literal["objects", "config"], **options: Any) -> None:
+    """Print the haproxy.cfg and the Kubernetes objects of a Kanary.
 
-    try:
-        text = render_file(
-            options.filename,
-            endpoints=options.endpoints,
-            from_cluster=options.from_cluster,
-            output=options.output,
-            proxy_image=options.proxy_image,
-            kubeconfig=options.kubeconfig,
-            context=options.context,
-        )
-    except RenderError as error:
-        print(f"kanary: {error}", file=sys.stderr)
-        return 1
-    sys.stdout.write(text)
-    return 0
+    This needs no cluster: endpoints are given, or with --from-cluster read from
+    the kubeconfig's context.
+    """
+    from kanary.cli.render import render_file
 
-
-def _version(options: argparse.Namespace) -> int:  # noqa: ARG001  every command takes the options
-    print(f"kanary {VERSION}")
-    return 0
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1, 1000)
-
-
-def _port(text: str) -> int:
-    return _whole(text, 0, 65535)
+    sys.stdout.write(render_file(filename, output=output, **options))
 
 
-def _whole(text: str, low: int, high: int) -> int:
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-    return int(text)
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"kanary {VERSION}")
+
+
+for command in (commands.history, commands.diff, commands.undo, commands.db):
+    cli.add_command(command)
 
 
 if __name__ == "__main__":

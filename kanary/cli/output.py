@@ -1,110 +1,109 @@
-"""Ways to write records, each page by page: a table for people, JSON, YAML and CSV for programs."""
+"""Ways to write records: a table for people, and JSON, YAML and CSV for programs, which have every field."""
 
 from __future__ import annotations
 
 import csv
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TextIO, TypeVar
 
-from kanary.cli.failure import CommandError
-from kanary.cli.records import Columns, row
+from engine.model.entries import Share
+from engine.model.shape import Shape
 from kanary.cli.text import Table
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Shape)
+Json = dict[str, Any]
 
-FORMATS = ("table", "json", "yaml", "csv")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
 
 
 @dataclass(frozen=True)
 class Form(Generic[T]):
     """How records of one kind are written."""
 
-    headings: Sequence[str]
-    cells: Callable[[T], Sequence[str]]
-    """For a table."""
-    columns: Columns
-    """For CSV."""
-    fields: Callable[[T], dict[str, Any]]
+    cells: Mapping[str, Callable[[T], str]]
+    """Of a table, by heading."""
+    parts: Mapping[str, type[Shape]]
+    """The documents that a record consists of, whose fields are the columns of CSV."""
 
 
-class Output(ABC, Generic[T]):
-    """Takes pages, then is ended."""
-
-    def __init__(self, form: Form[T], stream: TextIO) -> None:
-        self.form = form
-        self.stream = stream
-
-    @abstractmethod
-    def page(self, items: Sequence[T]) -> None:
-        """Write these."""
-
-    def end(self) -> None:
-        """There are no more."""
-
-
-def output_for(name: str, form: Form[T], stream: TextIO) -> Output[T]:
-    """The output of this name."""
-    outputs: dict[str, Callable[[Form[T], TextIO], Output[T]]] = {
-        "table": _TableOutput,
-        "json": _JsonOutput,
-        "yaml": _YamlOutput,
-        "csv": _CsvOutput,
-    }
-    return outputs[name](form, stream)
+def write(output: str, form: Form[T], pages: Iterator[Sequence[T]], stream: TextIO) -> None:
+    """Write records page by page."""
+    if output == "table":
+        table = Table([*form.cells], stream)
+        for page in pages:
+            table.write([cell(item) for cell in form.cells.values()] for item in page)
+        return
+    items = (document(item) for page in pages for item in page)
+    if output == "csv":
+        writer = csv.writer(_LineFeeds(stream))
+        writer.writerows(_rows(form.parts, items))
+    else:
+        stream.writelines(_json(items, stream) if output == "json" else _yaml(items, stream))
 
 
-def check_format(name: str, known: Sequence[str] = FORMATS) -> str:
-    """Raises CommandError for a format that there is not."""
-    if name not in known:
-        raise CommandError(f"-o {name[:40]!r} is no format: take {', '.join(known[:-1])} or {known[-1]}")
-    return name
+def document(item: Shape) -> Json:
+    """A record as the HTTP API has it."""
+    return item.model_dump(mode="json", by_alias=True)
 
 
-class _TableOutput(Output[T]):
-    def __init__(self, form: Form[T], stream: TextIO) -> None:
-        super().__init__(form, stream)
-        self._table = Table(form.headings, stream)
-
-    def page(self, items: Sequence[T]) -> None:
-        self._table.write(self.form.cells(item) for item in items)
+def weights_text(shares: Iterable[Share]) -> str:
+    """`myapp-v1:http=80 myapp-v2:9090=20`."""
+    return " ".join(f"{share.backend}={share.weight}" for share in shares)
 
 
-class _JsonOutput(Output[T]):
+def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
+    """JSON in the encoding of the stream."""
+    return json.dumps(value, ensure_ascii=not _is_unicode(stream), indent=indent)
+
+
+def _is_unicode(stream: TextIO) -> bool:
+    return (stream.encoding or "utf-8").lower().startswith("utf")
+
+
+def _json(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
     """One array with a record on each line."""
-
-    _before = "[\n"
-
-    def page(self, items: Sequence[T]) -> None:
-        for item in items:
-            self.stream.write(self._before + json_text(self.form.fields(item), self.stream))
-            self._before = ",\n"
-
-    def end(self) -> None:
-        self.stream.write("[]\n" if self._before.startswith("[") else "\n]\n")
+    before = "[\n"
+    for item in items:
+        yield before + json_text(item, stream)
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-class _YamlOutput(Output[T]):
+def _yaml(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
     """One list."""
+    import yaml  # noqa: PLC0415 -- loaded by the one format that needs it
 
-    _is_empty = True
+    is_empty = True
+    for item in items:
+        is_empty = False
+        yield yaml.safe_dump([item], sort_keys=False, allow_unicode=_is_unicode(stream), width=120)
+    if is_empty:
+        yield "[]\n"
 
-    def page(self, items: Sequence[T]) -> None:
-        if items:
-            self._is_empty = False
-            self.stream.write(yaml_text([self.form.fields(item) for item in items], self.stream))
 
-    def end(self) -> None:
-        if self._is_empty:
-            self.stream.write("[]\n")
+def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[list[Any]]:
+    """The names of the columns, which are paths such as `change.revision`, then the record of each item."""
+    paths = [(part, str(field.alias)) for part, model in parts.items() for field in model.model_fields.values()]
+    yield [".".join(path) for path in paths]
+    for item in items:
+        yield [_cell((item[part] or {}).get(field)) for part, field in paths]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return weights_text(map(Share.model_validate, value))
+    # A spreadsheet executes what looks like a formula, and anyone who may change a Kanary writes a cause.
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 class _LineFeeds:
-    """Ends the lines of `csv` by a line feed alone.
+    """Ends the lines of `csv` with a line feed alone.
 
-    Told to do so itself, it would write a carriage return inside a cell without quotes, which ends a line for readers.
+    With lineterminator="\\n" it would write a carriage return inside a cell without quotes, which ends a line for
+    readers.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -113,32 +112,3 @@ class _LineFeeds:
     def write(self, line: str) -> int:
         """Write one line."""
         return self._stream.write(line.removesuffix("\r\n") + "\n")
-
-
-class _CsvOutput(Output[T]):
-    """A line with the names of the columns, then one for each record (RFC 4180, but with line feeds)."""
-
-    def __init__(self, form: Form[T], stream: TextIO) -> None:
-        super().__init__(form, stream)
-        self._csv = csv.DictWriter(_LineFeeds(stream), list(form.columns))
-        self._csv.writeheader()
-
-    def page(self, items: Sequence[T]) -> None:
-        self._csv.writerows(row(self.form.fields(item), self.form.columns) for item in items)
-
-
-def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
-    """JSON that the stream's encoding can carry."""
-    return json.dumps(value, ensure_ascii=not carries_unicode(stream), indent=indent)
-
-
-def yaml_text(value: Any, stream: TextIO) -> str:
-    """YAML that the stream's encoding can carry."""
-    import yaml  # noqa: PLC0415 -- loaded by the one format that needs it
-
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=carries_unicode(stream), width=120))
-
-
-def carries_unicode(stream: TextIO) -> bool:
-    """Whether every character can be written to it."""
-    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")

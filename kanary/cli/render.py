@@ -19,6 +19,7 @@ from engine.render.objects import Identity
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.resolve.endpoints import resolve
 from engine.resolve.validation import InvalidSpecError, read_spec
+from kanary.cli.failure import CommandError, note
 from kanary.kube.errors import ClusterError
 from states import Problem
 
@@ -34,7 +35,7 @@ _UNAPPLIED_AT = datetime(1970, 1, 1, tzinfo=UTC)
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
-class RenderError(Exception):
+class RenderError(CommandError):
     """What was asked for cannot be rendered; the message says what would do."""
 
 
@@ -166,10 +167,9 @@ def _endpoints_of(owner: Identity, backend: Backend, where: str, source: Source)
     if given:
         return given[0]
     if source.cluster is None:
-        print(
-            f"kanary: note: backend {backend} is rendered without endpoints: give them by "
-            f"--endpoints {backend}=IP:PORT, or take them --from-cluster",
-            file=sys.stderr,
+        note(
+            f"note: backend {backend} is rendered without endpoints: give them with --endpoints {backend}=IP:PORT, "
+            "or read them with --from-cluster"
         )
         return ()
     in_file = source.services.get((owner.namespace, backend.service_name))

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from html import escape
+from xml.etree import ElementTree as ET
 
 from kanary.cli.axis import ticks
 from kanary.cli.text import cut, plain, width
-from kanary.cli.timeline import OTHERS, Step, Timeline
+from kanary.cli.timeline import OTHERS, Timeline
 from kanary.cli.times import local_text, span_text
 
-# Told apart by people who see colours differently as well (Paul Tol's schemes).
+# Distinguishable with impaired colour vision as well (Paul Tol's schemes).
 _COLOURS = (
     "#4477aa", "#ee8866", "#44aa77", "#ddbb33", "#77bbdd",
     "#aa4477", "#999933", "#cc99bb", "#225555", "#bbbbbb",
 )  # fmt: skip
-_OTHERS = "#bbbbbb"
+_OTHERS, _GREY, _DARK = "#bbbbbb", "#666666", "#333333"
 _PHASES = {
     "Ready": "#b7dfc0",
     "Pending": "#d5d5d5",
@@ -28,10 +27,8 @@ _PHASES = {
 """From the one that is drawn first: short ones that matter are drawn over long ones."""
 _UNKNOWN = "#eeeeee"
 
-_WIDTH, _LEFT, _RIGHT = 960, 56, 24
-_PLOT = 260
-_TITLE, _LINE, _MARKS = 34, 20, 20
-_RIBBON, _GAP, _AXIS = 16, 6, 42
+_WIDTH, _LEFT, _RIGHT = 960, 56, 936
+_PLOT, _LINE, _RIBBON = 260, 20, 16
 _LETTER = 6.7  # the width of most at this size
 _TICKS = 10
 _MARKED = 300
@@ -41,184 +38,148 @@ _NARROWEST = 1.5
 
 def svg(timeline: Timeline) -> str:
     """The picture."""
-    return "\n".join(_Picture(timeline).lines()) + "\n"
-
-
-@dataclass(frozen=True)
-class _Entry:
-    colour: str
-    text: str
+    return _Picture(timeline).drawn()
 
 
 class _Picture:
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self._names = {backend: cut(plain(backend), 40) for backend in timeline.backends}
-        self._legend = _wrapped([*self._backend_entries()])
-        self._top = _TITLE + _LINE * len(self._legend) + _MARKS
-        self._bottom = self._top + _PLOT
-        self._ribbon = self._bottom + _GAP
-        self._phases = _wrapped([*self._phase_entries()])
-        self._height = self._ribbon + _RIBBON + _AXIS + _LINE * len(self._phases)
+        self._root = ET.Element(
+            "svg",
+            {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "fill": _DARK, "font-size": "12"},
+            width=str(_WIDTH),
+        )
+        self._root.set("font-family", "system-ui, 'DejaVu Sans', sans-serif")
+        self._top = 0.0
 
-    def lines(self) -> Iterator[str]:
-        name = escape(f"{self._timeline.kanary.namespace}/{self._timeline.kanary.name}")
-        yield (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {self._height}" width="{_WIDTH}" '
-            f'height="{self._height}" font-family="system-ui, \'DejaVu Sans\', sans-serif" font-size="12" '
-            'fill="#333333" role="img">'
+    def drawn(self) -> str:
+        """From top to bottom."""
+        self._add("title", f"Weights of Kanary {self._timeline.title}")
+        self._add("rect", width=_WIDTH, height="100%", fill="#ffffff")
+        self._text(_LEFT, 22, self._timeline.title, font_size=15, font_weight=600)
+        self._text(_RIGHT, 22, span_text(self._timeline.start, self._timeline.end), text_anchor="end", fill=_GREY)
+        names = (
+            (self._colour(backend), f"{cut(plain(backend), 40)}, {last}")
+            for backend, last in self._timeline.last.items()
         )
-        yield f"<title>Weights of Kanary {name}</title>"
-        yield (
-            '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
-            'patternTransform="rotate(45)"><rect width="2.2" height="6" fill="#ffffff"/></pattern></defs>'
-        )
-        yield f'<rect width="{_WIDTH}" height="{self._height}" fill="#ffffff"/>'
-        yield _text(_LEFT, 22, f"{name}", size=15, weight=600)
-        span = escape(span_text(self._timeline.start, self._timeline.end))
-        yield _text(_WIDTH - _RIGHT, 22, span, anchor="end", colour="#666666")
-        yield from self._entries(self._legend, _TITLE + 10)
-        yield from self._grid()
-        yield from self._stack()
-        yield from self._shades()
-        yield from self._marks()
-        yield from self._ribbon_lines()
-        yield from self._axis()
-        yield from self._entries(self._phases, self._height - _LINE * len(self._phases) + 8)
-        yield "</svg>"
+        self._top = self._legend(names, 44) + 10
+        self._grid()
+        self._stack()
+        self._shades()
+        self._marks()
+        bottom = self._ribbon(self._top + _PLOT + 6)
+        self._axis(bottom)
+        present = {span.phase for span in self._timeline.spans}
+        phases = [phase for phase in _PHASES if phase in present] + sorted(present - _PHASES.keys())
+        height = self._legend(((_PHASES.get(phase, _UNKNOWN), phase) for phase in phases), bottom + 50) - 8
+        self._root.set("height", f"{height:g}")
+        self._root.set("viewBox", f"0 0 {_WIDTH} {height:g}")
+        return ET.tostring(self._root, encoding="unicode") + "\n"
+
+    def _add(self, tag: str, text: str = "", **attributes: float | str) -> ET.Element:
+        values = {n.replace("_", "-"): v if isinstance(v, str) else f"{v:.6g}" for n, v in attributes.items()}
+        element = ET.SubElement(self._root, tag, values)
+        element.text = plain(text) or None
+        return element
+
+    def _hint(self, element: ET.Element, text: str) -> None:
+        """What a browser shows when the pointer is on the element."""
+        ET.SubElement(element, "title").text = plain(text)
+
+    def _text(self, x: float, y: float, text: str, **attributes: float | str) -> None:
+        self._add("text", text, x=x, y=y, **attributes)
+
+    def _line(self, path: str, colour: str, **attributes: float) -> None:
+        self._add("path", d=path, stroke=colour, fill="none", **attributes)
 
     def _x(self, time: datetime) -> float:
-        return _LEFT + self._timeline.share(time) * (_WIDTH - _LEFT - _RIGHT)
+        return _LEFT + self._timeline.share(time) * (_RIGHT - _LEFT)
 
     def _y(self, percent: float) -> float:
-        return self._bottom - percent / 100 * _PLOT
+        return self._top + (1 - percent / 100) * _PLOT
 
     def _colour(self, backend: str) -> str:
         if backend == OTHERS:
             return _OTHERS
         return _COLOURS[self._timeline.backends.index(backend) % len(_COLOURS)]
 
-    def _backend_entries(self) -> Iterator[_Entry]:
-        last = self._timeline.steps[-1].weights
-        when = "at the end" if self._timeline.kanary.deleted_at else "now"
-        for backend, name in self._names.items():
-            yield _Entry(self._colour(backend), f"{name}, {when} {last.get(backend, 0)} %")
+    def _legend(self, entries: Iterable[tuple[str, str]], y: float) -> float:
+        """Side by side, on as many lines as it takes; returns where the next line would be."""
+        x = float(_LEFT)
+        for colour, text in entries:
+            room = 34 + width(text) * _LETTER
+            if x > _LEFT and x + room > _RIGHT:
+                x, y = float(_LEFT), y + _LINE
+            self._add("rect", x=x, y=y - 9, width=11, height=11, rx=2, fill=colour)
+            self._text(x + 16, y, text)
+            x += room
+        return y + _LINE
 
-    def _phase_entries(self) -> Iterator[_Entry]:
-        present = {span.phase for span in self._timeline.spans}
-        yield from (_Entry(colour, phase) for phase, colour in _PHASES.items() if phase in present)
-        yield from (_Entry(_UNKNOWN, phase) for phase in sorted(present - _PHASES.keys()))
-
-    def _entries(self, lines: list[list[_Entry]], y: float) -> Iterator[str]:
-        for line in lines:
-            x = float(_LEFT)
-            for entry in line:
-                yield f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="11" height="11" rx="2" fill="{entry.colour}"/>'
-                yield _text(x + 16, y, escape(entry.text))
-                x += _room(entry)
-            y += _LINE
-
-    def _grid(self) -> Iterator[str]:
+    def _grid(self) -> None:
         for percent in (0, 25, 50, 75, 100):
-            y = self._y(percent)
-            yield f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="#e4e4e4"/>'
-            yield _text(_LEFT - 8, y + 4, f"{percent} %", anchor="end", colour="#666666", size=11)
+            self._line(f"M{_LEFT} {self._y(percent)}H{_RIGHT}", "#e4e4e4")
+            self._text(_LEFT - 8, self._y(percent) + 4, f"{percent} %", text_anchor="end", fill=_GREY, font_size=11)
 
-    def _stack(self) -> Iterator[str]:
+    def _stack(self) -> None:
         """For each backend one area: along its upper edge from left to right, and back along its lower one."""
-        floor = [0.0] * len(self._timeline.steps)
+        floor = [0] * len(self._timeline.steps)
         for backend in self._timeline.backends:
-            ceiling = [
-                low + step.weights.get(backend, 0) for low, step in zip(floor, self._timeline.steps, strict=True)
-            ]
-            upper = [point for points in self._edges(ceiling) for point in points]
-            lower = [point for points in self._edges(floor) for point in points]
-            points = " ".join(f"{x:.2f},{y:.2f}" for x, y in [*upper, *reversed(lower)])
-            yield f'<polygon points="{points}" fill="{self._colour(backend)}"/>'
+            steps = zip(floor, self._timeline.steps, strict=True)
+            ceiling = [low + step.weights.get(backend, 0) for low, step in steps]
+            corners = [*self._edge(ceiling), *reversed([*self._edge(floor)])]
+            points = " ".join(f"{x:.2f},{y:.2f}" for x, y in corners)
+            self._add("polygon", points=points, fill=self._colour(backend))
             floor = ceiling
 
-    def _edges(self, heights: list[float]) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
-        for (_, start, end), height in zip(self._timeline.intervals(), heights, strict=True):
-            yield (self._x(start), self._y(height)), (self._x(end), self._y(height))
+    def _edge(self, percents: list[int]) -> Iterator[tuple[float, float]]:
+        for (_, start, end), percent in zip(self._timeline.intervals(), percents, strict=True):
+            yield self._x(start), self._y(percent)
+            yield self._x(end), self._y(percent)
 
-    def _shades(self) -> Iterator[str]:
+    def _shades(self) -> None:
         """Over the weights, where they were not served as declared: lighter on the way, hatched where degraded."""
+        pattern = ET.SubElement(ET.SubElement(self._root, "defs"), "pattern", id="hatch", width="6", height="6")
+        pattern.attrib |= {"patternUnits": "userSpaceOnUse", "patternTransform": "rotate(45)"}
+        ET.SubElement(pattern, "rect", width="2.2", height="6", fill="#ffffff")
         for span in self._timeline.spans:
             x, end = self._x(span.start), self._x(span.end)
             if span.phase == "Ready" or end - x < _NARROWEST:
                 continue
-            fill = 'fill="url(#hatch)" fill-opacity="0.75"' if span.phase == "Degraded" else 'fill="#ffffff" '
-            opacity = "" if span.phase == "Degraded" else 'fill-opacity="0.45"'
-            yield f'<rect x="{x:.2f}" y="{self._top}" width="{end - x:.2f}" height="{_PLOT}" {fill}{opacity}/>'
+            fill, opacity = ("url(#hatch)", 0.75) if span.phase == "Degraded" else ("#ffffff", 0.45)
+            self._add("rect", x=x, y=self._top, width=end - x, height=_PLOT, fill=fill, fill_opacity=opacity)
 
-    def _marks(self) -> Iterator[str]:
-        """A line for each revision, its number where there is room, and what it was for those who point at it."""
+    def _marks(self) -> None:
+        """A line for each revision, its number where there is room, and its weights and cause as a hint."""
         steps = [step for step in self._timeline.steps if step.at >= self._timeline.start]
         if len(steps) > _MARKED:
             return
         free = 0.0
         for step in steps:
             x = self._x(step.at)
-            yield f'<path d="M{x:.2f} {self._top - 4}V{self._bottom}" stroke="#333333" stroke-width="0.7"/>'
-            label = str(step.revision)
-            half = width(label) * _LETTER / 2
+            self._line(f"M{x:.2f} {self._top - 4}V{self._top + _PLOT}", _DARK, stroke_width=0.7)
+            half = width(str(step.revision)) * _LETTER / 2
             if x - half >= free:
-                yield _text(x, self._top - 7, label, anchor="middle", size=11, colour="#666666")
+                self._text(x, self._top - 7, str(step.revision), text_anchor="middle", font_size=11, fill=_GREY)
                 free = x + half + 4
-        for step, start, end in self._timeline.intervals():
-            yield self._hint(step, self._x(start), self._x(end))
+        for step, start, until in self._timeline.intervals():
+            x, end = self._x(start), self._x(until)
+            weights = " ".join(f"{backend}={weight}" for backend, weight in step.weights.items())
+            hint = f"revision {step.revision}, {local_text(step.at)}: {weights} ({step.cause})"
+            self._hint(self._add("rect", x=x, y=self._top, width=end - x, height=_PLOT, fill_opacity=0), hint)
 
-    def _hint(self, step: Step, x: float, end: float) -> str:
-        weights = " ".join(f"{backend}={weight}" for backend, weight in step.weights.items())
-        text = escape(plain(f"revision {step.revision}, {local_text(step.at)}: {weights} ({step.cause})"))
-        return (
-            f'<rect x="{x:.2f}" y="{self._top}" width="{max(end - x, 0):.2f}" height="{_PLOT}" fill-opacity="0">'
-            f"<title>{text}</title></rect>"
-        )
-
-    def _ribbon_lines(self) -> Iterator[str]:
-        yield _text(_LEFT - 8, self._ribbon + 12, "phase", anchor="end", colour="#666666", size=11)
+    def _ribbon(self, y: float) -> float:
+        self._text(_LEFT - 8, y + 12, "phase", text_anchor="end", fill=_GREY, font_size=11)
         order = [*_PHASES]
-        spans = sorted(self._timeline.spans, key=lambda s: order.index(s.phase) if s.phase in order else -1)
-        for span in spans:
-            x, end = self._x(span.start), self._x(span.end)
-            colour = _PHASES.get(span.phase, _UNKNOWN)
-            text = escape(f"{span.phase} from {local_text(span.start)} to {local_text(span.end)}")
-            yield (
-                f'<rect x="{x:.2f}" y="{self._ribbon}" width="{max(end - x, _NARROWEST):.2f}" height="{_RIBBON}" '
-                f'fill="{colour}"><title>{text}</title></rect>'
-            )
+        for span in sorted(self._timeline.spans, key=lambda s: order.index(s.phase) if s.phase in order else -1):
+            x = self._x(span.start)
+            wide, fill = max(self._x(span.end) - x, _NARROWEST), _PHASES.get(span.phase, _UNKNOWN)
+            rect = self._add("rect", x=x, y=y, width=wide, height=_RIBBON, fill=fill)
+            self._hint(rect, f"{span.phase} from {local_text(span.start)} to {local_text(span.end)}")
+        return y + _RIBBON
 
-    def _axis(self) -> Iterator[str]:
-        y = self._ribbon + _RIBBON
-        yield f'<path d="M{_LEFT} {y}H{_WIDTH - _RIGHT}" stroke="#999999"/>'
+    def _axis(self, y: float) -> None:
+        self._line(f"M{_LEFT} {y}H{_RIGHT}", "#999999")
         for tick in ticks(self._timeline.start, self._timeline.end, _TICKS):
             x = self._x(tick.at)
-            yield f'<path d="M{x:.2f} {y}v5" stroke="#999999"/>'
-            yield _text(x, y + 18, tick.label, anchor="middle", size=11, colour="#666666")
-
-
-def _wrapped(entries: list[_Entry]) -> list[list[_Entry]]:
-    """Side by side, on as many lines as it takes."""
-    lines: list[list[_Entry]] = [[]]
-    x = float(_LEFT)
-    for entry in entries:
-        if lines[-1] and x + _room(entry) > _WIDTH - _RIGHT:
-            lines.append([])
-            x = float(_LEFT)
-        lines[-1].append(entry)
-        x += _room(entry)
-    return lines
-
-
-def _room(entry: _Entry) -> float:
-    return 16 + width(entry.text) * _LETTER + 18
-
-
-def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, weight: int = 400, colour: str = "#333333"
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}" '
-        f'fill="{colour}">{text}</text>'
-    )
+            self._line(f"M{x:.2f} {y}v5", "#999999")
+            self._text(x, y + 18, tick.label, text_anchor="middle", font_size=11, fill=_GREY)

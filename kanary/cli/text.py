@@ -1,4 +1,4 @@
-"""Texts as a terminal shows them: of known width, and without anything that a terminal would obey."""
+"""Texts as a terminal shows them: of known width, and without any control sequence."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same, with each run of white space as one space: for a message that holds what others say."""
+    """The same, with each run of white space as one space."""
     return plain(" ".join(text.split()))
 
 
 def width(text: str) -> int:
     """The columns that a text takes."""
-    return len(text) if text.isascii() else sum(_width_of(character) for character in text)
+    return len(text) if text.isascii() else sum(map(_width_of, text))
 
 
 def _width_of(character: str) -> int:
@@ -36,14 +36,9 @@ def cut(text: str, columns: int) -> str:
     """At most so many columns of a text."""
     if width(text) <= columns:
         return text
-    kept = ""
-    taken = 1
-    for character in text:
-        taken += _width_of(character)
-        if taken > columns:
-            break
-        kept += character
-    return f"{kept}…"
+    while width(text) >= columns:
+        text = text[: min(columns, len(text)) - 1]
+    return f"{text}…"
 
 
 def padded(text: str, columns: int) -> str:
@@ -52,24 +47,21 @@ def padded(text: str, columns: int) -> str:
 
 
 class Table:
-    """Columns under a heading, written page by page: a page is all that is ever held."""
+    """Columns under a heading, written page by page: no more than a page is held in memory."""
 
     def __init__(self, headings: Sequence[str], output: TextIO) -> None:
-        self._headings = headings
+        self._pending = [list(headings)]
         self._output = output
-        self._widths: list[int] | None = None
+        self._widths = [0] * len(headings)
 
     def write(self, rows: Iterable[Sequence[str]]) -> None:
-        """Write some rows, the heading before the first. Columns may become wider with a later page."""
+        """Write some rows, the headings before the first. Columns may become wider with a later page."""
         page = [[plain(cell) for cell in row] for row in rows]
         if not page:
             return
-        first = self._widths is None
-        lines = [list(self._headings), *page] if first else page
-        least = self._widths or [0] * len(self._headings)
-        self._widths = [
-            max(low, *map(width, cells)) for low, cells in zip(least, zip(*lines, strict=True), strict=True)
-        ]
+        lines, self._pending = [*self._pending, *page], []
+        columns = zip(*lines, strict=True)
+        self._widths = [max(least, *map(width, cells)) for least, cells in zip(self._widths, columns, strict=True)]
         for line in lines:
             cells = [padded(cell, columns) for cell, columns in zip(line, self._widths, strict=True)]
             self._output.write(_GAP.join(cells).rstrip() + "\n")

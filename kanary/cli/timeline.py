@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from itertools import islice
+from typing import TypeVar
 
+from engine.model.entries import Entry, PhaseChange, WeightChange
 from kanary.cli.failure import CommandError
 from kanary.cli.find import first_change
 from kanary.cli.times import local_text
-from kanary.history.model import KnownKanary, RecordedChange
-from kanary.history.selection import Selection, every
+from kanary.history.records import KnownKanary
+from kanary.history.selection import PAGE, Selection, every
 from kanary.history.source import Source
+
+E = TypeVar("E", bound=Entry)
 
 _DRAWN = 2000
 """Points in time that a picture can show apart; of several changes in one, the last is shown."""
 _SERIES = 10
 """Backends that are drawn by themselves; the smallest of more are drawn as one."""
+_MOMENT = timedelta(milliseconds=1)
+"""Two recorded times differ by this much at least."""
 OTHERS = "others"
 
 
 @dataclass(frozen=True)
 class Step:
-    """From this time on, these weights."""
+    """From this time on, these weights, in percent."""
 
     at: datetime
     revision: int
@@ -53,6 +59,17 @@ class Timeline:
     backends: tuple[str, ...]
     """In the order in which they are stacked, the oldest at the bottom."""
 
+    @property
+    def title(self) -> str:
+        """Namespace and name."""
+        return f"{self.kanary.namespace}/{self.kanary.name}"
+
+    @property
+    def last(self) -> Mapping[str, str]:
+        """The weight of each backend at the end, for a legend."""
+        when = "at the end" if self.kanary.deleted_at else "now"
+        return {backend: f"{when} {self.steps[-1].weights.get(backend, 0)} %" for backend in self.backends}
+
     def share(self, time: datetime) -> float:
         """Where a time is between start and end, from 0 to 1."""
         return min(1.0, max(0.0, (time - self.start) / (self.end - self.start)))
@@ -66,119 +83,68 @@ class Timeline:
 
 def timeline(source: Source, kanary: KnownKanary, since: datetime | None, now: datetime) -> Timeline:
     """Read what is drawn, page by page. Raises CommandError where there is nothing to draw."""
-    end = kanary.deleted_at or now
-    start = _start(source, kanary, since)
-    if start >= end:
-        if since is not None and since >= end:
-            raise CommandError(f"{kanary.name} was deleted at {local_text(end)}: name an earlier time than --since")
-        end = start + timedelta(seconds=1)
-    selection = Selection(kanary.namespace, kanary.name, include_deleted=True, since=start, until=end)
-    steps = _steps(source, kanary, selection, start, end)
-    spans = _spans(source, kanary, selection, start, end)
-    backends = _backends(steps, end)
-    return Timeline(kanary, start, end, tuple(_merged(step, backends) for step in steps), spans, backends)
-
-
-def _start(source: Source, kanary: KnownKanary, since: datetime | None) -> datetime:
     first = first_change(source, kanary)
     if first is None:
-        raise CommandError(f"there is nothing to draw: no change of {kanary.name} is kept")
-    return max(since, first.change.at) if since else first.change.at
+        raise CommandError(f"there is nothing to draw: the history has no weight change of {kanary.name}")
+    start, end = max(since or first.change.at, first.change.at), kanary.deleted_at or now
+    if since is not None and since >= end:
+        raise CommandError(f"{kanary.name} was deleted at {local_text(end)}: --since has to be before that")
+    end = max(end, start + timedelta(seconds=1)) if start >= end else end
+    everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
+    during, before = replace(everything, since=start, until=end), replace(everything, until=start - _MOMENT)
+    changes = [
+        *islice(_changes(source, kanary, before, 1), 1),
+        *_thinned(_changes(source, kanary, during), start, end),
+    ]
+    moves = _thinned(_moves(source, kanary, during), start, end)
+    phase = moves[0].source if moves else next((move.to for move in _moves(source, kanary, before, 1)), "")
+    backends = _backends(changes, end)
+    steps = tuple(Step(each.at, each.revision, _merged(each, backends), each.cause) for each in changes)
+    return Timeline(kanary, start, end, steps, _spans(start, moves, end, phase), backends)
 
 
-class _Dated(Protocol):
-    @property
-    def at(self) -> datetime: ...
+def _changes(source: Source, kanary: KnownKanary, selection: Selection, limit: int = PAGE) -> Iterator[WeightChange]:
+    found = every(lambda after: source.changes(selection, after, limit))
+    return (each.change for each in found if each.kanary.uid == kanary.uid)
 
 
-D = TypeVar("D", bound=_Dated)
+def _moves(source: Source, kanary: KnownKanary, selection: Selection, limit: int = PAGE) -> Iterator[PhaseChange]:
+    kinds = frozenset({"PhaseChange"})
+    for each in every(lambda after: source.entries(selection, after, limit, kinds)):
+        if each.kanary.uid == kanary.uid and isinstance(each.entry, PhaseChange):
+            yield each.entry
 
 
-def _thinned(items: Iterable[D], start: datetime, end: datetime) -> list[D]:
+def _thinned(items: Iterable[E], start: datetime, end: datetime) -> list[E]:
     """Of items that come newest first, the newest at each point in time; in the order of time."""
-    kept: dict[int, D] = {}
+    kept: dict[int, E] = {}
     for item in items:
         kept.setdefault(int((item.at - start) / (end - start) * _DRAWN), item)
     return sorted(kept.values(), key=lambda item: item.at)
 
 
-def _steps(
-    source: Source, kanary: KnownKanary, selection: Selection, start: datetime, end: datetime
-) -> tuple[Step, ...]:
-    found = (
-        _step(change)
-        for change in every(lambda after: source.changes(selection, after))
-        if change.kanary.uid == kanary.uid
-    )
-    return (*_before(source, kanary, start), *_thinned(found, start, end))
-
-
-def _before(source: Source, kanary: KnownKanary, start: datetime) -> list[Step]:
-    """The step that was in force at the start, where it began before."""
-    everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
-    earlier = [
-        _step(change)
-        for change in every(lambda after: source.in_force(everything, start, after))
-        if change.kanary.uid == kanary.uid and change.change.at < start
-    ]
-    return earlier[:1]
-
-
-def _step(found: RecordedChange) -> Step:
-    change = found.change
-    weights = {route.backend: route.weight for route in change.after}
-    return Step(change.at, change.revision, weights, change.cause)
-
-
-@dataclass(frozen=True)
-class _Move:
-    at: datetime
-    source: str
-    destination: str
-
-
-def _spans(
-    source: Source, kanary: KnownKanary, selection: Selection, start: datetime, end: datetime
-) -> tuple[Span, ...]:
-    found = (
-        _Move(move.transition.at, move.transition.source, move.transition.destination)
-        for move in every(lambda after: source.transitions(selection, after))
-        if move.kanary.uid == kanary.uid
-    )
-    moves = _thinned(found, start, end)
-    first = moves[0].source if moves else _phase_before(source, kanary, start)
+def _spans(start: datetime, moves: Sequence[PhaseChange], end: datetime, first: str) -> tuple[Span, ...]:
     borders = [start, *(move.at for move in moves), end]
-    phases = [first, *(move.destination for move in moves)]
-    return tuple(
-        Span(begin, until, phase)
-        for begin, until, phase in zip(borders[:-1], borders[1:], phases, strict=True)
-        if phase and until > begin
-    )
+    spans = map(Span, borders, borders[1:], [first, *(move.to for move in moves)])
+    return tuple(span for span in spans if span.phase and span.end > span.start)
 
 
-def _phase_before(source: Source, kanary: KnownKanary, start: datetime) -> str:
-    earlier = Selection(kanary.namespace, kanary.name, include_deleted=True, until=start)
-    for move in every(lambda after: source.transitions(earlier, after, 1)):
-        if move.kanary.uid == kanary.uid:
-            return move.transition.destination
-    return ""
-
-
-def _backends(steps: Iterable[Step], end: datetime) -> tuple[str, ...]:
+def _backends(changes: Sequence[WeightChange], end: datetime) -> tuple[str, ...]:
     """Those that are drawn: in the order in which they came, and the largest where there are many."""
-    steps = tuple(steps)
     areas: dict[str, float] = {}
-    for step, until in zip(steps, [*(step.at for step in steps[1:]), end], strict=True):
-        for backend, weight in step.weights.items():
-            areas[backend] = areas.get(backend, 0.0) + weight * (until - step.at).total_seconds()
+    for change, until in zip(changes, [*(change.at for change in changes[1:]), end], strict=True):
+        for share in change.after:
+            areas[share.backend] = areas.get(share.backend, 0.0) + share.weight * (until - change.at).total_seconds()
     if len(areas) <= _SERIES:
         return tuple(areas)
     largest = sorted(areas, key=lambda backend: -areas[backend])[: _SERIES - 1]
     return (*(backend for backend in areas if backend in largest), OTHERS)
 
 
-def _merged(step: Step, backends: tuple[str, ...]) -> Step:
-    """With what is not drawn by itself under one name."""
-    rest = sum(weight for backend, weight in step.weights.items() if backend not in backends)
-    weights = {backend: weight for backend, weight in step.weights.items() if backend in backends}
-    return Step(step.at, step.revision, {**weights, OTHERS: rest} if rest else weights, step.cause)
+def _merged(change: WeightChange, backends: tuple[str, ...]) -> Mapping[str, int]:
+    """The weights, with those that are not drawn by themselves under one name."""
+    weights: dict[str, int] = {}
+    for share in change.after:
+        name = share.backend if share.backend in backends else OTHERS
+        weights[name] = weights.get(name, 0) + share.weight
+    return weights

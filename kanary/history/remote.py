@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from pydantic import ValidationError
 
@@ -74,7 +74,7 @@ class HttpSource:
         self, selection: Selection, after: str | None = None, limit: int = PAGE, kinds: frozenset[str] | None = None
     ) -> Page[RecordedEntry]:
         """Entries of these kinds, or of every kind, the newest first."""
-        query = _query(selection, after, limit) | {"kind": sorted(kinds or ())}
+        query = _query(selection, after, limit) | ({"kinds": ",".join(sorted(kinds))} if kinds else {})
         return self._get("entries", query, Page[RecordedEntry]) or Page(items=())
 
     def in_force(
@@ -87,7 +87,7 @@ class HttpSource:
 
     def revision(self, kanary: KnownKanary, revision: int) -> RecordedChange | None:
         """One weight change of a Kanary, or None."""
-        return self._get(f"revisions/{revision}", _of(kanary), RecordedChange)
+        return self._get("revision", _of(kanary) | {"revision": revision}, RecordedChange)
 
     def revisions(self, kanary: KnownKanary) -> tuple[int, int] | None:
         """The first and the last revision that are kept, or None where none is."""
@@ -96,12 +96,12 @@ class HttpSource:
 
     def configuration(self, digest: str) -> Configuration | None:
         """A configuration, or None where it is not kept."""
-        return self._get(f"configurations/{quote(digest, safe='')}", {}, Configuration)
+        return self._get("configuration", {"digest": digest}, Configuration)
 
     def _get(self, path: str, query: Query, shape: type[S]) -> S | None:
         """What is at a path below the API's root; None where the record has nothing of what is named."""
         try:
-            status, body = self._ask(f"{ROOT}/{path}?{urlencode(query, doseq=True)}")
+            status, body = self._ask(f"{ROOT}/{path}?{urlencode(query)}")
             if status == HTTPStatus.OK:
                 return shape.model_validate_json(body, by_alias=True)
             refused = Refused.model_validate_json(body)

@@ -58,7 +58,7 @@ ENTRIES = sa.Table(
     sa.Column("revision", sa.BigInteger),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Index("entries_by_time", "at", "uid", "number", "kind"),
-    sa.Index("entries_by_revision", "uid", "kind", "revision"),
+    sa.Index("entries_by_revision", "uid", "kind", "revision", "number"),
 )
 CONFIGURATIONS = sa.Table(
     "configurations",

@@ -6,35 +6,32 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from fastapi import FastAPI
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse, Response
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 
-def probes(problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes], metrics_type: str) -> FastAPI:
+def probes(problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes], metrics_type: str) -> Starlette:
     """Serve /healthz, /readyz and /metrics.
 
     `problems` says what keeps the operator from being ready, `metrics` exposes the metrics in the content type
     `metrics_type`.
     """
-    app = FastAPI(openapi_url=None)
     page = _SharedPage(metrics)
-    reading = ["GET", "HEAD"]
 
-    @app.api_route("/healthz", methods=reading)
-    async def healthz() -> Response:
+    async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    @app.api_route("/readyz", methods=reading)
-    async def readyz() -> Response:
+    async def readyz(_: Request) -> Response:
         found = problems()
         return PlainTextResponse("\n".join([*found, ""]) or "ok\n", 503 if found else 200)
 
-    @app.api_route("/metrics", methods=reading)
-    async def exposed() -> Response:
+    async def exposed(_: Request) -> Response:
         return Response(await page.read(), media_type=metrics_type)
 
-    return app
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposed)])
 
 
 class _SharedPage:

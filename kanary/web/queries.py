@@ -22,11 +22,13 @@ Text = Annotated[str, Field(max_length=253, pattern=r"^[^\x00]*$")]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 
 
-class _Query(BaseModel):
+class ApiQuery(BaseModel):
+    """Base of the queries: unknown parameters are refused, since a misspelt one would select too much."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class SelectionQuery(_Query):
+class SelectionQuery(ApiQuery):
     """Which Kanaries, and which page of the answer."""
 
     namespace: Text | None = None
@@ -73,12 +75,12 @@ class SpanQuery(SelectionQuery):
 class EntryQuery(SpanQuery):
     """The same, of some kinds."""
 
-    kind: list[Text] = Field(default=[], max_length=32)
-    """Only entries of this kind; may be repeated. Default: every kind."""
+    kinds: Text | None = None
+    """Only entries of these kinds, separated by commas. Default: every kind."""
 
-    def kinds(self) -> frozenset[str] | None:
+    def kind_set(self) -> frozenset[str] | None:
         """The kinds, None for every one."""
-        return frozenset(self.kind) or None
+        return None if self.kinds is None else frozenset(self.kinds.split(","))
 
 
 class InForceQuery(SelectionQuery):
@@ -88,10 +90,26 @@ class InForceQuery(SelectionQuery):
     """The time (RFC 3339; a `+` in it is written %2B)."""
 
 
-class KanaryQuery(_Query):
+class ConfigurationQuery(ApiQuery):
+    """One configuration."""
+
+    digest: Text
+    """The `digest` of a weight change."""
+
+
+class KanaryQuery(ApiQuery):
     """One Kanary."""
 
     namespace: Text
+    """Of the Kanary."""
     name: Text
+    """Of the Kanary."""
     uid: Text | None = None
     """The Kanary with this uid. Default: the one that exists, else the one that was deleted last."""
+
+
+class RevisionQuery(KanaryQuery):
+    """One revision of a Kanary."""
+
+    revision: int = Field(ge=0, lt=2**63)
+    """Number of the revision."""

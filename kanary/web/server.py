@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 64
@@ -26,7 +26,7 @@ class HttpServer:
     do, a new one is served.
     """
 
-    def __init__(self, app: FastAPI, sockets: list[socket.socket]) -> None:
+    def __init__(self, app: Starlette, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
         config = uvicorn.Config(
             app,

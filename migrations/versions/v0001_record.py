@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("body", sa.JSON, nullable=False),
     )
     op.create_index("entries_by_time", "entries", ["at", "uid", "number", "kind"])
-    op.create_index("entries_by_revision", "entries", ["uid", "kind", "revision"])
+    op.create_index("entries_by_revision", "entries", ["uid", "kind", "revision", "number"])
     op.create_table(
         "configurations",
         sa.Column("uid", sa.Text, sa.ForeignKey("kanaries.uid"), primary_key=True),

@@ -58,7 +58,7 @@ def shifted(scene: Scene) -> Scene:
 def test_every_change_is_told_with_its_cause_its_author_and_what_became_of_it(shifted: Scene) -> None:
     lines = told(shifted, "history", "app").splitlines()
     assert lines[0].split() == ["REVISION", "WHEN", "WEIGHTS", "CAUSE", "BY", "RESULT", "TOOK"]
-    assert "app-v1=50 app-v2=50" in lines[1]
+    assert "app-v1:http=50 app-v2:http=50" in lines[1]
     assert "raise to half (JIRA-12)" in lines[1]
     assert "kubectl" in lines[1]
     assert "Ready" in lines[1]
@@ -99,7 +99,7 @@ def test_the_history_outlives_the_operator_and_the_kanary(shifted: Scene, system
 
     shifted.kubectl("delete", "kanary", "app")
     shifted.wait(lambda: run(shifted, "history", "app").returncode == 1, "a history that knows of the deletion")
-    assert "app-v1=50 app-v2=50" in told(shifted, "history", "app", "--deleted")
+    assert "app-v1:http=50 app-v2:http=50" in told(shifted, "history", "app", "--deleted")
 
 
 def test_a_viewer_reads_the_history_with_no_other_right(shifted: Scene, system: Kubectl) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kanary.history.store import Store
 
 from kanary.history.opening import open_store
 from kanary.history.reader import Reader
-from kanary.history.store import Store
 from tests.history.postgres import Server, running
 
 

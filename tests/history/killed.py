@@ -15,8 +15,8 @@ from typing import Any
 import psycopg  # noqa: F401 -- loaded before the fork, as all else is
 import sqlalchemy as sa
 from alembic import command  # noqa: F401 -- see above
-
 from kanary.history.model import Entry
+
 from kanary.history.opening import open_store
 from kanary.history.retention import Retention, prune
 from kanary.history.writer import HistoryWriter, Hooks

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from kanary.history.api import history_routes
 from kanary.history.model import Entry
+
 from kanary.history.opening import open_store
 from kanary.history.rows import Pending, pending_entry
 from kanary.web.server import HttpServer

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from kanary.history.problems import BadAddressError, HistoryError, Reason
 
 from kanary.history.address import parse_address
 from kanary.history.opening import open_store
-from kanary.history.problems import BadAddressError, HistoryError, Reason
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
 from tests.history.postgres import PASSWORD, QUOTED_PASSWORD, Server

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kanary.history.problems import BadAddressError
 
 from kanary.history.address import parse_address
-from kanary.history.problems import BadAddressError
 from tests.history.entries import at, change, entry
 from tests.history.serving import ROOT, Client, record, record_shop, serving
 

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from kanary.history.model import KnownKanary
 
 from kanary.history import api
-from kanary.history.model import KnownKanary
 from kanary.history.selection import Page, Selection
 from kanary.web.server import Asked, HttpServer, Tree
 from tests.history.entries import START, entry

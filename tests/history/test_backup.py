@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from kanary.history.problems import HistoryError, Reason
 
 from kanary.history.backup import backup
 from kanary.history.opening import open_store
-from kanary.history.problems import HistoryError, Reason
 from kanary.history.reader import Reader
 from kanary.history.rows import pending_entry
 from kanary.history.selection import Selection

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from kanary.history.problems import HistoryError, Reason
 from sqlalchemy.engine import Connection
 
 import migrations
@@ -21,7 +22,6 @@ from kanary.history import schema
 from kanary.history.address import parse_address
 from kanary.history.connecting import writer_engine
 from kanary.history.opening import open_store
-from kanary.history.problems import HistoryError, Reason
 from kanary.history.reader import Reader
 from kanary.history.rows import pending_entry
 from kanary.history.schema import NOTHING, migrate, version_of

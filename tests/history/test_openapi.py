@@ -12,11 +12,11 @@ import schemathesis
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from kanary.history import openapi
 from kanary.history.answers import Refusal
 from kanary.history.operations import OPERATIONS
 from kanary.history.problems import Reason
+
+from kanary.history import openapi
 from kanary.web.server import HttpServer
 from tests.history.serving import ROOT, Client, record_shop, serving
 

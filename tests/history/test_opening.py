@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from kanary.history.problems import HistoryError, Problem, Reason
 
 from kanary.history.address import parse_address
 from kanary.history.backup import backup
 from kanary.history.opening import move_corrupt_aside, open_store
-from kanary.history.problems import HistoryError, Problem, Reason
 from kanary.history.reader import Reader
 from kanary.history.rows import pending_entry
 from kanary.history.selection import Selection

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-
 from kanary.history.model import Change
+from kanary.history.store import Store
+
 from kanary.history.opening import open_store
 from kanary.history.reader import Reader, every
 from kanary.history.rows import Pending, change_row, pending_entry
 from kanary.history.selection import BadCursorError, Selection
-from kanary.history.store import Store
 from kanary.history.tables import CHANGES, KANARIES
 from tests.history.entries import at, change, entry
 

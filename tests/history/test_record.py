@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import timedelta, timezone
 
 import pytest
+from kanary.history.model import Configuration, Result, Route
+from kanary.history.store import Store
 
 from kanary.history.faults import RefusedEntryError
-from kanary.history.model import Configuration, Result, Route
 from kanary.history.reader import Reader
 from kanary.history.rows import Pending, pending_entry
 from kanary.history.selection import Selection
-from kanary.history.store import Store
 from tests.history.entries import at, change, entry, outcome, transition
 
 WEB = Selection("shop", "web")

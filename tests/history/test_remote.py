@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from kanary.history.model import KnownKanary
 from kanary.history.problems import HistoryError, Reason
+
 from kanary.history.reader import Reader
 from kanary.history.remote import HttpSource
 from kanary.history.selection import BadCursorError, Selection, every

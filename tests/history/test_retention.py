@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-
 from kanary.history.model import Configuration
+from kanary.history.store import Store
+
 from kanary.history.opening import open_store
 from kanary.history.reader import Reader
 from kanary.history.retention import Pruned, Retention, plan, prune, prune_steps
 from kanary.history.rows import Pending, pending_entry
 from kanary.history.selection import Selection
-from kanary.history.store import Store
 from kanary.history.tables import METADATA
 from tests.history.entries import at, change, entry
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from kanary.history.model import Configuration, Result
+from kanary.history.problems import BadAddressError, Reason
+
 from kanary.history.opening import open_store
 from kanary.history.pending import Queue
-from kanary.history.problems import BadAddressError, Reason
 from kanary.history.reader import Reader
 from kanary.history.retention import Retention
 from kanary.history.rows import pending_entry

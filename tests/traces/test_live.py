@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -96,6 +97,67 @@ def test_an_operator_that_dies_anywhere_leaves_proxies_their_time(writes: int) -
     world.settle()
     assert proxies(world) == before
     assert strategy(world) == "Live"
+
+
+def test_a_dead_node_costs_the_other_proxy_nothing(serving: World) -> None:
+    before = proxies(serving)
+    serving.dead = {POD}
+    declare(serving, 50, 50)
+    serving.run("50 to 50, after a node has died, which the cluster does not know yet")
+    serving.live_through(39)
+    serving.run("39 s later")
+    assert strategy(serving) == "Live"
+    assert proxies(serving) == before
+    assert "node-1" in serving.status()["message"]
+    serving.objects["Pod", POD]["status"]["conditions"][0]["status"] = "False"
+    serving.run("the cluster knows, and sends no connection there")
+    assert proxies(serving) == before
+    assert POD in serving.status()["message"]
+    assert serving.status()["display"] == {"weights": "myapp-v1:http=50 myapp-v2:http=50", "ready": "1/2"}
+
+
+def test_pods_that_come_and_go_change_no_phase_and_write_one_status_a_second(serving: World) -> None:
+    writes, events, began = serving.status_writes, len(serving.events), serving.time
+    moves = len(serving.moves())
+    for pods in range(3, 23):
+        serving.scale("myapp-v1", pods)
+        serving.live_through(0.3)
+        assert serving.status()["phase"] == "Ready"
+    serving.live_through(2)
+    assert (len(serving.moves()), len(serving.events)) == (moves, events)
+    assert serving.status_writes - writes <= (serving.time - began).total_seconds()
+    assert serving.status()["weights"][0]["ready"] == 22
+    assert serving.status()["proxies"]["updated"] == 2
+
+
+@pytest.mark.parametrize("minutes", [-60, -5, 5, 60])
+def test_no_wait_is_longer_than_twice_its_limit_whatever_clocks_say(minutes: int) -> None:
+    world = World()
+    world.clock_error = timedelta(minutes=minutes)
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 0)
+    declare(world, 80, 20, updateStrategy="Rolling")
+    world.settle()
+    assert world.status()["reason"] == "WaitingForEndpoints"
+    world.live_through(60)
+    assert world.status()["reason"] == "RouteWithoutEndpoints"
+    world.stop_slowly = True
+    world.scale("myapp-v2", 1)
+    declare(world, 50, 50, updateStrategy="Rolling")
+    world.settle()
+    world.live_through(12)
+    assert world.status()["phase"] == "Ready"
+
+
+def test_the_status_of_a_leader_whose_clock_was_ahead_holds_up_nothing(world: World) -> None:
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 0)
+    world.clock_error = timedelta(hours=1)
+    declare(world, 80, 20)
+    world.settle()
+    world.clock_error = timedelta()
+    world.live_through(60)
+    assert world.status()["reason"] == "RouteWithoutEndpoints"
 
 
 def test_proxies_that_nobody_could_ask_are_not_late(serving: World) -> None:

@@ -53,6 +53,10 @@ class World:
         self.silent_agents: set[str] = set()
         """Names of proxies' pods whose agents do not answer: what they reported last is what is known."""
         self.heard: dict[str, Report] = {}
+        self.dead: set[str] = set()
+        """Names of proxies' pods whose node is gone: nothing about them changes any more."""
+        self.clock_error = timedelta()
+        """How far the operator's clock is ahead of the cluster's."""
         self.late_kubelets = False
         """Kubelets do not renew what pods mount, whatever is done to the pods."""
         self.haproxy_refuses = ""
@@ -215,7 +219,8 @@ class World:
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         names = {pod["metadata"]["name"] for pod in pods}
-        self.heard |= {name: self.reported[name] for name in names - self.silent_agents if name in self.reported}
+        answering = names - self.silent_agents - self.dead
+        self.heard |= {name: self.reported[name] for name in answering if name in self.reported}
         return {name: self.heard[name] for name in names if name in self.heard}
 
     def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
@@ -250,7 +255,7 @@ class World:
         self.annotated += 1
         name = pod["metadata"]["name"]
         self.objects["Pod", name]["metadata"]["annotations"] |= annotations
-        if REFRESH_ANNOTATION in annotations and not self.late_kubelets:
+        if REFRESH_ANNOTATION in annotations and not self.late_kubelets and name not in self.dead:
             self._renew(name)
 
     def write_status(self, kanary: Json, status: Json) -> Json | None:
@@ -287,7 +292,7 @@ class World:
         self.story.append(f"{name} is gone")
 
     def now(self) -> datetime:
-        return self.time
+        return self.time + self.clock_error
 
     # The bookkeeping.
 
@@ -333,7 +338,7 @@ class World:
         wanted = [f"{metadata['name']}-template{made_of}-{number}" for number in range(spec["replicas"])]
         for name in wanted:
             is_new = ("Pod", name) not in self.objects
-            if is_well or is_new:
+            if (is_well or is_new) and name not in self.dead:
                 annotations = {} if is_new else self.objects["Pod", name]["metadata"]["annotations"]
                 self._put("Pod", name, self._pod(spec["template"], image, is_well))
                 self.objects["Pod", name]["metadata"]["annotations"] |= annotations
@@ -411,7 +416,7 @@ class World:
             status["containerStatuses"] = [{"name": "haproxy", "state": {"waiting": waiting}}]
         if image not in self.bad_images:
             status["podIP"] = f"{self._network(1)}1"
-        return {"metadata": copy.deepcopy(template["metadata"]), "status": status}
+        return {"metadata": copy.deepcopy(template["metadata"]), "spec": {"nodeName": "node-1"}, "status": status}
 
 
 def routes(**weights: int) -> list[Json]:

@@ -44,7 +44,10 @@ def split(declared: KanarySpec | None = None, revision: int = 1, *, is_noted: bo
     read = unpaused(declared or spec())
     endpoints = {route.backend: ENDPOINTS.get(route.backend, ()) for route in read.routes}
     return Split(
-        **({"spec": read, "generation": 1, "revision": revision, "endpoints": endpoints, "is_noted": is_noted} | changes)
+        **(
+            {"spec": read, "generation": 1, "revision": revision, "endpoints": endpoints, "is_noted": is_noted}
+            | changes
+        )
     )
 
 

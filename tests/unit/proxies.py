@@ -49,7 +49,9 @@ def _pod(
     state = {"waiting": waiting} if waiting else {"running": {}}
     container = {"name": "haproxy", "state": state, "lastState": {"terminated": ended} if ended else {}}
     readiness = {"type": "Ready", "status": str(ready), "lastTransitionTime": time_text(NOW - 60 * SECOND)}
-    stop = {"deletionTimestamp": time_text(stopped + 600 * SECOND), "deletionGracePeriodSeconds": 600} if stopped else {}
+    stop = (
+        {"deletionTimestamp": time_text(stopped + 600 * SECOND), "deletionGracePeriodSeconds": 600} if stopped else {}
+    )
     asked = {REFRESH_ANNOTATION: request} if request else {}
     return {
         "metadata": {"name": name, "uid": f"uid-{name}", "annotations": annotations | asked, **stop},

@@ -84,7 +84,14 @@ def test_progress_is_told_from_what_each_proxy_serves(proxies: list[Proxy], expe
         (GOAL, None, Progress.SERVING),
         (replace(GOAL, digest=NEWER), ROLLED_OUT, Progress.SERVING),
     ],
-    ids=["one more is wanted", "not behind the Service", "not as declared", "an old pod", "no Deployment", "newer pods"],
+    ids=[
+        "one more is wanted",
+        "not behind the Service",
+        "not as declared",
+        "an old pod",
+        "no Deployment",
+        "newer pods",
+    ],
 )
 def test_progress_is_told_from_how_proxies_are_run_as_well(goal: Goal, of: Json | None, expected: Progress) -> None:
     assert fleet(live(), live("x-2"), of=of).progress(goal) is expected
@@ -119,7 +126,9 @@ def test_the_proxy_that_is_waited_for_is_named_with_its_node() -> None:
 
 
 def test_a_configuration_is_mounted_as_long_as_a_pod_of_rolling_has_not_ended() -> None:
-    found = fleet(rolling(), rolling("x-2", OTHER, stopped=NOW), rolling("x-3", NEWER, phase="Failed"), live("x-4", "c"))
+    found = fleet(
+        rolling(), rolling("x-2", OTHER, stopped=NOW), rolling("x-3", NEWER, phase="Failed"), live("x-4", "c")
+    )
     assert found.mounted == {DIGEST, OTHER}
 
 
@@ -202,7 +211,10 @@ def test_a_condition_that_does_not_hold_is_no_trouble(condition: Json) -> None:
 
 
 def test_a_rejection_is_told_of_the_configuration_that_is_wanted_and_of_no_other() -> None:
-    assert fleet(live(), live("x-2", REFUSED)).refusal(DIGEST) == "HAProxy of pod x-2 rejects the configuration: [ALERT] no"
+    assert (
+        fleet(live(), live("x-2", REFUSED)).refusal(DIGEST)
+        == "HAProxy of pod x-2 rejects the configuration: [ALERT] no"
+    )
     assert fleet(live("x-2", REFUSED)).refusal(NEWER) == ""
     assert fleet(live("x-2", replace(REFUSED, digest=DIGEST))).refusal(DIGEST) == ""
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.journal import CAUSE_ANNOTATION, KEPT_ENTRIES, MOST_BYTES, Journal, author, journal
-from engine.model.entries import Entry, PhaseChange, WeightChange, entry_json, read_entry
+from engine.model.entries import Entry, PhaseChange, entry_json, read_entry
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Split
 from engine.model.status import HistoryStatus, KanaryStatus

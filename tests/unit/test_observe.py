@@ -39,7 +39,9 @@ def weight_changes(found: World) -> list[WeightChange]:
 # The number of the weights
 
 
-def in_force(declared: KanarySpec, last: Applied | None = None, noted: KanarySpec | None = None, revision: int = 0) -> Split:
+def in_force(
+    declared: KanarySpec, last: Applied | None = None, noted: KanarySpec | None = None, revision: int = 0
+) -> Split:
     """The split by a spec that can be obeyed, where the status notes the weights of another one as `revision`."""
     kept = noted and SplitStatus(revision=revision, generation=1, at=NOW, weights=noted.shares)
     seen = observed(KanaryStatus(revision=revision, split=kept), last)
@@ -58,7 +60,9 @@ def in_force(declared: KanarySpec, last: Applied | None = None, noted: KanarySpe
         pytest.param(HALF, applied(revision=4), spec(), 4, (5, False), id="other weights"),
         pytest.param(HALF, applied(revision=4), HALF, 5, (5, True), id="other weights, written down"),
         pytest.param(spec(), applied(revision=4), HALF, 5, (6, False), id="taken back before they were served"),
-        pytest.param(spec(port=81, onEmptyRoute="Hold"), applied(revision=4), spec(), 4, (4, True), id="other settings"),
+        pytest.param(
+            spec(port=81, onEmptyRoute="Hold"), applied(revision=4), spec(), 4, (4, True), id="other settings"
+        ),
         pytest.param(
             spec(routes=[route("myapp-v2", 80), route("myapp-v3", 20)]),
             applied(revision=4),

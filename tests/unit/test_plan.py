@@ -302,9 +302,7 @@ def test_a_kanary_that_is_gone_is_forgotten(renderings: list[haproxy.ProxyConfig
 # What new proxies begin with where HAProxy rejects the latest configuration
 
 
-def accepted(
-    declared: KanarySpec, proxies: Sequence[Proxy], before: str = "before that", revision: int = 2
-) -> str:
+def accepted(declared: KanarySpec, proxies: Sequence[Proxy], before: str = "before that", revision: int = 2) -> str:
     last = target(declared)
     written = replace(last.written, applied=last.applied.model_copy(update={"digest": "a" * 24}), accepted=before)
     return target(declared, written, revision=revision, proxies=proxies).written.accepted

@@ -115,8 +115,7 @@ def test_while_paused_a_rollout_that_is_under_way_settles_before_endpoints_are_f
 def test_a_new_kanary_waits_a_while_for_the_slower_backend_and_names_it() -> None:
     decision = check(new(routes=EMPTY_V2), "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
     assert decision.message == (
-        "waiting for the first endpoints of v2 (none yet); "
-        "starts with those that are ready 30 s after this wait began"
+        "waiting for the first endpoints of v2 (none yet); starts with those that are ready 30 s after this wait began"
     )
     assert after(decision) == FIRST_ENDPOINTS_GRACE - 2 * SECOND
 
@@ -287,7 +286,9 @@ def test_endpoints_wait_a_minute_at_most_for_replaced_proxies_that_may_still_bec
 
 @pytest.mark.parametrize("phase", [Phase.READY, Phase.DEGRADED])
 def test_a_kanary_that_waits_for_a_rollout_to_settle_is_rolling(phase: Phase) -> None:
-    assert check(serving(phase=phase, rollout=SETTLING), "endpoints_wait", Trigger.ROLL, Reason.ROLLING_OUT).actions == ()
+    assert (
+        check(serving(phase=phase, rollout=SETTLING), "endpoints_wait", Trigger.ROLL, Reason.ROLLING_OUT).actions == ()
+    )
 
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.ROLLING, Phase.READY, Phase.DEGRADED])

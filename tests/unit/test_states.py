@@ -134,9 +134,7 @@ def test_whether_it_is_never_depends_on_how_far_the_proxies_are(snapshot: Snapsh
 # Time
 
 _limits = st.integers(1, 86_400_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
-_times = st.datetimes(
-    min_value=datetime(2025, 1, 1), max_value=datetime(2027, 1, 1), timezones=st.just(NOW.tzinfo)
-)
+_times = st.datetimes(min_value=datetime(2025, 1, 1), max_value=datetime(2027, 1, 1), timezones=st.just(NOW.tzinfo))
 
 
 @pytest.mark.parametrize(

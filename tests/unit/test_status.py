@@ -48,7 +48,9 @@ def following(
 ) -> Json:
     """The status after `before`; `written` is what is written in this reconcile in place of `last`."""
     found = observed(read_status({"status": before}), last, now=now, generation=generation, **seen)
-    return status_json(next_status(found, Result(phase, decision, written or last, rollout, bool(written), noted, RECORDED)))
+    return status_json(
+        next_status(found, Result(phase, decision, written or last, rollout, bool(written), noted, RECORDED))
+    )
 
 
 def condition(status: Json, type_: str) -> Json:

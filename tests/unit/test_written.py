@@ -154,7 +154,9 @@ def test_every_backend_is_read_back_and_no_two_are_written_alike(
     assert (str(one) == str(other)) is (one == other)
 
 
-@pytest.mark.parametrize("text", ["", ":", "v1", "v1:", ":80", "v1:0", "v1:65536", "v1:http:80", "v1:_", "v1:٣", "V1:80"])
+@pytest.mark.parametrize(
+    "text", ["", ":", "v1", "v1:", ":80", "v1:0", "v1:65536", "v1:http:80", "v1:_", "v1:٣", "V1:80"]
+)
 def test_a_text_that_names_no_backend_is_rejected(text: str) -> None:
     with pytest.raises(ValidationError):
         Backend.parse(text)

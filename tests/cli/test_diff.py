@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kanary.cli.diff import difference, show
-from kanary.history.model import Entry
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
-from tests.commands.conftest import Kanary
-from tests.commands.record import ONE, TWO, at, change, record, story
-
-NAME = "simple-kanary-rule"
+from tests.cli.conftest import Kanary
+from tests.cli.record import CHANGES, NAME, ONE, TWO, at, change, history_of, record, story
 
 FROM_1_TO_2 = """\
 shop/simple-kanary-rule: revision 1 to revision 2
@@ -27,12 +23,12 @@ CAUSE   created              spec changed
 BY      kubectl              argocd
 RESULT  Ready after 9.4s     Ready after 5.8s
 
-WEIGHTS   REVISION 1  REVISION 2  CHANGE
-myapp-v1  100         80          -20
-myapp-v2  none        20          new
+WEIGHTS        REVISION 1  REVISION 2  CHANGE
+myapp-v1:http  100         80          -20
+myapp-v2:http  none        20          new
 
 ENDPOINTS
-myapp-v2
+myapp-v2:http
 + 10.0.1.1:8080
 
 CONFIGURATION
@@ -40,8 +36,8 @@ CONFIGURATION
 +++ revision 2
 @@ -1,2 +1,3 @@
  frontend split
-   server p1 10.0.0.1:8080
-+  server p2 10.0.1.1:8080
+   server 10.0.0.1:8080 10.0.0.1:8080
++  server 10.0.1.1:8080 10.0.1.1:8080
 """
 
 FROM_2_TO_3 = """\
@@ -53,19 +49,26 @@ CAUSE   spec changed         raise to half (JIRA-12)
 BY      argocd               kubectl
 RESULT  Ready after 5.8s     Ready after 6.1s
 
-WEIGHTS   REVISION 2  REVISION 3  CHANGE
-myapp-v1  80          50          -30
-myapp-v2  20          50          +30
+WEIGHTS        REVISION 2  REVISION 3  CHANGE
+myapp-v1:http  80          50          -30
+myapp-v2:http  20          50          +30
 
 ENDPOINTS
-myapp-v1
+myapp-v1:http
 + 10.0.0.2:8080
-myapp-v2
+myapp-v2:http
 - 10.0.1.1:8080
 + 10.0.1.9:8080
 
 CONFIGURATION
-the same
+--- revision 2
++++ revision 3
+@@ -1,3 +1,4 @@
+ frontend split
+   server 10.0.0.1:8080 10.0.0.1:8080
+-  server 10.0.1.1:8080 10.0.1.1:8080
++  server 10.0.0.2:8080 10.0.0.2:8080
++  server 10.0.1.9:8080 10.0.1.9:8080
 """
 
 
@@ -76,9 +79,9 @@ def test_two_revisions_stand_side_by_side(kanary: Kanary, url: str) -> None:
 
 
 def test_where_revisions_are_missing_the_one_before_is_the_last_that_is_there(kanary: Kanary, tmp_path: Path) -> None:
-    """The record could not take 2 in time; the Kanary that had the name before is another."""
-    former = replace(story("u-0"), changes=(change(2, -900, ONE),), outcomes=())
-    gaps = replace(story(), changes=(story().changes[0], story().changes[2]), outcomes=())
+    """2 was lost; the Kanary that had the name before is another."""
+    former = history_of(change(2, -900, ONE), uid="u-0")
+    gaps = history_of(CHANGES[0], CHANGES[2])
     url = record(tmp_path / "gaps.db", [former, gaps], {"u-0": at(-800)})
     assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out.startswith(
         f"shop/{NAME}: revision 1 to revision 3\n"
@@ -93,32 +96,45 @@ def test_one_revision_is_compared_with_the_one_before(kanary: Kanary, url: str) 
 
 def test_the_order_is_that_of_the_arguments(kanary: Kanary, url: str) -> None:
     printed = kanary("diff", NAME, "2", "1", "-n", "shop", "--db", url).out
-    assert "myapp-v2  20          none        gone\n" in printed
-    assert "\n-  server p2 10.0.1.1:8080\n" in printed
+    assert "myapp-v2:http  20          none        removed\n" in printed
+    assert "\n-  server 10.0.1.1:8080 10.0.1.1:8080\n" in printed
 
 
 def test_a_revision_is_the_same_as_itself(kanary: Kanary, url: str) -> None:
     printed = kanary("diff", NAME, "2", "2", "-n", "shop", "--db", url).out
-    assert printed.endswith("ENDPOINTS\nthe same\n\nCONFIGURATION\nthe same\n")
-    assert "myapp-v1  80          80\n" in printed
+    assert printed.endswith("ENDPOINTS\nunchanged\n\nCONFIGURATION\nunchanged\n")
+    assert "myapp-v1:http  80          80\n" in printed
 
 
 def test_a_configuration_that_is_not_kept_is_said_to_be_missing(kanary: Kanary, tmp_path: Path) -> None:
-    changes = (change(1, 0, ONE), change(2, 10, TWO, config_hash="a1"), change(3, 20, ONE, config_hash="unknown"))
-    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", changes)])
-    assert kanary("diff", "web", "2", "-n", "shop", "--db", url).out.endswith("\nnot kept of revision 1\n")
-    assert kanary("diff", "web", "3", "-n", "shop", "--db", url).out.endswith("\nnot kept of revision 3\n")
+    changes = (change(1, 0, ONE), change(2, 10, TWO, digest="a1"), change(3, 20, ONE, digest="unknown"))
+    url = record(tmp_path / "h.db", [history_of(*changes, name="web")])
+    for revision, missing in (("2", "1"), ("3", "3")):
+        printed = kanary("diff", "web", revision, "-n", "shop", "--db", url).out
+        not_kept = f"not kept of revision {missing}\n"
+        assert printed.endswith(f"\nENDPOINTS\n{not_kept}\nCONFIGURATION\n{not_kept}")
+    found = json.loads(kanary("diff", "web", "2", "-n", "shop", "--db", url, "-o", "json").out)
+    assert (found["endpoints"], found["configuration"]) == (None, None)
+
+
+def test_one_configuration_is_unchanged_even_where_it_is_not_kept(kanary: Kanary, tmp_path: Path) -> None:
+    changes = (change(1, 0, ONE, digest="unknown"), change(2, 10, TWO, digest="unknown"))
+    url = record(tmp_path / "h.db", [history_of(*changes)])
+    printed = kanary("diff", NAME, "2", "-n", "shop", "--db", url).out
+    assert printed.endswith("ENDPOINTS\nunchanged\n\nCONFIGURATION\nunchanged\n")
 
 
 def test_json_has_the_same_for_programs(kanary: Kanary, url: str) -> None:
     found = json.loads(kanary("diff", NAME, "1", "2", "-n", "shop", "--db", url, "-o", "json").out)
-    assert (found["from"]["revision"], found["to"]["revision"]) == (1, 2)
+    assert (found["from"]["change"]["revision"], found["to"]["change"]["revision"]) == (1, 2)
     assert found["weights"] == [
-        {"backend": "myapp-v1", "from": 100, "to": 80},
-        {"backend": "myapp-v2", "from": None, "to": 20},
+        {"backend": "myapp-v1:http", "from": 100, "to": 80},
+        {"backend": "myapp-v2:http", "from": None, "to": 20},
     ]
-    assert found["endpoints"] == [{"backend": "myapp-v2", "gone": [], "come": ["10.0.1.1:8080"]}]
-    assert found["configuration"][-1] == "+  server p2 10.0.1.1:8080"
+    assert found["endpoints"] == [{"backend": "myapp-v2:http", "removed": [], "added": ["10.0.1.1:8080"]}]
+    assert found["configuration"][-1] == "+  server 10.0.1.1:8080 10.0.1.1:8080"
+    same = json.loads(kanary("diff", NAME, "2", "2", "-n", "shop", "--db", url, "-o", "json").out)
+    assert (same["endpoints"], same["configuration"]) == ([], [])
 
 
 def test_a_terminal_gets_colours(url: str) -> None:
@@ -127,11 +143,11 @@ def test_a_terminal_gets_colours(url: str) -> None:
     output = io.StringIO()
     show(difference(reader, old, new), output, is_coloured=True)
     reader.close()
-    assert "\x1b[32m+  server p2 10.0.1.1:8080\x1b[0m\n" in output.getvalue()
+    assert "\x1b[32m+  server 10.0.1.1:8080 10.0.1.1:8080\x1b[0m\n" in output.getvalue()
 
 
 def test_of_several_of_one_name_the_one_that_lives_is_meant(kanary: Kanary, tmp_path: Path) -> None:
-    gone = replace(story("u-0"), changes=story().changes[:1], outcomes=())
+    gone = history_of(CHANGES[0], uid="u-0")
     url = record(tmp_path / "h.db", [gone, story()], {"u-0": at(5)})
     assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
 
@@ -144,12 +160,11 @@ def test_one_that_is_gone_can_still_be_looked_into(kanary: Kanary, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([NAME, "1"], f"revision 1 of Kanary {NAME} is the first that the history has: none to compare it with"),
+        ([NAME, "1"], f"revision 1 of Kanary {NAME} is the first in the history: name another revision"),
         ([NAME, "2", "9"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
         ([NAME, "9", "2"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
         ([NAME, "9"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
-        (["web", "1", "2"], f"the history has no Kanary web in namespace shop: there is {NAME}"),
-        ([NAME, "1", "2", "-o", "yaml"], "-o 'yaml' is no format: take text or json"),
+        (["web", "1", "2"], f"the history has no Kanary web in namespace shop; it has {NAME}"),
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(kanary: Kanary, url: str, arguments: list[str], told: str) -> None:
@@ -161,12 +176,18 @@ def test_no_digit_of_a_number_is_left_out(kanary: Kanary, url: str) -> None:
     assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
     assert kanary("diff", NAME, "0" * 40 + "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
     assert "has no revision 31:" in kanary("diff", NAME, "0" * 19 + "31", "-n", "shop", "--db", url).err
-    assert f"has no revision {2**63 - 1}:" in kanary("diff", NAME, str(2**63 - 1), "-n", "shop", "--db", url).err
+    assert f"has no revision {10**9}:" in kanary("diff", NAME, str(10**9), "-n", "shop", "--db", url).err
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], [NAME], *([NAME, bad] for bad in ("two", "0", "-1", str(2**63), "9" * 5000)), [NAME, "1", "2", "3"]],
+    [
+        [],
+        [NAME],
+        *([NAME, bad] for bad in ("two", "0", "-1", str(10**9 + 1), "9" * 5000)),
+        [NAME, "1", "2", "3"],
+        [NAME, "1", "2", "-o", "yaml"],
+    ],
 )
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
     assert kanary("diff", *arguments, "--db", url).code == 2

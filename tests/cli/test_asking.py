@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.apiserver import ApiServer, Fault
-from tests.commands.conftest import Kanary
-from tests.commands.record import record, story
-from tests.commands.test_diff import FROM_2_TO_3
-from tests.commands.test_history import NAME, TABLE, TRANSITIONS
+from tests.cli.conftest import Kanary
+from tests.cli.record import record, story
+from tests.cli.test_diff import FROM_2_TO_3
+from tests.cli.test_history import NAME, TABLE, TRANSITIONS
 from tests.history.serving import serving
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import route

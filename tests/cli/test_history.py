@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -17,45 +16,56 @@ from typing import IO
 import pytest
 import yaml
 
-from kanary.cli import records
+from engine.model.entries import ChangeResult, PhaseChange, WeightChange
 from kanary.cli.main import main
-from kanary.history import wire
-from kanary.history.model import Entry
 from kanary.history.reader import Reader
-from kanary.history.selection import Page, Selection
-from tests.commands.conftest import Kanary, Zone
-from tests.commands.record import ONE, TWO, at, change, record, story
+from kanary.history.records import KnownKanary, Page
+from kanary.history.selection import Selection
+from tests.cli.conftest import Kanary, Zone
+from tests.cli.record import (
+    CHANGES,
+    NAME,
+    ONE,
+    PHASES,
+    RESULTS,
+    TWO,
+    at,
+    change,
+    history_of,
+    record,
+    result,
+    story,
+)
 
 ROOT = Path(__file__).parents[2]
-NAME = "simple-kanary-rule"
 
 TABLE = """\
-REVISION  WHEN                 WEIGHTS                  CAUSE                    BY       RESULT  TOOK
-3         2026-11-23 14:02:10  myapp-v1=50 myapp-v2=50  raise to half (JIRA-12)  kubectl  Ready   6.1s
-2         2026-11-23 13:40:55  myapp-v1=80 myapp-v2=20  spec changed             argocd   Ready   5.8s
-1         2026-11-23 13:31:02  myapp-v1=100             created                  kubectl  Ready   9.4s
+REVISION  WHEN                 WEIGHTS                            CAUSE                    BY       RESULT  TOOK
+3         2026-11-23 14:02:10  myapp-v1:http=50 myapp-v2:http=50  raise to half (JIRA-12)  kubectl  Ready   6.1s
+2         2026-11-23 13:40:55  myapp-v1:http=80 myapp-v2:http=20  spec changed             argocd   Ready   5.8s
+1         2026-11-23 13:31:02  myapp-v1:http=100                  created                  kubectl  Ready   9.4s
 """
 
 TRANSITIONS = """\
 NUMBER  WHEN                 FROM       TO         TRIGGER   REASON            MESSAGE
-10      2026-11-23 14:02:16  Rolling    Ready      complete  Serving           because of Serving
-9       2026-11-23 14:02:10  Ready      Rolling    roll      RollingOut        because of RollingOut
-8       2026-11-23 13:57:02  Rolling    Ready      complete  Serving           because of Serving
-7       2026-11-23 13:56:02  Degraded   Rolling    roll      RollingOut        because of RollingOut
-6       2026-11-23 13:51:02  Ready      Degraded   degrade   NoReadyEndpoints  because of NoReadyEndpoints
-5       2026-11-23 13:41:01  Rolling    Ready      complete  Serving           because of Serving
-4       2026-11-23 13:40:55  Ready      Rolling    roll      RollingOut        because of RollingOut
-3       2026-11-23 13:31:11  Rolling    Ready      complete  Serving           because of Serving
-2       2026-11-23 13:31:03  Rendering  Rolling    roll      RollingOut        because of RollingOut
-1       2026-11-23 13:31:02  Pending    Rendering  render    Rendering         because of Rendering
+16      2026-11-23 14:02:16  Rolling    Ready      complete  Serving           because of Serving
+14      2026-11-23 14:02:10  Ready      Rolling    roll      RollingOut        because of RollingOut
+12      2026-11-23 13:57:02  Rolling    Ready      complete  Serving           because of Serving
+11      2026-11-23 13:56:02  Degraded   Rolling    roll      RollingOut        because of RollingOut
+10      2026-11-23 13:51:02  Ready      Degraded   degrade   NoReadyEndpoints  because of NoReadyEndpoints
+9       2026-11-23 13:41:01  Rolling    Ready      complete  Serving           because of Serving
+7       2026-11-23 13:40:55  Ready      Rolling    roll      RollingOut        because of RollingOut
+5       2026-11-23 13:31:11  Rolling    Ready      complete  Serving           because of Serving
+3       2026-11-23 13:31:03  Rendering  Rolling    roll      RollingOut        because of RollingOut
+2       2026-11-23 13:31:02  Pending    Rendering  render    Rendering         because of Rendering
 """
 
 
 @pytest.fixture
 def several(tmp_path: Path) -> str:
     """Two that live, in two namespaces, and one that is gone, under whose name another lives."""
-    gone = replace(story("u-0"), changes=story().changes[:2], outcomes=story().outcomes[:1], transitions=())
-    other = Entry("prod", "web", "u-2", (change(1, 100, ONE, "created"),))
+    gone = history_of(*CHANGES[:2], RESULTS[0], uid="u-0")
+    other = history_of(change(1, 100, ONE, "created"), uid="u-2", namespace="prod", name="web")
     return record(tmp_path / "several.db", [gone, story(), other], {"u-0": at(700)})
 
 
@@ -78,7 +88,7 @@ def test_times_are_local(kanary: Kanary, url: str, zone: Zone) -> None:
 
 
 def test_a_change_of_which_nothing_has_come_is_in_progress(kanary: Kanary, tmp_path: Path) -> None:
-    url = record(tmp_path / "h.db", [replace(story(), outcomes=story().outcomes[:2])])
+    url = record(tmp_path / "h.db", [history_of(*CHANGES, *RESULTS[:2])])
     lines = kanary("history", NAME, "-n", "shop", "--db", url).out.splitlines()
     assert lines[1].endswith("kubectl  in progress")
     assert lines[2].endswith("argocd   Ready        5.8s")
@@ -118,10 +128,9 @@ def test_a_name_may_have_its_type_before_it(kanary: Kanary, url: str, name: str)
     assert kanary("history", name, "-n", "shop", "--db", url).out == TABLE
 
 
-def test_a_kanary_whose_name_is_a_command_is_reached_by_its_type(kanary: Kanary, tmp_path: Path) -> None:
-    url = record(tmp_path / "h.db", [story(name="prune"), story("u-2", name="backup")])
-    assert kanary("history", "ky/prune", "-n", "shop", "--db", url).out == TABLE
-    assert kanary("history", "-n", "shop", "--db", url, "backup").out == TABLE
+def test_a_word_that_is_a_command_elsewhere_is_a_name_like_any_other(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [story(name="prune")])
+    assert kanary("history", "prune", "-n", "shop", "--db", url).out == TABLE
 
 
 # Time
@@ -156,7 +165,7 @@ def test_a_time_before_the_record_begins_is_told_with_its_beginning(kanary: Kana
     printed = kanary("history", NAME, "-n", "shop", "--at", "2026-11-22", "--db", url)
     assert (printed.code, printed.out) == (1, "")
     assert printed.err == (
-        f"kanary: nothing is recorded of {NAME} at 2026-11-22 00:00:00: what is kept begins 2026-11-23 13:31:02\n"
+        f"kanary: the history has nothing of {NAME} at 2026-11-22 00:00:00: its history begins 2026-11-23 13:31:02\n"
     )
 
 
@@ -171,7 +180,7 @@ def test_a_time_after_the_deletion_is_told_with_the_deletion(kanary: Kanary, tmp
     printed = kanary("history", NAME, "-n", "shop", "--deleted", "--at", "2026-11-23T20:00", "--db", url)
     assert (printed.code, printed.out) == (1, "")
     assert printed.err == (
-        f"kanary: nothing is recorded of {NAME} at 2026-11-23 20:00:00: it was deleted at 2026-11-23 14:54:22\n"
+        f"kanary: the history has nothing of {NAME} at 2026-11-23 20:00:00: it was deleted at 2026-11-23 14:54:22\n"
     )
 
 
@@ -179,19 +188,19 @@ def test_where_no_transition_is_shown_it_is_transitions_that_are_told_of(kanary:
     arguments = ("history", NAME, "-n", "shop", "--transitions", "--since", "2026-11-23T20:00", "--db", url)
     printed = kanary(*arguments)
     assert (printed.code, printed.out) == (0, "")
-    assert printed.err.endswith("the last transition was number 10 at 2026-11-23 14:02:16\n")
+    assert printed.err.endswith("the last phase change was number 16 at 2026-11-23 14:02:16\n")
 
 
 def test_of_a_kanary_without_transitions_it_is_said_that_none_is_kept(kanary: Kanary, tmp_path: Path) -> None:
-    url = record(tmp_path / "h.db", [replace(story(), transitions=())])
+    url = record(tmp_path / "h.db", [history_of(*CHANGES)])
     for more in ([], ["--since", "2026-11-23"]):
         printed = kanary("history", NAME, "-n", "shop", "--transitions", *more, "--db", url)
-        assert (printed.code, printed.err) == (0, f"kanary: no transition of {NAME} is kept\n")
+        assert (printed.code, printed.err) == (0, f"kanary: the history has no phase change of {NAME}\n")
 
 
 def test_a_namespace_of_whose_kanaries_nothing_is_shown_is_not_said_to_have_none(kanary: Kanary, url: str) -> None:
     printed = kanary("history", "-n", "shop", "--since", "2026-11-23T20:00", "--db", url)
-    assert printed.err == "kanary: nothing is recorded of that time: there are Kanaries in shop\n"
+    assert printed.err == "kanary: the history has nothing for that time: it has Kanaries in shop\n"
 
 
 # For programs
@@ -199,29 +208,46 @@ def test_a_namespace_of_whose_kanaries_nothing_is_shown_is_not_said_to_have_none
 
 def test_json_has_every_field_of_every_change(kanary: Kanary, url: str) -> None:
     found = json.loads(kanary("history", NAME, "-n", "shop", "--db", url, "-o", "json").out)
-    assert [item["revision"] for item in found] == [3, 2, 1]
+    assert [item["change"]["revision"] for item in found] == [3, 2, 1]
     assert found[1] == {
         "kanary": {
             "uid": "u-1",
             "namespace": "shop",
             "name": NAME,
-            "firstSeen": "2026-11-23T13:31:02.250000Z",
+            "firstSeen": "2026-11-23T13:31:02.250Z",
             "deletedAt": None,
         },
-        "revision": 2,
-        "at": "2026-11-23T13:40:55.250000Z",
-        "generation": 2,
-        "before": [{"backend": "myapp-v1", "weight": 100}],
-        "after": [
-            {"backend": "myapp-v1", "serviceName": "myapp-v1", "servicePort": "http", "weight": 80},
-            {"backend": "myapp-v2", "serviceName": "myapp-v2", "servicePort": "http", "weight": 20},
-        ],
-        "cause": "spec changed",
-        "manager": "argocd",
-        "configHash": "b2",
-        "endpoints": [["10.0.0.1:8080"], ["10.0.1.1:8080"]],
-        "outcome": {"result": "Ready", "at": "2026-11-23T13:41:01.050000Z", "seconds": 5.8},
+        "change": {
+            "number": 6,
+            "at": "2026-11-23T13:40:55.250Z",
+            "kind": "WeightChange",
+            "revision": 2,
+            "generation": 2,
+            "before": [{"backend": "myapp-v1:http", "weight": 100}],
+            "after": [{"backend": "myapp-v1:http", "weight": 80}, {"backend": "myapp-v2:http", "weight": 20}],
+            "cause": "spec changed",
+            "author": "argocd",
+            "digest": "b2",
+        },
+        "result": {
+            "number": 8,
+            "at": "2026-11-23T13:41:01.050Z",
+            "kind": "ChangeResult",
+            "revision": 2,
+            "result": "Ready",
+            "seconds": 5.8,
+        },
     }
+
+
+def test_what_a_newer_operator_wrote_is_shown_and_passed_on(kanary: Kanary, tmp_path: Path) -> None:
+    later = result(1, 9, 9, "RolledBack").model_copy(update={"verdict": {"errors": 7}})
+    newer = change(1, 0, ONE).model_copy(update={"step": 2})
+    url = record(tmp_path / "h.db", [history_of(newer, later)])
+    assert "  RolledBack  9.0s\n" in kanary("history", NAME, "-n", "shop", "--db", url).out
+    (found,) = json.loads(kanary("history", NAME, "-n", "shop", "--db", url, "-o", "json").out)
+    assert (found["change"]["step"], found["result"]["verdict"]) == (2, {"errors": 7})
+    assert kanary("history", NAME, "-n", "shop", "--db", url, "-o", "csv").code == 0
 
 
 def test_yaml_says_what_json_says(kanary: Kanary, url: str) -> None:
@@ -232,65 +258,74 @@ def test_yaml_says_what_json_says(kanary: Kanary, url: str) -> None:
 
 def test_csv_has_a_heading_and_weights_on_one_line(kanary: Kanary, url: str) -> None:
     lines = kanary("history", NAME, "-n", "shop", "--db", url, "-o", "csv").out.splitlines()
-    assert lines[0] == ",".join(records.CHANGE_COLUMNS)
+    assert lines[0] == (
+        "kanary.uid,kanary.namespace,kanary.name,kanary.firstSeen,kanary.deletedAt,"
+        "change.number,change.at,change.kind,change.revision,change.generation,change.before,change.after,"
+        "change.cause,change.author,change.digest,"
+        "result.number,result.at,result.kind,result.revision,result.result,result.seconds"
+    )
     assert lines[2] == (
-        f"shop,{NAME},u-1,,2,2026-11-23T13:40:55.250000Z,2,myapp-v1=100,myapp-v1=80 myapp-v2=20,spec changed,argocd,"
-        "Ready,2026-11-23T13:41:01.050000Z,5.8,b2"
+        f"u-1,shop,{NAME},2026-11-23T13:31:02.250Z,,6,2026-11-23T13:40:55.250Z,WeightChange,2,2,myapp-v1:http=100,"
+        "myapp-v1:http=80 myapp-v2:http=20,spec changed,argocd,b2,"
+        "8,2026-11-23T13:41:01.050Z,ChangeResult,2,Ready,5.8"
     )
 
 
+def test_of_a_change_in_progress_the_result_is_empty_in_csv(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [history_of(CHANGES[0])])
+    (row,) = csv.DictReader(io.StringIO(kanary("history", "-A", "-o", "csv", "--db", url).out))
+    assert (row["change.revision"], row["result.result"], row["result.seconds"]) == ("1", "", "")
+
+
 def test_csv_of_transitions_can_be_read_back(kanary: Kanary, tmp_path: Path) -> None:
-    odd = [replace(move, message='commas, "quotes"\nand lines') for move in story().transitions[:1]]
-    url = record(tmp_path / "h.db", [replace(story(), transitions=tuple(odd))])
+    odd = PHASES[0].model_copy(update={"message": 'commas, "quotes"\nand lines'})
+    url = record(tmp_path / "h.db", [history_of(odd)])
     printed = kanary("history", NAME, "-n", "shop", "--db", url, "--transitions", "-o", "csv").out
     (row,) = csv.DictReader(io.StringIO(printed))
-    assert (row["from"], row["to"], row["message"]) == ("Pending", "Rendering", 'commas, "quotes"\nand lines')
+    found = (row["entry.from"], row["entry.to"], row["entry.message"])
+    assert found == ("Pending", "Rendering", 'commas, "quotes"\nand lines')
 
 
 @pytest.mark.parametrize(("name", "empty"), [("json", "[]\n"), ("yaml", "[]\n"), ("table", "")])
 def test_nothing_is_an_empty_list(kanary: Kanary, url: str, name: str, empty: str) -> None:
     printed = kanary("history", "--db", url, "-o", name)
     assert (printed.code, printed.out) == (0, empty)
-    assert printed.err == "kanary: nothing is recorded: namespace default has none, but shop has\n"
+    assert printed.err == "kanary: the history has nothing: it has none in namespace default, but in shop\n"
 
 
-def test_fields_are_documented_each() -> None:
+def test_each_field_is_documented() -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
-    shapes = {"kanary": wire.Kanary, "outcome": wire.Outcome, "": wire.Change, " ": wire.Transition}
-    named = {
-        f"{prefix}.{field.alias}".lstrip(" .")
-        for prefix, shape in shapes.items()
-        for field in shape.model_fields.values()
-    }
-    fields = {*named - {"kanary"}, *records.CHANGE_COLUMNS, *records.TRANSITION_COLUMNS}
+    parts = {"kanary": KnownKanary, "change": WeightChange, "result": ChangeResult, "entry": PhaseChange}
+    fields = {f"{part}.{field.alias}" for part, model in parts.items() for field in model.model_fields.values()}
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert [field for field in sorted(fields) if not any(f"`{field}`" in line for line in rows)] == []
 
 
 def test_what_a_terminal_would_obey_is_shown_escaped_and_kept_for_programs(kanary: Kanary, tmp_path: Path) -> None:
     odd = change(1, 0, ONE, "\x1b]0;owned\x07é\nREVISION")
-    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (odd,))])
+    url = record(tmp_path / "h.db", [history_of(odd, name="web")])
     printed = kanary("history", "web", "-n", "shop", "--db", url).out
     assert "\x1b" not in printed
     assert printed.count("\n") == 2
-    assert json.loads(kanary("history", "web", "-n", "shop", "--db", url, "-o", "json").out)[0]["cause"] == odd.cause
+    (found,) = json.loads(kanary("history", "web", "-n", "shop", "--db", url, "-o", "json").out)
+    assert found["change"]["cause"] == odd.cause
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_of_csv_is_a_formula(kanary: Kanary, tmp_path: Path, first: str) -> None:
     cause = f"{first}HYPERLINK(1)"
-    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (change(1, 0, ONE, cause),))])
+    url = record(tmp_path / "h.db", [history_of(change(1, 0, ONE, cause))])
     (row,) = csv.DictReader(io.StringIO(kanary("history", "-A", "-o", "csv", "--db", url).out, newline=""))
-    assert (row["cause"], row["manager"], row["revision"]) == (f"'{cause}", "kubectl", "1")
-    assert json.loads(kanary("history", "-A", "-o", "json", "--db", url).out)[0]["cause"] == cause
+    assert (row["change.cause"], row["change.author"], row["change.revision"]) == (f"'{cause}", "kubectl", "1")
+    assert json.loads(kanary("history", "-A", "-o", "json", "--db", url).out)[0]["change"]["cause"] == cause
 
 
 @pytest.mark.parametrize("cause", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "\r\n"])
 def test_whatever_is_in_a_cell_of_csv_one_record_stays_one(kanary: Kanary, tmp_path: Path, cause: str) -> None:
-    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (change(1, 0, ONE, f"say {cause}"),))])
+    url = record(tmp_path / "h.db", [history_of(change(1, 0, ONE, f"say {cause}"))])
     printed = kanary("history", "-A", "-o", "csv", "--db", url).out
     (row,) = csv.DictReader(io.StringIO(printed, newline=""))
-    assert row["cause"] == f"say {cause}"
+    assert row["change.cause"] == f"say {cause}"
     assert f'"say {cause.replace(chr(34), 2 * chr(34))}"' in printed
     assert printed.endswith("\n")
     assert not printed.endswith("\r\n")
@@ -299,19 +334,20 @@ def test_whatever_is_in_a_cell_of_csv_one_record_stays_one(kanary: Kanary, tmp_p
 # Much
 
 
-def test_a_hundred_thousand_changes_are_shown_in_the_memory_of_a_page(
+def test_many_changes_are_shown_in_the_memory_of_a_page(
     kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pages are counted; the record is one that makes them up."""
+    """The history is one that makes up its pages; all together they take 16 MB."""
     reader = Reader(url)
     item = reader.changes(Selection("shop", NAME)).items[1]
     reader.close()
-    pages = 200
+    pages = 20
 
     def changes(_: Reader, selection: Selection, after: str | None = None, limit: int = 500) -> Page[object]:
         number = int(after or 0)
-        items = tuple(replace(item, change=replace(item.change, cause=f"{number} {n}")) for n in range(limit))
-        return Page(items, str(number + 1) if number + 1 < pages else None)
+        copies = (item.change.model_copy(update={"cause": f"{number} {n}"}) for n in range(limit))
+        items = tuple(item.model_copy(update={"change": copy}) for copy in copies)
+        return Page(items=items, next=str(number + 1) if number + 1 < pages else None)
 
     monkeypatch.setattr(Reader, "changes", changes)
     monkeypatch.setattr(sys, "stdout", Path(os.devnull).open("w"))  # noqa: SIM115 -- closed with the process
@@ -325,10 +361,9 @@ def test_a_hundred_thousand_changes_are_shown_in_the_memory_of_a_page(
 
 
 def test_pages_are_put_together_without_a_seam(kanary: Kanary, tmp_path: Path) -> None:
-    changes = tuple(change(number, number, TWO) for number in range(1, 1202))
-    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", changes)])
+    url = record(tmp_path / "h.db", [history_of(*(change(n, n, TWO) for n in range(1, 1202)), name="web")])
     found = json.loads(kanary("history", "web", "-n", "shop", "--db", url, "-o", "json").out)
-    assert [item["revision"] for item in found] == [*range(1201, 0, -1)]
+    assert [item["change"]["revision"] for item in found] == [*range(1201, 0, -1)]
     lines = kanary("history", "web", "-n", "shop", "--db", url).out.splitlines()
     assert len(lines) == 1202
 
@@ -358,15 +393,15 @@ def test_a_closed_pipe_is_no_error(url: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["table", "json", "yaml", "csv"])
 def test_an_encoding_that_has_not_every_character_is_no_error(tmp_path: Path, name: str) -> None:
-    url = record(tmp_path / "h.db", [Entry("shop", "web", "u-1", (change(1, 0, ONE, "höher ↑" + "x" * 80),))])
+    url = record(tmp_path / "h.db", [history_of(change(1, 0, ONE, "höher ↑" + "x" * 80), name="web")])
     with (tmp_path / "out").open("w") as output:
         done = into(output, "history", "web", "-n", "shop", "--db", url, "-o", name, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     text = (tmp_path / "out").read_text(encoding="ascii")
     if name == "json":
-        assert json.loads(text)[0]["cause"].startswith("höher ↑")
+        assert json.loads(text)[0]["change"]["cause"].startswith("höher ↑")
     if name == "yaml":
-        assert yaml.safe_load(text)[0]["cause"].startswith("höher ↑")
+        assert yaml.safe_load(text)[0]["change"]["cause"].startswith("höher ↑")
 
 
 # What is not there
@@ -375,14 +410,12 @@ def test_an_encoding_that_has_not_every_character_is_no_error(tmp_path: Path, na
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["simple", "-n", "shop"], f"the history has no Kanary simple in namespace shop: there is {NAME}"),
-        (["web", "-n", "shop"], f"the history has no Kanary web in namespace shop: there is {NAME}"),
-        ([NAME, "-n", "empty"], f"the history has no Kanary {NAME}: namespace empty has none, but prod and shop have"),
-        ([NAME, "-o", "xml"], "-o 'xml' is no format: take table, json, yaml or csv"),
-        ([NAME, "--at", "noon"], "--at 'noon' is no time: give one like 2026-11-23T13:35, "),
-        ([NAME, "--since", "soon"], "--since 'soon' is no time: give one like "),
-        ([NAME, "--at", "2999-01-01"], "--at 2999-01-01: 2999-01-01 00:00:00 is still to come: name a time up to now"),
-        ([NAME, "--since", "2999-01-01"], "--since 2999-01-01: 2999-01-01 00:00:00 is still to come: "),
+        (["simple", "-n", "shop"], f"the history has no Kanary simple in namespace shop; it has {NAME}"),
+        (["web", "-n", "shop"], f"the history has no Kanary web in namespace shop; it has {NAME}"),
+        (
+            [NAME, "-n", "empty"],
+            f"the history has no Kanary {NAME}: it has none in namespace empty, but in prod and shop",
+        ),
     ],
 )
 def test_what_is_not_there_is_told_in_one_line_with_what_is(
@@ -399,7 +432,7 @@ def test_one_that_is_gone_is_told_with_the_option_that_shows_it(kanary: Kanary, 
     for more in ([], ["--plot"], ["--at", "1s"]):
         printed = kanary("history", NAME, "-n", "shop", *more, "--db", url)
         assert (printed.code, printed.out) == (1, "")
-        assert "was deleted at 2026-11-23 14:54:22: add --deleted to see what is kept of it" in printed.err
+        assert "was deleted at 2026-11-23 14:54:22: add --deleted to see its history" in printed.err
 
 
 def test_an_empty_record_says_when_it_begins(kanary: Kanary, tmp_path: Path) -> None:
@@ -407,8 +440,8 @@ def test_an_empty_record_says_when_it_begins(kanary: Kanary, tmp_path: Path) -> 
     printed = kanary("history", "web", "--db", url)
     assert printed.code == 1
     assert printed.err == (
-        "kanary: the history has no Kanary web: it has none at all yet; the operator records each from its first "
-        "weights on\n"
+        "kanary: the history has no Kanary web: it is empty; the operator records each Kanary from its first weights "
+        "on\n"
     )
 
 
@@ -416,7 +449,7 @@ def test_a_close_name_comes_first_of_many(kanary: Kanary, tmp_path: Path) -> Non
     names = ["api", "basket", "catalogue", "checkout", "images", "search", "users"]
     url = record(tmp_path / "h.db", [story(f"u-{name}", name=name) for name in names])
     printed = kanary("history", "serach", "-n", "shop", "--db", url)
-    assert printed.err.endswith("there are search, api, basket, catalogue, checkout and 2 more\n")
+    assert printed.err.endswith("; it has search, api, basket, catalogue, checkout and 2 more\n")
 
 
 @pytest.mark.parametrize(
@@ -453,9 +486,19 @@ def test_a_database_that_cannot_be_read_is_told_in_one_line(kanary: Kanary, data
         ["web", "--limit", "1"],
         *(["web", option, ""] for option in ("--at", "--since", "--db", "--plot", "-n", "--operator-namespace")),
         ["web", "--at", " "],
+        ["web", "-o", "xml"],
+        ["web", "--at", "noon"],
+        ["web", "--since", "soon"],
+        ["web", "--at", "2999-01-01"],
+        ["web", "--since", "2999-01-01"],
     ],
 )
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
     printed = kanary("history", "--db", url, *arguments)
     assert (printed.code, printed.out) == (2, "")
-    assert printed.err.startswith("usage: kanary ")
+    assert printed.err.startswith("Usage: kanary history ")
+
+
+def test_wrong_usage_is_told_with_what_is_expected(kanary: Kanary) -> None:
+    assert "invalid time 'noon', expected 2026-11-23T13:35, " in kanary("history", "--at", "noon").err
+    assert "2999-01-01 00:00:00 is in the future" in kanary("history", "--since", "2999-01-01").err

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 from kanary.cli.main import main
-from tests.commands.record import record, story
+from tests.cli.record import record, story
 
 # On a busy machine an example may be slow without being wrong.
 settings.register_profile("kanary", deadline=None)
@@ -63,10 +63,7 @@ def kanary(capsys: pytest.CaptureFixture[str]) -> Kanary:
     """Runs the command line."""
 
     def run(*arguments: str) -> Printed:
-        try:
-            code = main(list(arguments))
-        except SystemExit as ended:
-            code = int(ended.code or 0)
+        code = main(list(arguments))
         printed = capsys.readouterr()
         return Printed(code, printed.out, printed.err)
 

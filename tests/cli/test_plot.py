@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,12 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kanary.cli.axis import ticks
-from kanary.cli.drawing import _cells
-from kanary.history.model import Entry, Transition
-from tests.commands.conftest import Kanary, Zone
-from tests.commands.record import ONE, at, change, record, routes, story
+from kanary.cli.drawing import cells
+from tests.cli.conftest import Kanary, Zone
+from tests.cli.record import NAME, ONE, PHASES, at, change, history_of, phase, record, shares, story
 
-NAME = "simple-kanary-rule"
 SVG = "{http://www.w3.org/2000/svg}"
 
 DRAWN = """\
@@ -40,8 +37,8 @@ shop/simple-kanary-rule, 2026-11-23 13:31:02 to 14:21:02 UTC
                13:40       13:50       14:00       14:10      14:20
 phase  R..........R............DDDDDDRR.....R......................
 
-       ██ myapp-v1  at the end 50 %
-       ░░ myapp-v2  at the end 50 %
+       ██ myapp-v1:http  at the end 50 %
+       ░░ myapp-v2:http  at the end 50 %
        . Ready   r Rendering   R Rolling   D Degraded
 """
 
@@ -106,10 +103,10 @@ def test_phases_are_known_where_none_changed_since(kanary: Kanary, ended: str) -
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=12), st.integers(12, 24))
-def test_every_share_has_a_cell_and_all_cells_are_shared_out(shares: list[int], rows: int) -> None:
-    cells = _cells(shares, rows)
-    assert sum(cells) == (rows if any(shares) else 0)
-    assert [bool(count) for count in cells] == [bool(share) for share in shares]
+def test_every_share_has_a_cell_and_all_cells_are_shared_out(weights: list[int], rows: int) -> None:
+    counts = cells(weights, rows)
+    assert sum(counts) == (rows if any(weights) else 0)
+    assert [bool(count) for count in counts] == [bool(weight) for weight in weights]
 
 
 # As a picture
@@ -120,8 +117,8 @@ def test_a_picture_is_well_formed_and_says_what_it_shows(kanary: Kanary, ended: 
     assert {
         "shop/simple-kanary-rule",
         "2026-11-23 13:31:02 to 14:21:02 UTC",
-        "myapp-v1, at the end 50 %",
-        "myapp-v2, at the end 50 %",
+        "myapp-v1:http, at the end 50 %",
+        "myapp-v2:http, at the end 50 %",
         "Ready",
         "Degraded",
         "0 %",
@@ -144,22 +141,24 @@ def test_areas_are_steps_at_the_times_of_the_changes(kanary: Kanary, ended: str,
 
 def test_pointing_at_a_step_tells_its_revision_and_cause(kanary: Kanary, ended: str, tmp_path: Path) -> None:
     titles = [title.text for title in pictured(kanary, ended, tmp_path).iter(f"{SVG}title")]
-    assert "revision 3, 2026-11-23 14:02:10: myapp-v1=50 myapp-v2=50 (raise to half (JIRA-12))" in titles
+    assert "revision 3, 2026-11-23 14:02:10: myapp-v1:http=50 myapp-v2:http=50 (raise to half (JIRA-12))" in titles
     assert "Degraded from 2026-11-23 13:51:02 to 2026-11-23 13:56:02" in titles
 
 
 def test_nothing_that_is_recorded_gets_into_the_markup(kanary: Kanary, tmp_path: Path) -> None:
-    evil = change(1, 0, routes(**{"a<b>&\"'": 100}), "</title><script>\x00\x1b")
-    url = record(tmp_path / "h.db", [Entry("shop", NAME, "u-1", (evil,))], {"u-1": at(10)})
+    evil = change(1, 0, shares(**{"a<b>&\"'": 100}), "</title><script>\x00\x1b")
+    url = record(tmp_path / "h.db", [history_of(evil)], {"u-1": at(10)})
     picture = pictured(kanary, url, tmp_path)
     assert [element for element in picture.iter() if "script" in str(element.tag)] == []
-    assert "a<b>&\"', at the end 100 %" in texts(picture)
+    assert "a<b>&\"':http, at the end 100 %" in texts(picture)
 
 
 def test_many_backends_and_changes_make_a_picture_of_bounded_size(kanary: Kanary, tmp_path: Path) -> None:
-    many = [change(n, n * 60, routes(**{f"v{k}": 4 for k in range(n % 5, n % 5 + 25)}), "more") for n in range(1, 6001)]
-    moves = [Transition(n, at(n * 60), "Ready", "Rolling", "roll", "R", "m") for n in range(1, 6001)]
-    url = record(tmp_path / "h.db", [Entry("shop", NAME, "u-1", tuple(many), tuple(moves))], {"u-1": at(400_000)})
+    """More revisions than are drawn, with 29 backends in all."""
+    weights = [shares(**{f"v{k}": 4 for k in range(first, first + 25)}) for first in range(5)]
+    changes = [change(n, n * 60, weights[n % 5], "more") for n in range(1, 2501)]
+    moves = [phase(n * 60, "Ready Rolling", "roll", "R") for n in range(1, 2501)]
+    url = record(tmp_path / "h.db", [history_of(*changes, *moves)], {"u-1": at(2600 * 60)})
     picture = pictured(kanary, url, tmp_path)
     assert len(areas(picture)) == 10
     assert (tmp_path / "x.svg").stat().st_size < 2_000_000
@@ -168,13 +167,13 @@ def test_many_backends_and_changes_make_a_picture_of_bounded_size(kanary: Kanary
 
 def test_one_moment_can_be_drawn(kanary: Kanary, tmp_path: Path) -> None:
     """A Kanary that was deleted as soon as it was there, and whose transitions are gone."""
-    url = record(tmp_path / "h.db", [Entry("shop", NAME, "u-1", (change(1, 0, ONE),))], {"u-1": at(0)})
+    url = record(tmp_path / "h.db", [history_of(change(1, 0, ONE))], {"u-1": at(0)})
     assert len(areas(pictured(kanary, url, tmp_path))) == 1
     assert "phase" not in drawn(kanary, url)
 
 
 def test_earlier_ones_of_the_same_name_are_not_mixed_in(kanary: Kanary, tmp_path: Path) -> None:
-    gone = replace(story("u-0"), changes=(change(1, -900, routes(other=100)),), outcomes=(), transitions=())
+    gone = history_of(change(1, -900, shares(other=100)), uid="u-0")
     url = record(tmp_path / "h.db", [gone, story()], {"u-0": at(5), "u-1": at(3000)})
     assert len(areas(pictured(kanary, url, tmp_path))) == 2
 
@@ -182,7 +181,7 @@ def test_earlier_ones_of_the_same_name_are_not_mixed_in(kanary: Kanary, tmp_path
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("x.png", "--plot x.png: pictures are drawn as SVG: name a file that ends in .svg"),
+        ("x.png", "--plot x.png: pictures are SVG: name a file that ends in .svg"),
         ("/nowhere/x.svg", "/nowhere/x.svg cannot be written: No such file or directory"),
     ],
 )
@@ -200,10 +199,10 @@ def test_a_picture_may_have_no_name_but_its_suffix(
 
 
 def test_what_has_no_change_cannot_be_drawn(kanary: Kanary, tmp_path: Path) -> None:
-    url = record(tmp_path / "h.db", [replace(story(), changes=(), outcomes=())])
+    url = record(tmp_path / "h.db", [history_of(*PHASES)])
     printed = kanary("history", NAME, "-n", "shop", "--plot", "--db", url)
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err == f"kanary: there is nothing to draw: no change of {NAME} is kept\n"
+    assert printed.err == f"kanary: there is nothing to draw: the history has no weight change of {NAME}\n"
 
 
 # The axis

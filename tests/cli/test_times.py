@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kanary.cli.failure import CommandError
 from kanary.cli.times import local_text, read_duration, read_time, took_text
-from tests.commands.conftest import Zone
+from tests.cli.conftest import Zone
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from kanary.cli import upkeep
 from kanary.history.opening import open_store
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
-from tests.commands.conftest import Kanary
-from tests.commands.record import ONE, change, record, story
+from tests.cli.conftest import Kanary
+from tests.cli.record import ONE, change, record, story
 
 
 def revisions(url: str) -> list[int]:

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kanary.history.model import Entry, Route
 
 from kanary.cli import going_back, undo
 from kanary.cli.failure import CommandError
-from kanary.history.model import Entry, Route
 from kanary.history.reader import Reader
 from kanary.kube.client import ClusterClient
 from tests.apiserver import ApiServer, Fault
-from tests.commands.conftest import Kanary, Printed
-from tests.commands.record import ONE, THREE, TWO, at, change, record, routes, story
+from tests.cli.conftest import Kanary, Printed
+from tests.cli.record import ONE, THREE, TWO, at, change, record, routes, story
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import route
 

@@ -1,0 +1,221 @@
+"""The commands of the history: what they accept, and their help. Each imports its code when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import click
+
+from kanary.cli.parameters import KANARY, NUMBER, OPERATOR_NAMESPACE, TEXT, Age, PastTime, where_options
+from kanary.cli.where import Where
+
+IN_THE_POD = f"kubectl -n {OPERATOR_NAMESPACE} exec deploy/kanary --"
+TERMINAL = "-"
+"""Value of --plot without a file."""
+
+_HISTORY_END = """\
+The history is read from the operator, through the API server and with your
+own rights, or with --db directly from a database:
+sqlite:////path/of/history.db or postgresql://user:password@host/database.
+
+A TIME is like 2026-11-23T13:35, with or without seconds and a time zone (Z,
++01:00); without a zone it is local. A date is the beginning of that day. An
+age such as 90m, 12h, 7d, 2w or 1d12h is a time that long ago. Tables show
+local time, the other formats UTC. A time without a fraction of a second means
+the end of that second for --at and its beginning for --since.
+"""
+
+
+def _conflict(options: Mapping[str, object]) -> str | None:
+    """What is wrong with the combination of options, if anything is."""
+    given = {name for name, value in options.items() if value}
+    conflicts = (
+        ({"--at", "--since"}, "--at and --since exclude each other"),
+        ({"-n", "-A"}, "-n and -A exclude each other"),
+        ({"NAME", "-A"}, "NAME is a Kanary of one namespace: name it with -n, or leave out -A"),
+        ({"--transitions", "--at"}, "--at selects weights, not transitions: use --since"),
+        *(({"--plot", other}, f"--plot and {other} exclude each other") for other in ("--transitions", "--at", "-o")),
+    )
+    found = [message for names, message in conflicts if names <= given]
+    if "--plot" in given and "NAME" not in given:
+        found.append("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
+    return found[0] if found else None
+
+
+@click.command(epilog=_HISTORY_END)
+@click.argument("name", required=False, type=KANARY, help="Kanary name.  [default: all of the namespace]")
+@click.option("--transitions", is_flag=True, help="Show phase changes instead of weight changes.")
+@click.option(
+    "--at", type=PastTime(through_second=True), metavar="TIME", help="Show the weights in force at that time."
+)
+@click.option("--since", type=PastTime(), metavar="TIME", help="Show only what happened since then.")
+@click.option("--deleted", is_flag=True, help="Include deleted Kanaries.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml", "csv"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
+@click.option(
+    "--plot",
+    type=TEXT,
+    is_flag=False,
+    flag_value=TERMINAL,
+    metavar="[FILE.svg]",
+    help="Draw the weights over time, in the terminal or into a file.",
+)
+@click.option("-A", "--all-namespaces", is_flag=True, help="Show the Kanaries of every namespace.")
+@where_options
+def history(
+    where: Where,
+    *,
+    name: str | None,
+    transitions: bool,
+    at: datetime | None,
+    since: datetime | None,
+    deleted: bool,
+    output: str,
+    plot: str | None,
+    all_namespaces: bool,
+) -> None:
+    """Show who changed which weight when, why, and with what result.
+
+    The newest change comes first.
+
+    \b
+      kanary history web                   the weight changes of one Kanary
+      kanary history -n shop               those of every Kanary in a namespace
+      kanary history web --transitions     its phase changes, and why
+      kanary history web --at 2026-11-23   the weights in force at that time
+      kanary history -A --since 7d -o csv  the last week, for a spreadsheet
+      kanary history web --plot            drawn in the terminal
+      kanary history web --plot web.svg    drawn as a picture
+    """
+    options = {"NAME": name, "--transitions": transitions, "--at": at, "--since": since, "--plot": plot}
+    options |= {"-n": where.namespace, "-A": all_namespaces, "-o": output != "table"}
+    if problem := _conflict(options):
+        raise click.UsageError(problem)
+    from kanary.cli.access import opened
+    from kanary.cli.history import show_changes, show_transitions
+    from kanary.history.selection import Selection
+
+    with opened(where) as (source, namespace):
+        selection = Selection(None if all_namespaces else namespace, name, deleted, since)
+        if plot:
+            from kanary.cli.plot import draw
+
+            draw(source, selection, None if plot == TERMINAL else plot)
+        elif transitions:
+            show_transitions(source, selection, output)
+        else:
+            show_changes(source, selection, output, at)
+
+
+@click.command()
+@click.argument("name", type=KANARY, help="Kanary name; of deleted ones the most recent.")
+@click.argument("revision", type=NUMBER, help="Revision to compare.")
+@click.argument("other", type=NUMBER, required=False, metavar="[REVISION]", help="Revision to compare it with.")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+)
+@where_options
+def diff(where: Where, name: str, revision: int, other: int | None, output: str) -> None:
+    """Compare two revisions: weights, endpoints and configuration.
+
+    \b
+      kanary diff web 2 3    from revision 2 to 3
+      kanary diff web 3      from the revision before 3 to 3
+    """
+    from kanary.cli.access import opened
+    from kanary.cli.diff import show_difference
+
+    with opened(where) as (source, namespace):
+        show_difference(source, namespace, name, revision=revision, other=other, output=output)
+
+
+@click.command()
+@click.argument("name", type=KANARY, help="Kanary name.")
+@click.option("--to-revision", type=NUMBER, metavar="N", help="[default: the revision before the current one]")
+@click.option("-y", "--yes", is_flag=True, help="Skip the question where a weight changes by more than 50 points.")
+@where_options
+def undo(where: Where, name: str, to_revision: int | None, yes: bool) -> None:
+    """Restore the weights of an earlier revision.
+
+    They are written into the spec of the Kanary: the operator validates,
+    applies and records them as a new revision.
+
+    \b
+      kanary undo web                  restore the revision before the current
+                                       one; run it again to redo the change
+      kanary undo web --to-revision 2  restore revision 2
+
+    Other fields of the spec are kept, and so are the options of a route whose
+    backend stays. Nothing is written where a backend of that revision does not
+    exist any more, or where the Kanary is changed at the same time. A GitOps
+    tool writes the weights of its manifest again: change them there, too.
+    """
+    from kanary.cli.access import connect, opened, reported
+    from kanary.cli.undo import Undo
+
+    with reported():
+        client = connect(where.kubeconfig, where.context)
+        with opened(where, client) as (source, namespace):
+            Undo(client, source, namespace, name).restore(to_revision, is_confirmed=yes)
+
+
+@click.group()
+def db() -> None:
+    """Maintain the database of the history."""
+
+
+_own_database = click.option(
+    "--db", "url", type=TEXT, metavar="URL", help="[default: KANARY_HISTORY_URL, then the volume of the operator]"
+)
+
+
+@db.command(
+    epilog=f"""\b
+This needs the database itself, which the pod of the operator has:
+  {IN_THE_POD} kanary db prune --dry-run"""
+)
+@click.option("--older-than", type=Age(), metavar="AGE", help="Age limit.  [default: KANARY_HISTORY_DAYS, then 400d]")
+@click.option(
+    "--keep",
+    type=NUMBER,
+    metavar="N",
+    help="Limit of changes for each Kanary.  [default: KANARY_HISTORY_CHANGES, then 1000]",
+)
+@click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
+@_own_database
+def prune(older_than: timedelta | None, keep: int | None, dry_run: bool, url: str | None) -> None:
+    """Delete history older than the retention limits.
+
+    The newest change of an existing Kanary always stays. The operator prunes
+    once an hour. SQLite has one writer: while an operator has the database
+    open, only --dry-run works.
+    """
+    from kanary.cli.database import prune
+
+    prune(url, older_than, keep, is_dry_run=dry_run)
+
+
+@db.command(
+    epilog=f"""\b
+This needs the database itself, which the pod of the operator has:
+  {IN_THE_POD} kanary db backup /var/lib/kanary/backup.db"""
+)
+@click.argument("file", type=TEXT, help="The copy; it must not exist yet.")
+@_own_database
+def backup(file: str, url: str | None) -> None:
+    """Copy an SQLite database to a file.
+
+    The operator may write meanwhile. The copy is checked. To restore it, stop
+    the operator and put the file in the place of the database, with no -wal or
+    -shm file beside it. For PostgreSQL use pg_dump.
+    """
+    from kanary.cli.database import backup
+
+    backup(url, file)

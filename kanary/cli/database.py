@@ -1,0 +1,118 @@
+"""`kanary db`: maintenance of the database itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from kanary.cli.access import reported
+from kanary.cli.commands import IN_THE_POD
+from kanary.cli.failure import CommandError
+from kanary.cli.text import Table
+from kanary.history import backup as backups
+from kanary.history import retention as limits
+from kanary.history.address import parse_address
+from kanary.history.faults import FaultReason, HistoryError
+from kanary.history.opening import open_database
+from kanary.history.reader import Reader
+from kanary.history.retention import Pruned, Retention
+from kanary.operator.settings import DEFAULT_HISTORY_URL, BadSettingError, Settings
+
+_OWN = Path(DEFAULT_HISTORY_URL.removeprefix("sqlite:///"))
+"""Where the operator has its database by default."""
+
+
+def prune(url: str | None, older_than: timedelta | None, keep: int | None, *, is_dry_run: bool) -> None:
+    """Delete what is beyond the limits, or report what would be deleted."""
+    retention, url, now = _retention(older_than, keep), _url(url), datetime.now(UTC)
+    with reported():
+        if is_dry_run:
+            print(f"dry run: {_total(_plan(url, retention, now))} would be deleted")
+        else:
+            print(f"{_total(_prune(url, retention, now))} deleted")
+
+
+def backup(url: str | None, file: str) -> None:
+    """Copy the database."""
+    with reported():
+        made = backups.backup(_url(url), Path(file))
+    print(f"{made.file}: {_counted(made.changes, 'weight change', 'weight changes')}, {_size(made.size)}, checked")
+
+
+def _plan(url: str, retention: Retention, now: datetime) -> Pruned:
+    reader = Reader(url)
+    try:
+        found = limits.plan(reader, retention, now)
+    finally:
+        reader.close()
+    Table(("NAMESPACE", "NAME", "CHANGES", "ENTRIES", "KANARY"), sys.stdout).write(
+        (kanary.namespace, kanary.name, str(part.changes), str(part.entries), "deleted" if part.kanaries else "")
+        for kanary, part in found.by_kanary
+    )
+    return found.total
+
+
+def _prune(url: str, retention: Retention, now: datetime) -> Pruned:
+    address = parse_address(url)
+    if address.path is not None:
+        # Opening a database to write makes it where there is none, and here a wrong name would.
+        with Reader(address).connection():
+            pass
+    try:
+        # The operator replaces a corrupt database: here the URL may be that of anything.
+        database = open_database(address, replaces_corrupt=False)
+    except HistoryError as error:
+        if error.fault.reason is not FaultReason.LOCKED:
+            raise
+        raise CommandError(
+            f"{address} is open for writing already, for example by an operator, which prunes it once an hour "
+            "(KANARY_HISTORY_DAYS, KANARY_HISTORY_CHANGES): use --dry-run"
+        ) from error
+    try:
+        return limits.prune(database, retention, now)
+    finally:
+        database.close()
+
+
+def _retention(older_than: timedelta | None, keep: int | None) -> Retention:
+    """What the options say, and the operator's settings where they say nothing. Raises CommandError."""
+    try:
+        settings = Settings.from_environment()
+    except BadSettingError as error:
+        raise CommandError(str(error)) from error
+    retention = limits.retention_of(settings.history_days, settings.history_changes)
+    if keep is not None:
+        retention = replace(retention, changes=keep, others=10 * keep)
+    return replace(retention, age=older_than) if older_than else retention
+
+
+def _url(url: str | None) -> str:
+    """The database that is meant. Raises CommandError where there is none here."""
+    if found := url or os.environ.get("KANARY_HISTORY_URL"):
+        return found
+    if os.access(_OWN, os.F_OK):
+        return f"sqlite:///{_OWN}"
+    raise CommandError(f"there is no history database here: name it with --db URL, or run this with {IN_THE_POD}")
+
+
+def _total(pruned: Pruned) -> str:
+    return (
+        f"{_counted(pruned.changes, 'weight change', 'weight changes')}, "
+        f"{_counted(pruned.entries - pruned.changes, 'other entry', 'other entries')} and "
+        f"{_counted(pruned.kanaries, 'Kanary', 'Kanaries')}"
+    )
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:  # noqa: PLR2004 -- what the units are about
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size = size / 1024
+    return f"{size:.1f} GiB"

@@ -1,0 +1,15 @@
+"""Where a command reads the history, and of which namespace."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Where:
+    """The cluster, the namespace and the history that the options name; None where they name none."""
+
+    kubeconfig: str | None
+    context: str | None
+    namespace: str | None
+    operator_namespace: str
+    db: str | None
+    """URL of a database to read instead of the operator."""

@@ -1,0 +1,135 @@
+"""The OpenAPI description of the history's API, made from the operations that the server has.
+
+`python -m kanary.web.description` writes it into `docs/`; a test fails when it is not what this module writes.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic.json_schema import models_json_schema
+
+from engine.model.shape import Shape
+from kanary.history.wire import ROOT, Refused
+from kanary.web.operations import OPERATIONS, Operation
+from kanary.web.queries import ApiQuery
+
+Json = dict[str, Any]
+
+PATH = "openapi.json"
+PAGE = "docs/history-api.yaml"
+
+_ABOUT = """\
+What happened to each Kanary: changes of weights, changes of phase. Read-only.
+
+The operator serves it on its loopback interface. To read it, forward the port with the rights of the Role
+`kanary-viewer`:
+
+    kubectl -n kanary-system port-forward deployment/kanary 8081
+    curl http://localhost:8081/history/v1/changes
+
+Pages: where `next` is not null there is more. Repeat the request with it as `after`; what is recorded meanwhile
+shifts nothing. Ignore fields and kinds of entries that you do not know: later versions add some.
+"""
+_REFUSED = """\
+`BadParameter` or `BadCursor` (400), `UnknownPath`, `UnknownKanary`, `UnknownRevision` or `UnknownConfiguration` (404),
+or the reason why the record cannot be read, such as `DatabaseUnavailable` (503).
+"""
+
+
+def description() -> Json:
+    """The description, as plain data."""
+    shapes: dict[type[Shape], None] = dict.fromkeys([*(operation.shape for operation in OPERATIONS), Refused])
+    _, schemas = models_json_schema(
+        [(shape, "serialization") for shape in shapes], ref_template="#/components/schemas/{model}"
+    )
+    refused = {"description": _REFUSED, **_json("Refused")}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Kanary's history", "version": "1", "description": _ABOUT},
+        "servers": [{"url": f"http://localhost:8081{ROOT}"}],
+        "paths": {f"/{operation.path}": {"get": _operation(operation)} for operation in OPERATIONS},
+        "components": {"responses": {"Refused": refused}, "schemas": _untitled(schemas["$defs"])},
+    }
+
+
+@cache
+def encoded() -> bytes:
+    """The description, as the server answers it."""
+    return json.dumps(description()).encode()
+
+
+def text() -> str:
+    """The description, as `docs/` has it."""
+    head = "# Made by `make manifests` from the operations in kanary/web/operations.py.\n"
+    return head + yaml.dump(description(), Dumper=_Dumper, sort_keys=False, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Without anchors, and texts of several lines as they read."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _operation(operation: Operation[Any]) -> Json:
+    return {
+        "operationId": operation.path,
+        "summary": operation.summary,
+        "parameters": _parameters(operation.query),
+        "responses": {
+            "200": {"description": operation.summary, **_json(_name(operation))},
+            "default": {"$ref": "#/components/responses/Refused"},
+        },
+    }
+
+
+def _parameters(query: type[ApiQuery]) -> list[Json]:
+    schema = _untitled(query.model_json_schema())
+    required = schema.get("required", ())
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": own.pop("description"),
+            "schema": _given(own),
+        }
+        for name, own in schema["properties"].items()
+    ]
+
+
+def _given(schema: Json) -> Json:
+    """The schema of a value that is given: in a query there is no null."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    return options[0] if options else schema
+
+
+def _name(operation: Operation[Any]) -> str:
+    return operation.shape.__name__.replace("[", "_").replace("]", "_")
+
+
+def _json(schema: str) -> Json:
+    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
+
+
+def _untitled(node: Any) -> Any:
+    """Without the titles that pydantic makes of names: they say nothing more."""
+    if isinstance(node, dict):
+        return {key: _untitled(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))}
+    return [_untitled(value) for value in node] if isinstance(node, list) else node
+
+
+if __name__ == "__main__":
+    Path(PAGE).write_text(text(), encoding="utf-8")
