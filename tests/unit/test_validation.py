@@ -59,12 +59,12 @@ def test_ports_are_named_or_numbered() -> None:
 
 @pytest.mark.parametrize("shares", [(100,), (100, 0), (1, 99), (34, 33, 33), (1,) * 100, (0, 0, 100)])
 def test_any_whole_weights_that_sum_to_100_are_taken(shares: tuple[int, ...]) -> None:
-    assert [weight for _, weight in read_spec(weights(*shares)).weights] == list(shares)
+    assert [share.weight for share in read_spec(weights(*shares)).shares] == list(shares)
 
 
 def test_one_service_may_stand_twice_with_different_ports() -> None:
     spec = read_spec(kanary(routes=[route("v1", 50, "http"), route("v1", 50, "admin"), route("v2", 0)]))
-    assert spec.weights == (("v1:http", 50), ("v1:admin", 50), ("v2", 0))
+    assert [(share.backend, share.weight) for share in spec.shares] == [("v1:http", 50), ("v1:admin", 50), ("v2:http", 0)]
 
 
 def test_a_port_may_have_any_name_that_a_service_allows() -> None:
@@ -197,7 +197,7 @@ def test_a_route_that_is_none_is_told_once_and_with_its_place(broken: Any, messa
 
 def test_the_same_backend_twice_is_told_by_name() -> None:
     problem = refusal(kanary(routes=[route("v1", 50), route("v2", 20), route("v1", 30)]))
-    message = "spec.routes: backend v1:http stands 2 times: give it one route with the sum of the weights"
+    message = "spec.routes: duplicate backend v1:http (2 times): give it one route with the sum of weights"
     assert problem == Problem(Reason.DUPLICATE_BACKEND, message)
 
 
@@ -205,8 +205,8 @@ def test_a_backend_that_is_the_destination_is_told() -> None:
     problem = refusal(kanary(routes=[route("v1", 50), route("myapp", 50)]))
     assert problem.reason is Reason.BACKEND_IS_DESTINATION
     assert problem.message == (
-        'spec.routes[1].backend.serviceName is "myapp", which is spec.destination too: connections would go round in '
-        "circles; name the Service of a version, or another destination"
+        'spec.routes[1].backend.serviceName is "myapp", which is spec.destination too: this would create a '
+        "loop; name the Service of a version, or another destination"
     )
 
 
@@ -343,8 +343,8 @@ def test_rules_are_told_together_too() -> None:
     problem = refusal(kanary(routes=[route("myapp", 50), route("v1", 20), route("v1", 20)]))
     assert problem.reason is Reason.INVALID_WEIGHTS
     assert "sum to 90" in problem.message
-    assert "stands 2 times" in problem.message
-    assert "round in circles" in problem.message
+    assert "duplicate backend v1:http" in problem.message
+    assert "create a loop" in problem.message
 
 
 def test_from_the_sixth_on_problems_are_counted() -> None:
