@@ -16,7 +16,7 @@ SECOND = timedelta(seconds=1)
 
 
 def asked_until(end: timedelta) -> tuple[Request, list[timedelta]]:
-    """What is last asked of a pod that is looked at every 0.2 s from now on, and after how long it is asked each time."""
+    """What is last asked of a pod that is looked at every 0.2 s from now on, and when it was asked."""
     request, times = None, []
     for tick in range(end // (SECOND / 5) + 1):
         wanted = renewed(request, DIGEST, NOW + tick * SECOND / 5)
