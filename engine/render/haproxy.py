@@ -13,8 +13,6 @@ which the routes take turns (`schedule`). HAProxy's own server weights would be 
 small route beside one with many pods.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator
@@ -27,9 +25,10 @@ from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
 OPS_PORT = 8404
+STOPPING_PATH = "/readyz"
+"""The path on the ops port that says whether a proxy takes connections: 200, or 503 when it is stopping."""
 
 TOTAL_WEIGHT = 100
-
 # HAProxy counts milliseconds in 31 bits and refuses a longer time.
 MAX_SECONDS = (2**31 - 1) // 1000
 
@@ -38,7 +37,6 @@ SERVERS_STEP = 500
 """Descriptors for health checks are reserved for so many servers at a time."""
 DEFAULT_MAX_CONNECTIONS = 20_000
 """At about 4 KiB for each idle one, 80 MiB."""
-
 
 _BACKEND = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?:_?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """A Service's name and a port's, as Kubernetes has them. The colon keeps it from being a section of our own."""
@@ -153,10 +151,6 @@ class ProxyConfig:
         total = sum(route.weight for route in self.routes)
         if total != TOTAL_WEIGHT:
             raise ValueError(f"the routes' weights sum to {total}: they must sum to {TOTAL_WEIGHT}")
-
-
-STOPPING_PATH = "/readyz"
-"""The path on the ops port that says whether a proxy takes connections: 200, or 503 when it is stopping."""
 
 
 def ready_path(digest: str) -> str:

@@ -111,7 +111,21 @@ def test_anything_but_a_whole_weight_from_0_to_100_is_refused_by_name(weight: ob
 @pytest.mark.parametrize(
     "backend",
     [
-        *("", "v1", ":80", "v1:", "split", "none", "counter", "V1:80", "1v:80", "-v:80", "v-:80", "v1:80:80", "v1:__80"),
+        *(
+            "",
+            "v1",
+            ":80",
+            "v1:",
+            "split",
+            "none",
+            "counter",
+            "V1:80",
+            "1v:80",
+            "-v:80",
+            "v-:80",
+            "v1:80:80",
+            "v1:__80",
+        ),
         *("v1: 80", "v1:80 ", "v1:80\n", "v1:80\nbackend x", "v1:a_b", "v1.x:80", "v1:$(x)", f"{'v' * 64}:80"),
     ],
 )

@@ -113,6 +113,19 @@ def test_a_change_of_a_port_is_a_change_of_weights_with_the_right_before() -> No
     assert "backend v1:grpc\n" in found.config()
 
 
+def test_one_port_by_its_name_and_its_number_is_one_backend() -> None:
+    found = world()
+    number = {"backend": {"serviceName": "v1", "servicePort": 80}, "weight": 20}
+    found.apply_kanary(destination="myapp", updateStrategy="Live", routes=[*routes(v1=80), number])
+    found.settle()
+    assert (found.status()["phase"], found.status()["reason"]) == ("Degraded", "DuplicateBackend")
+    assert found.status()["message"] == (
+        "spec.routes[1].backend is v1:80, the same port as spec.routes[0].backend (v1:http): "
+        "give it one route with the sum of the weights"
+    )
+    assert found.status()["display"]["weights"] == "v1:http=80 v2:http=20"
+
+
 # The generation fence
 
 
