@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 
 import click
 
-from kanary.cli.parameters import KANARY, NUMBER, OPERATOR_NAMESPACE, TEXT, Age, PastTime, where_options
-from kanary.cli.where import Where
+from kanary.cli.parameters import KANARY, NUMBER, TEXT, Age, PastTime, where_options
+from kanary.cli.where import IN_THE_POD, Where
 
-IN_THE_POD = f"kubectl -n {OPERATOR_NAMESPACE} exec deploy/kanary --"
 TERMINAL = "-"
 """Value of --plot without a file."""
 

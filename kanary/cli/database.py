@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kanary.cli.access import reported
-from kanary.cli.commands import IN_THE_POD
 from kanary.cli.failure import CommandError
 from kanary.cli.text import Table
+from kanary.cli.where import IN_THE_POD
 from kanary.history import backup as backups
 from kanary.history import retention as limits
 from kanary.history.address import parse_address

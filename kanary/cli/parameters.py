@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kanary.cli.times import EXPECTED, local_text, read_duration, read_time
-from kanary.cli.where import Where
+from kanary.cli.where import OPERATOR_NAMESPACE, Where
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-OPERATOR_NAMESPACE = "kanary-system"
 
 _TYPE = re.compile(r"(?:ky|kanary|kanaries)(?:\.kanary\.k8s\.io)?/")
 

@@ -76,21 +76,21 @@ class _Picture:
         self._root.set("viewBox", f"0 0 {_WIDTH} {height:g}")
         return ET.tostring(self._root, encoding="unicode") + "\n"
 
-    def _add(self, tag: str, text: str = "", **attributes: float | str) -> ET.Element:
+    def _add(self, tag: str, content: str = "", /, **attributes: float | str) -> ET.Element:
         values = {n.replace("_", "-"): v if isinstance(v, str) else f"{v:.6g}" for n, v in attributes.items()}
         element = ET.SubElement(self._root, tag, values)
-        element.text = plain(text) or None
+        element.text = plain(content) or None
         return element
 
     def _hint(self, element: ET.Element, text: str) -> None:
         """What a browser shows when the pointer is on the element."""
         ET.SubElement(element, "title").text = plain(text)
 
-    def _text(self, x: float, y: float, text: str, **attributes: float | str) -> None:
-        self._add("text", text, x=x, y=y, **attributes)
+    def _text(self, x: float, y: float, content: str, **attributes: float | str) -> None:
+        self._add("text", content, x=x, y=y, **attributes)
 
-    def _line(self, path: str, colour: str, **attributes: float) -> None:
-        self._add("path", d=path, stroke=colour, fill="none", **attributes)
+    def _line(self, path: str, colour: str, stroke_width: float = 1) -> None:
+        self._add("path", d=path, stroke=colour, stroke_width=stroke_width, fill="none")
 
     def _x(self, time: datetime) -> float:
         return _LEFT + self._timeline.share(time) * (_RIGHT - _LEFT)

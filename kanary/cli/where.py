@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+OPERATOR_NAMESPACE = "kanary-system"
+IN_THE_POD = f"kubectl -n {OPERATOR_NAMESPACE} exec deploy/kanary --"
+
 
 @dataclass(frozen=True)
 class Where:
