@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from kanary.web.probes import probes
-from kanary.web.server import MAX_CONNECTIONS, HttpServer, listen, listen_on_loopbackfrom tests.history.waiting import WAIT, wait_until
+from kanary.web.server import MAX_CONNECTIONS, HttpServer, listen, listen_on_loopback
+from tests.history.waiting import WAIT, wait_until
 
 IDLE = 300
 """Connections of a client that means no good: many more than the server holds."""
