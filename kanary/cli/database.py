@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kanary.cli.access import reported
 from kanary.cli.failure import CommandError
+from kanary.cli.parameters import IN_THE_POD
 from kanary.cli.text import Table
-from kanary.cli.where import IN_THE_POD
 from kanary.history import backup as backups
 from kanary.history import retention as limits
 from kanary.history.address import parse_address
@@ -30,16 +30,16 @@ def prune(url: str | None, older_than: timedelta | None, keep: int | None, *, is
     retention, url, now = _retention(older_than, keep), _url(url), datetime.now(UTC)
     with reported():
         if is_dry_run:
-            print(f"dry run: {_total(_plan(url, retention, now))} would be deleted")
+            print(f"dry run: would delete {_total(_plan(url, retention, now))}")
         else:
-            print(f"{_total(_prune(url, retention, now))} deleted")
+            print(f"deleted {_total(_prune(url, retention, now))}")
 
 
 def backup(url: str | None, file: str) -> None:
     """Copy the database."""
     with reported():
         made = backups.backup(_url(url), Path(file))
-    print(f"{made.file}: {_counted(made.changes, 'weight change', 'weight changes')}, {_size(made.size)}, checked")
+    print(f"{made.file}: {made.size} bytes with {made.changes} weight changes, checked")
 
 
 def _plan(url: str, retention: Retention, now: datetime) -> Pruned:
@@ -99,20 +99,5 @@ def _url(url: str | None) -> str:
 
 
 def _total(pruned: Pruned) -> str:
-    return (
-        f"{_counted(pruned.changes, 'weight change', 'weight changes')}, "
-        f"{_counted(pruned.entries - pruned.changes, 'other entry', 'other entries')} and "
-        f"{_counted(pruned.kanaries, 'Kanary', 'Kanaries')}"
-    )
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:  # noqa: PLR2004 -- what the units are about
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size = size / 1024
-    return f"{size:.1f} GiB"
+    others = pruned.entries - pruned.changes
+    return f"weight changes: {pruned.changes}, other entries: {others}, Kanaries: {pruned.kanaries}"

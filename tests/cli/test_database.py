@@ -26,7 +26,7 @@ def revisions(url: str) -> list[int]:
 PLAN = """\
 NAMESPACE  NAME                CHANGES  ENTRIES  KANARY
 shop       simple-kanary-rule  2        4
-dry run: 2 weight changes, 2 other entries and 0 Kanaries would be deleted
+dry run: would delete weight changes: 2, other entries: 2, Kanaries: 0
 """
 
 
@@ -46,13 +46,13 @@ def test_a_dry_run_works_while_an_operator_writes(kanary: Kanary, url: str) -> N
 
 def test_pruning_takes_it(kanary: Kanary, url: str) -> None:
     printed = kanary("db", "prune", "--keep", "1", "--db", url)
-    assert printed.out == "2 weight changes, 2 other entries and 0 Kanaries deleted\n"
+    assert printed.out == "deleted weight changes: 2, other entries: 2, Kanaries: 0\n"
     assert revisions(url) == [3]
 
 
 def test_by_default_much_is_kept(kanary: Kanary, url: str) -> None:
     printed = kanary("db", "prune", "--db", url)
-    assert printed.out == "0 weight changes, 0 other entries and 0 Kanaries deleted\n"
+    assert printed.out == "deleted weight changes: 0, other entries: 0, Kanaries: 0\n"
 
 
 def test_by_default_as_much_is_kept_as_the_operator_keeps(
@@ -60,7 +60,9 @@ def test_by_default_as_much_is_kept_as_the_operator_keeps(
 ) -> None:
     monkeypatch.setenv("KANARY_HISTORY_CHANGES", "1")
     assert kanary("db", "prune", "--dry-run", "--db", url).out == PLAN
-    assert kanary("db", "prune", "--keep", "3", "--dry-run", "--db", url).out.startswith("dry run: 0 weight changes")
+    assert kanary("db", "prune", "--keep", "3", "--dry-run", "--db", url).out.startswith(
+        "dry run: would delete weight changes: 0,"
+    )
 
 
 def test_what_the_operator_keeps_without_limit_is_not_pruned(
@@ -69,10 +71,10 @@ def test_what_the_operator_keeps_without_limit_is_not_pruned(
     old = change(1, 0, ONE).model_copy(update={"at": datetime(2001, 1, 1, tzinfo=UTC)})
     url = record(tmp_path / "old.db", [history_of(old, *CHANGES[1:])])
     assert kanary("db", "prune", "--dry-run", "--db", url).out.endswith(
-        "dry run: 1 weight change, 0 other entries and 0 Kanaries would be deleted\n"
+        "dry run: would delete weight changes: 1, other entries: 0, Kanaries: 0\n"
     )
     monkeypatch.setenv("KANARY_HISTORY_DAYS", "0")
-    assert kanary("db", "prune", "--dry-run", "--db", url).out.startswith("dry run: 0 weight changes")
+    assert kanary("db", "prune", "--dry-run", "--db", url).out.startswith("dry run: would delete weight changes: 0,")
 
 
 def test_a_bad_setting_of_the_operator_is_told(kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,8 +149,8 @@ def test_a_backup_is_a_database_like_the_first(kanary: Kanary, url: str, tmp_pat
     finally:
         writer.close()
     assert printed.code == 0
-    assert printed.out.startswith(f"{tmp_path}/copy.db: 3 weight changes, ")
-    assert printed.out.endswith(" KiB, checked\n")
+    assert printed.out.startswith(f"{tmp_path}/copy.db: ")
+    assert printed.out.endswith(" bytes with 3 weight changes, checked\n")
     assert revisions(f"sqlite:///{tmp_path}/copy.db") == [3, 2, 1]
 
 
@@ -182,4 +184,4 @@ def test_in_the_operators_pod_its_own_database_is_meant(
     assert kanary("db", "prune", "--keep", "1", "--dry-run").out == PLAN
     other = record(tmp_path / "other.db", [history_of(CHANGES[0])])
     monkeypatch.setenv("KANARY_HISTORY_URL", other)
-    assert kanary("db", "prune", "--keep", "1", "--dry-run").out.startswith("dry run: 0 weight changes")
+    assert kanary("db", "prune", "--keep", "1", "--dry-run").out.startswith("dry run: would delete weight changes: 0,")
