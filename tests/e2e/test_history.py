@@ -49,7 +49,7 @@ def shifted(scene: Scene) -> Scene:
     scene.change("app", routes=[route("app-v1", 50), route("app-v2", 50)])
     scene.wait_until_ready("app")
     scene.wait(
-        lambda: [c["outcome"] and c["outcome"]["result"] for c in changes(scene)] == ["Ready"] * 3,
+        lambda: [c["result"] and c["result"]["result"] for c in changes(scene)] == ["Ready"] * 3,
         "three changes in the history",
     )
     return scene
@@ -58,7 +58,7 @@ def shifted(scene: Scene) -> Scene:
 def test_every_change_is_told_with_its_cause_its_author_and_what_became_of_it(shifted: Scene) -> None:
     lines = told(shifted, "history", "app").splitlines()
     assert lines[0].split() == ["REVISION", "WHEN", "WEIGHTS", "CAUSE", "BY", "RESULT", "TOOK"]
-    assert "app-v1=50 app-v2=50" in lines[1]
+    assert "app-v1:http=50 app-v2:http=50" in lines[1]
     assert "raise to half (JIRA-12)" in lines[1]
     assert "kubectl" in lines[1]
     assert "Ready" in lines[1]
@@ -82,7 +82,7 @@ def test_undo_brings_the_weights_back_as_a_revision_of_its_own(shifted: Scene) -
     counted = shifted.count_at_one_proxy("app", 1000)
     assert counted.is_split(v1=80, v2=20), counted
     shifted.wait(lambda: len(changes(shifted)) == 4, "the change in the history")
-    assert changes(shifted)[0]["cause"] == "undo to revision 2"
+    assert changes(shifted)[0]["change"]["cause"] == "undo to revision 2"
 
     shifted.kubectl("delete", "service", "app-v1")
     refused = run(shifted, "undo", "app", "--to-revision", "3")
@@ -99,7 +99,7 @@ def test_the_history_outlives_the_operator_and_the_kanary(shifted: Scene, system
 
     shifted.kubectl("delete", "kanary", "app")
     shifted.wait(lambda: run(shifted, "history", "app").returncode == 1, "a history that knows of the deletion")
-    assert "app-v1=50 app-v2=50" in told(shifted, "history", "app", "--deleted")
+    assert "app-v1:http=50 app-v2:http=50" in told(shifted, "history", "app", "--deleted")
 
 
 def test_a_viewer_reads_the_history_with_no_other_right(shifted: Scene, system: Kubectl) -> None:
