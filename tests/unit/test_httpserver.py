@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from kanary.web.probes import probes
+from kanary.web.probes import SharedPage, probes
 from kanary.web.server import MAX_CONNECTIONS, HttpServer, listen, listen_on_loopback
 from tests.history.waiting import WAIT, wait_until
 
@@ -84,29 +84,26 @@ def test_nothing_can_be_written(server: HttpServer, method: str) -> None:
     assert ask(server, "/healthz", method)[0] == 405
 
 
-def test_metrics_are_made_once_for_all_who_wait_for_them(serve: Callable[..., HttpServer]) -> None:
-    """The first reader's page is being made while the others come; they share a second one, which is newer."""
+def test_a_page_is_made_once_for_all_who_wait_for_it() -> None:
+    """Those who come while it is being made for the first share a second one, which is newer than their requests."""
     entered, release, made = threading.Event(), threading.Event(), []
 
-    def expose() -> bytes:
+    def make() -> bytes:
         made.append(len(made) + 1)
         entered.set()
         assert release.wait(WAIT)
         return str(made[-1]).encode()
 
-    server = serve(probes(list, expose, "text/plain"))
-    pages: list[bytes] = []
-    readers = [threading.Thread(target=lambda: pages.append(ask(server, "/metrics")[1])) for _ in range(8)]
-    readers[0].start()
-    assert entered.wait(WAIT)
-    waiting = [dial(server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n") for _ in range(7)]
-    assert ask(server, "/healthz")[0] == 200  # the requests before it have been received by now
-    release.set()
-    readers[0].join(WAIT)
-    assert pages == [b"1"]
-    for client in waiting:
-        assert client.recv(4096).endswith(b"\r\n\r\n2")
-        client.close()
+    async def read() -> list[bytes]:
+        page = SharedPage(make)
+        first = asyncio.create_task(page.read())
+        await asyncio.to_thread(entered.wait, WAIT)
+        others = [asyncio.create_task(page.read()) for _ in range(8)]
+        await asyncio.sleep(0)  # in which each of them comes to wait
+        release.set()
+        return await asyncio.gather(first, *others)
+
+    assert asyncio.run(read()) == [b"1", *[b"2"] * 8]
 
 
 def test_metrics_that_fail_are_an_error_of_the_server_and_the_next_page_is_made(
