@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,11 +44,8 @@ def backup(url: str | None, file: str) -> None:
 
 
 def _plan(url: str, retention: Retention, now: datetime) -> Pruned:
-    reader = Reader(url)
-    try:
+    with closing(Reader(url)) as reader:
         found = limits.plan(reader, retention, now)
-    finally:
-        reader.close()
     Table(("NAMESPACE", "NAME", "CHANGES", "ENTRIES", "KANARY"), sys.stdout).write(
         (kanary.namespace, kanary.name, str(part.changes), str(part.entries), "deleted" if part.kanaries else "")
         for kanary, part in found.by_kanary
@@ -59,7 +57,7 @@ def _prune(url: str, retention: Retention, now: datetime) -> Pruned:
     address = parse_address(url)
     if address.path is not None:
         # Opening a database to write makes it where there is none, and here a wrong name would.
-        with Reader(address).connection():
+        with closing(Reader(address)) as reader, reader.connection():
             pass
     try:
         # The operator replaces a corrupt database: here the URL may be that of anything.
@@ -71,10 +69,8 @@ def _prune(url: str, retention: Retention, now: datetime) -> Pruned:
             f"{address} is open for writing already, for example by an operator, which prunes it once an hour "
             "(KANARY_HISTORY_DAYS, KANARY_HISTORY_CHANGES): use --dry-run"
         ) from error
-    try:
+    with closing(database):
         return limits.prune(database, retention, now)
-    finally:
-        database.close()
 
 
 def _retention(older_than: timedelta | None, keep: int | None) -> Retention:

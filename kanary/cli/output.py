@@ -55,10 +55,11 @@ def weights_text(shares: Iterable[Share]) -> str:
 
 def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
     """JSON in the encoding of the stream."""
-    return json.dumps(value, ensure_ascii=not _is_unicode(stream), indent=indent)
+    return json.dumps(value, ensure_ascii=not is_unicode(stream), indent=indent)
 
 
-def _is_unicode(stream: TextIO) -> bool:
+def is_unicode(stream: TextIO) -> bool:
+    """Whether every character can be written to it."""
     return (stream.encoding or "utf-8").lower().startswith("utf")
 
 
@@ -78,7 +79,7 @@ def _yaml(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
     is_empty = True
     for item in items:
         is_empty = False
-        yield yaml.safe_dump([item], sort_keys=False, allow_unicode=_is_unicode(stream), width=120)
+        yield yaml.safe_dump([item], sort_keys=False, allow_unicode=is_unicode(stream), width=120)
     if is_empty:
         yield "[]\n"
 

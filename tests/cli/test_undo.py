@@ -381,7 +381,7 @@ def test_where_revisions_are_missing_the_last_that_is_there_is_gone_back_to(stag
 
 def test_another_kanary_of_the_same_name_is_not_gone_back_to(stage: Stage) -> None:
     stage.recorded(story("of-another"))
-    assert stage.refused().startswith(f"the history has nothing of {NAME} yet")
+    assert stage.refused().startswith(f"the history has no change of {NAME} yet")
 
 
 def test_of_however_many_of_its_name_the_right_one_is_gone_back_to(stage: Stage) -> None:
