@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.kubectl import Kubectl, environment
 from tests.e2e.scene import Scene
@@ -102,15 +104,26 @@ def test_the_history_outlives_the_operator_and_the_kanary(shifted: Scene, system
     assert "app-v1:http=50 app-v2:http=50" in told(shifted, "history", "app", "--deleted")
 
 
-def test_a_viewer_reads_the_history_with_no_other_right(shifted: Scene, system: Kubectl) -> None:
+def test_a_viewer_reads_the_history_with_no_other_right(shifted: Scene, system: Kubectl, tmp_path: Path) -> None:
     """As the README says how to give it."""
-    account = f"system:serviceaccount:{shifted.namespace}:viewer"
     shifted.kubectl("create", "serviceaccount", "viewer")
-    shifted.cluster(
-        "create", "clusterrolebinding", shifted.namespace, "--clusterrole=kanary-viewer", f"--user={account}"
-    )
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(kubeconfig_of(shifted, "viewer")))
+    arguments = ("history", "app", "--kubeconfig", str(kubeconfig))
+    assert "ask for the Role kanary-viewer in namespace kanary-system" in run(shifted, *arguments).stderr
+    account = f"{shifted.namespace}:viewer"
+    system("create", "rolebinding", shifted.namespace, "--role=kanary-viewer", f"--serviceaccount={account}")
     try:
-        path = "/api/v1/namespaces/kanary-system/services/kanary:http/proxy/history/v1/openapi.json"
-        assert "openapi" in json.loads(shifted.cluster("get", "--raw", path, f"--as={account}"))
+        assert told(shifted, *arguments) == told(shifted, "history", "app")
     finally:
-        shifted.cluster("delete", "clusterrolebinding", shifted.namespace)
+        system("delete", "rolebinding", shifted.namespace)
+
+
+def kubeconfig_of(scene: Scene, account: str) -> dict[str, Any]:
+    """The way to the cluster with the rights of a service account, whatever the version of Kubernetes."""
+    path = f"/api/v1/namespaces/{scene.namespace}/serviceaccounts/{account}/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = json.loads(scene.cluster("create", "--raw", path, "-f", "-", given=json.dumps(request)))
+    config: dict[str, Any] = yaml.safe_load(Path(scene.cluster.kubeconfig).read_text())
+    config["users"] = [{**user, "user": {"token": answer["status"]["token"]}} for user in config["users"]]
+    return config
