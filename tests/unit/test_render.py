@@ -172,8 +172,8 @@ def test_a_backend_may_be_given_no_endpoints(tmp_path: Path, capsys: pytest.Capt
 def test_a_backend_without_endpoints_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert servers(config(written(tmp_path, kanary()), V1)) == ["10.0.0.1:9000", "10.0.0.2:9000"]
     assert capsys.readouterr().err == (
-        "kanary: note: backend myapp-v2 is rendered without endpoints: give them by --endpoints myapp-v2=IP:PORT, "
-        "or take them --from-cluster\n"
+        "kanary: note: backend myapp-v2 is rendered without endpoints: give them with --endpoints myapp-v2=IP:PORT, "
+        "or read them with --from-cluster\n"
     )
 
 
