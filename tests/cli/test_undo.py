@@ -12,16 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kanary.history.model import Entry, Route
 
-from engine.model.spec import Backend
 from engine.model.entries import Share
+from engine.model.spec import Backend
 from kanary.cli import undo, weights
 from kanary.cli.failure import CommandError
-<<<<<<< HEAD
-=======
 from kanary.history.pending import Pending
->>>>>>> history
 from kanary.history.reader import Reader
 from kanary.kube.client import ClusterClient
 from tests.apiserver import ApiServer, Fault

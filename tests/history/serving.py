@@ -9,15 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-<<<<<<< HEAD
-from kanary.history.api import history_routes
-from kanary.history.model import Entry
-
-from kanary.history.opening import open_store
-from kanary.history.rows import Pending, pending_entry
-from kanary.web.server import HttpServer
-from tests.history.entries import at, entry
-=======
 from kanary.history.opening import open_database
 from kanary.history.pending import Pending
 from kanary.history.reader import Reader
@@ -26,7 +17,6 @@ from kanary.web.history import history_api
 from kanary.web.server import HttpServer, listen_on_loopback
 from tests.apiserver import ApiServer
 from tests.history.entries import deleted, seen
->>>>>>> history
 from tests.history.waiting import WAIT
 
 

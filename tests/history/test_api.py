@@ -6,19 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from kanary.history.problems import BadAddressError
 
 from engine.model.entries import Entry
 from kanary.history.address import parse_address
-<<<<<<< HEAD
-from tests.history.entries import at, change, entry
-from tests.history.serving import ROOT, Client, record, record_shop, serving
-=======
 from kanary.history.wire import ROOT
 from kanary.web.history import history_api
 from tests.history.entries import at, change, deleted, seen, with_entries
 from tests.history.serving import Client, record, record_shop, running, serving
->>>>>>> history
 
 WEB = {"namespace": "shop", "name": "web"}
 

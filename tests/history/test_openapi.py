@@ -11,15 +11,6 @@ import schemathesis
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD
-from kanary.history.answers import Refusal
-from kanary.history.operations import OPERATIONS
-from kanary.history.problems import Reason
-
-from kanary.history import openapi
-from kanary.web.server import HttpServer
-from tests.history.serving import ROOT, Client, record_shop, serving
-=======
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
@@ -28,7 +19,6 @@ from kanary.history.faults import FaultReason
 from kanary.history.wire import ROOT, Refusal
 from kanary.web import description
 from tests.history.serving import Client, record_shop, running, serving
->>>>>>> history
 
 DESCRIBED = yaml.safe_load((Path(__file__).parents[2] / description.PAGE).read_text())
 SCHEMA = schemathesis.openapi.from_dict(DESCRIBED)

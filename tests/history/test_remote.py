@@ -9,11 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-<<<<<<< HEAD
-from kanary.history.model import KnownKanary
-from kanary.history.problems import HistoryError, Reason
-
-=======
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +16,6 @@ from starlette.routing import Route
 
 from kanary.history.faults import Fault as HistoryFault
 from kanary.history.faults import FaultReason, HistoryError
->>>>>>> history
 from kanary.history.reader import Reader
 from kanary.history.records import KnownKanary
 from kanary.history.remote import HttpSource
