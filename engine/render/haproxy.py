@@ -188,8 +188,10 @@ def render(config: ProxyConfig) -> Rendered:
     """The whole haproxy.cfg."""
     sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
     text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
-    lasting = "\n".join(line for line in text.splitlines() if not line.startswith(_PASSING))
-    digest = _hash(lasting) + _hash(text)
+    lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
+    # Of a server's line, the header is its route's.
+    lasting += [_HEADER[route.proxy_protocol] for route in _weighted(config)]
+    digest = _hash("\n".join(lasting)) + _hash(text)
     return Rendered(text.replace(_NO_DIGEST, f"str({digest})", 1), digest)
 
 
