@@ -8,9 +8,8 @@ only checks a file.
 A server's name says which one it is, whatever others come and go, and nothing else in the text depends on how many
 there are as long as a route has any: so a running proxy can take and leave servers without a reload.
 
-The split is exact: connections are counted, and the count modulo the length of a round picks a place in the order in
-which the routes take turns (`schedule`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a
-small route beside one with many pods.
+The split is exact (`turns`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a small route
+beside one with many pods.
 """
 
 from __future__ import annotations
@@ -27,9 +26,7 @@ from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
 OPS_PORT = 8404
-
 TOTAL_WEIGHT = 100
-
 # HAProxy counts milliseconds in 31 bits and refuses a longer time.
 MAX_SECONDS = (2**31 - 1) // 1000
 
@@ -38,7 +35,6 @@ SERVERS_STEP = 500
 """Descriptors for health checks are reserved for so many servers at a time."""
 DEFAULT_MAX_CONNECTIONS = 20_000
 """At about 4 KiB for each idle one, 80 MiB."""
-
 
 _BACKEND = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?:_?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """A Service's name and a port's, as Kubernetes has them. The colon keeps it from being a section of our own."""
@@ -188,8 +184,10 @@ def render(config: ProxyConfig) -> Rendered:
     """The whole haproxy.cfg."""
     sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
     text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
-    lasting = "\n".join(line for line in text.splitlines() if not line.startswith(_PASSING))
-    digest = _hash(lasting) + _hash(text)
+    lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
+    # Of a server's line, the header is its route's.
+    lasting += [_HEADER[route.proxy_protocol] for route in _weighted(config)]
+    digest = _hash("\n".join(lasting)) + _hash(text)
     return Rendered(text.replace(_NO_DIGEST, f"str({digest})", 1), digest)
 
 
@@ -247,12 +245,10 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
         yield f"  {side}tcpka-cnt 4"
     yield "  # Two failed checks or three failed connections in a row, and a server is down until a check passes."
     yield "  timeout check 1s"
-    # With one failed connection instead of three, the clients of a dead server would see hardly fewer errors (where a
-    # whole route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99). But a route's only server would
-    # be out after each hiccup, which a second try gets over. A shorter time to connect would let fewer clients run into
-    # dropped packets, and a proxy that is short of CPU take live servers for dead ones. No check notices a server that
-    # accepts connections and then resets them: HAProxy has none that waits for that and takes silence for health. The
-    # agent takes those out.
+    # One failed connection instead of three would save the clients of a dead server hardly an error (where a whole
+    # route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99), and take a route's only server out
+    # after each hiccup. With a shorter time to connect, a proxy that is short of CPU would take live servers for dead.
+    # No check of HAProxy's notices a server that accepts connections and then resets them: the agent ejects those.
     yield (
         "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
     )
