@@ -49,17 +49,17 @@ _SPEC_RULES: _Rules = (
     },
     {
         "rule": "self.routes.all(r, self.routes.exists_one(o, o.backend == r.backend))",
-        "message": "a backend stands more than once: give it one route with the sum of the weights",
-        "messageExpression": "'backend NAME stands more than once: give it one route with the sum of the weights'"
+        "message": "duplicate backend: give it one route with the sum of the weights",
+        "messageExpression": "'duplicate backend NAME: give it one route with the sum of the weights'"
         ".replace('NAME', self.routes.filter(r, !self.routes.exists_one(o, o.backend == r.backend))[0]"
         ".backend.serviceName)",
         "fieldPath": ".routes",
     },
     {
         "rule": "self.routes.all(r, r.backend.serviceName != self.destination)",
-        "message": "a backend is the destination too, so connections would go round in circles: name the Service of a "
+        "message": "a backend is the destination too, which would create a loop: name the Service of a "
         "version, or another destination",
-        "messageExpression": "'backend NAME is the destination too, so connections would go round in circles: name "
+        "messageExpression": "'backend NAME is the destination too, which would create a loop: name "
         "the Service of a version, or another destination'.replace('NAME', self.destination)",
         "fieldPath": ".destination",
     },

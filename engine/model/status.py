@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator
+from pydantic.config import JsonDict
 
 from engine.model.entries import Entry, Share, read_entry
 from engine.model.shape import Shape, Time
@@ -34,8 +35,7 @@ class ProxyStatus(Shape):
     updated: int = 0
     """Number of those that also have the latest endpoints."""
     strategy: str = UpdateStrategy.ROLLING.value
-    """How they receive a new configuration: as spec.updateStrategy says, or Rolling after they did not load one while
-    they ran. The next change of the spec tries Live again."""
+    """How they receive a configuration: by spec.updateStrategy, or Rolling since they failed to load one in time."""
 
 
 class Display(Shape):
@@ -79,13 +79,20 @@ class SplitStatus(Shape):
     """How the change ended; empty while it is in progress."""
 
 
+_ANY_ENTRY: JsonDict = {
+    "type": "object",
+    "description": "What happened, with its number, time and kind.",
+    "x-kubernetes-preserve-unknown-fields": True,
+}
+
+
 class HistoryStatus(Shape):
     """What happened last, as the history has it or will have it."""
 
     last: int = 0
     """Number of the last entry."""
     entries: tuple[SerializeAsAny[Entry], ...] = Field(
-        default=(), json_schema_extra={"items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        default=(), json_schema_extra={"items": _ANY_ENTRY}
     )
     """The last entries, and those that the history database does not have yet, oldest first."""
     lost: int = 0

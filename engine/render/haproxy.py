@@ -185,7 +185,7 @@ def render(config: ProxyConfig) -> Rendered:
     sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
     text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
     lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
-    # Of a server's line, the header is its route's.
+    # Servers come and go, but not the header that those of a route expect.
     lasting += [_HEADER[route.proxy_protocol] for route in _weighted(config)]
     digest = _hash("\n".join(lasting)) + _hash(text)
     return Rendered(text.replace(_NO_DIGEST, f"str({digest})", 1), digest)

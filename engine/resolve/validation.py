@@ -176,8 +176,8 @@ def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
         if route.backend.service_name == spec.destination:
             yield Problem(
                 Reason.BACKEND_IS_DESTINATION,
-                f'{where}.serviceName is "{spec.destination}", which is spec.destination too: connections would go '
-                "round in circles; name the Service of a version, or another destination",
+                f'{where}.serviceName is "{spec.destination}", which is spec.destination too: this would create a '
+                "loop; name the Service of a version, or another destination",
             )
 
 

@@ -135,7 +135,7 @@ def _endpoint(text: str, part: str) -> Endpoint:
 
 def _check_given(given: Given, specs: Sequence[KanarySpec]) -> None:
     """A name that no route has is a slip that would leave a route empty without a word."""
-    backends = [route.backend for spec in specs for route in spec.routes]
+    backends = {route.backend for spec in specs for route in spec.routes}
     services = [backend.service_name for backend in backends]
     # A Service of which two ports are backends does not say which one is meant.
     known = {str(backend) for backend in backends} | {name for name in services if services.count(name) == 1}

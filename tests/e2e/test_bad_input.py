@@ -23,7 +23,7 @@ REFUSED_WHERE_RULES_ARE_KNOWN = pytest.mark.parametrize(
         pytest.param(
             {"routes": [route("app-v1", 50), route("app-v1", 50)]}, "DuplicateBackend", "one route", id="backend_twice"
         ),
-        pytest.param({"destination": "app-v1"}, "BackendIsDestination", "go round in circles", id="backend_is_itself"),
+        pytest.param({"destination": "app-v1"}, "BackendIsDestination", "create a loop", id="backend_is_itself"),
     ],
 )
 TOLD_BY_THE_OPERATOR = pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_proxies_that_are_late_are_replaced_until_the_spec_changes() -> None:
     fleet = replace(observed(proxies=[late(), late("x-2")]).fleet, deployment=deployment)
     replaced = target(last=written, fleet=fleet)
     assert replaced.applied.strategy is UpdateStrategy.ROLLING
-    assert replaced.fallback.startswith("pod x-1 did not load configuration")
+    assert replaced.fallback.startswith("pod x-1 did not load the configuration")
     assert target(last=replaced).applied.strategy is UpdateStrategy.ROLLING
     assert target(last=replaced).fallback == ""
     assert target(HALF, replaced, revision=2).applied.strategy is UpdateStrategy.LIVE
@@ -319,10 +319,3 @@ def test_what_is_kept_stays_as_long_as_the_configuration_does() -> None:
     first = target()
     again = target(last=replace(first.written, accepted="before that"), proxies=[live(report=first.applied.digest)])
     assert (again.difference, again.written.accepted) == (Difference.NONE, "before that")
-
-
-def test_what_has_no_room_beside_the_configuration_is_not_kept() -> None:
-    first = target()
-    made = target(last=replace(first.written, accepted="x" * 999_000))
-    (config_map,) = made.objects[Action.CONFIGURE]
-    assert (config_map["data"][ACCEPTED_KEY], config_map["data"][CONFIG_KEY]) == ("", first.written.latest)
