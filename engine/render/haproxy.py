@@ -8,10 +8,11 @@ only checks a file.
 A server's name says which one it is, whatever others come and go, and nothing else in the text depends on how many
 there are as long as a route has any: so a running proxy can take and leave servers without a reload.
 
-The split is exact: connections are counted, and the count modulo the length of a round picks a place in the order in
-which the routes take turns (`schedule`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a
-small route beside one with many pods.
+The split is exact (`turns`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a small route
+beside one with many pods.
 """
+
+from __future__ import annotations
 
 import hashlib
 import re
@@ -25,9 +26,6 @@ from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
 OPS_PORT = 8404
-STOPPING_PATH = "/readyz"
-"""The path on the ops port that says whether a proxy takes connections: 200, or 503 when it is stopping."""
-
 TOTAL_WEIGHT = 100
 # HAProxy counts milliseconds in 31 bits and refuses a longer time.
 MAX_SECONDS = (2**31 - 1) // 1000
@@ -153,6 +151,10 @@ class ProxyConfig:
             raise ValueError(f"the routes' weights sum to {total}: they must sum to {TOTAL_WEIGHT}")
 
 
+STOPPING_PATH = "/readyz"
+"""The path on the ops port that says whether a proxy takes connections: 200, or 503 when it is stopping."""
+
+
 def ready_path(digest: str) -> str:
     """The path on the ops port that says whether a proxy serves exactly the configuration with this digest.
 
@@ -243,12 +245,10 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
         yield f"  {side}tcpka-cnt 4"
     yield "  # Two failed checks or three failed connections in a row, and a server is down until a check passes."
     yield "  timeout check 1s"
-    # With one failed connection instead of three, the clients of a dead server would see hardly fewer errors (where a
-    # whole route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99). But a route's only server would
-    # be out after each hiccup, which a second try gets over. A shorter time to connect would let fewer clients run into
-    # dropped packets, and a proxy that is short of CPU take live servers for dead ones. No check notices a server that
-    # accepts connections and then resets them: HAProxy has none that waits for that and takes silence for health. The
-    # agent takes those out.
+    # One failed connection instead of three would save the clients of a dead server hardly an error (where a whole
+    # route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99), and take a route's only server out
+    # after each hiccup. With a shorter time to connect, a proxy that is short of CPU would take live servers for dead.
+    # No check of HAProxy's notices a server that accepts connections and then resets them: the agent ejects those.
     yield (
         "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
     )

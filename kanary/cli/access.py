@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from kanary.cli.failure import CommandError
-from kanary.cli.where import Where
 from kanary.history.faults import BadAddressError, HistoryError
 from kanary.history.selection import BadCursorError
 from kanary.history.source import Source
@@ -27,17 +26,31 @@ def connect(kubeconfig: str | None, context: str | None) -> ClusterClient:
 
 
 @contextmanager
-def opened(where: Where, client: ClusterClient | None = None) -> Iterator[tuple[Source, str]]:
+def opened(  # noqa: PLR0917 -- called with the options, by their names
+    kubeconfig: str | None,
+    context: str | None,
+    namespace: str | None,
+    operator_namespace: str,
+    db: str | None,
+    client: ClusterClient | None = None,
+) -> Iterator[tuple[Source, str]]:
     """The history, and the namespace that the command is about. Their errors are raised as CommandError."""
+    source: Source
     with reported():
-        source: Source
-        if where.db is not None:
-            source = _database(where.db)
+        if db is not None:
+            from kanary.history.reader import Reader  # noqa: PLC0415 -- loads SQLAlchemy, which only --db needs
+
+            source = Reader(db)
         else:
-            client = client or _connect(where)
-            source = _operator(client, where)
+            from kanary.history.remote import HttpSource  # noqa: PLC0415 -- loads what --db does not need
+
+            try:
+                client = client or connect(kubeconfig, context)
+            except ClusterError as error:
+                raise CommandError(f"{error}; or read a history database: --db URL") from error
+            source = HttpSource(client, operator_namespace)
         with closing(source):
-            yield source, where.namespace or (client.namespace if client else "default")
+            yield source, namespace or (client.namespace if client else "default")
 
 
 @contextmanager
@@ -57,22 +70,3 @@ def kanary_names(kubeconfig: str | None, context: str | None, namespace: str | N
     except ClusterError:
         return []
     return sorted(kanary["metadata"]["name"] for kanary in kanaries)
-
-
-def _connect(where: Where) -> ClusterClient:
-    try:
-        return connect(where.kubeconfig, where.context)
-    except ClusterError as error:
-        raise CommandError(f"{error}; or read a history database: --db URL") from error
-
-
-def _database(url: str) -> Source:
-    from kanary.history.reader import Reader  # noqa: PLC0415 -- loads SQLAlchemy, which only --db needs
-
-    return Reader(url)
-
-
-def _operator(client: ClusterClient, where: Where) -> Source:
-    from kanary.history.remote import HttpSource  # noqa: PLC0415 -- loads what --db does not need
-
-    return HttpSource(client, where.operator_namespace)

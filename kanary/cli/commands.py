@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 import click
 
-from kanary.cli.parameters import KANARY, NUMBER, OPERATOR_NAMESPACE, TEXT, Age, PastTime, where_options
-from kanary.cli.where import Where
+from kanary.cli.parameters import (
+    IN_THE_POD,
+    NUMBER,
+    age,
+    complete_name,
+    kanary_name,
+    past_second,
+    past_time,
+    source_options,
+    text,
+)
 
-IN_THE_POD = f"kubectl -n {OPERATOR_NAMESPACE} exec deploy/kanary --"
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 TERMINAL = "-"
 """Value of --plot without a file."""
 
@@ -27,50 +38,50 @@ the end of that second for --at and its beginning for --since.
 """
 
 
-def _conflict(options: Mapping[str, object]) -> str | None:
-    """What is wrong with the combination of options, if anything is."""
+_CONFLICTS = (
+    ({"--at", "--since"}, "--at and --since exclude each other"),
+    ({"-n", "-A"}, "-n and -A exclude each other"),
+    ({"NAME", "-A"}, "NAME is a Kanary of one namespace: name it with -n, or leave out -A"),
+    ({"--transitions", "--at"}, "--at selects weights, not transitions: use --since"),
+    *(({"--plot", other}, f"--plot and {other} exclude each other") for other in ("--transitions", "--at", "-o")),
+)
+
+
+def _require_compatible(options: Mapping[str, object]) -> None:
     given = {name for name, value in options.items() if value}
-    conflicts = (
-        ({"--at", "--since"}, "--at and --since exclude each other"),
-        ({"-n", "-A"}, "-n and -A exclude each other"),
-        ({"NAME", "-A"}, "NAME is a Kanary of one namespace: name it with -n, or leave out -A"),
-        ({"--transitions", "--at"}, "--at selects weights, not transitions: use --since"),
-        *(({"--plot", other}, f"--plot and {other} exclude each other") for other in ("--transitions", "--at", "-o")),
-    )
-    found = [message for names, message in conflicts if names <= given]
+    for names, message in _CONFLICTS:
+        if names <= given:
+            raise click.UsageError(message)
     if "--plot" in given and "NAME" not in given:
-        found.append("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
-    return found[0] if found else None
+        raise click.UsageError("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
+
+
+def _name_argument(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:
+    return click.argument("name", required=required, type=kanary_name, shell_complete=complete_name, help=help_text)
+
+
+def _output_option(*formats: str) -> Callable[[Command], Command]:
+    return click.option("-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True)
 
 
 @click.command(epilog=_HISTORY_END)
-@click.argument("name", required=False, type=KANARY, help="Kanary name.  [default: all of the namespace]")
+@_name_argument("Kanary name.  [default: all of the namespace]", required=False)
 @click.option("--transitions", is_flag=True, help="Show phase changes instead of weight changes.")
-@click.option(
-    "--at", type=PastTime(through_second=True), metavar="TIME", help="Show the weights in force at that time."
-)
-@click.option("--since", type=PastTime(), metavar="TIME", help="Show only what happened since then.")
+@click.option("--at", type=past_second, metavar="TIME", help="Show the weights in force at that time.")
+@click.option("--since", type=past_time, metavar="TIME", help="Show only what happened since then.")
 @click.option("--deleted", is_flag=True, help="Include deleted Kanaries.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml", "csv"]),
-    default="table",
-    show_default=True,
-    help="Output format.",
-)
+@_output_option("table", "json", "yaml", "csv")
 @click.option(
     "--plot",
-    type=TEXT,
+    type=text,
     is_flag=False,
     flag_value=TERMINAL,
     metavar="[FILE.svg]",
     help="Draw the weights over time, in the terminal or into a file.",
 )
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show the Kanaries of every namespace.")
-@where_options
+@source_options
 def history(
-    where: Where,
     *,
     name: str | None,
     transitions: bool,
@@ -80,6 +91,7 @@ def history(
     output: str,
     plot: str | None,
     all_namespaces: bool,
+    **source_of: Any,
 ) -> None:
     """Show who changed which weight when, why, and with what result.
 
@@ -95,34 +107,28 @@ def history(
       kanary history web --plot web.svg    drawn as a picture
     """
     options = {"NAME": name, "--transitions": transitions, "--at": at, "--since": since, "--plot": plot}
-    options |= {"-n": where.namespace, "-A": all_namespaces, "-o": output != "table"}
-    if problem := _conflict(options):
-        raise click.UsageError(problem)
+    _require_compatible({**options, "-n": source_of["namespace"], "-A": all_namespaces, "-o": output != "table"})
     from kanary.cli.access import opened
-    from kanary.cli.history import show_changes, show_transitions
+    from kanary.cli.history import show
     from kanary.history.selection import Selection
 
-    with opened(where) as (source, namespace):
+    with opened(**source_of) as (source, namespace):
         selection = Selection(None if all_namespaces else namespace, name, deleted, since)
         if plot:
             from kanary.cli.plot import draw
 
             draw(source, selection, None if plot == TERMINAL else plot)
-        elif transitions:
-            show_transitions(source, selection, output)
         else:
-            show_changes(source, selection, output, at)
+            show(source, selection, output, at=at, is_of_phases=transitions)
 
 
 @click.command()
-@click.argument("name", type=KANARY, help="Kanary name; of deleted ones the most recent.")
+@_name_argument("Kanary name; of deleted ones the most recent.")
 @click.argument("revision", type=NUMBER, help="Revision to compare.")
 @click.argument("other", type=NUMBER, required=False, metavar="[REVISION]", help="Revision to compare it with.")
-@click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
-)
-@where_options
-def diff(where: Where, name: str, revision: int, other: int | None, output: str) -> None:
+@_output_option("text", "json")
+@source_options
+def diff(*, name: str, revision: int, other: int | None, output: str, **source_of: Any) -> None:
     """Compare two revisions: weights, endpoints and configuration.
 
     \b
@@ -132,16 +138,16 @@ def diff(where: Where, name: str, revision: int, other: int | None, output: str)
     from kanary.cli.access import opened
     from kanary.cli.diff import show_difference
 
-    with opened(where) as (source, namespace):
-        show_difference(source, namespace, name, revision=revision, other=other, output=output)
+    with opened(**source_of) as (source, namespace):
+        show_difference(source, namespace, name, (revision, other), output)
 
 
 @click.command()
-@click.argument("name", type=KANARY, help="Kanary name.")
+@_name_argument("Kanary name.")
 @click.option("--to-revision", type=NUMBER, metavar="N", help="[default: the revision before the current one]")
 @click.option("-y", "--yes", is_flag=True, help="Skip the question where a weight changes by more than 50 points.")
-@where_options
-def undo(where: Where, name: str, to_revision: int | None, yes: bool) -> None:
+@source_options
+def undo(*, name: str, to_revision: int | None, yes: bool, **source_of: Any) -> None:
     """Restore the weights of an earlier revision.
 
     They are written into the spec of the Kanary: the operator validates,
@@ -161,8 +167,8 @@ def undo(where: Where, name: str, to_revision: int | None, yes: bool) -> None:
     from kanary.cli.undo import Undo
 
     with reported():
-        client = connect(where.kubeconfig, where.context)
-        with opened(where, client) as (source, namespace):
+        client = connect(source_of["kubeconfig"], source_of["context"])
+        with opened(**source_of, client=client) as (source, namespace):
             Undo(client, source, namespace, name).restore(to_revision, is_confirmed=yes)
 
 
@@ -171,23 +177,15 @@ def db() -> None:
     """Maintain the database of the history."""
 
 
+_WHERE = f"\b\nThis needs the database itself, which the pod of the operator has:\n  {IN_THE_POD}"
 _own_database = click.option(
-    "--db", "url", type=TEXT, metavar="URL", help="[default: KANARY_HISTORY_URL, then the volume of the operator]"
+    "--db", "url", type=text, metavar="URL", help="[default: KANARY_HISTORY_URL, then the volume of the operator]"
 )
 
 
-@db.command(
-    epilog=f"""\b
-This needs the database itself, which the pod of the operator has:
-  {IN_THE_POD} kanary db prune --dry-run"""
-)
-@click.option("--older-than", type=Age(), metavar="AGE", help="Age limit.  [default: KANARY_HISTORY_DAYS, then 400d]")
-@click.option(
-    "--keep",
-    type=NUMBER,
-    metavar="N",
-    help="Limit of changes for each Kanary.  [default: KANARY_HISTORY_CHANGES, then 1000]",
-)
+@db.command(epilog=f"{_WHERE} kanary db prune --dry-run")
+@click.option("--older-than", type=age, metavar="AGE", help="Age limit.  [default: KANARY_HISTORY_DAYS]")
+@click.option("--keep", type=NUMBER, metavar="N", help="Changes of each Kanary.  [default: KANARY_HISTORY_CHANGES]")
 @click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
 @_own_database
 def prune(older_than: timedelta | None, keep: int | None, dry_run: bool, url: str | None) -> None:
@@ -202,12 +200,8 @@ def prune(older_than: timedelta | None, keep: int | None, dry_run: bool, url: st
     prune(url, older_than, keep, is_dry_run=dry_run)
 
 
-@db.command(
-    epilog=f"""\b
-This needs the database itself, which the pod of the operator has:
-  {IN_THE_POD} kanary db backup /var/lib/kanary/backup.db"""
-)
-@click.argument("file", type=TEXT, help="The copy; it must not exist yet.")
+@db.command(epilog=f"{_WHERE} kanary db backup /var/lib/kanary/backup.db")
+@click.argument("file", type=text, help="The copy; it must not exist yet.")
 @_own_database
 def backup(file: str, url: str | None) -> None:
     """Copy an SQLite database to a file.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kanary.cli.access import reported
-from kanary.cli.commands import IN_THE_POD
 from kanary.cli.failure import CommandError
+from kanary.cli.parameters import IN_THE_POD
 from kanary.cli.text import Table
 from kanary.history import backup as backups
 from kanary.history import retention as limits
@@ -30,24 +31,21 @@ def prune(url: str | None, older_than: timedelta | None, keep: int | None, *, is
     retention, url, now = _retention(older_than, keep), _url(url), datetime.now(UTC)
     with reported():
         if is_dry_run:
-            print(f"dry run: {_total(_plan(url, retention, now))} would be deleted")
+            print(f"dry run: would delete {_total(_plan(url, retention, now))}")
         else:
-            print(f"{_total(_prune(url, retention, now))} deleted")
+            print(f"deleted {_total(_prune(url, retention, now))}")
 
 
 def backup(url: str | None, file: str) -> None:
     """Copy the database."""
     with reported():
         made = backups.backup(_url(url), Path(file))
-    print(f"{made.file}: {_counted(made.changes, 'weight change', 'weight changes')}, {_size(made.size)}, checked")
+    print(f"{made.file}: {made.size} bytes with {made.changes} weight changes, checked")
 
 
 def _plan(url: str, retention: Retention, now: datetime) -> Pruned:
-    reader = Reader(url)
-    try:
+    with closing(Reader(url)) as reader:
         found = limits.plan(reader, retention, now)
-    finally:
-        reader.close()
     Table(("NAMESPACE", "NAME", "CHANGES", "ENTRIES", "KANARY"), sys.stdout).write(
         (kanary.namespace, kanary.name, str(part.changes), str(part.entries), "deleted" if part.kanaries else "")
         for kanary, part in found.by_kanary
@@ -59,7 +57,7 @@ def _prune(url: str, retention: Retention, now: datetime) -> Pruned:
     address = parse_address(url)
     if address.path is not None:
         # Opening a database to write makes it where there is none, and here a wrong name would.
-        with Reader(address).connection():
+        with closing(Reader(address)) as reader, reader.connection():
             pass
     try:
         # The operator replaces a corrupt database: here the URL may be that of anything.
@@ -71,10 +69,8 @@ def _prune(url: str, retention: Retention, now: datetime) -> Pruned:
             f"{address} is open for writing already, for example by an operator, which prunes it once an hour "
             "(KANARY_HISTORY_DAYS, KANARY_HISTORY_CHANGES): use --dry-run"
         ) from error
-    try:
+    with closing(database):
         return limits.prune(database, retention, now)
-    finally:
-        database.close()
 
 
 def _retention(older_than: timedelta | None, keep: int | None) -> Retention:
@@ -99,20 +95,5 @@ def _url(url: str | None) -> str:
 
 
 def _total(pruned: Pruned) -> str:
-    return (
-        f"{_counted(pruned.changes, 'weight change', 'weight changes')}, "
-        f"{_counted(pruned.entries - pruned.changes, 'other entry', 'other entries')} and "
-        f"{_counted(pruned.kanaries, 'Kanary', 'Kanaries')}"
-    )
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:  # noqa: PLR2004 -- what the units are about
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size = size / 1024
-    return f"{size:.1f} GiB"
+    others = pruned.entries - pruned.changes
+    return f"weight changes: {pruned.changes}, other entries: {others}, Kanaries: {pruned.kanaries}"

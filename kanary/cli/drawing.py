@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 
 from kanary.cli.axis import ticks
 from kanary.cli.text import cut, padded, plain, width
-from kanary.cli.timeline import Timeline
+from kanary.cli.timeline import PHASES, Timeline
 from kanary.cli.times import span_text
 
 _BLOCKS, _ASCII = "█░▓▒▚#o+x=", "#.o:+x=*%&"
 _COLOURS = (34, 33, 32, 35, 36, 31, 94, 93, 92, 90)
-_PHASES = {"Ready": ".", "Pending": "p", "Rendering": "r", "Rolling": "R", "Degraded": "D"}
-"""From the least to the most severe: of several in one column, the most severe is shown."""
+_PHASES = dict(zip(PHASES, ".prRD", strict=True))
 _LEFT = 7
 _NARROWEST = 20
 _TICK = 12  # columns
@@ -81,9 +81,8 @@ class _Drawing:
         yield " " * _LEFT + labels
 
     def _phases(self) -> str:
-        order = [*_PHASES]
         signs = [" "] * self._columns
-        for span in sorted(self._timeline.spans, key=lambda s: order.index(s.phase) if s.phase in order else -1):
+        for span in chain(*self._timeline.phases.values()):
             first, last = (self._timeline.share(time) * self._columns for time in (span.start, span.end))
             begin = min(int(first), self._columns - 1)
             end = max(begin + 1, int(last - 1e-9) + 1)
@@ -95,8 +94,7 @@ class _Drawing:
         longest = max(map(width, names))
         for number, (name, last) in enumerate(zip(names, self._timeline.last.values(), strict=True)):
             yield f"{' ' * _LEFT}{self._sign(number) * 2} {padded(name, longest)}  {last}"
-        present = {span.phase for span in self._timeline.spans}
-        yield " " * _LEFT + "   ".join(f"{sign} {phase}" for phase, sign in _PHASES.items() if phase in present)
+        yield " " * _LEFT + "   ".join(f"{_PHASES.get(phase, '?')} {phase}" for phase in self._timeline.phases)
 
 
 def cells(shares: Sequence[int], rows: int) -> list[int]:
@@ -108,5 +106,6 @@ def cells(shares: Sequence[int], rows: int) -> list[int]:
         # Those that are furthest from their share, the first of equals.
         counts[max(range(len(counts)), key=lambda i: exact[i] - counts[i])] += 1
     while sum(counts) > rows:
-        counts[max(range(len(counts)), key=lambda i: counts[i] - exact[i] if counts[i] > 1 else -1.0)] -= 1
+        shrinkable = [i for i, count in enumerate(counts) if count > 1]
+        counts[max(shrinkable, key=lambda i: counts[i] - exact[i])] -= 1
     return counts

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Any, TextIO
 
 from engine.model.entries import Share
 from engine.model.shape import Shape
 from kanary.cli.text import Table
 
-T = TypeVar("T", bound=Shape)
 Json = dict[str, Any]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -20,16 +20,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
-class Form(Generic[T]):
+class Form:
     """How records of one kind are written."""
 
-    cells: Mapping[str, Callable[[T], str]]
+    cells: Mapping[str, Callable[[Any], str]]
     """Of a table, by heading."""
     parts: Mapping[str, type[Shape]]
     """The documents that a record consists of, whose fields are the columns of CSV."""
 
 
-def write(output: str, form: Form[T], pages: Iterator[Sequence[T]], stream: TextIO) -> None:
+def write(output: str, form: Form, pages: Iterator[Sequence[Shape]], stream: TextIO) -> None:
     """Write records page by page."""
     if output == "table":
         table = Table([*form.cells], stream)
@@ -38,8 +38,7 @@ def write(output: str, form: Form[T], pages: Iterator[Sequence[T]], stream: Text
         return
     items = (document(item) for page in pages for item in page)
     if output == "csv":
-        writer = csv.writer(_LineFeeds(stream))
-        writer.writerows(_rows(form.parts, items))
+        stream.writelines(map(_line, _rows(form.parts, items)))
     else:
         stream.writelines(_json(items, stream) if output == "json" else _yaml(items, stream))
 
@@ -56,10 +55,11 @@ def weights_text(shares: Iterable[Share]) -> str:
 
 def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
     """JSON in the encoding of the stream."""
-    return json.dumps(value, ensure_ascii=not _is_unicode(stream), indent=indent)
+    return json.dumps(value, ensure_ascii=not is_unicode(stream), indent=indent)
 
 
-def _is_unicode(stream: TextIO) -> bool:
+def is_unicode(stream: TextIO) -> bool:
+    """Whether every character can be written to it."""
     return (stream.encoding or "utf-8").lower().startswith("utf")
 
 
@@ -79,13 +79,13 @@ def _yaml(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
     is_empty = True
     for item in items:
         is_empty = False
-        yield yaml.safe_dump([item], sort_keys=False, allow_unicode=_is_unicode(stream), width=120)
+        yield yaml.safe_dump([item], sort_keys=False, allow_unicode=is_unicode(stream), width=120)
     if is_empty:
         yield "[]\n"
 
 
 def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[list[Any]]:
-    """The names of the columns, which are paths such as `change.revision`, then the record of each item."""
+    """The names of the columns, which are paths such as `change.revision`, then the cells of each record."""
     paths = [(part, str(field.alias)) for part, model in parts.items() for field in model.model_fields.values()]
     yield [".".join(path) for path in paths]
     for item in items:
@@ -99,16 +99,8 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-class _LineFeeds:
-    """Ends the lines of `csv` with a line feed alone.
-
-    With lineterminator="\\n" it would write a carriage return inside a cell without quotes, which ends a line for
-    readers.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, line: str) -> int:
-        """Write one line."""
-        return self._stream.write(line.removesuffix("\r\n") + "\n")
+def _line(row: Sequence[Any]) -> str:
+    """Ends with a line feed alone; with that as its `lineterminator` the writer would not quote a carriage return."""
+    line = io.StringIO()
+    csv.writer(line).writerow(row)
+    return line.getvalue().removesuffix("\r\n") + "\n"

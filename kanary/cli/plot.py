@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kanary.cli.failure import CommandError
 from kanary.cli.find import one_kanary, unknown
+from kanary.cli.output import is_unicode
 from kanary.cli.timeline import timeline
 from kanary.history.selection import Selection
 from kanary.history.source import Source
@@ -33,7 +34,7 @@ def draw(source: Source, selection: Selection, file: str | None) -> None:
         size = shutil.get_terminal_size((80, 24))
         rows = min(_ROWS[1], max(_ROWS[0], size.lines - _BESIDE - len(found.backends)))
         with_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        sys.stdout.write(drawing(found, size.columns, rows // 4 * 4, _can_write("█┤"), with_colours))
+        sys.stdout.write(drawing(found, size.columns, rows // 4 * 4, is_unicode(sys.stdout), with_colours))
         return
     from kanary.cli.svg import svg  # noqa: PLC0415 -- as above
 
@@ -42,11 +43,3 @@ def draw(source: Source, selection: Selection, file: str | None) -> None:
     except OSError as error:
         raise CommandError(f"{file} cannot be written: {error.strerror}") from error
     print(f"{file}: {found.title}, revisions {found.steps[0].revision} to {found.steps[-1].revision}")
-
-
-def _can_write(signs: str) -> bool:
-    try:
-        signs.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 from xml.etree import ElementTree as ET
 
 from kanary.cli.axis import ticks
 from kanary.cli.text import cut, plain, width
-from kanary.cli.timeline import OTHERS, Timeline
+from kanary.cli.timeline import OTHERS, PHASES, Timeline
 from kanary.cli.times import local_text, span_text
 
 # Distinguishable with impaired colour vision as well (Paul Tol's schemes).
@@ -17,14 +18,7 @@ _COLOURS = (
     "#aa4477", "#999933", "#cc99bb", "#225555", "#bbbbbb",
 )  # fmt: skip
 _OTHERS, _GREY, _DARK = "#bbbbbb", "#666666", "#333333"
-_PHASES = {
-    "Ready": "#b7dfc0",
-    "Pending": "#d5d5d5",
-    "Rendering": "#f4dd9a",
-    "Rolling": "#efb64f",
-    "Degraded": "#d0342c",
-}
-"""From the one that is drawn first: short ones that matter are drawn over long ones."""
+_PHASES = dict(zip(PHASES, ("#b7dfc0", "#d5d5d5", "#f4dd9a", "#efb64f", "#d0342c"), strict=True))
 _UNKNOWN = "#eeeeee"
 
 _WIDTH, _LEFT, _RIGHT = 960, 56, 936
@@ -36,6 +30,16 @@ _MARKED = 300
 _NARROWEST = 1.5
 
 
+_ROOT = {
+    "xmlns": "http://www.w3.org/2000/svg",
+    "role": "img",
+    "width": str(_WIDTH),
+    "fill": _DARK,
+    "font-size": "12",
+    "font-family": "system-ui, 'DejaVu Sans', sans-serif",
+}
+
+
 def svg(timeline: Timeline) -> str:
     """The picture."""
     return _Picture(timeline).drawn()
@@ -44,12 +48,7 @@ def svg(timeline: Timeline) -> str:
 class _Picture:
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self._root = ET.Element(
-            "svg",
-            {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "fill": _DARK, "font-size": "12"},
-            width=str(_WIDTH),
-        )
-        self._root.set("font-family", "system-ui, 'DejaVu Sans', sans-serif")
+        self._root = ET.Element("svg", _ROOT)
         self._top = 0.0
 
     def drawn(self) -> str:
@@ -69,28 +68,27 @@ class _Picture:
         self._marks()
         bottom = self._ribbon(self._top + _PLOT + 6)
         self._axis(bottom)
-        present = {span.phase for span in self._timeline.spans}
-        phases = [phase for phase in _PHASES if phase in present] + sorted(present - _PHASES.keys())
-        height = self._legend(((_PHASES.get(phase, _UNKNOWN), phase) for phase in phases), bottom + 50) - 8
+        phases = ((_PHASES.get(phase, _UNKNOWN), phase) for phase in self._timeline.phases)
+        height = self._legend(phases, bottom + 50) - 8
         self._root.set("height", f"{height:g}")
         self._root.set("viewBox", f"0 0 {_WIDTH} {height:g}")
         return ET.tostring(self._root, encoding="unicode") + "\n"
 
-    def _add(self, tag: str, text: str = "", **attributes: float | str) -> ET.Element:
+    def _add(self, tag: str, content: str = "", /, **attributes: float | str) -> ET.Element:
         values = {n.replace("_", "-"): v if isinstance(v, str) else f"{v:.6g}" for n, v in attributes.items()}
         element = ET.SubElement(self._root, tag, values)
-        element.text = plain(text) or None
+        element.text = plain(content) or None
         return element
 
     def _hint(self, element: ET.Element, text: str) -> None:
         """What a browser shows when the pointer is on the element."""
         ET.SubElement(element, "title").text = plain(text)
 
-    def _text(self, x: float, y: float, text: str, **attributes: float | str) -> None:
-        self._add("text", text, x=x, y=y, **attributes)
+    def _text(self, x: float, y: float, content: str, **attributes: float | str) -> None:
+        self._add("text", content, x=x, y=y, **attributes)
 
-    def _line(self, path: str, colour: str, **attributes: float) -> None:
-        self._add("path", d=path, stroke=colour, fill="none", **attributes)
+    def _line(self, path: str, colour: str, stroke_width: float = 1) -> None:
+        self._add("path", d=path, stroke=colour, stroke_width=stroke_width, fill="none")
 
     def _x(self, time: datetime) -> float:
         return _LEFT + self._timeline.share(time) * (_RIGHT - _LEFT)
@@ -169,8 +167,7 @@ class _Picture:
 
     def _ribbon(self, y: float) -> float:
         self._text(_LEFT - 8, y + 12, "phase", text_anchor="end", fill=_GREY, font_size=11)
-        order = [*_PHASES]
-        for span in sorted(self._timeline.spans, key=lambda s: order.index(s.phase) if s.phase in order else -1):
+        for span in chain(*self._timeline.phases.values()):
             x = self._x(span.start)
             wide, fill = max(self._x(span.end) - x, _NARROWEST), _PHASES.get(span.phase, _UNKNOWN)
             rect = self._add("rect", x=x, y=y, width=wide, height=_RIBBON, fill=fill)

@@ -25,6 +25,8 @@ _SERIES = 10
 _MOMENT = timedelta(milliseconds=1)
 """Two recorded times differ by this much at least."""
 OTHERS = "others"
+PHASES = ("Ready", "Pending", "Rendering", "Rolling", "Degraded")
+"""Those that this version knows, from the least to the most severe."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,13 @@ class Timeline:
         """The weight of each backend at the end, for a legend."""
         when = "at the end" if self.kanary.deleted_at else "now"
         return {backend: f"{when} {self.steps[-1].weights.get(backend, 0)} %" for backend in self.backends}
+
+    @property
+    def phases(self) -> Mapping[str, Sequence[Span]]:
+        """The spans of each phase, from the least to the most severe: the last to draw is what matters."""
+        order = [*dict.fromkeys(span.phase for span in self.spans if span.phase not in PHASES), *PHASES]
+        found = {phase: [span for span in self.spans if span.phase == phase] for phase in order}
+        return {phase: spans for phase, spans in found.items() if spans}
 
     def share(self, time: datetime) -> float:
         """Where a time is between start and end, from 0 to 1."""

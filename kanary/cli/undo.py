@@ -39,8 +39,7 @@ class Undo:
     def restore(self, revision: int | None, *, is_confirmed: bool) -> None:
         """Write the weights of the revision, or of the one before the current. Raises CommandError, ClusterError."""
         kanary = self._live()
-        known = self._known(kanary)
-        newest = self._newest(known)
+        known, newest = self._newest(kanary)
         target = self._target(kanary, known, newest, revision)
         before, after = weights.declared(kanary), weights.recorded(target.change.after)
         self._check(target, before, after)
@@ -71,22 +70,17 @@ class Undo:
         names = sorted(kanary["metadata"]["name"] for kanary in kanaries)
         return f"{missing}; it has {listed(names) if names else 'none'}"
 
-    def _known(self, kanary: Json) -> KnownKanary:
-        """The Kanary in the history: not another one that had its name before."""
+    def _newest(self, kanary: Json) -> tuple[KnownKanary, RecordedChange]:
+        """The Kanary in the history, not another one that had its name before, and its newest change."""
         selection = Selection(self._namespace, self._name, include_deleted=True)
-        found = find_kanary(self._source, selection, kanary["metadata"]["uid"])
-        if found is None:
+        known = find_kanary(self._source, selection, kanary["metadata"]["uid"])
+        revisions = self._source.revisions(known) if known else None
+        if known is None or revisions is None:
             raise CommandError(
-                f"the history has nothing of {self._name} yet; condition HistoryRecorded says whether it is written: "
+                f"the history has no change of {self._name} yet; condition HistoryRecorded says whether it is written: "
                 f"kubectl -n {self._namespace} describe ky {self._name}"
             )
-        return found
-
-    def _newest(self, known: KnownKanary) -> RecordedChange:
-        revisions = self._source.revisions(known)
-        if revisions is None:
-            raise CommandError(f"the history has no change of {self._name}: there is nothing to undo")
-        return revision_of(self._source, known, revisions[1])
+        return known, revision_of(self._source, known, revisions[1])
 
     def _target(self, kanary: Json, known: KnownKanary, newest: RecordedChange, revision: int | None) -> RecordedChange:
         if revision is not None:

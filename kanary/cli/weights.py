@@ -111,9 +111,6 @@ def _routes(kanary: Json) -> Sequence[Json]:
 
 def _backend(route: Json) -> str:
     """The text of a route's backend, which may be invalid."""
-    raw = route.get("backend")
-    try:
-        return str(Backend.model_validate(raw))
-    except ValidationError:
-        fields = raw if isinstance(raw, dict) else {}
-        return f"{fields.get('serviceName', '')}:{fields.get('servicePort', '')}"
+    fields = route["backend"] if isinstance(route.get("backend"), dict) else {}
+    name, port = fields.get("serviceName", ""), fields.get("servicePort", "")
+    return str(Backend.model_construct(service_name=name, service_port=port))

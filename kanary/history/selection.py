@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from kanary.history.records import Page
@@ -83,7 +83,8 @@ def read_place(text: str | None) -> Place | None:
     at, uid, number = _parts(text)
     try:
         time = datetime.fromisoformat(str(at))
-    except ValueError:
+        time.astimezone(UTC)  # which the first and the last hours of all time cannot be
+    except (ValueError, OverflowError):
         raise _bad(text) from None
     if time.tzinfo is None or not isinstance(uid, str) or not _is_key(number):
         raise _bad(text)

@@ -107,8 +107,8 @@ def from_answer(body: bytes, http_status: int, http_reason: str, retry_after: st
         status = json.loads(body)
     except ValueError:
         status = None
-    if not isinstance(status, dict) or not (status.get("kind") == "Status" or {"reason", "message"} == status.keys()):
-        # A proxy or an aggregated API in between answers in its own words, a Service behind it by reason and message.
+    if not isinstance(status, dict) or status.get("kind") != "Status":
+        # A proxy or an aggregated API in between answers in its own words.
         status = {"reason": http_reason, "message": body[:300].decode("utf-8", "replace").strip()}
     return from_status(status, http_status, retry_after)
 

@@ -82,10 +82,6 @@ class Verbs(ABC):
         """Return one object."""
         return self._read(Request("get", "GET", resource.path(namespace, name), {}))
 
-    def get_raw(self, path: str, query: Query | None = None) -> Json:
-        """Return the JSON object at a path, such as one below a Service's proxy."""
-        return self._read(Request("get", "GET", path, query or {}))
-
     def list(
         self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
     ) -> tuple[Objects, str]:

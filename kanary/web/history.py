@@ -39,11 +39,13 @@ def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambd
     # A page of another site in a reader's browser must not get at a forwarded port under a name of its own.
     local = Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK)
     described = Route(f"{ROOT}/{description.PATH}", lambda _: _json(HTTPStatus.OK, description.encoded()))
-    return Starlette(
+    app = Starlette(
         routes=[described, *map(route, OPERATIONS)],
         middleware=[local],
         exception_handlers={HTTPStatus.NOT_FOUND: _unknown_path},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _answer(

@@ -19,7 +19,7 @@ def probes(problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes], 
     `problems` says what keeps the operator from being ready, `metrics` exposes the metrics in the content type
     `metrics_type`.
     """
-    page = _SharedPage(metrics)
+    page = SharedPage(metrics)
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -34,7 +34,7 @@ def probes(problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes], 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposed)])
 
 
-class _SharedPage:
+class SharedPage:
     """A page that is made once for all those who wait for it, so that many readers cost no more than one."""
 
     def __init__(self, make: Callable[[], bytes]) -> None:

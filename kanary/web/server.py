@@ -28,6 +28,9 @@ class HttpServer:
 
     def __init__(self, app: Starlette, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
+        for each in sockets:
+            # Inherited by connections. asyncio sets it only where the socket's protocol number is not left at 0.
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(
             app,
             http=_bounded(MAX_CONNECTIONS),

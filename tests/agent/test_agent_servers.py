@@ -34,11 +34,7 @@ def active(proxy: LiveProxy) -> set[str]:
 
 
 def declared(config: ProxyConfig) -> set[str]:
-    return {
-        f"r{number}/{server.address}:{server.port}"
-        for number, route in enumerate(config.routes)
-        for server in route.servers
-    }
+    return {f"{route.backend}/{server.address}:{server.port}" for route in config.routes for server in route.servers}
 
 
 def reconfigured(config: ProxyConfig) -> ProxyConfig:

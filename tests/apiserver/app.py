@@ -10,7 +10,6 @@ from . import discovery
 from .cluster import Cluster
 from .deleting import Deleting
 from .errors import ApiError, Object, method_not_allowed, not_served
-from .proxying import Proxying
 from .reading import Reading
 from .requests import RawRequest, Request, Target
 from .storage import to_json
@@ -52,7 +51,6 @@ class App:
         self._reading = Reading(cluster)
         self._writing = Writing(cluster)
         self._deleting = Deleting(cluster)
-        self._proxying = Proxying(cluster)
 
     def respond(self, raw: RawRequest) -> Response | Watch:
         """Answers one request; failures are answers too."""
@@ -91,9 +89,6 @@ class App:
         version, *rest = steps
         if not rest:
             return Response.of(200, discovery.resources(self.cluster.catalog, group, version))
-        match (group, rest):
-            case ("", ["namespaces", namespace, "services", service, "proxy", *below]):
-                return Response(*self._proxying.forward(raw, namespace, service, below))
         return self._perform(raw.aimed_at(self._target(group, version, rest)))
 
     def _target(self, group: str, version: str, steps: list[str]) -> Target:

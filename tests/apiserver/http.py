@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from .app import App, Response, failure
 from .errors import ApiError
 from .faults import Fault, Faults, Kind
+from .forwarding import forward
 from .requestlog import LoggedRequest, RequestLog
 from .requests import RawRequest
 from .watching import Idle, Watch
@@ -137,6 +138,10 @@ class Handler(BaseHTTPRequestHandler):
         entry = LoggedRequest(raw.method, raw.path, raw.query, raw.user_agent, raw.content_type)
         self.server.log.add(entry)
         refused = self._before(raw)
+        if refused is None and raw.path.endswith("/portforward"):
+            refused = self._forward(raw)
+            if refused is None:
+                return
         answer = refused or self._respond(raw)
         if isinstance(answer, Watch):
             self._stream(answer, entry)
@@ -145,6 +150,16 @@ class Handler(BaseHTTPRequestHandler):
             raise Dropped
         self.server.log.answered(entry, answer.code)
         self._send(answer)
+
+    def _forward(self, raw: RawRequest) -> Response | None:
+        """Forwards a port of a pod until that is over, or says why there is no such pod."""
+        path = raw.path.removesuffix("/portforward")
+        found = self._respond(RawRequest("GET", path))
+        if isinstance(found, Response) and found.code == 200:
+            forward(self, path.rpartition("/")[2], int(raw.query["ports"]))
+            return None
+        assert isinstance(found, Response)
+        return found
 
     def _respond(self, raw: RawRequest) -> Response | Watch:
         try:

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from engine.model.entries import ChangeResult, Configuration, Entry, PhaseChange, Share, WeightChange
 from kanary.history.opening import open_database
 from kanary.history.pending import Pending
+from kanary.history.tables import KANARIES
 
 START = datetime(2026, 11, 23, 13, 31, 2, 250_000, tzinfo=UTC)
 NAME = "simple-kanary-rule"
@@ -119,3 +122,14 @@ def record(path: Path, kanaries: Sequence[Pending], deleted: dict[str, datetime]
     finally:
         database.close()
     return url
+
+
+def record_namesakes(url: str, count: int, namespace: str = "shop", name: str = NAME) -> None:
+    """Add so many deleted Kanaries of one name, with uids before those of all others."""
+    row = {"namespace": namespace, "name": name, "first_seen": at(0), "deleted_at": at(5)}
+    database = open_database(url)
+    try:
+        with database.transaction() as connection:
+            connection.execute(sa.insert(KANARIES), [{**row, "uid": f"!{n}"} for n in range(count)])
+    finally:
+        database.close()

@@ -1,4 +1,4 @@
-"""What kubectl's completion is told."""
+"""What kubectl completes."""
 
 from __future__ import annotations
 
@@ -39,16 +39,18 @@ def completed(capsys: pytest.CaptureFixture[str], kubeconfig: str, monkeypatch: 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([""], ["history", "diff", "undo", "render", "run", "version"]),
-        (["d"], ["diff"]),
-        (["undo", ""], ["ky/prune", "web"]),
-        (["history", ""], ["ky/prune", "web", "prune", "backup"]),
-        (["history", "-n", "shop", ""], ["api", "prune", "backup"]),
-        (["-n", "shop", "diff", "a"], ["api"]),
+        ([""], ["db", "diff", "history", "render", "run", "undo", "version"]),
+        (["d"], ["db", "diff"]),
+        (["db", ""], ["backup", "prune"]),
+        (["undo", ""], ["prune", "web"]),
+        (["history", ""], ["prune", "web"]),
+        (["history", "-n", "shop", ""], ["api"]),
+        (["diff", "-n", "shop", "a"], ["api"]),
+        (["history", "-o", ""], ["table", "json", "yaml", "csv"]),
+        (["history", "--t"], ["--transitions"]),
         (["undo", "--kubeconfig", "/nowhere", ""], []),
         (["undo", "web", ""], []),
-        (["undo", "-n"], []),
-        ([], ["history", "diff", "undo", "render", "run", "version"]),
+        ([], ["db", "diff", "history", "render", "run", "undo", "version"]),
     ],
 )
 def test_what_may_follow_is_told(completed: object, words: list[str], expected: list[str]) -> None:

@@ -1,19 +1,18 @@
-"""`kanary history prune` and `backup` on a database that an operator's store has filled."""
+"""`kanary db prune` and `kanary db backup` on a database that an operator has filled."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from kanary.cli import upkeep
-from kanary.history.opening import open_store
+from kanary.cli import database
+from kanary.history.opening import open_database
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
 from tests.cli.conftest import Kanary
-from tests.cli.record import ONE, change, record, story
+from tests.cli.record import CHANGES, ONE, change, history_of, record
 
 
 def revisions(url: str) -> list[int]:
@@ -25,78 +24,80 @@ def revisions(url: str) -> list[int]:
 
 
 PLAN = """\
-NAMESPACE  NAME                CHANGES  TRANSITIONS  KANARY
-shop       simple-kanary-rule  2        0
-would go: 2 changes, 0 transitions, 1 configuration, 0 deleted Kanaries; nothing was changed
+NAMESPACE  NAME                CHANGES  ENTRIES  KANARY
+shop       simple-kanary-rule  2        4
+dry run: would delete weight changes: 2, other entries: 2, Kanaries: 0
 """
 
 
 def test_a_dry_run_says_what_would_go_and_takes_nothing(kanary: Kanary, url: str) -> None:
-    printed = kanary("history", "prune", "--keep", "1", "--dry-run", "--db", url)
+    printed = kanary("db", "prune", "--keep", "1", "--dry-run", "--db", url)
     assert (printed.code, printed.out, printed.err) == (0, PLAN, "")
     assert revisions(url) == [3, 2, 1]
 
 
 def test_a_dry_run_works_while_an_operator_writes(kanary: Kanary, url: str) -> None:
-    store = open_store(url)
+    writer = open_database(url)
     try:
-        assert kanary("history", "prune", "--keep", "1", "--dry-run", "--db", url).out == PLAN
+        assert kanary("db", "prune", "--keep", "1", "--dry-run", "--db", url).out == PLAN
     finally:
-        store.close()
+        writer.close()
 
 
 def test_pruning_takes_it(kanary: Kanary, url: str) -> None:
-    printed = kanary("history", "prune", "--keep", "1", "--db", url)
-    assert printed.out == "gone: 2 changes, 0 transitions, 1 configuration, 0 deleted Kanaries\n"
+    printed = kanary("db", "prune", "--keep", "1", "--db", url)
+    assert printed.out == "deleted weight changes: 2, other entries: 2, Kanaries: 0\n"
     assert revisions(url) == [3]
 
 
 def test_by_default_much_is_kept(kanary: Kanary, url: str) -> None:
-    printed = kanary("history", "prune", "--db", url)
-    assert printed.out == "gone: 0 changes, 0 transitions, 0 configurations, 0 deleted Kanaries\n"
+    printed = kanary("db", "prune", "--db", url)
+    assert printed.out == "deleted weight changes: 0, other entries: 0, Kanaries: 0\n"
 
 
 def test_by_default_as_much_is_kept_as_the_operator_keeps(
     kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KANARY_HISTORY_CHANGES", "1")
-    assert kanary("history", "prune", "--dry-run", "--db", url).out == PLAN
-    assert kanary("history", "prune", "--keep", "3", "--dry-run", "--db", url).out.startswith("would go: 0 changes")
+    assert kanary("db", "prune", "--dry-run", "--db", url).out == PLAN
+    assert kanary("db", "prune", "--keep", "3", "--dry-run", "--db", url).out.startswith(
+        "dry run: would delete weight changes: 0,"
+    )
 
 
 def test_what_the_operator_keeps_without_limit_is_not_pruned(
     kanary: Kanary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = replace(change(1, 0, ONE), at=datetime(2001, 1, 1, tzinfo=UTC))
-    url = record(tmp_path / "old.db", [replace(story(), changes=(old, *story().changes[1:]), transitions=())])
-    assert kanary("history", "prune", "--dry-run", "--db", url).out.endswith(
-        "would go: 1 change, 0 transitions, 0 configurations, 0 deleted Kanaries; nothing was changed\n"
+    old = change(1, 0, ONE).model_copy(update={"at": datetime(2001, 1, 1, tzinfo=UTC)})
+    url = record(tmp_path / "old.db", [history_of(old, *CHANGES[1:])])
+    assert kanary("db", "prune", "--dry-run", "--db", url).out.endswith(
+        "dry run: would delete weight changes: 1, other entries: 0, Kanaries: 0\n"
     )
     monkeypatch.setenv("KANARY_HISTORY_DAYS", "0")
-    assert kanary("history", "prune", "--dry-run", "--db", url).out.startswith("would go: 0 changes")
+    assert kanary("db", "prune", "--dry-run", "--db", url).out.startswith("dry run: would delete weight changes: 0,")
 
 
 def test_a_bad_setting_of_the_operator_is_told(kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KANARY_HISTORY_DAYS", "many")
-    printed = kanary("history", "prune", "--db", url)
+    printed = kanary("db", "prune", "--db", url)
     assert (printed.code, printed.out) == (1, "")
     assert printed.err == "kanary: KANARY_HISTORY_DAYS is 'many': must be a whole number, 0 for no limit\n"
 
 
 def test_pruning_beside_a_writer_is_refused_with_the_way_out(kanary: Kanary, url: str) -> None:
-    store = open_store(url)
+    writer = open_database(url)
     try:
-        printed = kanary("history", "prune", "--keep", "1", "--db", url)
+        printed = kanary("db", "prune", "--keep", "1", "--db", url)
     finally:
-        store.close()
+        writer.close()
     assert (printed.code, printed.out) == (1, "")
-    assert "is open for writing already, as by an operator, which prunes it by itself" in printed.err
-    assert printed.err.endswith("see what would go by --dry-run\n")
+    assert "is open for writing already, for example by an operator, which prunes it once an hour" in printed.err
+    assert printed.err.endswith(": use --dry-run\n")
     assert revisions(url) == [3, 2, 1]
 
 
 def test_pruning_makes_no_database_where_there_is_none(kanary: Kanary, tmp_path: Path) -> None:
-    printed = kanary("history", "prune", "--db", f"sqlite:///{tmp_path}/none.db")
+    printed = kanary("db", "prune", "--db", f"sqlite:///{tmp_path}/none.db")
     assert printed.code == 1
     assert "there is no history database" in printed.err
     assert list(tmp_path.iterdir()) == []
@@ -105,12 +106,12 @@ def test_pruning_makes_no_database_where_there_is_none(kanary: Kanary, tmp_path:
 def test_a_corrupt_database_is_told_and_left_as_it_is(kanary: Kanary, tmp_path: Path) -> None:
     """A page in the middle, which only a check of the whole file finds."""
     file = tmp_path / "history.db"
-    url = record(file, [replace(story(), changes=tuple(change(n, n, ONE) for n in range(1, 500)))])
+    url = record(file, [history_of(*(change(n, n, ONE) for n in range(1, 500)))])
     with file.open("r+b") as database:
         database.seek(file.stat().st_size // 4096 // 2 * 4096)
         database.write(b"\x55" * 4096)
     spoilt = file.read_bytes()
-    printed = kanary("history", "prune", "--db", url)
+    printed = kanary("db", "prune", "--db", url)
     assert (printed.code, printed.out) == (1, "")
     assert printed.err.startswith(f"kanary: the history database {file} is corrupt (")
     assert printed.err.count("\n") == 1
@@ -120,9 +121,9 @@ def test_a_corrupt_database_is_told_and_left_as_it_is(kanary: Kanary, tmp_path: 
 
 @pytest.mark.parametrize("age", ["", "soon", "7", "0d", "2026-01-01", "9" * 40 + "d"])
 def test_an_age_that_is_none_is_refused(kanary: Kanary, url: str, age: str) -> None:
-    printed = kanary("history", "prune", "--older-than", age, "--db", url)
-    assert (printed.code, printed.out) == (1, "")
-    assert "is no age: give one like 400d, 26w or 36h" in printed.err
+    printed = kanary("db", "prune", "--older-than", age, "--db", url)
+    assert (printed.code, printed.out) == (2, "")
+    assert f"invalid age {age[:40]!r}, expected one like 400d, 26w or 36h" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -137,50 +138,50 @@ def test_an_age_that_is_none_is_refused(kanary: Kanary, url: str, age: str) -> N
     ],
 )
 def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]) -> None:
-    printed = kanary("history", arguments[0], "--db", url, *arguments[1:])
+    printed = kanary("db", arguments[0], "--db", url, *arguments[1:])
     assert (printed.code, printed.out) == (2, "")
 
 
 def test_a_backup_is_a_database_like_the_first(kanary: Kanary, url: str, tmp_path: Path) -> None:
-    store = open_store(url)
+    writer = open_database(url)
     try:
-        printed = kanary("history", "backup", str(tmp_path / "copy.db"), "--db", url)
+        printed = kanary("db", "backup", str(tmp_path / "copy.db"), "--db", url)
     finally:
-        store.close()
+        writer.close()
     assert printed.code == 0
-    assert printed.out.startswith(f"{tmp_path}/copy.db: 3 changes, ")
-    assert printed.out.endswith(" KiB, checked\n")
+    assert printed.out.startswith(f"{tmp_path}/copy.db: ")
+    assert printed.out.endswith(" bytes with 3 weight changes, checked\n")
     assert revisions(f"sqlite:///{tmp_path}/copy.db") == [3, 2, 1]
 
 
 def test_a_backup_never_replaces_a_file(kanary: Kanary, url: str, tmp_path: Path) -> None:
-    printed = kanary("history", "backup", str(tmp_path / "history.db"), "--db", url)
+    printed = kanary("db", "backup", str(tmp_path / "history.db"), "--db", url)
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err.endswith("there is a file already: name another\n")
+    assert printed.err.endswith("the file exists: name another\n")
 
 
-@pytest.mark.parametrize(("arguments", "called"), [(["prune", "--dry-run"], "prune"), (["backup", "x"], "backup FILE")])
+@pytest.mark.parametrize("arguments", [["prune", "--dry-run"], ["backup", "x"]])
 def test_without_a_database_it_is_said_where_there_is_one(
-    kanary: Kanary, monkeypatch: pytest.MonkeyPatch, arguments: list[str], called: str
+    kanary: Kanary, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    monkeypatch.setattr(upkeep, "_OWN", Path("/nowhere/history.db"))
-    printed = kanary("history", *arguments)
+    monkeypatch.setattr(database, "_OWN", Path("/nowhere/history.db"))
+    printed = kanary("db", *arguments)
     assert printed.code == 1
-    assert f"kubectl -n kanary-system exec deploy/kanary -- kanary history {called}\n" in printed.err
+    assert "--db URL, or run this with kubectl -n kanary-system exec deploy/kanary --\n" in printed.err
 
 
 def test_a_place_that_may_not_be_looked_at_is_no_database_of_one_s_own(
     kanary: Kanary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "_OWN", Path("/" + "x" * 300))
-    assert "name it by --db URL" in kanary("history", "prune").err
+    monkeypatch.setattr(database, "_OWN", Path("/" + "x" * 300))
+    assert "name it with --db URL" in kanary("db", "prune").err
 
 
 def test_in_the_operators_pod_its_own_database_is_meant(
     kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(upkeep, "_OWN", tmp_path / "history.db")
-    assert kanary("history", "prune", "--keep", "1", "--dry-run").out == PLAN
-    other = record(tmp_path / "other.db", [replace(story(), changes=story().changes[:1], outcomes=())])
+    monkeypatch.setattr(database, "_OWN", tmp_path / "history.db")
+    assert kanary("db", "prune", "--keep", "1", "--dry-run").out == PLAN
+    other = record(tmp_path / "other.db", [history_of(CHANGES[0])])
     monkeypatch.setenv("KANARY_HISTORY_URL", other)
-    assert kanary("history", "prune", "--keep", "1", "--dry-run").out.startswith("would go: 0 changes")
+    assert kanary("db", "prune", "--keep", "1", "--dry-run").out.startswith("dry run: would delete weight changes: 0,")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kanary.cli.diff import difference, show
+from kanary.cli.diff import Difference
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
 from tests.cli.conftest import Kanary
-from tests.cli.record import CHANGES, NAME, ONE, TWO, at, change, history_of, record, story
+from tests.cli.record import CHANGES, CONFIGURATIONS, NAME, ONE, TWO, at, change, history_of, record, story
 
 FROM_1_TO_2 = """\
 shop/simple-kanary-rule: revision 1 to revision 2
@@ -141,7 +141,7 @@ def test_a_terminal_gets_colours(url: str) -> None:
     reader = Reader(url)
     new, old = reader.changes(Selection("shop", NAME)).items[1:]
     output = io.StringIO()
-    show(difference(reader, old, new), output, is_coloured=True)
+    Difference(old, new, *CONFIGURATIONS[:2]).show(output, is_coloured=True)
     reader.close()
     assert "\x1b[32m+  server 10.0.1.1:8080 10.0.1.1:8080\x1b[0m\n" in output.getvalue()
 

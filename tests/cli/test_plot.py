@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kanary.cli.axis import ticks
@@ -103,6 +103,7 @@ def test_phases_are_known_where_none_changed_since(kanary: Kanary, ended: str) -
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=12), st.integers(12, 24))
+@example([1, 1, 1, 33], 12)
 def test_every_share_has_a_cell_and_all_cells_are_shared_out(weights: list[int], rows: int) -> None:
     counts = cells(weights, rows)
     assert sum(counts) == (rows if any(weights) else 0)

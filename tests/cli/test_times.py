@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kanary.cli.failure import CommandError
 from kanary.cli.times import local_text, read_duration, read_time, took_text
 from tests.cli.conftest import Zone
 
@@ -19,7 +19,7 @@ times = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=zones
 
 
 def read(text: str) -> datetime:
-    return read_time("--at", text, NOW)
+    return read_time(text, NOW)
 
 
 @given(times)
@@ -44,7 +44,7 @@ def test_a_time_may_be_cut_at_seconds_and_at_minutes(time: datetime) -> None:
 @given(times)
 def test_a_second_that_is_meant_to_its_end_is_so_unless_a_fraction_is_given(time: datetime) -> None:
     def through(text: str) -> datetime:
-        return read_time("--at", text, NOW, through_second=True)
+        return read_time(text, NOW, through_second=True)
 
     zone = time.isoformat()[-6:]
     assert through(f"{time:%Y-%m-%dT%H:%M:%S}{zone}") == time.replace(microsecond=999_999)
@@ -60,12 +60,9 @@ def test_an_age_is_a_time_so_long_ago(days: int, hours: int, minutes: int, secon
 
 
 @given(st.text(alphabet="0123456789TZtz:.+- wdhmsé", max_size=30) | st.text(max_size=30))
-def test_any_text_is_a_time_or_is_refused_in_one_line(text: str) -> None:
-    try:
+def test_any_text_is_a_time_or_is_refused(text: str) -> None:
+    with suppress(ValueError, OverflowError):
         assert read(text).tzinfo is UTC
-    except CommandError as error:
-        assert "is no time: give one like" in str(error)
-        assert str(error).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -88,12 +85,11 @@ def test_without_a_zone_a_time_is_local(text: str, utc: str, zone: Zone) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "noon", "13:35", "2026-11", "20261123", "2026-W47-1", "2026-13-01", "2026-02-30", "2026-11-23T24:01",
-     "2026-11-23T13", "2026-11-23T13:35:60", "7", "7 d", "-7d", "1h7d", "1.5h", "d", "\u0667d", "99999999999d",
-     "9" * 5000 + "d", "0001-01-01T00:00+14:00"],
+    ["", "noon", "13:35", "2026-11", "2026-13-01", "2026-02-30", "2026-11-23T24:01", "2026-11-23T13:35:60", "7", "7 d",
+     "-7d", "1h7d", "1.5h", "d", "\u0667d", "99999999999d", "9" * 5000 + "d", "0001-01-01T00:00+14:00"],
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(CommandError, match="is no time"):
+    with pytest.raises((ValueError, OverflowError)):
         read(text)
 
 

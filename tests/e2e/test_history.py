@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.kubectl import Kubectl, environment
 from tests.e2e.scene import Scene
@@ -49,7 +51,7 @@ def shifted(scene: Scene) -> Scene:
     scene.change("app", routes=[route("app-v1", 50), route("app-v2", 50)])
     scene.wait_until_ready("app")
     scene.wait(
-        lambda: [c["outcome"] and c["outcome"]["result"] for c in changes(scene)] == ["Ready"] * 3,
+        lambda: [c["result"] and c["result"]["result"] for c in changes(scene)] == ["Ready"] * 3,
         "three changes in the history",
     )
     return scene
@@ -82,7 +84,7 @@ def test_undo_brings_the_weights_back_as_a_revision_of_its_own(shifted: Scene) -
     counted = shifted.count_at_one_proxy("app", 1000)
     assert counted.is_split(v1=80, v2=20), counted
     shifted.wait(lambda: len(changes(shifted)) == 4, "the change in the history")
-    assert changes(shifted)[0]["cause"] == "undo to revision 2"
+    assert changes(shifted)[0]["change"]["cause"] == "undo to revision 2"
 
     shifted.kubectl("delete", "service", "app-v1")
     refused = run(shifted, "undo", "app", "--to-revision", "3")
@@ -102,15 +104,26 @@ def test_the_history_outlives_the_operator_and_the_kanary(shifted: Scene, system
     assert "app-v1:http=50 app-v2:http=50" in told(shifted, "history", "app", "--deleted")
 
 
-def test_a_viewer_reads_the_history_with_no_other_right(shifted: Scene, system: Kubectl) -> None:
+def test_a_viewer_reads_the_history_with_no_other_right(shifted: Scene, system: Kubectl, tmp_path: Path) -> None:
     """As the README says how to give it."""
-    account = f"system:serviceaccount:{shifted.namespace}:viewer"
     shifted.kubectl("create", "serviceaccount", "viewer")
-    shifted.cluster(
-        "create", "clusterrolebinding", shifted.namespace, "--clusterrole=kanary-viewer", f"--user={account}"
-    )
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(kubeconfig_of(shifted, "viewer")))
+    arguments = ("history", "app", "--kubeconfig", str(kubeconfig))
+    assert "ask for the Role kanary-viewer in namespace kanary-system" in run(shifted, *arguments).stderr
+    account = f"{shifted.namespace}:viewer"
+    system("create", "rolebinding", shifted.namespace, "--role=kanary-viewer", f"--serviceaccount={account}")
     try:
-        path = "/api/v1/namespaces/kanary-system/services/kanary:http/proxy/history/v1/openapi.json"
-        assert "openapi" in json.loads(shifted.cluster("get", "--raw", path, f"--as={account}"))
+        assert told(shifted, *arguments) == told(shifted, "history", "app")
     finally:
-        shifted.cluster("delete", "clusterrolebinding", shifted.namespace)
+        system("delete", "rolebinding", shifted.namespace)
+
+
+def kubeconfig_of(scene: Scene, account: str) -> dict[str, Any]:
+    """The way to the cluster with the rights of a service account, whatever the version of Kubernetes."""
+    path = f"/api/v1/namespaces/{scene.namespace}/serviceaccounts/{account}/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = json.loads(scene.cluster("create", "--raw", path, "-f", "-", given=json.dumps(request)))
+    config: dict[str, Any] = yaml.safe_load(Path(scene.cluster.kubeconfig).read_text())
+    config["users"] = [{**user, "user": {"token": answer["status"]["token"]}} for user in config["users"]]
+    return config

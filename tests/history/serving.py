@@ -1,4 +1,4 @@
-"""The history's API on loopback, and clients of it."""
+"""The history's API on loopback, clients of it, and an operator that the tests' API server forwards ports to."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from kanary.history.api import history_routes
-from kanary.history.model import Entry
-
-from kanary.history.opening import open_store
-from kanary.history.rows import Pending, pending_entry
-from kanary.web.server import HttpServer
-from tests.history.entries import at, entry
+from kanary.history.opening import open_database
+from kanary.history.pending import Pending
+from kanary.history.reader import Reader
+from kanary.history.wire import ROOT
+from kanary.web.history import history_api
+from kanary.web.server import HttpServer, listen_on_loopback
+from tests.apiserver import ApiServer
+from tests.history.entries import deleted, seen
 from tests.history.waiting import WAIT
-
-ROOT = "/history/v1/"
 
 
 @contextmanager
-def serving(url: str, **options: Any) -> Iterator[HttpServer]:
-    """The record of a database, served as the operator does."""
-    server = HttpServer(0, history_routes(url), "127.0.0.1", **options)
+def running(app: Any) -> Iterator[HttpServer]:
+    """An application on a free port of the loopback interface."""
+    server = HttpServer(app, listen_on_loopback(0))
     server.start()
     try:
         yield server
@@ -32,31 +31,52 @@ def serving(url: str, **options: Any) -> Iterator[HttpServer]:
         server.stop()
 
 
-def record(url: str, entries: Sequence[Entry], *, deleted: Sequence[str] = (), minutes: float = 10_000) -> None:
-    store = open_store(url)
+@contextmanager
+def serving(url: str) -> Iterator[HttpServer]:
+    """The record of a database, served as the operator does."""
+    reader = Reader(url)
+    with running(history_api(reader)) as server:
+        yield server
+    reader.close()
+
+
+def put_operator(
+    cluster: ApiServer, port: int, namespace: str = "kanary-system", *, name: str = "kanary-1", is_ready: bool = True
+) -> None:
+    """A pod of the operator whose history is served on this port."""
+    metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": "kanary"}}
+    ports = [{"name": "http", "containerPort": 8080}, {"name": "history", "containerPort": port}]
+    spec = {"containers": [{"name": "kanary", "image": "kanary", "ports": ports}]}
+    status = {"conditions": [{"type": "Ready", "status": str(is_ready)}]}
+    cluster.store.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
+
+
+def record(url: str, *batches: Sequence[Pending]) -> None:
+    database = open_database(url)
     try:
-        store.write([pending_entry(each) for each in entries])
-        store.write([Pending(uid, deleted_at=at(minutes)) for uid in deleted])
+        for batch in batches:
+            database.write(batch)
     finally:
-        store.close()
+        database.close()
 
 
 def record_shop(url: str) -> None:
-    """Two that live, of 25 and 3 changes, and one of 4 that had the name of the first before it."""
-    record(url, [entry("u-0", first=1, last=4)], deleted=["u-0"])
-    record(url, [entry("u-1", last=25, moves=12), entry("u-2", namespace="bank", name="vault", moves=2)])
+    """Two that exist, of 25 and 3 changes, and one of 4 that had the name of the first before it."""
+    record(url, [seen("u-0", last=4)], [deleted("u-0", 10_000)])
+    record(url, [seen("u-1", last=25, phase_changes=1), seen("u-2", namespace="bank", name="vault", phase_changes=1)])
 
 
 class Client:
-    """Asks a server on loopback."""
+    """Reads from a server on loopback."""
 
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def raw(self, path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
+    def raw(self, path: str, method: str = "GET", host: str = "localhost") -> tuple[int, bytes, dict[str, str]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT)
         try:
             connection.putrequest(method, path, skip_host=True)
+            connection.putheader("Host", host)
             connection.endheaders()
             response = connection.getresponse()
             return response.status, response.read(), {name.lower(): value for name, value in response.getheaders()}
@@ -65,8 +85,7 @@ class Client:
 
     def ask(self, path: str, **query: object) -> tuple[int, Any]:
         """Status and body of what is at a path below the API's root."""
-        asked = f"{ROOT}{path}" + (f"?{urlencode(query)}" if query else "")
-        status, body, headers = self.raw(asked)
+        status, body, headers = self.raw(f"{ROOT}/{path}" + (f"?{urlencode(query)}" if query else ""))
         assert headers["content-type"] == "application/json", (status, body)
         return status, json.loads(body)
 

@@ -1,4 +1,4 @@
-"""The history as the operator tells it, through an API server's proxy: the same as from the database itself."""
+"""The history as the operator serves it, over a port-forward: the same as from the database itself."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kanary.history.model import KnownKanary
-from kanary.history.problems import HistoryError, Reason
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from kanary.history.faults import Fault as HistoryFault
+from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.reader import Reader
+from kanary.history.records import KnownKanary
 from kanary.history.remote import HttpSource
 from kanary.history.selection import BadCursorError, Selection, every
 from kanary.history.source import Source
 from kanary.kube.client import ClusterClient, Timeouts
-from kanary.web.server import HttpServer
+from kanary.web.history import history_api
+from kanary.web.probes import probes
 from tests.apiserver import ApiServer, Fault
-from tests.history.entries import START, at, entry
-from tests.history.serving import record, record_shop, serving
-from tests.unit.responder import Drop, Reply, Responder, responding, status, write_kubeconfig
+from tests.history.entries import START, at, seen
+from tests.history.serving import put_operator, record, record_shop, running, serving
 
 ROOT = Path(__file__).parents[2]
 WEB = Selection("shop", "web")
@@ -43,65 +48,58 @@ SELECTIONS = [
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ApiServer]:
+def cluster() -> Iterator[ApiServer]:
     with ApiServer() as server:
         yield server
 
 
-def put_service(cluster: ApiServer, *ports: int) -> None:
-    """The operator's Service, and where it leads."""
-    metadata = {"name": "kanary", "namespace": "kanary-system"}
-    spec = {"ports": [{"name": "http", "port": 8080}]}
-    cluster.store.put({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-    subsets = [{"addresses": [{"ip": "127.0.0.1"}], "ports": [{"name": "http", "port": port}]} for port in ports]
-    cluster.store.put({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets})
-
-
-def connect(kubeconfig: Path | str) -> ClusterClient:
-    client = ClusterClient.connect(kubeconfig=str(kubeconfig))
-    return client.with_timeouts(Timeouts(connect=5.0, read=30.0), attempts=1)
+@pytest.fixture
+def remote(cluster: ApiServer, tmp_path: Path) -> Iterator[HttpSource]:
+    """The way to whatever operator a test puts into the cluster."""
+    client = ClusterClient.connect(kubeconfig=str(cluster.kubeconfig(tmp_path / "kubeconfig")))
+    source = HttpSource(client.with_timeouts(Timeouts(connect=5.0, read=30.0), attempts=1), "kanary-system")
+    yield source
+    source.close()
 
 
 @pytest.fixture
-def source(url: str, cluster: ApiServer, tmp_path: Path) -> Iterator[Source]:
+def source(url: str, cluster: ApiServer, remote: HttpSource) -> Iterator[Source]:
     record_shop(url)
     with serving(url) as server:
-        put_service(cluster, server.port)
-        yield HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system")
+        put_operator(cluster, server.port)
+        yield remote
 
 
-@pytest.fixture
-def reader(url: str) -> Iterator[Source]:
-    made = Reader(url)
-    yield made
-    made.close()
+def forwards(cluster: ApiServer) -> int:
+    return len(cluster.requests.find("GET", "/portforward"))
 
 
 # The same as from the database
 
 
-@pytest.mark.parametrize("selection", SELECTIONS)
-def test_all_that_a_database_tells_the_operator_tells_as_well(
-    source: Source, reader: Source, selection: Selection
-) -> None:
-    def told(by: Source, limit: int) -> list[Any]:
+def test_all_that_a_database_has_the_operator_has_as_well(source: Source, reader: Reader) -> None:
+    def read(by: Source, selection: Selection, limit: int) -> list[Any]:
+        kinds = frozenset({"PhaseChange", "ChangeResult"})
         return [
             list(every(lambda after: by.kanaries(selection, after, limit))),
             list(every(lambda after: by.changes(selection, after, limit))),
-            list(every(lambda after: by.transitions(selection, after, limit))),
+            list(every(lambda after: by.entries(selection, after, limit))),
+            list(every(lambda after: by.entries(selection, after, limit, kinds))),
             list(every(lambda after: by.in_force(selection, at(7.5), after, limit))),
         ]
 
-    assert told(source, 7) == told(source, 5_000) == told(reader, 500)
+    for selection in SELECTIONS:
+        expected = read(reader, selection, 500)
+        assert read(source, selection, 19) == read(source, selection, 5_000) == expected, selection
 
 
-def test_pages_and_places_are_those_of_the_database(source: Source, reader: Source) -> None:
+def test_pages_and_places_are_those_of_the_database(source: Source, reader: Reader) -> None:
     first = source.changes(EVERYTHING, None, 10)
     assert first == reader.changes(EVERYTHING, None, 10)
     assert source.changes(EVERYTHING, first.next, 10) == reader.changes(EVERYTHING, first.next, 10)
 
 
-def test_each_revision_is_that_of_the_kanary_which_is_named(source: Source, reader: Source) -> None:
+def test_each_revision_is_that_of_the_kanary_which_is_named(source: Source, reader: Reader) -> None:
     for kanary in reader.kanaries(EVERYTHING).items:
         assert source.revisions(kanary) == reader.revisions(kanary)
         for revision in (1, 3, 25, 26):
@@ -109,181 +107,216 @@ def test_each_revision_is_that_of_the_kanary_which_is_named(source: Source, read
 
 
 def test_what_the_record_does_not_have_is_none(source: Source) -> None:
-    nobody = KnownKanary("u-9", "shop", "web", START)
+    nobody = KnownKanary(uid="u-9", namespace="shop", name="web", first_seen=START)
     assert (source.revisions(nobody), source.revision(nobody, 1)) == (None, None)
-    for unknown in ("beef", "", "a/b", "../kanaries", "ä", "a" * 1000):
+    for unknown in ("beef", "", "a/b", "../kanaries", "ä"):
         assert source.configuration(unknown) is None
 
 
-def test_a_configuration_is_the_text_that_was_recorded(source: Source, reader: Source) -> None:
-    known = f"{25:016x}"
-    assert source.configuration(known) == reader.configuration(known) == "# configuration 25\n" * 10
+def test_a_configuration_is_what_was_recorded(source: Source, reader: Reader) -> None:
+    found = source.configuration(f"{25:016x}")
+    assert found is not None
+    assert found == reader.configuration(f"{25:016x}")
 
 
-@pytest.mark.parametrize("after", ["nothing", "\0", "", '["\\u0000"]', "a" * 5000, "[1,2,3]"])
-def test_a_place_that_is_none_is_refused(source: Source, reader: Source, after: str) -> None:
+@pytest.mark.parametrize("after", ["nothing", "\0", "", '["\\u0000"]', "[1,2,3]"])
+def test_an_invalid_place_is_refused(source: Source, reader: Reader, after: str) -> None:
     for each in (source, reader):
-        with pytest.raises(BadCursorError, match="is no place to read on from"):
+        with pytest.raises(BadCursorError):
             each.changes(WEB, after)
-        with pytest.raises(BadCursorError, match="is no place to read on from"):
+        with pytest.raises(BadCursorError):
             each.kanaries(Selection(), after)
 
 
-def test_a_long_history_is_read_page_by_page(sqlite_url: str, cluster: ApiServer, tmp_path: Path) -> None:
-    record(sqlite_url, [entry(last=5_000)])
+def test_a_long_history_is_read_page_by_page_over_one_connection(
+    sqlite_url: str, cluster: ApiServer, remote: HttpSource
+) -> None:
+    record(sqlite_url, [seen(last=700)])
     with serving(sqlite_url) as server:
-        put_service(cluster, server.port)
-        source = HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system")
-        assert [item.change.revision for item in every(lambda after: source.changes(WEB, after))] == [
-            *range(5000, 0, -1)
-        ]
-    asked = cluster.requests.find("GET", "services/kanary:http/proxy/history/v1/namespaces/shop/kanaries/web/changes")
-    assert len(asked) == 10
+        put_operator(cluster, server.port)
+        found = [item.change.revision for item in every(lambda after: remote.changes(WEB, after))]
+    assert found == [*range(700, 0, -1)]
+    assert forwards(cluster) == 1
 
 
-def test_asking_the_operator_needs_no_database_library() -> None:
-    script = "import sys, kanary.history.remote; sys.exit('sqlalchemy' in sys.modules or 'kubernetes' in sys.modules)"
+def test_reading_from_the_operator_needs_no_database_library() -> None:
+    heavy = "{'sqlalchemy', 'kubernetes', 'starlette', 'uvicorn'}"
+    script = f"import sys, kanary.history.remote; sys.exit(bool({heavy} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
+# The way there
+
+
+def test_a_connection_that_was_closed_meanwhile_is_made_again(
+    sqlite_url: str, cluster: ApiServer, remote: HttpSource
+) -> None:
+    record_shop(sqlite_url)
+    for count in (1, 2):
+        with serving(sqlite_url) as server:
+            put_operator(cluster, server.port)
+            assert len(remote.changes(WEB).items) == 25
+        assert forwards(cluster) == count
+
+
+def test_a_replica_that_cannot_be_reached_is_passed_over(
+    sqlite_url: str, cluster: ApiServer, remote: HttpSource
+) -> None:
+    record_shop(sqlite_url)
+    cluster.faults.add(Fault.status(500, path="kanary-1/portforward"))
+    with serving(sqlite_url) as server:
+        put_operator(cluster, 1, name="kanary-0", is_ready=False)
+        put_operator(cluster, 1, name="kanary-1")
+        put_operator(cluster, server.port, name="kanary-2")
+        assert len(remote.changes(WEB).items) == 25
 
 
 # What is in the way
 
 
-@pytest.fixture
-def api() -> Iterator[Responder]:
-    with responding() as responder:
-        yield responder
-
-
-@pytest.fixture
-def asking(api: Responder, tmp_path: Path) -> HttpSource:
-    client = connect(write_kubeconfig(tmp_path / "kubeconfig", api.url))
-    return HttpSource(client, "kanary-system", pause=lambda _seconds: None)
-
-
-def problem(source: Source) -> tuple[Reason, str]:
+def fault(source: Source) -> tuple[FaultReason, str]:
     with pytest.raises(HistoryError) as caught:
         source.changes(WEB)
-    message = caught.value.problem.message
+    message = caught.value.fault.message
     assert "\n" not in message
-    return caught.value.problem.reason, message
+    assert len(message) < 1200
+    return caught.value.fault.reason, message
 
 
-def test_how_it_was_tried_and_the_way_without_the_operator_are_told(api: Responder, asking: HttpSource) -> None:
-    api.say(status(403, "Forbidden", 'services "kanary:http" is forbidden: User "jane" cannot get services/proxy'))
-    assert problem(asking) == (
-        Reason.UNAVAILABLE,
-        f"no history from the operator (asked for Service kanary in namespace kanary-system through the API server at "
-        f'{api.url}): you may not: services "kanary:http" is forbidden: User "jane" cannot get services/proxy '
-        "(403 Forbidden); have the ClusterRole kanary-viewer bound to you; or read the database itself: --db URL",
+def in_the_way(cluster: ApiServer, source: Source) -> str:
+    """What is said to be in the way, once it was said where, and that there is a way round."""
+    reason, message = fault(source)
+    assert reason is FaultReason.UNAVAILABLE
+    before = f"no history from the operator in namespace kanary-system of the cluster at {cluster.url}: "
+    after = "; or read the database itself: --db URL"
+    assert message.startswith(before)
+    assert message.endswith(after)
+    return message[len(before) : -len(after)]
+
+
+def test_without_an_operator_its_namespace_is_asked_for(cluster: ApiServer, remote: HttpSource) -> None:
+    put_operator(cluster, 1, "elsewhere")
+    assert in_the_way(cluster, remote) == (
+        "it has no pods; install the operator, or name the namespace that it is in: --operator-namespace"
     )
-    assert api.asked[0].path == (
-        "/api/v1/namespaces/kanary-system/services/kanary:http/proxy/history/v1/namespaces/shop/kanaries/web/changes"
+
+
+def test_pods_that_are_not_ready_are_counted(cluster: ApiServer, remote: HttpSource) -> None:
+    for name in ("kanary-1", "kanary-2"):
+        put_operator(cluster, 1, name=name, is_ready=False)
+    assert in_the_way(cluster, remote) == "0 of 2 pods are ready; see kubectl -n kanary-system get pods"
+
+
+@pytest.mark.parametrize("path", ["/pods", "/portforward"])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (401, ["rejects your credentials", "(401", "log in again"]),
+        (403, ["permission denied", "(403", "ask for the Role kanary-viewer in namespace kanary-system"]),
+        (429, ["(429"]),
+        (500, ["(500", "see kubectl -n kanary-system get pods"]),
+        (503, ["(503"]),
+    ],
+)
+def test_a_refusal_of_the_api_server_is_passed_on_with_what_to_do(
+    cluster: ApiServer, remote: HttpSource, path: str, fault: int, words: list[str]
+) -> None:
+    put_operator(cluster, 1)
+    cluster.faults.add(Fault.status(fault, path=path))
+    message = in_the_way(cluster, remote)
+    assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize("path", ["/pods", "/portforward"])
+def test_a_connection_that_is_dropped_is_reported(cluster: ApiServer, remote: HttpSource, path: str) -> None:
+    put_operator(cluster, 1)
+    cluster.faults.add(Fault.drop(path=path))
+    assert "the API server at" in in_the_way(cluster, remote)
+
+
+def test_a_port_that_refuses_connections_is_reported_in_the_words_of_its_node(
+    cluster: ApiServer, remote: HttpSource, sqlite_url: str
+) -> None:
+    with serving(sqlite_url) as server:
+        port = server.port
+    put_operator(cluster, port)
+    assert in_the_way(cluster, remote) == (
+        f"it does not take connections: pod kanary-1: error forwarding port {port} to pod kanary-1: dial tcp4 "
+        f"127.0.0.1:{port}: connect: Connection refused; see kubectl -n kanary-system logs deployment/kanary"
     )
+
+
+def test_an_operator_without_history_is_reported_as_such(cluster: ApiServer, remote: HttpSource) -> None:
+    with running(history_api(None)) as server:
+        put_operator(cluster, server.port)
+        reason, message = fault(remote)
+    assert reason is FaultReason.DISABLED
+    assert message == "the operator cannot read the history: history is disabled (KANARY_HISTORY_URL is empty)"
+
+
+def test_a_server_that_serves_something_else_is_of_another_version(cluster: ApiServer, remote: HttpSource) -> None:
+    with running(probes(list, bytes, "text/plain")) as server:
+        put_operator(cluster, server.port)
+        message = in_the_way(cluster, remote)
+    assert message == "its answer is no Page[RecordedChange] that this version can read; use the kanary of the " + (
+        "operator's version"
+    )
+
+
+def answering(body: str, status: int = 200) -> Starlette:
+    def answer(_: Request) -> Response:
+        return Response(body, status, media_type="application/json")
+
+    return Starlette(routes=[Route("/{path:path}", answer)])
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("body", "status", "expected"),
     [
-        (status(401, "Unauthorized", "Unauthorized"), ["credentials", "(401 Unauthorized)", "log in again"]),
-        (status(404, "NotFound", 'services "kanary" not found'), ["there is none", "install the operator"]),
-        (
-            Reply(b"not found; there is /healthz\n", 404),
-            ["it serves no such history", "use the kanary of the operator"],
-        ),
-        (
-            Reply({"reason": "UnknownPath", "message": "nothing here"}, 404),
-            ["it serves no such history", "nothing here"],
-        ),
-        (
-            status(503, "ServiceUnavailable", 'no endpoints available for service "kanary"'),
-            ["none of its pods takes connections", "see kubectl -n kanary-system get pods"],
-        ),
-        (
-            Reply(b"Error trying to reach service: 'dial tcp: connection refused'", 503),
-            ["none of its pods", "connection refused"],
-        ),
-        (Reply(b"internal error; the log has the reason\n", 500), ["(500 Internal Server Error)", "get pods"]),
-        (status(429, "TooManyRequests", "slow down"), ["slow down"]),
-        (Reply(b"<html>" + b"a\n" * 1000, 502), ["502"]),
-        (Reply(b"<html>", 200), ["no JSON object"]),
-        (Reply({"items": [{"revision": "x"}], "next": None}), ["another ChangeList than this program knows"]),
-        (Reply({}), ["another ChangeList", "use the kanary of the operator's version"]),
-        (Drop(), ["no answer from the API server"]),
+        ('{"reason":"DatabaseCorrupt","message":"/db is corrupt"}', 503, FaultReason.CORRUPT),
+        ('{"reason":"OfANewerVersion","message":"/db is corrupt"}', 503, FaultReason.UNAVAILABLE),
+        ('{"reason":"BadParameter","message":"/db is corrupt"}', 400, FaultReason.REFUSED),
     ],
 )
-def test_each_thing_in_the_way_is_told_with_what_to_do(
-    api: Responder, asking: HttpSource, answer: Any, words: list[str]
+def test_the_operators_words_are_passed_on(
+    cluster: ApiServer, remote: HttpSource, body: str, status: int, expected: FaultReason
 ) -> None:
-    api.say(answer)
-    reason, message = problem(asking)
-    assert reason is Reason.UNAVAILABLE
-    assert message.startswith("no history from the operator (asked for Service kanary in namespace kanary-system")
-    assert message.endswith("or read the database itself: --db URL")
-    assert [word for word in words if word not in message] == []
-    assert len(message) < 1200
+    with running(answering(body, status)) as server:
+        put_operator(cluster, server.port)
+        reason, message = fault(remote)
+    assert reason is expected
+    assert message.endswith(": /db is corrupt")
 
 
-def test_what_the_operator_says_of_its_database_is_passed_on(api: Responder, asking: HttpSource) -> None:
-    api.say(Reply({"reason": "DatabaseCorrupt", "message": "the history database /db is corrupt"}, 503))
-    assert problem(asking) == (
-        Reason.CORRUPT,
-        "the operator cannot read the history: the history database /db is corrupt",
-    )
+@pytest.mark.parametrize(
+    ("body", "status"), [("<html>", 200), ("{}", 200), ('{"items":[{"revision":"x"}]}', 200), ("<html>", 502)]
+)
+def test_an_answer_that_cannot_be_read_is_of_another_version(
+    cluster: ApiServer, remote: HttpSource, body: str, status: int
+) -> None:
+    with running(answering(body, status)) as server:
+        put_operator(cluster, server.port)
+        assert "use the kanary of the operator's version" in in_the_way(cluster, remote)
 
 
-def test_a_refused_parameter_is_passed_on(api: Responder, asking: HttpSource) -> None:
-    api.say(Reply({"reason": "BadParameter", "message": "there is no parameter 'a' here"}, 400))
-    assert problem(asking) == (Reason.REFUSED, "the operator refuses what was asked: there is no parameter 'a' here")
+def test_fields_and_kinds_of_a_newer_operator_are_passed_on(cluster: ApiServer, remote: HttpSource) -> None:
+    kanary = '{"uid":"u","namespace":"shop","name":"web","firstSeen":"2026-11-23T13:31:02Z","mood":"fine"}'
+    entry = '{"number":1,"at":"2026-11-23T13:31:02Z","kind":"Verdict","passed":true}'
+    with running(answering(f'{{"items":[{{"kanary":{kanary},"entry":{entry}}}],"total":1}}')) as server:
+        put_operator(cluster, server.port)
+        (found,) = remote.entries(WEB).items
+    assert found.kanary.name == "web"
+    assert (found.entry.kind, found.entry.model_extra) == ("Verdict", {"passed": True})
 
 
-def test_while_others_read_it_is_asked_again_for_a_time(api: Responder, asking: HttpSource) -> None:
-    busy = Reply({"reason": "Busy", "message": "others are reading the history"}, 503)
-    api.say(busy, busy, Reply({"items": [], "next": None}))
-    assert asking.changes(WEB).items == ()
-    assert len(api.asked) == 3
-    api.say(busy)
-    assert "others are reading the history" in problem(asking)[1]
-    assert len(api.asked) == 3 + 5
-
-
-def test_fields_of_a_newer_operator_are_no_hindrance(api: Responder, asking: HttpSource) -> None:
-    kanary = {"uid": "u", "namespace": "shop", "name": "web", "firstSeen": "2026-11-23T13:31:02Z", "deletedAt": None}
-    api.say(Reply({"items": [{**kanary, "mood": "fine"}], "next": None, "total": 1}))
-    assert asking.kanaries(WEB).items == (KnownKanary("u", "shop", "web", START.replace(microsecond=0)),)
-
-
-def test_another_namespace_and_service_can_be_named(api: Responder, tmp_path: Path) -> None:
-    api.say(status(404, "NotFound", "none"))
-    client = connect(write_kubeconfig(tmp_path / "kubeconfig", api.url))
-    _, message = problem(HttpSource(client, namespace="ops", service="canary", port="web"))
-    assert "Service canary in namespace ops" in message
-    assert api.asked[0].path.startswith("/api/v1/namespaces/ops/services/canary:web/proxy/history/v1/")
-
-
-def test_no_operator_is_told_by_the_api_server(cluster: ApiServer, sqlite_url: str, tmp_path: Path) -> None:
-    source = HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system")
-    assert "install the operator" in problem(source)[1]
-    put_service(cluster)
-    assert "none of its pods takes connections" in problem(source)[1]
-    with serving(sqlite_url) as server:
-        put_service(cluster, server.port)
-        assert problem(source)[1].startswith("the operator cannot read the history: there is no history database")
-    assert "none of its pods takes connections" in problem(source)[1]
-
-
-def test_an_operator_without_history_is_told_as_such(cluster: ApiServer, tmp_path: Path) -> None:
-    server = HttpServer(0, {"/healthz": lambda: (200, "text/plain", b"ok\n")}, "127.0.0.1")
-    server.start()
-    try:
-        put_service(cluster, server.port)
-        message = problem(HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system"))[1]
-    finally:
-        server.stop()
-    assert "it serves no such history: not found; there is /healthz (404 Not Found)" in message
-
-
-def test_a_dropped_connection_is_told_with_the_api_server(cluster: ApiServer, tmp_path: Path) -> None:
-    cluster.faults.add(Fault.drop(path="/proxy/"))
-    message = problem(HttpSource(connect(cluster.kubeconfig(tmp_path / "kubeconfig")), "kanary-system"))[1]
-    assert f"no answer from the API server at {cluster.url}" in message
+def test_what_keeps_the_operator_from_writing_is_said_where_nothing_can_be_read(
+    cluster: ApiServer, remote: HttpSource, sqlite_url: str
+) -> None:
+    known = HistoryFault(FaultReason.READ_ONLY, "the volume is read-only")
+    reader = Reader(sqlite_url)
+    with running(history_api(reader, lambda: known)) as server:
+        put_operator(cluster, server.port)
+        assert fault(remote) == (FaultReason.READ_ONLY, f"the operator cannot read the history: {known.message}")
+        record_shop(sqlite_url)
+        assert len(remote.changes(WEB).items) == 25
+    reader.close()

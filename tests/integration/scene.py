@@ -97,9 +97,12 @@ class Scene:
 
     def start_process(self) -> subprocess.Popen[bytes]:
         """An operator in a process of its own, which can be killed."""
-        command = [sys.executable, "-m", "kanary.cli.main", "run", "--no-leader-election", "--http-port", "0"]
+        command = [sys.executable, "-m", "kanary.cli.main", "run", "--no-leader-election"]
+        ports = ["--http-port", "0", "--history-port", "0"]
         environment = {**os.environ, "KANARY_HISTORY_URL": self.history_url}
-        process = subprocess.Popen([*command, "--kubeconfig", self.kubeconfig, "--log-level", "error"], env=environment)
+        process = subprocess.Popen(
+            [*command, *ports, "--kubeconfig", self.kubeconfig, "--log-level", "error"], env=environment
+        )
         self._processes.append(process)
         return process
 

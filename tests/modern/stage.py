@@ -29,7 +29,8 @@ class Stage:
     @contextmanager
     def operator(self) -> Iterator[None]:
         """An operator in a process of its own."""
-        command = [sys.executable, "-m", "kanary.cli.main", "run", "--no-leader-election", "--http-port=0"]
+        ports = ["--http-port=0", "--history-port=0"]
+        command = [sys.executable, "-m", "kanary.cli.main", "run", "--no-leader-election", *ports]
         with (
             self._log.open("ab") as log,
             subprocess.Popen([*command, f"--kubeconfig={self._kubeconfig}"], stdout=log, stderr=log) as process,

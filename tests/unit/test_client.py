@@ -163,17 +163,6 @@ def test_what_a_proxy_in_between_says_is_quoted(server: Responder, client: Clust
     assert raised.value.status == 502
 
 
-def test_a_service_behind_the_proxy_gives_reason_and_message(server: Responder, client: ClusterClient) -> None:
-    server.say(Reply({"reason": "DatabaseLocked", "message": "m" * 1000}, 503))
-    with pytest.raises(ApiError) as caught:
-        client.get_raw("/api/v1/namespaces/a/services/b/proxy/c", {"after": '["ä", 1]'})
-    assert (caught.value.status, caught.value.reason, caught.value.message) == (503, "DatabaseLocked", "m" * 1000)
-    assert (server.asked[0].path, server.asked[0].query) == (
-        "/api/v1/namespaces/a/services/b/proxy/c",
-        {"after": '["ä", 1]'},
-    )
-
-
 @pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[1, 2]", b""])
 def test_an_answer_that_is_no_json_object_is_garbled(server: Responder, client: ClusterClient, body: bytes) -> None:
     server.say(Reply(body, 200, {"Content-Type": "text/html"}))

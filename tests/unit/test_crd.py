@@ -20,6 +20,8 @@ from engine.model.spec import GROUP, KanarySpec
 from engine.model.status import KanaryStatus
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.crd import PARTS, crd, main, structural
+from kanary.history.remote import OPERATOR
+from kanary.operator.settings import Settings
 from states import Phase, Reason
 from tests.unit.kanaries import Json, kanary, names, route, spec, valid_specs
 
@@ -70,11 +72,30 @@ def test_one_file_holds_everything_in_an_order_that_a_cluster_can_take() -> None
 def test_undo_needs_no_more_than_the_roles_that_are_named_for_it() -> None:
     """What `kanary undo` asks of the API server, in `kanary.cli.undo`, beside the operator."""
     documents = yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text())
-    roles = [d for d in documents if d["metadata"]["name"] in ("kanary-viewer", "kanary-edit")]
-    rules = [rule for role in roles for rule in role["rules"] if "resourceNames" not in rule]
+    roles = [d for d in documents if d["metadata"]["name"] in ("kanary-view", "kanary-edit")]
+    rules = [rule for role in roles for rule in role["rules"]]
     may = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
     assert {("kanaries", "get"), ("kanaries", "list"), ("kanaries", "patch"), ("services", "get")} <= may
     assert [(resource, verb) for resource, verb in may if resource == "services"] == [("services", "get")]
+
+
+def test_a_reader_of_the_history_may_forward_ports_of_the_operator_and_nothing_else() -> None:
+    documents = yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text())
+    (role,) = [d for d in documents if d["metadata"]["name"] == "kanary-viewer"]
+    assert (role["kind"], role["metadata"]["namespace"]) == ("Role", "kanary-system")
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]},
+    ]
+
+
+def test_the_history_is_found_where_the_operator_serves_it() -> None:
+    documents = yaml.safe_load_all((MANIFESTS / "operator.yaml").read_text())
+    (pod,) = [d["spec"]["template"] for d in documents if d["kind"] == "Deployment"]
+    (container,) = pod["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": Settings().http_port, "history": Settings().history_port}
+    assert OPERATOR in [f"{name}={value}" for name, value in pod["metadata"]["labels"].items()]
 
 
 # Names and columns

@@ -1,35 +1,32 @@
-"""The HTTP server for probes and metrics, over real sockets on loopback."""
+"""The HTTP servers and the probes, over real sockets on loopback."""
 
+import asyncio
 import http.client
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
-from kanary.web.server import Answer, Asked, HttpServer, Tree
+from kanary.web.probes import SharedPage, probes
+from kanary.web.server import MAX_CONNECTIONS, HttpServer, listen, listen_on_loopback
+from tests.history.waiting import WAIT, wait_until
 
-WAIT = 10  # seconds that no test takes when it passes
-TEXT = "text/plain; charset=utf-8"
-
-
-def broken() -> Answer:
-    raise RuntimeError("a defect")
+IDLE = 300
+"""Connections of a client that means no good: many more than the server holds."""
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., HttpServer]]:
     started: list[HttpServer] = []
 
-    def serve(**options: Any) -> HttpServer:
-        routes = {
-            "/healthz": lambda: (200, TEXT, b"ok\n"),
-            "/readyz": lambda: (503, TEXT, b"not yet\n"),
-            "/broken": broken,
-        }
-        server = HttpServer(0, options.pop("routes", routes), **{"host": "127.0.0.1", **options})
+    def serve(app: Starlette, sockets: list[socket.socket] | None = None) -> HttpServer:
+        server = HttpServer(app, sockets or listen_on_loopback(0))
         started.append(server)
         server.start()
         return server
@@ -40,255 +37,243 @@ def serve() -> Iterator[Callable[..., HttpServer]]:
 
 
 @pytest.fixture
-def server(serve: Callable[..., HttpServer]) -> HttpServer:
-    return serve()
+def problems() -> list[str]:
+    return []
 
 
-def ask(server: HttpServer, method: str, path: str, host: str = "127.0.0.1") -> tuple[int, bytes, dict[str, str]]:
+@pytest.fixture
+def server(serve: Callable[..., HttpServer], problems: list[str]) -> HttpServer:
+    return serve(probes(lambda: problems, lambda: b"kanary_leader 1\n", "text/plain; version=0.0.4"))
+
+
+def ask(server: HttpServer, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(host, server.port, timeout=WAIT)
     try:
         connection.request(method, path)
         response = connection.getresponse()
-        return response.status, response.read(), {name.lower(): value for name, value in response.getheaders()}
+        return response.status, response.read()
     finally:
         connection.close()
 
 
-def dial(server: HttpServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=WAIT)
+def dial(server: HttpServer, sent: bytes = b"") -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=WAIT)
+    client.sendall(sent)
+    return client
 
 
-def test_a_route_answers_with_its_status_type_and_body(server: HttpServer) -> None:
-    status, body, headers = ask(server, "GET", "/healthz")
-    assert (status, body) == (200, b"ok\n")
-    assert (headers["content-type"], headers["content-length"], headers["cache-control"]) == (TEXT, "3", "no-store")
-    assert ask(server, "GET", "/readyz")[:2] == (503, b"not yet\n")
+# Probes
 
 
-def test_a_query_does_not_change_the_route(server: HttpServer) -> None:
-    assert ask(server, "GET", "/healthz?verbose=1")[0] == 200
+def test_health_readiness_and_metrics_are_served(server: HttpServer, problems: list[str]) -> None:
+    assert ask(server, "/healthz") == (200, b"ok\n")
+    assert ask(server, "/readyz") == (200, b"ok\n")
+    assert ask(server, "/metrics") == (200, b"kanary_leader 1\n")
+    problems += ["pods: not listed", "services: not listed"]
+    assert ask(server, "/readyz") == (503, b"pods: not listed\nservices: not listed\n")
+    assert ask(server, "/healthz", "HEAD") == (200, b"")
 
 
-def test_head_answers_without_the_body(server: HttpServer) -> None:
-    status, body, headers = ask(server, "HEAD", "/healthz")
-    assert (status, body, headers["content-length"]) == (200, b"", "3")
-
-
-@pytest.mark.parametrize("path", ["/", "/healthz/", "/../etc/passwd", "//elsewhere/healthz"])
-def test_an_unknown_path_is_not_found_and_the_known_ones_are_named(server: HttpServer, path: str) -> None:
-    status, body, _ = ask(server, "GET", path)
-    assert (status, body) == (404, b"not found; there is /broken, /healthz, /readyz\n")
+@pytest.mark.parametrize("path", ["/", "/healthz/x", "/../etc/passwd", "//elsewhere/healthz"])
+def test_there_is_nothing_else(server: HttpServer, path: str) -> None:
+    assert ask(server, path)[0] == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_what_is_no_reading_is_not_allowed(server: HttpServer, method: str) -> None:
-    status, _, headers = ask(server, method, "/healthz")
-    assert (status, headers["allow"]) == (405, "GET, HEAD")
+def test_nothing_can_be_written(server: HttpServer, method: str) -> None:
+    assert ask(server, "/healthz", method)[0] == 405
 
 
-def test_a_route_that_fails_answers_500_tells_only_the_log_why_and_the_server_goes_on(
-    server: HttpServer, caplog: pytest.LogCaptureFixture
+def test_a_page_is_made_once_for_all_who_wait_for_it() -> None:
+    """Those who come while it is being made for the first share a second one, which is newer than their requests."""
+    entered, release, made = threading.Event(), threading.Event(), []
+
+    def make() -> bytes:
+        made.append(len(made) + 1)
+        entered.set()
+        assert release.wait(WAIT)
+        return str(made[-1]).encode()
+
+    async def read() -> list[bytes]:
+        page = SharedPage(make)
+        first = asyncio.create_task(page.read())
+        await asyncio.to_thread(entered.wait, WAIT)
+        others = [asyncio.create_task(page.read()) for _ in range(8)]
+        await asyncio.sleep(0)  # in which each of them comes to wait
+        release.set()
+        return await asyncio.gather(first, *others)
+
+    assert asyncio.run(read()) == [b"1", *[b"2"] * 8]
+
+
+def test_metrics_that_fail_are_an_error_of_the_server_and_the_next_page_is_made(
+    serve: Callable[..., HttpServer], caplog: pytest.LogCaptureFixture
 ) -> None:
-    status, body, _ = ask(server, "GET", "/broken")
+    pages = [b"", b"page"]
+
+    def expose() -> bytes:
+        page = pages.pop(0)
+        if not page:
+            raise RuntimeError("a defect")
+        return page
+
+    server = serve(probes(list, expose, "text/plain"))
+    status, body = ask(server, "/metrics")
     assert (status, b"a defect" in body) == (500, False)
-    assert "a defect" in caplog.text
-    assert ask(server, "GET", "/healthz")[0] == 200
+    wait_until(lambda: "a defect" in caplog.text)  # which is written after the answer
+    assert ask(server, "/metrics") == (200, b"page")
 
 
-def test_the_answer_does_not_tell_what_the_server_is_built_with(server: HttpServer) -> None:
-    assert ask(server, "GET", "/healthz")[2]["server"] == "kanary"
-
-
-def test_a_client_that_says_nothing_does_not_hold_up_another(server: HttpServer) -> None:
-    with dial(server):
-        assert ask(server, "GET", "/healthz")[0] == 200
-
-
-@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nX-Slow: a"])
-def test_a_client_that_does_not_finish_its_request_is_cut_off(serve: Callable[..., HttpServer], sent: bytes) -> None:
-    server = serve(max_seconds=0.1)
-    with dial(server) as client:
-        client.sendall(sent)
-        assert client.recv(1024) == b""
-
-
-def test_a_client_beyond_the_limit_is_turned_away_until_another_one_leaves(serve: Callable[..., HttpServer]) -> None:
-    entered, release = threading.Semaphore(0), threading.Event()
-
-    def slow() -> Answer:
-        entered.release()
-        release.wait(WAIT)
-        return 200, TEXT, b"slow\n"
-
-    server = serve(routes={"/slow": slow}, max_connections=2)
-    answers: list[bytes] = []
-    clients = [threading.Thread(target=lambda: answers.append(ask(server, "GET", "/slow")[1])) for _ in range(2)]
-    for client in clients:
-        client.start()
-    for _ in clients:
-        assert entered.acquire(timeout=WAIT)
-    with dial(server) as third:
-        assert third.recv(1024) == b""
-    release.set()
-    for client in clients:
-        client.join(WAIT)
-    assert answers == [b"slow\n"] * 2
-    assert ask(server, "GET", "/slow")[1] == b"slow\n"
-
-
-# Trees
-
-
-def told(asked: Asked) -> Answer:
-    return 200, TEXT, f"{asked.path}|{asked.query}".encode()
-
-
-BUSY: Answer = (503, TEXT, b"busy\n")
-
-
-def ask_until_free(server: HttpServer, path: str) -> tuple[int, bytes]:
-    """The answer of a tree, which counts a client a little longer than that one takes to read."""
-    deadline = time.monotonic() + WAIT
-    while (answer := ask(server, "GET", path)[:2]) == (503, BUSY[2]):
-        assert time.monotonic() < deadline, "it stays busy"
-    return answer
+# Whatever clients do
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    "sent",
     [
-        ("/tree/", b"|"),
-        ("/tree/a", b"a|"),
-        ("/tree/a/b/?c=d&e", b"a/b/|c=d&e"),
-        ("/tree/%2e%2e/%00?%00=%ff", b"%2e%2e/%00|%00=%ff"),
-        ("/tree/a?b?c", b"a|b?c"),
-        ("/tree/../healthz", b"../healthz|"),
+        b"",
+        b"GET /healthz HTTP/1.1\r\nX-Slow: a",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc",
+        b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 20,
+        b"\x16\x03\x01 hello",
     ],
+    ids=["silent", "slow", "kept alive", "unfinished body", "unread answers", "no HTTP"],
 )
-def test_a_tree_is_told_what_follows_its_path_as_it_came(
-    serve: Callable[..., HttpServer], path: str, body: bytes
-) -> None:
-    server = serve(routes={"/tree/": Tree(told, BUSY), "/healthz": lambda: (200, TEXT, b"ok\n")})
-    assert ask(server, "GET", path)[:2] == (200, body)
+def test_probes_are_answered_however_many_connections_a_client_holds(server: HttpServer, sent: bytes) -> None:
+    idle = []
+    for number in range(IDLE):
+        idle.append(dial(server, sent))
+        if number % 30 == 0:
+            assert ask(server, "/healthz") == (200, b"ok\n")
+    assert [ask(server, path)[0] for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 200]
+    for client in idle:
+        client.close()
 
 
-@pytest.mark.parametrize("path", ["/tree", "/tre/e", "/", "/%74ree/a"])
-def test_a_tree_answers_for_nothing_that_is_not_below_it(serve: Callable[..., HttpServer], path: str) -> None:
-    server = serve(routes={"/tree/": Tree(told, BUSY)})
-    assert ask(server, "GET", path)[:2] == (404, b"not found; there is /tree/\n")
+def test_the_connection_that_was_silent_for_the_longest_makes_room(server: HttpServer) -> None:
+    first, second, *_ = clients = [dial(server) for _ in range(MAX_CONNECTIONS)]
+    assert ask_on(first, "/healthz").startswith(b"HTTP/1.1 200")
+    newest = dial(server)
+    assert second.recv(1) == b""
+    assert ask_on(newest, "/healthz").startswith(b"HTTP/1.1 200")
+    assert ask_on(first, "/healthz").startswith(b"HTTP/1.1 200")
+    for client in (*clients, newest):
+        client.close()
 
 
-def test_a_path_that_stands_by_itself_comes_before_the_tree_around_it(serve: Callable[..., HttpServer]) -> None:
-    server = serve(routes={"/tree/": Tree(told, BUSY), "/tree/leaf": lambda: (200, TEXT, b"a leaf")})
-    assert ask(server, "GET", "/tree/leaf?a=b")[1] == b"a leaf"
+def ask_on(client: socket.socket, path: str) -> bytes:
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    return client.recv(4096)
 
 
-def test_a_tree_that_fails_answers_500_and_goes_on(serve: Callable[..., HttpServer]) -> None:
-    def fails(asked: Asked) -> Answer:
-        return told(asked) if asked.path else broken()
-
-    server = serve(routes={"/tree/": Tree(fails, BUSY, at_once=1)})
-    assert [ask_until_free(server, path)[0] for path in ("/tree/", "/tree/", "/tree/a")] == [500, 500, 200]
-
-
-def test_who_comes_to_a_busy_tree_is_told_so_at_once_and_the_other_paths_answer(
-    serve: Callable[..., HttpServer],
-) -> None:
-    entered, release = threading.Semaphore(0), threading.Event()
-
-    def slow(asked: Asked) -> Answer:
-        entered.release()
-        release.wait(WAIT)
-        return told(asked)
-
-    server = serve(routes={"/tree/": Tree(slow, BUSY, at_once=2), "/healthz": lambda: (200, TEXT, b"ok\n")})
-    answers: list[bytes] = []
-    clients = [threading.Thread(target=lambda: answers.append(ask(server, "GET", "/tree/a")[1])) for _ in range(2)]
-    for client in clients:
-        client.start()
-        assert entered.acquire(timeout=WAIT)
-    assert ask(server, "GET", "/tree/a")[:2] == (503, b"busy\n")
-    assert ask(server, "GET", "/healthz")[0] == 200
-    release.set()
-    for client in clients:
-        client.join(WAIT)
-    assert answers == [b"a|"] * 2
-    assert ask_until_free(server, "/tree/b")[1] == b"b|"
+def test_clients_that_read_nothing_cost_no_more_than_their_answers(serve: Callable[..., HttpServer]) -> None:
+    page = b"x" * 1_000_000
+    server = serve(probes(list, lambda: page, "text/plain"))
+    idle = [dial(server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 50) for _ in range(MAX_CONNECTIONS)]
+    assert ask(server, "/healthz")[0] == 200
+    assert ask(server, "/metrics") == (200, page)
+    for client in idle:
+        client.close()
 
 
-def test_a_client_that_does_not_read_its_answer_counts_until_it_is_cut_off(serve: Callable[..., HttpServer]) -> None:
-    made = threading.Event()
-
-    def large(asked: Asked) -> Answer:
-        made.set()
-        return 200, TEXT, b"x" * (1 if asked.path else 50_000_000)
-
-    server = serve(routes={"/tree/": Tree(large, BUSY, at_once=1)}, max_seconds=2.0)
+@pytest.mark.parametrize(
+    "sent", [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 20_000]
+)
+def test_a_head_without_end_is_refused(server: HttpServer, sent: bytes) -> None:
     with dial(server) as client:
-        client.sendall(b"GET /tree/ HTTP/1.0\r\n\r\n")
-        assert made.wait(WAIT)
-        assert ask(server, "GET", "/tree/a")[0] == 503
-        assert ask_until_free(server, "/tree/a") == (200, b"x")
+        try:
+            client.sendall(sent)
+            answer = client.recv(1024)
+        except ConnectionError:  # it was refused before all of it was sent
+            answer = b""
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert ask(server, "/healthz")[0] == 200
 
 
-def test_a_request_line_without_end_is_refused(server: HttpServer) -> None:
-    with dial(server) as client:
-        client.sendall(b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n")
-        assert b" 414 " in client.recv(1024)
+def test_a_client_says_nothing_in_the_log(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
+    for sent in (
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    ):
+        with dial(server, sent) as client:
+            assert client.recv(1024)
+    assert caplog.text == ""
 
 
-def test_headers_without_number_are_refused(server: HttpServer) -> None:
-    with dial(server) as client:
-        client.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X-A: b\r\n" * 200 + b"\r\n")
-        assert b" 431 " in client.recv(1024)
+# The server
 
 
-@pytest.mark.parametrize("sent", [b"\x16\x03\x01 hello", b"GET\r\n\r\n", b"\r\n\r\n"])
-def test_what_is_no_http_does_no_harm(server: HttpServer, sent: bytes) -> None:
-    with dial(server) as client:
-        client.sendall(sent)
-        client.shutdown(socket.SHUT_WR)
-        while client.recv(1024):
-            pass
-    assert ask(server, "GET", "/healthz")[0] == 200
-
-
-def test_stop_frees_the_port_and_cuts_off_who_is_connected(serve: Callable[..., HttpServer]) -> None:
+def test_a_route_that_takes_long_holds_up_no_other(serve: Callable[..., HttpServer]) -> None:
     entered, release = threading.Event(), threading.Event()
 
-    def slow() -> Answer:
+    def slow(_: Request) -> Response:
         entered.set()
         release.wait(WAIT)
-        return 200, TEXT, b"slow\n"
+        return PlainTextResponse("slow")
 
-    server = serve(routes={"/slow": slow})
-    with dial(server) as client:
-        client.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+    async def quick(_: Request) -> Response:
+        await asyncio.sleep(0)
+        return PlainTextResponse("quick")
+
+    server = serve(Starlette(routes=[Route("/slow", slow), Route("/quick", quick)]))
+    with dial(server, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"):
         assert entered.wait(WAIT)
+        assert ask(server, "/quick") == (200, b"quick")
+        release.set()
+
+
+def test_stop_frees_the_port_and_closes_what_is_open(server: HttpServer) -> None:
+    with dial(server) as client:
+        assert ask(server, "/healthz")[0] == 200
+        port = server.port
         server.stop()
         assert client.recv(1024) == b""
-    release.set()
-    again = HttpServer(server.port, {}, "127.0.0.1")
-    again.stop()
+    for each in listen_on_loopback(port):
+        each.close()
 
 
-def test_a_taken_port_is_an_error(server: HttpServer) -> None:
+def test_a_server_that_was_never_started_frees_its_port() -> None:
+    sockets = listen(0)
+    server = HttpServer(Starlette(), sockets)
+    port = server.port
+    server.stop()
+    for each in listen(port):
+        each.close()
+
+
+@pytest.mark.parametrize("open_", [listen, listen_on_loopback])
+def test_a_taken_port_is_an_error(open_: Callable[[int], list[socket.socket]]) -> None:
+    taken = open_(0)
     with pytest.raises(OSError, match="in use"):
-        HttpServer(server.port, {}, "127.0.0.1")
+        open_(taken[0].getsockname()[1])
+    for each in taken:
+        each.close()
 
 
-def test_an_empty_host_means_every_address(serve: Callable[..., HttpServer]) -> None:
-    server = serve(host="")
-    assert ask(server, "GET", "/healthz")[0] == 200
+def has_ipv6() -> bool:
     try:
-        over_ipv6 = ask(server, "GET", "/healthz", host="::1")[0]
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
-        pytest.skip("this machine has no IPv6 loopback address")
-    assert over_ipv6 == 200
+        return False
+    return True
 
 
-def test_without_ipv6_an_empty_host_means_every_address_of_ipv4(
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback address")
+@pytest.mark.parametrize("open_", [listen, listen_on_loopback])
+def test_both_families_are_listened_on(serve: Callable[..., HttpServer], open_: Any) -> None:
+    server = serve(probes(list, bytes, "text/plain"), open_(0))
+    assert [ask(server, "/healthz", host=host)[0] for host in ("127.0.0.1", "::1")] == [200, 200]
+
+
+def test_without_ipv6_the_addresses_of_ipv4_are_listened_on(
     serve: Callable[..., HttpServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
-    assert ask(serve(host=""), "GET", "/healthz")[0] == 200
+    assert ask(serve(probes(list, bytes, "text/plain"), listen(0)), "/healthz")[0] == 200
+
+
+def test_on_loopback_nobody_else_is_answered() -> None:
+    sockets = listen_on_loopback(0)
+    assert {each.getsockname()[0] for each in sockets} <= {"127.0.0.1", "::1"}
+    for each in sockets:
+        each.close()

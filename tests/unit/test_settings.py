@@ -10,7 +10,8 @@ from kanary.operator.settings import Settings
 def test_with_nothing_said_the_defaults_serve() -> None:
     settings = Settings.from_environment({})
     assert settings == Settings(identity=socket.gethostname())
-    assert (settings.workers, settings.http_port, settings.log_level) == (4, 8080, "info")
+    assert (settings.workers, settings.http_port, settings.history_port) == (4, 8080, 8081)
+    assert settings.log_level == "info"
     assert (settings.leader_election, settings.lease_name) == (True, "kanary")
     assert settings.proxy_image == DEFAULT_PROXY_IMAGE
     assert settings.namespace is None

@@ -1,19 +1,18 @@
-"""The same commands where the operator is asked: through the API server, with a kubeconfig."""
+"""The same commands where the history is read from the operator: through the API server, with a kubeconfig."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.apiserver import ApiServer, Fault
 from tests.cli.conftest import Kanary
-from tests.cli.record import record, story
+from tests.cli.record import CHANGES, NAME, history_of, record, story
 from tests.cli.test_diff import FROM_2_TO_3
-from tests.cli.test_history import NAME, TABLE, TRANSITIONS
-from tests.history.serving import serving
+from tests.cli.test_history import TABLE, TRANSITIONS
+from tests.history.serving import put_operator, serving
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import route
 
@@ -33,7 +32,7 @@ def operator(server: ApiServer, tmp_path: Path) -> Iterator[ApiServer]:
     uid = declared(server)
     url = record(tmp_path / "history.db", [story(uid, namespace="default")])
     with serving(url) as http:
-        reached(server, http.port, "kanary-system")
+        put_operator(server, http.port)
         yield server
 
 
@@ -48,27 +47,21 @@ def declared(server: ApiServer) -> str:
     return str(made["metadata"]["uid"])
 
 
-def reached(server: ApiServer, port: int, namespace: str) -> None:
-    subset = {"addresses": [{"ip": "127.0.0.1"}], "ports": [{"name": "http", "port": port}]}
-    metadata = {"name": "kanary", "namespace": namespace}
-    server.store.put({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": [subset]})
-
-
 @pytest.mark.usefixtures("operator")
 def test_what_the_operator_has_is_shown_as_what_a_database_has(kanary: Kanary) -> None:
     assert kanary("history", NAME).out == TABLE
     assert kanary("history", NAME, "--transitions").out == TRANSITIONS
     assert kanary("diff", NAME, "3").out == FROM_2_TO_3.replace("shop/", "default/")
-    assert "myapp-v2  now 50 %" in kanary("history", NAME, "--plot").out
+    assert "myapp-v2:http  now 50 %" in kanary("history", NAME, "--plot").out
 
 
 @pytest.mark.usefixtures("operator")
 def test_what_is_not_there_is_told_alike(kanary: Kanary) -> None:
     printed = kanary("history", "web")
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err == f"kanary: the history has no Kanary web in namespace default: there is {NAME}\n"
+    assert printed.err == f"kanary: the history has no Kanary web in namespace default; it has {NAME}\n"
     assert kanary("diff", NAME, "9").err == f"kanary: Kanary {NAME} has no revision 9: the history has 1 to 3\n"
-    assert kanary("history", NAME, "--at", "2026-11-22").err.endswith("what is kept begins 2026-11-23 13:31:02\n")
+    assert kanary("history", NAME, "--at", "2026-11-22").err.endswith("its history begins 2026-11-23 13:31:02\n")
 
 
 def test_an_undo_needs_no_database(kanary: Kanary, operator: ApiServer) -> None:
@@ -81,7 +74,7 @@ def test_an_undo_needs_no_database(kanary: Kanary, operator: ApiServer) -> None:
 
 def test_an_operator_elsewhere_can_be_named(kanary: Kanary, server: ApiServer, url: str) -> None:
     with serving(url) as http:
-        reached(server, http.port, "ops")
+        put_operator(server, http.port, "ops")
         assert kanary("history", NAME, "-n", "shop", "--operator-namespace", "ops").out == TABLE
 
 
@@ -91,15 +84,14 @@ def test_without_an_operator_it_is_said_how_it_was_tried_and_what_does_without(
     printed = kanary("history", NAME)
     assert (printed.code, printed.out) == (1, "")
     assert printed.err.startswith(
-        "kanary: no history from the operator (asked for Service kanary in namespace kanary-system through the API "
-        f"server at {server.url}): "
+        f"kanary: no history from the operator in namespace kanary-system of the cluster at {server.url}: "
     )
     assert printed.err.endswith("or read the database itself: --db URL\n")
     assert printed.err.count("\n") == 1
 
 
 def test_without_the_right_the_role_is_named(kanary: Kanary, server: ApiServer) -> None:
-    server.faults.add(Fault.status(403, path="/proxy/"))
+    server.faults.add(Fault.status(403, path="/pods"))
     printed = kanary("history", NAME)
     assert printed.code == 1
     assert "kanary-viewer" in printed.err
@@ -107,7 +99,7 @@ def test_without_the_right_the_role_is_named(kanary: Kanary, server: ApiServer) 
 
 
 def test_a_cluster_that_is_away_is_told_with_what_does_without(kanary: Kanary, server: ApiServer) -> None:
-    server.faults.add(Fault.drop(path="/proxy/"))
+    server.faults.add(Fault.drop(path="/pods"))
     printed = kanary("history", NAME)
     assert printed.code == 1
     assert "no answer from the API server" in printed.err
@@ -138,15 +130,15 @@ def test_a_kubeconfig_that_is_spoilt_is_told_in_one_line(
 
 def test_what_the_operator_cannot_read_is_told_in_its_words(kanary: Kanary, server: ApiServer, tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path}/none.db") as http:
-        reached(server, http.port, "kanary-system")
+        put_operator(server, http.port)
         printed = kanary("history", NAME)
     assert printed.code == 1
     assert "there is no history database" in printed.err
 
 
 def test_pages_of_the_operator_are_put_together(kanary: Kanary, server: ApiServer, tmp_path: Path) -> None:
-    many = [story(f"u-{number:04}", namespace="default", name=f"k{number:04}") for number in range(400)]
-    url = record(tmp_path / "many.db", [replace(entry, transitions=()) for entry in many])
+    many = [history_of(*CHANGES, uid=f"u-{n:04}", namespace="default", name=f"k{n:04}") for n in range(200)]
+    url = record(tmp_path / "many.db", many)
     with serving(url) as http:
-        reached(server, http.port, "kanary-system")
-        assert len(kanary("history", "-o", "csv").out.splitlines()) == 1 + 3 * 400
+        put_operator(server, http.port)
+        assert len(kanary("history", "-o", "csv").out.splitlines()) == 1 + 3 * 200
