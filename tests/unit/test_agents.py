@@ -47,7 +47,7 @@ def answering(body: bytes, status: int = 200) -> Iterator[tuple[int, list[str]]]
         def log_message(self, *_: Any) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield server.server_port, asked
     finally:
