@@ -1,8 +1,5 @@
 """A fault of the API server, or of our own process, delays what was asked for and takes nothing down."""
 
-import itertools
-from typing import Any
-
 import pytest
 
 from kanary.kube.client import Timeouts
@@ -10,10 +7,6 @@ from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, moves, routes
 
 IMPATIENT = Timeouts(connect=2.0, read=1.0, watch=2.0)
-
-WRITE = "PATCH|PUT|POST|DELETE"
-NO_EVENT = "^(?!.*/events)"
-"""Events are best effort, and written beside everything else."""
 
 FAULTS = {
     "a write is dropped": lambda: Fault.drop("PATCH", times=3),
@@ -97,46 +90,6 @@ def test_without_the_right_to_see_who_mounts_a_configuration_all_else_is_done_an
     status = serving.wait_for_phase("Degraded", reason="RefusedByCluster", revision=2)
     assert "cannot list the ReplicaSets" in status["message"]
     serving.wait_for(lambda: serving.status()["display"]["weights"] == "myapp-v1:http=30 myapp-v2:http=70")
-
-
-def test_an_operator_that_is_killed_before_any_write_is_carried_on_by_the_next(serving: Scene) -> None:
-    """Changes of weights and destination: the first is killed before its first write, and so on to the last write."""
-    entries: dict[int, Any] = {}
-    for revision in itertools.count(1):
-        process = serving.start_process()
-        serving.wait_for_phase("Ready", revision=revision)
-        stopped = serving.server.faults.add(Fault.hang(WRITE, NO_EVENT, skip=revision - 1))
-        declare_shop(serving, revision + 1)
-        serving.wait_for(lambda: stopped.hits or is_served(serving, f"shop-{revision + 1}"))
-        process.kill()
-        process.join()
-        serving.server.faults.remove(stopped)
-        with serving.operating():
-            serving.wait_for(lambda: is_served(serving, f"shop-{revision + 1}"))
-        for entry in serving.status()["history"]["entries"]:
-            assert entries.setdefault(entry["number"], entry) == entry
-        if not stopped.hits:
-            break
-    assert sorted(entries) == list(range(1, len(entries) + 1))
-    changes = [entry for entry in entries.values() if entry["kind"] == "WeightChange"]
-    assert [change["revision"] for change in changes] == list(range(1, revision + 2))
-    assert [change.get("before") for change in changes[1:]] == [change["after"] for change in changes[:-1]]
-    assert revision > 6
-
-
-def declare_shop(scene: Scene, revision: int) -> None:
-    weights = routes(myapp_v1=100 - revision, myapp_v2=revision)
-    scene.declare(destination=f"shop-{revision}", routes=weights)
-
-
-def is_served(scene: Scene, destination: str) -> bool:
-    """Whether the present spec is, and its destination is the only one that is left."""
-    kanary = scene.kanary() or {}
-    status = kanary["status"]
-    services = scene.server.store.list("services", NAMESPACE)
-    ours = [service["metadata"]["name"] for service in services if service["metadata"].get("ownerReferences")]
-    is_ready = status["phase"] == "Ready" and status["observedGeneration"] == kanary["metadata"]["generation"]
-    return is_ready and ours == [destination]
 
 
 def test_one_of_two_operators_leads_and_the_other_takes_over(serving: Scene) -> None:
