@@ -55,7 +55,7 @@ def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
         split_port=split_port,
         ops_port=ops_port,
     )
-    return render(config)
+    return render(config).text
 
 
 def plain(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:

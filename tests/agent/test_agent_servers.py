@@ -184,7 +184,7 @@ def test_haproxy_starts_again_with_those_that_have_come(pods: Pods) -> None:
     other = with_servers(config, 0, pods.add("127.1.1.1"), pods.add("127.1.1.2"))
     with live(config) as proxy:
         proxy.serve(other)
-        assert (proxy.run / CONFIG_FILE).read_text() == render(other)
+        assert (proxy.run / CONFIG_FILE).read_text() == render(other).text
         proxy.restart_haproxy()
         proxy.await_served()
         assert active(proxy) == declared(other)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kanary_agent import files, texts
 
-from engine.render.haproxy import ProxyProtocol, Route, Server, digest, render
+from engine.render.haproxy import ProxyProtocol, Route, Server, render
 from tests.haproxy.proxies import config_of
 
 LOG = """\
@@ -24,7 +24,7 @@ LOG = """\
 
 def test_the_digest_of_a_rendered_configuration_is_read_from_it() -> None:
     config = config_of(Route(100, (Server("127.0.0.1", 80),)))
-    assert texts.digest_of(render(config)) == digest(config)
+    assert texts.digest_of(render(config).text) == render(config).digest
 
 
 def test_the_last_digest_counts_as_it_does_for_haproxy() -> None:
@@ -81,7 +81,7 @@ def test_servers_are_told_from_all_else_and_what_they_have_in_common_is_not_thei
     moved = replace(config, routes=(Route(100, (other,)),))
     announced = replace(config, routes=(Route(100, (other,), ProxyProtocol.V2),))
     (rest, servers), (same, others), (different, _) = (
-        texts.without_servers(render(each)) for each in (config, moved, announced)
+        texts.without_servers(render(each).text) for each in (config, moved, announced)
     )
     assert servers == {("r0", "127.0.0.1:80"): "127.0.0.1:80"}
     assert others == {("r0", "::1:81"): "[::1]:81"}
@@ -90,5 +90,5 @@ def test_servers_are_told_from_all_else_and_what_they_have_in_common_is_not_thei
 
 
 def test_what_holds_for_every_server_is_found() -> None:
-    assert texts.server_defaults(render(config_of(Route(100, ())))).startswith("check inter 2s ")
+    assert texts.server_defaults(render(config_of(Route(100, ()))).text).startswith("check inter 2s ")
     assert texts.server_defaults("global\n") == ""

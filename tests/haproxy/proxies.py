@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import random
 import re
 import signal
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, digest, ready_path, render
+from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, ready_path, render
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 
@@ -36,9 +37,13 @@ def config_of(*routes: Route, **settings: object) -> ProxyConfig:
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to outgoing connections, which would take it away again."""
+    """A port below those that the kernel gives to outgoing connections, which would take it away again.
+
+    Each process of pytest-xdist has ports of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.randrange(20000 + worker, 32000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("", port))
             return port
@@ -92,7 +97,7 @@ class Proxy:
         if not self._heeds_signals():
             return False
         with contextlib.suppress(OSError):
-            return self.get(ready_path(digest(self.config))) == http.HTTPStatus.OK
+            return self.get(ready_path(render(self.config).digest)) == http.HTTPStatus.OK
         return False
 
     def _heeds_signals(self) -> bool:
@@ -133,7 +138,7 @@ class Proxy:
 
     def reload(self, config: ProxyConfig) -> None:
         """Serves another configuration by another worker, which goes on counting where this one is."""
-        text = f"{render(config)}\nglobal\n  set-var proc.start int({self.count()})\n"
+        text = f"{render(config).text}\nglobal\n  set-var proc.start int({self.count()})\n"
         (self._folder / CONFIG_FILE).write_text(text)
         answer = self.tell("reload")
         assert answer.startswith("Success=1"), answer
@@ -180,7 +185,7 @@ def running(
     with tempfile.TemporaryDirectory(prefix="kanary-haproxy-") as directory:
         folder = Path(directory)
         folder.chmod(0o755)
-        (folder / CONFIG_FILE).write_text(render(config))
+        (folder / CONFIG_FILE).write_text(render(config).text)
         (folder / "more.cfg").write_text(more + "\n")
         at = Path("/mnt") if as_pod else folder
         command: list[str | Path] = [HAPROXY, *(["--as-pod", str(folder)] if as_pod else []), "-W", "-db", "-dW"]

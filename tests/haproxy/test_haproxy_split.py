@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.render.haproxy import Balance, OnEmptyRoute, Server, digest
+from engine.render.haproxy import Balance, OnEmptyRoute, Server, render
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import Proxy, await_that, config_of, greeted_by, running, windows
 from tests.haproxy.strategies import weights
@@ -172,7 +172,7 @@ def test_the_round_goes_on_through_a_reload_whose_routes_have_other_pods(pods: P
     with running(config) as proxy:
         for number in range(8):
             proxy.reload(dataclasses.replace(config, routes=tuple(routes if number % 2 else fewer)))
-            assert proxy.tell("@1 get var proc.digest").split("<")[1].startswith(digest(proxy.config))
+            assert proxy.tell("@1 get var proc.digest").split("<")[1].startswith(render(proxy.config).digest)
             taken += proxy.take(37)
     assert all(window == shares(split) for window in windows(taken, ROUND))
 

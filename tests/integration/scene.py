@@ -49,7 +49,8 @@ def make_operator(kubeconfig: str, agents: Agents, timeouts: Timeouts | None = N
     client = ClusterClient.connect(
         kubeconfig=kubeconfig, user_agent="kanary/test", timeouts=timeouts, on_request=metrics.requested
     )
-    defaults: Json = {"http_port": 0, "history_port": 0, "leader_election": False, "lease_namespace": NAMESPACE, "identity": "test"}
+    ports = {"http_port": 0, "history_port": 0}
+    defaults: Json = {**ports, "leader_election": False, "lease_namespace": NAMESPACE, "identity": "test"}
     return Operator(client, Settings(**defaults | settings), metrics, agents)
 
 
