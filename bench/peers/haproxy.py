@@ -45,7 +45,10 @@ class HAProxy:
 
 def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
     """Exactly what the operator writes, with its defaults."""
-    routes = tuple(Route(weight, tuple(Server(pod, pod_port) for pod in pods)) for weight, pods in mix.routes())
+    routes = tuple(
+        Route(f"app-v{number}:tcp", weight, tuple(Server(pod, pod_port) for pod in pods))
+        for number, (weight, pods) in enumerate(mix.routes())
+    )
     split_port, ops_port = ports
     config = ProxyConfig(
         routes,

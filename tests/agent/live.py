@@ -93,7 +93,8 @@ class LiveProxy(Proxy):
 
     def await_served(self) -> None:
         """The configuration is served, by the report and by the proxy itself."""
-        await_that(lambda: self.reported().get("digest") == render(self.config).digest, "the configuration is reported")
+        digest = render(self.config).digest
+        await_that(lambda: self.reported().get("digest") == digest, "the configuration is reported")
         assert self.is_ready()
 
     def report(self) -> dict[str, Any]:

@@ -111,7 +111,8 @@ class Proxy:
 
     def servers_up(self, route: int) -> int:
         _, metrics = self.fetch("/metrics?scope=backend")
-        found = re.search(rf'^haproxy_backend_active_servers{{proxy="r{route}"}} (\d+)$', metrics, re.MULTILINE)
+        backend = self.config.routes[route].backend
+        found = re.search(rf'^haproxy_backend_active_servers{{proxy="{backend}"}} (\d+)$', metrics, re.MULTILINE)
         assert found, metrics
         return int(found[1])
 

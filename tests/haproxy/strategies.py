@@ -39,7 +39,10 @@ servers = st.builds(Server, addresses, ports)
 def configs(draw: st.DrawFn) -> ProxyConfig:
     pods = st.lists(servers, max_size=6).map(tuple)
     headers = st.none() | st.sampled_from(ProxyProtocol)
-    routes = tuple(Route(weight, draw(pods), draw(headers)) for weight in draw(weights(most=110)))
+    routes = tuple(
+        Route(f"app-v{number}:tcp", weight, draw(pods), draw(headers))
+        for number, weight in enumerate(draw(weights(most=110)))
+    )
     split_port, ops_port = draw(st.lists(ports, min_size=2, max_size=2, unique=True))
     return ProxyConfig(
         routes,

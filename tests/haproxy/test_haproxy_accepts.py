@@ -31,13 +31,16 @@ def test_haproxy_accepts_every_configuration_without_a_warning(folder: Path, con
 
 
 def test_haproxy_accepts_five_thousand_servers_and_a_hundred_routes(folder: Path) -> None:
-    routes = tuple(Route(1, tuple(Server(f"10.0.{route}.{pod}", 80) for pod in range(50))) for route in range(100))
+    routes = tuple(
+        Route(f"app-v{route}:tcp", 1, tuple(Server(f"10.0.{route}.{pod}", 80) for pod in range(50)))
+        for route in range(100)
+    )
     checked = verdict(render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60)).text, folder)
     assert checked.returncode == 0, checked.stderr
 
 
 def test_the_check_notices_a_warning(folder: Path) -> None:
     """The control: what the property above relies on."""
-    routes = (Route(100, (Server("10.0.0.1", 80),)),)
+    routes = (Route("app:tcp", 100, (Server("10.0.0.1", 80),)),)
     text = render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60)).text
     assert verdict(text.replace("  timeout connect 500ms\n", ""), folder).returncode != 0

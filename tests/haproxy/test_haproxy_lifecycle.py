@@ -104,8 +104,8 @@ def test_the_metrics_count_the_connections_of_each_route(pods: Pods) -> None:
     with running(config_of(pods.route(80, 2), pods.route(20, 1))) as proxy:
         proxy.take(100)
         _, metrics = proxy.fetch("/metrics?scope=backend")
-    assert 'haproxy_backend_sessions_total{proxy="r0"} 80' in metrics.splitlines()
-    assert 'haproxy_backend_sessions_total{proxy="r1"} 20' in metrics.splitlines()
+    assert 'haproxy_backend_sessions_total{proxy="app-v1:tcp"} 80' in metrics.splitlines()
+    assert 'haproxy_backend_sessions_total{proxy="app-v2:tcp"} 20' in metrics.splitlines()
 
 
 def can_play_the_kubelet() -> bool:

@@ -4,7 +4,7 @@ import pytest
 
 from kanary.kube.client import Timeouts
 from tests.apiserver import Fault
-from tests.integration.scene import NAMESPACE, Scene, moves, routes
+from tests.integration.scene import NAMESPACE, Scene, routes
 
 IMPATIENT = Timeouts(connect=2.0, read=1.0, watch=2.0)
 
@@ -41,7 +41,7 @@ def test_a_change_arrives_in_spite_of_a_fault(serving: Scene, what: str) -> None
     status = serving.wait_for_phase("Ready", revision=2)
     assert fault.hits > 0
     assert status["display"]["weights"] == "myapp-v1:http=30 myapp-v2:http=70"
-    numbers = [move["number"] for move in moves(status)]
+    numbers = [entry["number"] for entry in status["history"]["entries"]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
