@@ -55,7 +55,7 @@ class RequestLog:
         *,
         watch: bool | None = None,
         count: int = 1,
-        timeout: float = 10.0,
+        timeout: float = 60.0,
     ) -> list[LoggedRequest]:
         """Waits for so many matching requests.
 

@@ -266,7 +266,10 @@ def test_a_proxy_that_serves_another_configuration_is_not_killed_for_it() -> Non
 def test_a_proxy_has_the_time_to_drain_before_it_is_killed(declared: Json) -> None:
     read = KanarySpec.model_validate(declared)
     grace = pod(read)["terminationGracePeriodSeconds"]
-    assert container(read)["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", f"{ENDPOINTS_SETTLE.total_seconds():.0f}"]
+    assert container(read)["lifecycle"]["preStop"]["exec"]["command"] == [
+        "sleep",
+        f"{ENDPOINTS_SETTLE.total_seconds():.0f}",
+    ]
     assert grace > ENDPOINTS_SETTLE.total_seconds() + read.proxy.drain_seconds
 
 
