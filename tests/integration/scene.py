@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from engine.render.objects import KANARY_LABEL
+from kanary.kanaries import FIELD_MANAGER
 from kanary.kube.client import ClusterClient, Timeouts
 from kanary.operator.metrics import Metrics
 from kanary.operator.process import Operator
