@@ -9,18 +9,19 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from bench.report import REPORT, put
 from bench.session import say
 from bench.stats import figures, ratios, table
+from engine.model.entries import ChangeResult, Configuration, Entry, PhaseChange, Result, Share, WeightChange
 from engine.ports import Json
-from kanary.history.model import Change, Configuration, Entry, Outcome, Result, Route, Transition, Weight
-from kanary.history.opening import open_store
+from kanary.history.database import Database
+from kanary.history.opening import open_database
+from kanary.history.pending import Pending
 from kanary.history.reader import Reader
-from kanary.history.rows import pending_entry
 from kanary.history.selection import PAGE, Selection
 from tests.history.postgres import running
 from tests.traces.world import World, routes
@@ -28,12 +29,15 @@ from tests.traces.world import World, routes
 KANARIES = 100
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _INSERTS = 300
+_V1, _V2 = "myapp-v1:http", "myapp-v2:9090"
+_PHASES = ("Ready", "Rendering"), ("Rendering", "Rolling"), ("Rolling", "Ready")
 
 _HOW = """
-`make bench` writes this section. A change is recorded with its outcome and four moves, each change in a transaction of
-its own, as the operator does it (SQLite with a write-ahead log and full synchronisation; PostgreSQL on this machine,
-its synchronisation off). A reconcile is measured in memory, without the cluster's answers, which take many times as
-long. The recording goes on in a thread of its own: it is never part of a reconcile, and its share is what it would be.
+`make bench` writes this section. A change is recorded together with three phase changes and its result, each change in
+a transaction of its own, as the operator does it (SQLite with a write-ahead log and full synchronisation; PostgreSQL on
+this machine, without synchronisation). A reconcile is measured in memory, without the API server's response times,
+which are many times as long. Recording runs in its own thread and is never part of a reconcile: the ratio only compares
+the two.
 """
 
 
@@ -68,8 +72,8 @@ def _reconcile_seconds() -> float:
         spec: Json = {"destination": "myapp", "routes": routes(myapp_v1=weight, myapp_v2=100 - weight)}
         world.apply_kanary(**spec)
         began = time.perf_counter()
-        steps = 0
-        while world.step().again == timedelta() or steps == 0:
+        steps = 1
+        while (wake := world.step().wake) and wake.after <= timedelta():
             steps += 1
         taken.append((time.perf_counter() - began) / steps)
         world.settle()
@@ -77,13 +81,14 @@ def _reconcile_seconds() -> float:
 
 
 def _measured(name: str, url: str, changes: int, reconcile: float) -> list[str]:
-    with _opened(url) as record:
-        inserts = [_seconds(record, _entry(number % KANARIES, 1 + number // KANARIES)) for number in range(_INSERTS)]
-        _fill(record, changes)
-    reader = Reader(url)
-    first, last, everything = _pages(reader)
-    size = _size(url)
-    reader.close()
+    with closing(open_database(url)) as database:
+        inserts = [
+            _seconds(database, _pending(number % KANARIES, [1 + number // KANARIES])) for number in range(_INSERTS)
+        ]
+        _fill(database, changes)
+        size = database.figures().size
+    with closing(Reader(url)) as reader:
+        first, last, everything = _pages(reader)
     insert = statistics.median(inserts)
     say(f"{name}: {insert * 1000:.2f} ms for one change, {everything:.1f} s for all pages")
     return [
@@ -97,76 +102,63 @@ def _measured(name: str, url: str, changes: int, reconcile: float) -> list[str]:
     ]
 
 
-@contextmanager
-def _opened(url: str) -> Iterator[Callable[[list[Entry]], object]]:
-    store = open_store(url)
-    try:
-        yield lambda entries: store.write([pending_entry(entry) for entry in entries])
-    finally:
-        store.close()
-
-
-def _seconds(record: Callable[[list[Entry]], object], entry: Entry) -> float:
+def _seconds(database: Database, pending: Pending) -> float:
     began = time.perf_counter()
-    record([entry])
+    database.write([pending])
     return time.perf_counter() - began
 
 
-def _fill(record: Callable[[list[Entry]], object], changes: int) -> None:
+def _fill(database: Database, changes: int) -> None:
     """All revisions of each Kanary, a hundred at a time."""
     per_kanary = changes // KANARIES
     for kanary in range(KANARIES):
         for start in range(1, per_kanary + 1, 100):
-            revisions = range(start, min(start + 100, per_kanary + 1))
-            entries = [_entry(kanary, revision) for revision in revisions]
-            record([_joined(entries)])
+            database.write([_pending(kanary, range(start, min(start + 100, per_kanary + 1)))])
 
 
-def _joined(entries: list[Entry]) -> Entry:
-    last = entries[-1]
-    return Entry(
-        namespace=last.namespace,
-        name=last.name,
-        uid=last.uid,
-        changes=tuple(change for entry in entries for change in entry.changes),
-        transitions=tuple(move for entry in entries for move in entry.transitions),
-        outcomes=tuple(outcome for entry in entries for outcome in entry.outcomes),
-        configuration=last.configuration,
-    )
+def _pending(kanary: int, revisions: Sequence[int]) -> Pending:
+    """These changes of one Kanary, with the configuration of the last one."""
+    entries = tuple(entry for revision in revisions for entry in _entries(kanary, revision))
+    digest = _digest(kanary, revisions[-1])
+    text = f"# Written by Kanary.\n# {digest}\n" + "  server 10.0.0.1:9000 10.0.0.1:9000\n" * 20
+    endpoints = {_V1: ("10.0.0.1:9000", "10.0.0.2:9000"), _V2: ("10.0.1.1:9000",)}
+    configuration = Configuration(digest=digest, text=text, endpoints=endpoints)
+    return Pending(f"uid-{kanary}", "shop", f"rule-{kanary}", entries[-1].at, entries, (configuration,))
 
 
-def _entry(kanary: int, revision: int) -> Entry:
+def _entries(kanary: int, revision: int) -> Iterator[Entry]:
+    """A change, the phases that it goes through, and its result."""
     at = _BEGAN + timedelta(minutes=revision, seconds=kanary / 10)
+    first = (len(_PHASES) + 2) * (revision - 1) + 1
     weight = revision % 101
-    digest = f"{kanary:08x}{revision // 100:08x}"
-    moves = [("Ready", "Rendering"), ("Rendering", "Rolling"), ("Rolling", "Ready"), ("Ready", "Ready")]
-    return Entry(
-        namespace="shop",
-        name=f"rule-{kanary}",
-        uid=f"uid-{kanary}",
-        changes=(
-            Change(
-                revision=revision,
-                at=at,
-                generation=revision,
-                before=(Weight("v1", 80), Weight("v2", 20)),
-                after=(
-                    Route("v1", weight, "myapp-v1", "http"),
-                    Route("v2", 100 - weight, "myapp-v2", 9090),
-                ),
-                cause="raise by a step (JIRA-12)",
-                manager="kubectl",
-                config_hash=digest,
-                endpoints=(("10.0.0.1:9000", "10.0.0.2:9000"), ("10.0.1.1:9000",)),
-            ),
-        ),
-        transitions=tuple(
-            Transition(4 * revision + place, at, source, to, "roll", "RollingOut", "2 of 2 proxies serve revision 7")
-            for place, (source, to) in enumerate(moves)
-        ),
-        outcomes=(Outcome(revision, Result.READY, at + timedelta(seconds=1), 1.0),),
-        configuration=Configuration(digest, f"# Written by Kanary.\n# {digest}\n" + "  server p1 10.0.0.1:9000\n" * 20),
+    yield WeightChange(
+        number=first,
+        revision=revision,
+        at=at,
+        generation=revision,
+        before=(Share(backend=_V1, weight=80), Share(backend=_V2, weight=20)),
+        after=(Share(backend=_V1, weight=weight), Share(backend=_V2, weight=100 - weight)),
+        cause="raise by a step (JIRA-12)",
+        author="kubectl",
+        digest=_digest(kanary, revision),
     )
+    for number, (source, to) in enumerate(_PHASES, first + 1):
+        yield PhaseChange(
+            number=number,
+            at=at,
+            source=source,
+            to=to,
+            trigger="roll",
+            reason="RollingOut",
+            message="2 of 2 proxies serve revision 7",
+        )
+    ended = first + len(_PHASES) + 1
+    yield ChangeResult(number=ended, at=at + timedelta(seconds=1), revision=revision, result=Result.READY, seconds=1)
+
+
+def _digest(kanary: int, revision: int) -> str:
+    """A hundred changes share a configuration."""
+    return f"{kanary:012x}{revision // 100:012x}"
 
 
 def _pages(reader: Reader) -> tuple[float, float, float]:
@@ -182,14 +174,6 @@ def _pages(reader: Reader) -> tuple[float, float, float]:
         after = page.next
         if after is None:
             return taken[0], statistics.median(taken[-5:]), sum(taken)
-
-
-def _size(url: str) -> int:
-    store = open_store(url)
-    try:
-        return store.figures().size
-    finally:
-        store.close()
 
 
 if __name__ == "__main__":

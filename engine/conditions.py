@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from engine.model.api import Condition
+from engine.model.status import Condition, KanaryStatus
+from engine.model.times import time_text
 from states import Decision, Reason
 
 READY = "Ready"
@@ -16,14 +18,15 @@ _STUCK = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REFUSED_BY_CL
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Whether the history takes what happens, with the reason in one word and the message either way."""
+    """Whether the history records what happens, with the reason in one word and the message either way."""
 
     is_recorded: bool
     reason: str
     message: str
 
 
-NOT_KEPT = Recording(False, "NotKept", "no history is kept: the operator runs without one")
+RECORDED = Recording(True, "Recorded", "every change is in the history")
+NOT_KEPT = Recording(False, "NotKept", "history is disabled (KANARY_HISTORY_URL is empty)")
 
 
 def conditions(
@@ -61,3 +64,19 @@ def conditions(
         condition(PROGRESSING, is_progressing, decision.reason.value, decision.message),
         condition(HISTORY_RECORDED, recording.is_recorded, recording.reason, recording.message),
     )
+
+
+def with_defect(status: KanaryStatus, message: str, now: datetime) -> KanaryStatus:
+    """The status with a Ready condition that says that nobody knows: reconciles fail."""
+    last = next((condition for condition in status.conditions if condition.type == READY), None)
+    is_told = last is not None and last.status == "Unknown"
+    told = Condition(
+        type=READY,
+        status="Unknown",
+        observed_generation=last.observed_generation if last else status.observed_generation,
+        last_transition_time=last.last_transition_time if last and is_told else time_text(now),
+        reason="ReconcileFailed",
+        message=message,
+    )
+    others = tuple(condition for condition in status.conditions if condition.type != READY)
+    return status.model_copy(update={"conditions": (told, *others)})

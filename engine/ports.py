@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from engine.conditions import Recording
+from engine.fleet.reports import Report
 from engine.model.entries import Configuration, Entry
-from engine.reports import Report
+from engine.model.status import KanaryStatus
 from states import Problem
 
 Json = dict[str, Any]
@@ -29,7 +30,7 @@ class RetryLaterError(Exception):
 
 
 class RefusedError(Exception):
-    """The cluster will not take what was asked, and says why; `problem` is what the user is told."""
+    """The API server rejected a request, and says why; `problem` is what the user reads."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -67,13 +68,14 @@ class ClusterView(Protocol):
         """
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        """What the agents of these proxies' pods report now, by the pod's name. Asks them; who is silent is left out.
+        """The last report of each of these proxies' pods, by the pod's name, where there ever was one.
 
-        Never raises, and takes about a second at the most.
+        Asks their agents, and takes about a second at the most. Raises RetryLaterError where a pod has not been asked
+        long enough to say that its agent does not answer.
         """
 
-    def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
-        """The addresses of every pod that has not ended, by the pod's name. Asks the cluster: for rare use.
+    def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
+        """The addresses of those of these pods that have not ended, as of some seconds ago at most. Asks the cluster.
 
         Raises RetryLaterError.
         """
@@ -86,53 +88,56 @@ class ClusterWriter(Protocol):
     """What may be done to the cluster; each call may be repeated, and raises RetryLaterError or RefusedError."""
 
     def apply(self, desired: Json) -> None:
-        """Make the object so, unless it already is. Never touches one that has another owner."""
+        """Make the object so, unless it already is. Never touches one that has another owner.
+
+        A ConfigMap is only written if it has not changed since it was read.
+        """
 
     def delete(self, existing: Json) -> None:
         """Delete this very object, by uid."""
 
-    def annotate(self, pod: Json, annotations: Mapping[str, str]) -> None:
+    def annotate(self, pod: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
         """Set annotations on this very pod, by uid, one of ours; one that is gone needs none."""
 
-    def write_status(self, kanary: Json, status: Json) -> None:
-        """Replace the Kanary's status, provided that it has not changed since it was read."""
+    def write_status(self, kanary: Json, status: Json) -> Json | None:
+        """Replace the Kanary's status, provided that the Kanary has not changed since it was read.
+
+        Returns the Kanary as it is then, or None where it is gone.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the history has of a Kanary, and whether it takes more."""
+    """What the history has of a Kanary."""
 
     number: int
-    """All entries up to this number are in the database for sure; 0 for none."""
+    """All entries up to this one are in the database for sure; 0 for none."""
     recording: Recording
 
 
 class History(Protocol):
-    """Where entries are recorded for good. Never raises, never waits."""
+    """Where entries are kept for good. Never raises, never waits."""
 
     def recorded(self, uid: str) -> Recorded:
-        """What it has of the Kanary with this uid."""
+        """What it has of the Kanary with this uid, and whether it records more."""
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
-        """Record the entries that the status of a Kanary has, some of which may be recorded already.
-
-        `configuration` is the one that the proxies were given, where it is known.
-        """
+        """Keep these entries, all that the status has, and the configuration that the proxies were given."""
 
     def deleted(self, namespace: str, name: str) -> None:
-        """The Kanary of that name was seen to be deleted: record that."""
+        """The Kanary of that name was seen to be gone: keep that."""
 
 
 class Narrator(Protocol):
-    """Who hears of what happened. Never raises, never waits."""
+    """Reports what happened. Never raises, never waits."""
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
         """The Kanary moved to another phase, or has another reason for being where it is."""
 
     def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
-        """The proxies are configured with other weights."""
+        """The proxies are given other weights."""
 
-    def observed(self, kanary: Json, status: Json) -> None:
+    def observed(self, kanary: Json, status: KanaryStatus) -> None:
         """This is the Kanary's status now."""
 
     def gone(self, namespace: str, name: str) -> None:

@@ -1,35 +1,49 @@
-"""One step of one Kanary: observe, decide, fire, act, and only then say so.
+"""One step of one Kanary: observe, decide, fire, act, write down.
 
 Each part can be repeated: a process that dies between any two of them leaves a cluster from which the next step carries
-on. The step moves at most one row of the table, so that every phase a Kanary passes is written down.
+on. The step moves at most one row of the table, so that every phase a Kanary passes is written down, and gives proxies
+no weights that are not written down yet.
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from engine.changes import Confirmed
-from engine.facts import Facts, gather
+from engine.conditions import with_defect
+from engine.journal import journal
 from engine.machine import PhaseMachine
-from engine.ports import Clock, ClusterView, ClusterWriter, History, Narrator, RefusedError
-from engine.record import Record
-from engine.resolve.declared import route_facts
-from engine.rollout import mounted_digests
-from engine.status import Kept, Served, next_status
-from engine.target import Defaults
-from states import Action, Decision, Phase, Problem, Reason, decide, degraded
-
-HELD_PODS_RECHECK = timedelta(seconds=10)
-"""How often pods that are served without a Service that names them are looked at."""
-REFUSED_RECHECK = timedelta(seconds=30)
-"""How often something that the cluster refused is asked for again."""
+from engine.memory import read_status
+from engine.model.entries import Configuration
+from engine.model.states import Applied, Split
+from engine.model.status import KanaryStatus
+from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
+from engine.plan import Planner, Target
+from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, Narrator, RefusedError
+from engine.render.objects import REFRESH_ANNOTATION, made_from
+from engine.retire import is_needed, stale_objects
+from engine.rollout import rollout_of
+from engine.status import Result, is_weather, next_status, status_json
+from states import Action, Decision, Difference, Phase, Problem, Reason, Snapshot, Wake, decide, degraded, left, soonest
+from states.timing import HELD_PODS_RECHECK, REFUSED_RECHECK, STATUS_INTERVAL
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a step came to: `again` is when to run the next one though nothing is observed to change, or None."""
+class Step:
+    """What a step came to."""
 
     decision: Decision | None = None
-    again: timedelta | None = None
+    wake: Wake | None = None
+    """When to run the next one though nothing is observed to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a decision is taken from, and what its actions work on."""
+
+    observed: Observed
+    snapshot: Snapshot
+    split: Split | None
+    target: Target | None
+    stale: tuple[Json, ...]
 
 
 class Reconciler:
@@ -52,124 +66,170 @@ class Reconciler:
         self._clock = clock
         self._proxy_image = proxy_image
         self._machine = PhaseMachine()
+        self._planner = Planner()
+        self._status_written: dict[tuple[str, str], datetime] = {}
 
-    def reconcile(self, namespace: str, name: str) -> Outcome:
+    def reconcile(self, namespace: str, name: str) -> Step:
         """Take the Kanary one step on. Raises RetryLaterError where the cluster cannot be asked or written now."""
         kanary = self._view.kanary(namespace, name)
         if kanary is None:
-            self._narrator.gone(namespace, name)
-            self._history.deleted(namespace, name)
-            return Outcome()
+            self._forget(namespace, name)
+            return Step()
         if kanary["metadata"].get("deletionTimestamp"):
             # What Kanary made goes with its owner; nothing is to be made anew meanwhile.
-            return Outcome()
-        facts = gather(self._view, kanary, self._clock.now(), self._defaults())
-        decision = self._act(facts, decide(facts.snapshot))
-        self._tell(facts, decision)
-        return Outcome(decision, _again(facts, decision))
+            return Step()
+        return self._step(kanary)
 
-    def _defaults(self) -> Defaults:
-        return Defaults(self._proxy_image, self._view.serves_disruption_budgets())
+    def _forget(self, namespace: str, name: str) -> None:
+        self._status_written.pop((namespace, name), None)
+        self._planner.forget(namespace, name)
+        self._narrator.gone(namespace, name)
+        self._history.deleted(namespace, name)
 
-    def _act(self, facts: Facts, decision: Decision) -> Decision:
-        """Do what was decided, and say what of it was done; a refusal by the cluster is a decision of its own."""
+    def _step(self, kanary: Json) -> Step:
+        situation = self._look(kanary)
+        decision = self._act(situation, decide(situation.snapshot))
+        written, wake = self._write_down(situation, decision)
+        if written and _is_noted_by(written, situation.split):
+            # From the object as it was written: one whose spec changes all the time would else never be served.
+            return self._step(written)
+        return Step(decision, wake)
+
+    def _look(self, kanary: Json) -> Situation:
+        defaults = Defaults(self._proxy_image, self._view.serves_disruption_budgets())
+        observed = observe(self._view, kanary, self._clock.now(), defaults)
+        snapshot = declared_snapshot(observed)
+        split = split_in_force(self._view, observed, snapshot)
+        if split is None:
+            return Situation(observed, snapshot, None, None, ())
+        target = self._planner.plan(observed, split)
+        is_applied = all(made_from(self._view.live(desired), desired) for desired in target.all_objects)
+        rollout = rollout_of(observed, target, is_applied=is_applied)
+        stale = stale_objects(self._view, observed, target, rollout)
+        snapshot = replace(
+            snapshot,
+            revision=split.revision,
+            is_noted=split.is_noted,
+            weights=split.text,
+            rollout=rollout,
+            stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
+        )
+        return Situation(observed, snapshot, split, target, stale)
+
+    def _act(self, situation: Situation, decision: Decision) -> Decision:
+        """Do what was decided, and say what of it was done; a rejection by the API server is a decision of its own."""
         done: list[Action] = []
         try:
             for action in decision.actions:
-                self._perform(facts, action)
+                self._perform(situation, action)
                 done.append(action)
         except RefusedError as error:
-            refusal = degraded(facts.snapshot, error.problem)
-            return replace(refusal, actions=tuple(done), recheck=REFUSED_RECHECK, rule=decision.rule)
+            refusal = degraded(situation.snapshot, error.problem)
+            wake = Wake(REFUSED_RECHECK, "what the API server rejected is sent again")
+            return replace(refusal, actions=tuple(done), wake=wake, rule=decision.rule)
         return decision
 
-    def _perform(self, facts: Facts, action: Action) -> None:
+    def _perform(self, situation: Situation, action: Action) -> None:
+        target = situation.target
         if action is Action.RETIRE:
-            self._retire(facts)
-        elif action is Action.REFRESH:
-            for pod, annotations in facts.refreshes:
-                self._writer.annotate(pod, annotations)
-        elif facts.target:
-            for desired in facts.target.objects[action]:
+            for obj in situation.stale:
+                if not is_needed(self._view, situation.observed.owner, obj):
+                    self._writer.delete(obj)
+        elif target and action is Action.REFRESH:
+            for pod, request in situation.observed.fleet.requests(target.applied.digest):
+                self._writer.annotate(pod, {REFRESH_ANNOTATION: request})
+        elif target:
+            for desired in target.objects[action]:
                 self._writer.apply(desired)
 
-    def _retire(self, facts: Facts) -> None:
-        owner, kept = facts.owner, set()
-        if any(obj["kind"] == "ConfigMap" for obj in facts.stale):
-            # A ReplicaSet whose pod is lost makes another one, which is not there to be seen yet.
-            templates = self._view.pod_templates(owner.namespace, owner.name)
-            kept = {("ConfigMap", owner.mounted_name(digest)) for digest in mounted_digests(templates)}
-        for obj in facts.stale:
-            if (obj["kind"], obj["metadata"]["name"]) not in kept:
-                self._writer.delete(obj)
+    def _write_down(self, situation: Situation, decision: Decision) -> tuple[Json | None, Wake | None]:
+        """Write the status and report; returns the Kanary as it was written, if it was, and when to look again."""
+        observed, target = situation.observed, situation.target
+        phase = situation.snapshot.phase
+        phase = self._machine.fire(phase, decision.trigger) if decision.trigger else phase
+        applied, is_written_now = _applied(situation, decision)
+        recorded = self._history.recorded(observed.owner.uid)
+        digest = target.applied.digest if target else None
+        noted = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
+        rollout = situation.snapshot.rollout
+        result = Result(phase, decision, applied, rollout, is_written_now, noted, recorded.recording)
+        status = next_status(observed, result)
+        written, wait = self._write_status(observed, status)
+        if wait is None:
+            self._report(situation, decision, status, applied)
+        if decision.trigger:
+            return written, Wake(timedelta(), "the next step follows at once")
+        holds = situation.split is not None and situation.split.holds_pods
+        held = Wake(HELD_PODS_RECHECK, "pods without a Service are looked for") if holds else None
+        return written, soonest(decision.wake, held, wait)
 
-    def _tell(self, facts: Facts, decision: Decision) -> None:
-        before = facts.snapshot.phase
-        phase = self._machine.fire(before, decision.trigger) if decision.trigger else before
-        served = _served(facts, decision)
-        recorded = self._history.recorded(facts.owner.uid)
-        status = next_status(
-            facts.status,
-            facts.kanary,
-            phase=phase,
-            decision=decision,
-            served=served,
-            kept=Kept(Confirmed(recorded.number, recorded.number), recorded.recording),
-            now=facts.snapshot.now,
-        )
-        if status != facts.kanary.get("status"):
-            self._writer.write_status(facts.kanary, status)
-        # The status has no entries yet.
-        self._history.record(facts.kanary, (), None)
-        self._narrate(facts, decision, phase, served.record)
-        self._narrator.observed(facts.kanary, status)
+    def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Wake | None]:
+        """Write it if it differs; where only counts do, not so often, and then say when."""
+        raw, key = status_json(status), (observed.owner.namespace, observed.owner.name)
+        if raw == observed.kanary.get("status"):
+            return None, None
+        wait = left(STATUS_INTERVAL, self._status_written.get(key), observed.now)
+        if wait and is_weather(observed.status, status):
+            return None, Wake(wait, "counts of pods are to be written")
+        written = self._writer.write_status(observed.kanary, raw)
+        self._status_written[key] = observed.now
+        return written, None
 
-    def _narrate(self, facts: Facts, decision: Decision, phase: Phase, served: Record | None) -> None:
-        if decision.trigger or decision.reason.value != facts.status.reason:
+    def _report(self, situation: Situation, decision: Decision, status: KanaryStatus, applied: Applied | None) -> None:
+        observed, target = situation.observed, situation.target
+        before, kanary = observed.status, observed.kanary
+        configuration = None
+        if applied and target and applied.digest == target.applied.digest:
+            endpoints = {
+                backend: tuple(f"{e.address}:{e.port}" for e in found) for backend, found in applied.endpoints.items()
+            }
+            configuration = Configuration(digest=applied.digest, text=target.written.latest, endpoints=endpoints)
+        self._history.record(kanary, status.history.entries if status.history else (), configuration)
+        if decision.trigger or decision.reason.value != before.reason:
             self._narrator.transition(
-                facts.kanary,
+                kanary,
                 trigger=decision.trigger.value if decision.trigger else "",
                 reason=decision.reason.value,
                 message=decision.message,
-                is_warning=phase is Phase.DEGRADED,
+                is_warning=status.phase == Phase.DEGRADED,
             )
-        if served and facts.status.revision != served.revision and facts.status.display:
+        if applied and before.revision != applied.revision and observed.written.applied:
             self._narrator.weights_changed(
-                facts.kanary,
-                before=facts.status.display.weights,
-                after=facts.snapshot.weights,
-                revision=served.revision,
+                kanary, before=observed.written.applied.text, after=applied.text, revision=applied.revision
             )
+        self._narrator.observed(kanary, status)
+
+    def report_defect(self, namespace: str, name: str, error: Exception) -> None:
+        """Have the Kanary's conditions say that reconciles fail for a defect of ours, whatever else they say.
+
+        Raises RetryLaterError and RefusedError.
+        """
+        kanary = self._view.kanary(namespace, name)
+        if kanary is None:
+            return
+        text = f"reconcile failed: {type(error).__name__}: {error}"[:300]
+        message = f"{text}; the proxies keep what they have, the operator's log has the details"
+        status = with_defect(read_status(kanary), message, self._clock.now())
+        if status_json(status) != kanary.get("status"):
+            self._writer.write_status(kanary, status_json(status))
 
 
-def _served(facts: Facts, decision: Decision) -> Served:
-    """What the proxies are configured with once the decision's actions are done."""
-    owner, target, record, rolled = facts.owner, facts.target, facts.record, facts.snapshot.rollout
-    is_configured_now = Action.CONFIGURE in decision.actions and not rolled.is_configured
-    if target and (is_configured_now or rolled.is_configured):
-        record, routes = target.record, facts.routes
-    else:
-        routes = route_facts(record.spec, record.endpoints) if record else ()
-    return Served(
-        record,
-        routes,
-        owner.proxy_name,
-        ready=facts.proxies.ready(record.digest) if record else 0,
-        is_complete=rolled.is_complete,
-        is_served=rolled.is_taken and not is_configured_now,
-        is_next=is_configured_now and rolled.has_arrived,
-    )
+def _is_noted_by(kanary: Json, split: Split | None) -> bool:
+    """Whether this split, which nobody had written down, is in the status now."""
+    noted = read_status(kanary).split
+    return split is not None and not split.is_noted and noted is not None and noted.revision == split.revision
 
 
-def _again(facts: Facts, decision: Decision) -> timedelta | None:
-    if decision.trigger:
-        return timedelta()
-    waits = [decision.recheck, HELD_PODS_RECHECK if facts.holds_endpoints else None]
-    return min((wait for wait in waits if wait is not None), default=None)
+def _applied(situation: Situation, decision: Decision) -> tuple[Applied | None, bool]:
+    """What is written for the proxies once the decision's actions are done, and whether it was by them."""
+    target, before = situation.target, situation.observed.written.applied
+    if target and target.difference is not Difference.NONE and Action.CONFIGURE in decision.actions:
+        return target.applied, True
+    return before, False
 
 
 def refused(message: str) -> RefusedError:
-    """The error for a request that the cluster will not take, with the way out."""
+    """The error for a request that the API server rejects, with the way out."""
     told = " ".join(message.split())
-    text = f"the cluster refuses what Kanary has to apply: {told}; mend that, and Kanary tries again by itself"
+    text = f"the API server rejected the change: {told}; fix this and Kanary retries automatically"
     return RefusedError(Problem(Reason.REFUSED_BY_CLUSTER, text))

@@ -1,4 +1,4 @@
-"""Writes the manifests: the CRD from `engine.model.api`, and the one file that holds all that an admin applies.
+"""Writes the manifests: the CRD from `engine.model.spec`, and the one file that holds all that an admin applies.
 
 `python -m kanary.crd` writes them into `manifests/`; a test fails when they are not what this module writes.
 """
@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from engine.model.api import DNS_LABEL, GROUP, KIND, VERSION, KanarySpec, KanaryStatus
+from engine.model.spec import DNS_LABEL, GROUP, KIND, VERSION, KanarySpec
+from engine.model.status import KanaryStatus
 from engine.resolve.validation import MAX_NAME_LENGTH
 
 Json = dict[str, Any]
@@ -31,6 +32,7 @@ _KEPT = (
     "pattern",
     "format",
     "default",
+    "x-kubernetes-preserve-unknown-fields",
     "required",
     "x-kubernetes-int-or-string",
 )
@@ -47,17 +49,17 @@ _SPEC_RULES: _Rules = (
     },
     {
         "rule": "self.routes.all(r, self.routes.exists_one(o, o.backend == r.backend))",
-        "message": "a backend stands more than once: give it one route with the sum of the weights",
-        "messageExpression": "'backend NAME stands more than once: give it one route with the sum of the weights'"
+        "message": "duplicate backend: give it one route with the sum of the weights",
+        "messageExpression": "'duplicate backend NAME: give it one route with the sum of the weights'"
         ".replace('NAME', self.routes.filter(r, !self.routes.exists_one(o, o.backend == r.backend))[0]"
         ".backend.serviceName)",
         "fieldPath": ".routes",
     },
     {
         "rule": "self.routes.all(r, r.backend.serviceName != self.destination)",
-        "message": "a backend is the destination too, so connections would go round in circles: name the Service of a "
+        "message": "a backend is the destination too, which would create a loop: name the Service of a "
         "version, or another destination",
-        "messageExpression": "'backend NAME is the destination too, so connections would go round in circles: name "
+        "messageExpression": "'backend NAME is the destination too, which would create a loop: name "
         "the Service of a version, or another destination'.replace('NAME', self.destination)",
         "fieldPath": ".destination",
     },
@@ -206,7 +208,7 @@ def all_in_one(directory: Path) -> str:
 
 def crd_text() -> str:
     """The text of `crd.yaml`."""
-    head = "# Made by `make manifests` from the models in engine/model/api.py.\n"
+    head = "# Made by `make manifests` from the models in engine/model/spec.py.\n"
     return head + yaml.safe_dump(crd(), sort_keys=False, width=120)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.e2e import operator
 from tests.e2e.kind import ROOT, SCRIPTS, Cluster
 from tests.e2e.kubectl import Kubectl, environment
-from tests.e2e.scene import SPLIT_PORT, Scene
+from tests.e2e.scene import SPLIT_PORT, Scene, moves_of
 from tests.e2e.traffic import Client, Count
 from tests.e2e.waiting import wait_until
 
@@ -75,14 +75,14 @@ class Phases:
         self._began = time.monotonic()
         self._told = ("", "")
         found = scene.kubectl.find("kanary", NAME) or {}
-        self._number = max((move["number"] for move in found.get("status", {}).get("transitions", [])), default=0)
+        self._number = max((move["number"] for move in moves_of(found.get("status", {}))), default=0)
 
     def follow(self) -> None:
         """Print until the Kanary is Ready. Exits where that takes too long."""
         say(f"{'TIME':>7}  {'PHASE':<10} {'REASON':<21} MESSAGE")
         while time.monotonic() < self._began + PATIENCE:
             status = self._scene.status(NAME)
-            for move in status.get("transitions", []):
+            for move in moves_of(status):
                 if move["number"] > self._number:
                     self._number = move["number"]
                     self._tell(move["to"], move["reason"], move["message"])
@@ -204,7 +204,7 @@ def say_how_to_go_on(cluster: Cluster) -> None:
     for command, remark in (
         (f"export KUBECONFIG={cluster.kubeconfig_path}", ""),
         *([] if shutil.which("kubectl") else [(f"alias kubectl={cluster.kubectl_path}", "")]),
-        (f"kubectl describe ky {NAME}", "conditions, transitions, Events"),
+        (f"kubectl describe ky {NAME}", "conditions, history, Events"),
         (f"kubectl get configmap {NAME}-haproxy -o yaml", "what the proxies serve"),
         ("kubectl scale deployment myapp-v2 --replicas=3", "more pods, the same split"),
         (f"kubectl edit ky {NAME}", "other weights; try 80 and 30"),

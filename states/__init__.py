@@ -4,8 +4,17 @@ from states.actions import KEEP_SERVING, Action
 from states.phases import TRANSITIONS, Phase, Transition, Trigger, next_phase
 from states.reasons import Reason
 from states.rules import RULES, Decision, decide, degraded
-from states.snapshot import OnEmptyRoute, Problem, Rollout, RouteFacts, Snapshot, Source, UpdateStrategy
-from states.source import which_spec
+from states.snapshot import (
+    Difference,
+    OnEmptyRoute,
+    Problem,
+    Progress,
+    Rollout,
+    RouteFacts,
+    Snapshot,
+    UpdateStrategy,
+)
+from states.timing import Wake, left, soonest
 
 __all__ = [
     "KEEP_SERVING",
@@ -13,19 +22,22 @@ __all__ = [
     "TRANSITIONS",
     "Action",
     "Decision",
+    "Difference",
     "OnEmptyRoute",
     "Phase",
     "Problem",
+    "Progress",
     "Reason",
     "Rollout",
     "RouteFacts",
     "Snapshot",
-    "Source",
     "Transition",
     "Trigger",
     "UpdateStrategy",
+    "Wake",
     "decide",
     "degraded",
+    "left",
     "next_phase",
-    "which_spec",
+    "soonest",
 ]

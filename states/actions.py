@@ -13,7 +13,7 @@ class Action(StrEnum):
     EXPOSE = "expose"
     """Make the destination Service lead to the proxies."""
     REFRESH = "refresh"
-    """Have the kubelets renew the configuration that running proxies read, and note which of them serve it."""
+    """Request the kubelets to renew the configuration that running proxies read."""
     RETIRE = "retire"
     """Delete our Services and ConfigMaps that nobody has a use for any more."""
 

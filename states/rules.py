@@ -11,17 +11,8 @@ from datetime import timedelta
 from states.actions import KEEP_SERVING, Action
 from states.phases import Phase, Trigger
 from states.reasons import Reason
-from states.snapshot import OnEmptyRoute, Problem, RouteFacts, Snapshot, Source, UpdateStrategy
-from states.source import which_spec
-
-FIRST_ENDPOINTS_GRACE = timedelta(seconds=30)
-"""How long a new Kanary waits for the slower of its backends before it starts with those that are there.
-
-Long enough for pods that were applied together, so that the first traffic is already split as declared.
-"""
-
-_SETTLING_RECHECK = timedelta(seconds=1)
-"""How often proxies that are on their way are looked at."""
+from states.snapshot import Difference, OnEmptyRoute, Problem, Progress, RouteFacts, Snapshot, UpdateStrategy
+from states.timing import FIRST_ENDPOINTS_GRACE, SETTLE_LIMIT, SETTLING_RECHECK, Wake, left, soonest
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +24,8 @@ class Decision:
     reason: Reason
     message: str
     actions: tuple[Action, ...] = ()
-    recheck: timedelta | None = None
-    """When to look again though nothing was observed to change, or None."""
+    wake: Wake | None = None
+    """When to look again though nothing is observed to change."""
     rule: str = ""
     """The name of the rule that took the decision."""
 
@@ -65,23 +56,27 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
     message = f"spec.paused is true: {snapshot.weights} stays until it is false; endpoints are still followed"
     message += _because(snapshot.rollout.trouble)
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
-    return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _recheck(snapshot))
+    return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _wake(snapshot))
 
 
 def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
     """A new Kanary starts when the pods of each weighted route are ready, or, after a grace, when any pod is."""
     incomplete = [route for route in snapshot.routes if route.is_incomplete]
-    if snapshot.has_served or not incomplete:
+    has_begun = snapshot.has_served or (snapshot.phase is not Phase.PENDING and not snapshot.all_empty)
+    if has_begun or not incomplete:
         return None
-    grace = _grace_left(snapshot)
-    if not snapshot.all_empty and grace <= timedelta():
+    # One that has just come to wait for them has the whole time.
+    since = snapshot.since if snapshot.waits_for_endpoints else snapshot.now
+    waiting = left(FIRST_ENDPOINTS_GRACE, since, snapshot.now)
+    if not snapshot.all_empty and not waiting:
         return None
     message = f"waiting for the first endpoints of {', '.join(map(_endpoint_count, incomplete))}"
-    if not snapshot.all_empty:
-        limit = FIRST_ENDPOINTS_GRACE.total_seconds()
-        message += f"; starts with those that are ready {limit:.0f} s after the backends were created"
-    recheck = None if snapshot.all_empty else grace
-    return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), recheck)
+    if snapshot.all_empty:
+        return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message))
+    limit = FIRST_ENDPOINTS_GRACE.total_seconds()
+    message += f"; starts with those that are ready {limit:.0f} s after this wait began"
+    wake = Wake(waiting, "the first endpoints have had their time")
+    return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), wake)
 
 
 def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
@@ -95,6 +90,17 @@ def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
     return degraded(snapshot, Problem(Reason.NO_READY_ENDPOINTS, message))
 
 
+def haproxy_refuses(snapshot: Snapshot) -> Decision | None:
+    """A configuration that HAProxy rejects reaches no running proxy; the user reads HAProxy's own words."""
+    if not snapshot.rollout.refusal:
+        return None
+    message = (
+        f"{snapshot.rollout.refusal}; the proxies keep the previous configuration: "
+        "change what the line names, or set spec.proxy.image to an image with HAProxy 3.0 or later"
+    )
+    return degraded(snapshot, Problem(Reason.REFUSED_BY_HAPROXY, message))
+
+
 def route_is_empty(snapshot: Snapshot) -> Decision | None:
     """A weighted route with no ready endpoint means that the declared split is not what is served."""
     if not snapshot.empty_routes:
@@ -106,34 +112,23 @@ def route_is_empty(snapshot: Snapshot) -> Decision | None:
     return degraded(snapshot, Problem(Reason.ROUTE_WITHOUT_ENDPOINTS, message))
 
 
-def haproxy_refuses(snapshot: Snapshot) -> Decision | None:
-    """A configuration that HAProxy refuses reaches no running proxy; the user is told HAProxy's own words."""
-    if not snapshot.rollout.refusal:
-        return None
-    message = (
-        f"{snapshot.rollout.refusal}; the proxies go on with the last one; "
-        "change what the line speaks of, or spec.proxy.image to one with HAProxy 3.0 or later"
-    )
-    return degraded(snapshot, Problem(Reason.REFUSED_BY_HAPROXY, message))
-
-
 def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
-    """Proxies that do not get there in time are the user's to know; those that serve go on."""
-    since, rollout = snapshot.progressing_since, snapshot.rollout
-    if rollout.is_complete or snapshot.spec_changed or since is None:
+    """Proxies that miss the deadline are reported; those that serve go on."""
+    rollout, since = snapshot.rollout, snapshot.progressing_since
+    if _is_current(snapshot) or snapshot.spec_changed or since is None:
         return None
-    if snapshot.now - since < snapshot.progress_deadline:
+    if left(snapshot.progress_deadline, since, snapshot.now):
         return None
     message = (
         f"not rolled out after {snapshot.progress_deadline.total_seconds():.0f} s (spec.progressDeadlineSeconds)"
-        f"{_because(rollout.trouble)}; {_proxies(snapshot)}, any others go on with the last one; "
-        "mend the cause or change the spec"
+        f"{_because(rollout.trouble)}; {_proxies(snapshot)}, the others keep the previous configuration: "
+        "fix the cause or change the spec"
     )
     return degraded(snapshot, Problem(Reason.PROGRESS_DEADLINE_EXCEEDED, message))
 
 
 def cluster_refuses(snapshot: Snapshot) -> Decision | None:
-    """What the cluster refused is tried again where the Kanary is, until it is taken."""
+    """What the API server rejected is sent again where the Kanary is, until it is accepted."""
     if not snapshot.refusal or snapshot.spec_changed or snapshot.rollout.is_applied:
         return None
     return degraded(snapshot, snapshot.refusal)
@@ -144,48 +139,51 @@ def endpoints_wait(snapshot: Snapshot) -> Decision | None:
 
     Pods of a backend that roll change its endpoints every few seconds. Were each change to replace the proxies of the
     one before, none would ever become ready. And each reload leaves a HAProxy process behind until the connections it
-    holds have ended: with long-lived connections these would pile up. Whatever else changes does not wait.
+    holds have ended: with long-lived connections these would pile up. Nothing else waits.
     """
-    rollout, wait = snapshot.rollout, _wait(snapshot)
-    if wait is None or snapshot.phase is Phase.PENDING:
+    waiting = _waiting(snapshot)
+    if waiting is None or snapshot.phase in (Phase.PENDING, Phase.RENDERING):
         return None
-    if rollout.is_settling:
-        message = f"proxies are starting with revision {snapshot.revision}; newer endpoints follow when they are ready"
-    else:
-        message = f"{snapshot.weights}; newer endpoints follow within seconds: proxies drain what former reloads left"
-    if snapshot.phase is Phase.READY and not rollout.is_settling:
-        return Decision(None, Reason.SERVING, message, recheck=wait)
+    message = f"{_proxies(snapshot)}: {snapshot.weights}; newer endpoints follow: {waiting.why}"
+    if snapshot.phase is Phase.READY and snapshot.rollout.progress >= Progress.SERVING:
+        return Decision(None, Reason.SERVING, message, wake=waiting)
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
-    return Decision(trigger, Reason.ROLLING_OUT, message, recheck=_recheck(snapshot))
+    return Decision(trigger, Reason.ROLLING_OUT, message, wake=waiting)
 
 
 def configuration_differs(snapshot: Snapshot) -> Decision | None:
-    """What differs from the applied configuration is rendered, and written in Rendering."""
-    if snapshot.phase is Phase.RENDERING:
+    """Other weights or settings are written down in Rendering, and given to the proxies from there.
+
+    Pods that come and go are no reason to leave a phase: the proxies are given them wherever the Kanary is.
+    """
+    if snapshot.phase is Phase.RENDERING and snapshot.is_noted:
         actions = _serving_actions(snapshot)
         return Decision(Trigger.ROLL, Reason.ROLLING_OUT, _proxies(snapshot), actions, _until_deadline(snapshot))
-    if snapshot.rollout.is_configured and snapshot.phase is not Phase.PENDING:
+    rollout = snapshot.rollout
+    if rollout.difference <= Difference.ENDPOINTS and snapshot.phase is not Phase.PENDING and snapshot.is_noted:
         return None
-    if snapshot.rollout.unreported:
-        message = f"{snapshot.rollout.unreported}: the proxies are replaced instead"
-    elif snapshot.is_new_revision:
+    if rollout.fallback:
+        message = f"{rollout.fallback}: the proxies are replaced instead"
+    elif rollout.difference is Difference.WEIGHTS or not snapshot.is_noted:
         message = f"{snapshot.weights} is to be served as revision {snapshot.revision}"
     else:
-        message = f"endpoints or settings of revision {snapshot.revision} have changed"
-    return Decision(Trigger.RENDER, Reason.CONFIGURATION_CHANGED, message)
+        message = f"settings or the endpoints of an empty route of revision {snapshot.revision} have changed"
+    trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
+    return Decision(trigger, Reason.CONFIGURATION_CHANGED, message)
 
 
 def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
-    """Proxies that are not all ready with the applied configuration are rolling."""
-    if snapshot.rollout.is_complete:
+    """As long as not every proxy serves the declared weights, the Kanary is rolling."""
+    if snapshot.rollout.progress >= Progress.SERVING:
         return None
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
-    message = f"{_proxies(snapshot)}{_because(snapshot.rollout.trouble)}"
+    rollout = snapshot.rollout
+    waiting_for = f"waiting for {rollout.waiting_for}" if rollout.waiting_for else ""
+    message = f"{_proxies(snapshot)}{_because(rollout.trouble or waiting_for)}"
     if snapshot.rollout.others_listen_for is not None:
         message += "; those that they replace may still take a connection"
-    until_deadline = _until_deadline(snapshot)
-    recheck = min(_recheck(snapshot) or until_deadline, until_deadline)
-    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), recheck)
+    wake = soonest(_wake(snapshot), _until_deadline(snapshot))
+    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), wake)
 
 
 def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
@@ -196,11 +194,12 @@ def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
 
 
 def everything_is_served(snapshot: Snapshot) -> Decision:
-    """Every proxy serves exactly what the spec declares."""
+    """Every proxy serves exactly the declared weights."""
     trigger = {Phase.ROLLING: Trigger.COMPLETE, Phase.DEGRADED: Trigger.ROLL}.get(snapshot.phase)
     reason = Reason.ROLLING_OUT if trigger is Trigger.ROLL else Reason.SERVING
     message = f"{_proxies(snapshot)}: {snapshot.weights}"
-    return Decision(trigger, reason, message, _serving_actions(snapshot), _recheck(snapshot))
+    wake = _wake(snapshot) if _is_current(snapshot) else soonest(_wake(snapshot), _until_deadline(snapshot))
+    return Decision(trigger, reason, message, _serving_actions(snapshot), wake)
 
 
 RULES: tuple[Rule, ...] = (
@@ -228,46 +227,60 @@ def decide(snapshot: Snapshot) -> Decision:
 
 
 def degraded(snapshot: Snapshot, problem: Problem) -> Decision:
-    """The decision to tell `problem`, with what serves kept serving."""
+    """The decision to report `problem`, with what serves kept serving."""
     trigger = None if snapshot.phase is Phase.DEGRADED else Trigger.DEGRADE
-    return Decision(trigger, problem.reason, problem.message, _serving_actions(snapshot), _recheck(snapshot))
+    return Decision(trigger, problem.reason, problem.message, _serving_actions(snapshot), _wake(snapshot))
 
 
-def _pending(snapshot: Snapshot, problem: Problem, recheck: timedelta | None = None) -> Decision:
+def _pending(snapshot: Snapshot, problem: Problem, wake: Wake | None = None) -> Decision:
     trigger = None if snapshot.phase is Phase.PENDING else Trigger.WAIT
-    return Decision(trigger, problem.reason, problem.message, recheck=recheck)
+    return Decision(trigger, problem.reason, problem.message, wake=wake)
 
 
 def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
-    if which_spec(snapshot) is Source.NOTHING or _wait(snapshot) is not None:
+    """What keeps traffic flowing. Weights that nobody has written down yet are given to no proxy."""
+    serves_something = snapshot.obeys_spec or snapshot.has_served
+    if not serves_something or not snapshot.is_noted or _waiting(snapshot):
         return ()
     refresh = (Action.REFRESH,) if snapshot.rollout.strategy is UpdateStrategy.LIVE else ()
     retire = (Action.RETIRE,) if snapshot.stale else ()
     return KEEP_SERVING + refresh + retire
 
 
-def _wait(snapshot: Snapshot) -> timedelta | None:
-    """How long to wait before the target is written, whatever the phase; None if it may be now, or is."""
+def _is_current(snapshot: Snapshot) -> bool:
+    return snapshot.rollout.difference is Difference.NONE and snapshot.rollout.progress is Progress.CURRENT
+
+
+def _waiting(snapshot: Snapshot) -> Wake | None:
+    """Until when newer endpoints wait before they are written, whatever the phase; None if they may be now, or are."""
     rollout = snapshot.rollout
-    if rollout.is_configured:
+    if rollout.difference is not Difference.ENDPOINTS:
         return None
-    return _SETTLING_RECHECK if rollout.is_settling else rollout.reload_spacing
+    if rollout.reload_spacing:
+        return Wake(rollout.reload_spacing, "the proxies drain what former reloads left")
+    # Proxies that load a configuration while they run need not get ready with one before they load the next.
+    is_settling = (
+        rollout.strategy is UpdateStrategy.ROLLING
+        and rollout.former is not Progress.CURRENT
+        and not rollout.trouble
+        and left(SETTLE_LIMIT, rollout.written_at, snapshot.now) > timedelta()
+    )
+    return Wake(SETTLING_RECHECK, "proxies are starting with the former ones") if is_settling else None
 
 
-def _recheck(snapshot: Snapshot) -> timedelta | None:
-    """When to look at the proxies again; what changes about them in the cluster is heard of anyway."""
-    waits = (_wait(snapshot), snapshot.rollout.others_listen_for, snapshot.rollout.look_again)
-    return min((wait for wait in waits if wait is not None), default=None)
+def _wake(snapshot: Snapshot) -> Wake | None:
+    """When to look at the proxies again; what changes about them in the cluster is observed anyway."""
+    listening, looking = snapshot.rollout.others_listen_for, snapshot.rollout.look_again
+    return soonest(
+        _waiting(snapshot),
+        Wake(listening, "replaced proxies have stopped listening") if listening else None,
+        Wake(looking, "the proxies report what they serve") if looking else None,
+    )
 
 
-def _until_deadline(snapshot: Snapshot) -> timedelta:
-    # A status may hold any time, one in the far future included.
-    passed = max(snapshot.now - (snapshot.progressing_since or snapshot.now), timedelta())
-    return max(snapshot.progress_deadline - passed, timedelta(seconds=1))
-
-
-def _grace_left(snapshot: Snapshot) -> timedelta:
-    return FIRST_ENDPOINTS_GRACE - (snapshot.now - (snapshot.backends_since or snapshot.now))
+def _until_deadline(snapshot: Snapshot) -> Wake:
+    remaining = left(snapshot.progress_deadline, snapshot.progressing_since or snapshot.now, snapshot.now)
+    return Wake(max(remaining, timedelta(seconds=1)), "the progress deadline has passed")
 
 
 def _consequence(snapshot: Snapshot) -> str:
@@ -291,7 +304,7 @@ def _names_of_empty(snapshot: Snapshot) -> str:
 def _proxies(snapshot: Snapshot) -> str:
     rollout = snapshot.rollout
     verb = "serves" if rollout.ready == 1 else "serve"
-    return f"{rollout.ready} of {rollout.replicas} proxies {verb} the configuration of revision {snapshot.revision}"
+    return f"{rollout.ready} of {rollout.replicas} proxies {verb} revision {snapshot.revision}"
 
 
 def _because(trouble: str) -> str:

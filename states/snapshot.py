@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from states.phases import Phase
 from states.reasons import Reason
@@ -20,25 +20,42 @@ class OnEmptyRoute(StrEnum):
 
 
 class UpdateStrategy(StrEnum):
-    """How running proxies come by a new configuration (`spec.updateStrategy`)."""
+    """How running proxies receive a new configuration (`spec.updateStrategy`)."""
 
     LIVE = "Live"
-    """They take it as they run: an agent beside HAProxy has it reload. Their pods stay."""
+    """They load it while they run: an agent beside HAProxy reloads it. Their pods stay."""
     ROLLING = "Rolling"
     """New proxies replace them by surge, and they drain."""
 
 
-class Source(StrEnum):
-    """Which spec the proxies are to serve."""
+class Difference(IntEnum):
+    """How what is to be served differs from what was last written for the proxies."""
 
-    DECLARED = "declared"
-    LAST_GOOD = "last-good"
-    NOTHING = "nothing"
+    NONE = 0
+    ENDPOINTS = 1
+    """Pods came or went. The weights that clients get are the same."""
+    SETTINGS = 2
+    """Anything else but the weights."""
+    WEIGHTS = 3
+    """There is a new revision, or nothing was ever written."""
+
+
+class Progress(IntEnum):
+    """How far the proxies are with a configuration."""
+
+    BEHIND = 0
+    """A proxy that takes connections splits them in another way, or none takes any."""
+    TAKEN = 1
+    """Every proxy that takes connections splits them by it."""
+    SERVING = 2
+    """As many proxies as there are to be are ready, run as declared, and split connections by it."""
+    CURRENT = 3
+    """They also have the latest endpoints, and no other proxy is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A fault of the spec, told as the user will read it."""
+    """Something that is wrong, as the user will read it."""
 
     reason: Reason
     message: str
@@ -46,13 +63,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class RouteFacts:
-    """A route as declared, and how many ready endpoints its backend has."""
+    """A route, and how many endpoints its backend has."""
 
     backend: str
     weight: int
     endpoints: int
+    """How many are ready."""
     unready: int = 0
-    """Endpoints that are there and not ready."""
+    """How many are there and not ready."""
 
     @property
     def is_incomplete(self) -> bool:
@@ -67,40 +85,40 @@ class RouteFacts:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """How far the proxies are with what they are to serve."""
+    """What was written for the proxies, and how far they are with it."""
 
+    difference: Difference = Difference.WEIGHTS
+    """Of what is to be served, from what was written."""
+    progress: Progress = Progress.BEHIND
+    """With what is to be served."""
+    former: Progress = Progress.BEHIND
+    """With what was written; the same as `progress` where that does not differ."""
     replicas: int = 0
     """How many proxies there are to be."""
     ready: int = 0
-    """How many proxies are ready with the target's configuration."""
-    is_configured: bool = False
-    """The ConfigMap holds the target's configuration."""
+    """How many proxies are ready and split connections as is to be served."""
     is_applied: bool = False
-    """Every object of the target is in the cluster as it should be."""
-    is_complete: bool = False
-    """Every proxy runs the target and is ready, the destination leads to all of them and no other one listens."""
+    """Every object is in the cluster as it should be."""
     others_listen_for: timedelta | None = None
-    """How much longer replaced proxies take connections that were on their way to them; None if none does."""
-    has_arrived: bool = False
-    """Every proxy is ready with what was last applied, be it the target or not."""
-    is_taken: bool = False
-    """Every proxy that takes connections serves what was last applied, be there as many as there are to be or not."""
-    is_settling: bool = False
-    """Only endpoints differ from what was last applied, whose proxies are on their way and seem to arrive."""
+    """How much longer proxies that split connections in another way take new ones; None if none does."""
+    written_at: datetime | None = None
+    """When the last configuration was written."""
+    strategy: UpdateStrategy = UpdateStrategy.ROLLING
+    """How the proxies receive the configuration."""
+    fallback: str = ""
+    """Why the proxies are replaced though the spec says Live; empty where they are not."""
     trouble: str = ""
     """What keeps a proxy from becoming ready, in the cluster's words."""
-    strategy: UpdateStrategy = UpdateStrategy.ROLLING
-    """How the proxies come by the target's configuration."""
-    look_again: timedelta | None = None
-    """When to ask the proxies again what they serve; None where the cluster tells all there is to know."""
-    unreported: str = ""
-    """Why the proxies are to be replaced though they could take the configuration as they run; empty if not so."""
+    waiting_for: str = ""
+    """The first proxy that does not serve the weights that are to be served, with its node."""
     refusal: str = ""
-    """What HAProxy says of the target's configuration, where it refuses it."""
+    """HAProxy's own words, where it rejects the configuration."""
     exhaustion: str = ""
     """What a proxy has run out of, and how to give it more."""
     reload_spacing: timedelta | None = None
-    """How long the target is to wait, of which only endpoints are new, so that proxies which drain do not pile up."""
+    """How much longer newer endpoints wait, because processes of former reloads still drain."""
+    look_again: timedelta | None = None
+    """When to ask the proxies again what they serve; None where the cluster's objects say all there is to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +127,33 @@ class Snapshot:
 
     phase: Phase
     now: datetime
+    since: datetime | None = None
+    """When the Kanary came to be in this phase for the reason that it has."""
+    waits_for_endpoints: bool = False
+    """That reason is that the first endpoints are awaited."""
     fault: Problem | None = None
     """The spec cannot be obeyed as it stands."""
     missing: Problem | None = None
     """A backend that the spec names is not there."""
     routes: tuple[RouteFacts, ...] = ()
+    """As declared."""
     on_empty_route: OnEmptyRoute = OnEmptyRoute.REDISTRIBUTE
     refusal: Problem | None = None
-    """What the cluster refused when it was last asked."""
+    """What the API server rejected when it was last asked."""
     paused: bool = False
     has_served: bool = False
-    """A configuration has been applied before: there is a last good one."""
+    """A configuration has been written before: there is a last good one."""
     is_change: bool = False
     """The declared spec differs from the last good one."""
     spec_changed: bool = False
     """The user has changed the spec since the last status was written."""
-    backends_since: datetime | None = None
-    """When the Kanary and every Service it names had been created."""
     progressing_since: datetime | None = None
-    """When the proxies were last asked for something that they do not all serve yet."""
+    """When the proxies were last given something that they do not all serve yet."""
     progress_deadline: timedelta = timedelta(seconds=600)
     revision: int = 0
     """The number of the weights that are to be served."""
-    is_new_revision: bool = False
-    """These weights are not the ones that were last applied."""
+    is_noted: bool = False
+    """The status has this revision already: proxies may be given it."""
     weights: str = ""
     """The weights that are to be served, as `kubectl get` shows them."""
     rollout: Rollout = Rollout()
@@ -148,3 +169,12 @@ class Snapshot:
     def all_empty(self) -> bool:
         """Whether no connection can reach any pod."""
         return not any(route.weight > 0 and route.endpoints > 0 for route in self.routes)
+
+    @property
+    def obeys_spec(self) -> bool:
+        """Whether the declared spec is to be served. Where not, the last good one stays, so that traffic does."""
+        if self.fault or self.missing or self.paused:
+            return False
+        if not self.has_served:
+            return not self.all_empty
+        return not (self.on_empty_route is OnEmptyRoute.HOLD and self.empty_routes)

@@ -44,6 +44,7 @@ PURE = {
     "json",
     "math",
     "re",
+    "textwrap",
     "typing",
 }
 """What of the standard library does no input or output; that `datetime` is not asked for the time is seen below."""

@@ -45,7 +45,10 @@ class HAProxy:
 
 def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
     """Exactly what the operator writes, with its defaults."""
-    routes = tuple(Route(weight, tuple(Server(pod, pod_port) for pod in pods)) for weight, pods in mix.routes())
+    routes = tuple(
+        Route(f"myapp-v{number}:http", weight, tuple(Server(pod, pod_port) for pod in pods))
+        for number, (weight, pods) in enumerate(mix.routes(), 1)
+    )
     split_port, ops_port = ports
     config = ProxyConfig(
         routes,
@@ -55,7 +58,7 @@ def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
         split_port=split_port,
         ops_port=ops_port,
     )
-    return render(config)
+    return render(config).text
 
 
 def plain(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
@@ -94,8 +97,8 @@ def _one_backend(mix: Mix, pod_port: int, ports: tuple[int, int], weights: Seque
     lines = ["global", *_kept(rendered, _SAME_GLOBALS), "defaults", "  mode tcp", *_kept(rendered, _SAME_DEFAULTS)]
     lines += ["frontend split", f"  bind :{ports[0]}", "  maxconn 20000", "  default_backend pods"]
     lines += ["backend pods", "  balance roundrobin"]
-    for route, ((_, pods), weight) in enumerate(zip(mix.routes(), weights, strict=True)):
-        lines += [f"  server r{route}p{place} {pod}:{pod_port}{weight}" for place, pod in enumerate(pods)]
+    for (_, pods), weight in zip(mix.routes(), weights, strict=True):
+        lines += [f"  server {pod}:{pod_port} {pod}:{pod_port}{weight}" for pod in pods]
     return "\n".join(lines) + "\n"
 
 

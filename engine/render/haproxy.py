@@ -1,34 +1,32 @@
 """Renders the HAProxy configuration that splits TCP connections between routes by weight.
 
-A pure function from a `ProxyConfig` to text. Nothing that a user chose as a name is written: routes get generated
-names, servers are called by their addresses, which have been through `ipaddress`, ports and weights are integers. One
-newline in a name would be a directive of its own, and some directives run commands even while HAProxy only checks a
-file.
+A pure function from a `ProxyConfig` to text. A backend has the name of its Service and port, which is checked to be
+nothing else; servers are called by their addresses, which have been through `ipaddress`; ports and weights are
+integers. One newline in a name would be a directive of its own, and some directives run commands even while HAProxy
+only checks a file.
 
 A server's name says which one it is, whatever others come and go, and nothing else in the text depends on how many
 there are as long as a route has any: so a running proxy can take and leave servers without a reload.
 
-The split is exact: connections are counted, and the count modulo the length of a round picks a place in the order in
-which the routes take turns (`schedule`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a
-small route beside one with many pods.
+The split is exact (`turns`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a small route
+beside one with many pods.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from engine.render.turns import RANDOM_START, turns
-from states import OnEmptyRoute
+from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
 OPS_PORT = 8404
-
 TOTAL_WEIGHT = 100
-
 # HAProxy counts milliseconds in 31 bits and refuses a longer time.
 MAX_SECONDS = (2**31 - 1) // 1000
 
@@ -37,6 +35,9 @@ SERVERS_STEP = 500
 """Descriptors for health checks are reserved for so many servers at a time."""
 DEFAULT_MAX_CONNECTIONS = 20_000
 """At about 4 KiB for each idle one, 80 MiB."""
+
+_BACKEND = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?:_?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A Service's name and a port's, as Kubernetes has them. The colon keeps it from being a section of our own."""
 
 
 class Balance(StrEnum):
@@ -73,18 +74,22 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A share of the connections, in percent, the servers that take them, and the header that these expect, if any.
+    """A backend's share of the connections, in percent, its servers, and the header that these expect, if any.
 
-    The servers are kept in numerical order and without doubles, however they are given.
+    `backend` is its Service and port, such as `myapp-v1:http`. The servers are kept in numerical order and without
+    doubles, however they are given.
 
-    Raises ValueError for a weight that is not an integer from 0 to 100.
+    Raises ValueError for a weight that is not an integer from 0 to 100, and for a name that is not of that form.
     """
 
+    backend: str
     weight: int
     servers: tuple[Server, ...]
     proxy_protocol: ProxyProtocol | None = None
 
     def __post_init__(self) -> None:
+        if not _BACKEND.fullmatch(self.backend):
+            raise ValueError(f"{self.backend!r} is not the Service and port of a backend")
         _require_integer("weight", self.weight, 0, TOTAL_WEIGHT)
         object.__setattr__(self, "servers", tuple(sorted(set(self.servers), key=_numerically)))
         # A plain word would be compared by identity, and be taken for another version.
@@ -105,7 +110,8 @@ class ProxyConfig:
     A route of weight 0 is not written at all: its servers may come and go without a new configuration. Of
     `on_empty_route`, `Hold` and `Fail` are the same to a proxy: they differ in what the operator does.
 
-    Raises ValueError for a time, a count or a port out of range and for weights that do not sum to 100.
+    Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100 and for a
+    backend of two routes.
     """
 
     routes: tuple[Route, ...]
@@ -138,6 +144,8 @@ class ProxyConfig:
         object.__setattr__(self, "balance", Balance(self.balance))
         if self.split_port == self.ops_port:
             raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
+        if len({route.backend for route in self.routes}) < len(self.routes):
+            raise ValueError("two routes have the same backend")
         total = sum(route.weight for route in self.routes)
         if total != TOTAL_WEIGHT:
             raise ValueError(f"the routes' weights sum to {total}: they must sum to {TOTAL_WEIGHT}")
@@ -155,22 +163,45 @@ def ready_path(digest: str) -> str:
     return f"/ready/{digest}"
 
 
-def digest(config: ProxyConfig) -> str:
-    """Sixteen hexadecimal digits that change whenever the proxies are to do anything else."""
-    return hashlib.sha256(_text(config, digest="").encode()).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A whole haproxy.cfg, and the name that it goes by."""
+
+    text: str
+    digest: str
+    """24 hexadecimal digits that change whenever the proxies are to do anything else. See `split_of`."""
 
 
-def render(config: ProxyConfig) -> str:
+def split_of(digest: str) -> str:
+    """The half of a digest that stays the same while only servers come and go: how connections are split, and all else.
+
+    Proxies that agree in it send the same share of the connections to each backend.
+    """
+    return digest[:_HALF]
+
+
+def render(config: ProxyConfig) -> Rendered:
     """The whole haproxy.cfg."""
-    return _text(config, digest=digest(config))
+    sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
+    text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+    lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
+    # Servers come and go, but not the header that those of a route expect.
+    lasting += [_HEADER[route.proxy_protocol] for route in _weighted(config)]
+    digest = _hash("\n".join(lasting)) + _hash(text)
+    return Rendered(text.replace(_NO_DIGEST, f"str({digest})", 1), digest)
 
 
-def _text(config: ProxyConfig, digest: str) -> str:
-    sections = (_global(config, digest), _defaults(config), _ops(config), _split(config), _backends(config))
-    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+_HALF = 12
+_NO_DIGEST = "str()"
+_PASSING = ("#", "  server ", "  fd-hard-limit ")
+"""Lines that change when servers come and go, or that say how often they did."""
 
 
-def _global(config: ProxyConfig, digest: str) -> Iterator[str]:
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_HALF]
+
+
+def _global(config: ProxyConfig) -> Iterator[str]:
     number = f" Number {config.serial} of this Kanary's." if config.serial else ""
     yield f"# Written by Kanary.{number} A change made here by hand is undone."
     yield "global"
@@ -178,7 +209,7 @@ def _global(config: ProxyConfig, digest: str) -> Iterator[str]:
     yield "  # Two descriptors for each connection; where the container allows fewer, HAProxy settles for those."
     yield f"  fd-hard-limit {_descriptors(config)}"
     yield f"  hard-stop-after {config.drain_seconds}s"
-    yield f"  set-var proc.digest str({digest})"
+    yield f"  set-var proc.digest {_NO_DIGEST}"
     yield "  # Where the count of connections begins: anywhere, or frequent starts would starve a small route. What"
     yield "  # reloads a proxy sets it, below, to where the count is, and the round goes on."
     yield f"  set-var proc.start {RANDOM_START}"
@@ -214,12 +245,10 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
         yield f"  {side}tcpka-cnt 4"
     yield "  # Two failed checks or three failed connections in a row, and a server is down until a check passes."
     yield "  timeout check 1s"
-    # With one failed connection instead of three, the clients of a dead server would see hardly fewer errors (where a
-    # whole route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99). But a route's only server would
-    # be out after each hiccup, which a second try gets over. A shorter time to connect would let fewer clients run into
-    # dropped packets, and a proxy that is short of CPU take live servers for dead ones. No check notices a server that
-    # accepts connections and then resets them: HAProxy has none that waits for that and takes silence for health. The
-    # agent takes those out.
+    # One failed connection instead of three would save the clients of a dead server hardly an error (where a whole
+    # route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99), and take a route's only server out
+    # after each hiccup. With a shorter time to connect, a proxy that is short of CPU would take live servers for dead.
+    # No check of HAProxy's notices a server that accepts connections and then resets them: the agent ejects those.
     yield (
         "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
     )
@@ -257,22 +286,19 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     yield f"  maxconn {config.max_connections}"
     yield "  tcp-request connection track-sc0 int(1) table counter"
     redistribute = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
-    routes = [(number, route) for number, route in _numbered(config) if route.servers or not redistribute]
-    if routes:
-        yield from turns({number: route.weight for number, route in routes}, redistribute=redistribute)
-        yield "  use_backend r%[var(txn.route)]"
+    weights = {route.backend: route.weight for route in _weighted(config) if route.servers or not redistribute}
+    if weights:
+        yield from turns(weights, redistribute=redistribute)
     yield "  default_backend none"
 
 
-def _numbered(config: ProxyConfig) -> list[tuple[str, Route]]:
-    """The routes that get connections, each with its number in digits, of which all have equally many."""
-    weighted = [(number, route) for number, route in enumerate(config.routes) if route.weight > 0]
-    width = len(str(weighted[-1][0]))
-    return [(f"{number:0{width}}", route) for number, route in weighted]
+def _weighted(config: ProxyConfig) -> list[Route]:
+    """The routes that get connections."""
+    return [route for route in config.routes if route.weight > 0]
 
 
 def _servers(config: ProxyConfig) -> list[Server]:
-    return [server for _, route in _numbered(config) for server in route.servers]
+    return [server for route in _weighted(config) for server in route.servers]
 
 
 def _backends(config: ProxyConfig) -> Iterator[str]:
@@ -282,9 +308,9 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
     yield "  stick-table type integer size 100 store gpc0,gpc1"
     yield ""
     yield "backend none  # without servers: it closes its connections at once"
-    for number, route in _numbered(config):
+    for route in _weighted(config):
         yield ""
-        yield f"backend r{number}"
+        yield f"backend {route.backend}"
         yield f"  balance {config.balance}"
         for server in route.servers:
             # HAProxy has no brackets in a name.

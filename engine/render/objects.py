@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.model.api import API_VERSION, KIND, KanarySpec
-from engine.record import ACCEPTED_KEY, CONFIG_KEY, RECORD_KEY, Record, Texts
+from engine.model.spec import API_VERSION, KIND, KanarySpec
+from engine.model.states import ACCEPTED_KEY, APPLIED_KEY, CONFIG_KEY, Written
 
 Json = dict[str, Any]
 
@@ -16,14 +16,13 @@ MANAGER = "kanary"
 KANARY_LABEL = "kanary.k8s.io/name"
 HASH_ANNOTATION = "kanary.k8s.io/hash"
 CONFIG_ANNOTATION = "kanary.k8s.io/config"
-"""On a proxy's pod: the configuration that it serves. Part of the template, or noted when its agent reported it."""
+"""In the template of a proxy's pod with Rolling: digest of the one configuration that the pod serves."""
 STRATEGY_ANNOTATION = "kanary.k8s.io/update-strategy"
-"""On a proxy's pod: how it comes by a new configuration."""
+"""In the template of a proxy's pod: how it receives a new configuration."""
+TEMPLATE_ANNOTATION = "kanary.k8s.io/template"
+"""In the template of a proxy's pod: hash of all in it that does not depend on the configuration."""
 REFRESH_ANNOTATION = "kanary.k8s.io/refresh"
-"""On a proxy's pod: changed to have its kubelet renew what the pod mounts. Says for what, since when, and when last."""
-
-ENDPOINTS_SETTLE_SECONDS = 5
-"""How long a proxy that is to stop goes on listening: a node may send it connections until it has heard of the stop."""
+"""On a proxy's pod: changed so that its kubelet renews what the pod mounts (see `engine.fleet.refresh`)."""
 
 CONFIG_MAP_BYTES = 1_000_000
 """What a ConfigMap can hold, with some room for its metadata: the API server takes 1 MiB."""
@@ -72,13 +71,13 @@ def mounted_config(owner: Identity, digest: str, config: str) -> Json:
     return _hashed({**desired, "data": {CONFIG_KEY: config}})
 
 
-def config_map(owner: Identity, record: Record, texts: Texts) -> Json:
-    """What was last rendered, the record of what it was rendered from, and what proxies are known to accept."""
+def config_map(owner: Identity, written: Written) -> Json:
+    """What was last rendered, what it was rendered from, and what proxies are known to accept."""
     desired = _object(owner, "v1", "ConfigMap", owner.proxy_name)
-    told = record.to_json()
+    applied = written.applied.to_json() if written.applied else ""
     # Both may be large, and the first has to be served.
-    has_room = len(texts.latest) + len(texts.accepted) + len(told) <= CONFIG_MAP_BYTES
-    data = {CONFIG_KEY: texts.latest, ACCEPTED_KEY: texts.accepted if has_room else "", RECORD_KEY: told}
+    has_room = len(written.latest) + len(written.accepted) + len(applied) <= CONFIG_MAP_BYTES
+    data = {CONFIG_KEY: written.latest, ACCEPTED_KEY: written.accepted if has_room else "", APPLIED_KEY: applied}
     return _hashed({**desired, "data": data})
 
 
@@ -133,9 +132,14 @@ def _object(owner: Identity, api_version: str, kind: str, name: str) -> Json:
 
 def _hashed(desired: Json) -> Json:
     """The object with an annotation by which it is known whether what is in the cluster was made from this."""
-    text = json.dumps(desired, sort_keys=True, separators=(",", ":"))
-    desired["metadata"]["annotations"][HASH_ANNOTATION] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    desired["metadata"]["annotations"][HASH_ANNOTATION] = hash_of(desired)
     return desired
+
+
+def hash_of(value: Json) -> str:
+    """Sixteen hexadecimal digits that change whenever anything in it does."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def made_from(live: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> bool:

@@ -9,18 +9,22 @@ configuration begins with one that others have accepted.
 
 from typing import Any
 
-from engine.model.api import KanarySpec
-from engine.record import ACCEPTED_KEY, CONFIG_KEY
+from engine.model.spec import KanarySpec
+from engine.model.states import ACCEPTED_KEY, CONFIG_KEY
 from engine.render.haproxy import OPS_PORT, SPLIT_PORT, STOPPING_PATH, ready_path
-from engine.render.objects import CONFIG_ANNOTATION, ENDPOINTS_SETTLE_SECONDS, STRATEGY_ANNOTATION, Identity
+from engine.render.objects import CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, Identity, hash_of
 from states import UpdateStrategy
+from states.timing import ENDPOINTS_SETTLE
 
 Json = dict[str, Any]
 
+DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
+"""The image that `make images` builds of HAProxy 3.0."""
 AGENT_PORT = 8405
 CONFIG_DIRECTORY = "/etc/kanary"
 RUN_DIRECTORY = "/run/kanary"
 
+_SETTLE_SECONDS = int(ENDPOINTS_SETTLE.total_seconds())
 STOP_MARGIN_SECONDS = 10
 """What the kubelet grants beyond the drain, so that HAProxy ends by itself."""
 START_PROBES = 30
@@ -74,7 +78,12 @@ def live(owner: Identity, spec: KanarySpec, image: str) -> Json:
 def template(owner: Identity, spec: KanarySpec, default_image: str, digest: str, strategy: UpdateStrategy) -> Json:
     """The pods' template for this way of updating; `default_image` serves where the user names none."""
     image = spec.proxy.image or default_image
-    return live(owner, spec, image) if strategy is UpdateStrategy.LIVE else rolling(owner, spec, image, digest)
+    if strategy is UpdateStrategy.LIVE:
+        made = lasting = live(owner, spec, image)
+    else:
+        made, lasting = rolling(owner, spec, image, digest), rolling(owner, spec, image, "")
+    annotations = {**made["metadata"]["annotations"], TEMPLATE_ANNOTATION: hash_of(lasting)}
+    return {**made, "metadata": {**made["metadata"], "annotations": annotations}}
 
 
 def _template(
@@ -83,7 +92,7 @@ def _template(
     body = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": ENDPOINTS_SETTLE_SECONDS + spec.proxy.drain_seconds + STOP_MARGIN_SECONDS,
+        "terminationGracePeriodSeconds": _SETTLE_SECONDS + spec.proxy.drain_seconds + STOP_MARGIN_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": NOBODY,
@@ -117,7 +126,7 @@ def _haproxy(spec: KanarySpec, image: str, ready: str) -> Json:
         "startupProbe": {**probe, "failureThreshold": START_PROBES},
         "readinessProbe": {**probe, "failureThreshold": 2},
         "livenessProbe": _alive("ops"),
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(ENDPOINTS_SETTLE_SECONDS)]}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_SETTLE_SECONDS)]}}},
     }
 
 

@@ -1,8 +1,7 @@
-"""The rules by which HAProxy counts connections and tells whose turn each one is.
+"""The rules by which HAProxy counts connections and picks the backend whose turn it is.
 
-They find the counters `gpc0` and `gpc1` in the connection's tracked entry, which every connection shares, and leave the
-route's number in `txn.route`. Routes are known by their numbers in digits, of which all have equally many, and the
-backend of number 7 is called `r7`.
+They find the counters `gpc0` and `gpc1` in the connection's tracked entry, which every connection shares. The order of
+turns is a text: the name of each turn's backend, all filled up to the same length with dots, of which no name has any.
 """
 
 from __future__ import annotations
@@ -29,40 +28,41 @@ _NUMBER = f"sc_get_gpc1(0),mul({_COUNTER}),add(txn.count),add(proc.start)"
 
 
 def turns(weights: Mapping[str, int], *, redistribute: bool) -> Iterator[str]:
-    """The rules for routes of these weights. With `redistribute`, a route without a server that is up has no turns."""
+    """The rules for these backends and weights. With `redistribute`, one without a server that is up has no turns."""
     yield from _in_turn(weights)
-    # A sole route has nowhere else to send its connections.
+    # A sole backend has no other that could take its connections.
     if redistribute and len(weights) > 1:
-        yield from _without_empty_routes(weights)
+        yield from _without_empty_backends(weights)
+    # Not where the name is found: `bytes` may leave a wrong size for what follows it in the same expression.
+    yield "  use_backend %[var(txn.backend),rtrim(.)]"
 
 
 def _in_turn(weights: Mapping[str, int]) -> Iterator[str]:
-    """The number of the route whose turn it is: a stretch of a text that holds those of a whole round."""
-    numbers = list(weights)
-    order = [numbers[place] for place in schedule(list(weights.values()))]
-    width = len(order[0])
+    names, order = list(weights), schedule(list(weights.values()))
+    # A dot more than the longest name needs, for whoever reads it.
+    width = max(map(len, names)) + 1
+    text = "".join(names[place].ljust(width, ".") for place in order)
     yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
     yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
     yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({len(order)}),mul({width})"
-    yield f"  tcp-request content set-var(txn.route) str({''.join(order)}),bytes(txn.at,{width})"
+    yield f"  tcp-request content set-var(txn.backend) str({text}),bytes(txn.at,{width})"
 
 
-def _without_empty_routes(weights: Mapping[str, int]) -> Iterator[str]:
-    """What overrules the order of turns while it has a route without a server that is up: a round of slots.
+def _without_empty_backends(weights: Mapping[str, int]) -> Iterator[str]:
+    """What overrules the order of turns while it has a backend without a server that is up: a round of slots.
 
-    Each other route owns as many as its weight. When all are down, HAProxy's modulo by 0 is 0, which is no route's
-    slot: the connection is closed by the route whose turn it was.
+    Each other backend owns as many as its weight. When all are down, HAProxy's modulo by 0 is 0, which is no backend's
+    slot: the connection is closed by the backend whose turn it was.
     """
-    numbers = list(weights)
-    for number in numbers:
-        yield f"  acl is-short nbsrv(r{number}) 0"
+    for name in weights:
+        yield f"  acl is-short nbsrv({name}) 0"
     yield "  tcp-request content accept unless is-short"
+    ends = {name: f"txn.end{number}" for number, name in enumerate(weights)}
     before = ""
-    for number, weight in weights.items():
-        yield f"  tcp-request content set-var(txn.end{number}) nbsrv(r{number}),bool,mul({weight}){before}"
-        before = f",add(txn.end{number})"
-    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod(txn.end{numbers[-1]})"
-    # From the last route down, so that the first one that ends beyond the slot has the last word.
-    for number in reversed(numbers):
-        is_before_the_end = f"{{ var(txn.slot),sub(txn.end{number}) -m int lt 0 }}"
-        yield f"  tcp-request content set-var(txn.route) str({number}) if {is_before_the_end}"
+    for name, weight in weights.items():
+        yield f"  tcp-request content set-var({ends[name]}) nbsrv({name}),bool,mul({weight}){before}"
+        before = f",add({ends[name]})"
+    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod({list(ends.values())[-1]})"
+    # From the last backend down, so that the first one that ends beyond the slot has the last word.
+    for name, end in reversed(ends.items()):
+        yield f"  tcp-request content set-var(txn.backend) str({name}) if {{ var(txn.slot),sub({end}) -m int lt 0 }}"

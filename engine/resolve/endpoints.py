@@ -5,25 +5,16 @@ that is how Kubernetes ties them (a slice's number is what its pods really liste
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from engine.model.api import Backend
+from engine.model.spec import Backend
+from engine.model.states import Endpoint
 from engine.render.haproxy import Server
 from states import Problem, Reason
 
 Json = Mapping[str, Any]
 
 _FAMILIES = ("IPv4", "IPv6")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
-    """A pod's address and port; `pod` is its name, or empty where the Service's endpoints were made by hand."""
-
-    address: str
-    port: int
-    pod: str = ""
 
 
 def resolve(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from engine.model.api import DNS_LABEL, MAX_ROUTES, KanarySpec
+from engine.model.spec import DNS_LABEL, MAX_ROUTES, KanarySpec
 from engine.render.haproxy import MAX_CONNECTIONS
 from states import Problem, Reason
 
@@ -176,8 +176,8 @@ def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
         if route.backend.service_name == spec.destination:
             yield Problem(
                 Reason.BACKEND_IS_DESTINATION,
-                f'{where}.serviceName is "{spec.destination}", which is spec.destination too: connections would go '
-                "round in circles; name the Service of a version, or another destination",
+                f'{where}.serviceName is "{spec.destination}", which is spec.destination too: this would create a '
+                "loop; name the Service of a version, or another destination",
             )
 
 
@@ -198,5 +198,5 @@ def _duplicate_problems(spec: KanarySpec) -> Iterator[Problem]:
         if count > 1:
             yield Problem(
                 Reason.DUPLICATE_BACKEND,
-                f"spec.routes: backend {backend} stands {count} times: give it one route with the sum of the weights",
+                f"spec.routes: duplicate backend {backend} ({count} times): give it one route with the sum of weights",
             )

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from engine.model.api import GROUP, KIND, KanarySpec, route_labels
-from engine.record import CONFIG_KEY
+from engine.model.spec import GROUP, KIND, Backend, KanarySpec
+from engine.model.states import Endpoint
+from engine.observe import Defaults
+from engine.plan import Target, plan_unapplied
 from engine.render.haproxy import Server
 from engine.render.objects import Identity
-from engine.resolve.endpoints import Endpoint, resolve
+from engine.render.pods import DEFAULT_PROXY_IMAGE
+from engine.resolve.endpoints import resolve
 from engine.resolve.validation import InvalidSpecError, read_spec
-from engine.target import DEFAULT_PROXY_IMAGE, Defaults, Target
-from engine.target import render as render_target
 from kanary.cli.failure import CommandError, note
 from kanary.kube.errors import ClusterError
-from states import Action, Problem
+from states import Problem
 
 if TYPE_CHECKING:
     from kanary.cli.lookup import ClusterLookup
@@ -134,7 +135,10 @@ def _endpoint(text: str, part: str) -> Endpoint:
 
 def _check_given(given: Given, specs: Sequence[KanarySpec]) -> None:
     """A name that no route has is a slip that would leave a route empty without a word."""
-    known = {label for spec in specs for label in route_labels(spec)}
+    backends = {route.backend for spec in specs for route in spec.routes}
+    services = [backend.service_name for backend in backends]
+    # A Service of which two ports are backends does not say which one is meant.
+    known = {str(backend) for backend in backends} | {name for name in services if services.count(name) == 1}
     for name in given:
         if name not in known:
             raise RenderError(f"--endpoints {name}=...: no route has such a backend: use {', '.join(sorted(known))}")
@@ -151,33 +155,27 @@ def _spec(filename: str, kanary: Json) -> KanarySpec:
 def _target(kanary: Json, spec: KanarySpec, source: Source, proxy_image: str) -> Target:
     metadata = kanary["metadata"]
     owner = Identity(str(metadata.get("namespace") or source.namespace), metadata["name"], _UNAPPLIED_UID)
-    endpoints = tuple(_endpoints_of(owner, spec, index, source) for index in range(len(spec.routes)))
-    return render_target(
-        owner,
-        spec,
-        endpoints,
-        last=None,
-        revision=1,
-        now=_UNAPPLIED_AT,
-        strategy=spec.update_strategy,
-        defaults=Defaults(proxy_image),
-    )
+    endpoints = {
+        route.backend: _endpoints_of(owner, route.backend, f"spec.routes[{index}].backend", source)
+        for index, route in enumerate(spec.routes)
+    }
+    return plan_unapplied(owner, spec, endpoints, Defaults(proxy_image), _UNAPPLIED_AT)
 
 
-def _endpoints_of(owner: Identity, spec: KanarySpec, index: int, source: Source) -> tuple[Endpoint, ...]:
-    label, backend = route_labels(spec)[index], spec.routes[index].backend
-    if label in source.given:
-        return source.given[label]
+def _endpoints_of(owner: Identity, backend: Backend, where: str, source: Source) -> tuple[Endpoint, ...]:
+    given = [source.given[name] for name in (str(backend), backend.service_name) if name in source.given]
+    if given:
+        return given[0]
     if source.cluster is None:
         note(
-            f"note: backend {label} is rendered without endpoints: give them with --endpoints {label}=IP:PORT, "
+            f"note: backend {backend} is rendered without endpoints: give them with --endpoints {backend}=IP:PORT, "
             "or read them with --from-cluster"
         )
         return ()
     in_file = source.services.get((owner.namespace, backend.service_name))
     found = resolve(
         backend,
-        where=f"spec.routes[{index}].backend",
+        where=where,
         namespace=owner.namespace,
         service=in_file or source.cluster.service(owner.namespace, backend.service_name),
         slices=source.cluster.slices(owner.namespace, backend.service_name),
@@ -193,7 +191,7 @@ def _services(documents: Sequence[Json], namespace: str) -> dict[tuple[str, str]
 
 
 def _config(target: Target) -> str:
-    return str(target.objects[Action.CONFIGURE][0]["data"][CONFIG_KEY])
+    return target.written.latest
 
 
 class _Dumper(yaml.SafeDumper):

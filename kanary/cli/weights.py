@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.model.api import Backend
 from engine.model.entries import Share
+from engine.model.spec import Backend
 from engine.resolve.endpoints import port_number, resolve
 from states import Problem
 

@@ -1,1 +1,1 @@
-"""Kubernetes as a client needs it: requests, watches and caches, a work queue, a Lease, Events. No word of Kanary."""
+"""Kubernetes as a client needs it: requests, watches and caches, a work queue, a Lease, Events."""

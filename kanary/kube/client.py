@@ -42,14 +42,13 @@ from kanary.kube.errors import (
     from_answer,
 )
 from kanary.kube.resources import PODS
-from kanary.kube.verbs import FIELD_MANAGER, Request, Timeouts, Verbs
+from kanary.kube.verbs import Request, Timeouts, Verbs
 from kanary.kube.watch import Watch
 
 if TYPE_CHECKING:
     from kanary.kube.forward import PodConnection
 
 __all__ = [
-    "FIELD_MANAGER",
     "AlreadyExists",
     "ApiError",
     "ClusterClient",
@@ -88,11 +87,13 @@ class ClusterClient(Verbs):
         session: _Session,
         namespace: str,
         *,
+        field_manager: str | None = None,
         timeouts: Timeouts | None = None,
         on_request: OnRequest | None = None,
     ) -> None:
         self.namespace = namespace
         """The namespace to work in when none is named: the context's, or the pod's own in the cluster."""
+        self.field_manager = field_manager
         self.timeouts = timeouts or Timeouts()
         self._session = session
         self.attempts = _READ_ATTEMPTS
@@ -104,22 +105,24 @@ class ClusterClient(Verbs):
         *,
         kubeconfig: str | None = None,
         context: str | None = None,
-        user_agent: str = FIELD_MANAGER,
+        field_manager: str | None = None,
+        user_agent: str | None = None,
         timeouts: Timeouts | None = None,
         on_request: OnRequest | None = None,
     ) -> Self:
         """Return a client for the configured cluster; no request is made yet.
 
         The first of these counts: `kubeconfig` or `context`, the variable KUBECONFIG, the pod's service account,
-        `~/.kube/config`. Raises NotConfigured when there is none or when it cannot be used.
+        `~/.kube/config`. `user_agent` is the field manager where none is named. Raises NotConfigured when there is no
+        cluster or when it cannot be used.
         """
         cluster = _find_cluster(kubeconfig, context)
         try:
-            session = _Session(cluster.load, user_agent)
+            session = _Session(cluster.load, user_agent or field_manager)
             namespace = cluster.namespace()
         except Exception as error:  # whatever the library's files, parsers and plug-ins raise
             raise NotConfigured(f"{cluster.source} cannot be used: {error}") from error
-        return cls(session, namespace, timeouts=timeouts, on_request=on_request)
+        return cls(session, namespace, field_manager=field_manager, timeouts=timeouts, on_request=on_request)
 
     @property
     def host(self) -> str:
@@ -154,7 +157,7 @@ class ClusterClient(Verbs):
 class _Session:
     """The library's client, with credentials that stay current."""
 
-    def __init__(self, load: Callable[[Any], None], user_agent: str) -> None:
+    def __init__(self, load: Callable[[Any], None], user_agent: str | None) -> None:
         self._load = load
         self._user_agent = user_agent
         self._lock = threading.Lock()
@@ -221,7 +224,8 @@ class _Session:
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.keep_alive = True
         api = ApiClient(configuration)
-        api.user_agent = self._user_agent
+        if self._user_agent:
+            api.user_agent = self._user_agent
         return api
 
 

@@ -1,6 +1,11 @@
-"""Tell people what happened, as Events (events.k8s.io/v1) on the object that it happened to.
+"""Report what happened, as Events (core/v1) on the object that it happened to.
 
 Best effort: an Event is never worth a delay or a failure of what it reports.
+
+Not by events.k8s.io/v1: on create it refuses `lastTimestamp`, by which `kubectl describe` sorts. Timestamps have whole
+seconds, and kubectl leaves Events of one second in the order in which the server lists them, which is that of their
+names: so the names end in the time in nanoseconds, as those of Kubernetes' own components do. For the same reason only
+the latest Event on an object is counted up: an older one would be shown before what happened earlier in that second.
 """
 
 from __future__ import annotations
@@ -8,7 +13,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,16 +30,17 @@ EventType = Literal["Normal", "Warning"]
 
 _BACKOFF = Backoff(base=0.5, cap=5.0)
 _ATTEMPTS = 3
-_NOTE_BYTES = 1024  # the API refuses longer ones
-_NAME_LENGTH = 200  # of the object's name in that of the Event, which may have 253 characters
-_SERIES_LIMIT = 1000  # repeated Events that are kept in mind; the one unused for longest is forgotten
+_NOTE_BYTES = 1024  # what events.k8s.io/v1 allows, so what its readers have to expect
+_NAME_LENGTH = 230  # of the object's name in that of the Event, which may have 253 characters
+_SERIES_LIMIT = 1000  # objects whose latest Event is kept in mind; the one unused for longest is forgotten
 
 
 @dataclass
 class _Series:
-    """An Event that was sent, to be counted up when it happens again."""
+    """The latest Event on an object, to be counted up when it happens again."""
 
     name: str
+    content: tuple[str, ...]
     count: int
     last: float
 
@@ -43,9 +48,9 @@ class _Series:
 class Recorder:
     """Sends Events from a thread of its own, between `start()` and `stop()`.
 
-    Up to `capacity` Events wait to be sent; beyond that the oldest is dropped. What happens again to the same object,
-    with the same reason and note, within `series_seconds` is counted on the Event that is there. `dropped` counts
-    what never reached the cluster, and `on_dropped` is called for each.
+    Up to `capacity` Events wait to be sent; beyond that the oldest is dropped. What happens again to an object, with
+    the same reason and note, within `series_seconds` and with nothing else in between, is counted on the Event that is
+    there. `dropped` counts what never reached the cluster, and `on_dropped` is called for each.
     """
 
     def __init__(
@@ -71,9 +76,10 @@ class Recorder:
         self._clock = clock
         self._changed = threading.Condition()
         self._waiting: deque[Json] = deque()
+        self._nanoseconds = 0  # in the name of the last Event
         self._is_busy = False
         self._stopped = threading.Event()
-        self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
+        self._series: OrderedDict[str, _Series] = OrderedDict()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def start(self) -> None:
@@ -92,6 +98,7 @@ class Recorder:
             self._drop()
             return
         with self._changed:
+            self._stamp(event)
             self._waiting.append(event)
             overflow = len(self._waiting) > self._capacity
             if overflow:
@@ -99,6 +106,14 @@ class Recorder:
             self._changed.notify_all()
         if overflow:
             self._drop()
+
+    def _stamp(self, event: Json) -> None:
+        now = time.time_ns()
+        # Never the same name twice, whatever is done to the system's clock.
+        self._nanoseconds = max(now, self._nanoseconds + 1)
+        event["metadata"]["name"] += f".{self._nanoseconds:x}"
+        seconds = datetime.fromtimestamp(now // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event["firstTimestamp"] = event["lastTimestamp"] = seconds
 
     def flush(self, timeout: float) -> bool:
         """Wait so many seconds until nothing is left to send, and return whether that is so."""
@@ -118,10 +133,10 @@ class Recorder:
             try:
                 self._send(event)
             except ClusterError as error:
-                _log.warning("Event %s on %s is dropped: %s", event["reason"], event["regarding"]["name"], error)
+                _log.warning("Event %s on %s is dropped: %s", event["reason"], event["involvedObject"]["name"], error)
                 self._drop()
             except Exception:  # the thread has to outlive a defect, or no Event would ever be sent again
-                _log.exception("Event %s on %s is dropped", event["reason"], event["regarding"]["name"])
+                _log.exception("Event %s on %s is dropped", event["reason"], event["involvedObject"]["name"])
                 self._drop()
 
     def _next(self) -> Json | None:
@@ -135,17 +150,17 @@ class Recorder:
             return self._waiting.popleft()
 
     def _send(self, event: Json) -> None:
-        key = _series_key(event)
-        series = self._series.get(key)
-        if series is not None and self._clock() - series.last < self._series_seconds:
-            try:
-                self._count_up(series, event)
-            except NotFound:  # Events expire on the server, after an hour by default
-                self._begin(key, event)
-        else:
-            self._begin(key, event)
+        series = self._series.get(_subject(event))
+        is_again = series is not None and series.content == _content(event)
+        if series is None or not is_again or self._clock() - series.last >= self._series_seconds:
+            self._begin(event)
+            return
+        try:
+            self._count_up(series, event)
+        except NotFound:  # Events expire on the server, after an hour by default
+            self._begin(event)
 
-    def _begin(self, key: tuple[str, ...], event: Json) -> None:
+    def _begin(self, event: Json) -> None:
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
 
         def create() -> None:
@@ -156,13 +171,14 @@ class Recorder:
                 return
 
         self._persist(create)
-        self._series[key] = _Series(name, 1, self._clock())
-        self._series.move_to_end(key)
+        subject = _subject(event)
+        self._series[subject] = _Series(name, _content(event), 1, self._clock())
+        self._series.move_to_end(subject)
         while len(self._series) > _SERIES_LIMIT:
             self._series.popitem(last=False)
 
     def _count_up(self, series: _Series, event: Json) -> None:
-        patch = {"series": {"count": series.count + 1, "lastObservedTime": event["eventTime"]}}
+        patch = {"count": series.count + 1, "lastTimestamp": event["lastTimestamp"]}
         namespace = event["metadata"]["namespace"]
 
         def count_up() -> None:
@@ -195,22 +211,27 @@ class Recorder:
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            "metadata": {"namespace": namespace, "name": f"{metadata['name'][:_NAME_LENGTH]}.{uuid.uuid4().hex}"},
-            "regarding": {"apiVersion": regarding["apiVersion"], "kind": regarding["kind"], **reference},
-            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            # A label of the name must not end in these.
+            "metadata": {"namespace": namespace, "name": metadata["name"][:_NAME_LENGTH].rstrip("-.")},
+            "involvedObject": {"apiVersion": regarding["apiVersion"], "kind": regarding["kind"], **reference},
+            "count": 1,
             "type": kind,
             "reason": reason,
             "action": action,
-            "note": _cut(note),
-            "reportingController": self._controller,
+            "message": _cut(note),
+            "source": {"component": self._controller},
+            "reportingComponent": self._controller,
             "reportingInstance": self._instance[:128],
         }
 
 
-def _series_key(event: Json) -> tuple[str, ...]:
-    regarding = event["regarding"]
-    subject = regarding.get("uid") or f"{regarding['kind']} {regarding.get('namespace')}/{regarding['name']}"
-    return (subject, event["type"], event["reason"], event["note"])
+def _subject(event: Json) -> str:
+    involved = event["involvedObject"]
+    return involved.get("uid") or f"{involved['kind']} {involved.get('namespace')}/{involved['name']}"
+
+
+def _content(event: Json) -> tuple[str, ...]:
+    return event["type"], event["reason"], event["message"]
 
 
 def _cut(note: str) -> str:

@@ -1,4 +1,4 @@
-"""Leadership by a Lease (coordination.k8s.io/v1): of several replicas one writes, and it knows when it may not.
+"""Leadership by a Lease (coordination.k8s.io/v1): of several replicas one writes, and each can tell whether it may.
 
 The official client's elector is not used: it goes on leading while the API server hangs, and releases nothing.
 
@@ -6,6 +6,14 @@ Safety rests on durations, never on two machines' clocks being the same. A holde
 the moment at which it sent its last renewal that succeeded; others take over no sooner than the lease's duration after
 they saw the record change, which is later than that moment. The difference between the two is the time that a write
 which is under way has to arrive.
+
+A holder whose renewals fail stops writing at that deadline, and may write again once a renewal succeeds: it replaces
+the one version of the record that still names this holder, so no other process has led in between. A holder that finds
+the record to name anyone else never leads again.
+
+One record is taken over at once: that of a former process of the same exclusive identity. That process has ended, and
+the writes that it had under way with its connections. If the promise of exclusiveness is broken, the former process
+finds the record to name another process and stops.
 """
 
 from __future__ import annotations
@@ -39,7 +47,9 @@ class Elector:
     """One candidate for one Lease; times are in seconds.
 
     `identity` is for people to read, such as the pod's name; a random part is added to it, so that no two processes
-    ever take each other's record for their own. Raises ValueError unless retry < renew < lease.
+    ever take each other's record for their own. `is_exclusive` promises that at most one process has this identity at a
+    time, and that its successor starts after its end: as with a pod's name and uid, since a container is started again
+    only when its former process has ended. Raises ValueError unless retry < renew < lease.
     """
 
     def __init__(
@@ -49,6 +59,7 @@ class Elector:
         name: str,
         identity: str,
         *,
+        is_exclusive: bool = False,
         lease_seconds: float = 15.0,
         renew_seconds: float = 10.0,
         retry_seconds: float = 2.0,
@@ -68,10 +79,12 @@ class Elector:
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._lease: Json | None = None  # as last written by us; None when the record has to be looked at first
+        self._lineage = identity if is_exclusive else None
+        self._predecessor: str | None = None  # whose record may be taken over at once; None before the first look
         self._seen: tuple[Any, ...] = ()
         self._seen_at = 0.0
-        self._changed = threading.Condition()
         self._deadline = -math.inf
+        self._has_led = False
         self._is_over = False
         self._problem = ""
 
@@ -83,36 +96,22 @@ class Elector:
         """Return why the last attempt to take or renew the Lease failed, empty when it did not."""
         return self._problem
 
-    def run(self, stop: threading.Event, on_started: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """Become leader, stay it, and return once `stop` is set or leadership is lost. To be called once.
+    def run(self, stop: threading.Event, on_leading: Callable[[], None]) -> bool:
+        """Take the Lease and renew it until `stop` is set (True) or another holder has taken it (False). To call once.
 
-        `on_started` is called in this thread and must return at once, since renewals wait for it. `on_lost` is called
-        from another thread when the deadline passes without a renewal, even while a request hangs, or when another
-        holder is seen; not after `stop`. The Lease is released on `stop`: whoever writes must have ended by then.
+        `on_leading` is called in this thread whenever leadership begins: at first, and again when the deadline passed
+        before a renewal succeeded. It must return at once, since renewals wait for it. The Lease is released on `stop`:
+        whoever writes must have ended by then.
         """
-        while not self.attempt():
-            if stop.wait(self._retry_seconds * random.uniform(1.0, 1.2)):  # noqa: S311 -- jitter guards nothing
-                self._resign()
-                return
-        guard = threading.Thread(target=self._guard, args=(on_lost,), name="lease-guard", daemon=True)
-        guard.start()
         try:
-            on_started()
-            while not stop.wait(self._retry_seconds) and not self._is_over:
-                self.attempt()
+            while not stop.is_set() and not self._is_over:
+                deadline = self._deadline
+                if self.attempt() and self._clock() >= deadline:
+                    on_leading()
+                stop.wait(self._retry_seconds * random.uniform(1.0, 1.2))  # noqa: S311 -- jitter guards nothing
+            return not self._is_over
         finally:
             self._resign()
-
-    def _guard(self, on_lost: Callable[[], None]) -> None:
-        with self._changed:
-            while not self._is_over and self.is_leader():
-                # Bounded, because a wait does not count the time that the machine was suspended.
-                self._changed.wait(max(0.0, min(self._deadline - self._clock(), self._retry_seconds)))
-            if self._is_over:
-                return
-            self._is_over = True
-        _log.error("leadership is lost: %s", self._problem or "the lease was not renewed in time")
-        on_lost()
 
     def attempt(self) -> bool:
         """Take or renew the Lease once, as `run` does again and again, and return whether that succeeded."""
@@ -136,17 +135,22 @@ class Elector:
         try:
             lease = self._client.get(LEASES, self._namespace, self._name)
         except NotFound:
-            return None
-        spec = _spec(lease)
+            lease = None
+        spec, holder = _spec(lease or {}), _holder(lease or {})
+        # At the first look only: a holder that appears later was not there before this process.
+        if self._predecessor is None:
+            self._predecessor = holder if holder.rpartition("_")[0] == self._lineage else ""
         seen = tuple(spec.get(field) for field in ("holderIdentity", "acquireTime", "renewTime", "leaseTransitions"))
         if seen != self._seen:
             self._seen, self._seen_at = seen, self._clock()
         return lease
 
     def _is_free(self, lease: Json) -> bool:
-        """Whether the Lease is ours, nobody's, or was not renewed for its whole duration since we saw it change."""
-        holder = _spec(lease).get("holderIdentity")
-        return not holder or holder == self.identity or self._clock() - self._seen_at > self._duration(lease)
+        """Whether the Lease may be claimed: renewed by its holder, or taken by a process that has not led yet."""
+        holder = _holder(lease)
+        if self._has_led or holder == self.identity:
+            return holder == self.identity
+        return holder in ("", self._predecessor) or self._clock() - self._seen_at > self._duration(lease)
 
     def _duration(self, lease: Json) -> float:
         """Return the duration that the holder promises to keep to, which may be set otherwise than ours."""
@@ -154,31 +158,27 @@ class Elector:
         return float(seconds) if isinstance(seconds, int) and seconds > 0 else self._lease_seconds
 
     def _yield_to(self, lease: Json) -> bool:
-        holder = _spec(lease)["holderIdentity"]
-        self._note(logging.INFO, f"lease {self._namespace}/{self._name} is held by {holder}")
-        with self._changed:
-            self._deadline = -math.inf
-            self._changed.notify_all()
+        self._is_over = self._has_led
+        holder = f"held by {_holder(lease)}" if _holder(lease) else "released"
+        level = logging.ERROR if self._is_over else logging.INFO
+        self._note(level, f"lease {self._namespace}/{self._name} is {holder}")
         return False
 
     def _extend(self, deadline: float) -> None:
-        if self._problem:
+        if not self._has_led or self._problem:
             _log.info("lease %s/%s is ours", self._namespace, self._name)
         self._problem = ""
-        with self._changed:
-            self._deadline = deadline
+        self._has_led = True
+        self._deadline = deadline
 
     def _resign(self) -> None:
-        # Fenced first: from the release on another one may write.
-        with self._changed:
-            was_leader = self.is_leader()
-            self._is_over = True
-            self._changed.notify_all()
-        if not was_leader:
+        is_holder = self._has_led and not self._is_over
+        self._is_over = True  # fenced first: from the release on another one may write
+        if not is_holder:
             return
         try:
             lease = self._lease or self._look()
-            if lease is not None and _spec(lease).get("holderIdentity") == self.identity:
+            if lease is not None and _holder(lease) == self.identity:
                 self._client.replace(LEASES, self._namespace, self._name, _released(lease))
         except ClusterError as error:
             _log.warning("the lease was not released and has to expire: %s", error)
@@ -198,7 +198,7 @@ class Elector:
             "leaseDurationSeconds": math.ceil(self._lease_seconds),
             "renewTime": now,
         }
-        if spec.get("holderIdentity") != self.identity:
+        if _holder(lease) != self.identity:
             claim["acquireTime"] = now
             claim["leaseTransitions"] = _count(spec.get("leaseTransitions")) + (1 if spec else 0)
         return {**lease, "spec": {**spec, **claim}}
@@ -217,6 +217,10 @@ def _released(lease: Json) -> Json:
 
 def _spec(lease: Json) -> Json:
     return lease.get("spec") or {}
+
+
+def _holder(lease: Json) -> str:
+    return str(_spec(lease).get("holderIdentity") or "")
 
 
 def _count(value: object) -> int:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 
 from kanary.kube.backoff import Backoff
+from kanary.kube.cache import Cache, Delta, Indexer
 from kanary.kube.errors import ApiError, ClusterError, Garbled, Gone
 from kanary.kube.resources import Json, Key, Resource
-from kanary.kube.store import Change, Indexer, Store
 from kanary.kube.verbs import Verbs
 from kanary.kube.watch import Watch
 
@@ -61,7 +61,7 @@ class Reflector:
     ) -> None:
         self.resource = resource
         self.synced = threading.Event()
-        """Set once the first list is in the store and has been reported."""
+        """Set once the first list is in the cache and has been reported."""
         self._client = client
         self._on_change = on_change
         self._keep = keep
@@ -72,7 +72,7 @@ class Reflector:
         self._stale_seconds = stale_seconds
         self._backoff = backoff
         self._clock = clock
-        self._store = Store(indexers)
+        self._cache = Cache(indexers)
         self._must_list = True
         self._is_restart = False
         self._opened_at: float | None = None
@@ -80,6 +80,7 @@ class Reflector:
         self._problem = ""
         self._last_contact = clock()
         self._stopped = threading.Event()
+        self._woken = threading.Event()
         self._watch: Watch | None = None
         self._thread = threading.Thread(target=self._run, name=f"reflector-{resource}", daemon=True)
 
@@ -90,27 +91,32 @@ class Reflector:
     def stop(self, timeout: float = 5.0) -> None:
         """End the watch and wait so many seconds for the thread; a request that hangs is left to its time-out."""
         self._stopped.set()
+        self._woken.set()
         watch = self._watch
         if watch is not None:
             watch.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
 
+    def retry(self) -> None:
+        """Repeat at once what failed and waits for its back-off: the API server is known to answer again."""
+        self._woken.set()
+
     def get(self, namespace: str, name: str) -> Json | None:
         """Return an object, None when there is none."""
-        return self._store.get(Key(namespace, name))
+        return self._cache.get(Key(namespace, name))
 
     def values(self) -> list[Json]:
         """Return all objects."""
-        return self._store.values()
+        return self._cache.values()
 
     def by_namespace(self, namespace: str) -> list[Json]:
         """Return the objects of one namespace."""
-        return self._store.by_namespace(namespace)
+        return self._cache.by_namespace(namespace)
 
     def lookup(self, index: str, value: Hashable) -> list[Json]:
         """Return the objects for which the indexer of that name gave that value; KeyError for an unknown index."""
-        return self._store.lookup(index, value)
+        return self._cache.lookup(index, value)
 
     def remember(self, obj: Json) -> None:
         """Take the API server's answer to a write, so that what is read here is never older than what was written.
@@ -119,7 +125,7 @@ class Reflector:
         not report it again, and the answer may hold what others wrote in between.
         """
         key, version = Key.of(obj), str(obj["metadata"].get("resourceVersion", ""))
-        self._report(self._store.remember(key, self._kept(key, obj), version))
+        self._report(self._cache.remember(key, self._kept(key, obj), version))
 
     def age(self) -> float:
         """Return the seconds since the API server was last heard of on this kind of object."""
@@ -136,8 +142,10 @@ class Reflector:
     def _run(self) -> None:
         while not self._stopped.is_set():
             self._opened_at = None
+            self._woken.clear()
             fault = self._list_and_watch()
-            self._stopped.wait(self._pause(fault))
+            if not self._stopped.is_set():
+                self._woken.wait(self._pause(fault))
 
     def _list_and_watch(self) -> Exception | None:
         try:
@@ -163,7 +171,7 @@ class Reflector:
         for obj in objects:
             key = Key.of(obj)
             listed[key] = (self._kept(key, obj), str(obj["metadata"].get("resourceVersion", "")))
-        self._report(*self._store.replace(listed, position))
+        self._report(*self._cache.replace(listed, position))
         self._heard()
         self._must_list = False
         self.synced.set()
@@ -171,7 +179,7 @@ class Reflector:
     def _follow(self) -> None:
         with self._client.watch(
             self.resource,
-            self._store.position,
+            self._cache.position,
             namespace=self._namespace,
             label_selector=self._label_selector,
             # Spread, so that the watches of all kinds do not end at the same moment.
@@ -189,13 +197,13 @@ class Reflector:
     def _take(self, kind: str, obj: Json) -> None:
         version = str(obj["metadata"]["resourceVersion"])
         if kind == "BOOKMARK":
-            if not self._store.advance(version):
-                raise Gone(410, "Expired", f"the server went back from {self._store.position} to {version}")
+            if not self._cache.advance(version):
+                raise Gone(410, "Expired", f"the server went back from {self._cache.position} to {version}")
         elif kind == "DELETED":
-            self._report(self._store.drop(Key.of(obj), version))
+            self._report(self._cache.drop(Key.of(obj), version))
         elif kind in ("ADDED", "MODIFIED"):
             key = Key.of(obj)
-            self._report(self._store.put(key, self._kept(key, obj), version))
+            self._report(self._cache.put(key, self._kept(key, obj), version))
         else:
             _log.warning("a watch of %s sent an event of unknown type %r, which is ignored", self.resource, kind)
 
@@ -206,7 +214,7 @@ class Reflector:
             _log.exception("%s %s cannot be pruned and is kept whole", self.resource.kind, key)
             return obj
 
-    def _report(self, *changes: Change | None) -> None:
+    def _report(self, *changes: Delta | None) -> None:
         for change in changes:
             if change is None:
                 continue
@@ -221,8 +229,6 @@ class Reflector:
 
     def _pause(self, fault: Exception | None) -> float:
         """Return the seconds to wait before the next attempt."""
-        if self._stopped.is_set():
-            return 0.0
         lived = 0.0 if self._opened_at is None else self._clock() - self._opened_at
         self._failures = 0 if lived >= _STEADY else self._failures + 1
         if fault is None and self._failures == 0:

@@ -16,8 +16,6 @@ from kanary.kube.errors import Garbled, Gone, NotFound, Unreachable
 from kanary.kube.resources import Json, Resource
 from kanary.kube.watch import Watch
 
-FIELD_MANAGER = "kanary"
-
 Objects = list[Json]
 Query = dict[str, str]
 
@@ -60,6 +58,9 @@ class Verbs(ABC):
     timeouts: Timeouts
     attempts: int
     """How often a read is tried."""
+    field_manager: str | None
+    """In whose name fields are written; None leaves it to the API server, which takes the user agent up to its slash.
+    `apply` is refused without one."""
 
     @property
     @abstractmethod
@@ -121,8 +122,7 @@ class Verbs(ABC):
 
     def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
         """Create an object and return it as stored; raises AlreadyExists when the name is taken."""
-        query = {"fieldManager": FIELD_MANAGER}
-        return self._call(Request("create", "POST", resource.path(namespace), query, body))
+        return self._call(Request("create", "POST", resource.path(namespace), self._manager(), body))
 
     def apply(
         self,
@@ -138,7 +138,7 @@ class Verbs(ABC):
 
         Raises Conflict when another manager owns a field and `force` does not take it over.
         """
-        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
+        query = self._manager() | {"force": str(force).lower()}
         path = resource.path(namespace, name, subresource)
         return self._call(Request("apply", "PATCH", path, query, body, _APPLY))
 
@@ -150,21 +150,22 @@ class Verbs(ABC):
         body: Json,
         *,
         subresource: str | None = None,
-        field_manager: str = FIELD_MANAGER,
+        field_manager: str | None = None,
     ) -> Json:
         """Merge fields into an object (None removes one, a list is replaced whole) and return it as stored.
 
-        Raises Conflict when the body has a resourceVersion that is not the latest.
+        `field_manager` replaces the client's own. Raises Conflict when the body has a resourceVersion that is not the
+        latest.
         """
         path = resource.path(namespace, name, subresource)
-        return self._call(Request("patch", "PATCH", path, {"fieldManager": field_manager}, body, _MERGE))
+        return self._call(Request("patch", "PATCH", path, self._manager(field_manager), body, _MERGE))
 
     def replace(
         self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
     ) -> Json:
         """Write a whole object and return it as stored; raises Conflict when its resourceVersion is not the latest."""
         path = resource.path(namespace, name, subresource)
-        return self._call(Request("update", "PUT", path, {"fieldManager": FIELD_MANAGER}, body))
+        return self._call(Request("update", "PUT", path, self._manager(), body))
 
     def delete(
         self,
@@ -192,6 +193,10 @@ class Verbs(ABC):
     def server_version(self) -> str:
         """Return the API server's version, such as "v1.31.2"."""
         return str(self._read(Request("discover", "GET", "/version", {})).get("gitVersion", "unknown"))
+
+    def _manager(self, name: str | None = None) -> Query:
+        manager = name or self.field_manager
+        return {"fieldManager": manager} if manager else {}
 
     def _pages(self, path: str, query: Query) -> tuple[Objects, str]:
         objects: Objects = []

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from engine.fleet.proxy import read_proxy
+from engine.fleet.reports import Report, read_report
+from engine.ports import RetryLaterError
 from engine.render.pods import AGENT_PORT
-from engine.reports import Report, read_report
 
 Json = dict[str, Any]
 
@@ -24,12 +26,15 @@ _TIMEOUT_SECONDS = 1.0
 _MAX_BYTES = 65_536
 _SILENCE_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 """How long one that does not answer is left alone, by how often it did not: a worker that waits does nothing else."""
+_FIRST_ANSWER_SECONDS = 3.0
+"""How long a ready proxy may take to answer this process for the first time: before, what it serves is not known."""
 _REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
 class _Silence:
     times: int
+    since: float
     until: float
 
 
@@ -41,44 +46,62 @@ class HttpAgents:
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._silent: dict[str, _Silence] = {}
+        self._last: dict[str, Report] = {}
 
     def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        """The reports of these pods, by name; who is silent, or was a moment ago, is left out."""
+        """The last reports of these pods, by name: what a proxy serves changes only with what it mounts.
+
+        Raises RetryLaterError while one that is ready has not had the time to answer for the first time.
+        """
         found = [pod for pod in pods if not self._is_left_alone(pod)]
         # All at once, in this thread: no Kanary's agents can take the time of another's.
         answers = asyncio.run(self._answers([pod["status"]["podIP"] for pod in found])) if found else []
-        reports = [self._report(pod, answer) for pod, answer in zip(found, answers, strict=True)]
-        return {pod["metadata"]["name"]: report for pod, report in zip(found, reports, strict=True) if report}
+        for pod, answer in zip(found, answers, strict=True):
+            self._note(pod, answer)
+        with self._lock:
+            known = {pod["metadata"]["name"]: self._last.get(pod["metadata"]["uid"]) for pod in pods}
+            for pod in pods:
+                if known[pod["metadata"]["name"]] is None and self._may_yet_answer(pod):
+                    raise RetryLaterError(f"pod {pod['metadata']['name']} has not reported yet", _SILENCE_SECONDS[0])
+        return {name: report for name, report in known.items() if report}
+
+    def _may_yet_answer(self, pod: Json) -> bool:
+        silence = self._silent.get(pod["metadata"]["uid"])
+        is_early = silence is not None and time.monotonic() - silence.since < _FIRST_ANSWER_SECONDS
+        return is_early and read_proxy(pod, None).is_ready
 
     async def _answers(self, addresses: Sequence[str]) -> list[bytes | BaseException]:
         answers = (_answer(address, self._port, self._timeout_seconds) for address in addresses)
         return await asyncio.gather(*answers, return_exceptions=True)
 
-    def _report(self, pod: Json, answer: bytes | BaseException) -> Report | None:
-        name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    def _note(self, pod: Json, answer: bytes | BaseException) -> None:
+        name, uid = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}", pod["metadata"]["uid"]
         try:
             report = read_report(json.loads(_body(answer)))
         except (OSError, ValueError, RecursionError) as error:
             _log.debug("the agent of pod %s does not report: %s", name, error or type(error).__name__)
-            self._note_silence(pod)
-            return None
+            self._note_silence(uid)
+            return
         with self._lock:
-            self._silent.pop(pod["metadata"]["uid"], None)
-        return report
+            self._silent.pop(uid, None)
+            if len(self._last) >= _REMEMBERED:
+                self._last.clear()
+            self._last[uid] = report
 
     def _is_left_alone(self, pod: Json) -> bool:
         with self._lock:
             silence = self._silent.get(pod["metadata"]["uid"])
         return silence is not None and time.monotonic() < silence.until
 
-    def _note_silence(self, pod: Json) -> None:
-        uid = pod["metadata"]["uid"]
+    def _note_silence(self, uid: str) -> None:
+        now = time.monotonic()
         with self._lock:
             if len(self._silent) >= _REMEMBERED:
                 self._silent.clear()
-            times = self._silent[uid].times + 1 if uid in self._silent else 0
+            before = self._silent.get(uid)
+            times = before.times + 1 if before else 0
             pause = _SILENCE_SECONDS[min(times, len(_SILENCE_SECONDS) - 1)]
-            self._silent[uid] = _Silence(times, time.monotonic() + pause)
+            self._silent[uid] = _Silence(times, before.since if before else now, now + pause)
 
 
 async def _answer(address: str, port: int, seconds: float) -> bytes:

@@ -3,7 +3,8 @@
 import logging
 from typing import Any
 
-from engine.status import read_phase, read_status
+from engine.memory import read_phase
+from engine.model.status import KanaryStatus
 from kanary.kube.events import Recorder
 from kanary.operator.metrics import Metrics, RouteFigures
 
@@ -35,15 +36,14 @@ class Narrator:
         _log.info("%s: %s", _name(kanary), note)
         self._recorder.emit(kanary, "WeightsChanged", note, action=_ACTION)
 
-    def observed(self, kanary: Json, status: Json) -> None:
+    def observed(self, kanary: Json, status: KanaryStatus) -> None:
         """The Kanary's own metrics."""
-        current = read_status({"status": status})
         self._metrics.set_kanary(
             kanary["metadata"]["namespace"],
             kanary["metadata"]["name"],
-            phase=read_phase(current),
-            routes=[RouteFigures(weight.backend, weight.weight, weight.endpoints) for weight in current.weights],
-            proxies_ready=current.proxies.ready if current.proxies else 0,
+            phase=read_phase(status),
+            routes=[RouteFigures(route.backend, route.weight, route.ready) for route in status.weights],
+            proxies_ready=status.proxies.ready if status.proxies else 0,
         )
 
     def gone(self, namespace: str, name: str) -> None:

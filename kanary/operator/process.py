@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Reconciler
 from kanary.history.reader import Reader
-from kanary.kanaries import KANARIES
+from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.events import Recorder
 from kanary.kube.lease import Elector
@@ -59,12 +59,16 @@ class Operator:
         self._watches: Watches | None = None
         self._threads: list[threading.Thread] = []
         self._has_lost = False
+        self._starting = threading.Lock()
+        identity = settings.identity or "kanary"
         self._elector = Elector(
-            client, settings.lease_namespace or client.namespace, settings.lease_name, settings.identity or "kanary"
+            client,
+            settings.lease_namespace or client.namespace,
+            settings.lease_name,
+            f"{identity}_{settings.pod_uid}" if settings.pod_uid else identity,
+            is_exclusive=bool(settings.pod_uid),
         )
-        self._recorder = Recorder(
-            client, "kanary.k8s.io/operator", settings.identity or "kanary", on_dropped=metrics.event_dropped
-        )
+        self._recorder = Recorder(client, "kanary.k8s.io/operator", identity, on_dropped=metrics.event_dropped)
         self._http = HttpServer(probes(self._problems, metrics.expose, CONTENT_TYPE), listen(settings.http_port))
         # Every replica serves the history, whether it leads or not: it reads the database that the URL names.
         source = Reader(settings.history_url) if settings.history_url else None
@@ -133,10 +137,13 @@ class Operator:
         watches.start()
         while not self._stop.is_set() and not watches.are_synced():
             self._stop.wait(0.05)
+        # A process that ends takes no Lease, and concludes nothing from a copy that is not complete.
+        if self._stop.is_set():
+            return
         if self._settings.leader_election:
             self._lead(watches)
-        elif not self._stop.is_set():
-            self._work(watches)
+        else:
+            self._take_up(watches)
             self._stop.wait()
             self._finish()
 
@@ -149,14 +156,26 @@ class Operator:
             self._finish()
             over.set()
 
-        threading.Thread(target=finish, name="finish", daemon=True).start()
-        self._elector.run(over, lambda: self._work(watches), self._lose)
-        self._stop.set()
+        finisher = threading.Thread(target=finish, name="finish", daemon=True)
+        finisher.start()
+        try:
+            self._has_lost = not self._elector.run(over, lambda: self._take_up(watches))
+        finally:
+            self._stop.set()
+            finisher.join()
 
-    def _lose(self) -> None:
-        _log.error("leadership is lost: this process ends, another replica takes over")
-        self._has_lost = True
-        self._stop.set()
+    def _take_up(self, watches: Watches) -> None:
+        """Start to work, or go on with it after a time without leadership."""
+        with self._starting:
+            if self._stop.is_set():
+                return
+            if not self._threads:
+                self._work(watches)
+                return
+        # The API server was away: what failed meanwhile need not wait for its back-off.
+        for reflector in watches.all:
+            reflector.retry()
+        watches.enqueue_all()
 
     def _work(self, watches: Watches) -> None:
         _log.info("working: %d workers, %s", self._settings.workers, self._settings.namespace or "all namespaces")
@@ -177,10 +196,12 @@ class Operator:
         watches.enqueue_all()
 
     def _finish(self) -> None:
-        """Let the workers end what they are at."""
+        """Let the workers end what they are at. To be called when `stop` is set, so that none starts afterwards."""
         self._queue.shutdown()
         deadline = time.monotonic() + _STOP_SECONDS
-        for thread in self._threads:
+        with self._starting:
+            threads = self._threads
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._history.stop()
         self._metrics.forget_kanaries()
@@ -195,7 +216,7 @@ class Operator:
     def _reconcile(self, reconciler: Reconciler, key: Key) -> None:
         started = time.monotonic()
         try:
-            outcome = reconciler.reconcile(key.namespace, key.name)
+            step = reconciler.reconcile(key.namespace, key.name)
         except RetryLaterError as error:
             delay = self._queue.retry(key, at_least=error.delay or 0.0)
             _log.info("%s: %s; again in %.1f s", key, error, delay)
@@ -205,15 +226,23 @@ class Operator:
             delay = self._queue.retry(key, at_least=_REFUSED_SECONDS)
             _log.error("%s: %s; again in %.1f s", key, error, delay)
             self._metrics.reconciled("refused", time.monotonic() - started)
-        except Exception:  # a defect with one Kanary must not end the work on the others
+        except Exception as error:  # a defect with one Kanary must not end the work on the others
             delay = self._queue.retry(key)
             _log.exception("%s: reconcile failed; again in %.1f s", key, delay)
             self._metrics.reconciled("error", time.monotonic() - started)
+            self._report_defect(reconciler, key, error)
         else:
             self._queue.forget(key)
-            if outcome.again is not None:
-                self._queue.add_after(key, outcome.again.total_seconds())
+            if step.wake is not None:
+                _log.debug("%s: again in %s, when %s", key, step.wake.after, step.wake.why)
+                self._queue.add_after(key, step.wake.after.total_seconds())
             self._metrics.reconciled("success", time.monotonic() - started)
+
+    def _report_defect(self, reconciler: Reconciler, key: Key, error: Exception) -> None:
+        try:
+            reconciler.report_defect(key.namespace, key.name, error)
+        except Exception:  # the defect may be anywhere, and has been logged
+            _log.debug("%s: its conditions cannot be written", key, exc_info=True)
 
     def _may_write(self) -> bool:
         return not self._settings.leader_election or self._elector.is_leader()
@@ -234,6 +263,7 @@ def make(settings: Settings) -> Operator:
     client = ClusterClient.connect(
         kubeconfig=settings.kubeconfig,
         context=settings.context,
+        field_manager=FIELD_MANAGER,
         user_agent=f"kanary/{VERSION}",
         on_request=metrics.requested,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
+from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION
 from engine.resolve.endpoints import slices_from_endpoints
 
 Json = dict[str, Any]
@@ -21,7 +21,7 @@ _METADATA = (
     "annotations",
     "ownerReferences",
 )
-_POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, REFRESH_ANNOTATION)
+_POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, REFRESH_ANNOTATION)
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 
 
@@ -81,6 +81,7 @@ def pod(obj: Json) -> Json:
     containers = [_only(c, ("name", "ready", "state", "lastState")) for c in status.get("containerStatuses") or ()]
     kept["status"] = {"conditions": status.get("conditions") or [], "containerStatuses": containers}
     kept["status"] |= _only(status, ("phase", "podIP"))
+    kept["spec"] = _only(obj.get("spec") or {}, ("nodeName",))
     return kept
 
 

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.target import DEFAULT_PROXY_IMAGE
+from engine.render.pods import DEFAULT_PROXY_IMAGE
 from kanary.history.wire import PORT
 
 DEFAULT_HISTORY_URL = "sqlite:////var/lib/kanary/history.db"
@@ -40,6 +40,10 @@ class Settings:
     history_changes: int = 1_000
     """How long, and how many of each Kanary, changes of weights are kept; 0 is without limit."""
     identity: str = ""
+    """Who this is, for people: the pod's name, or the machine's."""
+    pod_uid: str = ""
+    """Of the pod that this process runs in. A container that is started again leads again at once; empty waits until
+    the Lease of the former process has expired."""
     log_level: str = "info"
 
     @classmethod
@@ -52,6 +56,7 @@ class Settings:
             history_days=_whole(environment, "KANARY_HISTORY_DAYS", cls.history_days),
             history_changes=_whole(environment, "KANARY_HISTORY_CHANGES", cls.history_changes),
             identity=environment.get("POD_NAME") or socket.gethostname(),
+            pod_uid=environment.get("POD_UID") or "",
         )
 
 

@@ -1,26 +1,28 @@
 """The engine's view of the cluster, read from the reflectors' copies."""
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from engine.podstate import has_ended
+from engine.fleet.reports import Report
 from engine.ports import RetryLaterError
 from engine.reconcile import refused
 from engine.render.objects import KANARY_LABEL
-from engine.reports import Report
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden
 from kanary.kube.resources import PODS, REPLICA_SETS, Key
 from kanary.operator.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
+from states.timing import HELD_PODS_RECHECK
 
 Json = dict[str, Any]
 
 
 class Agents(Protocol):
-    """Who is asked what proxies serve."""
+    """What asks proxies what they serve."""
 
     def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        """The reports of these pods, by name; who is silent is left out."""
+        """As `engine.ports.ClusterView.reports`."""
 
 
 class View:
@@ -30,6 +32,8 @@ class View:
         self._client = client
         self._watches = watches
         self._agents = agents
+        self._lock = threading.Lock()
+        self._addresses: dict[tuple[str, frozenset[str]], tuple[float, Mapping[str, frozenset[str]]]] = {}
 
     def kanary(self, namespace: str, name: str) -> Json | None:
         """The Kanary, or None."""
@@ -76,16 +80,25 @@ class View:
         return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        """What the agents of these proxies' pods report now, by the pod's name; who is silent is left out."""
+        """The last report of each of these proxies' pods. Raises RetryLaterError."""
         return self._agents.ask(pods)
 
-    def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
-        """The addresses of every pod that has not ended, by name. Raises RetryLaterError."""
+    def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
+        """The addresses of those of these pods that have not ended. Raises RetryLaterError."""
+        key, now = (namespace, names), time.monotonic()
+        with self._lock:
+            fresh = {k: v for k, v in self._addresses.items() if now - v[0] < HELD_PODS_RECHECK.total_seconds()}
+            self._addresses = fresh
+        if key in fresh:
+            return fresh[key][1]
         try:
             pods, _ = self._client.list(PODS, namespace)
         except ClusterError as error:
             raise RetryLaterError(f"the pods of namespace {namespace} cannot be listed: {error}") from error
-        return {pod["metadata"]["name"]: _addresses(pod) for pod in pods}
+        found = {pod["metadata"]["name"]: _addresses(pod) for pod in pods if pod["metadata"]["name"] in names}
+        with self._lock:
+            self._addresses[key] = now, found
+        return found
 
     def serves_disruption_budgets(self) -> bool:
         """Whether the cluster has policy/v1."""
@@ -93,6 +106,7 @@ class View:
 
 
 def _addresses(pod: Json) -> frozenset[str]:
-    if has_ended(pod):
+    status = pod.get("status") or {}
+    if status.get("phase") in ("Failed", "Succeeded"):
         return frozenset()
-    return frozenset(entry["ip"] for entry in (pod.get("status") or {}).get("podIPs") or () if entry.get("ip"))
+    return frozenset(entry["ip"] for entry in status.get("podIPs") or () if entry.get("ip"))

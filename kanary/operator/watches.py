@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.model.api import KIND
-from engine.record import read_record
+from engine.model.spec import KIND
+from engine.model.states import read_written
 from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
@@ -69,7 +69,7 @@ class Watches:
         )
         self.services = self._reflector(SERVICES, self._on_service, pruning.service, indexers={BY_OWNER: _owner_of})
         self.config_maps = self._reflector(
-            CONFIG_MAPS, self._on_owned, pruning.whole, ours, {BY_SERVICE: _services_of_record, BY_OWNER: _owner_of}
+            CONFIG_MAPS, self._on_owned, pruning.whole, ours, {BY_SERVICE: _services_of_applied, BY_OWNER: _owner_of}
         )
         self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, pruning.whole, ours)
         self.pods = self._reflector(PODS, self._on_owned, pruning.pod, ours, {BY_KANARY: _kanaries_of_owned})
@@ -190,12 +190,12 @@ def _destination_of(kanary: Json) -> Iterator[tuple[str, str]]:
         yield kanary["metadata"]["namespace"], destination
 
 
-def _services_of_record(config_map: Json) -> Iterator[tuple[str, str]]:
-    record = read_record(config_map)
-    if record:
+def _services_of_applied(config_map: Json) -> Iterator[tuple[str, str]]:
+    applied = read_written(config_map).applied
+    if applied:
         namespace = config_map["metadata"]["namespace"]
-        yield namespace, record.spec.destination
-        yield from ((namespace, route.backend.service_name) for route in record.spec.routes)
+        yield namespace, applied.spec.destination
+        yield from ((namespace, route.backend.service_name) for route in applied.spec.routes)
 
 
 def _service_of_slice(piece: Json) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from engine.model.api import KIND
+from engine.model.spec import KIND
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import refused
 from engine.render.objects import covers, made_from, owner_uid
@@ -55,7 +55,7 @@ class Writer:
         self._check_owner(resource, live, desired)
         if made_from(live, desired) and (covers(live, desired) or self._is_settled(live, desired)):
             return
-        identified = {**desired, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
+        identified = {**desired, "metadata": {**metadata, **_precondition(live)}}
         self._apply(resource, identified, force=True)
 
     def delete(self, existing: Json) -> None:
@@ -67,7 +67,7 @@ class Writer:
             except NotFound:
                 _log.info("%s %s/%s is gone already", resource.kind, metadata["namespace"], metadata["name"])
 
-    def annotate(self, pod: Json, annotations: Mapping[str, str]) -> None:
+    def annotate(self, pod: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
         """Set annotations on this very pod; one that is gone needs none. Raises RetryLaterError and RefusedError."""
         metadata = pod["metadata"]
         with self._request(f"annotate pod {metadata['name']}"):
@@ -79,8 +79,11 @@ class Writer:
                 return
         self._watches.pods.remember(written)
 
-    def write_status(self, kanary: Json, status: Json) -> None:
-        """Replace the status of the Kanary as it was read. Raises RetryLaterError and RefusedError."""
+    def write_status(self, kanary: Json, status: Json) -> Json | None:
+        """Replace the status of the Kanary as it was read; returns what it is then, or None where it is gone.
+
+        Raises RetryLaterError and RefusedError.
+        """
         metadata = kanary["metadata"]
         with self._request(f"write the status of Kanary {metadata['name']}"):
             # What is kept of managedFields is a part, and not to be written.
@@ -92,8 +95,9 @@ class Writer:
                 )
             except NotFound:
                 _log.info("Kanary %s/%s is gone already", metadata["namespace"], metadata["name"])
-                return
+                return None
         self._watches.kanaries.remember(written)
+        return written
 
     def _live(self, resource: Resource, desired: Json) -> Json | None:
         """The object of that name, from the copy or else from the cluster: the copy has only what bears our label."""
@@ -180,6 +184,15 @@ class Writer:
             raise RetryLaterError(f"cannot {what}: {error}", error.retry_after) from error
         except ClusterError as error:
             raise RetryLaterError(f"cannot {what}: {error}") from error
+
+
+def _precondition(live: Json) -> Json:
+    """What has to hold of an object that is overwritten.
+
+    Everything that is written is made from what a ConfigMap holds: that has to be what was read.
+    """
+    names = ("uid", "resourceVersion") if live.get("kind") == "ConfigMap" else ("uid",)
+    return {name: live["metadata"][name] for name in names}
 
 
 def _merged(live: Json, desired: Json) -> Json:

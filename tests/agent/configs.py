@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from engine.render.haproxy import ProxyConfig, digest, render
+from engine.render.haproxy import ProxyConfig, render
 
 
 def reweighted(config: ProxyConfig, *weights: int) -> ProxyConfig:
@@ -21,19 +21,19 @@ def changes_of(config: ProxyConfig) -> Iterator[ProxyConfig]:
 
 def refused(config: ProxyConfig) -> str:
     """A text that HAProxy's check refuses."""
-    return render(config).replace("timeout connect", "timeout konnect")
+    return render(config).text.replace("timeout connect", "timeout konnect")
 
 
 def refused_at_start(config: ProxyConfig) -> str:
     """A text that passes the check, and does not start: the check writes no file."""
-    return f"{render(config)}\nglobal\n  pidfile /nowhere/pid\n"
+    return f"{render(config).text}\nglobal\n  pidfile /nowhere/pid\n"
 
 
 def listening_elsewhere(config: ProxyConfig) -> str:
     """A text that passes the check, with an address that no host has."""
-    return render(config).replace("frontend split\n", "frontend split\n  bind 192.0.2.1:80\n")
+    return render(config).text.replace("frontend split\n", "frontend split\n  bind 192.0.2.1:80\n")
 
 
 def is_refusal_of(config: ProxyConfig, report: dict[str, object]) -> bool:
     found = report.get("refused")
-    return isinstance(found, dict) and found["digest"] == digest(config)
+    return isinstance(found, dict) and found["digest"] == render(config).digest

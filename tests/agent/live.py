@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.render.haproxy import ProxyConfig, digest, render
+from engine.render.haproxy import ProxyConfig, render
 from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
 
 ACCEPTED_FILE = "accepted.cfg"
@@ -84,7 +84,7 @@ class LiveProxy(Proxy):
         else:
             self.config = config
             self._routes = {server: number for number, route in enumerate(config.routes) for server in route.servers}
-            self.mounted.swap(render(config))
+            self.mounted.swap(render(config).text)
 
     def serve(self, config: ProxyConfig) -> None:
         """Mounts it, and returns when it is served."""
@@ -93,7 +93,7 @@ class LiveProxy(Proxy):
 
     def await_served(self) -> None:
         """The configuration is served, by the report and by the proxy itself."""
-        await_that(lambda: self.reported().get("digest") == digest(self.config), "the configuration is reported")
+        await_that(lambda: self.reported().get("digest") == render(self.config).digest, "the configuration is reported")
         assert self.is_ready()
 
     def report(self) -> dict[str, Any]:

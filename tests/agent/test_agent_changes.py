@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.render.haproxy import digest, render
+from engine.render.haproxy import render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import changes_of, is_refusal_of, listening_elsewhere, refused, refused_at_start, reweighted
 from tests.agent.live import live, pod
@@ -76,11 +76,11 @@ def test_a_refused_configuration_changes_nothing_and_is_told_in_haproxys_words(p
         proxy.mount(refused(other))
         await_that(lambda: is_refusal_of(other, proxy.reported()), "the refusal is reported")
         report = proxy.report()
-        assert report["digest"] == digest(config)
+        assert report["digest"] == render(config).digest
         assert report["refused"]["message"].startswith("config : parsing [haproxy.cfg:")
         assert "'konnect'" in report["refused"]["message"]
         assert report["problem"] == ""
-        assert (proxy.run / CONFIG_FILE).read_text() == render(config)
+        assert (proxy.run / CONFIG_FILE).read_text() == render(config).text
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
         proxy.serve(other)
         assert proxy.report()["refused"] is None
@@ -103,7 +103,7 @@ def test_a_proxy_that_is_refused_its_first_configuration_starts_with_one_that_ot
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = reweighted(config, 50, 50)
     with pod(config) as proxy:
-        proxy.mounted.swap(refused(other), accepted=render(config))
+        proxy.mounted.swap(refused(other), accepted=render(config).text)
         proxy.await_served()
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
         assert is_refusal_of(other, proxy.report())
@@ -114,7 +114,7 @@ def test_a_proxy_that_is_refused_its_first_configuration_starts_with_one_that_ot
 def test_what_others_serve_is_no_matter_to_a_proxy_that_serves(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
-        proxy.mounted.swap(refused(config), accepted=render(reweighted(config, 50, 50)))
+        proxy.mounted.swap(refused(config), accepted=render(reweighted(config, 50, 50)).text)
         await_that(lambda: is_refusal_of(config, proxy.reported()), "the refusal is reported")
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
 
@@ -125,8 +125,8 @@ def test_a_configuration_that_fails_to_start_is_not_what_haproxy_starts_with_nex
     with live(config) as proxy, stream(proxy) as clients:
         proxy.mount(refused_at_start(other))
         await_that(lambda: "pidfile" in proxy.reported().get("problem", ""), "the failure is reported")
-        assert proxy.report()["digest"] == digest(config)
-        await_that(lambda: (proxy.run / CONFIG_FILE).read_text() == render(config), "the former text is back")
+        assert proxy.report()["digest"] == render(config).digest
+        await_that(lambda: (proxy.run / CONFIG_FILE).read_text() == render(config).text, "the former text is back")
         proxy.serve(other)
         assert proxy.report()["problem"] == ""
     assert clients.failed == 0
@@ -139,7 +139,7 @@ def test_an_address_that_cannot_be_bound_costs_no_connection(pods: Pods) -> None
     with live(config) as proxy, stream(proxy) as clients:
         proxy.mount(listening_elsewhere(other))
         await_that(lambda: "port 80 of 192.0.2.1" in proxy.reported().get("problem", ""), "the problem is reported")
-        assert proxy.report()["digest"] == digest(config)
+        assert proxy.report()["digest"] == render(config).digest
         proxy.serve(other)
         assert proxy.report()["problem"] == ""
     assert clients.failed == 0
@@ -150,7 +150,7 @@ def test_a_text_without_a_digest_is_a_problem_and_changes_nothing(pods: Pods) ->
     with live(config) as proxy:
         proxy.mount("global\n")
         await_that(lambda: "carries no digest" in proxy.reported().get("problem", ""), "the problem is reported")
-        assert proxy.report()["digest"] == digest(config)
+        assert proxy.report()["digest"] == render(config).digest
 
 
 def test_a_check_that_is_killed_is_no_refusal_and_is_tried_again(pods: Pods, tmp_path: Path) -> None:

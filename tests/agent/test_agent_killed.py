@@ -15,7 +15,7 @@ import pytest
 from kanary_agent.master import Master
 from kanary_agent.updater import Updater
 
-from engine.render.haproxy import ProxyConfig, digest, render
+from engine.render.haproxy import ProxyConfig, render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import changes_of
 from tests.agent.live import LiveProxy, live
@@ -56,9 +56,9 @@ def new_agent(proxy: LiveProxy) -> Updater:
 
 def is_at_rest(proxy: LiveProxy) -> bool:
     """What is mounted is what HAProxy starts with, what it serves, and what is kept for a failure."""
-    text = render(proxy.config)
+    text = render(proxy.config).text
     files = (proxy.run / CONFIG_FILE, proxy.run / "served.cfg")
-    served = f"<{digest(proxy.config)}>" in proxy.tell("@1 get var proc.digest")
+    served = f"<{render(proxy.config).digest}>" in proxy.tell("@1 get var proc.digest")
     return served and all(file.exists() and file.read_text() == text for file in files)
 
 
@@ -157,6 +157,6 @@ def test_told_to_stop_during_a_check_it_ends_the_check_too(pods: Pods, stuck: Pa
         proxy.mount(next(changes_of(config)))
         pid = stuck.parent / "pid"
         await_that(lambda: pid.exists() and pid.read_text() != "", "the check runs")
-        assert proxy.report()["digest"] == digest(config)
+        assert proxy.report()["digest"] == render(config).digest
         assert proxy.stop_agent(signal.SIGTERM) == 0
         await_that(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "the check is gone")

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from engine.render.haproxy import digest, render
+from engine.render.haproxy import render
 from tests.agent.clients import held
 from tests.agent.configs import changes_of
 from tests.agent.live import live
@@ -28,9 +28,9 @@ def test_it_tells_what_is_served_when_it_is_asked(pods: Pods) -> None:
     config = config_of(pods.route(100, 1))
     with live(config) as proxy:
         for change in (next(changes_of(config)), config):
-            (proxy.run / CONFIG_FILE).write_text(render(change))
+            (proxy.run / CONFIG_FILE).write_text(render(change).text)
             assert proxy.tell("reload").startswith("Success=1")
-            assert proxy.report()["digest"] == digest(change)
+            assert proxy.report()["digest"] == render(change).digest
 
 
 def test_it_counts_what_is_held_and_the_workers_that_drain(pods: Pods) -> None:
@@ -60,7 +60,7 @@ def test_a_former_worker_that_hangs_hides_nothing(pods: Pods) -> None:
             report = proxy.report()
         finally:
             os.kill(former, signal.SIGCONT)
-        assert (report["digest"], report["draining"]) == (digest(change), 1)
+        assert (report["digest"], report["draining"]) == (render(change).digest, 1)
 
 
 def test_it_tells_how_many_connections_the_limits_really_allow(pods: Pods) -> None:

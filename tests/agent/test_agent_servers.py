@@ -34,11 +34,7 @@ def active(proxy: LiveProxy) -> set[str]:
 
 
 def declared(config: ProxyConfig) -> set[str]:
-    return {
-        f"r{number}/{server.address}:{server.port}"
-        for number, route in enumerate(config.routes)
-        for server in route.servers
-    }
+    return {f"{route.backend}/{server.address}:{server.port}" for route in config.routes for server in route.servers}
 
 
 def reconfigured(config: ProxyConfig) -> ProxyConfig:
@@ -176,7 +172,7 @@ def test_those_that_have_left_do_not_add_up_for_ever(pods: Pods) -> None:
             assert served <= 15
             proxy.serve(with_servers(config, 0, *stays, *(Server(f"127.9.{served}.{n}", 9) for n in range(1, 46))))
         assert served > 10
-        assert proxy.tell("@1 show servers state").count(" r0 ") == 46
+        assert proxy.tell("@1 show servers state").count(f" {config.routes[0].backend} ") == 46
 
 
 def test_haproxy_starts_again_with_those_that_have_come(pods: Pods) -> None:
@@ -184,7 +180,7 @@ def test_haproxy_starts_again_with_those_that_have_come(pods: Pods) -> None:
     other = with_servers(config, 0, pods.add("127.1.1.1"), pods.add("127.1.1.2"))
     with live(config) as proxy:
         proxy.serve(other)
-        assert (proxy.run / CONFIG_FILE).read_text() == render(other)
+        assert (proxy.run / CONFIG_FILE).read_text() == render(other).text
         proxy.restart_haproxy()
         proxy.await_served()
         assert active(proxy) == declared(other)
@@ -197,7 +193,7 @@ def test_an_agent_that_was_killed_half_way_is_followed_by_one_that_goes_on(pods:
         process = worker(proxy)
         proxy.kill_agent()
         # As it leaves things after one command of several: added, but not yet told to take connections.
-        proxy.tell(f"@1 add server r0/{new.address}:{new.port} {new.address}:{new.port} check")
+        proxy.tell(f"@1 add server {config.routes[0].backend}/{new.address}:{new.port} {new.address}:{new.port} check")
         proxy.start_agent()
         proxy.serve(with_servers(config, 0, new, other))
         assert worker(proxy) == process
@@ -210,7 +206,7 @@ def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
     config = config_of(pods.route(100, 3))
     bad, *others = config.routes[0].servers
     with live(config, eject_seconds=1) as proxy:
-        proxy.tell(f"@1 set server r0/{bad.address}:{bad.port} state drain")
+        proxy.tell(f"@1 set server {config.routes[0].backend}/{bad.address}:{bad.port} state drain")
         proxy.kill_agent()
         proxy.start_agent()
         await_that(lambda: proxy.reported().get("ejected") == [f"{bad.address}:{bad.port}"], "it is ejected")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.api import Backend
 from engine.model.entries import Share
+from engine.model.spec import Backend
 from kanary.cli import undo, weights
 from kanary.cli.failure import CommandError
 from kanary.history.pending import Pending

@@ -72,13 +72,15 @@ class Scene:
         return status
 
     def wait_until_ready(self, name: str, endpoints: Mapping[str, int] = MappingProxyType({})) -> Json:
-        """Wait until the Kanary is Ready, with so many ready endpoints of each backend named."""
+        """Wait until the Kanary is Ready, with so many ready endpoints of each Service, and its proxies have them."""
 
         def arrived() -> Json | None:
             status = self.status(name)
-            counted = {weight["backend"]: weight["endpoints"] for weight in status.get("weights", [])}
-            as_wanted = all(counted.get(backend) == number for backend, number in endpoints.items())
-            return status if status.get("phase") == "Ready" and as_wanted else None
+            counted = {route["backend"].partition(":")[0]: route["ready"] for route in status.get("weights", [])}
+            as_wanted = all(counted.get(service) == number for service, number in endpoints.items())
+            proxies = status.get("proxies", {})
+            is_current = proxies.get("updated") == proxies.get("replicas")
+            return status if status.get("phase") == "Ready" and as_wanted and is_current else None
 
         status: Json = self.wait(arrived, f"Kanary {name} Ready {dict(endpoints) or ''}")
         return status
@@ -138,3 +140,8 @@ def is_ready(pod: Json) -> bool:
     """Whether the pod's condition Ready is true."""
     conditions = pod["status"].get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def moves_of(status: Json) -> list[Json]:
+    """The last moves of the state machine that a status has."""
+    return [entry for entry in status.get("history", {}).get("entries", []) if entry["kind"] == "PhaseChange"]

@@ -23,7 +23,7 @@ REFUSED_WHERE_RULES_ARE_KNOWN = pytest.mark.parametrize(
         pytest.param(
             {"routes": [route("app-v1", 50), route("app-v1", 50)]}, "DuplicateBackend", "one route", id="backend_twice"
         ),
-        pytest.param({"destination": "app-v1"}, "BackendIsDestination", "go round in circles", id="backend_is_itself"),
+        pytest.param({"destination": "app-v1"}, "BackendIsDestination", "create a loop", id="backend_is_itself"),
     ],
 )
 TOLD_BY_THE_OPERATOR = pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_weights_reach_running_proxies_though_their_successors_cannot_start(scen
     changed = [route("app-v1", 30), route("app-v2", 70)]
     scene.change("app", routes=changed, proxy={"image": "registry.invalid/haproxy:none"}, progressDeadlineSeconds=10)
     scene.wait_for_phase("app", "Degraded", "ProgressDeadlineExceeded")
-    assert scene.columns("app").startswith("app Degraded app-v1=30 app-v2=70 ")
+    assert scene.columns("app").startswith("app Degraded app-v1:http=30 app-v2:http=70 ")
     counted = scene.count_at_one_proxy("app", 1000)
     assert counted.is_split(v1=30, v2=70), counted
 

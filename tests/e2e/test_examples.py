@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.e2e.readme import Expectation, Reader
-from tests.e2e.scene import SLACK_PER_PROXY, Scene
+from tests.e2e.scene import SLACK_PER_PROXY, Scene, moves_of
 from tests.e2e.stacks import EXAMPLES
 
 pytestmark = pytest.mark.cluster
@@ -26,7 +26,9 @@ def test_one_file_in_any_order_becomes_ready_and_splits_exactly(scene: Scene) ->
     scene.apply(*yaml.safe_load_all((EXAMPLES / "simple-stack.yml").read_text()))
     scene.kubectl("wait", "--for=condition=Ready", "kanary/simple-kanary-rule", "--timeout=150s", timeout=160)
 
-    assert scene.columns("simple-kanary-rule").startswith("simple-kanary-rule Ready myapp-v1=80 myapp-v2=20 2/2 ")
+    assert scene.columns("simple-kanary-rule").startswith(
+        "simple-kanary-rule Ready myapp-v1:http=80 myapp-v2:9090=20 2/2 "
+    )
     counted = scene.count_at_one_proxy("simple-kanary-rule", 1000)
     assert counted.is_split(v1=80, v2=20), counted
     scene.wait_for_split("myapp", proxies=2, v1=80, v2=20)
@@ -37,7 +39,7 @@ def test_one_file_in_reverse_order_passes_every_phase(scene: Scene) -> None:
     scene.apply(*reversed(documents))
     status = scene.wait_until_ready("simple-kanary-rule", {"myapp-v1": 2, "myapp-v2": 1})
 
-    moves = [(move["from"], move["to"]) for move in status["transitions"]]
+    moves = [(move["from"], move["to"]) for move in moves_of(status)]
     # A pod that becomes ready later than the others has the middle repeated.
     assert moves[:2] == [("Pending", "Rendering"), ("Rendering", "Rolling")]
     assert moves[-1] == ("Rolling", "Ready")
@@ -48,7 +50,7 @@ def test_weights_move_step_by_step(reader: Reader) -> None:
     readme = EXAMPLES / "01-weights" / "README.md"
     printed = reader.follow(readme, split(v1=100), split(2, v1=90, v2=10), split(2, v1=50, v2=50), split(v2=100))
 
-    assert "web-v1=0 web-v2=100" in printed[-1]
+    assert "web-v1:http=0 web-v2:http=100" in printed[-1]
 
 
 def test_three_versions_of_unequal_size_get_their_shares(scene: Scene, reader: Reader) -> None:

@@ -1,6 +1,7 @@
 """A Kanary is renamed, deleted, or left by its operator for a while."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -82,11 +83,27 @@ def test_an_operator_killed_in_the_middle_of_a_rollout_carries_on(served: Scene,
 
     assert not counted.errors, counted
     assert status["revision"] == 2
-    numbers = [transition["number"] for transition in status["transitions"]]
+    numbers = [entry["number"] for entry in status["history"]["entries"]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     counted = served.count_at_one_proxy("app", 1000)
     assert counted.is_split(v1=10, v2=90), counted
     system("rollout", "status", "deployment/kanary", "--timeout=120s", timeout=130)
+
+
+def test_kubectl_describe_shows_events_in_the_order_in_which_they_happened(served: Scene) -> None:
+    revisions = [str(revision) for revision in range(2, 8)]
+    for revision in revisions:
+        weight = 10 * int(revision)
+        served.change("app", routes=[route("app-v1", weight), route("app-v2", 100 - weight)])
+        served.wait(lambda revision=revision: str(served.status("app")["revision"]) == revision, f"revision {revision}")
+    served.wait_until_ready("app")
+
+    def shown() -> list[str]:
+        _, _, events = served.kubectl("describe", "kanary", "app").partition("\nEvents:")
+        return re.findall(r"WeightsChanged .*\(revision (\d+)\)", events)
+
+    served.wait(lambda: revisions[-1] in shown(), "the Event of the last change")
+    assert shown()[-len(revisions) :] == revisions
 
 
 def test_what_was_made_by_hand_under_a_name_of_ours_is_undone_or_left_alone(served: Scene) -> None:

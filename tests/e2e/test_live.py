@@ -146,6 +146,6 @@ def test_proxies_without_enough_memory_show_in_the_kanary_and_the_others_go_on(s
     with served.client.keep_counting(served.service_address("app"), 80) as counting:
         served.change("app", proxy={"resources": {"requests": {"memory": "8Mi"}, "limits": {"memory": "8Mi"}}})
         served.wait(lambda: "OOMKilled" in served.status("app").get("message", ""), "the cause in the message")
-        assert served.columns("app").startswith("app Rolling app-v1=80 app-v2=20 ")
+        assert served.columns("app").startswith("app Rolling app-v1:http=80 app-v2:http=20 ")
         counted = counting.stop_counting()
     assert not counted.errors, counted

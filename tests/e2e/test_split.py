@@ -55,7 +55,7 @@ def test_changed_weights_change_the_split_and_no_connection_fails(scene: Scene) 
     assert not counted.errors
     counted = scene.count_at_one_proxy("app", 1000)
     assert counted.is_split(v1=50, v2=50), counted
-    assert scene.columns("app").startswith("app Ready app-v1=50 app-v2=50 2/2 ")
+    assert scene.columns("app").startswith("app Ready app-v1:http=50 app-v2:http=50 2/2 ")
 
 
 def test_an_established_connection_outlives_the_replacement_of_its_proxy_until_the_drain_ends(scene: Scene) -> None:

@@ -10,6 +10,9 @@ from typing import Any, Self
 
 from engine.render.haproxy import Route, Server
 
+# Every form that the port of a backend has: a name, a number, and a name of digits only.
+_PORTS = "http", "9090", "_9090"
+
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -51,7 +54,8 @@ class Pods:
     def route(self, weight: int, pods: int) -> Route:
         """A route to as many new pods, in a /24 of its own."""
         self._routes += 1
-        return Route(weight, tuple(self.add(f"127.{self._routes}.0.{number}") for number in range(1, pods + 1)))
+        servers = tuple(self.add(f"127.{self._routes}.0.{number}") for number in range(1, pods + 1))
+        return Route(f"app-v{self._routes}:{_PORTS[self._routes % 3]}", weight, servers)
 
     def add(self, address: str, port: int = 0) -> Server:
         listener = self._await(asyncio.start_server(self._talk, address, port, backlog=1024))

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, digest, ready_path, render
+from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, ready_path, render
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 
@@ -92,7 +92,7 @@ class Proxy:
         if not self._heeds_signals():
             return False
         with contextlib.suppress(OSError):
-            return self.get(ready_path(digest(self.config))) == http.HTTPStatus.OK
+            return self.get(ready_path(render(self.config).digest)) == http.HTTPStatus.OK
         return False
 
     def _heeds_signals(self) -> bool:
@@ -106,7 +106,8 @@ class Proxy:
 
     def servers_up(self, route: int) -> int:
         _, metrics = self.fetch("/metrics?scope=backend")
-        found = re.search(rf'^haproxy_backend_active_servers{{proxy="r{route}"}} (\d+)$', metrics, re.MULTILINE)
+        backend = re.escape(self.config.routes[route].backend)
+        found = re.search(rf'^haproxy_backend_active_servers{{proxy="{backend}"}} (\d+)$', metrics, re.MULTILINE)
         assert found, metrics
         return int(found[1])
 
@@ -133,7 +134,7 @@ class Proxy:
 
     def reload(self, config: ProxyConfig) -> None:
         """Serves another configuration by another worker, which goes on counting where this one is."""
-        text = f"{render(config)}\nglobal\n  set-var proc.start int({self.count()})\n"
+        text = f"{render(config).text}\nglobal\n  set-var proc.start int({self.count()})\n"
         (self._folder / CONFIG_FILE).write_text(text)
         answer = self.tell("reload")
         assert answer.startswith("Success=1"), answer
@@ -180,7 +181,7 @@ def running(
     with tempfile.TemporaryDirectory(prefix="kanary-haproxy-") as directory:
         folder = Path(directory)
         folder.chmod(0o755)
-        (folder / CONFIG_FILE).write_text(render(config))
+        (folder / CONFIG_FILE).write_text(render(config).text)
         (folder / "more.cfg").write_text(more + "\n")
         at = Path("/mnt") if as_pod else folder
         command: list[str | Path] = [HAPROXY, *(["--as-pod", str(folder)] if as_pod else []), "-W", "-db", "-dW"]

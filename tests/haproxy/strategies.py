@@ -36,10 +36,22 @@ servers = st.builds(Server, addresses, ports)
 
 
 @st.composite
+def backends(draw: st.DrawFn, count: int) -> list[str]:
+    """As many Services with a port: a number, or a name, which may be made of digits."""
+    service = draw(st.from_regex(r"[a-z][-a-z0-9]{0,59}", fullmatch=True))
+    port = ports.map(str) | st.from_regex(r"[a-z0-9]{0,7}[a-z][a-z0-9]{0,7}|_[0-9]{1,15}", fullmatch=True)
+    return [f"{service}{number}:{draw(port)}" for number in range(count)]
+
+
+@st.composite
 def configs(draw: st.DrawFn) -> ProxyConfig:
     pods = st.lists(servers, max_size=6).map(tuple)
     headers = st.none() | st.sampled_from(ProxyProtocol)
-    routes = tuple(Route(weight, draw(pods), draw(headers)) for weight in draw(weights(most=110)))
+    split = draw(weights(most=110))
+    routes = tuple(
+        Route(backend, weight, draw(pods), draw(headers))
+        for backend, weight in zip(draw(backends(len(split))), split, strict=True)
+    )
     split_port, ops_port = draw(st.lists(ports, min_size=2, max_size=2, unique=True))
     return ProxyConfig(
         routes,

@@ -26,18 +26,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=100, deadline=None)
 @given(configs())
 def test_haproxy_accepts_every_configuration_without_a_warning(folder: Path, config: ProxyConfig) -> None:
-    checked = verdict(render(config), folder)
+    checked = verdict(render(config).text, folder)
     assert checked.returncode == 0, checked.stderr
 
 
-def test_haproxy_accepts_five_thousand_servers_and_a_hundred_routes(folder: Path) -> None:
-    routes = tuple(Route(1, tuple(Server(f"10.0.{route}.{pod}", 80) for pod in range(50))) for route in range(100))
-    checked = verdict(render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60)), folder)
+def test_haproxy_accepts_five_thousand_servers_and_a_hundred_routes_of_the_longest_names(folder: Path) -> None:
+    routes = tuple(
+        Route(f"{'v' * 61}{route:02}:_{'9' * 15}", 1, tuple(Server(f"10.0.{route}.{pod}", 80) for pod in range(50)))
+        for route in range(100)
+    )
+    checked = verdict(render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60)).text, folder)
     assert checked.returncode == 0, checked.stderr
 
 
 def test_the_check_notices_a_warning(folder: Path) -> None:
     """The control: what the property above relies on."""
-    routes = (Route(100, (Server("10.0.0.1", 80),)),)
-    text = render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60))
+    routes = (Route("app:http", 100, (Server("10.0.0.1", 80),)),)
+    text = render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60)).text
     assert verdict(text.replace("  timeout connect 500ms\n", ""), folder).returncode != 0

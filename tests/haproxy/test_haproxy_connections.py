@@ -37,7 +37,7 @@ def one_pod() -> Iterator[tuple[socket.socket, Route]]:
     """A pod whose side of each connection is the test's to play."""
     with socket.create_server(("127.1.0.1", 0)) as listener:
         listener.settimeout(PATIENCE)
-        yield listener, Route(100, (Server(*listener.getsockname()),))
+        yield listener, Route("app:http", 100, (Server(*listener.getsockname()),))
 
 
 def both_ends(proxy: Proxy, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
@@ -224,7 +224,7 @@ def test_pods_that_require_a_header_turn_away_a_proxy_that_sends_none() -> None:
 @needs_ipv6
 def test_clients_and_pods_of_either_family_meet(pods: Pods) -> None:
     six, four = pods.add("::1"), pods.add("127.9.0.1")
-    with running(config_of(Route(50, (six,)), Route(50, (four,)))) as proxy:
+    with running(config_of(Route("app-v1:http", 50, (six,)), Route("app-v2:http", 50, (four,)))) as proxy:
         for host in "127.0.0.1", "::1":
             assert Counter(proxy.ask(host) for _ in range(100)) == {six: 50, four: 50}
 

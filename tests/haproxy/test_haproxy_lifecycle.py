@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.render.haproxy import digest, ready_path
+from engine.render.haproxy import ready_path, render
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, Proxy, config_of, greeted_by, running
 
@@ -22,8 +22,8 @@ def test_it_is_ready_for_the_configuration_that_it_serves_and_for_no_other(pods:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = config_of(pods.route(50, 2), pods.route(50, 1))
     with running(config) as proxy:
-        assert proxy.get(ready_path(digest(config))) == 200
-        assert proxy.get(ready_path(digest(other))) == 404
+        assert proxy.get(ready_path(render(config).digest)) == 200
+        assert proxy.get(ready_path(render(other).digest)) == 404
         assert proxy.get("/healthz") == 200
         assert proxy.get("/readyz") == 200
         assert proxy.get("/") == 404
@@ -40,7 +40,7 @@ def test_a_stopping_proxy_is_not_ready(pods: Pods, path: str | None) -> None:
             proxy.stop()
             with pytest.raises(ConnectionRefusedError):
                 proxy.get("/healthz")
-            probe.request("GET", path or ready_path(digest(config)))
+            probe.request("GET", path or ready_path(render(config).digest))
             assert probe.getresponse().status == 503
 
 
@@ -101,11 +101,12 @@ def maxconn(proxy: Proxy) -> int:
 
 
 def test_the_metrics_count_the_connections_of_each_route(pods: Pods) -> None:
-    with running(config_of(pods.route(80, 2), pods.route(20, 1))) as proxy:
+    routes = pods.route(80, 2), pods.route(20, 1)
+    with running(config_of(*routes)) as proxy:
         proxy.take(100)
         _, metrics = proxy.fetch("/metrics?scope=backend")
-    assert 'haproxy_backend_sessions_total{proxy="r0"} 80' in metrics.splitlines()
-    assert 'haproxy_backend_sessions_total{proxy="r1"} 20' in metrics.splitlines()
+    for route in routes:
+        assert f'haproxy_backend_sessions_total{{proxy="{route.backend}"}} {route.weight}' in metrics.splitlines()
 
 
 def can_play_the_kubelet() -> bool:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.render.haproxy import Balance, OnEmptyRoute, Server, digest
+from engine.render.haproxy import Balance, OnEmptyRoute, Server, render
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import Proxy, await_that, config_of, greeted_by, running, windows
 from tests.haproxy.strategies import weights
@@ -62,6 +62,23 @@ def test_the_split_is_exact_for(
     with running(config_of(*routes, on_empty_route=on_empty_route)) as proxy:
         taken = proxy.take(1000)
     assert all(window == shares(split) for window in windows(taken, ROUND))
+
+
+def test_backends_with_names_of_any_length_are_told_apart(pods: Pods) -> None:
+    """One name begins like another, or differs only in that its port is a name; and the longest that there is."""
+    names = "a:9", "a:90", "a:_90", f"{'a' * 63}:_{'9' * 15}"
+    split = 40, 30, 20, 10
+    routes = [
+        dataclasses.replace(pods.route(weight, 1), backend=name) for name, weight in zip(names, split, strict=True)
+    ]
+    with running(config_of(*routes)) as proxy:
+        taken = proxy.take(500)
+        assert all(window == shares(split) for window in windows(taken, ROUND))
+
+        pods.kill(*routes[0].servers)
+        proxy.await_servers_up(route=0, count=0)
+        taken = proxy.take(300)
+    assert all(window == {1: 30, 2: 20, 3: 10} for window in windows(taken, 60))
 
 
 def test_totals_are_exact_for_concurrent_clients_of_several_threads(pods: Pods) -> None:
@@ -127,7 +144,7 @@ def test_a_route_gives_each_connection_to_the_pod_that_holds_the_fewest_when_tol
         pod = route.servers[2]
         while held[pod]:
             held[pod].pop().close()
-        metric = f'haproxy_server_current_sessions{{proxy="r0",server="{pod.address}:{pod.port}"}} 0'
+        metric = f'haproxy_server_current_sessions{{proxy="{route.backend}",server="{pod.address}:{pod.port}"}} 0'
         await_that(lambda: metric in proxy.fetch("/metrics?scope=server")[1], "the proxy has seen them end")
         for _ in range(5):
             hold_another(proxy, held, clients)
@@ -172,7 +189,7 @@ def test_the_round_goes_on_through_a_reload_whose_routes_have_other_pods(pods: P
     with running(config) as proxy:
         for number in range(8):
             proxy.reload(dataclasses.replace(config, routes=tuple(routes if number % 2 else fewer)))
-            assert proxy.tell("@1 get var proc.digest").split("<")[1].startswith(digest(proxy.config))
+            assert proxy.tell("@1 get var proc.digest").split("<")[1].startswith(render(proxy.config).digest)
             taken += proxy.take(37)
     assert all(window == shares(split) for window in windows(taken, ROUND))
 

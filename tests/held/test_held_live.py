@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from engine.render.haproxy import ProxyConfig, digest, render
+from engine.render.haproxy import ProxyConfig, render
 from tests.agent.live import LiveProxy, live
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import await_that
@@ -102,9 +102,9 @@ def test_a_configuration_that_haproxy_refuses_costs_no_connection(pods: Pods, re
     times = 5
     with in_use(config) as (proxy, clients):
         for number in range(1, times + 1):
-            proxy.mount(render(weighted(config, 50 + number)) + "\nno such section\n")
+            proxy.mount(render(weighted(config, 50 + number)).text + "\nno such section\n")
             await_that(lambda: proxy.report()["refused"] is not None, "the text is refused")
-            assert proxy.report()["digest"] == digest(weighted(config, 50 + number - 1))
+            assert proxy.report()["digest"] == render(weighted(config, 50 + number - 1)).digest
             clients.await_visits(RATE // 10)
             proxy.serve(weighted(config, 50 + number))
         seen = clients.stop()

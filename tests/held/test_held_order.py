@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.render.objects import ENDPOINTS_SETTLE_SECONDS
 from engine.render.pods import template
 from states import UpdateStrategy
+from states.timing import ENDPOINTS_SETTLE
 from tests.held.kubelet import SETTLE_SECONDS
 from tests.held.service import LAG_SECONDS
 from tests.unit.kanaries import OWNER, spec
@@ -18,8 +18,9 @@ DOCKERFILE = Path(__file__).parents[2] / "images" / "haproxy" / "Dockerfile"
 
 @pytest.mark.parametrize("strategy", UpdateStrategy)
 def test_a_pod_sleeps_then_gets_the_stop_signal_and_only_the_sleep_is_shorter_here(strategy: UpdateStrategy) -> None:
-    pod = template(OWNER, spec(), "kanary-haproxy", "0123456789abcdef", strategy)["spec"]
+    pod = template(OWNER, spec(), "kanary-haproxy", "0123456789abcdef01234567", strategy)["spec"]
+    settle = int(ENDPOINTS_SETTLE.total_seconds())
     (haproxy,) = (container for container in pod["containers"] if container["name"] == "haproxy")
-    assert haproxy["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", str(ENDPOINTS_SETTLE_SECONDS)]}}}
+    assert haproxy["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", str(settle)]}}}
     assert "STOPSIGNAL SIGUSR1" in DOCKERFILE.read_text().splitlines()
-    assert LAG_SECONDS < SETTLE_SECONDS < ENDPOINTS_SETTLE_SECONDS
+    assert LAG_SECONDS < SETTLE_SECONDS < settle

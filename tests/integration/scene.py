@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from engine.render.objects import KANARY_LABEL
+from kanary.kanaries import FIELD_MANAGER
 from kanary.kube.client import ClusterClient, Timeouts
 from kanary.operator.metrics import Metrics
 from kanary.operator.process import Operator
@@ -67,25 +68,30 @@ class Scene:
         self.agents = ClusterAgents(server)
         self.history_url = ""
         """Of the operators that are started from now on."""
-        self._kubeconfig = str(kubeconfig)
+        self.kubeconfig = str(kubeconfig)
         self._running: list[Running] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         server.install_crd(crd)
 
-    def start_operator(self, *, leader_election: bool = False, timeouts: Timeouts | None = None) -> Running:
+    def start_operator(self, *, timeouts: Timeouts | None = None, **settings: Any) -> Running:
+        """An operator in this process; without leader election, unless the settings say otherwise."""
         metrics = Metrics()
         client = ClusterClient.connect(
-            kubeconfig=self._kubeconfig, user_agent="kanary/test", timeouts=timeouts, on_request=metrics.requested
+            kubeconfig=self.kubeconfig,
+            field_manager=FIELD_MANAGER,
+            user_agent="kanary/test",
+            timeouts=timeouts,
+            on_request=metrics.requested,
         )
-        settings = Settings(
-            http_port=0,
-            history_port=0,
-            leader_election=leader_election,
-            lease_namespace=NAMESPACE,
-            identity="test",
-            history_url=self.history_url,
-        )
-        running = Running(Operator(client, settings, metrics, self.agents))
+        defaults: Json = {
+            "http_port": 0,
+            "history_port": 0,
+            "leader_election": False,
+            "lease_namespace": NAMESPACE,
+            "identity": "test",
+            "history_url": self.history_url,
+        }
+        running = Running(Operator(client, Settings(**defaults | settings), metrics, self.agents))
         self._running.append(running)
         return running
 
@@ -95,7 +101,7 @@ class Scene:
         ports = ["--http-port", "0", "--history-port", "0"]
         environment = {**os.environ, "KANARY_HISTORY_URL": self.history_url}
         process = subprocess.Popen(
-            [*command, *ports, "--kubeconfig", self._kubeconfig, "--log-level", "error"], env=environment
+            [*command, *ports, "--kubeconfig", self.kubeconfig, "--log-level", "error"], env=environment
         )
         self._processes.append(process)
         return process
@@ -183,6 +189,11 @@ class Scene:
             assert time.monotonic() < deadline, f"not within {WAIT} s: {describe()}"
             time.sleep(0.02)  # between two looks, not instead of a condition
         return found
+
+
+def moves(status: Json) -> list[Json]:
+    """The last moves of the state machine."""
+    return [entry for entry in status["history"]["entries"] if entry["kind"] == "PhaseChange"]
 
 
 def routes(**weights: int) -> list[Json]:

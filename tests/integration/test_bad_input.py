@@ -38,7 +38,7 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "the same backend twice": (
         {"routes": [route("myapp-v1", 40), route("myapp-v1", 60)]},
         "DuplicateBackend",
-        "backend myapp-v1:http stands 2 times: give it one route with the sum of the weights",
+        "duplicate backend myapp-v1:http (2 times): give it one route with the sum of weights",
     ),
     "a port that the Service does not have": (
         {"routes": [route("myapp-v1", 100, "grpc")]},
@@ -95,7 +95,7 @@ def test_bad_input_degrades_and_leaves_traffic_as_it_was(cluster: Scene, what: s
     status = cluster.wait_for_phase("Degraded", reason=reason)
     assert message in status["message"]
     assert cluster.config() == before
-    assert status["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"}
+    assert status["display"] == {"weights": "myapp-v1:http=80 myapp-v2:http=20", "ready": "2/2"}
     cluster.declare(**GOOD)
     cluster.wait_for_phase("Ready", revision=1)
 
@@ -139,13 +139,13 @@ def test_all_endpoints_gone_is_told_and_recovered_from(cluster: Scene) -> None:
     cluster.endpoints("myapp-v1")
     cluster.endpoints("myapp-v2")
     status = cluster.wait_for_phase("Degraded", reason="NoReadyEndpoints")
-    assert "none of myapp-v1 (weight 80), myapp-v2 (weight 20) has a ready endpoint" in status["message"]
+    assert "none of myapp-v1:http (weight 80), myapp-v2:http (weight 20) has a ready endpoint" in status["message"]
     cluster.endpoints("myapp-v1", "10.0.0.1")
     cluster.endpoints("myapp-v2", "10.0.1.1")
     cluster.wait_for_phase("Ready")
 
 
-@pytest.mark.parametrize("garbage", [{"phase": "Dancing"}, {"phase": "Ready", "revision": 7}, {"transitions": []}])
+@pytest.mark.parametrize("garbage", [{"phase": "Dancing"}, {"phase": "Ready", "revision": 7}, {"history": []}])
 def test_a_spoilt_status_is_recovered_from(cluster: Scene, garbage: dict[str, Any]) -> None:
     cluster.declare(**GOOD)
     cluster.wait_for_phase("Ready")

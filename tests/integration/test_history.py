@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kanary.history.model import Result
-from kanary.history.problems import HistoryError
+from engine.model.entries import Result
+from kanary.history.faults import HistoryError
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
 from tests.integration.scene import NAMESPACE, Scene, routes
@@ -50,7 +50,7 @@ def recorded(scene: Scene, reader: Reader, count: int) -> list[Any]:
             changes = reader.changes(RULE).items
         except HistoryError:  # the database may not be there yet
             return None
-        return list(changes) if len(changes) == count and all(c.outcome for c in changes) else None
+        return list(changes) if len(changes) == count and all(c.result for c in changes) else None
 
     changes: list[Any] = scene.wait_for(found, lambda: f"{count} changes")
     return changes[::-1]
@@ -61,16 +61,23 @@ def test_every_change_is_kept_with_what_became_of_it(serving: Scene, reader: Rea
     for revision, v1 in enumerate((80, 50, 0), start=1):
         shift(serving, v1, revision)
     changes = recorded(serving, reader, 3)
-    assert [[r.weight for r in c.change.after] for c in changes] == [[80, 20], [50, 50], [0, 100]]
-    assert [[w.weight for w in c.change.before] for c in changes] == [[], [80, 20], [50, 50]]
+    assert [[share.weight for share in c.change.after] for c in changes] == [[80, 20], [50, 50], [0, 100]]
+    assert [[share.weight for share in c.change.before] for c in changes] == [[], [80, 20], [50, 50]]
     assert [c.change.cause for c in changes] == ["created", "spec changed", "spec changed"]
-    assert {c.outcome.result for c in changes} == {Result.READY}
-    assert changes[0].change.endpoints == (("10.0.0.1:9000", "10.0.0.2:9000"), ("10.0.1.1:9000",))
-    text = reader.configuration(changes[0].change.config_hash)
-    assert text is not None
-    assert "10.0.1.1:9000" in text
-    moves = reader.transitions(RULE).items
-    assert [m.transition.number for m in moves] == list(range(len(moves), 0, -1))
+    assert {c.result.result for c in changes} == {Result.READY}
+    configuration = reader.configuration(changes[0].change.digest)
+    assert configuration is not None
+    assert configuration.endpoints == {
+        "myapp-v1:http": ("10.0.0.1:9000", "10.0.0.2:9000"),
+        "myapp-v2:http": ("10.0.1.1:9000",),
+    }
+    assert "10.0.1.1:9000" in configuration.text
+    assert numbers(reader) == list(range(1, len(numbers(reader)) + 1))
+
+
+def numbers(reader: Reader) -> list[int]:
+    """Of all entries, oldest first."""
+    return [found.entry.number for found in reader.entries(RULE).items][::-1]
 
 
 def test_a_deleted_kanary_stays_in_the_history(serving: Scene, reader: Reader) -> None:
@@ -113,7 +120,8 @@ def test_a_database_that_cannot_be_had_is_in_the_way_of_nothing(serving: Scene, 
     shift(serving, 80, 1)
     shift(serving, 20, 2)
     assert serving.wait_for(lambda: not_recorded(serving))["reason"] == "DatabaseUnavailable"
-    assert len(serving.status()["changes"]) == 2
+    changes = [entry for entry in serving.status()["history"]["entries"] if entry["kind"] == "WeightChange"]
+    assert [change["revision"] for change in changes] == [1, 2]
 
 
 def test_a_corrupt_database_is_told_for_as_long_as_the_operator_runs(
@@ -150,8 +158,7 @@ def test_an_operator_that_is_killed_after_any_write_loses_and_doubles_no_change(
         serving.wait_for_phase("Ready", revision=revision)
     changes = recorded(serving, reader, 2)
     assert [c.change.revision for c in changes] == [1, 2]
-    numbers = [m.transition.number for m in reader.transitions(RULE).items][::-1]
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers(reader) == list(range(1, len(numbers(reader)) + 1))
 
 
 def is_ready(scene: Scene) -> bool:

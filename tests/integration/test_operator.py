@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from engine import asking
+from engine.fleet import refresh
 from engine.render.objects import CONFIG_ANNOTATION
-from tests.integration.scene import CRD, NAMESPACE, Scene, routes
+from tests.integration.scene import CRD, NAMESPACE, Scene, moves, routes
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def page(port: int, path: str) -> tuple[int, str]:
 
 def test_a_kanary_passes_every_phase_on_its_way_to_ready(serving: Scene) -> None:
     status = serving.status()
-    assert [move["to"] for move in status["transitions"]] == ["Rendering", "Rolling", "Ready"]
-    assert status["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"}
+    assert [move["to"] for move in moves(status)] == ["Rendering", "Rolling", "Ready"]
+    assert status["display"] == {"weights": "myapp-v1:http=80 myapp-v2:http=20", "ready": "2/2"}
     assert {c["type"]: c["status"] for c in status["conditions"]} == {
         "Ready": "True",
         "Progressing": "False",
@@ -67,9 +67,11 @@ def test_nothing_is_written_while_nothing_changes(serving: Scene) -> None:
 def test_weights_change_and_each_change_has_a_revision(serving: Scene) -> None:
     serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
     status = serving.wait_for_phase("Ready", revision=2)
-    assert status["display"]["weights"] == "myapp-v1=50 myapp-v2=50"
+    assert status["display"]["weights"] == "myapp-v1:http=50 myapp-v2:http=50"
     event = serving.wait_for(lambda: serving.events("WeightsChanged"))[0]
-    assert event["note"] == ("weights changed from myapp-v1=80 myapp-v2=20 to myapp-v1=50 myapp-v2=50 (revision 2)")
+    assert event["note"] == (
+        "weights changed from myapp-v1:http=80 myapp-v2:http=20 to myapp-v1:http=50 myapp-v2:http=50 (revision 2)"
+    )
 
 
 def test_running_proxies_take_a_change_and_their_pods_stay(serving: Scene) -> None:
@@ -81,21 +83,21 @@ def test_running_proxies_take_a_change_and_their_pods_stay(serving: Scene) -> No
 
 
 def test_proxies_that_cannot_be_asked_are_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "REPORT_LIMIT", timedelta(seconds=2))
+    monkeypatch.setattr(refresh, "LOAD_LIMIT", timedelta(seconds=2))
     scene.agents.silent = True
     scene.backend("myapp-v1", "10.0.0.1")
     scene.declare(destination="myapp", routes=routes(myapp_v1=100))
     scene.start_operator()
     status = scene.wait_for_phase("Ready")
     assert status["proxies"]["strategy"] == "Rolling"
-    (event,) = [e for e in scene.events("ConfigurationChanged") if "does not answer" in e["note"]]
+    (event,) = [e for e in scene.events("ConfigurationChanged") if "did not answer" in e["note"]]
     assert "the proxies are replaced instead" in event["note"]
 
 
 def test_what_a_replica_set_may_yet_start_keeps_what_it_would_mount(serving: Scene) -> None:
     """Its pods may be lost for a moment. The tests' API server has no ReplicaSets of its own."""
     owner = serving.get("configmaps", "rule-haproxy")["metadata"]
-    digests = ["a" * 16, "b" * 16]
+    digests = ["a" * 24, "b" * 24]
     for digest, replicas in zip(digests, (1, 0), strict=True):
         template = {"metadata": {"annotations": {CONFIG_ANNOTATION: digest}, "labels": owner["labels"]}}
         selector = {"matchLabels": owner["labels"]}
@@ -190,7 +192,7 @@ def test_a_kanary_that_is_made_again_at_once_serves_again(serving: Scene) -> Non
     serving.declare(destination="myapp", routes=routes(myapp_v1=10, myapp_v2=90))
     status = serving.wait_for_phase("Ready")
     uid = serving.kanary()["metadata"]["uid"]
-    assert status["display"]["weights"] == "myapp-v1=10 myapp-v2=90"
+    assert status["display"]["weights"] == "myapp-v1:http=10 myapp-v2:http=90"
     assert serving.get("services", "myapp")["metadata"]["ownerReferences"][0]["uid"] == uid
 
 
@@ -245,7 +247,7 @@ def test_a_fault_is_told_by_one_event(serving: Scene) -> None:
     serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
     serving.wait_for_phase("Ready")
     events = serving.events("InvalidWeights")
-    assert [(e["type"], e.get("series")) for e in events] == [("Warning", None)]
+    assert [(e["type"], e["deprecatedCount"]) for e in events] == [("Warning", 1)]
     assert events[0]["regarding"]["name"] == "rule"
 
 
@@ -258,7 +260,7 @@ def test_metrics_and_probes_tell_how_it_is(scene: Scene) -> None:
     assert page(port, "/readyz") == (200, "ok\n")
     labels = f'namespace="{NAMESPACE}"'
     scene.wait_for(lambda: f'kanary_phase{{name="rule",{labels},phase="Ready"}} 1.0' in page(port, "/metrics")[1])
-    weight = f'kanary_route_weight{{backend="myapp-v1",name="rule",{labels}}} 100.0'
+    weight = f'kanary_route_weight{{backend="myapp-v1:http",name="rule",{labels}}} 100.0'
     assert weight in page(port, "/metrics")[1]
     scene.server.store.delete("kanaries", "rule", NAMESPACE)
     scene.wait_for(lambda: 'name="rule"' not in page(port, "/metrics")[1])

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from engine.model.api import KanarySpec
+from engine.model.spec import KanarySpec
 from tests.e2e.kubectl import Kubectl
 from tests.modern.conftest import CRD
 

@@ -25,12 +25,14 @@ def test_a_kanary_waits_rolls_and_is_ready(stage: Stage) -> None:
         stage.backend("web-v1", "10.0.1.1", "10.0.1.2")
         stage.backend("web-v2", "10.0.2.1")
         rolling = stage.await_status("Rolling", "RollingOut")
-        assert [(w["backend"], w["endpoints"]) for w in rolling["weights"]] == [("web-v1", 2), ("web-v2", 1)]
+        assert rolling["proxies"]["ready"] == 0
 
         stage.roll_out()
         stage.kubectl("wait", "--for=condition=Ready", "ky/web", "--timeout=30s")
-        moves = [move["to"] for move in stage.await_status("Ready", "Serving")["transitions"]]
+        ready = stage.await_status("Ready", "Serving")
+        moves = [entry["to"] for entry in ready["history"]["entries"] if entry["kind"] == "PhaseChange"]
         assert moves == ["Rendering", "Rolling", "Ready"]
+        assert [(r["backend"], r["ready"]) for r in ready["weights"]] == [("web-v1:http", 2), ("web-v2:http", 1)]
 
 
 def test_kubectl_shows_how_far_a_kanary_is(stage: Stage) -> None:
@@ -40,7 +42,7 @@ def test_kubectl_shows_how_far_a_kanary_is(stage: Stage) -> None:
     columns = [word.strip() for word in heading if word]
     assert columns == ["NAME", "PHASE", "WEIGHTS", "READY", "AGE", "REASON", "REVISION", "DESTINATION"]
     values = [word.strip() for word in row if word.strip()]
-    assert values[:4] == ["web", "Ready", "web-v1=80 web-v2=20", "2/2"]
+    assert values[:4] == ["web", "Ready", "web-v1:http=80 web-v2:http=20", "2/2"]
     assert values[5:] == ["Serving", "1", "web"]
 
 
@@ -93,7 +95,7 @@ def test_new_weights_are_a_new_revision(stage: Stage) -> None:
         stage.await_status("Rolling", "RollingOut")
         stage.roll_out()
         status = stage.await_status("Ready", "Serving")
-    assert status["display"]["weights"] == "web-v1=50 web-v2=50"
+    assert status["display"]["weights"] == "web-v1:http=50 web-v2:http=50"
     assert status["revision"] == 2
 
 
@@ -102,4 +104,4 @@ def test_a_move_is_told_as_an_event(stage: Stage) -> None:
         serve(stage)
     told = {event["reason"]: event for event in stage.kubectl.get("events.events.k8s.io")["items"]}
     assert told["Serving"]["regarding"]["name"] == "web"
-    assert "web-v1=80 web-v2=20" in told["ConfigurationChanged"]["note"]
+    assert "web-v1:http=80 web-v2:http=20" in told["ConfigurationChanged"]["note"]

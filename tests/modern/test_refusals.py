@@ -44,13 +44,13 @@ def port(value: Any) -> Manifest:
         pytest.param(
             kanary(routes=[route("web-v1", 50), route("web-v1", 50)]),
             "spec.routes",
-            "backend web-v1 stands more than once: give it one route with the sum of the weights",
+            "duplicate backend web-v1: give it one route with the sum of the weights",
             id="same-backend-twice",
         ),
         pytest.param(
             kanary(destination="web-v2"),
             "spec.destination",
-            "backend web-v2 is the destination too, so connections would go round in circles: name the Service of a "
+            "backend web-v2 is the destination too, which would create a loop: name the Service of a "
             "version, or another destination",
             id="backend-is-destination",
         ),
@@ -70,7 +70,7 @@ def test_a_broken_rule_is_told_with_its_field_and_the_way_out(
 def test_all_broken_rules_are_told_at_once(kubectl: Kubectl) -> None:
     told = refusal(kubectl, kanary(destination="a", routes=[route("a", 50), route("a", 60)]))
     assert "weights sum to 110" in told
-    assert "backend a stands more than once" in told
+    assert "duplicate backend a" in told
     assert "backend a is the destination too" in told
 
 

@@ -2,11 +2,12 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from engine.model.states import read_written
 from engine.ports import RetryLaterError
-from engine.record import read_record
 from tests.traces.world import World, routes
 
 POD = "rule-haproxy-template1-0"
@@ -40,7 +41,7 @@ def test_running_proxies_take_new_weights_and_their_pods_stay(serving: World) ->
     declare(serving, 50, 50)
     serving.run("50 to 50")
     assert proxies(serving) == before
-    assert serving.status()["display"] == {"weights": "myapp-v1=50 myapp-v2=50", "ready": "2/2"}
+    assert serving.status()["display"] == {"weights": "myapp-v1:http=50 myapp-v2:http=50", "ready": "2/2"}
 
 
 def test_running_proxies_take_new_endpoints(serving: World) -> None:
@@ -54,11 +55,11 @@ def test_ready_waits_for_the_report_of_every_proxy(serving: World) -> None:
     serving.late_kubelets = True
     declare(serving, 50, 50)
     serving.run("50 to 50, and kubelets are late")
-    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
     serving.late_kubelets = False
     serving.wait(4)
     serving.run("4 s later their pods are annotated once more")
-    assert serving.status()["display"]["weights"] == "myapp-v1=50 myapp-v2=50"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=50 myapp-v2:http=50"
 
 
 def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) -> None:
@@ -98,11 +99,71 @@ def test_an_operator_that_dies_anywhere_leaves_proxies_their_time(writes: int) -
     assert strategy(world) == "Live"
 
 
+def test_a_dead_node_costs_the_other_proxy_nothing(serving: World) -> None:
+    before = proxies(serving)
+    serving.dead = {POD}
+    declare(serving, 50, 50)
+    serving.run("50 to 50, after a node has died, which the cluster does not know yet")
+    serving.live_through(39)
+    serving.run("39 s later")
+    assert strategy(serving) == "Live"
+    assert proxies(serving) == before
+    assert "node-1" in serving.status()["message"]
+    serving.objects["Pod", POD]["status"]["conditions"][0]["status"] = "False"
+    serving.run("the cluster knows, and sends no connection there")
+    assert proxies(serving) == before
+    assert POD in serving.status()["message"]
+    assert serving.status()["display"] == {"weights": "myapp-v1:http=50 myapp-v2:http=50", "ready": "1/2"}
+
+
+def test_pods_that_come_and_go_change_no_phase_and_write_one_status_a_second(serving: World) -> None:
+    writes, events, began = serving.status_writes, len(serving.events), serving.time
+    moves = len(serving.moves())
+    for pods in range(3, 23):
+        serving.scale("myapp-v1", pods)
+        serving.live_through(0.3)
+        assert serving.status()["phase"] == "Ready"
+    serving.live_through(2)
+    assert (len(serving.moves()), len(serving.events)) == (moves, events)
+    assert serving.status_writes - writes <= (serving.time - began).total_seconds()
+    assert serving.status()["weights"][0]["ready"] == 22
+    assert serving.status()["proxies"]["updated"] == 2
+
+
+@pytest.mark.parametrize("minutes", [-60, -5, 5, 60])
+def test_no_wait_is_longer_than_twice_its_limit_whatever_clocks_say(minutes: int) -> None:
+    world = World()
+    world.clock_error = timedelta(minutes=minutes)
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 0)
+    declare(world, 80, 20, updateStrategy="Rolling")
+    world.settle()
+    assert world.status()["reason"] == "WaitingForEndpoints"
+    world.live_through(60)
+    assert world.status()["reason"] == "RouteWithoutEndpoints"
+    world.stop_slowly = True
+    world.scale("myapp-v2", 1)
+    declare(world, 50, 50, updateStrategy="Rolling")
+    world.settle()
+    world.live_through(12)
+    assert world.status()["phase"] == "Ready"
+
+
+def test_the_status_of_a_leader_whose_clock_was_ahead_holds_up_nothing(world: World) -> None:
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 0)
+    world.clock_error = timedelta(hours=1)
+    declare(world, 80, 20)
+    world.settle()
+    world.clock_error = timedelta()
+    world.live_through(60)
+    assert world.status()["reason"] == "RouteWithoutEndpoints"
+
+
 def test_proxies_that_nobody_could_ask_are_not_late(serving: World) -> None:
     before = proxies(serving)
     declare(serving, 50, 50)
-    serving.step()
-    serving.die_after = 1
+    serving.die_after = 2
     with pytest.raises(RetryLaterError):
         serving.step()
     serving.die_after = None
@@ -149,7 +210,7 @@ def test_what_haproxy_refuses_is_told_in_its_words_and_the_next_change_is_taken(
     serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
     declare(serving, 50, 50)
     serving.run("50 to 50, and HAProxy refuses it")
-    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
     serving.wait(60)
     serving.run("a minute later")
     assert strategy(serving) == "Live"
@@ -168,7 +229,7 @@ def test_a_proxy_that_is_lost_while_haproxy_refuses_the_latest_is_replaced_by_on
     serving.lose(POD)
     serving.run("a proxy is lost")
     assert serving.reported[POD].digest == before != ""
-    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
 
 
 def test_a_change_of_the_image_replaces_the_proxies(serving: World) -> None:
@@ -183,7 +244,7 @@ def test_weights_are_told_as_running_proxies_serve_them_though_their_successors_
     serving.bad_images["haproxy:none"] = "no such image"
     declare(serving, 30, 70, proxy={"image": "haproxy:none"})
     serving.run("30 to 70, and an image that cannot be pulled")
-    assert serving.status()["display"]["weights"] == "myapp-v1=30 myapp-v2=70"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=30 myapp-v2:http=70"
     assert serving.status()["phase"] == "Rolling"
 
 
@@ -214,12 +275,12 @@ def test_endpoints_wait_while_many_processes_drain(serving: World) -> None:
     serving.run("3 s after the last change")
     declare(serving, 70, 30)
     serving.run("70 to 30 does not wait")
-    assert serving.status()["display"]["weights"] == "myapp-v1=70 myapp-v2=30"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=70 myapp-v2:http=30"
 
 
 def written(world: World) -> str:
-    record = read_record(world.objects["ConfigMap", "rule-haproxy"])
-    return record.digest if record else ""
+    applied = read_written(world.objects["ConfigMap", "rule-haproxy"]).applied
+    return applied.digest if applied else ""
 
 
 @pytest.mark.parametrize("trouble", ["none", "a route is empty", "a proxy is pending", "a proxy is short of memory"])

@@ -2,9 +2,10 @@
 
 import pytest
 
+from engine.fleet.proxy import read_proxy
+from engine.model.entries import WeightChange
 from engine.ports import RetryLaterError
 from engine.render.objects import Identity
-from engine.rollout import mounted_digests
 from tests.traces.world import NAMESPACE, World, routes
 
 
@@ -37,7 +38,7 @@ def test_everything_is_applied_in_any_order(world: World) -> None:
     world.run("the first version's pods become ready")
     world.scale("myapp-v2", 1)
     world.run("the second's")
-    assert world.status()["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"}
+    assert world.status()["display"] == {"weights": "myapp-v1:http=80 myapp-v2:http=20", "ready": "2/2"}
 
 
 def test_a_new_kanary_waits_for_pods_that_are_about_to_be_ready(world: World) -> None:
@@ -69,8 +70,8 @@ def test_weights_are_shifted_step_by_step(serving: World) -> None:
     serving.run("0 to 100")
     assert serving.status()["revision"] == 3
     assert [event for event in serving.events if "WeightsChanged" in event] == [
-        "Normal WeightsChanged: myapp-v1=80 myapp-v2=20 to myapp-v1=50 myapp-v2=50 as revision 2",
-        "Normal WeightsChanged: myapp-v1=50 myapp-v2=50 to myapp-v1=0 myapp-v2=100 as revision 3",
+        "Normal WeightsChanged: myapp-v1:http=80 myapp-v2:http=20 to myapp-v1:http=50 myapp-v2:http=50 as revision 2",
+        "Normal WeightsChanged: myapp-v1:http=50 myapp-v2:http=50 to myapp-v1:http=0 myapp-v2:http=100 as revision 3",
     ]
 
 
@@ -150,10 +151,10 @@ def test_hold_keeps_the_last_good_weights_until_a_new_route_has_a_pod(serving: W
     three = routes(myapp_v1=50, myapp_v2=20, myapp_v3=30)
     serving.apply_kanary(destination="myapp", routes=three, onEmptyRoute="Hold")
     serving.run("a third route without a pod, to be held")
-    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
     serving.scale("myapp-v3", 1)
     serving.run("its first pod")
-    assert serving.status()["display"]["weights"] == "myapp-v1=50 myapp-v2=20 myapp-v3=30"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=50 myapp-v2:http=20 myapp-v3:http=30"
 
 
 def test_hold_keeps_unready_pods_but_never_the_address_of_one_that_is_gone(serving: World) -> None:
@@ -183,7 +184,7 @@ def test_a_backend_service_is_deleted_and_comes_back(serving: World) -> None:
 def test_a_new_route_names_a_service_that_does_not_exist(serving: World) -> None:
     serving.apply_kanary(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=20, myapp_v3=10))
     serving.run("a third route without a Service")
-    assert serving.status()["display"]["weights"] == "myapp-v1=80 myapp-v2=20"
+    assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
 
 
 def test_the_destination_is_renamed(serving: World) -> None:
@@ -315,10 +316,12 @@ def test_a_process_that_dies_after_any_write_is_carried_on_from(writes: int) -> 
     world.settle()
     status = world.status()
     assert (status["phase"], status["revision"]) == ("Ready", 2)
-    assert status["display"]["weights"] == "myapp-v1=10 myapp-v2=90"
+    assert status["display"]["weights"] == "myapp-v1:http=10 myapp-v2:http=90"
     assert ("Service", "myapp") not in world.objects
-    numbers = [transition["number"] for transition in status["transitions"]]
+    numbers = [entry["number"] for entry in status["history"]["entries"]]
     assert numbers == sorted(set(numbers))
+    changes = [entry for entry in world.entries.values() if isinstance(entry, WeightChange)]
+    assert [change.revision for change in changes] == [1, 2]
 
 
 def test_what_is_made_belongs_to_the_kanary(serving: World) -> None:
@@ -339,7 +342,7 @@ def test_time_spent_waiting_for_a_destination_does_not_count_against_the_deadlin
     serving.remove("Service", "myapp")
     serving.wait(3600)
     serving.run("an hour later the first is gone", "younger")
-    assert [move["reason"] for move in serving.status("younger")["transitions"]] == [
+    assert [move.reason for move in serving.moves("younger")] == [
         "DestinationTaken",
         "ConfigurationChanged",
         "RollingOut",
@@ -367,7 +370,7 @@ def test_endpoints_that_never_stop_changing_do_not_exceed_the_deadline_while_rol
         serving.roll_proxies()
         serving.wait(40)
     serving.run("more than 60 s of endpoints that change as soon as the proxies have arrived")
-    assert "ProgressDeadlineExceeded" not in [move["reason"] for move in serving.status()["transitions"]]
+    assert "ProgressDeadlineExceeded" not in [move.reason for move in serving.moves()]
     assert serving.status()["phase"] == "Ready"
 
 
@@ -405,11 +408,11 @@ def test_weights_are_told_as_they_are_served(serving: World) -> None:
     serving.slow_proxies = True
     declare(serving, 50, 50)
     serving.run("50 to 50, and proxies that do not start")
-    assert serving.status()["display"] == {"weights": "myapp-v1=80 myapp-v2=20", "ready": "0/2"}
+    assert serving.status()["display"] == {"weights": "myapp-v1:http=80 myapp-v2:http=20", "ready": "0/2"}
     assert [weight["weight"] for weight in serving.status()["weights"]] == [80, 20]
     serving.slow_proxies = False
     serving.run("they start at last")
-    assert serving.status()["display"] == {"weights": "myapp-v1=50 myapp-v2=50", "ready": "2/2"}
+    assert serving.status()["display"] == {"weights": "myapp-v1:http=50 myapp-v2:http=50", "ready": "2/2"}
 
 
 def test_one_port_under_its_name_and_its_number_is_the_same_backend(serving: World) -> None:
@@ -440,7 +443,8 @@ def test_proxies_that_are_reached_over_ipv6_listen_there_whatever_endpoints_ther
 def names_of_pods(world: World) -> set[str]:
     """Of the ConfigMaps of the proxies that are there."""
     owner = Identity(NAMESPACE, "rule", "")
-    return {owner.mounted_name(digest) for digest in mounted_digests(world.proxy_pods(NAMESPACE, "rule"))}
+    proxies = (read_proxy(pod, None) for pod in world.proxy_pods(NAMESPACE, "rule"))
+    return {owner.mounted_name(proxy.serves) for proxy in proxies if not proxy.has_ended}
 
 
 def test_a_rollout_that_cannot_complete_leaves_no_config_maps_behind(world: World) -> None:

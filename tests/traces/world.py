@@ -13,13 +13,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from engine.conditions import Recording
-from engine.model.entries import Configuration, Entry
+from engine.conditions import RECORDED
+from engine.fleet.proxy import read_proxy
+from engine.fleet.reports import Report
+from engine.memory import read_status
+from engine.model.entries import Configuration, Entry, PhaseChange
+from engine.model.states import read_written
+from engine.model.status import KanaryStatus
 from engine.ports import Recorded, RefusedError, RetryLaterError
-from engine.reconcile import Outcome, Reconciler, refused
-from engine.record import read_record, read_texts
+from engine.reconcile import Reconciler, Step, refused
 from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
-from engine.reports import Report, takes_live
 from states import Problem, Reason
 
 Json = dict[str, Any]
@@ -48,18 +51,27 @@ class World:
         """Of every address that is given from now on."""
         self.bad_images: dict[str, str] = {}
         self.silent_agents: set[str] = set()
-        """Names of proxies' pods whose agents do not answer."""
+        """Names of proxies' pods whose agents do not answer: what they reported last is what is known."""
+        self.heard: dict[str, Report] = {}
+        self.dead: set[str] = set()
+        """Names of proxies' pods whose node is gone: nothing about them changes any more."""
+        self.clock_error = timedelta()
+        """How far the operator's clock is ahead of the cluster's."""
         self.late_kubelets = False
         """Kubelets do not renew what pods mount, whatever is done to the pods."""
         self.haproxy_refuses = ""
         """What HAProxy says of any configuration that is mounted from now on."""
         self.annotated = 0
+        self.status_writes = 0
         self.reported: dict[str, Report] = {}
         """By pod, what its agent reports."""
         self._serial = itertools.count(1)
         self._templates: dict[str, int] = {}
         self._addresses = itertools.count(1)
-        self.history = Recorded(10**6, Recording(True, "Recorded", "every change is in the history"))
+        self.history = Recorded(10**6, RECORDED)
+        self.entries: dict[int, Entry] = {}
+        """What the history was given, by number."""
+        self.configurations: dict[str, Configuration] = {}
         self._reconciler = Reconciler(self, self, self, history=self, clock=self, proxy_image=IMAGE)
 
     # What users and controllers do.
@@ -114,16 +126,21 @@ class World:
         """Let time pass, and have the engine look whenever it wants to."""
         end = self.time + timedelta(seconds=seconds)
         while self.time < end:
-            self.time = min(self.time + (self.settle().again or end - self.time), end)
+            wake = self.settle().wake
+            self.time = min(self.time + (wake.after if wake else end - self.time), end)
 
     # Telling.
 
-    def step(self, name: str = "rule") -> Outcome:
+    def step(self, name: str = "rule") -> Step:
         """One reconcile, told."""
-        before = self._phase(name)
+        before, known = self._phase(name), set(self.entries)
         outcome = self._reconciler.reconcile(NAMESPACE, name)
         decision = outcome.decision
         if decision:
+            moves = [e for number, e in self.entries.items() if number not in known and isinstance(e, PhaseChange)]
+            for passed in moves[:-1]:
+                self.story.append(f"{before} -> {passed.to}\n    {passed.reason}: {passed.message}")
+                before = passed.to
             after = self._phase(name)
             move = f"{before} -> {after}" if decision.trigger else after
             actions = ", ".join(decision.actions) or "nothing"
@@ -137,13 +154,13 @@ class World:
         self.story.append(f"\n# {what}")
         self.settle(name)
 
-    def settle(self, name: str = "rule") -> Outcome:
+    def settle(self, name: str = "rule") -> Step:
         """Reconcile until the engine is at rest and the controllers have nothing left to do; the last outcome."""
         for _ in range(30):
             annotated = self.annotated
             outcome = self.step(name)
             moved = self.roll_proxies() or annotated != self.annotated
-            if not moved and (outcome.again is None or outcome.again > timedelta(0)):
+            if not moved and (outcome.wake is None or outcome.wake.after > timedelta(0)):
                 return outcome
         raise AssertionError("does not come to rest:\n" + "\n".join(self.story))
 
@@ -162,6 +179,11 @@ class World:
         """The Kanary's status."""
         status: Json = self.objects["Kanary", name].get("status", {})
         return status
+
+    def moves(self, name: str = "rule") -> list[PhaseChange]:
+        """The last moves of the state machine, as the status has them."""
+        entries = read_status(self.objects["Kanary", name]).history
+        return [entry for entry in (entries.entries if entries else ()) if isinstance(entry, PhaseChange)]
 
     def config(self, name: str = "rule") -> str:
         """The haproxy.cfg that is applied."""
@@ -196,11 +218,14 @@ class World:
         return self.templates
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        names = {pod["metadata"]["name"] for pod in pods} - self.silent_agents
-        return {name: self.reported[name] for name in names if name in self.reported}
+        names = {pod["metadata"]["name"] for pod in pods}
+        answering = names - self.silent_agents - self.dead
+        self.heard |= {name: self.reported[name] for name in answering if name in self.reported}
+        return {name: self.heard[name] for name in names if name in self.heard}
 
-    def pod_addresses(self, namespace: str) -> Mapping[str, frozenset[str]]:
-        return {pod["metadata"]["name"]: frozenset({pod["address"]}) for pod in self._all("BackendPod")}
+    def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
+        pods = {pod["metadata"]["name"]: frozenset({pod["address"]}) for pod in self._all("BackendPod")}
+        return {name: pods[name] for name in names & pods.keys()}
 
     def serves_disruption_budgets(self) -> bool:
         return True
@@ -225,17 +250,19 @@ class World:
         self._count_write()
         self.objects.pop((existing["kind"], existing["metadata"]["name"]), None)
 
-    def annotate(self, pod: Json, annotations: Mapping[str, str]) -> None:
+    def annotate(self, pod: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
         self._count_write()
         self.annotated += 1
         name = pod["metadata"]["name"]
         self.objects["Pod", name]["metadata"]["annotations"] |= annotations
-        if REFRESH_ANNOTATION in annotations and not self.late_kubelets:
+        if REFRESH_ANNOTATION in annotations and not self.late_kubelets and name not in self.dead:
             self._renew(name)
 
-    def write_status(self, kanary: Json, status: Json) -> None:
+    def write_status(self, kanary: Json, status: Json) -> Json | None:
         self._count_write()
+        self.status_writes += 1
         self.objects["Kanary", kanary["metadata"]["name"]]["status"] = copy.deepcopy(status)
+        return self.kanary(NAMESPACE, kanary["metadata"]["name"])
 
     # engine.ports.History
 
@@ -243,7 +270,9 @@ class World:
         return self.history
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
-        pass
+        self.entries |= {entry.number: entry for entry in entries}
+        if configuration:
+            self.configurations[configuration.digest] = configuration
 
     def deleted(self, namespace: str, name: str) -> None:
         pass
@@ -256,14 +285,14 @@ class World:
     def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
         self.events.append(f"Normal WeightsChanged: {before} to {after} as revision {revision}")
 
-    def observed(self, kanary: Json, status: Json) -> None:
+    def observed(self, kanary: Json, status: KanaryStatus) -> None:
         pass
 
     def gone(self, namespace: str, name: str) -> None:
         self.story.append(f"{name} is gone")
 
     def now(self) -> datetime:
-        return self.time
+        return self.time + self.clock_error
 
     # The bookkeeping.
 
@@ -309,7 +338,7 @@ class World:
         wanted = [f"{metadata['name']}-template{made_of}-{number}" for number in range(spec["replicas"])]
         for name in wanted:
             is_new = ("Pod", name) not in self.objects
-            if is_well or is_new:
+            if (is_well or is_new) and name not in self.dead:
                 annotations = {} if is_new else self.objects["Pod", name]["metadata"]["annotations"]
                 self._put("Pod", name, self._pod(spec["template"], image, is_well))
                 self.objects["Pod", name]["metadata"]["annotations"] |= annotations
@@ -338,17 +367,18 @@ class World:
         """Have a proxy's pod see the ConfigMap as it is now, if it follows it, and its agent do what agents do."""
         pod = self.objects["Pod", name]
         mounted = self.objects["ConfigMap", f"{pod['metadata']['labels'][KANARY_LABEL]}-haproxy"]
-        record = read_record(mounted)
-        if not takes_live(pod) or record is None:
+        written = read_written(mounted)
+        applied = written.applied
+        if not read_proxy(pod, None).is_live or applied is None:
             return
         before = self.reported.get(name, Report(""))
         if self.haproxy_refuses:
             # Without a configuration of its own, one begins with what others have accepted.
-            accepted = re.search(r"proc\.digest str\((\w+)\)", read_texts(mounted).accepted)
+            accepted = re.search(r"proc\.digest str\((\w+)\)", written.accepted)
             before = before if before.digest or not accepted else replace(before, digest=accepted[1])
-            report = replace(before, refused_digest=record.digest, refusal=self.haproxy_refuses)
+            report = replace(before, refused_digest=applied.digest, refusal=self.haproxy_refuses)
         else:
-            report = replace(before, digest=record.digest, refused_digest="", refusal="", max_connections=20_000)
+            report = replace(before, digest=applied.digest, refused_digest="", refusal="", max_connections=20_000)
         self.reported[name] = report
 
     def _stop_pod(self, name: str) -> None:
@@ -386,7 +416,7 @@ class World:
             status["containerStatuses"] = [{"name": "haproxy", "state": {"waiting": waiting}}]
         if image not in self.bad_images:
             status["podIP"] = f"{self._network(1)}1"
-        return {"metadata": copy.deepcopy(template["metadata"]), "status": status}
+        return {"metadata": copy.deepcopy(template["metadata"]), "spec": {"nodeName": "node-1"}, "status": status}
 
 
 def routes(**weights: int) -> list[Json]:

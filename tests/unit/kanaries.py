@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.model.api import KanarySpec
+from engine.model.spec import KanarySpec
 from engine.render.objects import Identity
 from engine.resolve.validation import read_spec
 

@@ -6,10 +6,22 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from states import OnEmptyRoute, Phase, Problem, Reason, Rollout, RouteFacts, Snapshot, UpdateStrategy
+from states import (
+    Difference,
+    OnEmptyRoute,
+    Phase,
+    Problem,
+    Progress,
+    Reason,
+    Rollout,
+    RouteFacts,
+    Snapshot,
+    UpdateStrategy,
+)
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-DONE = Rollout(replicas=2, ready=2, is_configured=True, is_applied=True, is_complete=True)
+LONG_AGO = NOW - timedelta(seconds=600)
+DONE = Rollout(Difference.NONE, Progress.CURRENT, Progress.CURRENT, replicas=2, ready=2, is_applied=True)
 FAULT = Problem(Reason.INVALID_WEIGHTS, "spec.routes: weights sum to 90 (70 + 20), 10 too few: they must sum to 100")
 MISSING = Problem(Reason.BACKEND_NOT_FOUND, 'Service "v2" does not exist in namespace shop: create it')
 
@@ -19,10 +31,11 @@ def serving(**changes: Any) -> Snapshot:
     ready = Snapshot(
         phase=Phase.READY,
         now=NOW,
+        since=LONG_AGO,
         routes=(RouteFacts("v1", 80, 2), RouteFacts("v2", 20, 1)),
         has_served=True,
-        backends_since=NOW - timedelta(hours=1),
         revision=3,
+        is_noted=True,
         weights="v1=80 v2=20",
         rollout=DONE,
     )
@@ -33,11 +46,12 @@ def new(**changes: Any) -> Snapshot:
     """A Kanary that was just created beside two backends that have endpoints."""
     fresh = {
         "phase": Phase.PENDING,
+        "since": NOW - timedelta(seconds=2),
+        "waits_for_endpoints": True,
         "has_served": False,
         "is_change": True,
         "spec_changed": True,
-        "is_new_revision": True,
-        "backends_since": NOW - timedelta(seconds=2),
+        "is_noted": False,
         "revision": 1,
         "rollout": Rollout(replicas=2),
     }
@@ -52,12 +66,14 @@ def with_endpoints(*counts: int) -> tuple[RouteFacts, ...]:
     )
 
 
-_characters = st.characters(codec="ascii", categories=["L", "N", "P", "Zs"])
-_messages = st.text(_characters, min_size=1, max_size=20).filter(str.strip)
+_messages = st.sampled_from(["one thing", "another: 5 of 7"])
 _problems = st.builds(Problem, st.sampled_from(Reason), _messages)
 _texts = st.just("") | _messages
-_spans = st.integers(-3600, 3_600_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
-_moments = _spans.map(lambda span: NOW - span)
+moments = st.integers(-3600, 3_600_000).map(lambda milliseconds: NOW - timedelta(milliseconds=milliseconds))
+
+
+def _spans(most: timedelta) -> st.SearchStrategy[timedelta]:
+    return st.integers(1, int(most / timedelta(milliseconds=1))).map(lambda n: timedelta(milliseconds=n))
 
 
 @st.composite
@@ -70,27 +86,30 @@ def routes(draw: st.DrawFn) -> tuple[RouteFacts, ...]:
 
 rollouts = st.builds(
     Rollout,
+    difference=st.sampled_from(Difference),
+    progress=st.sampled_from(Progress),
+    former=st.sampled_from(Progress),
     replicas=st.integers(1, 5),
     ready=st.integers(0, 5),
-    is_configured=st.booleans(),
     is_applied=st.booleans(),
-    is_complete=st.booleans(),
-    others_listen_for=st.none() | st.integers(1, 9_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds)),
-    is_taken=st.booleans(),
-    is_settling=st.booleans(),
-    trouble=_texts,
+    others_listen_for=st.none() | _spans(timedelta(seconds=9)),
+    written_at=st.none() | moments,
     strategy=st.sampled_from(UpdateStrategy),
-    look_again=st.none() | st.integers(1, 30).map(lambda seconds: timedelta(seconds=seconds)),
-    unreported=_texts,
+    fallback=_texts,
+    trouble=_texts,
+    waiting_for=_texts,
     refusal=_texts,
     exhaustion=_texts,
-    reload_spacing=st.none() | st.integers(1, 5_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds)),
+    reload_spacing=st.none() | _spans(timedelta(seconds=5)),
+    look_again=st.none() | _spans(timedelta(seconds=30)),
 )
 
 snapshots = st.builds(
     Snapshot,
     phase=st.sampled_from(Phase),
     now=st.just(NOW),
+    since=st.none() | moments,
+    waits_for_endpoints=st.booleans(),
     fault=st.none() | _problems,
     missing=st.none() | _problems,
     routes=routes(),
@@ -100,11 +119,10 @@ snapshots = st.builds(
     has_served=st.booleans(),
     is_change=st.booleans(),
     spec_changed=st.booleans(),
-    backends_since=st.none() | _moments,
-    progressing_since=st.none() | _moments,
+    progressing_since=st.none() | moments,
     progress_deadline=st.integers(1, 86_400).map(lambda seconds: timedelta(seconds=seconds)),
     revision=st.integers(0, 9),
-    is_new_revision=st.booleans(),
+    is_noted=st.booleans(),
     weights=_messages,
     rollout=rollouts,
     stale=st.sampled_from([(), ("old",)]),
@@ -112,17 +130,10 @@ snapshots = st.builds(
 """Whatever the flags say, consistent or not."""
 
 obeyable = st.builds(
-    lambda snapshot, kept, since: replace(
-        snapshot,
-        fault=None,
-        missing=None,
-        paused=False,
-        routes=kept,
-        on_empty_route=OnEmptyRoute.REDISTRIBUTE,
-        backends_since=since,
+    lambda snapshot, kept: replace(
+        snapshot, fault=None, missing=None, paused=False, routes=kept, on_empty_route=OnEmptyRoute.REDISTRIBUTE
     ),
     snapshots,
     routes().filter(lambda found: any(route.weight and route.endpoints for route in found)),
-    _moments,
 )
 """Snapshots with nothing in the way of the spec that is declared."""

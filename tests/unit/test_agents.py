@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-
 from engine.reports import Report
+
 from kanary.operator.agents import HttpAgents
 
 Json = dict[str, Any]

@@ -50,7 +50,9 @@ def server() -> Iterator[Responder]:
 def connect(server: Responder, tmp_path: Path) -> Callable[..., ClusterClient]:
     def connect(timeouts: Timeouts = PATIENT, **options: Any) -> ClusterClient:
         return ClusterClient.connect(
-            kubeconfig=write_kubeconfig(tmp_path / "kubeconfig", server.url), timeouts=timeouts, **options
+            kubeconfig=write_kubeconfig(tmp_path / "kubeconfig", server.url),
+            timeouts=timeouts,
+            **{"field_manager": "kanary", **options},
         )
 
     return connect
@@ -457,6 +459,17 @@ def test_a_watch_can_be_closed_twice_and_after_its_end(server: Responder, client
 
 
 # Configuration
+
+
+def test_without_a_field_manager_the_api_server_takes_the_user_agent(
+    server: Responder, connect: Callable[..., ClusterClient]
+) -> None:
+    client = connect(field_manager=None, user_agent="kubectl/1")
+    server.say(Reply({}))
+    client.merge_patch(CONFIG_MAPS, "shop", "web", {})
+    client.merge_patch(CONFIG_MAPS, "shop", "web", {}, field_manager="other")
+    assert [asked.query for asked in server.asked] == [{}, {"fieldManager": "other"}]
+    assert server.asked[0].headers["user-agent"] == "kubectl/1"
 
 
 def test_the_context_says_server_and_namespace(server: Responder, tmp_path: Path) -> None:

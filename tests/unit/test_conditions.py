@@ -5,23 +5,22 @@ from typing import Any
 
 import pytest
 
-from engine.conditions import HISTORY_RECORDED, PROGRESSING, READY, Recording, conditions
-from engine.model.api import Condition
+from engine.conditions import HISTORY_RECORDED, PROGRESSING, READY, RECORDED, Recording, conditions, with_defect
+from engine.model.status import Condition, KanaryStatus
 from states import Decision, Reason
+from tests.unit.snapshots import NOW as MOMENT
 
+SERVED = "2 of 2 proxies serve revision 3"
 BEFORE, NOW = "2026-01-01T12:00:00Z", "2026-01-01T12:00:09Z"
 POLARITIES = list(product([True, False], repeat=2))
 
 
-RECORDED = Recording(True, "Recorded", "every change is in the history")
-
-
 def made(*before: Condition, **changes: Any) -> tuple[Condition, ...]:
-    """Both conditions of a Kanary that is ready, with these arguments changed."""
+    """The conditions of a Kanary that is ready, with these arguments changed."""
     arguments: dict[str, Any] = {
         "is_ready": True,
         "is_behind": False,
-        "decision": Decision(None, Reason.SERVING, "2 of 2 proxies serve the configuration of revision 3"),
+        "decision": Decision(None, Reason.SERVING, SERVED),
         "recording": RECORDED,
         "generation": 1,
         "now": NOW,
@@ -53,7 +52,7 @@ def test_whoever_is_behind_makes_progress_unless_the_reason_says_that_nothing_mo
 def test_either_polarity_has_reason_message_and_generation(is_ready: bool, is_behind: bool) -> None:
     for condition in made(is_ready=is_ready, is_behind=is_behind, generation=4)[:2]:
         assert (condition.reason, condition.observed_generation) == ("Serving", 4)
-        assert condition.message == "2 of 2 proxies serve the configuration of revision 3"
+        assert condition.message == SERVED
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(POLARITIES, POLARITIES)))
@@ -79,3 +78,31 @@ def test_what_keeps_the_history_from_taking_changes_is_told_by_a_condition_of_it
     found = made(recording=full)
     assert statuses(found) == {READY: "True", PROGRESSING: "False", HISTORY_RECORDED: "False"}
     assert (found[2].reason, found[2].message) == ("DatabaseFull", "the disk is full: make room")
+
+
+# A defect of ours
+
+DEFECT = "reconcile failed: KeyError: 'spec'; the proxies keep what they have"
+
+
+def test_a_defect_makes_ready_unknown_and_leaves_the_other_conditions() -> None:
+    before = KanaryStatus(conditions=made(now=BEFORE))
+    found = with_defect(before, DEFECT, MOMENT)
+    assert statuses(found.conditions) == {READY: "Unknown", PROGRESSING: "False", HISTORY_RECORDED: "True"}
+    ready = found.conditions[0]
+    assert (ready.reason, ready.message, ready.observed_generation) == ("ReconcileFailed", DEFECT, 1)
+    assert found.model_copy(update={"conditions": before.conditions}) == before
+
+
+def test_a_defect_that_lasts_keeps_its_time_and_a_good_reconcile_ends_it() -> None:
+    first = with_defect(KanaryStatus(conditions=made(now=BEFORE)), DEFECT, MOMENT)
+    again = with_defect(first, DEFECT, MOMENT.replace(hour=13))
+    assert again == first
+    assert first.conditions[0].last_transition_time == "2026-01-01T12:00:00Z"
+    well = made(*first.conditions, now=NOW)
+    assert statuses(well)[READY] == "True"
+    assert (well[0].reason, well[0].last_transition_time) == ("Serving", NOW)
+
+
+def test_a_kanary_without_a_status_can_have_a_defect() -> None:
+    assert statuses(with_defect(KanaryStatus(), DEFECT, MOMENT).conditions) == {READY: "Unknown"}

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from engine.changes import KEPT_TRANSITIONS
-from engine.reconcile import REFUSED_RECHECK
+from engine.journal import KEPT_ENTRIES
 from kanary import diagram
 from states import TRANSITIONS, Phase, Reason, Snapshot, decide, next_phase
-from states.rules import FIRST_ENDPOINTS_GRACE
+from states.timing import FIRST_ENDPOINTS_GRACE, REFUSED_RECHECK
 from tests.unit.snapshots import snapshots
 
 ROOT = Path(__file__).parents[2]
@@ -96,10 +95,10 @@ def test_a_reason_is_given_only_in_the_phases_that_the_page_names(snapshot: Snap
 
 
 def test_numbers_in_the_text_are_those_of_the_code() -> None:
-    assert KEPT_TRANSITIONS == 10
-    assert "the last ten are in\n`status.transitions`" in PAGE
+    assert KEPT_ENTRIES == 10
+    assert "The last ten entries" in PAGE
     assert f"for {FIRST_ENDPOINTS_GRACE.total_seconds():.0f} s if some have" in PAGE
-    assert f"it is tried again every {REFUSED_RECHECK.total_seconds():.0f} s" in PAGE
+    assert f"it is sent again every {REFUSED_RECHECK.total_seconds():.0f} s" in PAGE
 
 
 def test_other_pages_lead_to_this_one() -> None:

@@ -2,7 +2,9 @@
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -91,13 +93,15 @@ def test_an_event_says_what_happened_to_which_object_and_who_saw_it(server: Even
     emit(recorder, "2 of 2 proxies serve revision 7", type="Warning")
     assert recorder.flush(WAIT)
     (event,) = server.events
-    assert re.fullmatch(r"web\.[0-9a-f]{32}", event["metadata"].pop("name"))
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event.pop("eventTime"))
+    assert re.fullmatch(r"web\.[0-9a-f]{16}", event["metadata"].pop("name"))
+    first, last = event.pop("firstTimestamp"), event.pop("lastTimestamp")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first)
+    assert last == first
     assert event == {
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"namespace": "shop"},
-        "regarding": {
+        "involvedObject": {
             "apiVersion": "kanary.k8s.io/v1",
             "kind": "Kanary",
             "namespace": "shop",
@@ -105,11 +109,13 @@ def test_an_event_says_what_happened_to_which_object_and_who_saw_it(server: Even
             "uid": "u-1",
             "resourceVersion": "7",
         },
+        "count": 1,
         "type": "Warning",
         "reason": "Rolled",
         "action": "Roll",
-        "note": "2 of 2 proxies serve revision 7",
-        "reportingController": "kanary",
+        "message": "2 of 2 proxies serve revision 7",
+        "source": {"component": "kanary"},
+        "reportingComponent": "kanary",
         "reportingInstance": "pod-1",
     }
 
@@ -121,14 +127,14 @@ def test_an_event_on_a_cluster_wide_object_lives_in_the_default_namespace(
     assert recorder.flush(WAIT)
     (event,) = server.events
     assert event["metadata"]["namespace"] == "default"
-    assert event["regarding"] == {"apiVersion": "v1", "kind": "Node", "name": "n1"}
+    assert event["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "n1"}
 
 
 @pytest.mark.parametrize("note", ["x" * 1025, "ü" * 600, "\U0001f426" * 300])
 def test_a_note_is_cut_to_the_bytes_that_the_api_takes(server: EventServer, recorder: Recorder, note: str) -> None:
     emit(recorder, note)
     assert recorder.flush(WAIT)
-    sent = server.events[0]["note"]
+    sent = server.events[0]["message"]
     assert 1000 < len(sent.encode()) <= 1024
     assert sent.endswith("...")
     assert note.startswith(sent[:-3])
@@ -137,13 +143,57 @@ def test_a_note_is_cut_to_the_bytes_that_the_api_takes(server: EventServer, reco
 def test_a_note_of_just_the_length_that_the_api_takes_is_left_as_it_is(server: EventServer, recorder: Recorder) -> None:
     emit(recorder, "x" * 1024)
     assert recorder.flush(WAIT)
-    assert server.events[0]["note"] == "x" * 1024
+    assert server.events[0]["message"] == "x" * 1024
 
 
 def test_the_longest_name_still_makes_a_valid_event_name(server: EventServer, recorder: Recorder) -> None:
     emit(recorder, regarding={**KANARY, "metadata": {"namespace": "shop", "name": "n" * 253}})
     assert recorder.flush(WAIT)
     assert len(server.events[0]["metadata"]["name"]) <= 253
+
+
+def test_a_name_is_not_cut_where_a_label_of_it_would_end_in_a_dash(server: EventServer, recorder: Recorder) -> None:
+    name = "n" * 200 + "-" * 40 + "n"
+    emit(recorder, regarding={**KANARY, "metadata": {"namespace": "shop", "name": name}})
+    assert recorder.flush(WAIT)
+    assert server.events[0]["metadata"]["name"].rpartition(".")[0] == "n" * 200
+
+
+# Order: kubectl sorts by lastTimestamp, which has whole seconds, and leaves those of one second in the order of names.
+
+
+def in_the_order_of_kubectl(server: EventServer) -> list[str]:
+    listed = sorted(server.events, key=lambda event: event["metadata"]["name"])
+    return [event["message"] for event in sorted(listed, key=lambda event: event["lastTimestamp"])]
+
+
+def test_kubectl_shows_events_in_the_order_in_which_they_were_emitted(server: EventServer, recorder: Recorder) -> None:
+    notes = [f"{number * 7919 % 100}" for number in range(100)]
+    for note in notes:
+        emit(recorder, note)
+    assert recorder.flush(WAIT)
+    assert in_the_order_of_kubectl(server) == notes
+
+
+def test_kubectl_shows_what_happens_again_after_what_happened_in_between(
+    server: EventServer, recorder: Recorder
+) -> None:
+    notes = ["rolling", "rolling", "ready", "ready", "rolling", "degraded", "rolling", "ready"]
+    for note in notes:
+        emit(recorder, note)
+    assert recorder.flush(WAIT)
+    assert in_the_order_of_kubectl(server) == [note for note, _ in groupby(notes)]
+    assert [event["count"] for event in server.events] == [2, 2, 1, 1, 1, 1]
+
+
+def test_no_two_events_have_the_same_name_when_the_system_s_clock_stands_still(
+    server: EventServer, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
+    for number in range(3):
+        emit(recorder, f"{number}")
+    assert recorder.flush(WAIT)
+    assert in_the_order_of_kubectl(server) == ["0", "1", "2"]
 
 
 # Series
@@ -154,8 +204,8 @@ def test_what_happens_again_is_counted_on_the_same_event(server: EventServer, re
         emit(recorder)
     assert recorder.flush(WAIT)
     (event,) = server.events
-    assert event["series"]["count"] == 4
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["series"]["lastObservedTime"])
+    assert event["count"] == 4
+    assert event["lastTimestamp"] >= event["firstTimestamp"]
     assert server.calls == ["create", "patch", "patch", "patch"]
 
 
@@ -194,7 +244,7 @@ def test_a_repeated_event_that_has_expired_on_the_server_is_sent_anew(server: Ev
     emit(recorder)
     assert recorder.flush(WAIT)
     (event,) = server.events
-    assert event["series"]["count"] == 2
+    assert event["count"] == 2
     assert server.calls == ["create", "patch", "create", "patch"]
 
 
@@ -248,7 +298,7 @@ def test_an_event_that_cannot_be_sent_is_dropped_and_counted_and_the_next_one_is
     server.before = lambda: None
     emit(recorder, "the next one")
     assert recorder.flush(WAIT)
-    assert [event["note"] for event in server.events] == ["the next one"]
+    assert [event["message"] for event in server.events] == ["the next one"]
 
 
 def test_a_full_queue_drops_the_oldest(server: EventServer, make: Callable[..., Recorder]) -> None:
@@ -257,7 +307,7 @@ def test_a_full_queue_drops_the_oldest(server: EventServer, make: Callable[..., 
         emit(recorder, f"{number}")
     recorder.start()
     assert recorder.flush(WAIT)
-    assert [event["note"] for event in server.events] == ["2", "3", "4"]
+    assert [event["message"] for event in server.events] == ["2", "3", "4"]
     assert recorder.dropped == 2
 
 

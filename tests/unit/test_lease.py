@@ -5,6 +5,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Self
 
 import pytest
@@ -90,17 +91,24 @@ class LeaseServer:
 
 
 class Running:
-    """An elector that runs in a thread, and what it has called."""
+    """An elector that runs in a thread, and what became of it."""
 
     def __init__(self, elector: Elector) -> None:
         self.elector = elector
         self.stop = threading.Event()
         self.started = threading.Event()
+        self.starts = 0
         self.lost = threading.Event()
-        self.thread = threading.Thread(
-            target=elector.run, args=(self.stop, self.started.set, self.lost.set), daemon=True
-        )
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
+
+    def _run(self) -> None:
+        if not self.elector.run(self.stop, self._on_leading):
+            self.lost.set()
+
+    def _on_leading(self) -> None:
+        self.starts += 1
+        self.started.set()
 
     def end(self) -> None:
         self.stop.set()
@@ -277,6 +285,69 @@ def test_a_lease_that_was_deleted_is_made_anew_by_its_holder(server: LeaseServer
     assert server.spec["holderIdentity"] == elector.identity
 
 
+# Succeeding oneself
+
+
+def succeed(server: LeaseServer, clock: FakeClock, identity: str = "pod-a_uid-1") -> Elector:
+    return make(server, clock, identity, is_exclusive=True)
+
+
+def test_a_process_takes_over_at_once_from_the_former_one_of_its_pod(server: LeaseServer, clock: FakeClock) -> None:
+    former = succeed(server, clock)
+    assert former.attempt()
+    acquired = server.spec["acquireTime"]
+    successor = succeed(server, clock)
+    assert successor.attempt()
+    assert server.spec["holderIdentity"] == successor.identity != former.identity
+    assert server.spec["leaseTransitions"] == 1
+    assert server.spec["acquireTime"] > acquired
+
+
+def test_a_former_process_that_runs_against_the_promise_stops_and_takes_nothing_back(
+    server: LeaseServer, clock: FakeClock
+) -> None:
+    former = succeed(server, clock)
+    assert former.attempt()
+    successor = succeed(server, clock)
+    assert successor.attempt()
+    assert not former.attempt()  # a conflict
+    for _ in range(3):
+        assert not former.attempt()
+        assert not former.is_leader()
+        clock.now += 20
+    assert server.spec["holderIdentity"] == successor.identity
+
+
+def test_only_who_was_there_before_is_succeeded_at_once(server: LeaseServer, clock: FakeClock) -> None:
+    """A process of the same pod that appears later is, by the promise, the successor of this one."""
+    early = succeed(server, clock)
+    server.hold("other")
+    assert not early.attempt()
+    server.hold("pod-a_uid-1_later")
+    assert not early.attempt()
+    clock.now += 15.1
+    assert early.attempt()
+
+
+@pytest.mark.parametrize("holder", ["pod-a_uid-2_x", "pod-a_x", "pod-a_uid-1", "pod-a_uid-1_x_y", "uid-1", "x"])
+def test_a_record_of_another_pod_is_waited_out(server: LeaseServer, clock: FakeClock, holder: str) -> None:
+    server.hold(holder)
+    assert not succeed(server, clock).attempt()
+
+
+def test_the_former_process_is_recognized_when_the_first_look_fails(server: LeaseServer, clock: FakeClock) -> None:
+    assert succeed(server, clock).attempt()
+    successor = succeed(server, clock)
+
+    def away() -> None:
+        raise Unreachable("refused")
+
+    server.before = away
+    assert not successor.attempt()
+    server.before = lambda: None
+    assert successor.attempt()
+
+
 # Losing
 
 
@@ -306,26 +377,28 @@ def test_the_deadline_counts_from_when_the_renewal_was_sent(server: LeaseServer,
     assert not elector.is_leader()
 
 
-def test_leadership_is_lost_at_the_deadline_when_the_server_is_away(
+def test_a_leader_whose_server_was_away_for_long_leads_again_when_it_is_back(
     server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
 ) -> None:
     running = elect()
     assert running.started.wait(WAIT)
+    acquired = server.spec["acquireTime"]
 
     def away() -> None:
         raise Unreachable("refused")
 
     server.before = away
     eventually(lambda: running.elector.problem() != "")
-    assert not running.lost.is_set()
-    clock.now += 10
-    assert running.lost.wait(WAIT)
-    running.thread.join(WAIT)
-    assert not running.thread.is_alive()
+    clock.now += 1000
     assert not running.elector.is_leader()
+    server.before = lambda: None
+    eventually(lambda: running.starts == 2)
+    assert running.elector.is_leader()
+    assert not running.lost.is_set()
+    assert (server.spec["acquireTime"], server.spec["leaseTransitions"]) == (acquired, 0)
 
 
-def test_leadership_is_lost_at_the_deadline_even_while_a_request_hangs(
+def test_the_right_to_write_ends_at_the_deadline_even_while_a_request_hangs(
     server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
 ) -> None:
     hanging, release = threading.Event(), threading.Event()
@@ -335,16 +408,38 @@ def test_leadership_is_lost_at_the_deadline_even_while_a_request_hangs(
     def hang() -> None:
         hanging.set()
         release.wait(WAIT)
+        server.before = lambda: None
+        raise Unreachable("timed out")
 
     server.before = hang
     assert hanging.wait(WAIT)
     clock.now += 10
-    assert running.lost.wait(WAIT)
     assert not running.elector.is_leader()
-    # The answer that comes after all gives nothing back.
     release.set()
-    running.thread.join(WAIT)
-    assert not running.elector.is_leader()
+    eventually(running.elector.is_leader)
+    assert running.starts == 2
+
+
+def test_a_renewal_in_time_is_no_new_start(server: LeaseServer, elect: Callable[..., Running]) -> None:
+    running = elect()
+    eventually(lambda: server.writes > 5)
+    assert running.starts == 1
+
+
+def test_a_leader_that_was_away_never_leads_again_when_another_one_led_meanwhile(
+    server: LeaseServer, clock: FakeClock
+) -> None:
+    first, second = make(server, clock, "first"), make(server, clock, "second")
+    assert first.attempt()
+    assert not second.attempt()
+    clock.now += 16
+    assert second.attempt()
+    second._resign()
+    assert server.spec["holderIdentity"] == ""
+    assert not first.attempt()  # a conflict
+    assert not first.attempt()
+    assert (first.is_leader(), server.spec["holderIdentity"]) == (False, "")
+    assert "is released" in first.problem()
 
 
 def test_leadership_is_lost_at_once_when_another_holder_is_seen(
@@ -356,26 +451,8 @@ def test_leadership_is_lost_at_once_when_another_holder_is_seen(
     assert running.lost.wait(WAIT)
     assert not running.elector.is_leader()
     running.thread.join(WAIT)
+    assert not running.thread.is_alive()
     assert server.spec["holderIdentity"] == "usurper"
-
-
-def test_a_lost_lease_is_left_to_expire(server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]) -> None:
-    running = elect()
-    assert running.started.wait(WAIT)
-    hanging, release = threading.Event(), threading.Event()
-
-    def hang() -> None:
-        hanging.set()
-        release.wait(WAIT)
-
-    server.before = hang
-    assert hanging.wait(WAIT)
-    clock.now += 10
-    assert running.lost.wait(WAIT)
-    server.before = lambda: None
-    release.set()
-    running.thread.join(WAIT)
-    assert server.spec["holderIdentity"] == running.elector.identity
 
 
 def test_a_renewal_whose_answer_is_lost_costs_no_leadership(
@@ -458,6 +535,23 @@ def test_a_candidate_that_is_stopped_leaves_the_lease_alone(server: LeaseServer,
     assert (server.spec["holderIdentity"], server.writes) == ("other", 1)
 
 
+def test_a_leader_that_stops_after_its_deadline_releases_what_is_its_own_still(
+    server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
+) -> None:
+    running = elect(retry_seconds=9)
+    assert running.started.wait(WAIT)
+    clock.now += 20
+    running.end()
+    assert server.spec["holderIdentity"] == ""
+
+
+def test_an_elector_that_is_stopped_before_it_runs_takes_no_lease(server: LeaseServer, clock: FakeClock) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert make(server, clock).run(stop, lambda: None)
+    assert server.writes == 0
+
+
 def test_a_release_that_fails_is_no_failure_of_the_stop(
     server: LeaseServer, elect: Callable[..., Running], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -479,7 +573,7 @@ def test_a_start_that_fails_releases_the_lease(server: LeaseServer, clock: FakeC
         raise RuntimeError("a defect")
 
     with pytest.raises(RuntimeError):
-        elector.run(threading.Event(), fail, lambda: None)
+        elector.run(threading.Event(), fail)
     assert server.spec["holderIdentity"] == ""
     assert not elector.is_leader()
 
@@ -528,14 +622,15 @@ class FaultyServer(LeaseServer):
     def __init__(self) -> None:
         super().__init__()
         self.fault = "none"
-        self.delayed: list[Callable[[], Json]] = []
+        self.delayed: list[tuple[str, Callable[[], Json]]] = []
 
     def replace(self, resource: Any, namespace: str, name: str, body: Json) -> Json:
         match self.fault:
             case "away":
                 raise Unreachable("refused")
             case "delayed":
-                self.delayed.append(lambda: super(FaultyServer, self).replace(resource, namespace, name, body))
+                write = partial(super().replace, resource, namespace, name, body)
+                self.delayed.append((body["spec"]["holderIdentity"], write))
                 raise Unreachable("timed out")
             case "lost":
                 super().replace(resource, namespace, name, body)
@@ -544,7 +639,7 @@ class FaultyServer(LeaseServer):
 
     def deliver(self) -> None:
         """Carry out, late, what hung."""
-        for write in self.delayed:
+        for _, write in self.delayed:
             try:
                 write()
             except Conflict:
@@ -554,7 +649,7 @@ class FaultyServer(LeaseServer):
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["first", "second", "third", "deliver"]),
+        st.sampled_from(["first", "second", "third", "first restarts", "stop", "deliver"]),
         st.sampled_from(["none", "none", "away", "lost", "delayed"]),
         st.floats(min_value=0, max_value=20),
     ),
@@ -567,16 +662,27 @@ STEPS = st.lists(
 def test_no_two_candidates_may_ever_write_at_the_same_time(steps: list[tuple[str, str, float]]) -> None:
     server, time = FaultyServer(), FakeClock(0.0)
     # Each has a clock of its own, which says another time and runs at the same rate.
-    electors = {
-        name: make(server, lambda offset=offset: time.now + offset, name, retry_seconds=2)
-        for name, offset in (("first", 0.0), ("second", 5000.0), ("third", -70.0))
-    }
+    offsets = {"first": 0.0, "second": 5000.0, "third": -70.0}
+
+    def candidate(name: str) -> Elector:
+        return make(server, lambda: time.now + offsets[name], name, is_exclusive=True, retry_seconds=2)
+
+    electors = {name: candidate(name) for name in offsets}
     for who, fault, seconds in steps:
         time.now += seconds
         server.fault = fault
-        if who == "deliver":
-            server.deliver()
-        else:
-            electors[who].attempt()
+        match who:
+            case "deliver":
+                server.deliver()
+            case "first restarts":
+                # What it had under way ends with its connections.
+                ended = electors["first"].identity
+                server.delayed = [(holder, write) for holder, write in server.delayed if holder != ended]
+                electors["first"] = candidate("first")
+            case "stop":
+                electors["second"]._resign()
+                electors["second"] = candidate("second")
+            case _:
+                electors[who].attempt()
         leaders = [name for name, elector in electors.items() if elector.is_leader()]
         assert len(leaders) <= 1, leaders

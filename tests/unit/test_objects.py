@@ -2,18 +2,19 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.api import KanarySpec
-from engine.record import Record, Texts, read_record
+from engine.model.spec import KanarySpec
+from engine.model.states import Written, read_written
 from engine.render.haproxy import OPS_PORT, SPLIT_PORT, ready_path
 from engine.render.objects import (
-    ENDPOINTS_SETTLE_SECONDS,
     HASH_ANNOTATION,
+    TEMPLATE_ANNOTATION,
     Identity,
     config_map,
     covers,
@@ -26,11 +27,11 @@ from engine.render.objects import (
 )
 from engine.render.pods import template
 from states import UpdateStrategy
+from states.timing import ENDPOINTS_SETTLE
 from tests.unit.kanaries import OWNER, Json, json_values, spec, valid_specs
-from tests.unit.snapshots import NOW
+from tests.unit.observations import DIGEST, applied
 
-DIGEST = "0123456789abcdef"
-RECORD = Record(spec(), ((), ()), 1, DIGEST, NOW)
+WRITTEN = Written(applied(), "global\n", "defaults\n")
 IMAGE = "kanary-haproxy:test"
 
 
@@ -59,7 +60,7 @@ def container(declared: KanarySpec | None = None) -> Json:
 
 def everything(owner: Identity = OWNER) -> list[Json]:
     return [
-        config_map(owner, RECORD, Texts("global\n")),
+        config_map(owner, WRITTEN),
         proxies(owner=owner),
         disruption_budget(owner),
         service(owner, spec()),
@@ -117,7 +118,7 @@ def test_the_same_input_makes_the_same_objects() -> None:
         (proxies(), proxies(spec(proxy={"replicas": 3}))),
         (proxies(), workload(spec(), "another-image")),
         (service(OWNER, spec()), service(OWNER, spec(port=8080))),
-        (config_map(OWNER, RECORD, Texts("global\n")), config_map(OWNER, RECORD, Texts("defaults\n"))),
+        (config_map(OWNER, WRITTEN), config_map(OWNER, replace(WRITTEN, latest="defaults\n"))),
         (disruption_budget(OWNER), disruption_budget(Identity("shop", "myapp-split", "another-uid"))),
     ],
     ids=["digest", "replicas", "image", "port", "configuration", "owner"],
@@ -153,9 +154,14 @@ def test_a_change_of_weights_alone_leaves_deployment_and_service_as_they_are_but
 
 
 def test_the_config_map_holds_the_configuration_and_what_it_was_rendered_from() -> None:
-    made = config_map(OWNER, RECORD, Texts("global\n"))
-    assert made["data"]["haproxy.cfg"] == "global\n"
-    assert read_record(made) == RECORD
+    made = config_map(OWNER, WRITTEN)
+    assert (made["data"]["haproxy.cfg"], made["data"]["accepted.cfg"]) == ("global\n", "defaults\n")
+    assert read_written(made) == WRITTEN
+
+
+def test_what_has_no_room_beside_the_configuration_is_left_out() -> None:
+    made = config_map(OWNER, replace(WRITTEN, accepted="x" * 999_999))
+    assert (made["data"]["haproxy.cfg"], made["data"]["accepted.cfg"]) == ("global\n", "")
 
 
 # Service
@@ -199,8 +205,18 @@ def test_new_proxies_come_before_old_ones_go() -> None:
 
 def test_another_configuration_rolls_the_pods() -> None:
     one, other = (proxies(digest=digest)["spec"]["template"] for digest in ("a" * 16, "b" * 16))
-    assert one["metadata"]["annotations"] == {"kanary.k8s.io/config": "a" * 16}
+    assert one["metadata"]["annotations"]["kanary.k8s.io/config"] == "a" * 16
     assert one != other
+
+
+def test_the_template_is_known_by_all_in_it_that_does_not_depend_on_the_configuration() -> None:
+    def known(declared: KanarySpec, digest: str, strategy: UpdateStrategy = UpdateStrategy.ROLLING) -> str:
+        made = template(OWNER, declared, IMAGE, digest, strategy)
+        return str(made["metadata"]["annotations"][TEMPLATE_ANNOTATION])
+
+    assert known(spec(), "a" * 24) == known(spec(port=81), "b" * 24)
+    others = [known(spec(proxy={"image": "x"}), "a" * 24), known(spec(), "a" * 24, UpdateStrategy.LIVE)]
+    assert len({known(spec(), "a" * 24), *others}) == 3
 
 
 def test_other_replicas_roll_no_pods() -> None:
@@ -250,8 +266,8 @@ def test_a_proxy_that_serves_another_configuration_is_not_killed_for_it() -> Non
 def test_a_proxy_has_the_time_to_drain_before_it_is_killed(declared: Json) -> None:
     read = KanarySpec.model_validate(declared)
     grace = pod(read)["terminationGracePeriodSeconds"]
-    assert container(read)["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", str(ENDPOINTS_SETTLE_SECONDS)]
-    assert grace > ENDPOINTS_SETTLE_SECONDS + read.proxy.drain_seconds
+    assert container(read)["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", f"{ENDPOINTS_SETTLE.total_seconds():.0f}"]
+    assert grace > ENDPOINTS_SETTLE.total_seconds() + read.proxy.drain_seconds
 
 
 def test_the_image_is_the_users_or_else_the_operators() -> None:

@@ -5,13 +5,18 @@ from typing import Any
 
 import pytest
 
-from engine.model.api import Backend
+from engine.fleet.fleet import ready_endpoints
+from engine.fleet.proxy import read_proxy
+from engine.fleet.refresh import Request
+from engine.fleet.reports import Report
+from engine.model.spec import Backend
+from engine.model.states import Endpoint
 from engine.render.objects import covers, deployment, made_from, owner_uid, service
 from engine.render.pods import rolling
-from engine.resolve.endpoints import Endpoint, resolve
-from engine.rollout import others_listen_for, ready_endpoints, ready_pods, trouble
+from engine.resolve.endpoints import resolve
 from kanary.operator import pruning
-from tests.unit.kanaries import OWNER, Json, spec
+from tests.unit.kanaries import OWNER, Json, kanary, spec
+from tests.unit.proxies import live_pod, rolling_pod
 from tests.unit.snapshots import NOW
 
 METADATA: Json = {
@@ -58,7 +63,7 @@ POD: Json = {
         "annotations": {"kanary.k8s.io/config": "a" * 16, "cni.example/status": "long"},
         "labels": {"kanary.k8s.io/name": "myapp-split"},
     },
-    "spec": {"containers": [{"name": "haproxy"}]},
+    "spec": {"containers": [{"name": "haproxy"}], "nodeName": "node-1"},
     "status": {
         "phase": "Running",
         "podIP": "10.0.0.9",
@@ -155,35 +160,44 @@ def test_our_own_deployment_is_kept_whole_but_for_the_managed_fields() -> None:
     assert "managedFields" in live["metadata"]
 
 
-def test_a_pod_is_judged_from_what_is_kept_as_from_the_whole() -> None:
-    kept = pruning.pod(POD)
-    assert trouble(None, [kept], "a" * 16) == trouble(None, [POD], "a" * 16)
-    assert trouble(None, [kept], "a" * 16) == "pod myapp-v1: CrashLoopBackOff (its last exit code was 1)"
-    ready = deepcopy(POD)
-    ready["status"]["conditions"][0]["status"] = "True"
-    assert ready_pods([pruning.pod(ready)], "a" * 16) == 1
-    ready["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
-    assert ready_pods([pruning.pod(ready)], "a" * 16) == 0
+_OOM = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:00Z"}
 
 
-@pytest.mark.parametrize("phase", ["Running", "Failed"])
 @pytest.mark.parametrize(
-    "stopping", [{}, {"deletionTimestamp": "2026-01-01T12:10:00Z", "deletionGracePeriodSeconds": 600}]
+    "pod",
+    [
+        POD,
+        live_pod(node="node-a", request=str(Request("a" * 24, NOW, NOW))),
+        live_pod(ended=_OOM),
+        rolling_pod(ready=False, waiting={"reason": "CrashLoopBackOff"}, ended={"exitCode": 1}),
+        rolling_pod(stopped=NOW),
+        rolling_pod(phase="Failed"),
+    ],
+    ids=["bad", "asked", "out of memory", "in trouble", "stopping", "ended"],
 )
-def test_whether_a_replaced_proxy_listens_is_judged_from_what_is_kept_as_from_the_whole(
-    phase: str, stopping: Json
-) -> None:
-    found = deepcopy(POD)
-    found["metadata"] |= stopping
-    found["status"]["phase"] = phase
-    expected = others_listen_for([found], "b" * 16, NOW)
-    assert others_listen_for([pruning.pod(found)], "b" * 16, NOW) == expected
-    assert (expected is None) is (phase == "Failed")
+def test_a_proxy_is_read_from_what_is_kept_as_from_the_whole(pod: Json) -> None:
+    whole = {**pod, "metadata": {"namespace": "shop", **pod["metadata"]}}
+    assert read_proxy(pruning.pod(whole), Report("a" * 24)) == read_proxy(whole, Report("a" * 24))
+
+
+def test_of_a_kanary_it_is_kept_who_wrote_its_routes_and_nothing_else_of_who_wrote_what() -> None:
+    entries = [
+        {"manager": "argocd", "time": "1", "operation": "Apply", "fieldsV1": {"f:spec": {"f:routes": {"f:x": {}}}}},
+        {"manager": "kanary", "time": "2", "subresource": "status", "fieldsV1": {"f:status": {}}},
+    ]
+    whole = kanary()
+    whole["metadata"]["managedFields"] = entries
+    kept = pruning.kanary(whole)
+    assert kept["metadata"]["managedFields"] == [
+        {"manager": "argocd", "time": "1", "fieldsV1": {"f:spec": {"f:routes": {}}}}
+    ]
+    assert kept["spec"] == whole["spec"]
 
 
 def test_of_a_pod_nothing_is_kept_that_does_not_decide() -> None:
     kept = pruning.pod(POD)
-    assert kept.keys() == {"apiVersion", "kind", "metadata", "status"}
+    assert kept.keys() == {"apiVersion", "kind", "metadata", "spec", "status"}
+    assert kept["spec"] == {"nodeName": "node-1"}
     assert kept["metadata"]["annotations"] == {"kanary.k8s.io/config": "a" * 16}
     assert kept["metadata"]["labels"] == {"kanary.k8s.io/name": "myapp-split"}
     assert kept["status"].keys() <= {"phase", "conditions", "containerStatuses", "podIP"}
@@ -203,6 +217,7 @@ def test_a_pod_of_which_nothing_is_known_is_kept() -> None:
         (pruning.service, SERVICE),
         (pruning.endpoint_slice, PIECE),
         (pruning.pod, POD),
+        (pruning.kanary, kanary()),
         (pruning.endpoints, {"metadata": METADATA, "subsets": []}),
     ],
 )

@@ -1,4 +1,4 @@
-"""The reflector and its store, against a cluster that the test plays event by event."""
+"""The reflector and its cache, against a cluster that the test plays event by event."""
 
 import logging
 import queue
@@ -9,10 +9,10 @@ from typing import Any, Self
 import pytest
 
 from kanary.kube.backoff import Backoff
+from kanary.kube.cache import Cache, Delta
 from kanary.kube.errors import ApiError, Forbidden, Garbled, Gone, Throttled, Unreachable
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import SERVICES, Json, Key
-from kanary.kube.store import Change, Store
 
 QUICK = Backoff(base=0.001, cap=0.01)
 WAIT = 10  # seconds that no test takes when it passes
@@ -253,18 +253,19 @@ def test_every_watch_that_is_opened_anew_is_counted(cluster: FakeCluster, make: 
 
 
 class PausesOnly(threading.Event):
-    """A stop flag on which no one waits in earnest: it keeps the pauses that were asked for, and is set after some."""
+    """A flag on which no one waits in earnest: it keeps the pauses that were asked for, and calls `end` after some."""
 
-    def __init__(self, pauses: int) -> None:
+    def __init__(self, pauses: int, end: Callable[[], None]) -> None:
         super().__init__()
         self.asked: list[float] = []
         self._pauses = pauses
+        self._end = end
 
     def wait(self, timeout: float | None = None) -> bool:
         self.asked.append(timeout or 0.0)
         if len(self.asked) >= self._pauses:
-            self.set()
-        return self.is_set()
+            self._end()
+        return False
 
 
 def pauses(cluster: FakeCluster, count: int, clock: Callable[[], float] = lambda: 0.0) -> list[float]:
@@ -272,8 +273,8 @@ def pauses(cluster: FakeCluster, count: int, clock: Callable[[], float] = lambda
     reflector = Reflector(
         cluster, SERVICES, on_change=lambda *_: None, backoff=Backoff(base=1.0, cap=30.0), clock=clock
     )
-    flag = PausesOnly(count)
-    reflector._stopped = flag
+    flag = PausesOnly(count, reflector._stopped.set)
+    reflector._woken = flag
     reflector.start()
     reflector._thread.join(WAIT)
     return flag.asked
@@ -285,6 +286,17 @@ def test_faults_in_a_row_are_met_with_longer_and_longer_pauses(cluster: FakeClus
     asked = pauses(cluster, 8)
     assert asked[0] == 1.0
     assert [1.5 <= asked[1] <= 2, 3 <= asked[2] <= 4, 22.5 <= asked[7] <= 30] == [True] * 3
+
+
+def test_what_waits_for_its_back_off_is_repeated_at_once_on_request(
+    cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]
+) -> None:
+    cluster.lists.put(Unreachable("refused"))
+    reflector = make(backoff=Backoff(base=3600, cap=3600))
+    assert_eventually(lambda: reflector.problem() != "")
+    cluster.lists.put(([service("a", 1)], "10"))
+    reflector.retry()
+    assert changes.next() == "+a@1"
 
 
 def test_a_server_that_ends_every_watch_at_once_is_not_asked_in_a_hot_loop(cluster: FakeCluster) -> None:
@@ -465,13 +477,13 @@ def test_a_cluster_restored_from_a_backup_is_followed_in_its_new_history(
 
 
 def test_versions_that_are_no_numbers_are_taken_in_the_order_of_arrival() -> None:
-    store = Store()
+    cache = Cache()
     key = Key("shop", "a")
-    store.replace({key: ({"n": 1}, "v1")}, "list-1")
-    assert store.put(key, {"n": 2}, "v0") == Change(key, {"n": 1}, {"n": 2})
-    assert store.put(key, {"n": 2}, "v0") is None
-    assert store.drop(key, "v3") == Change(key, {"n": 2}, None)
-    assert store.advance("list-0")
+    cache.replace({key: ({"n": 1}, "v1")}, "list-1")
+    assert cache.put(key, {"n": 2}, "v0") == Delta(key, {"n": 1}, {"n": 2})
+    assert cache.put(key, {"n": 2}, "v0") is None
+    assert cache.drop(key, "v3") == Delta(key, {"n": 2}, None)
+    assert cache.advance("list-0")
 
 
 # Contents

@@ -82,9 +82,12 @@ def test_the_configuration_is_the_one_within_the_objects(tmp_path: Path) -> None
 
 
 def test_the_configuration_is_the_one_for_these_endpoints(tmp_path: Path) -> None:
-    routes = (Route(80, (Server("10.0.0.1", 9000), Server("10.0.0.2", 9000))), Route(20, (Server("10.0.1.1", 9000),)))
+    routes = (
+        Route("myapp-v1:http", 80, (Server("10.0.0.1", 9000), Server("10.0.0.2", 9000))),
+        Route("myapp-v2:9090", 20, (Server("10.0.1.1", 9000),)),
+    )
     expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, idle_seconds=86_400, drain_seconds=600, serial=1)
-    assert config(written(tmp_path, kanary()), V1, V2) == render_config(expected)
+    assert config(written(tmp_path, kanary()), V1, V2) == render_config(expected).text
 
 
 def test_several_lines_are_written_as_such(tmp_path: Path) -> None:
@@ -172,8 +175,8 @@ def test_a_backend_may_be_given_no_endpoints(tmp_path: Path, capsys: pytest.Capt
 def test_a_backend_without_endpoints_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert servers(config(written(tmp_path, kanary()), V1)) == ["10.0.0.1:9000", "10.0.0.2:9000"]
     assert capsys.readouterr().err == (
-        "kanary: note: backend myapp-v2 is rendered without endpoints: give them with --endpoints myapp-v2=IP:PORT, "
-        "or read them with --from-cluster\n"
+        "kanary: note: backend myapp-v2:9090 is rendered without endpoints: give them with "
+        "--endpoints myapp-v2:9090=IP:PORT, or read them with --from-cluster\n"
     )
 
 
@@ -188,7 +191,8 @@ def test_of_two_ports_of_one_service_each_is_given_by_its_port(tmp_path: Path) -
     [
         (
             "myapp-v3=10.0.0.1:80",
-            "--endpoints myapp-v3=...: no route has such a backend: use myapp-v1, myapp-v2",
+            "--endpoints myapp-v3=...: no route has such a backend: use myapp-v1, myapp-v1:http, myapp-v2, "
+            "myapp-v2:9090",
         ),
         ("myapp-v1", "--endpoints myapp-v1: must be SERVICE=IP:PORT[,IP:PORT...], e.g. myapp-v1=10.0.0.1:9000"),
         ("=10.0.0.1:80", "--endpoints =10.0.0.1:80: must be SERVICE=IP:PORT[,IP:PORT...]"),

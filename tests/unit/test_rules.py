@@ -13,39 +13,44 @@ from states import (
     RULES,
     Action,
     Decision,
+    Difference,
     OnEmptyRoute,
     Phase,
     Problem,
+    Progress,
     Reason,
     Rollout,
     RouteFacts,
     Snapshot,
-    Source,
     Trigger,
     UpdateStrategy,
     decide,
     degraded,
     next_phase,
-    which_spec,
 )
-from states.rules import FIRST_ENDPOINTS_GRACE
-from tests.unit.snapshots import DONE, FAULT, MISSING, NOW, new, obeyable, serving, snapshots, with_endpoints
+from states.timing import FIRST_ENDPOINTS_GRACE, SETTLE_LIMIT
+from tests.unit.snapshots import DONE, FAULT, LONG_AGO, MISSING, NOW, new, obeyable, serving, snapshots, with_endpoints
 
 SECOND = timedelta(seconds=1)
-PROXIES = "proxies serve the configuration of revision 3"
-BEHIND = replace(DONE, ready=1, is_complete=False)
-UNCONFIGURED = Rollout(replicas=2)
-SETTLING = replace(UNCONFIGURED, is_settling=True)
+PROXIES = "proxies serve revision 3"
+BEHIND = replace(DONE, ready=1, progress=Progress.BEHIND, former=Progress.BEHIND)
+OTHER_WEIGHTS = replace(DONE, difference=Difference.WEIGHTS, progress=Progress.BEHIND)
+NEWER_ENDPOINTS = replace(DONE, difference=Difference.ENDPOINTS, progress=Progress.SERVING)
+SETTLING = replace(NEWER_ENDPOINTS, progress=Progress.BEHIND, former=Progress.BEHIND, written_at=NOW)
 REFUSAL = Problem(Reason.OBJECT_EXISTS, 'ConfigMap "x-haproxy" exists: delete or rename it')
 EMPTY_V2 = with_endpoints(2, 0)
 ALL_EMPTY = with_endpoints(0, 0)
-LONG_AGO = NOW - timedelta(seconds=600)
 
 
 def check(snapshot: Snapshot, rule: str, trigger: Trigger | None, reason: Reason) -> Decision:
     decision = decide(snapshot)
     assert (decision.rule, decision.trigger, decision.reason) == (rule, trigger, reason)
     return decision
+
+
+def after(decision: Decision) -> timedelta | None:
+    """How long after it to look again."""
+    return decision.wake.after if decision.wake else None
 
 
 # Each rule
@@ -104,42 +109,49 @@ def test_pausing_what_is_served_already_changes_nothing() -> None:
 def test_while_paused_a_rollout_that_is_under_way_settles_before_endpoints_are_followed() -> None:
     decision = check(serving(paused=True, is_change=True, rollout=SETTLING), "is_paused", Trigger.RENDER, Reason.PAUSED)
     assert decision.actions == ()
-    assert decision.recheck == SECOND
+    assert after(decision) == SECOND
 
 
 def test_a_new_kanary_waits_a_while_for_the_slower_backend_and_names_it() -> None:
     decision = check(new(routes=EMPTY_V2), "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
     assert decision.message == (
-        "waiting for the first endpoints of v2 (none yet); "
-        "starts with those that are ready 30 s after the backends were created"
+        "waiting for the first endpoints of v2 (none yet); starts with those that are ready 30 s after this wait began"
     )
-    assert decision.recheck == FIRST_ENDPOINTS_GRACE - 2 * SECOND
+    assert after(decision) == FIRST_ENDPOINTS_GRACE - 2 * SECOND
 
 
 def test_a_new_kanary_waits_a_while_for_pods_that_are_not_ready_yet() -> None:
     routes = (RouteFacts("v1", 80, 1, unready=2), RouteFacts("v2", 20, 1))
     decision = check(new(routes=routes), "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
     assert decision.message.startswith("waiting for the first endpoints of v1 (1 of 3 ready); ")
-    started = new(routes=routes, backends_since=LONG_AGO)
+    started = new(routes=routes, since=LONG_AGO)
     check(started, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
 
 def test_with_no_endpoint_at_all_a_new_kanary_waits_without_end() -> None:
-    snapshot = new(routes=ALL_EMPTY, backends_since=NOW - timedelta(days=1))
+    snapshot = new(routes=ALL_EMPTY, since=NOW - timedelta(days=1))
     decision = check(snapshot, "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
     assert decision.message == "waiting for the first endpoints of v1 (none yet), v2 (none yet)"
-    assert decision.recheck is None
+    assert decision.wake is None
 
 
 def test_after_the_grace_a_new_kanary_starts_with_the_routes_that_are_there() -> None:
-    snapshot = new(routes=EMPTY_V2, backends_since=NOW - FIRST_ENDPOINTS_GRACE)
+    snapshot = new(routes=EMPTY_V2, since=NOW - FIRST_ENDPOINTS_GRACE)
     decision = check(snapshot, "route_is_empty", Trigger.DEGRADE, Reason.ROUTE_WITHOUT_ENDPOINTS)
+    assert decision.actions == ()
+    decision = check(replace(snapshot, is_noted=True), "route_is_empty", Trigger.DEGRADE, decision.reason)
     assert decision.actions == KEEP_SERVING
 
 
-def test_the_grace_counts_from_now_where_nothing_says_when_the_backends_were_created() -> None:
-    decision = decide(new(routes=EMPTY_V2, backends_since=None))
-    assert (decision.reason, decision.recheck) == (Reason.WAITING_FOR_ENDPOINTS, FIRST_ENDPOINTS_GRACE)
+def test_the_grace_begins_with_the_wait_and_not_with_one_for_something_else() -> None:
+    decision = decide(new(routes=EMPTY_V2, since=LONG_AGO, waits_for_endpoints=False))
+    assert (decision.reason, after(decision)) == (Reason.WAITING_FOR_ENDPOINTS, FIRST_ENDPOINTS_GRACE)
+
+
+@pytest.mark.parametrize("phase", [Phase.RENDERING, Phase.ROLLING, Phase.DEGRADED])
+def test_a_new_kanary_that_has_begun_does_not_wait_for_a_slower_pod_again(phase: Phase) -> None:
+    assert decide(new(phase=phase, routes=EMPTY_V2)).reason is not Reason.WAITING_FOR_ENDPOINTS
+    assert decide(new(phase=phase, routes=ALL_EMPTY)).trigger is Trigger.WAIT
 
 
 def test_a_route_of_weight_0_is_not_waited_for() -> None:
@@ -178,7 +190,7 @@ def test_with_hold_the_last_good_configuration_stays_even_with_no_endpoint_anywh
 
 
 def test_where_nothing_was_ever_good_hold_does_not_claim_that_it_stays() -> None:
-    snapshot = new(routes=EMPTY_V2, on_empty_route=OnEmptyRoute.HOLD, backends_since=LONG_AGO)
+    snapshot = new(routes=EMPTY_V2, on_empty_route=OnEmptyRoute.HOLD, since=LONG_AGO)
     assert "last good" not in decide(snapshot).message
 
 
@@ -194,14 +206,14 @@ def test_proxies_that_are_not_there_at_the_deadline_degrade_and_the_cause_is_tol
     assert decision.message.startswith("not rolled out after 600 s (spec.progressDeadlineSeconds)")
     assert "pod x-1: ImagePullBackOff: no such image" in decision.message
     assert f"1 of 2 {PROXIES}".replace("serve", "serves") in decision.message
-    assert decision.message.endswith("mend the cause or change the spec")
+    assert decision.message.endswith("fix the cause or change the spec")
     assert decision.actions == KEEP_SERVING
 
 
 def test_a_second_before_the_deadline_nothing_is_exceeded() -> None:
     snapshot = serving(phase=Phase.ROLLING, rollout=BEHIND, progressing_since=LONG_AGO + SECOND)
     decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
-    assert decision.recheck == SECOND
+    assert after(decision) == SECOND
 
 
 def test_proxies_that_arrived_late_are_no_problem_any_more() -> None:
@@ -210,7 +222,7 @@ def test_proxies_that_arrived_late_are_no_problem_any_more() -> None:
 
 def test_a_new_spec_starts_over_after_the_deadline() -> None:
     snapshot = serving(
-        phase=Phase.DEGRADED, spec_changed=True, rollout=UNCONFIGURED, progressing_since=LONG_AGO, is_new_revision=True
+        phase=Phase.DEGRADED, spec_changed=True, rollout=OTHER_WEIGHTS, progressing_since=LONG_AGO, is_noted=False
     )
     check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
@@ -223,9 +235,9 @@ def test_what_the_cluster_refused_is_tried_again_and_the_refusal_stays_told() ->
 
 
 def test_what_was_refused_is_tried_again_as_soon_as_the_last_rollout_has_settled() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=SETTLING)
+    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=replace(SETTLING, is_applied=False))
     decision = check(snapshot, "cluster_refuses", None, Reason.OBJECT_EXISTS)
-    assert (decision.actions, decision.recheck) == ((), SECOND)
+    assert (decision.actions, after(decision)) == ((), SECOND)
 
 
 def test_a_refusal_is_over_when_everything_is_applied() -> None:
@@ -234,7 +246,7 @@ def test_a_refusal_is_over_when_everything_is_applied() -> None:
 
 
 def test_a_new_spec_is_tried_whatever_was_refused_before() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=UNCONFIGURED, spec_changed=True)
+    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=OTHER_WEIGHTS, spec_changed=True)
     check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
 
@@ -242,7 +254,7 @@ def test_proxies_on_their_way_arrive_before_newer_endpoints_replace_them() -> No
     snapshot = serving(phase=Phase.ROLLING, rollout=SETTLING, progressing_since=NOW)
     decision = check(snapshot, "endpoints_wait", None, Reason.ROLLING_OUT)
     assert decision.actions == ()
-    assert decision.recheck == SECOND
+    assert after(decision) == SECOND
 
 
 def test_while_a_rollout_settles_no_proxy_is_counted_for_what_is_not_written_yet() -> None:
@@ -251,48 +263,123 @@ def test_while_a_rollout_settles_no_proxy_is_counted_for_what_is_not_written_yet
     assert "0 of 2" not in decide(snapshot).message
 
 
-@pytest.mark.parametrize("phase", [Phase.RENDERING, Phase.READY, Phase.DEGRADED])
-def test_whoever_waits_for_a_rollout_to_settle_is_rolling(phase: Phase) -> None:
-    snapshot = serving(phase=phase, rollout=SETTLING)
-    assert check(snapshot, "endpoints_wait", Trigger.ROLL, Reason.ROLLING_OUT).actions == ()
+@pytest.mark.parametrize(
+    ("changes", "waits"),
+    [
+        ({"written_at": NOW - SETTLE_LIMIT + SECOND}, True),
+        ({"written_at": NOW - SETTLE_LIMIT}, False),
+        ({"written_at": NOW + timedelta(hours=1)}, False),
+        ({"trouble": "pod x-1: ErrImagePull"}, False),
+        ({"former": Progress.CURRENT}, False),
+        ({"strategy": UpdateStrategy.LIVE}, False),
+        ({"difference": Difference.SETTINGS}, False),
+        ({"difference": Difference.WEIGHTS}, False),
+    ],
+    ids=lambda changes: next(iter(changes), "") if isinstance(changes, dict) else "",
+)
+def test_endpoints_wait_a_minute_at_most_for_replaced_proxies_that_may_still_become_ready(
+    changes: dict[str, Any], waits: bool
+) -> None:
+    snapshot = serving(phase=Phase.ROLLING, rollout=replace(SETTLING, **changes))
+    assert (decide(snapshot).rule == "endpoints_wait") is waits
+
+
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.DEGRADED])
+def test_a_kanary_that_waits_for_a_rollout_to_settle_is_rolling(phase: Phase) -> None:
+    assert (
+        check(serving(phase=phase, rollout=SETTLING), "endpoints_wait", Trigger.ROLL, Reason.ROLLING_OUT).actions == ()
+    )
 
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.ROLLING, Phase.READY, Phase.DEGRADED])
-def test_other_weights_are_rendered_under_their_revision(phase: Phase) -> None:
-    snapshot = serving(phase=phase, rollout=UNCONFIGURED, is_new_revision=True)
-    decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
-    assert decision.message == "v1=80 v2=20 is to be served as revision 3"
-    assert decision.actions == ()
+def test_other_weights_are_written_down_under_their_revision_first(phase: Phase) -> None:
+    for snapshot in (
+        serving(phase=phase, rollout=OTHER_WEIGHTS, is_noted=False),
+        serving(phase=phase, rollout=OTHER_WEIGHTS),
+    ):
+        decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+        assert decision.message == "v1=80 v2=20 is to be served as revision 3"
+        assert decision.actions == ()
 
 
-def test_other_endpoints_are_rendered_without_a_new_revision() -> None:
-    decision = decide(serving(rollout=UNCONFIGURED))
-    assert decision.message == "endpoints or settings of revision 3 have changed"
+def test_rendering_lasts_until_the_weights_are_written_down() -> None:
+    snapshot = serving(phase=Phase.RENDERING, rollout=OTHER_WEIGHTS, is_noted=False)
+    assert check(snapshot, "configuration_differs", None, Reason.CONFIGURATION_CHANGED).actions == ()
+
+
+def test_other_settings_are_rendered_without_a_new_revision() -> None:
+    rollout = replace(DONE, difference=Difference.SETTINGS, progress=Progress.BEHIND)
+    decision = check(serving(rollout=rollout), "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+    assert decision.message == "settings or the endpoints of an empty route of revision 3 have changed"
 
 
 def test_what_is_rendered_is_written_and_the_deadline_is_kept_in_mind() -> None:
-    snapshot = serving(phase=Phase.RENDERING, rollout=UNCONFIGURED, progressing_since=NOW - timedelta(seconds=100))
+    snapshot = serving(phase=Phase.RENDERING, rollout=OTHER_WEIGHTS, progressing_since=NOW - timedelta(seconds=100))
     decision = check(snapshot, "configuration_differs", Trigger.ROLL, Reason.ROLLING_OUT)
     assert decision.actions == KEEP_SERVING
-    assert decision.recheck == timedelta(seconds=500)
+    assert after(decision) == timedelta(seconds=500)
+
+
+# Health is not progress
+
+
+@pytest.mark.parametrize("strategy", UpdateStrategy)
+@pytest.mark.parametrize("progress", [Progress.SERVING, Progress.CURRENT])
+@pytest.mark.parametrize("difference", [Difference.NONE, Difference.ENDPOINTS])
+def test_pods_that_come_and_go_are_given_to_the_proxies_and_move_no_ready_kanary(
+    strategy: UpdateStrategy, progress: Progress, difference: Difference
+) -> None:
+    rollout = replace(DONE, difference=difference, progress=progress, strategy=strategy)
+    decision = check(serving(rollout=rollout), "everything_is_served", None, Reason.SERVING)
+    assert decision.actions[:3] == KEEP_SERVING
+    assert decision.message == f"2 of 2 {PROXIES}: v1=80 v2=20"
+
+
+def test_a_ready_kanary_whose_newer_endpoints_wait_stays_ready() -> None:
+    rollout = replace(NEWER_ENDPOINTS, former=Progress.SERVING, written_at=NOW)
+    decision = check(serving(rollout=rollout), "endpoints_wait", None, Reason.SERVING)
+    assert decision.message == (
+        f"2 of 2 {PROXIES}: v1=80 v2=20; newer endpoints follow: proxies are starting with the former ones"
+    )
+    assert (decision.actions, after(decision)) == ((), SECOND)
+
+
+@pytest.mark.parametrize("difference", [Difference.SETTINGS, Difference.WEIGHTS])
+def test_other_settings_and_weights_do(difference: Difference) -> None:
+    check(
+        serving(rollout=replace(DONE, difference=difference)),
+        "configuration_differs",
+        Trigger.RENDER,
+        Reason.CONFIGURATION_CHANGED,
+    )
 
 
 @pytest.mark.parametrize("phase", [Phase.READY, Phase.DEGRADED])
 def test_a_proxy_that_is_lost_puts_the_kanary_back_to_rolling(phase: Phase) -> None:
     decision = check(serving(phase=phase, rollout=BEHIND), "proxies_are_behind", Trigger.ROLL, Reason.ROLLING_OUT)
-    assert decision.message == "1 of 2 proxies serves the configuration of revision 3"
+    assert decision.message == "1 of 2 proxies serves revision 3"
 
 
-def test_the_cause_is_told_before_the_deadline_too() -> None:
-    snapshot = serving(phase=Phase.ROLLING, rollout=replace(BEHIND, ready=0, trouble="pod x-1: ErrImagePull"))
-    assert decide(snapshot).message == f"0 of 2 {PROXIES}: pod x-1: ErrImagePull"
+@pytest.mark.parametrize(
+    ("trouble", "waiting_for", "told"),
+    [
+        ("pod x-1: ErrImagePull", "", "pod x-1: ErrImagePull"),
+        ("", "pod x-1 on node a", "waiting for pod x-1 on node a"),
+        ("pod x-1: ErrImagePull", "pod x-2 on node a", "pod x-1: ErrImagePull"),
+    ],
+)
+def test_the_proxy_that_is_waited_for_is_named_and_its_trouble_is_told(
+    trouble: str, waiting_for: str, told: str
+) -> None:
+    rollout = replace(BEHIND, ready=0, trouble=trouble, waiting_for=waiting_for)
+    assert decide(serving(phase=Phase.ROLLING, rollout=rollout)).message == f"0 of 2 {PROXIES}: {told}"
 
 
 def test_proxies_that_were_replaced_and_still_listen_are_told_and_looked_at_again() -> None:
     rollout = replace(BEHIND, ready=2, others_listen_for=timedelta(seconds=4))
     decision = check(serving(phase=Phase.ROLLING, rollout=rollout), "proxies_are_behind", None, Reason.ROLLING_OUT)
     assert decision.message == f"2 of 2 {PROXIES}; those that they replace may still take a connection"
-    assert decision.recheck == timedelta(seconds=4)
+    assert after(decision) == timedelta(seconds=4)
 
 
 def test_a_rollout_that_is_complete_makes_the_kanary_ready() -> None:
@@ -303,7 +390,7 @@ def test_a_rollout_that_is_complete_makes_the_kanary_ready() -> None:
 def test_a_kanary_that_is_ready_stays_so_and_is_kept_so() -> None:
     decision = check(serving(), "everything_is_served", None, Reason.SERVING)
     assert decision.actions == KEEP_SERVING
-    assert decision.recheck is None
+    assert decision.wake is None
 
 
 def test_a_kanary_that_is_well_again_goes_by_way_of_rolling() -> None:
@@ -341,65 +428,57 @@ def test_telling_a_problem_again_is_no_move() -> None:
 # Proxies that take a configuration as they run
 
 LIVE = replace(DONE, strategy=UpdateStrategy.LIVE, look_again=timedelta(seconds=30))
-AWAITED = replace(
-    BEHIND, strategy=UpdateStrategy.LIVE, is_configured=True, is_applied=True, look_again=timedelta(seconds=0.2)
-)
+AWAITED = replace(BEHIND, strategy=UpdateStrategy.LIVE, look_again=timedelta(seconds=0.2))
 
 
 def test_running_proxies_are_asked_how_they_are_now_and_then() -> None:
     decision = check(serving(rollout=LIVE), "everything_is_served", None, Reason.SERVING)
     assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
-    assert decision.recheck == timedelta(seconds=30)
+    assert after(decision) == timedelta(seconds=30)
 
 
 def test_those_that_are_about_to_serve_are_asked_soon() -> None:
     snapshot = serving(phase=Phase.ROLLING, rollout=AWAITED, progressing_since=NOW)
     decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
     assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
-    assert decision.recheck == timedelta(seconds=0.2)
+    assert after(decision) == timedelta(seconds=0.2)
 
 
 def test_the_deadline_is_kept_although_proxies_are_asked_later() -> None:
     rollout = replace(AWAITED, look_again=timedelta(seconds=30))
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO + SECOND)
-    assert decide(snapshot).recheck == SECOND
+    assert after(decide(snapshot)) == SECOND
 
 
 def test_why_proxies_are_replaced_is_told() -> None:
-    rollout = replace(UNCONFIGURED, unreported="pod x-1 does not answer the operator")
-    decision = check(
-        serving(phase=Phase.ROLLING, rollout=rollout),
-        "configuration_differs",
-        Trigger.RENDER,
-        Reason.CONFIGURATION_CHANGED,
-    )
-    assert decision.message == "pod x-1 does not answer the operator: the proxies are replaced instead"
+    rollout = replace(DONE, difference=Difference.SETTINGS, fallback="pod x-1 did not answer the operator")
+    snapshot = serving(phase=Phase.ROLLING, rollout=rollout)
+    decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+    assert decision.message == "pod x-1 did not answer the operator: the proxies are replaced instead"
 
 
 def test_what_haproxy_refuses_degrades_with_its_own_words_and_what_serves_goes_on() -> None:
-    rollout = replace(AWAITED, refusal="HAProxy of pod x-1 refuses the configuration: [ALERT] no")
+    rollout = replace(AWAITED, refusal="HAProxy of pod x-1 rejects the configuration: [ALERT] no")
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=NOW)
     decision = check(snapshot, "haproxy_refuses", Trigger.DEGRADE, Reason.REFUSED_BY_HAPROXY)
-    assert decision.message.startswith("HAProxy of pod x-1 refuses the configuration: [ALERT] no; the proxies go on")
+    assert decision.message.startswith("HAProxy of pod x-1 rejects the configuration: [ALERT] no; the proxies keep")
     assert "spec.proxy.image" in decision.message
 
 
-SPACED = replace(UNCONFIGURED, strategy=UpdateStrategy.LIVE, reload_spacing=SECOND)
+SPACED = replace(LIVE, difference=Difference.ENDPOINTS, progress=Progress.SERVING, reload_spacing=SECOND)
 
 
 def test_newer_endpoints_wait_while_processes_drain() -> None:
     decision = check(serving(rollout=SPACED), "endpoints_wait", None, Reason.SERVING)
     assert decision.actions == ()
-    assert decision.recheck == SECOND
+    assert after(decision) == SECOND
     assert decide(serving(rollout=replace(LIVE, reload_spacing=SECOND))).rule == "everything_is_served"
 
 
-@pytest.mark.parametrize(
-    ("phase", "trigger"), [(Phase.RENDERING, Trigger.ROLL), (Phase.ROLLING, None), (Phase.DEGRADED, Trigger.ROLL)]
-)
+@pytest.mark.parametrize(("phase", "trigger"), [(Phase.ROLLING, None), (Phase.DEGRADED, Trigger.ROLL)])
 def test_they_wait_whatever_the_phase(phase: Phase, trigger: Trigger | None) -> None:
     decision = check(serving(phase=phase, rollout=SPACED), "endpoints_wait", trigger, Reason.ROLLING_OUT)
-    assert (decision.actions, decision.recheck) == ((), SECOND)
+    assert (decision.actions, after(decision)) == ((), SECOND)
 
 
 @pytest.mark.parametrize(
@@ -409,8 +488,8 @@ def test_they_wait_whatever_the_phase(phase: Phase, trigger: Trigger | None) -> 
         {"missing": MISSING},
         {"routes": EMPTY_V2},
         {"routes": ALL_EMPTY},
-        {"refusal": REFUSAL},
-        {"rollout": replace(SPACED, refusal="HAProxy of pod x-1 refuses the configuration")},
+        {"refusal": REFUSAL, "rollout": replace(SPACED, is_applied=False)},
+        {"rollout": replace(SPACED, refusal="HAProxy of pod x-1 rejects the configuration")},
         {"progressing_since": LONG_AGO},
         {"paused": True, "is_change": True},
     ],
@@ -420,7 +499,7 @@ def test_they_wait_whatever_else_is_wrong(problem: dict[str, Any]) -> None:
     """Memory may be short then, and each reload takes more of it."""
     decision = decide(serving(**{"phase": Phase.DEGRADED, "rollout": SPACED} | problem))
     assert decision.rule != "endpoints_wait"
-    assert (decision.actions, decision.recheck) == ((), SECOND)
+    assert (decision.actions, after(decision)) == ((), SECOND)
 
 
 def test_a_proxy_that_is_exhausted_degrades_once_everything_is_served() -> None:
@@ -432,7 +511,7 @@ def test_a_proxy_that_is_exhausted_degrades_once_everything_is_served() -> None:
         Reason.PROXIES_EXHAUSTED,
     )
     assert decision.message == told
-    assert decision.recheck == timedelta(seconds=30)
+    assert after(decision) == timedelta(seconds=30)
     snapshot = serving(phase=Phase.ROLLING, rollout=replace(AWAITED, exhaustion=told), progressing_since=NOW)
     assert decide(snapshot).rule == "proxies_are_behind"
 
@@ -468,16 +547,15 @@ def test_every_message_is_one_line_that_says_something(snapshot: Snapshot) -> No
 def test_a_second_later_a_decision_says_the_same_unless_a_time_limit_passed(snapshot: Snapshot) -> None:
     """A message that counted seconds would have the status written for ever."""
     limits = [
-        since + limit
-        for since, limit in (
-            (snapshot.progressing_since, snapshot.progress_deadline),
-            (snapshot.backends_since, FIRST_ENDPOINTS_GRACE),
-        )
-        if since
+        (snapshot.progressing_since, snapshot.progress_deadline),
+        (snapshot.since, FIRST_ENDPOINTS_GRACE),
+        (snapshot.rollout.written_at, SETTLE_LIMIT),
     ]
-    assume(not any(snapshot.now <= limit <= snapshot.now + SECOND for limit in limits))
-    before, after = decide(snapshot), decide(replace(snapshot, now=snapshot.now + SECOND))
-    assert replace(before, recheck=None) == replace(after, recheck=None)
+    # A time beyond twice the limit in the future comes to count as a second passes, too.
+    turns = [since + sign * limit for since, limit in limits if since for sign in (1, -1)]
+    assume(not any(snapshot.now <= turn <= snapshot.now + SECOND for turn in turns))
+    before, later = decide(snapshot), decide(replace(snapshot, now=snapshot.now + SECOND))
+    assert replace(before, wake=None) == replace(later, wake=None)
 
 
 @given(snapshots)
@@ -489,7 +567,12 @@ def test_whoever_stays_or_becomes_pending_does_nothing(snapshot: Snapshot) -> No
 
 @given(snapshots)
 def test_nothing_is_done_while_there_is_nothing_to_serve(snapshot: Snapshot) -> None:
-    assert which_spec(snapshot) is not Source.NOTHING or decide(snapshot).actions == ()
+    assert snapshot.obeys_spec or snapshot.has_served or decide(snapshot).actions == ()
+
+
+@given(snapshots)
+def test_no_proxy_is_given_what_is_not_written_down_whatever_the_phase(snapshot: Snapshot) -> None:
+    assert decide(replace(snapshot, is_noted=False)).actions == ()
 
 
 @given(snapshots)
@@ -497,36 +580,54 @@ def test_a_kanary_that_has_served_never_waits_as_if_it_had_not(snapshot: Snapsho
     assert decide(replace(snapshot, has_served=True)).trigger is not Trigger.WAIT
 
 
+def waits(snapshot: Snapshot) -> bool:
+    """Whether newer endpoints wait, said in another way than the rules say it."""
+    rollout = snapshot.rollout
+    is_young = rollout.written_at is not None and abs(snapshot.now - rollout.written_at) <= SETTLE_LIMIT
+    settles = rollout.strategy is UpdateStrategy.ROLLING and rollout.former < Progress.CURRENT and not rollout.trouble
+    is_due = rollout.written_at is not None and snapshot.now - rollout.written_at == SETTLE_LIMIT
+    held = settles and is_young and not is_due
+    return rollout.difference is Difference.ENDPOINTS and (rollout.reload_spacing is not None or held)
+
+
 @given(snapshots, st.sampled_from(["fault", "missing"]))
 def test_what_serves_is_kept_serving_in_the_face_of_a_problem_unless_newer_endpoints_wait(
     snapshot: Snapshot, problem: str
 ) -> None:
-    snapshot = replace(snapshot, has_served=True, **{problem: FAULT})
-    rollout = snapshot.rollout
-    waits = not rollout.is_configured and (rollout.is_settling or rollout.reload_spacing is not None)
-    assert decide(snapshot).actions[:3] == (() if waits else KEEP_SERVING)
+    snapshot = replace(snapshot, has_served=True, is_noted=True, **{problem: FAULT})
+    assert decide(snapshot).actions[:3] == (() if waits(snapshot) else KEEP_SERVING)
 
 
 @given(snapshots)
-def test_whoever_has_newer_endpoints_wait_looks_again(snapshot: Snapshot) -> None:
+def test_a_kanary_whose_newer_endpoints_wait_is_looked_at_again_and_it_is_said_why(snapshot: Snapshot) -> None:
+    snapshot = replace(snapshot, has_served=True, is_noted=True)
     decision = decide(snapshot)
-    waits = snapshot.has_served and not decision.actions and decision.trigger is None
-    assert not waits or (decision.recheck is not None and decision.recheck <= 5 * SECOND)
+    if waits(snapshot) and decision.trigger is None:
+        assert decision.wake
+        assert decision.wake.after <= 5 * SECOND
 
 
 @given(snapshots)
-def test_a_time_to_look_again_lies_ahead(snapshot: Snapshot) -> None:
-    recheck = decide(snapshot).recheck
-    assert recheck is None or recheck > timedelta()
+def test_a_time_to_look_again_lies_ahead_and_has_a_reason(snapshot: Snapshot) -> None:
+    wake = decide(snapshot).wake
+    assert wake is None or (wake.after > timedelta() and wake.why)
 
 
 @given(snapshots)
-def test_ready_is_said_only_of_a_complete_rollout(snapshot: Snapshot) -> None:
-    decision = decide(snapshot)
-    is_complete = decision.trigger is Trigger.COMPLETE or decision.reason is Reason.SERVING
-    told = {problem.reason for problem in (snapshot.fault, snapshot.missing, snapshot.refusal) if problem}
-    waits = decision.rule == "endpoints_wait" and snapshot.phase is Phase.READY
-    assert not is_complete or snapshot.rollout.is_complete or waits or Reason.SERVING in told
+def test_ready_is_said_only_where_every_proxy_serves_the_declared_weights(snapshot: Snapshot) -> None:
+    decision = decide(replace(snapshot, fault=None, missing=None, refusal=None))
+    if decision.trigger is Trigger.COMPLETE or decision.reason is Reason.SERVING:
+        assert snapshot.rollout.progress >= Progress.SERVING
+
+
+@given(snapshots)
+def test_newer_endpoints_alone_never_take_ready_away(snapshot: Snapshot) -> None:
+    rollout = replace(snapshot.rollout, difference=Difference.ENDPOINTS, refusal="", exhaustion="")
+    rollout = replace(rollout, progress=max(rollout.progress, Progress.SERVING))
+    quiet = {"fault": None, "missing": None, "refusal": None, "paused": False, "progressing_since": None}
+    ready = replace(snapshot, phase=Phase.READY, has_served=True, is_noted=True, rollout=rollout, **quiet)
+    assume(not ready.empty_routes)
+    assert (decide(ready).trigger, decide(ready).reason) == (None, Reason.SERVING)
 
 
 @pytest.mark.parametrize("phase", [Phase.RENDERING, Phase.ROLLING, Phase.READY])
@@ -542,15 +643,18 @@ def test_a_time_that_somebody_wrote_into_the_status_stops_nothing(phase: Phase, 
 def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
     """What is found at the next look in a cluster that does what it is asked."""
     phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
-    passed = decision.recheck or SECOND
     done = Action.CONFIGURE in decision.actions
-    arrived = replace(snapshot.rollout, is_settling=False, others_listen_for=None, reload_spacing=None)
+    arrived = replace(snapshot.rollout, former=Progress.CURRENT, others_listen_for=None, reload_spacing=None)
+    is_waiting = decision.reason is Reason.WAITING_FOR_ENDPOINTS
     return replace(
         snapshot,
         phase=phase or pytest.fail("an illegal move"),
-        now=snapshot.now + passed,
+        now=snapshot.now + (after(decision) or SECOND),
+        since=snapshot.since if is_waiting and snapshot.waits_for_endpoints else snapshot.now,
+        waits_for_endpoints=is_waiting,
         spec_changed=False,
         refusal=None,
+        is_noted=snapshot.is_noted or phase is not Phase.PENDING,
         has_served=snapshot.has_served or done,
         rollout=DONE if done else arrived,
         progressing_since=None if done else snapshot.progressing_since,
@@ -566,7 +670,7 @@ def test_whatever_the_start_a_spec_that_can_be_obeyed_is_served_in_the_end(snaps
         snapshot = _after(snapshot, decide(snapshot))
     final = decide(snapshot)
     assert snapshot.has_served
-    assert snapshot.rollout.is_complete
+    assert snapshot.rollout == DONE
     assert final.trigger is None
     assert final.reason is (Reason.ROUTE_WITHOUT_ENDPOINTS if snapshot.empty_routes else Reason.SERVING)
     assert snapshot.phase is (Phase.DEGRADED if snapshot.empty_routes else Phase.READY)

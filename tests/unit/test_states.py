@@ -1,11 +1,13 @@
-"""The data of the states: phases, the table, reasons, actions, and which spec is served."""
+"""The data of the states: phases, the table, reasons, actions, whether the spec is obeyed, and how time is counted."""
 
 import re
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import product
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from states import (
     KEEP_SERVING,
@@ -16,12 +18,13 @@ from states import (
     Reason,
     RouteFacts,
     Snapshot,
-    Source,
     Trigger,
+    Wake,
+    left,
     next_phase,
-    which_spec,
+    soonest,
 )
-from tests.unit.snapshots import FAULT, MISSING, NOW, new, serving, snapshots, with_endpoints
+from tests.unit.snapshots import DONE, FAULT, MISSING, NOW, new, serving, snapshots, with_endpoints
 
 LEGAL = {
     Phase.PENDING: {Trigger.RENDER: Phase.RENDERING, Trigger.DEGRADE: Phase.DEGRADED},
@@ -93,59 +96,75 @@ def test_the_deadline_is_ten_minutes_unless_the_user_says_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "source"),
+    ("snapshot", "expected"),
     [
-        pytest.param(serving(), Source.DECLARED, id="nothing is wrong"),
-        pytest.param(new(), Source.DECLARED, id="nothing is wrong with a new one"),
-        pytest.param(serving(fault=FAULT), Source.LAST_GOOD, id="a spec that cannot be obeyed"),
-        pytest.param(new(fault=FAULT), Source.NOTHING, id="a spec that cannot be obeyed, and never one that could"),
-        pytest.param(serving(missing=MISSING), Source.LAST_GOOD, id="a backend that is gone"),
-        pytest.param(new(missing=MISSING), Source.NOTHING, id="a backend that is not there yet"),
-        pytest.param(serving(paused=True), Source.LAST_GOOD, id="paused"),
-        pytest.param(new(paused=True), Source.NOTHING, id="paused from the start"),
-        pytest.param(serving(routes=with_endpoints(1, 0)), Source.DECLARED, id="an empty route"),
-        pytest.param(serving(routes=with_endpoints(0, 0)), Source.DECLARED, id="empty routes only"),
-        pytest.param(
-            serving(routes=with_endpoints(1, 0), on_empty_route=OnEmptyRoute.FAIL), Source.DECLARED, id="Fail"
-        ),
-        pytest.param(
-            serving(routes=with_endpoints(1, 0), on_empty_route=OnEmptyRoute.HOLD), Source.LAST_GOOD, id="Hold"
-        ),
+        pytest.param(serving(), True, id="nothing is wrong"),
+        pytest.param(new(), True, id="nothing is wrong with a new one"),
+        pytest.param(serving(fault=FAULT), False, id="a spec that cannot be obeyed"),
+        pytest.param(new(fault=FAULT), False, id="a spec that cannot be obeyed, and never one that could"),
+        pytest.param(serving(missing=MISSING), False, id="a backend that is gone"),
+        pytest.param(new(missing=MISSING), False, id="a backend that is not there yet"),
+        pytest.param(serving(paused=True), False, id="paused"),
+        pytest.param(new(paused=True), False, id="paused from the start"),
+        pytest.param(serving(routes=with_endpoints(1, 0)), True, id="an empty route"),
+        pytest.param(serving(routes=with_endpoints(0, 0)), True, id="empty routes only"),
+        pytest.param(serving(routes=with_endpoints(1, 0), on_empty_route=OnEmptyRoute.FAIL), True, id="Fail"),
+        pytest.param(serving(routes=with_endpoints(1, 0), on_empty_route=OnEmptyRoute.HOLD), False, id="Hold"),
         pytest.param(
             serving(routes=with_endpoints(1, 1, 0), on_empty_route=OnEmptyRoute.HOLD),
-            Source.DECLARED,
+            True,
             id="Hold with a route of weight 0 that is empty",
         ),
         pytest.param(
-            new(routes=with_endpoints(1, 0), on_empty_route=OnEmptyRoute.HOLD),
-            Source.DECLARED,
-            id="Hold with nothing to hold",
+            new(routes=with_endpoints(1, 0), on_empty_route=OnEmptyRoute.HOLD), True, id="Hold with nothing to hold"
         ),
-        pytest.param(new(routes=with_endpoints(0, 0)), Source.NOTHING, id="a new one with empty routes only"),
+        pytest.param(new(routes=with_endpoints(0, 0)), False, id="a new one with empty routes only"),
     ],
 )
-def test_the_declared_spec_is_served_where_it_can_be_and_else_the_last_good_one(
-    snapshot: Snapshot, source: Source
-) -> None:
-    assert which_spec(snapshot) is source
+def test_the_declared_spec_is_obeyed_where_it_can_be(snapshot: Snapshot, expected: bool) -> None:
+    assert snapshot.obeys_spec is expected
 
 
 @given(snapshots)
-def test_what_is_served_never_depends_on_how_far_the_proxies_are(snapshot: Snapshot) -> None:
+def test_whether_it_is_never_depends_on_how_far_the_proxies_are(snapshot: Snapshot) -> None:
     """The target has to be known before the rollout towards it can be."""
-    declared_only = Snapshot(
-        phase=snapshot.phase,
-        now=snapshot.now,
-        fault=snapshot.fault,
-        missing=snapshot.missing,
-        routes=snapshot.routes,
-        on_empty_route=snapshot.on_empty_route,
-        paused=snapshot.paused,
-        has_served=snapshot.has_served,
-    )
-    assert which_spec(declared_only) is which_spec(snapshot)
+    assert replace(snapshot, rollout=DONE, is_noted=False, revision=0, weights="").obeys_spec is snapshot.obeys_spec
 
 
-@given(snapshots)
-def test_what_has_been_served_once_is_served_whatever_is_declared(snapshot: Snapshot) -> None:
-    assert not (snapshot.has_served and which_spec(snapshot) is Source.NOTHING)
+# Time
+
+_limits = st.integers(1, 86_400_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
+_times = st.datetimes(min_value=datetime(2025, 1, 1), max_value=datetime(2027, 1, 1), timezones=st.just(NOW.tzinfo))
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [(0, 30), (10, 20), (30, 0), (300, 0), (-10, 30), (-30, 30), (-31, 0), (-300, 0)],
+)
+def test_of_a_limit_there_is_left_what_has_not_passed(since: int, expected: int) -> None:
+    """Seconds ago, of a limit of 30 s; a time in the future counts as now if it is that near."""
+    assert left(timedelta(seconds=30), NOW - timedelta(seconds=since), NOW) == timedelta(seconds=expected)
+
+
+def test_where_nothing_says_since_when_nothing_is_left() -> None:
+    assert left(timedelta(seconds=30), None, NOW) == timedelta()
+
+
+@given(_limits, _times, _times)
+def test_no_wait_is_longer_than_twice_its_limit_whatever_clocks_say(
+    limit: timedelta, since: datetime, now: datetime
+) -> None:
+    assert timedelta() <= left(limit, since, now) <= limit
+    assert not left(limit, since, now) or not left(limit, since, now + 2 * limit)
+
+
+@given(_limits, _times)
+def test_with_clocks_that_agree_a_wait_is_as_long_as_its_limit(limit: timedelta, since: datetime) -> None:
+    assert left(limit, since, since + limit - timedelta(microseconds=1))
+    assert not left(limit, since, since + limit)
+
+
+def test_of_several_times_to_look_again_the_first_counts() -> None:
+    soon, late = Wake(timedelta(seconds=1), "soon"), Wake(timedelta(seconds=2), "late")
+    assert soonest(late, None, soon) is soon
+    assert soonest(None) is None

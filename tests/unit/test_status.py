@@ -1,4 +1,4 @@
-"""A Kanary's status: read however spoilt it may be, and written from what was decided and done."""
+"""A Kanary's status: read however spoilt it may be, and written from what was observed and decided."""
 
 import json
 from dataclasses import replace
@@ -6,44 +6,51 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.changes import KEPT_TRANSITIONS, Confirmed
-from engine.conditions import Recording
-from engine.model.api import KanaryStatus
+from engine.conditions import RECORDED
+from engine.journal import Journal, journal
+from engine.memory import read_phase, read_status, refused_before
+from engine.model.entries import entry_json
+from engine.model.spec import MAX_ROUTES
+from engine.model.states import Applied, Split
+from engine.model.status import HistoryStatus, KanaryStatus, RouteStatus
 from engine.model.times import read_time, time_text
-from engine.record import Record
-from engine.status import Kept, Served, next_status, read_phase, read_status
-from states import Decision, Phase, Reason, RouteFacts, Trigger
-from tests.unit.kanaries import Json, json_values, spec
-from tests.unit.snapshots import NOW
+from engine.status import Result, is_weather, next_status, status_json
+from states import Decision, Difference, Phase, Problem, Progress, Reason, Rollout, Trigger
+from tests.unit.kanaries import Json, json_values, route, spec
+from tests.unit.observations import DIGEST, V2, applied, observed, split
+from tests.unit.snapshots import DONE, NOW
 
 SECOND = timedelta(seconds=1)
-SERVING = Decision(None, Reason.SERVING, "2 of 2 proxies serve the configuration of revision 3")
-ROLLING = Decision(Trigger.ROLL, Reason.ROLLING_OUT, "0 of 2 proxies serve the configuration of revision 3")
-RECORD = Record(spec(), ((), ()), 3, "0123456789abcdef", NOW)
-ROUTES = (RouteFacts("myapp-v1", 80, 2), RouteFacts("myapp-v2", 20, 1))
-DONE = Served(RECORD, ROUTES, "myapp-split-haproxy", 2, is_complete=True, is_served=True)
-BEHIND = replace(DONE, ready=1, is_complete=False, is_served=False)
-NOTHING = Served(None, (), "myapp-split-haproxy", 0, is_complete=False)
+SERVING = Decision(None, Reason.SERVING, "2 of 2 proxies serve revision 3: myapp-v1:http=80 myapp-v2:9090=20")
+ROLLING = Decision(Trigger.ROLL, Reason.ROLLING_OUT, "0 of 2 proxies serve revision 3")
+APPLIED = applied(revision=3)
+BEHIND = replace(DONE, progress=Progress.BEHIND, former=Progress.BEHIND, ready=0)
+TAKEN = replace(DONE, progress=Progress.TAKEN, former=Progress.TAKEN, ready=1)
+NEW_WEIGHTS = replace(BEHIND, difference=Difference.WEIGHTS, former=Progress.CURRENT)
+QUIET = Journal(None, None, None)
 
 
-RECORDED = Recording(True, "Recorded", "every change is in the history")
-CONFIRMED = Kept(Confirmed(10**6, 10**6), RECORDED)
-
-
-def following(before: Json | None, *, generation: int = 1, **changes: Any) -> Json:
-    """The status after `before` for a Kanary that serves, with these arguments changed."""
-    arguments: dict[str, Any] = {
-        "kanary": {"metadata": {"generation": generation}},
-        "kept": CONFIRMED,
-        "phase": Phase.READY,
-        "decision": SERVING,
-        "served": DONE,
-        "now": NOW,
-    }
-    return next_status(read_status({"status": before}), **(arguments | changes))
+def following(
+    before: Json | None,
+    rollout: Rollout = DONE,
+    phase: Phase = Phase.READY,
+    decision: Decision = SERVING,
+    *,
+    last: Applied | None = APPLIED,
+    written: Applied | None = None,
+    noted: Journal = QUIET,
+    now: datetime = NOW,
+    generation: int = 1,
+    **seen: Any,
+) -> Json:
+    """The status after `before`; `written` is what is written in this reconcile in place of `last`."""
+    found = observed(read_status({"status": before}), last, now=now, generation=generation, **seen)
+    return status_json(
+        next_status(found, Result(phase, decision, written or last, rollout, bool(written), noted, RECORDED))
+    )
 
 
 def condition(status: Json, type_: str) -> Json:
@@ -51,67 +58,40 @@ def condition(status: Json, type_: str) -> Json:
     return dict(found)
 
 
+def rolling(before: Json | None, **more: Any) -> Json:
+    return following(before, **({"rollout": BEHIND, "phase": Phase.ROLLING, "decision": ROLLING} | more))
+
+
 # Writing
 
 
 def test_a_status_says_what_is_served_and_by_whom() -> None:
-    status = following(None, generation=7)
+    status = following(None, generation=7, unready={V2: 3})
     conditions = status.pop("conditions")
     assert status == {
         "observedGeneration": 7,
         "phase": "Ready",
         "reason": "Serving",
-        "message": "2 of 2 proxies serve the configuration of revision 3",
+        "message": SERVING.message,
+        "since": "2026-01-01T12:00:00.000Z",
         "revision": 3,
         "weights": [
-            {"backend": "myapp-v1", "weight": 80, "endpoints": 2},
-            {"backend": "myapp-v2", "weight": 20, "endpoints": 1},
+            {"backend": "myapp-v1:http", "weight": 80, "ready": 2, "unready": 0},
+            {"backend": "myapp-v2:9090", "weight": 20, "ready": 1, "unready": 3},
         ],
-        "proxies": {"name": "myapp-split-haproxy", "replicas": 2, "ready": 2, "strategy": "Rolling"},
-        "display": {"weights": "myapp-v1=80 myapp-v2=20", "ready": "2/2"},
-        "configHash": "0123456789abcdef",
-        "transitions": [],
-        "changes": [
-            {
-                "revision": 3,
-                "generation": 7,
-                "at": "2026-01-01T12:00:00.000Z",
-                "before": [],
-                "routes": [
-                    {"backend": "myapp-v1", "weight": 80, "serviceName": "myapp-v1", "servicePort": "http"},
-                    {"backend": "myapp-v2", "weight": 20, "serviceName": "myapp-v2", "servicePort": 9090},
-                ],
-                "cause": "created",
-                "manager": "",
-                "configHash": "0123456789abcdef",
-                "result": "Ready",
-                "endedAt": "2026-01-01T12:00:00.000Z",
-                "seconds": 0.0,
-            }
-        ],
+        "proxies": {"name": "myapp-split-haproxy", "replicas": 2, "ready": 0, "updated": 0, "strategy": "Live"},
+        "display": {"weights": "myapp-v1:http=80 myapp-v2:9090=20", "ready": "0/2"},
+        "configHash": DIGEST,
     }
+    about = {"observedGeneration": 7, "lastTransitionTime": "2026-01-01T12:00:00Z"}
+    serving = {"reason": "Serving", "message": SERVING.message}
     assert conditions == [
-        {
-            "type": "Ready",
-            "status": "True",
-            "observedGeneration": 7,
-            "lastTransitionTime": "2026-01-01T12:00:00Z",
-            "reason": "Serving",
-            "message": "2 of 2 proxies serve the configuration of revision 3",
-        },
-        {
-            "type": "Progressing",
-            "status": "False",
-            "observedGeneration": 7,
-            "lastTransitionTime": "2026-01-01T12:00:00Z",
-            "reason": "Serving",
-            "message": "2 of 2 proxies serve the configuration of revision 3",
-        },
+        {"type": "Ready", "status": "True", **about, **serving},
+        {"type": "Progressing", "status": "False", **about, **serving},
         {
             "type": "HistoryRecorded",
             "status": "True",
-            "observedGeneration": 7,
-            "lastTransitionTime": "2026-01-01T12:00:00Z",
+            **about,
             "reason": "Recorded",
             "message": "every change is in the history",
         },
@@ -120,33 +100,135 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
 
 def test_where_nothing_is_served_nothing_is_shown() -> None:
     waiting = Decision(None, Reason.BACKEND_NOT_FOUND, 'Service "myapp-v1" does not exist')
-    status = following(None, phase=Phase.PENDING, decision=waiting, served=NOTHING)
-    assert not {"proxies", "display", "configHash", "progressingSince"} & status.keys()
+    status = following(None, Rollout(), Phase.PENDING, waiting, last=None)
+    assert not {"proxies", "display", "configHash", "progressingSince", "split", "history"} & status.keys()
     assert (status["phase"], status["weights"], status["revision"]) == ("Pending", [], 0)
 
 
-def test_the_revision_outlives_the_record() -> None:
+def test_the_revision_outlives_what_was_written() -> None:
     """Should somebody delete the ConfigMap, the next weights are not called revision 1 again."""
-    assert following({"revision": 12}, served=NOTHING)["revision"] == 12
+    assert following({"revision": 12}, last=None)["revision"] == 12
+
+
+def test_weights_are_those_that_every_proxy_serves() -> None:
+    half = applied(spec(routes=[route("myapp-v1", 50), route("myapp-v2", 50, 9090)]), revision=4, digest="b" * 24)
+    first = following(None)
+    begun = rolling(first, rollout=NEW_WEIGHTS, written=half)
+    assert (begun["revision"], begun["weights"], begun["display"]["weights"]) == (
+        4,
+        first["weights"],
+        first["display"]["weights"],
+    )
+    taken = rolling(begun, rollout=TAKEN, last=half)
+    assert [route["weight"] for route in taken["weights"]] == [50, 50]
+    assert taken["display"]["weights"] == "myapp-v1:http=50 myapp-v2:9090=50"
+
+
+def test_weights_that_are_only_decided_on_leave_what_is_served_as_it_is() -> None:
+    """The target differs, and nothing of it is written yet: the former configuration is what counts."""
+    first = following(None)
+    rendering = following(first, NEW_WEIGHTS, Phase.RENDERING, Decision(None, Reason.CONFIGURATION_CHANGED, "4"))
+    assert (rendering["weights"], rendering["revision"]) == (first["weights"], 3)
+    assert condition(rendering, "Progressing")["status"] == "True"
 
 
 def test_a_second_later_the_same_status_is_written() -> None:
     first = following(None)
     assert following(first, now=NOW + SECOND) == first
+    stuck = rolling(None, decision=replace(ROLLING, trigger=None))
+    assert rolling(stuck, decision=replace(ROLLING, trigger=None), now=NOW + SECOND) == stuck
 
 
-def test_a_rollout_that_stands_still_has_the_same_status_a_second_later() -> None:
-    arguments = {"phase": Phase.ROLLING, "decision": replace(ROLLING, trigger=None), "served": BEHIND}
-    first = following(None, **arguments)
-    assert following(first, **arguments, now=NOW + SECOND) == first
+def test_it_is_said_since_when_a_phase_and_its_reason_last() -> None:
+    first = following(None)
+    assert following(first, now=NOW + SECOND)["since"] == first["since"]
+    assert rolling(first, now=NOW + SECOND)["since"] == "2026-01-01T12:00:01.000Z"
+    assert following(first, now=NOW - SECOND)["since"] == "2026-01-01T11:59:59.000Z"
+
+
+def test_what_the_history_missed_is_told_beside_whether_it_records_now() -> None:
+    lost = following(None, noted=Journal(None, HistoryStatus(last=9, lost=4), None))
+    told = condition(lost, "HistoryRecorded")
+    assert told["message"] == "every change is in the history; 4 entries were dropped before the history had them"
+
+
+def test_thirty_changes_of_a_hundred_routes_leave_a_status_of_less_than_100_kb() -> None:
+    """1.3 MB of status would be more than etcd takes for one object."""
+    names = [f"{'v' * 59}-{number:03}" for number in range(MAX_ROUTES)]
+    status: Json = {}
+    before: Applied | None = None
+    for revision in range(1, 31):
+        weights = [[1] * 100, [2, 0] * 50][revision % 2]
+        routes = [route(name, weight, "p" * 63) for name, weight in zip(names, weights, strict=True)]
+        found = split(spec(routes=routes), revision, is_noted=False)
+        status = _decided(status, found, before)
+        assert [entry["kind"] for entry in status["history"]["entries"]][-2:] == ["WeightChange", "PhaseChange"]
+        assert len(json.dumps(status)) < 100_000
+        before = applied(found.spec, revision=revision)
+        status = following(status, last=before, noted=_as_noted(status))
+    history = status["history"]
+    assert history["lost"] == history["last"] - len(history["entries"]) > 0
+    assert history["last"] == 89  # each change, the move, and how all but the last change ended
+
+
+def _decided(before: Json, found: Split, last: Applied | None) -> Json:
+    decision = Decision(Trigger.RENDER, Reason.CONFIGURATION_CHANGED, f"{found.text} is to be served")
+    seen = observed(read_status({"status": before}), last)
+    noted = journal(seen, found, decision, Phase.RENDERING, digest=DIGEST, recorded=0)
+    return following(before, NEW_WEIGHTS, Phase.RENDERING, decision, last=last, noted=noted)
+
+
+def _as_noted(status: Json) -> Journal:
+    read = read_status({"status": status})
+    return Journal(read.split, read.history, read.change_cause)
+
+
+# Weather
+
+
+def test_a_status_that_differs_in_counts_alone_differs_by_the_weather() -> None:
+    before = read_status({"status": following(None)})
+    after = read_status({"status": following(None, unready={V2: 3}, now=NOW + SECOND)})
+    assert before != after
+    assert is_weather(before, after)
+    counted = before.proxies and before.proxies.model_copy(update={"updated": 1})
+    assert is_weather(before, before.model_copy(update={"proxies": counted, "config_hash": "b" * 24}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"phase": "Rolling"},
+        {"reason": "RollingOut"},
+        {"observed_generation": 2},
+        {"revision": 4},
+        {"change_cause": "JIRA-12"},
+        {"weights": ()},
+        {"display": None},
+        {"weights": [RouteStatus(backend="myapp-v1:http", weight=100)]},
+        {"conditions": ()},
+        {"history": HistoryStatus(last=1)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_anything_else_is_no_weather(changes: Json) -> None:
+    before = read_status({"status": following(None)})
+    assert not is_weather(before, before.model_copy(update=changes))
+
+
+def test_ready_lasts_while_pods_come_and_go_and_progressing_says_that_they_do() -> None:
+    newer = replace(DONE, difference=Difference.ENDPOINTS, progress=Progress.SERVING)
+    status = following(following(None), newer)
+    assert condition(status, "Ready")["status"] == "True"
+    assert condition(status, "Progressing")["status"] == "True"
 
 
 # Reading
 
 
 def test_a_status_is_read_as_it_was_written() -> None:
-    status = following(following(None, decision=ROLLING, phase=Phase.ROLLING, served=BEHIND))
-    assert read_status({"status": status}).model_dump(mode="json", by_alias=True, exclude_none=True) == status
+    status = following(rolling(None, noted=Journal(None, HistoryStatus(last=2), "why")))
+    assert status_json(read_status({"status": status})) == status
 
 
 @pytest.mark.parametrize("status", [None, "Ready", 5, [], [{}], True])
@@ -161,8 +243,13 @@ def test_what_can_be_read_of_a_spoilt_status_is_kept() -> None:
     assert (read.phase, read.observed_generation, len(read.weights)) == ("Ready", 1, 2)
 
 
-def test_what_other_versions_wrote_is_ignored() -> None:
-    assert read_status({"status": {"revision": 3, "steps": [1, 2]}}).revision == 3
+def test_what_other_versions_wrote_is_ignored_but_for_what_happened() -> None:
+    verdict = {"number": 4, "at": "2026-01-01T12:00:00.000Z", "kind": "Verdict", "p99": [1, 2]}
+    read = read_status({"status": {"revision": 3, "steps": [1, 2], "history": {"last": 4, "entries": [verdict]}}})
+    assert read.revision == 3
+    assert read.history
+    assert [entry_json(entry) for entry in read.history.entries] == [verdict]
+    assert status_json(read)["history"]["entries"] == [verdict]
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -173,6 +260,12 @@ def test_every_phase_is_read(phase: Phase) -> None:
 @pytest.mark.parametrize("text", ["", "ready", "READY", "Done", "Ready\n"])
 def test_an_unknown_phase_begins_again_in_pending(text: str) -> None:
     assert read_phase(KanaryStatus(phase=text)) is Phase.PENDING
+
+
+def test_what_the_api_server_rejected_is_remembered() -> None:
+    told = KanaryStatus(phase="Degraded", reason="RefusedByCluster", message="quota")
+    assert refused_before(told) == Problem(Reason.REFUSED_BY_CLUSTER, "quota")
+    assert refused_before(KanaryStatus(phase="Degraded", reason="NoReadyEndpoints", message="none")) is None
 
 
 @pytest.mark.parametrize(
@@ -207,48 +300,49 @@ _garbage = json_values | st.dictionaries(st.sampled_from([*_FIELDS, *KanaryStatu
 _spoilt = st.dictionaries(st.sampled_from(_FIELDS), json_values).map(lambda changes: following(None) | changes)
 
 
+@settings(max_examples=60)
 @given(_garbage | _spoilt, st.sampled_from(Phase), st.sampled_from([SERVING, ROLLING]))
 def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Phase, decision: Decision) -> None:
-    read = read_status({"status": status})
-    assert isinstance(read_phase(read), Phase)
-    read_time(read.progressing_since)
-    written = next_status(
-        read, {"metadata": {}}, phase=phase, decision=decision, served=BEHIND, kept=CONFIRMED, now=NOW
-    )
+    seen = observed(read_status({"status": status}), APPLIED)
+    noted = journal(seen, split(revision=3), decision, phase, digest=DIGEST, recorded=0)
+    written = status_json(next_status(seen, Result(phase, decision, APPLIED, BEHIND, False, noted, RECORDED)))
     assert json.loads(json.dumps(written, allow_nan=False)) == written
-    again = KanaryStatus.model_validate(written, extra="forbid", strict=False)
+    again = read_status({"status": written})
     assert again.phase == phase.value
-    assert read_time(again.progressing_since) is not None
+    assert again.progressing_since is not None
     assert [each.type for each in again.conditions] == ["Ready", "Progressing", "HistoryRecorded"]
+    assert status_json(again) == written
 
 
 # Conditions
 
 
 @pytest.mark.parametrize(
-    ("phase", "served", "ready", "progressing"),
+    ("phase", "last", "rollout", "ready", "progressing"),
     [
-        (Phase.PENDING, NOTHING, "False", "False"),
-        (Phase.RENDERING, NOTHING, "False", "True"),
-        (Phase.RENDERING, DONE, "False", "True"),
-        (Phase.ROLLING, BEHIND, "False", "True"),
-        (Phase.ROLLING, DONE, "False", "True"),
-        (Phase.READY, DONE, "True", "False"),
-        (Phase.DEGRADED, NOTHING, "False", "False"),
-        (Phase.DEGRADED, BEHIND, "False", "True"),
-        (Phase.DEGRADED, DONE, "False", "False"),
+        (Phase.PENDING, None, DONE, "False", "False"),
+        (Phase.RENDERING, None, DONE, "False", "True"),
+        (Phase.RENDERING, APPLIED, DONE, "False", "True"),
+        (Phase.ROLLING, APPLIED, BEHIND, "False", "True"),
+        (Phase.ROLLING, APPLIED, DONE, "False", "True"),
+        (Phase.READY, APPLIED, DONE, "True", "False"),
+        (Phase.DEGRADED, None, DONE, "False", "False"),
+        (Phase.DEGRADED, APPLIED, BEHIND, "False", "True"),
+        (Phase.DEGRADED, APPLIED, DONE, "False", "False"),
     ],
 )
-def test_each_phase_has_its_conditions(phase: Phase, served: Served, ready: str, progressing: str) -> None:
-    status = following(None, phase=phase, served=served)
+def test_each_phase_has_its_conditions(
+    phase: Phase, last: Applied | None, rollout: Rollout, ready: str, progressing: str
+) -> None:
+    status = following(None, rollout, phase, last=last)
     assert condition(status, "Ready")["status"] == ready
     assert condition(status, "Progressing")["status"] == progressing
 
 
 def test_a_condition_keeps_the_time_of_its_last_change() -> None:
     first = following(None)
-    later = following(first, phase=Phase.ROLLING, decision=ROLLING, served=BEHIND, now=NOW + SECOND)
-    last = following(later, phase=Phase.DEGRADED, served=BEHIND, now=NOW + 2 * SECOND)
+    later = rolling(first, now=NOW + SECOND)
+    last = following(later, BEHIND, Phase.DEGRADED, now=NOW + 2 * SECOND)
     assert [condition(status, "Ready")["lastTransitionTime"] for status in (first, later, last)] == [
         "2026-01-01T12:00:00Z",
         "2026-01-01T12:00:01Z",
@@ -256,68 +350,40 @@ def test_a_condition_keeps_the_time_of_its_last_change() -> None:
     ]
 
 
-# Transitions
-
-
-def test_a_move_is_noted_with_where_it_came_from_and_why() -> None:
-    status = following({"phase": "Rendering"}, phase=Phase.ROLLING, decision=ROLLING, served=BEHIND)
-    assert status["transitions"] == [
-        {
-            "number": 1,
-            "at": "2026-01-01T12:00:00Z",
-            "from": "Rendering",
-            "to": "Rolling",
-            "trigger": "roll",
-            "reason": "RollingOut",
-            "message": "0 of 2 proxies serve the configuration of revision 3",
-        }
-    ]
-
-
-def test_whoever_stays_notes_no_move() -> None:
-    assert following({"phase": "Ready"})["transitions"] == []
-
-
-def test_moves_are_numbered_on_and_only_the_last_are_kept() -> None:
-    status: Json = {}
-    for _ in range(KEPT_TRANSITIONS + 5):
-        status = following(status, phase=Phase.ROLLING, decision=ROLLING, served=BEHIND)
-    numbers = [move["number"] for move in status["transitions"]]
-    assert numbers == list(range(6, KEPT_TRANSITIONS + 6))
-
-
-def test_a_move_from_a_phase_that_nobody_knows_is_one_from_pending() -> None:
-    status = following({"phase": "Bogus"}, phase=Phase.RENDERING, decision=replace(ROLLING, trigger=Trigger.RENDER))
-    assert status["transitions"][0]["from"] == "Pending"
-
-
 # Since when
 
 
 def test_progress_counts_from_when_the_proxies_fell_behind() -> None:
-    first = following(None, phase=Phase.ROLLING, decision=ROLLING, served=BEHIND)
-    later = following(first, phase=Phase.ROLLING, decision=ROLLING, served=BEHIND, now=NOW + 60 * SECOND)
-    assert first["progressingSince"] == later["progressingSince"] == "2026-01-01T12:00:00Z"
+    first = rolling(None)
+    later = rolling(first, now=NOW + 60 * SECOND)
+    assert first["progressingSince"] == later["progressingSince"] == "2026-01-01T12:00:00.000Z"
 
 
 def test_progress_counts_anew_from_a_new_spec() -> None:
-    first = following(None, phase=Phase.ROLLING, decision=ROLLING, served=BEHIND)
-    later = following(first, generation=2, phase=Phase.RENDERING, served=BEHIND, now=NOW + 60 * SECOND)
-    assert later["progressingSince"] == "2026-01-01T12:01:00Z"
+    later = rolling(rolling(None), generation=2, now=NOW + 60 * SECOND)
+    assert later["progressingSince"] == "2026-01-01T12:01:00.000Z"
+
+
+def test_progress_counts_anew_from_a_change_after_the_last_one_arrived() -> None:
+    begun = rolling(None)
+    written = applied(revision=4)
+    later = {"rollout": NEW_WEIGHTS, "written": written, "now": NOW + 60 * SECOND}
+    assert rolling(begun, **later)["progressingSince"] == "2026-01-01T12:01:00.000Z"
+    overtaken = later | {"rollout": replace(NEW_WEIGHTS, former=Progress.BEHIND)}
+    assert rolling(begun, **overtaken)["progressingSince"] == begun["progressingSince"]
 
 
 def test_progress_ends_when_all_proxies_serve() -> None:
-    first = following(None, phase=Phase.ROLLING, decision=ROLLING, served=BEHIND)
-    assert "progressingSince" not in following(first)
+    assert "progressingSince" not in following(rolling(None))
 
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.DEGRADED])
 def test_while_the_user_is_awaited_no_progress_is_counted(phase: Phase) -> None:
     """A deadline that passed meanwhile would be told as soon as the user is done."""
-    assert "progressingSince" not in following({"observedGeneration": 1}, phase=phase, served=NOTHING)
+    assert "progressingSince" not in following({"observedGeneration": 1}, phase=phase, last=None)
 
 
 @pytest.mark.parametrize("since", ["soon", "2026-01-01T12:00:00", "9999-12-31T23:59:59Z"])
 def test_a_start_that_cannot_have_been_begins_now(since: str) -> None:
     before = {"observedGeneration": 1, "progressingSince": since}
-    assert following(before, phase=Phase.ROLLING, served=BEHIND)["progressingSince"] == "2026-01-01T12:00:00Z"
+    assert rolling(before)["progressingSince"] == "2026-01-01T12:00:00.000Z"

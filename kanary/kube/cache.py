@@ -1,4 +1,4 @@
-"""What a reflector knows: objects by key, by namespace and by index, for any number of threads."""
+"""The objects that a reflector has seen, by key, by namespace and by index, for any number of threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Change:
+class Delta:
     """One object that appeared (old is None), changed, or vanished (new is None)."""
 
     key: Key
@@ -33,7 +33,7 @@ class _Entry:
     values: Mapping[str, frozenset[Hashable]]
 
 
-class Store:
+class Cache:
     """Objects of one kind, of which older versions never replace newer ones.
 
     Resource versions are compared as numbers, which Kubernetes declares them to be for one kind of object
@@ -50,7 +50,7 @@ class Store:
 
     @property
     def position(self) -> str:
-        """The resource version up to which everything that happened is in the store; empty before the first list."""
+        """The resource version up to which everything that happened is in the cache; empty before the first list."""
         return self._position
 
     def get(self, key: Key) -> Json | None:
@@ -78,7 +78,7 @@ class Store:
         with self._lock:
             return len(self._entries)
 
-    def replace(self, listed: Mapping[Key, tuple[Json, str]], position: str) -> list[Change]:
+    def replace(self, listed: Mapping[Key, tuple[Json, str]], position: str) -> list[Delta]:
         """Take a whole list, objects with their versions, as of the given position, and return what it changed."""
         with self._lock:
             # A position below the last one is another history, such as an etcd that was restored: nothing counts but
@@ -91,7 +91,7 @@ class Store:
             changes += [self._put(key, *entry) for key, entry in listed.items() if key not in ours]
         return [change for change in changes if change is not None]
 
-    def put(self, key: Key, obj: Json, version: str) -> Change | None:
+    def put(self, key: Key, obj: Json, version: str) -> Delta | None:
         """Take an added or modified object from the watch, and return what it changed."""
         with self._lock:
             if self._is_past(version):
@@ -99,7 +99,7 @@ class Store:
             self._position = version
             return None if _is_older(version, self._version(key)) else self._put(key, obj, version)
 
-    def drop(self, key: Key, version: str) -> Change | None:
+    def drop(self, key: Key, version: str) -> Delta | None:
         """Take a deletion from the watch, its version being that of the deletion, and return what it changed."""
         with self._lock:
             if self._is_past(version):
@@ -115,7 +115,7 @@ class Store:
             self._position = position
             return True
 
-    def remember(self, key: Key, obj: Json, version: str) -> Change | None:
+    def remember(self, key: Key, obj: Json, version: str) -> Delta | None:
         """Take the answer to a write of ours when the watch is not that far yet, and return what it changed."""
         with self._lock:
             # What lies before the position has been delivered, and may have been deleted again since.
@@ -133,7 +133,7 @@ class Store:
         entry = self._entries.get(key)
         return entry.version if entry else ""
 
-    def _put(self, key: Key, obj: Json, version: str) -> Change | None:
+    def _put(self, key: Key, obj: Json, version: str) -> Delta | None:
         old = self._entries.get(key)
         values = {name: _values(name, indexer, key, obj) for name, indexer in self._indexers.items()}
         self._unindex(key)
@@ -142,12 +142,12 @@ class Store:
         for name, found in values.items():
             for value in found:
                 self._indexes[name][value].add(key)
-        return None if old and old.obj == obj else Change(key, old.obj if old else None, obj)
+        return None if old and old.obj == obj else Delta(key, old.obj if old else None, obj)
 
-    def _drop(self, key: Key) -> Change | None:
+    def _drop(self, key: Key) -> Delta | None:
         self._unindex(key)
         old = self._entries.pop(key, None)
-        return Change(key, old.obj, None) if old else None
+        return Delta(key, old.obj, None) if old else None
 
     def _unindex(self, key: Key) -> None:
         entry = self._entries.get(key)

@@ -1,0 +1,253 @@
+"""All proxies of one Kanary, and how far they are with a configuration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine.fleet.proxy import Proxy
+from engine.fleet.refresh import renewed
+from engine.model.states import Applied
+from engine.model.times import time_text
+from engine.render.haproxy import split_of
+from states import Progress
+from states.timing import (
+    EXHAUSTION_REPORTED,
+    IDLE_REPORT_INTERVAL,
+    LOAD_LIMIT,
+    REFRESH_INTERVAL,
+    REPORT_INTERVAL,
+    SETTLING_RECHECK,
+    SPACING_LIMIT,
+    SPACING_PER_PROCESS,
+    left,
+)
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What proxies are to be."""
+
+    digest: str
+    template: str
+    replicas: int
+    ready_endpoints: int
+    """That the destination Service has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The proxies as observed at the moment `now`."""
+
+    deployment: Json | None
+    proxies: tuple[Proxy, ...]
+    now: datetime
+
+    def progress(self, goal: Goal) -> Progress:
+        """How far they are."""
+        if not self._takers(goal.digest) or self._others(goal.digest):
+            return Progress.BEHIND
+        fit = [proxy for proxy in self._takers(goal.digest) if proxy.template == goal.template]
+        if min(len(fit), goal.ready_endpoints) < goal.replicas:
+            return Progress.TAKEN
+        is_left = any(proxy.serves != goal.digest and self._listens(proxy) for proxy in self.proxies)
+        is_current = has_rolled_out(self.deployment, goal.replicas) and not is_left
+        return Progress.CURRENT if is_current else Progress.SERVING
+
+    def _takers(self, digest: str) -> list[Proxy]:
+        """The proxies that go on taking connections, and split them as this configuration does."""
+        return [p for p in self.proxies if p.is_ready and p.is_to_run and _splits_alike(p, digest)]
+
+    def _others(self, digest: str) -> list[Proxy]:
+        """The proxies that take connections and split them in another way."""
+        return [p for p in self.proxies if self._listens(p) and not _splits_alike(p, digest)]
+
+    def _listens(self, proxy: Proxy) -> bool:
+        return proxy.listens_for(self.now) != timedelta()
+
+    def ready(self, digest: str) -> int:
+        """How many are ready and split connections as this configuration does."""
+        return len(self._takers(digest))
+
+    def updated(self, digest: str) -> int:
+        """How many of those serve exactly this configuration."""
+        return sum(proxy.serves == digest for proxy in self._takers(digest))
+
+    def others_listen_for(self, digest: str) -> timedelta | None:
+        """How much longer proxies that are replaced, and split in another way, take connections; None if none does."""
+        replaced = [p for p in self._others(digest) if not (p.is_live and p.is_to_run)]
+        # One that nobody has told to stop is looked at again soon.
+        waits = [p.listens_for(self.now) or SETTLING_RECHECK for p in replaced]
+        return max(waits, default=None)
+
+    def waiting_for(self, digest: str) -> str:
+        """The first proxy that is to serve this configuration and does not, with its node."""
+        behind = [p for p in self.proxies if p.is_to_run and p not in self._takers(digest)]
+        return _place(behind[0]) if behind else ""
+
+    @property
+    def mounted(self) -> set[str]:
+        """Digests of the configurations that pods of Rolling mount, those that have ended left out."""
+        return {proxy.serves for proxy in self.proxies if not proxy.is_live and not proxy.has_ended}
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of their pods."""
+        return [proxy.address for proxy in self.proxies]
+
+    # What is wrong
+
+    def trouble(self, digest: str) -> str:
+        """What keeps a proxy from becoming ready with this configuration, or from loading it; empty if nothing does."""
+        for condition in ((self.deployment or {}).get("status") or {}).get("conditions") or ():
+            if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+                text = f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}"
+                return " ".join(text.strip(": ").split())
+        expected = [p for p in self.proxies if p.is_to_run and (p.is_live or p.serves == digest)]
+        told = [p.trouble for p in expected if not p.is_ready and p.trouble]
+        reports = [(p.name, p.report) for p in expected if p.report and p.serves != digest]
+        told += [f"pod {name}: {report.problem}" for name, report in reports if report.problem]
+        told += [_late_text(p) for p in self._missed(digest)]
+        return told[0] if told else ""
+
+    def refusal(self, digest: str) -> str:
+        """What HAProxy says of this configuration, where a proxy reports that it rejects it."""
+        told = sorted(
+            (proxy.name, proxy.report.refusal)
+            for proxy in self.proxies
+            if proxy.report and proxy.report.refused_digest == digest and proxy.serves != digest
+        )
+        return next((f"HAProxy of pod {name} rejects the configuration: {text}" for name, text in told), "")
+
+    def exhaustion(self, digest: str, max_connections: int | None) -> str:
+        """What a proxy has run out of, and how to give it more; empty if nothing."""
+        for proxy in self.proxies:
+            if proxy.out_of_memory:
+                container, at = proxy.out_of_memory
+                if left(EXHAUSTION_REPORTED, at, self.now):
+                    return (
+                        f"pod {proxy.name}: container {container} was OOMKilled at {time_text(at)}; its connections "
+                        "were dropped: raise spec.proxy.resources.limits.memory"
+                    )
+        return self._short_of_connections(digest, max_connections or 0)
+
+    def _short_of_connections(self, digest: str, asked: int) -> str:
+        for proxy in sorted(self.proxies, key=lambda proxy: proxy.name):
+            report = proxy.report
+            if report is None or report.digest != digest or not report.max_connections:
+                continue
+            if report.max_connections < asked:
+                return (
+                    f"pod {proxy.name} can hold {report.max_connections} connections of the {asked} of "
+                    "spec.proxy.maxConnections, since its container may not open more files: raise that limit on the "
+                    "node, or lower spec.proxy.maxConnections and raise spec.proxy.replicas"
+                )
+            if report.connections >= report.max_connections:
+                return (
+                    f"pod {proxy.name} holds {report.connections} connections, its limit, and new ones wait: raise "
+                    "spec.proxy.maxConnections, where its container may open more files, or spec.proxy.replicas"
+                )
+        return ""
+
+    # Proxies that load configurations while they run
+
+    def awaited(self, digest: str) -> list[Proxy]:
+        """The ready proxies with an agent that do not serve this configuration."""
+        return [p for p in self.proxies if p.can_be_asked and p.is_ready and p.serves != digest]
+
+    def _missed(self, digest: str) -> list[Proxy]:
+        """Those that have not loaded it within the limit.
+
+        One whose HAProxy rejects the configuration is not among them: another one would reject it too.
+        """
+        return [
+            p
+            for p in sorted(self.awaited(digest), key=lambda proxy: proxy.name)
+            if p.request and p.request.has_missed(digest, self.now, p.ready_since)
+            if not (p.report and p.report.refused_digest == digest)
+        ]
+
+    def fallback(self, applied: Applied) -> str:
+        """Why proxies are to be replaced rather than waited for; empty if they are not.
+
+        As long as one of them has loaded the configuration, the fault is with the others alone, such as a node that is
+        gone: to replace them all would cost those that serve.
+        """
+        if any(proxy.serves == applied.digest for proxy in self.proxies if proxy.is_live and proxy.is_to_run):
+            return ""
+        if not has_rolled_out(self.deployment, applied.spec.proxy.replicas):
+            return ""
+        late = [
+            proxy
+            for proxy in self._missed(applied.digest)
+            if proxy.request and proxy.request.is_late(applied.digest, self.now, proxy.ready_since)
+        ]
+        if not late:
+            return ""
+        silent = [proxy for proxy in late if proxy.report is None]
+        return f"{_late_text((silent or late)[0])} (spec.updateStrategy: Live)"
+
+    def requests(self, digest: str) -> tuple[tuple[Json, str], ...]:
+        """The pods whose kubelets are to renew what they mount, and what to write into their annotation for that."""
+        found = []
+        for proxy in self.proxies:
+            has_it = digest in (proxy.serves, proxy.report.refused_digest if proxy.report else "")
+            wanted = renewed(proxy.request, digest, self.now)
+            if proxy.can_be_asked and not has_it and wanted != proxy.request:
+                found.append((proxy.pod, str(wanted)))
+        return tuple(found)
+
+    def look_again(self, digest: str) -> timedelta:
+        """Often while a proxy is about to load this configuration, now and then when there is nothing to expect."""
+        awaited = self.awaited(digest)
+        if not awaited:
+            return IDLE_REPORT_INTERVAL
+        is_due = any(not p.request or p.request.is_in_time(digest, self.now) for p in awaited)
+        return REPORT_INTERVAL if is_due and not self.refusal(digest) else REFRESH_INTERVAL
+
+    def reload_spacing(self, written_at: datetime) -> timedelta | None:
+        """How much longer to leave proxies without another reload, by how many processes they still drain."""
+        draining = max((proxy.report.draining for proxy in self.proxies if proxy.report), default=0)
+        return left(min(draining * SPACING_PER_PROCESS, SPACING_LIMIT), written_at, self.now) or None
+
+
+def _splits_alike(proxy: Proxy, digest: str) -> bool:
+    return bool(proxy.serves) and split_of(proxy.serves) == split_of(digest)
+
+
+def _place(proxy: Proxy) -> str:
+    return f"pod {proxy.name}" + (f" on node {proxy.node}" if proxy.node else "")
+
+
+def _late_text(proxy: Proxy) -> str:
+    limit = f"within {LOAD_LIMIT.total_seconds():.0f} s"
+    how = "did not answer the operator" if proxy.report is None else "did not load the configuration"
+    return f"{_place(proxy)} {how} {limit}"
+
+
+def has_been_seen(deployment: Json | None) -> bool:
+    """Whether the Deployment's controller has seen its spec: it starts no more pods of a former template by itself."""
+    observed = ((deployment or {}).get("status") or {}).get("observedGeneration", 0)
+    generation = ((deployment or {}).get("metadata") or {}).get("generation", 0)
+    return deployment is not None and observed >= generation
+
+
+def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
+    """Whether the Deployment's controller has seen its spec and only pods of its current template are left."""
+    if not deployment:
+        return False
+    status = deployment.get("status") or {}
+    counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")}
+    return has_been_seen(deployment) and counts == {replicas}
+
+
+def ready_endpoints(slices: Sequence[Json]) -> int:
+    """How many ready endpoints the slices of a Service name; one of two address families is in a slice of each."""
+    found: dict[str, set[str]] = {}
+    for piece in slices:
+        for endpoint in piece.get("endpoints") or ():
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                found.setdefault(piece.get("addressType", ""), set()).update(endpoint.get("addresses") or ())
+    return max(map(len, found.values()), default=0)

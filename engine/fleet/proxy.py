@@ -1,0 +1,157 @@
+"""One HAProxy pod as a value, read from what the cluster has of it and from its own report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine.fleet.refresh import Request, read_request
+from engine.fleet.reports import Report
+from engine.model.times import read_time
+from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION
+from states import UpdateStrategy
+from states.timing import ENDPOINTS_SETTLE, LISTEN_MARGIN, left
+
+Json = Mapping[str, Any]
+
+_HARMLESS = ("ContainerCreating", "PodInitializing")
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """What is known of one HAProxy pod."""
+
+    name: str
+    node: str
+    address: str
+    """That its kubelet's probes go to; empty while it has none."""
+    strategy: UpdateStrategy
+    """How it receives a new configuration."""
+    template: str
+    """What its pod was made of, whatever its configuration (see `engine.render.pods`)."""
+    serves: str
+    """Digest of the configuration that it serves; empty where that is not known."""
+    is_ready: bool
+    ready_since: datetime | None
+    has_ended: bool
+    """Nothing runs in the pod any more: an evicted one stays in the cluster, as Failed."""
+    stopping_since: datetime | None
+    """When it was told to stop; it may still serve."""
+    report: Report | None
+    """Of its agent, if it has one that answers."""
+    request: Request | None
+    """That its kubelet renews the mounted configuration."""
+    trouble: str
+    """What keeps it from becoming ready, in the cluster's words."""
+    out_of_memory: tuple[str, datetime] | None
+    """Which of its containers was OOMKilled last, and when."""
+    pod: Json = field(repr=False, compare=False)
+    """As the API has it, to be annotated."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an agent loads configurations into it while it runs."""
+        return self.strategy is UpdateStrategy.LIVE
+
+    @property
+    def is_to_run(self) -> bool:
+        """Whether it runs or is about to, and goes on."""
+        return self.stopping_since is None and not self.has_ended
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether there is, or may soon be, an agent that reports."""
+        return self.is_live and bool(self.address) and self.is_to_run
+
+    def listens_for(self, now: datetime) -> timedelta | None:
+        """How much longer it takes new connections: without end where the answer is None.
+
+        A proxy that is to stop goes on listening, since nodes learn of it late.
+        """
+        if self.has_ended:
+            return timedelta()
+        if self.stopping_since is not None:
+            return left(ENDPOINTS_SETTLE + LISTEN_MARGIN, self.stopping_since, now)
+        return None if self.is_ready else timedelta()
+
+
+def can_report(pod: Json) -> bool:
+    """Whether a pod has an agent to ask."""
+    return read_proxy(pod, None).can_be_asked
+
+
+def read_proxy(pod: Json, report: Report | None) -> Proxy:
+    """A pod as the API has it, with what it reports."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    annotations = metadata.get("annotations") or {}
+    is_live = annotations.get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value
+    ready = next((c for c in _conditions(pod) if c.get("type") == "Ready" and c.get("status") == "True"), None)
+    return Proxy(
+        name=metadata["name"],
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        address=status.get("podIP") or "",
+        strategy=UpdateStrategy.LIVE if is_live else UpdateStrategy.ROLLING,
+        template=annotations.get(TEMPLATE_ANNOTATION) or "",
+        serves=(report.digest if report else "") if is_live else annotations.get(CONFIG_ANNOTATION) or "",
+        is_ready=ready is not None,
+        ready_since=read_time((ready or {}).get("lastTransitionTime")),
+        has_ended=status.get("phase") in ("Failed", "Succeeded"),
+        stopping_since=_stopping_since(metadata),
+        report=report if is_live else None,
+        request=read_request(annotations.get(REFRESH_ANNOTATION)),
+        trouble="" if ready else " ".join(_trouble(pod).split()),
+        out_of_memory=_out_of_memory(status),
+        pod=pod,
+    )
+
+
+def _conditions(pod: Json) -> Sequence[Json]:
+    return (pod.get("status") or {}).get("conditions") or ()
+
+
+def _stopping_since(metadata: Json) -> datetime | None:
+    """From when the pod will be killed (metadata.deletionTimestamp, in whole seconds) and its grace period."""
+    killed_at = read_time(metadata.get("deletionTimestamp"))
+    return killed_at and killed_at - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+
+
+def _trouble(pod: Json) -> str:
+    name = pod["metadata"]["name"]
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting and waiting.get("reason") not in _HARMLESS:
+            told = f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
+            return told + _last_end(container)
+    for condition in _conditions(pod):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"pod {name}: {condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
+    return ""
+
+
+def _last_end(container: Json) -> str:
+    """How the container ended when it last did, with the end of its log where the cluster keeps that."""
+    ended = _ended(container)
+    if ended.get("exitCode") is None:
+        return ""
+    reason = f", {ended['reason']}" if ended.get("reason") not in (None, "Error", "Completed") else ""
+    log = f": {_alert(ended['message'])}" if ended.get("message") else ""
+    return f" (its last exit code was {ended['exitCode']}{reason}{log})"
+
+
+def _ended(container: Json) -> Json:
+    return (container.get("lastState") or {}).get("terminated") or {}
+
+
+def _alert(log: str) -> str:
+    """The line that says why HAProxy did not start, of all that it logged; else the last one."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or [""]
+    return next((line for line in lines if line.startswith("[ALERT]")), lines[-1])[:300]
+
+
+def _out_of_memory(status: Json) -> tuple[str, datetime] | None:
+    for container in status.get("containerStatuses") or ():
+        ended = _ended(container)
+        finished_at = read_time(ended.get("finishedAt"))
+        if ended.get("reason") == "OOMKilled" and finished_at:
+            return str(container.get("name")), finished_at
+    return None

@@ -1,0 +1,65 @@
+"""When the kubelet of a proxy's pod is requested to renew what the pod mounts, and when the proxy has had time enough.
+
+A kubelet looks at a pod's volumes at once when the pod changes, whatever the change; otherwise once in a minute. So the
+request is an annotation, which says for which configuration, since when, and when last: the next leader finds it there.
+It is only written once the configuration is: a pod that nobody could ask is not late.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from engine.model.times import exact_time_text, read_time
+from states.timing import HEEDED, LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT, SURE_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Since when a pod has been asked for one configuration, without a break, and when it was asked last."""
+
+    digest: str
+    first: datetime
+    last: datetime
+
+    def __str__(self) -> str:
+        return f"{self.digest} {exact_time_text(self.first)} {exact_time_text(self.last)}"
+
+    @property
+    def interval(self) -> timedelta:
+        """How long after the last request the next one is due."""
+        passed = self.last - self.first
+        return min(passed, REFRESH_INTERVAL_LIMIT) if passed >= LOAD_LIMIT else REFRESH_INTERVAL
+
+    def holds(self, digest: str, now: datetime) -> bool:
+        """Whether somebody still waits for the result.
+
+        A leader that ended does not, and one whose clock is ahead of this one has not done so yet.
+        """
+        is_told = self.digest == digest and self.first <= self.last <= now
+        return is_told and now - self.last <= self.interval + HEEDED
+
+    def is_in_time(self, digest: str, now: datetime) -> bool:
+        """Whether the proxy may be about to load the configuration."""
+        return not self.holds(digest, now) or now - self.first < LOAD_LIMIT
+
+    def has_missed(self, digest: str, now: datetime, ready_since: datetime | None) -> bool:
+        """Whether the proxy has been asked, and ready, for long enough to have loaded it."""
+        since = max(self.first, ready_since or self.first)
+        return self.holds(digest, now) and now - since >= LOAD_LIMIT
+
+    def is_late(self, digest: str, now: datetime, ready_since: datetime | None) -> bool:
+        """Whether it also had the time to react to the last request."""
+        return self.has_missed(digest, now, ready_since) and SURE_AFTER <= now - self.last <= HEEDED
+
+
+def read_request(text: str | None) -> Request | None:
+    """The request in an annotation; None where it is none."""
+    digest, first, last, *_ = *(text or "").split(), "", "", ""
+    since, latest = read_time(first), read_time(last)
+    return Request(digest, since, latest) if since and latest else None
+
+
+def renewed(request: Request | None, digest: str, now: datetime) -> Request:
+    """What the annotation is to say now: the same until the next request is due."""
+    if request is None or not request.holds(digest, now):
+        return Request(digest, now, now)
+    return request if now - request.last < request.interval else Request(digest, request.first, now)

@@ -1,0 +1,42 @@
+"""What a reconcile knows from the last one: a Kanary's status, read however spoilt it may be."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.model.status import KanaryStatus
+from states import Phase, Problem, Reason
+
+_REFUSALS = (Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
+
+
+def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
+    """The status of a Kanary; what cannot be read of it is left out and will be written anew."""
+    raw = kanary.get("status")
+    if not isinstance(raw, Mapping):
+        return KanaryStatus()
+    try:
+        return _validated(raw)
+    except ValidationError as error:
+        bad = {detail["loc"][0] for detail in error.errors(include_url=False)}
+        return _validated({key: value for key, value in raw.items() if key not in bad})
+
+
+def _validated(raw: Mapping[str, Any]) -> KanaryStatus:
+    # By alias only: under two names for a field the bad one would be looked for under the other.
+    return KanaryStatus.model_validate(raw, by_alias=True, by_name=False)
+
+
+def read_phase(status: KanaryStatus) -> Phase:
+    """The phase of a status; one that this version does not know begins again in Pending."""
+    try:
+        return Phase(status.phase)
+    except ValueError:
+        return Phase.PENDING
+
+
+def refused_before(status: KanaryStatus) -> Problem | None:
+    """What the API server rejected in the last reconcile."""
+    reason = next((reason for reason in _REFUSALS if reason.value == status.reason), None)
+    return Problem(reason, status.message) if reason else None

@@ -1,0 +1,151 @@
+"""What users declare in a Kanary (`kanaries.kanary.k8s.io/v1`), as models; the CRD's schema is generated from them."""
+
+from collections.abc import Iterable
+from textwrap import shorten
+from typing import Annotated
+
+from pydantic import Field
+
+from engine.model.entries import Share
+from engine.model.shape import Shape
+from engine.render.haproxy import DEFAULT_MAX_CONNECTIONS, MAX_CONNECTIONS, Balance, ProxyProtocol
+from states import OnEmptyRoute, UpdateStrategy
+
+GROUP = "kanary.k8s.io"
+VERSION = "v1"
+KIND = "Kanary"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+"""A Service's name (RFC 1035 label), the narrowest that every supported Kubernetes takes."""
+PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+"""A Service port's name (RFC 1123 label): longer than a container port's may be, and digits will do."""
+_MOST_SHOWN = 1_000
+"""Characters of weights in one line. All of a hundred routes may be 13,000, and be in each message of a status."""
+MAX_ROUTES = 100
+"""Whole weights that sum to 100 leave no more than 100 routes that get any connection."""
+
+Weight = Annotated[int, Field(ge=0, le=100, strict=True)]
+ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
+PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
+PortName = Annotated[str, Field(min_length=1, max_length=63, pattern=PORT_NAME)]
+QUANTITY = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+"""A quantity as https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity describes it."""
+Quantity = Annotated[
+    Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(pattern=QUANTITY)],
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
+]
+
+
+class Backend(Shape):
+    """The Service whose pods a route leads to."""
+
+    service_name: ServiceName = Field(description="Name of a Service in the Kanary's namespace.")
+    service_port: PortNumber | PortName = Field(
+        description="Name or number of a TCP port of that Service.",
+        json_schema_extra={"x-kubernetes-int-or-string": True},
+    )
+
+    def __str__(self) -> str:
+        port = self.service_port
+        # A port's name may be made of digits alone. No name in Kubernetes has an underscore.
+        return f"{self.service_name}:{'_' if isinstance(port, str) and port.isdigit() else ''}{port}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Backend":
+        """The backend that `str` wrote as this text. Raises pydantic.ValidationError."""
+        name, _, port = text.partition(":")
+        is_number = port.isascii() and port.isdigit()
+        return cls(service_name=name, service_port=int(port) if is_number else port.removeprefix("_"))
+
+
+class Route(Shape):
+    """A backend and its share of the connections."""
+
+    backend: Backend = Field(description="Where the route's connections go.")
+    weight: Weight = Field(
+        description="Share of the connections in percent, a whole number. The weights of all routes sum to 100."
+    )
+    send_proxy_protocol: ProxyProtocol | None = Field(
+        default=None,
+        description="Version of the PROXY protocol, V1 (text) or V2 (binary), by which the pods are told the address "
+        "and port of the client as the proxy sees them. All pods of the backend must expect it, in health checks as "
+        "well. Default: no header; a connection's source is the proxy.",
+    )
+
+
+class Resources(Shape):
+    """Compute resources of a proxy's container."""
+
+    requests: dict[str, Quantity] = Field(default={"cpu": "50m", "memory": "64Mi"}, description="Resource requests.")
+    limits: dict[str, Quantity] = Field(default={}, description="Resource limits.")
+
+
+class Proxy(Shape):
+    """How the HAProxy pods are run."""
+
+    replicas: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(default=2, description="Number of HAProxy pods.")
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")] | None = Field(
+        default=None,
+        description="Image with HAProxy 3.0 or later that stops softly on its STOPSIGNAL, SIGUSR1. "
+        "Default: the operator's setting.",
+    )
+    resources: Resources = Field(default_factory=Resources, description="Compute resources of each HAProxy pod.")
+    drain_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
+        default=600,
+        description="How long connections go on after a change of weights (with Rolling, also of endpoints) or the end "
+        "of their proxy, before they are closed.",
+    )
+    idle_seconds: Annotated[int, Field(ge=1, le=604_800, strict=True)] = Field(
+        default=86_400, description="How long a connection may carry no data before the proxy closes it."
+    )
+    max_connections: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS, strict=True)] | None = Field(
+        default=None,
+        description="How many connections each HAProxy pod takes at once; more wait until others end. An idle one "
+        f"takes about 4 KiB of memory and two file descriptors. Default: {DEFAULT_MAX_CONNECTIONS}, or as many as its "
+        "container may open files for.",
+    )
+    balance: Balance = Field(
+        default=Balance.ROUND_ROBIN,
+        description="How a route's connections are spread over its pods. roundrobin: in turn. leastconn: to the pod "
+        "that holds the fewest, which suits long-lived connections.",
+    )
+
+
+class KanarySpec(Shape):
+    """What the user declares."""
+
+    destination: ServiceName = Field(description="Name of the Service that Kanary makes and clients connect to.")
+    port: PortNumber = Field(default=80, description="Port of the destination Service.")
+    routes: Annotated[tuple[Route, ...], Field(min_length=1, max_length=MAX_ROUTES)] = Field(
+        description="The backends and their weights."
+    )
+    on_empty_route: OnEmptyRoute = Field(
+        default=OnEmptyRoute.REDISTRIBUTE,
+        description="What becomes of the share of a route with no ready endpoint. Redistribute: the other routes take "
+        "it in proportion to their weights. Hold: the last good configuration stays. Fail: its connections are closed.",
+    )
+    update_strategy: UpdateStrategy = Field(
+        default=UpdateStrategy.LIVE,
+        description="How running proxies come by new weights, endpoints and timeouts. Live: they take them as they "
+        "run, within about a second. Rolling: new proxies replace them. Changes of image, resources, replicas and "
+        "drain time always replace or add proxies.",
+    )
+    progress_deadline_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
+        default=600, description="How long proxies may take to serve a change before the Kanary is Degraded."
+    )
+    paused: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="While true, changes of the spec wait. Endpoints are still followed."
+    )
+    proxy: Proxy = Field(default_factory=Proxy, description="How the HAProxy pods are run.")
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """Each backend and its weight, in the order of the routes."""
+        return tuple(Share(backend=str(route.backend), weight=route.weight) for route in self.routes)
+
+
+def weights_text(shares: Iterable[Share]) -> str:
+    """`myapp-v1:http=80 myapp-v2:9090=20`, and an ellipsis in place of those for which there is no room."""
+    text = " ".join(f"{share.backend}={share.weight}" for share in shares)
+    return shorten(text, _MOST_SHOWN, placeholder=" ...")

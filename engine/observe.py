@@ -1,0 +1,214 @@
+"""Observes one Kanary, once per reconcile: what is declared, what was written, what the proxies report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from engine.fleet.fleet import Fleet, ready_endpoints
+from engine.fleet.proxy import can_report, read_proxy
+from engine.memory import read_phase, read_status, refused_before
+from engine.model.spec import Backend, KanarySpec
+from engine.model.states import Endpoint, Intent, Split, Written, read_written, unpaused
+from engine.model.status import KanaryStatus
+from engine.ports import ClusterView, Json, RetryLaterError
+from engine.render.objects import Identity
+from engine.resolve.intent import read_intent, resolve_backend, unready_of
+from states import OnEmptyRoute, Problem, Reason, RouteFacts, Snapshot
+
+LOST_STATUS_GAP = 1_000
+"""Entries that may have followed the last one that is known, where somebody removed the status."""
+
+_AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
+"""Problems that end by themselves, or when the user has finished applying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the operator decides where the user does not."""
+
+    proxy_image: str
+    disruption_budgets: bool = True
+    """Whether the cluster has policy/v1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The Service that clients connect to."""
+
+    service: Json | None
+    ready_endpoints: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One Kanary as observed at the moment `now`."""
+
+    owner: Identity
+    kanary: Json
+    status: KanaryStatus
+    """As the last reconcile left it."""
+    now: datetime
+    defaults: Defaults
+    intent: Intent
+    written: Written
+    fleet: Fleet
+    destinations: Mapping[str, Destination]
+    """By name: those of the declared spec and of the last good one."""
+    unready: Mapping[Backend, int]
+    """How many endpoints of each backend are there and not ready."""
+
+    @property
+    def last_entry(self) -> int:
+        """Number of the last entry that the status has, or may have had."""
+        if self.status.history:
+            return self.status.history.last
+        return self.written.applied.entry + LOST_STATUS_GAP if self.written.applied else 0
+
+    def is_reached_by_ipv6(self, destination: str) -> bool:
+        """Whether kubelets, or clients of the destination's Service, connect to the proxies over IPv6.
+
+        The backends' endpoints do not say: somebody may have written an IPv6 address into a cluster that has none.
+        """
+        known = self.destinations.get(destination)
+        service = ((known.service if known else None) or {}).get("spec") or {}
+        addresses = [*self.fleet.addresses, service.get("clusterIP") or "", *(service.get("clusterIPs") or ())]
+        return any(":" in address for address in addresses)
+
+    def routes(self, spec: KanarySpec, endpoints: Mapping[Backend, tuple[Endpoint, ...]]) -> tuple[RouteFacts, ...]:
+        """The routes of a spec, each with the numbers of its endpoints."""
+        return tuple(
+            RouteFacts(
+                str(route.backend),
+                route.weight,
+                len(endpoints.get(route.backend, ())),
+                self.unready.get(route.backend, 0),
+            )
+            for route in spec.routes
+        )
+
+
+def observe(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -> Observed:
+    """All that is known of a Kanary. Raises RetryLaterError where the view is behind what was written."""
+    metadata = kanary["metadata"]
+    owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
+    intent = read_intent(view, owner, kanary)
+    written = read_written(view.live(_named(owner, "v1", "ConfigMap")))
+    applied = written.applied
+    if applied and intent.generation < applied.generation:
+        raise RetryLaterError(
+            f"generation {applied.generation} was applied, and this copy of the Kanary is of {intent.generation}"
+        )
+    specs = [spec for spec in (intent.spec, applied.spec if applied else None) if spec]
+    backends = {route.backend for spec in specs for route in spec.routes}
+    return Observed(
+        owner=owner,
+        kanary=kanary,
+        status=read_status(kanary),
+        now=now,
+        defaults=defaults,
+        intent=intent,
+        written=written,
+        fleet=_fleet(view, owner, now),
+        destinations={spec.destination: _destination(view, owner, spec.destination) for spec in specs},
+        unready={backend: unready_of(view, owner, backend) for backend in backends},
+    )
+
+
+def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
+    slices = view.slices(owner.namespace, name)
+    return Destination(view.service(owner.namespace, name), ready_endpoints(slices))
+
+
+def _fleet(view: ClusterView, owner: Identity, now: datetime) -> Fleet:
+    pods = view.proxy_pods(owner.namespace, owner.name)
+    asked = [pod for pod in pods if can_report(pod)]
+    reports = view.reports(asked) if asked else {}
+    return Fleet(
+        deployment=view.live(_named(owner, "apps/v1", "Deployment")),
+        proxies=tuple(read_proxy(pod, reports.get(pod["metadata"]["name"])) for pod in pods),
+        now=now,
+    )
+
+
+def _named(owner: Identity, api_version: str, kind: str) -> Json:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"namespace": owner.namespace, "name": owner.proxy_name},
+    }
+
+
+def declared_snapshot(observed: Observed) -> Snapshot:
+    """What decides about which spec is to be served. The proxies come later: they depend on that."""
+    status, intent, applied, spec = observed.status, observed.intent, observed.written.applied, observed.intent.spec
+    problems = intent.problems
+    snapshot = Snapshot(
+        phase=read_phase(status),
+        now=observed.now,
+        since=_passed(status.since, observed.now),
+        waits_for_endpoints=status.reason == Reason.WAITING_FOR_ENDPOINTS,
+        fault=next((problem for problem in problems if problem.reason not in _AWAITED), None),
+        missing=next((problem for problem in problems if problem.reason in _AWAITED), None),
+        refusal=refused_before(status),
+        has_served=applied is not None,
+        spec_changed=intent.generation != status.observed_generation,
+        progressing_since=_passed(status.progressing_since, observed.now),
+    )
+    if spec is None:
+        return snapshot
+    return replace(
+        snapshot,
+        routes=observed.routes(spec, intent.endpoints),
+        on_empty_route=spec.on_empty_route,
+        paused=spec.paused,
+        is_change=applied is None or applied.spec != unpaused(spec),
+        progress_deadline=timedelta(seconds=spec.progress_deadline_seconds),
+    )
+
+
+def _passed(time: datetime | None, now: datetime) -> datetime | None:
+    """A time that a status holds; one in the future, of a clock that is ahead, counts from now on."""
+    return min(time, now) if time else None
+
+
+def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot) -> Split | None:
+    """What is to be in force: the declared spec wherever it can be obeyed, else the last good one; None before any."""
+    spec, applied = observed.intent.spec, observed.written.applied
+    if snapshot.obeys_spec and spec:
+        return _declared_split(observed, unpaused(spec))
+    if applied is None:
+        return None
+    endpoints, holds_pods = _last_good_endpoints(view, observed, snapshot.on_empty_route)
+    return Split(applied.spec, applied.generation, applied.revision, endpoints, is_noted=True, holds_pods=holds_pods)
+
+
+def _declared_split(observed: Observed, spec: KanarySpec) -> Split:
+    """The declared spec, with the number of its weights: one more than the last, unless they are the same."""
+    noted, applied, intent = observed.status.split, observed.written.applied, observed.intent
+    last = max(noted.revision if noted else 0, applied.revision if applied else 0, observed.status.revision)
+    known = noted.weights if noted and noted.revision == last else applied.spec.shares if applied else ()
+    is_noted = known == spec.shares
+    return Split(spec, intent.generation, last if is_noted else last + 1, intent.endpoints, is_noted=is_noted)
+
+
+def _last_good_endpoints(
+    view: ClusterView, observed: Observed, on_empty_route: OnEmptyRoute
+) -> tuple[Mapping[Backend, tuple[Endpoint, ...]], bool]:
+    """The endpoints of the last good spec as they are now; where they cannot be known, those that its pods still have.
+
+    An address alone is never held: its pod may be gone, and the address another's.
+    """
+    owner, applied = observed.owner, observed.written.applied
+    if applied is None:
+        return {}, False
+    found = {route.backend: resolve_backend(view, owner, route.backend) for route in applied.spec.routes}
+    holds_empty = OnEmptyRoute.HOLD in (on_empty_route, applied.spec.on_empty_route)
+    known = {b: f for b, f in found.items() if not isinstance(f, Problem) and (f or not holds_empty)}
+    held = {backend: applied.endpoints_of(backend) for backend in found.keys() - known.keys()}
+    names = frozenset(endpoint.pod for endpoints in held.values() for endpoint in endpoints if endpoint.pod)
+    pods = view.pod_addresses(owner.namespace, names) if names else {}
+    kept = {
+        backend: tuple(e for e in endpoints if not e.pod or e.address in pods.get(e.pod, frozenset()))
+        for backend, endpoints in held.items()
+    }
+    return {backend: known[backend] if backend in known else kept[backend] for backend in found}, bool(held)

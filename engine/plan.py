@@ -1,0 +1,193 @@
+"""From what is to be in force to the configuration and the objects that make it so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from engine.fleet.fleet import Fleet, Goal
+from engine.model.spec import KanarySpec
+from engine.model.states import Applied, Endpoints, Intent, Split, Written, unpaused
+from engine.model.status import KanaryStatus
+from engine.observe import Defaults, Observed
+from engine.render import objects, pods
+from engine.render.haproxy import DEFAULT_MAX_CONNECTIONS, ProxyConfig, Rendered, Route, Server, render, split_of
+from engine.render.objects import TEMPLATE_ANNOTATION, Identity, Json
+from states import Action, Difference, UpdateStrategy
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The state to reach, and the objects that make it so, by the action that applies them."""
+
+    written: Written
+    """What the proxies' ConfigMap is to hold."""
+    applied: Applied
+    """The same as `written.applied`."""
+    difference: Difference
+    """From what it holds now."""
+    fallback: str
+    """Why proxies are replaced though the spec says Live; empty where they are not."""
+    objects: Mapping[Action, tuple[Json, ...]]
+    ready_endpoints: int
+    """That the destination has now."""
+
+    @property
+    def all_objects(self) -> tuple[Json, ...]:
+        """Every object, in the order in which they are applied."""
+        return tuple(desired for group in self.objects.values() for desired in group)
+
+    @property
+    def goal(self) -> Goal:
+        """What the proxies are to be."""
+        annotations = self.objects[Action.RUN_PROXIES][0]["spec"]["template"]["metadata"]["annotations"]
+        replicas = self.applied.spec.proxy.replicas
+        return Goal(self.applied.digest, annotations[TEMPLATE_ANNOTATION], replicas, self.ready_endpoints)
+
+
+class Planner:
+    """Plans for any number of Kanaries; remembers what it rendered last for each, so that each change is one rendering.
+
+    For any number of threads, as long as no two plan for one Kanary at once.
+    """
+
+    def __init__(self) -> None:
+        self._rendered: dict[tuple[str, str], list[tuple[ProxyConfig, Rendered]]] = {}
+
+    def forget(self, namespace: str, name: str) -> None:
+        """That Kanary is gone."""
+        self._rendered.pop((namespace, name), None)
+
+    def plan(self, observed: Observed, split: Split) -> Target:
+        """The target for this split."""
+        before, fleet = observed.written.applied, observed.fleet
+        strategy, fallback = _strategy(observed, split)
+        ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
+        serial, rendered = self._render(observed, split, strategy, ipv6=ipv6)
+        applied = Applied(
+            generation=split.generation,
+            revision=split.revision,
+            digest=rendered.digest,
+            written_at=observed.now,
+            strategy=strategy,
+            serial=serial,
+            ipv6=ipv6,
+            spec=split.spec,
+            endpoints={str(backend): found for backend, found in split.endpoints.items()},
+            entry=observed.last_entry,
+        )
+        difference = _difference(before, applied)
+        accepted = observed.written.accepted
+        if before and difference is Difference.NONE:
+            applied = before
+        elif before and fleet.updated(before.digest):
+            accepted = observed.written.latest
+        written = Written(applied, rendered.text, accepted)
+        known = observed.destinations.get(split.spec.destination)
+        made = _objects(observed, written, applied)
+        return Target(written, applied, difference, fallback, made, known.ready_endpoints if known else 0)
+
+    def _render(
+        self, observed: Observed, split: Split, strategy: UpdateStrategy, *, ipv6: bool
+    ) -> tuple[int, Rendered]:
+        """The configuration and its serial: the last one while proxies are to do the same as they were given last.
+
+        A pod that loses its readiness for a moment has a configuration go and come back. That it is back is not to be
+        reported by a proxy which is about to load the one in between.
+        """
+        before, key = observed.written.applied, (observed.owner.namespace, observed.owner.name)
+        serial = before.serial if before else 0
+        if strategy is UpdateStrategy.ROLLING:
+            return serial, self._once(key, proxy_config(split, ipv6=ipv6))
+        config = proxy_config(split, serial=serial, ipv6=ipv6)
+        known = [
+            known for known, rendered in self._rendered.get(key, ()) if before and rendered.digest == before.digest
+        ]
+        if before and (config in known or not known) and self._once(key, config).digest == before.digest:
+            return serial, self._once(key, config)
+        return serial + 1, self._once(key, proxy_config(split, serial=serial + 1, ipv6=ipv6))
+
+    def _once(self, key: tuple[str, str], config: ProxyConfig) -> Rendered:
+        memory = self._rendered.setdefault(key, [])
+        for known, rendered in memory:
+            if known == config:
+                return rendered
+        # What proxies have and what they are to have.
+        memory[:] = [*memory[-1:], (config, render(config))]
+        return memory[-1][1]
+
+
+def plan_unapplied(
+    owner: Identity, spec: KanarySpec, endpoints: Endpoints, defaults: Defaults, now: datetime
+) -> Target:
+    """The target of a Kanary that no cluster has, as its first revision."""
+    intent, fleet = Intent(1, spec, (), endpoints), Fleet(None, (), now)
+    observed = Observed(owner, {}, KanaryStatus(), now, defaults, intent, Written(), fleet, {}, {})
+    return Planner().plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_noted=False))
+
+
+def proxy_config(split: Split, *, serial: int = 0, ipv6: bool = False) -> ProxyConfig:
+    """What HAProxy is configured with."""
+    spec = split.spec
+    return ProxyConfig(
+        routes=tuple(
+            Route(
+                str(route.backend),
+                route.weight,
+                # Those of a route without a share may come and go without a new configuration.
+                tuple(Server(e.address, e.port) for e in split.endpoints[route.backend] if route.weight),
+                route.send_proxy_protocol,
+            )
+            for route in spec.routes
+        ),
+        on_empty_route=spec.on_empty_route,
+        idle_seconds=spec.proxy.idle_seconds,
+        drain_seconds=spec.proxy.drain_seconds,
+        max_connections=spec.proxy.max_connections or DEFAULT_MAX_CONNECTIONS,
+        balance=spec.proxy.balance,
+        serial=serial,
+        ipv6=ipv6,
+    )
+
+
+def _strategy(observed: Observed, split: Split) -> tuple[UpdateStrategy, str]:
+    """How the proxies receive this split; where not as the spec says, from now on, also why.
+
+    Proxies that do not load a configuration while they run are replaced, and so are they at each change of their
+    endpoints from then on. The next change of the spec gives the way that it asks for another try.
+    """
+    before, spec = observed.written.applied, split.spec
+    if spec.update_strategy is UpdateStrategy.ROLLING:
+        return UpdateStrategy.ROLLING, ""
+    if before is None or before.spec != spec:
+        return UpdateStrategy.LIVE, ""
+    if before.strategy is UpdateStrategy.ROLLING:
+        return UpdateStrategy.ROLLING, ""
+    fallback = observed.fleet.fallback(before)
+    return (UpdateStrategy.ROLLING if fallback else UpdateStrategy.LIVE), fallback
+
+
+def _difference(before: Applied | None, after: Applied) -> Difference:
+    if before is None or before.revision != after.revision:
+        return Difference.WEIGHTS
+    if (before.spec, before.strategy, before.ipv6) != (after.spec, after.strategy, after.ipv6):
+        return Difference.SETTINGS
+    if before.digest == after.digest:
+        return Difference.NONE
+    # A route that becomes empty, or gets its first pod, changes what the others get.
+    return Difference.ENDPOINTS if split_of(before.digest) == split_of(after.digest) else Difference.SETTINGS
+
+
+def _objects(observed: Observed, written: Written, applied: Applied) -> Mapping[Action, tuple[Json, ...]]:
+    owner, spec = observed.owner, applied.spec
+    configuration = [objects.config_map(owner, written)]
+    if applied.strategy is UpdateStrategy.ROLLING:
+        configuration.insert(0, objects.mounted_config(owner, applied.digest, written.latest))
+    template = pods.template(owner, spec, observed.defaults.proxy_image, applied.digest, applied.strategy)
+    proxies = [objects.deployment(owner, spec, template)]
+    if observed.defaults.disruption_budgets:
+        proxies.append(objects.disruption_budget(owner))
+    return {
+        Action.CONFIGURE: tuple(configuration),
+        Action.RUN_PROXIES: tuple(proxies),
+        Action.EXPOSE: (objects.service(owner, spec),),
+    }

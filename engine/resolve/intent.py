@@ -1,0 +1,100 @@
+"""What a Kanary's spec declares, and what stands in its way."""
+
+from collections.abc import Iterator
+
+from engine.model.spec import KIND, Backend, KanarySpec
+from engine.model.states import Endpoint, Intent
+from engine.ports import ClusterView, Json
+from engine.render.objects import Identity, owner_uid
+from engine.resolve.endpoints import port_number, resolve, unready
+from engine.resolve.validation import InvalidSpecError, read_spec
+from states import Problem, Reason
+
+
+def read_intent(view: ClusterView, owner: Identity, kanary: Json) -> Intent:
+    """Read the spec of a Kanary and look up all that it names."""
+    generation = kanary["metadata"].get("generation", 0)
+    try:
+        spec = read_spec(kanary)
+    except InvalidSpecError as error:
+        return Intent(generation, None, (error.problem,))
+    problems = [*_destination_problems(view, owner, kanary, spec), *_same_port_problems(view, owner, spec)]
+    endpoints: dict[Backend, tuple[Endpoint, ...]] = {}
+    for index, route in enumerate(spec.routes):
+        found = resolve_backend(view, owner, route.backend, f"spec.routes[{index}].backend")
+        if isinstance(found, Problem):
+            problems.append(found)
+        endpoints[route.backend] = () if isinstance(found, Problem) else found
+    return Intent(generation, spec, tuple(problems), endpoints)
+
+
+def unready_of(view: ClusterView, owner: Identity, backend: Backend) -> int:
+    """How many endpoints of a backend are there and not ready."""
+    name = backend.service_name
+    return unready(view.service(owner.namespace, name), view.slices(owner.namespace, name))
+
+
+def resolve_backend(
+    view: ClusterView, owner: Identity, backend: Backend, where: str = ""
+) -> tuple[Endpoint, ...] | Problem:
+    """The ready endpoints of a backend as they are now, or what is wrong with it; `where` is its place in the spec."""
+    name = backend.service_name
+    return resolve(
+        backend,
+        where=where,
+        namespace=owner.namespace,
+        service=view.service(owner.namespace, name),
+        slices=view.slices(owner.namespace, name),
+    )
+
+
+def _same_port_problems(view: ClusterView, owner: Identity, spec: KanarySpec) -> Iterator[Problem]:
+    """One port of a Service under its name and its number is one backend."""
+    seen: dict[tuple[str, int], int] = {}
+    for index, route in enumerate(spec.routes):
+        name = route.backend.service_name
+        number = port_number(route.backend, view.service(owner.namespace, name))
+        first = seen.setdefault((name, number), index) if number else index
+        if first != index:
+            yield Problem(
+                Reason.DUPLICATE_BACKEND,
+                f"spec.routes[{index}].backend is {route.backend}, the same port as spec.routes[{first}].backend "
+                f"({spec.routes[first].backend}): give it one route with the sum of the weights",
+            )
+
+
+def _destination_problems(view: ClusterView, owner: Identity, kanary: Json, spec: KanarySpec) -> Iterator[Problem]:
+    """Who has the destination: the Kanary that owns the Service of that name, else the oldest that names it."""
+    where = f'spec.destination: "{spec.destination}"'
+    existing = view.service(owner.namespace, spec.destination)
+    if existing is None:
+        rivals = [k for k in view.kanaries_for(owner.namespace, spec.destination) if _age(k) < _age(kanary)]
+        yield from (_taken(where, rival["metadata"]["name"]) for rival in rivals[:1])
+    elif owner_uid(existing) != owner.uid:
+        yield _held_by_other(view, owner, existing, where)
+
+
+def _held_by_other(view: ClusterView, owner: Identity, existing: Json, where: str) -> Problem:
+    kind, name = _owner_name(existing)
+    if kind != KIND:
+        text = f"{where} is a Service that Kanary did not make and will not touch: choose another name, or delete it"
+        return Problem(Reason.DESTINATION_EXISTS, text)
+    other = view.kanary(owner.namespace, name)
+    if other is None or other["metadata"]["uid"] != owner_uid(existing):
+        text = f"{where} still belongs to the deleted Kanary {name}: waiting until the cluster has removed it"
+        return Problem(Reason.DESTINATION_RELEASING, text)
+    return _taken(where, name)
+
+
+def _taken(where: str, name: str) -> Problem:
+    text = f"{where} is the destination of Kanary {name} already: choose another name, or delete that Kanary"
+    return Problem(Reason.DESTINATION_TAKEN, text)
+
+
+def _age(kanary: Json) -> tuple[str, str]:
+    return kanary["metadata"].get("creationTimestamp", ""), kanary["metadata"]["uid"]
+
+
+def _owner_name(obj: Json) -> tuple[str, str]:
+    references = obj["metadata"].get("ownerReferences") or ()
+    return next(((r["kind"], r["name"]) for r in references if r.get("controller")), ("", ""))

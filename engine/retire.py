@@ -1,0 +1,35 @@
+"""Which of a Kanary's objects may go: a former destination, and configurations that no pod mounts."""
+
+from engine.fleet.fleet import has_been_seen
+from engine.observe import Observed
+from engine.plan import Target
+from engine.ports import ClusterView, Json
+from engine.render.objects import CONFIG_ANNOTATION, Identity
+from states import Difference, Progress, Rollout
+
+
+def stale_objects(view: ClusterView, observed: Observed, target: Target, rollout: Rollout) -> tuple[Json, ...]:
+    """A former destination when the present one serves, and ConfigMaps that no pod mounts, at any time.
+
+    While the Deployment's controller has yet to see a change, it may be making pods of what was applied before.
+    """
+    owner, before = observed.owner, observed.written.applied
+    has_arrived = rollout.difference is Difference.NONE and rollout.progress is Progress.CURRENT
+    kinds = ("Service",) * has_arrived + ("ConfigMap",) * has_been_seen(observed.fleet.deployment)
+    wanted = {(desired["kind"], desired["metadata"]["name"]) for desired in target.all_objects}
+    mounted = observed.fleet.mounted | ({before.digest} if before else set())
+    wanted |= {("ConfigMap", owner.mounted_name(digest)) for digest in mounted}
+    owned = view.owned_by(owner.namespace, owner.uid)
+    return tuple(obj for obj in owned if obj["kind"] in kinds and (obj["kind"], obj["metadata"]["name"]) not in wanted)
+
+
+def is_needed(view: ClusterView, owner: Identity, stale: Json) -> bool:
+    """Whether a stale object is still to be mounted: a ReplicaSet whose pod is lost makes another one.
+
+    Asks the cluster. Raises RetryLaterError and RefusedError.
+    """
+    if stale["kind"] != "ConfigMap":
+        return False
+    templates = view.pod_templates(owner.namespace, owner.name)
+    digests = ((t["metadata"].get("annotations") or {}).get(CONFIG_ANNOTATION) or "" for t in templates)
+    return stale["metadata"]["name"] in {owner.mounted_name(digest) for digest in digests}

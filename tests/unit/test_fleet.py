@@ -1,0 +1,355 @@
+"""All proxies of a Kanary: how far they are, what is wrong with them, and what they are to be asked."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from engine.fleet.fleet import Fleet, Goal, has_been_seen, has_rolled_out, ready_endpoints
+from engine.fleet.proxy import Proxy
+from engine.fleet.refresh import Request, read_request
+from engine.fleet.reports import Report
+from states import Progress
+from states.timing import (
+    EXHAUSTION_REPORTED,
+    IDLE_REPORT_INTERVAL,
+    LOAD_LIMIT,
+    REFRESH_INTERVAL,
+    REPORT_INTERVAL,
+    SETTLING_RECHECK,
+)
+from tests.unit.kanaries import Json
+from tests.unit.observations import DIGEST, NEWER, OTHER, applied
+from tests.unit.proxies import SECOND, TEMPLATE, late, live, rolling
+from tests.unit.snapshots import NOW
+
+GOAL = Goal(DIGEST, TEMPLATE, replicas=2, ready_endpoints=2)
+REFUSED = Report(OTHER, refused_digest=DIGEST, refusal="[ALERT] no")
+
+
+def deployment(generation: int = 2, *, observed: int = 2, conditions: tuple[Json, ...] = (), **counts: int) -> Json:
+    all_there = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
+    return {
+        "metadata": {"generation": generation},
+        "status": {"observedGeneration": observed, "conditions": list(conditions), **(all_there | counts)},
+    }
+
+
+ROLLED_OUT = deployment()
+
+
+def fleet(*proxies: Proxy, of: Json | None = ROLLED_OUT, after: timedelta = timedelta()) -> Fleet:
+    return Fleet(of, proxies, NOW + after)
+
+
+# How far they are
+
+
+@pytest.mark.parametrize(
+    ("proxies", "expected"),
+    [
+        pytest.param([live(), live("x-2")], Progress.CURRENT, id="all"),
+        pytest.param([rolling(), rolling("x-2")], Progress.CURRENT, id="all of Rolling"),
+        pytest.param([], Progress.BEHIND, id="none"),
+        pytest.param([live(ready=False)], Progress.BEHIND, id="none is ready"),
+        pytest.param([live(stopped=NOW - 60 * SECOND)], Progress.BEHIND, id="the only one stops"),
+        pytest.param([live(), live("x-2", OTHER)], Progress.BEHIND, id="one splits in another way"),
+        pytest.param([live(), live("x-2", None)], Progress.BEHIND, id="one may split in any way"),
+        pytest.param([live(), live("x-2", "")], Progress.BEHIND, id="one serves nothing that is known"),
+        pytest.param([live(), live("x-2"), rolling("x-3", OTHER, stopped=NOW)], Progress.BEHIND, id="one listens on"),
+        pytest.param([live(), live("x-2", OTHER, ready=False)], Progress.TAKEN, id="one is not ready"),
+        pytest.param([live()], Progress.TAKEN, id="one is missing"),
+        pytest.param([live(), live("x-2", NEWER)], Progress.SERVING, id="one has other pods"),
+        pytest.param([live(), live("x-2"), live("x-3", NEWER, stopped=NOW)], Progress.SERVING, id="and listens on"),
+        pytest.param(
+            [live(), live("x-2"), rolling("x-3", OTHER, stopped=NOW - 60 * SECOND)], Progress.CURRENT, id="one has gone"
+        ),
+        pytest.param(
+            [live(), live("x-2"), rolling("x-3", OTHER, phase="Failed", ready=False)], Progress.CURRENT, id="evicted"
+        ),
+    ],
+)
+def test_progress_is_told_from_what_each_proxy_serves(proxies: list[Proxy], expected: Progress) -> None:
+    assert fleet(*proxies).progress(GOAL) is expected
+
+
+@pytest.mark.parametrize(
+    ("goal", "of", "expected"),
+    [
+        (replace(GOAL, replicas=3), ROLLED_OUT, Progress.TAKEN),
+        (replace(GOAL, ready_endpoints=1), ROLLED_OUT, Progress.TAKEN),
+        (replace(GOAL, template="another image"), ROLLED_OUT, Progress.TAKEN),
+        (GOAL, deployment(replicas=3), Progress.SERVING),
+        (GOAL, None, Progress.SERVING),
+        (replace(GOAL, digest=NEWER), ROLLED_OUT, Progress.SERVING),
+    ],
+    ids=[
+        "one more is wanted",
+        "not behind the Service",
+        "not as declared",
+        "an old pod",
+        "no Deployment",
+        "newer pods",
+    ],
+)
+def test_progress_is_told_from_how_proxies_are_run_as_well(goal: Goal, of: Json | None, expected: Progress) -> None:
+    assert fleet(live(), live("x-2"), of=of).progress(goal) is expected
+
+
+def test_ready_proxies_split_alike_and_updated_ones_have_the_latest_pods_as_well() -> None:
+    found = fleet(live(), live("x-2", NEWER), live("x-3", OTHER), live("x-4", ready=False), live("x-5", stopped=NOW))
+    assert (found.ready(DIGEST), found.updated(DIGEST)) == (2, 1)
+    assert (found.ready(OTHER), found.updated(OTHER)) == (1, 1)
+
+
+def test_of_several_replaced_proxies_the_one_that_listens_longest_counts() -> None:
+    stopping = [rolling(f"x-{ago}", OTHER, stopped=NOW - ago * SECOND) for ago in (3, 1, 5)]
+    assert fleet(rolling(), *stopping).others_listen_for(DIGEST) == 5 * SECOND
+    assert fleet(rolling(), *stopping, after=10 * SECOND).others_listen_for(DIGEST) is None
+
+
+def test_a_replaced_proxy_that_was_not_told_yet_is_looked_at_again() -> None:
+    assert fleet(rolling(digest=OTHER)).others_listen_for(DIGEST) == SETTLING_RECHECK
+
+
+def test_a_proxy_that_splits_alike_or_is_to_load_the_configuration_is_no_other() -> None:
+    assert fleet(rolling(), rolling("x-2", NEWER, stopped=NOW)).others_listen_for(DIGEST) is None
+    assert fleet(live(report=OTHER)).others_listen_for(DIGEST) is None
+    assert fleet(live(report=OTHER, stopped=NOW)).others_listen_for(DIGEST) == 6 * SECOND
+
+
+def test_the_proxy_that_is_waited_for_is_named_with_its_node() -> None:
+    assert fleet(live(), live("x-2", OTHER, node="node-b")).waiting_for(DIGEST) == "pod x-2 on node node-b"
+    assert fleet(live("x-2", ready=False)).waiting_for(DIGEST) == "pod x-2"
+    assert fleet(live(), live("x-2", NEWER), live("x-3", OTHER, stopped=NOW)).waiting_for(DIGEST) == ""
+
+
+def test_a_configuration_is_mounted_as_long_as_a_pod_of_rolling_has_not_ended() -> None:
+    found = fleet(
+        rolling(), rolling("x-2", OTHER, stopped=NOW), rolling("x-3", NEWER, phase="Failed"), live("x-4", "c")
+    )
+    assert found.mounted == {DIGEST, OTHER}
+
+
+# The Deployment and the destination's endpoints
+
+
+@pytest.mark.parametrize(
+    ("found", "replicas", "expected"),
+    [
+        pytest.param(ROLLED_OUT, 2, True, id="all there"),
+        pytest.param(None, 2, False, id="none"),
+        pytest.param({}, 2, False, id="empty"),
+        pytest.param({"metadata": {"generation": 1}}, 2, False, id="no status yet"),
+        pytest.param(deployment(3), 2, False, id="its controller has not seen it"),
+        pytest.param(deployment(replicas=3), 2, False, id="an old pod is left"),
+        pytest.param(deployment(updatedReplicas=1), 2, False, id="one is of an old template"),
+        pytest.param(deployment(readyReplicas=1), 2, False, id="one is not ready"),
+        pytest.param(deployment(availableReplicas=1), 2, False, id="one is not available"),
+        pytest.param(ROLLED_OUT, 3, False, id="one more is wanted"),
+    ],
+)
+def test_a_deployment_is_rolled_out_when_every_pod_is_of_its_template_and_available(
+    found: Json | None, replicas: int, expected: bool
+) -> None:
+    assert has_rolled_out(found, replicas) is expected
+
+
+def test_a_deployment_has_been_seen_once_its_controller_says_so() -> None:
+    assert has_been_seen(deployment(2, observed=2))
+    assert not has_been_seen(deployment(3, observed=2))
+    assert not has_been_seen(None)
+
+
+def test_ready_endpoints_are_counted_over_all_slices_once_each() -> None:
+    one = {"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}, {"addresses": ["10.0.0.2"]}]}
+    two = {"endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.3"], "conditions": {"ready": False}}]}
+    assert ready_endpoints([one, two, {"endpoints": None}, {}]) == 2
+
+
+def test_a_proxy_of_two_address_families_is_counted_once() -> None:
+    four = {"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}
+    six = {"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}]}
+    assert ready_endpoints([four, six]) == 1
+
+
+# Trouble
+
+PULL = {"reason": "ErrImagePull"}
+FAILURE = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: pods"}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "told"),
+    [
+        ([rolling(), rolling("x-2", ready=False), rolling("x-3", ready=False, waiting=PULL)], "pod x-3: ErrImagePull"),
+        ([rolling(digest=OTHER, ready=False, waiting=PULL)], ""),
+        ([rolling(ready=False, waiting=PULL, stopped=NOW)], ""),
+        ([rolling(ready=False, waiting=PULL, phase="Failed")], ""),
+        ([live(report=None, ready=False, waiting=PULL)], "pod x-1: ErrImagePull"),
+        ([live(report=Report(OTHER, problem="no reload: no room"))], "pod x-1: no reload: no room"),
+        ([live(report=Report(DIGEST, problem="no reload: no room"))], ""),
+        ([late(node="node-b")], f"pod x-1 on node node-b did not load configuration {DIGEST} within 15 s"),
+        ([late(report=None)], "pod x-1 did not answer the operator within 15 s"),
+        ([late(after=14 * SECOND)], ""),
+        ([late(report=REFUSED)], ""),
+    ],
+)
+def test_the_first_proxy_in_trouble_is_told_of(proxies: list[Proxy], told: str) -> None:
+    assert fleet(*proxies).trouble(DIGEST) == told
+
+
+def test_pods_that_cannot_be_made_at_all_are_told_before_any_other_trouble() -> None:
+    found = fleet(rolling(ready=False, waiting=PULL), of=deployment(conditions=(FAILURE,)))
+    assert found.trouble(DIGEST) == "FailedCreate: exceeded quota: pods"
+
+
+@pytest.mark.parametrize("condition", [FAILURE | {"status": "False"}, {"type": "Available"}])
+def test_a_condition_that_does_not_hold_is_no_trouble(condition: Json) -> None:
+    assert fleet(of=deployment(conditions=(condition,))).trouble(DIGEST) == ""
+
+
+def test_a_rejection_is_told_of_the_configuration_that_is_wanted_and_of_no_other() -> None:
+    assert (
+        fleet(live(), live("x-2", REFUSED)).refusal(DIGEST)
+        == "HAProxy of pod x-2 rejects the configuration: [ALERT] no"
+    )
+    assert fleet(live("x-2", REFUSED)).refusal(NEWER) == ""
+    assert fleet(live("x-2", replace(REFUSED, digest=DIGEST))).refusal(DIGEST) == ""
+
+
+# What they run out of
+
+
+def test_a_proxy_that_was_killed_for_want_of_memory_is_told_for_ten_minutes() -> None:
+    killed = live(ended={"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:00Z"})
+    told = fleet(live("x-0"), killed, after=EXHAUSTION_REPORTED - SECOND).exhaustion(DIGEST, None)
+    assert told == (
+        "pod x-1: container haproxy was OOMKilled at 2026-01-01T12:00:00Z; its connections were dropped: "
+        "raise spec.proxy.resources.limits.memory"
+    )
+    assert fleet(killed, after=EXHAUSTION_REPORTED).exhaustion(DIGEST, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("report", "asked", "told"),
+    [
+        (Report(DIGEST, connections=5, max_connections=100), 100, ""),
+        (Report(DIGEST, connections=5, max_connections=99), 100, "can hold 99 connections of the 100"),
+        (Report(DIGEST, connections=100, max_connections=100), 100, "holds 100 connections, its limit"),
+        (Report(OTHER, connections=99, max_connections=99), 100, ""),
+        (Report(DIGEST), 100, ""),
+        (Report(DIGEST, max_connections=99), None, ""),
+        (Report(DIGEST, connections=99, max_connections=99), None, "holds 99 connections"),
+    ],
+    ids=["room", "less than promised", "full", "another configuration", "unknown", "nothing promised", "full anyway"],
+)
+def test_a_proxy_without_room_is_told(report: Report, asked: int | None, told: str) -> None:
+    found = fleet(live(report=report)).exhaustion(DIGEST, asked)
+    assert told in found
+    assert bool(told) is bool(found)
+
+
+# Being late
+
+LAST = applied()
+
+
+def test_proxies_that_miss_the_limit_are_replaced() -> None:
+    told = f"pod x-1 on node node-b did not load configuration {DIGEST} within 15 s (spec.updateStrategy: Live)"
+    assert fleet(late(node="node-b"), late("x-2")).fallback(LAST) == told
+    assert fleet(late(after=LOAD_LIMIT - SECOND)).fallback(LAST) == ""
+
+
+def test_one_that_does_not_answer_at_all_is_told_of_first() -> None:
+    told = "pod x-2 did not answer the operator within 15 s (spec.updateStrategy: Live)"
+    assert fleet(late(), late("x-2", None)).fallback(LAST) == told
+
+
+@pytest.mark.parametrize(
+    "proxies",
+    [
+        pytest.param([live(), late("x-2", None)], id="another one has loaded it"),
+        pytest.param([live(ready=False), late("x-2", None)], id="another one has, and is not ready"),
+        pytest.param([late(report=REFUSED)], id="its HAProxy rejects it"),
+        pytest.param([late(ready=False)], id="it is not ready"),
+        pytest.param([late(stopped=NOW)], id="it stops"),
+        pytest.param([late(phase="Failed")], id="it has ended"),
+        pytest.param([rolling(digest=OTHER)], id="it has no agent"),
+        pytest.param([live(report=OTHER)], id="it was never asked"),
+    ],
+)
+def test_otherwise_they_are_waited_for(proxies: list[Proxy]) -> None:
+    assert fleet(*proxies).fallback(LAST) == ""
+
+
+def test_nor_while_the_deployment_rolls() -> None:
+    assert fleet(late(), of=deployment(replicas=3)).fallback(LAST) == ""
+
+
+def test_a_replaced_proxy_that_has_loaded_it_is_no_reason_to_wait() -> None:
+    """It is about to go; those that stay have not loaded it."""
+    assert fleet(live("x-0", stopped=NOW), late()).fallback(LAST) != ""
+
+
+# What they are asked
+
+
+def asked(proxy: Proxy, after: timedelta = timedelta()) -> list[Request | None]:
+    return [read_request(text) for _, text in fleet(proxy, after=after).requests(DIGEST)]
+
+
+def test_a_pod_that_serves_something_else_is_requested_to_load_what_is_new() -> None:
+    first = [Request(DIGEST, NOW, NOW)]
+    assert asked(live(report=OTHER)) == asked(live(report=None)) == first
+    told = live(report=OTHER, request=str(first[0]))
+    assert asked(told) == []
+    assert asked(told, REFRESH_INTERVAL) == [Request(DIGEST, NOW, NOW + REFRESH_INTERVAL)]
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        live(),
+        live(report=REFUSED),
+        live(report=OTHER, stopped=NOW),
+        live(report=OTHER, phase="Failed"),
+        rolling(digest=OTHER),
+    ],
+    ids=["it serves it", "its HAProxy rejects it", "it stops", "it has ended", "it has no agent"],
+)
+def test_otherwise_a_pod_is_left_alone(proxy: Proxy) -> None:
+    assert asked(proxy, timedelta(hours=1)) == []
+
+
+def test_a_pod_whose_haproxy_rejected_something_else_is_not() -> None:
+    assert asked(live(report=replace(REFUSED, refused_digest=OTHER))) != []
+
+
+@pytest.mark.parametrize(
+    ("proxies", "expected"),
+    [
+        ([live(), live("x-2")], IDLE_REPORT_INTERVAL),
+        ([live(), live("x-2", NEWER)], REPORT_INTERVAL),
+        ([live(), live("x-2", OTHER, ready=False)], IDLE_REPORT_INTERVAL),
+        ([live(), late("x-2")], REFRESH_INTERVAL),
+        ([live(report=REFUSED)], REFRESH_INTERVAL),
+    ],
+    ids=["nothing to expect", "about to load", "not ready", "late", "rejected"],
+)
+def test_proxies_are_asked_the_sooner_the_more_there_is_to_expect(proxies: list[Any], expected: timedelta) -> None:
+    assert fleet(*proxies).look_again(DIGEST) == expected
+
+
+def test_the_more_processes_drain_the_longer_the_next_reload_waits() -> None:
+    def wait(draining: int, after: float = 0) -> timedelta | None:
+        found = fleet(live(report=Report(DIGEST, draining=draining)), live("x-2"), after=after * SECOND)
+        return found.reload_spacing(NOW)
+
+    assert wait(0) is None
+    assert wait(4) == SECOND
+    assert wait(4, after=0.5) == SECOND / 2
+    assert wait(4, after=1) is None
+    assert wait(1000) == 5 * SECOND
+    assert fleet(live(report=Report(DIGEST, draining=1000))).reload_spacing(NOW + timedelta(hours=1)) is None

@@ -1,0 +1,321 @@
+"""From what is to be in force to configuration and objects, and how that differs from what was written."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from engine import plan
+from engine.fleet.proxy import Proxy
+from engine.model.entries import Share
+from engine.model.spec import KanarySpec, weights_text
+from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, Endpoint, Endpoints, Written, read_written
+from engine.observe import Defaults, Destination
+from engine.plan import Planner, Target, plan_unapplied, proxy_config
+from engine.render import haproxy
+from engine.render.haproxy import render, split_of
+from engine.render.objects import CONFIG_ANNOTATION
+from states import KEEP_SERVING, Action, Difference, OnEmptyRoute, UpdateStrategy
+from tests.unit.kanaries import OWNER, Json, route, spec, valid_specs
+from tests.unit.observations import ENDPOINTS, V1, V2, observed, split
+from tests.unit.proxies import late, live, rolling
+from tests.unit.snapshots import NOW
+
+LATER = NOW + timedelta(minutes=1)
+ROLLING = spec(updateStrategy="Rolling")
+HALF = spec(routes=[route("myapp-v1", 50), route("myapp-v2", 50, 9090)])
+NEW_POD: Endpoints = {V1: (*ENDPOINTS[V1], Endpoint("10.0.0.3", 8080, "v1-c")), V2: ENDPOINTS[V2]}
+NO_V2: Endpoints = {V1: ENDPOINTS[V1], V2: ()}
+
+
+def target(
+    declared: KanarySpec | None = None,
+    last: Target | Written | None = None,
+    *,
+    planner: Planner | None = None,
+    revision: int = 1,
+    endpoints: Endpoints | None = None,
+    **seen: Any,
+) -> Target:
+    """What is planned of a Kanary, of which that was written last."""
+    found = split(declared, revision, **({"endpoints": endpoints} if endpoints else {}))
+    written = last.written if isinstance(last, Target) else last
+    return (planner or Planner()).plan(observed(last=written or Written(), **seen), found)
+
+
+# Objects
+
+
+def test_each_action_that_serves_has_its_objects_in_the_order_of_the_actions() -> None:
+    assert tuple(target(ROLLING).objects) == KEEP_SERVING
+    kinds = ["ConfigMap", "Deployment", "PodDisruptionBudget", "Service"]
+    assert [o["kind"] for o in target().all_objects] == kinds
+    assert [o["kind"] for o in target(ROLLING).all_objects] == ["ConfigMap", *kinds]
+
+
+def test_where_the_cluster_has_no_disruption_budgets_none_is_made() -> None:
+    made = target(defaults=Defaults("image:1", disruption_budgets=False))
+    assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "Deployment", "Service"]
+
+
+def test_config_map_probes_and_pods_speak_of_the_same_configuration() -> None:
+    made = target(ROLLING)
+    config, digest = made.objects[Action.CONFIGURE][0]["data"][CONFIG_KEY], made.applied.digest
+    template = made.objects[Action.RUN_PROXIES][0]["spec"]["template"]
+    assert (config, digest) == (render(proxy_config(split())).text, render(proxy_config(split())).digest)
+    assert template["metadata"]["annotations"][CONFIG_ANNOTATION] == digest == made.goal.digest
+    assert template["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == haproxy.ready_path(digest)
+    assert f"set-var proc.digest str({digest})" in config
+
+
+def test_proxies_that_load_their_configuration_mount_the_config_map_that_changes() -> None:
+    made = target()
+    (config_map,) = made.objects[Action.CONFIGURE]
+    volume = made.objects[Action.RUN_PROXIES][0]["spec"]["template"]["spec"]["volumes"][0]["configMap"]
+    assert volume["name"] == config_map["metadata"]["name"]
+    assert [item["key"] for item in volume["items"]] == [CONFIG_KEY, ACCEPTED_KEY]
+    assert read_written(config_map) == made.written
+
+
+def test_the_operators_image_is_run_where_the_user_names_none() -> None:
+    containers = target().objects[Action.RUN_PROXIES][0]["spec"]["template"]["spec"]["containers"]
+    assert [container["image"] for container in containers] == ["image:1", "image:1"]
+
+
+def test_the_goal_is_what_the_destination_leads_to_as_well() -> None:
+    assert target(destinations={"myapp": Destination(None, 2)}).goal.ready_endpoints == 2
+    assert (target().goal.ready_endpoints, target(spec(proxy={"replicas": 3})).goal.replicas) == (0, 3)
+
+
+@settings(max_examples=40)
+@given(valid_specs)
+def test_every_spec_that_can_be_read_can_be_planned_and_is_read_back(declared: Json) -> None:
+    read = KanarySpec.model_validate(declared)
+    endpoints = {r.backend: (Endpoint(f"10.0.{number}.1", 80),) for number, r in enumerate(read.routes)}
+    made = plan_unapplied(OWNER, read, endpoints, Defaults("image:1"), NOW)
+    assert read_written(made.objects[Action.CONFIGURE][-1]) == made.written
+
+
+# Configuration
+
+
+def test_the_proxies_are_told_weights_pods_policy_and_times() -> None:
+    config = proxy_config(split(spec(onEmptyRoute="Fail", proxy={"idleSeconds": 60, "drainSeconds": 30})))
+    assert [(r.backend, r.weight, [s.address for s in r.servers]) for r in config.routes] == [
+        ("myapp-v1:http", 80, ["10.0.0.1", "10.0.0.2"]),
+        ("myapp-v2:9090", 20, ["10.0.1.1"]),
+    ]
+    assert (config.on_empty_route, config.idle_seconds, config.drain_seconds) == (OnEmptyRoute.FAIL, 60, 30)
+
+
+def test_the_proxies_are_told_how_many_connections_to_take_how_to_spread_them_and_what_to_send_ahead() -> None:
+    asking = route("v1", 80) | {"sendProxyProtocol": "V2"}
+    config = proxy_config(
+        split(spec(routes=[asking, route("v2", 20)], proxy={"maxConnections": 50, "balance": "leastconn"}))
+    )
+    assert (config.max_connections, config.balance) == (50, haproxy.Balance.LEAST_CONNECTIONS)
+    assert [route.proxy_protocol for route in config.routes] == [haproxy.ProxyProtocol.V2, None]
+
+
+@pytest.mark.parametrize("strategy", UpdateStrategy)
+def test_proxies_that_were_once_reached_over_ipv6_go_on_listening_there(strategy: UpdateStrategy) -> None:
+    declared = spec(updateStrategy=strategy.value)
+    first = target(declared, proxies=[replace(rolling(), address="fd00::1")])
+    assert first.written.latest.count("v6only") == 2
+    assert target(declared, first).difference is Difference.NONE
+    # HAProxy does not start with it on a host that has none.
+    assert "v6only" not in target(declared, target(declared)).written.latest
+
+
+@pytest.mark.parametrize(
+    ("addresses", "service", "expected"),
+    [
+        ([], None, False),
+        (["", "10.0.0.1"], {"spec": {"clusterIP": "10.1.0.1"}}, False),
+        (["10.0.0.1"], {"spec": {"clusterIP": "None"}}, False),
+        (["10.0.0.1", "fd00::1"], None, True),
+        ([], {"spec": {"clusterIP": "fd00::1"}}, True),
+        (["10.0.0.1"], {"spec": {"clusterIP": "10.1.0.1", "clusterIPs": ["10.1.0.1", "fd00::1"]}}, True),
+    ],
+    ids=["nothing", "IPv4", "headless", "a pod of IPv6", "a Service of IPv6", "a Service of both"],
+)
+def test_proxies_are_reached_over_ipv6_where_they_or_their_service_have_such_an_address(
+    addresses: list[str], service: Json | None, expected: bool
+) -> None:
+    proxies = [replace(rolling(), address=address) for address in addresses]
+    seen = observed(proxies=proxies, destinations={"myapp": Destination(service, 0)})
+    assert seen.is_reached_by_ipv6("myapp") is expected
+
+
+def test_weights_are_one_line_of_bounded_length() -> None:
+    assert weights_text(spec().shares) == "myapp-v1:http=80 myapp-v2:9090=20"
+    shares = [Share(backend=f"{'v' * 59}-{number:03}:http", weight=1) for number in range(100)]
+    text = weights_text(shares)
+    assert len(text) <= 1_000
+    assert text.endswith(":http=1 ...")
+
+
+# How it differs from what was written
+
+
+def test_what_was_written_is_the_target_and_keeps_its_time() -> None:
+    first = target()
+    again = target(last=first, now=LATER)
+    assert (again.difference, again.applied) == (Difference.NONE, first.applied)
+    assert again.applied.written_at == NOW
+
+
+def _of_other_digest(last: Target) -> Written:
+    return replace(last.written, applied=last.applied.model_copy(update={"digest": "f" * 24}))
+
+
+@pytest.mark.parametrize("strategy", UpdateStrategy)
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Difference.NONE),
+        ({"endpoints": NEW_POD}, Difference.ENDPOINTS),
+        ({"endpoints": NO_V2}, Difference.SETTINGS),
+        ({"port": 81}, Difference.SETTINGS),
+        ({"proxy": {"idleSeconds": 7}}, Difference.SETTINGS),
+        ({"revision": 2}, Difference.WEIGHTS),
+    ],
+    ids=["nothing", "a pod", "an empty route", "a port", "a time", "a revision"],
+)
+def test_pods_that_come_and_go_are_told_from_settings_and_weights(
+    strategy: UpdateStrategy, changes: Json, expected: Difference
+) -> None:
+    kept = {"endpoints", "revision"}
+    declared = {key: value for key, value in changes.items() if key not in kept} | {"updateStrategy": strategy.value}
+    last = target(spec(updateStrategy=strategy.value))
+    seen = {key: changes[key] for key in kept & changes.keys()}
+    made = target(spec(**declared), last, now=LATER, **seen)
+    assert made.difference is expected
+    assert (made.applied.written_at == LATER) is (expected is not Difference.NONE)
+
+
+def test_without_anything_written_all_of_it_is_new() -> None:
+    assert target().difference is Difference.WEIGHTS
+
+
+def test_a_text_that_somebody_changed_is_written_anew() -> None:
+    assert target(last=_of_other_digest(target())).difference is Difference.SETTINGS
+
+
+def test_another_way_of_updating_differs_although_the_configuration_may_be_the_same() -> None:
+    assert target(ROLLING, target()).difference is Difference.SETTINGS
+
+
+def test_pods_of_a_route_without_weight_change_nothing() -> None:
+    """Else every pod of a version that is switched off would reload the proxies."""
+    declared = spec(routes=[route("myapp-v1", 100), route("myapp-v2", 0, 9090)])
+    assert target(declared, target(declared, endpoints=NO_V2)).difference is Difference.NONE
+
+
+def test_what_proxies_need_not_know_leaves_their_configuration_as_it_is() -> None:
+    first = target()
+    patient = target(spec(progressDeadlineSeconds=7), first)
+    assert (patient.applied.digest, patient.difference) == (first.applied.digest, Difference.SETTINGS)
+
+
+# How proxies receive it
+
+
+def test_proxies_that_are_late_are_replaced_until_the_spec_changes() -> None:
+    first = target()
+    written = replace(first.written, applied=first.applied.model_copy(update={"digest": "a" * 24}))
+    rolled_out = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
+    deployment = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, **rolled_out}}
+    fleet = replace(observed(proxies=[late(), late("x-2")]).fleet, deployment=deployment)
+    replaced = target(last=written, fleet=fleet)
+    assert replaced.applied.strategy is UpdateStrategy.ROLLING
+    assert replaced.fallback.startswith("pod x-1 did not load the configuration")
+    assert target(last=replaced).applied.strategy is UpdateStrategy.ROLLING
+    assert target(last=replaced).fallback == ""
+    assert target(HALF, replaced, revision=2).applied.strategy is UpdateStrategy.LIVE
+
+
+def test_a_configuration_that_comes_back_is_told_apart_from_its_forerunner() -> None:
+    first = target()
+    between = target(HALF, first, revision=2)
+    back = target(last=between, revision=3)
+    assert len({first.applied.digest, between.applied.digest, back.applied.digest}) == 3
+    assert [made.applied.serial for made in (first, between, back)] == [1, 2, 3]
+
+
+def test_so_is_one_of_a_pod_that_goes_and_comes_back() -> None:
+    """A proxy that is about to load the one in between must not report that it has the last one already."""
+    planner = Planner()
+    first = target(endpoints=NEW_POD, planner=planner)
+    without = target(last=first, planner=planner)
+    again = target(last=without, endpoints=NEW_POD, planner=planner)
+    assert [made.applied.serial for made in (first, without, again)] == [1, 2, 3]
+    assert first.applied.digest != again.applied.digest
+    assert split_of(first.applied.digest) == split_of(without.applied.digest) == split_of(again.applied.digest)
+
+
+def test_proxies_that_are_replaced_may_be_the_same_again() -> None:
+    first = target(ROLLING)
+    between = target(spec(updateStrategy="Rolling", port=81, proxy={"idleSeconds": 7}), first)
+    assert target(ROLLING, between).applied.digest == first.applied.digest
+
+
+@pytest.fixture
+def renderings(monkeypatch: pytest.MonkeyPatch) -> list[haproxy.ProxyConfig]:
+    """What is rendered while the test runs."""
+    made: list[haproxy.ProxyConfig] = []
+
+    def counted(config: haproxy.ProxyConfig) -> haproxy.Rendered:
+        made.append(config)
+        return render(config)
+
+    monkeypatch.setattr(plan, "render", counted)
+    return made
+
+
+@pytest.mark.parametrize("strategy", UpdateStrategy)
+def test_each_change_is_rendered_once_however_often_it_is_looked_at(
+    strategy: UpdateStrategy, renderings: list[haproxy.ProxyConfig]
+) -> None:
+    declared, planner = spec(updateStrategy=strategy.value), Planner()
+    last = target(declared, planner=planner)
+    for endpoints in (NEW_POD, ENDPOINTS, NEW_POD):
+        for _ in range(3):
+            waiting = target(declared, last, endpoints=endpoints, planner=planner)
+        last = waiting
+        for _ in range(3):
+            assert target(declared, last, endpoints=endpoints, planner=planner).difference is Difference.NONE
+    assert len(renderings) == len(set(renderings)) <= 4
+
+
+def test_a_kanary_that_is_gone_is_forgotten(renderings: list[haproxy.ProxyConfig]) -> None:
+    planner = Planner()
+    target(planner=planner)
+    planner.forget(OWNER.namespace, OWNER.name)
+    target(planner=planner)
+    assert len(renderings) == 2
+
+
+# What new proxies begin with where HAProxy rejects the latest configuration
+
+
+def accepted(declared: KanarySpec, proxies: Sequence[Proxy], before: str = "before that", revision: int = 2) -> str:
+    last = target(declared)
+    written = replace(last.written, applied=last.applied.model_copy(update={"digest": "a" * 24}), accepted=before)
+    return target(declared, written, revision=revision, proxies=proxies).written.accepted
+
+
+@pytest.mark.parametrize(("declared", "proxy"), [(spec(), live()), (ROLLING, rolling())])
+def test_what_a_proxy_was_seen_to_serve_is_kept_beside_its_successor(declared: KanarySpec, proxy: Proxy) -> None:
+    assert accepted(declared, [proxy]) == target(declared).written.latest
+    assert accepted(declared, []) == "before that"
+    assert target(declared).written.accepted == ""
+
+
+def test_what_is_kept_stays_as_long_as_the_configuration_does() -> None:
+    first = target()
+    again = target(last=replace(first.written, accepted="before that"), proxies=[live(report=first.applied.digest)])
+    assert (again.difference, again.written.accepted) == (Difference.NONE, "before that")

@@ -1,0 +1,199 @@
+"""One proxy: its pod as the cluster has it, and its agent's report."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from engine.fleet.proxy import can_report, read_proxy
+from engine.fleet.reports import Report, read_report
+from engine.render.objects import CONFIG_ANNOTATION
+from states import UpdateStrategy
+from states.timing import ENDPOINTS_SETTLE, LISTEN_MARGIN
+from tests.unit.kanaries import Json, json_values
+from tests.unit.observations import DIGEST, OTHER
+from tests.unit.proxies import LIVE, SECOND, TEMPLATE, live, live_pod, rolling, rolling_pod
+from tests.unit.snapshots import NOW
+
+LISTENS = ENDPOINTS_SETTLE + LISTEN_MARGIN
+
+
+# Reports
+
+
+def test_a_report_is_read_as_agents_write_it() -> None:
+    raw = {
+        "digest": DIGEST,
+        "refused": {"digest": OTHER, "message": "[ALERT] no\n good"},
+        "draining": 2,
+        "connections": 17,
+        "maxConnections": 20_000,
+        "problem": "",
+    }
+    assert read_report(raw) == Report(DIGEST, OTHER, "[ALERT] no good", 2, 17, 20_000, "")
+
+
+def test_what_a_report_leaves_out_is_nothing() -> None:
+    assert read_report({"digest": DIGEST, "refused": None}) == Report(DIGEST)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        [],
+        "x",
+        {"digest": 7},
+        {"refused": "x"},
+        {"refused": {"message": []}},
+        {"draining": -1},
+        {"draining": True},
+    ],
+)
+def test_what_is_no_report_is_rejected(raw: Any) -> None:
+    with pytest.raises(ValueError, match="is"):
+        read_report(raw)
+
+
+@given(json_values)
+def test_whatever_is_read_is_of_bounded_length(raw: Any) -> None:
+    try:
+        report = read_report(raw)
+    except ValueError:
+        return
+    assert len(report.digest) + len(report.refusal) + len(report.problem) <= 1200
+
+
+# Pods
+
+
+def test_a_proxy_is_read_from_its_pod_and_its_report() -> None:
+    proxy = live("x-7", Report(DIGEST, draining=2), node="node-a")
+    assert (proxy.name, proxy.node, proxy.address, proxy.template) == ("x-7", "node-a", "10.0.0.1", TEMPLATE)
+    assert (proxy.serves, proxy.is_ready, proxy.ready_since) == (DIGEST, True, NOW - 60 * SECOND)
+    assert (proxy.strategy, proxy.report) == (UpdateStrategy.LIVE, Report(DIGEST, draining=2))
+
+
+def test_a_proxy_that_is_replaced_serves_what_its_template_says_whoever_reports_for_it() -> None:
+    proxy = read_proxy(rolling_pod(digest=OTHER), Report(DIGEST))
+    assert (proxy.serves, proxy.strategy, proxy.report) == (OTHER, UpdateStrategy.ROLLING, None)
+
+
+def test_what_a_proxy_with_an_agent_serves_only_the_agent_says() -> None:
+    marked = live_pod()
+    marked["metadata"]["annotations"][CONFIG_ANNOTATION] = DIGEST
+    assert read_proxy(marked, None).serves == ""
+    assert read_proxy(marked, Report("")).serves == ""
+
+
+@pytest.mark.parametrize(
+    "bare",
+    [
+        {"metadata": {"name": "x"}},
+        {"metadata": {"name": "x", "annotations": None}, "spec": None, "status": {"conditions": None}},
+        {"metadata": {"name": "x", "annotations": LIVE}, "status": {"containerStatuses": None}},
+    ],
+)
+def test_a_pod_of_which_nothing_is_known_is_not_ready_and_not_asked(bare: Json) -> None:
+    proxy = read_proxy(bare, None)
+    assert (proxy.serves, proxy.is_ready, proxy.trouble, proxy.node) == ("", False, "", "")
+    assert not can_report(bare)
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        (live_pod(), True),
+        (live_pod(ready=False), True),
+        (live_pod(stopped=NOW), False),
+        (live_pod(phase="Failed"), False),
+        (rolling_pod(), False),
+        (live_pod() | {"status": {}}, False),
+    ],
+    ids=["running", "not ready", "stopping", "ended", "without an agent", "without an address"],
+)
+def test_only_a_running_pod_with_an_agent_is_asked(pod: Json, expected: bool) -> None:
+    assert can_report(pod) is expected
+
+
+# How long it listens
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        (rolling_pod(), None),
+        (rolling_pod(ready=False), timedelta()),
+        (rolling_pod(phase="Failed"), timedelta()),
+        (rolling_pod(phase="Succeeded", stopped=NOW), timedelta()),
+        (rolling_pod(stopped=NOW), LISTENS),
+        (rolling_pod(stopped=NOW - SECOND), LISTENS - SECOND),
+        (rolling_pod(stopped=NOW - SECOND, ready=False), LISTENS - SECOND),
+        (rolling_pod(stopped=NOW - LISTENS), timedelta()),
+    ],
+    ids=["ready", "not ready", "evicted", "ended", "told now", "a second ago", "told and unready", "long enough ago"],
+)
+def test_a_proxy_listens_until_every_node_knows_that_it_stops(pod: Json, expected: timedelta | None) -> None:
+    """A pod that was evicted stays as Failed, and nobody deletes it for days."""
+    assert read_proxy(pod, None).listens_for(NOW) == expected
+
+
+# Trouble
+
+BACK_OFF = {"reason": "CrashLoopBackOff", "message": "back-off"}
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available",
+}
+LOG = "[NOTICE] haproxy version is 3.0\n[ALERT] (1) : cannot bind socket\n[WARNING] bye"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"waiting": {"reason": "ContainerCreating"}}, ""),
+        ({"waiting": {"reason": "PodInitializing"}}, ""),
+        ({}, ""),
+        (
+            {"waiting": {"reason": "ImagePullBackOff", "message": "no such image: haproxy:9"}},
+            "pod x-1: ImagePullBackOff: no such image: haproxy:9",
+        ),
+        ({"waiting": {"reason": "ErrImagePull"}}, "pod x-1: ErrImagePull"),
+        (
+            {"waiting": BACK_OFF, "ended": {"exitCode": 1}},
+            "pod x-1: CrashLoopBackOff: back-off (its last exit code was 1)",
+        ),
+        (
+            {"waiting": BACK_OFF, "ended": {"exitCode": 137, "reason": "OOMKilled"}},
+            "pod x-1: CrashLoopBackOff: back-off (its last exit code was 137, OOMKilled)",
+        ),
+        (
+            {"waiting": BACK_OFF, "ended": {"exitCode": 1, "reason": "Error", "message": LOG}},
+            "pod x-1: CrashLoopBackOff: back-off (its last exit code was 1: [ALERT] (1) : cannot bind socket)",
+        ),
+        ({"conditions": (UNSCHEDULABLE,)}, "pod x-1: Unschedulable: 0/3 nodes are available"),
+        (
+            {"waiting": {"reason": "RunContainerError", "message": "failed:\n  exec haproxy\n  no such file\n"}},
+            "pod x-1: RunContainerError: failed: exec haproxy no such file",
+        ),
+        ({"ready": True, "waiting": {"reason": "ImagePullBackOff"}}, ""),
+    ],
+)
+def test_what_keeps_a_proxy_from_being_ready_is_told_in_the_clusters_words(changes: Json, text: str) -> None:
+    assert rolling(**({"ready": False} | changes)).trouble == text
+
+
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [
+        ({"reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:00Z"}, ("haproxy", NOW)),
+        ({"reason": "OOMKilled", "finishedAt": "garbage"}, None),
+        ({"reason": "Error", "finishedAt": "2026-01-01T12:00:00Z"}, None),
+        (None, None),
+    ],
+)
+def test_a_container_that_was_killed_for_want_of_memory_is_named(ended: Json | None, expected: Any) -> None:
+    assert rolling(ended=ended).out_of_memory == expected

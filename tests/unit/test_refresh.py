@@ -1,0 +1,97 @@
+"""Since when proxies' pods have been requested to renew a configuration, and when they are late."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.fleet.refresh import Request, read_request, renewed
+from engine.model.times import exact_time_text
+from states.timing import LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT
+from tests.unit.observations import DIGEST, OTHER
+from tests.unit.snapshots import NOW
+
+SECOND = timedelta(seconds=1)
+
+
+def asked_until(end: timedelta) -> tuple[Request, list[timedelta]]:
+    """What is last asked of a pod that is looked at every 0.2 s from now on, and when it was asked."""
+    request, times = None, []
+    for tick in range(end // (SECOND / 5) + 1):
+        wanted = renewed(request, DIGEST, NOW + tick * SECOND / 5)
+        if wanted != request:
+            request, times = read_request(str(wanted)), [*times, tick * SECOND / 5]
+    assert request
+    return request, times
+
+
+def test_a_pod_is_asked_every_four_seconds_while_it_has_time_and_then_less_and_less_often() -> None:
+    _, times = asked_until(timedelta(minutes=5))
+    assert [time.total_seconds() for time in times] == [0, 4, 8, 12, 16, 32, 64, 124, 184, 244]
+
+
+def test_another_configuration_is_asked_for_at_once() -> None:
+    request, _ = asked_until(10 * SECOND)
+    at = NOW + 10 * SECOND
+    assert str(renewed(request, OTHER, at)) == f"{OTHER} {exact_time_text(at)} {exact_time_text(at)}"
+
+
+def test_a_pod_is_late_when_it_was_asked_for_long_enough() -> None:
+    request, _ = asked_until(LOAD_LIMIT)
+    before, at = NOW + LOAD_LIMIT - SECOND, NOW + LOAD_LIMIT
+    assert (request.is_late(DIGEST, before, None), request.is_in_time(DIGEST, before)) == (False, True)
+    assert (request.is_late(DIGEST, at, None), request.is_in_time(DIGEST, at)) == (True, False)
+    assert not request.is_late(OTHER, at, None)
+    assert request.is_in_time(OTHER, at)
+
+
+def test_a_pod_that_became_ready_late_has_its_time_from_then() -> None:
+    request, times = asked_until(30 * SECOND)
+    at = NOW + times[-1] + 3 * SECOND
+    assert not request.is_late(DIGEST, at, NOW + 10 * SECOND)
+    assert request.is_late(DIGEST, at, NOW)
+
+
+@pytest.mark.parametrize("asked_for", [SECOND, 14 * SECOND, timedelta(minutes=10)])
+@pytest.mark.parametrize("gone_for", [15 * SECOND, timedelta(hours=1)])
+def test_a_new_leader_does_not_take_a_pod_for_late_by_its_first_look(asked_for: timedelta, gone_for: timedelta) -> None:
+    request, times = asked_until(asked_for)
+    assert not request.is_late(DIGEST, NOW + times[-1] + gone_for, None)
+
+
+def test_nor_in_the_very_moment_of_a_request() -> None:
+    request, _ = asked_until(16 * SECOND)
+    assert request.has_missed(DIGEST, NOW + 16 * SECOND, None)
+    assert not request.is_late(DIGEST, NOW + 16 * SECOND, None)
+
+
+def test_an_operator_that_was_ended_did_not_wait_for_an_answer() -> None:
+    request, _ = asked_until(SECOND)
+    at = NOW + timedelta(minutes=1)
+    again = renewed(request, DIGEST, at)
+    assert (again.first, again.last) == (at, at)
+    assert not again.is_late(DIGEST, at + REFRESH_INTERVAL, None)
+
+
+@pytest.mark.parametrize("ahead", [SECOND / 10, timedelta(hours=1)])
+def test_a_request_by_a_clock_that_is_ahead_is_none_and_is_made_anew(ahead: timedelta) -> None:
+    request, _ = asked_until(20 * SECOND)
+    at = NOW + 16 * SECOND - ahead
+    assert not request.is_late(DIGEST, at, None)
+    assert renewed(request, DIGEST, at) == Request(DIGEST, at, at)
+
+
+def test_a_late_pod_that_is_not_replaced_stays_late_after_each_request() -> None:
+    request, times = asked_until(timedelta(minutes=5))
+    assert request.is_late(DIGEST, NOW + times[-1] + 3 * SECOND, None)
+    assert times[-1] - times[-2] == REFRESH_INTERVAL_LIMIT
+
+
+@given(st.none() | st.text() | st.text().map(f"{DIGEST} {{}}".format))
+def test_whatever_somebody_writes_there_a_pod_can_be_asked(text: str | None) -> None:
+    request = read_request(text)
+    assert request is None or not request.is_late(DIGEST, NOW, None)
+    again = read_request(str(renewed(request, DIGEST, NOW)))
+    assert again
+    assert renewed(again, DIGEST, NOW + REFRESH_INTERVAL).digest == DIGEST
