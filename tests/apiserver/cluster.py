@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,10 +13,6 @@ from .storage import Record, Storage
 
 # Called in the same step as the write: the resource, the state afterwards, whether it was removed.
 Effect = Callable[[Record, bool], None]
-
-_GENERATED = "bcdfghjklmnpqrstvwxz2456789"
-_GENERATED_LENGTH = 5
-INITIAL_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
 def utc_now() -> datetime:
@@ -41,17 +36,13 @@ class Cluster:
     defects: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for name in INITIAL_NAMESPACES:
-            self.add_namespace(name)
+        self.add_namespace("default")
 
     def now(self) -> str:
         return timestamp(self.clock())
 
     def new_uid(self) -> str:
         return str(uuid.uuid4())
-
-    def generated_name(self, prefix: str) -> str:
-        return prefix + "".join(random.choices(_GENERATED, k=_GENERATED_LENGTH))
 
     def add_namespace(self, name: str) -> None:
         """Makes an active namespace where there is none of that name."""
@@ -60,15 +51,8 @@ class Cluster:
                 self.storage.write(NAMESPACES.storage, self._namespace(name))
 
     def _namespace(self, name: str) -> dict[str, object]:
-        labels = {"kubernetes.io/metadata.name": name}
         created = {"uid": self.new_uid(), "creationTimestamp": self.now()}
-        return {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": labels, **created},
-            "spec": {"finalizers": ["kubernetes"]},
-            "status": {"phase": "Active"},
-        }
+        return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, **created}}
 
     def write(self, resource: Resource, value: dict[str, object]) -> Record:
         """Stores an object and does what follows from it."""

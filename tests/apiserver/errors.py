@@ -97,11 +97,6 @@ def already_exists(subject: Subject) -> ApiError:
     return ApiError(409, "AlreadyExists", message, subject.details(subject.plural))
 
 
-def forbidden(subject: Subject, why: str) -> ApiError:
-    message = f'{subject.qualified_plural} "{subject.name}" is forbidden: {why}'
-    return ApiError(403, "Forbidden", message, subject.details(subject.plural))
-
-
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -131,12 +126,6 @@ def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message)
 
 
-def too_large_revision(asked: int, current: int) -> ApiError:
-    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-    message = f"Timeout: Too large resource version: {asked}, current: {current}"
-    return ApiError(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})
-
-
 def value_invalid(field: str, value: object, why: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {quoted(value)}: {why}", field)
 
@@ -148,10 +137,6 @@ def value_required(field: str, why: str = "") -> Cause:
 def value_not_supported(field: str, value: object, supported: Sequence[object]) -> Cause:
     choices = ", ".join(quoted(choice) for choice in supported)
     return Cause("FieldValueNotSupported", f"Unsupported value: {quoted(value)}: supported values: {choices}", field)
-
-
-def value_forbidden(field: str, why: str) -> Cause:
-    return Cause("FieldValueForbidden", f"Forbidden: {why}", field)
 
 
 def value_duplicate(field: str, value: object) -> Cause:
