@@ -20,12 +20,12 @@ RESOURCES = (
     _of("", "endpoints", "Endpoints"),
     _of("", "configmaps", "ConfigMap"),
     Resource("", "v1", "pods", "Pod", status=True, custom=False, generation=False),
+    _of("", "events", "Event"),
     NAMESPACES,
     _of("apps", "deployments", "Deployment", spec=True),
     _of("apps", "replicasets", "ReplicaSet", spec=True),
     Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", custom=False),
     _of("policy", "poddisruptionbudgets", "PodDisruptionBudget", spec=True),
     _of("coordination.k8s.io", "leases", "Lease"),
-    _of("events.k8s.io", "events", "Event"),
     CUSTOM_RESOURCES,
 )

@@ -101,30 +101,13 @@ def test_a_stale_update_of_a_lease_is_a_conflict(leases: Collection) -> None:
     leases.put(first | {"spec": {"holderIdentity": "you", "renewTime": MICRO}}).refused(409, "Conflict")
 
 
-def event(namespace: str) -> Object:
+def test_a_repetition_is_counted_in_an_event(cluster: Api, namespace: str) -> None:
+    events = Collection(cluster, namespace, "v1", "Event", "events")
     regarding = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "namespace": namespace, "uid": "u"}
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"name": "one", "namespace": namespace},
-        "regarding": regarding,
-        "eventTime": MICRO,
-        "type": "Warning",
-        "reason": "Tried",
-        "action": "Trying",
-        "note": "it was tried",
-        "reportingController": "kanary.test/conformance",
-        "reportingInstance": "conformance-1",
-    }
+    seen = {"firstTimestamp": "2001-02-03T04:05:06Z", "lastTimestamp": "2001-02-03T04:05:06Z", "count": 1}
+    events.make("one", involvedObject=regarding, reason="Tried", message="it was tried", type="Warning", **seen)
 
+    patched = events.merge("one", {"count": 2, "lastTimestamp": "2001-02-03T04:05:07Z"}).ok()
 
-def test_a_series_can_be_patched_into_an_event(cluster: Api, namespace: str) -> None:
-    path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-    cluster.request("POST", path, event(namespace)).ok()
-    series = {"count": 2, "lastObservedTime": MICRO}
-
-    patched = cluster.request("PATCH", f"{path}/one", {"series": series}, "application/merge-patch+json").ok()
-
-    assert patched["series"] == series
-    assert patched["regarding"]["name"] == "x"
-    assert patched["note"] == "it was tried"
+    assert (patched["count"], patched["lastTimestamp"]) == (2, "2001-02-03T04:05:07Z")
+    assert (patched["involvedObject"]["name"], patched["message"]) == ("x", "it was tried")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import Cause, Object
 from ..storage import Storage
-from . import pods, services, times, workloads
+from . import leases, pods, services, workloads
 
 # New object, old object (None on create), the cluster. `complete` changes the new object.
 Complete = Callable[[Object, Object | None, Storage], None]
@@ -36,8 +36,7 @@ _RULES = {
     "Deployment": Rules(workloads.complete_deployment, workloads.check),
     "ReplicaSet": Rules(workloads.complete_replica_set, workloads.check),
     "Pod": Rules(pods.complete_pod),
-    "Lease": Rules(check=times.check_lease),
-    "Event": Rules(check=times.check_event),
+    "Lease": Rules(check=leases.check),
 }
 
 
