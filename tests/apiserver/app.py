@@ -62,8 +62,6 @@ class App:
     def _route(self, raw: RawRequest) -> Response | Watch:
         root, *steps = raw.path.strip("/").split("/")
         match root:
-            case "healthz" | "livez" | "readyz":
-                return Response(200, b"ok", _TEXT)
             case "version":
                 return Response.of(200, discovery.VERSION)
             case "api" if steps:
@@ -114,10 +112,7 @@ class App:
                 "DELETE": None if target.subresource else self._delete,
             }.get(method)
         can_write = bool(target.namespace) or not target.resource.namespaced
-        return {
-            "GET": self._list,
-            "POST": self._create if can_write else None,
-        }.get(method)
+        return {"GET": self._list, "POST": self._create if can_write else None}.get(method)
 
     def _get(self, request: Request) -> Response:
         return Response(200, self._reading.get(request))

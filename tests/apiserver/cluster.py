@@ -1,4 +1,4 @@
-"""What all verbs work on: the stored state, what is served, and the time."""
+"""What all verbs work on: the stored state, and what is served."""
 
 from __future__ import annotations
 
@@ -11,17 +11,8 @@ from .builtin import NAMESPACES, RESOURCES
 from .resources import Catalog, Resource
 from .storage import Record, Storage
 
-# Called in the same step as the write: the resource, the state afterwards, whether it was removed.
+# Called in the same step as the write: the state afterwards, and whether it was removed.
 Effect = Callable[[Record, bool], None]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 with whole seconds, as metadata has it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass
@@ -30,7 +21,6 @@ class Cluster:
 
     storage: Storage = field(default_factory=Storage)
     catalog: Catalog = field(default_factory=lambda: Catalog(RESOURCES))
-    clock: Callable[[], datetime] = utc_now
     effects: dict[str, Effect] = field(default_factory=dict)
     # Exceptions that no client should have been able to cause.
     defects: list[Exception] = field(default_factory=list)
@@ -39,7 +29,8 @@ class Cluster:
         self.add_namespace("default")
 
     def now(self) -> str:
-        return timestamp(self.clock())
+        """RFC 3339 with whole seconds, as metadata has it."""
+        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def new_uid(self) -> str:
         return str(uuid.uuid4())
