@@ -18,8 +18,6 @@ class LoggedRequest:
     method: str
     path: str
     query: Mapping[str, str]
-    user_agent: str
-    content_type: str = ""
     status: int | None = None
 
 

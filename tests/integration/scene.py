@@ -185,7 +185,7 @@ class Scene:
         return text
 
     def events(self, reason: str) -> list[Json]:
-        return [e for e in self.server.store.list("events.events.k8s.io", NAMESPACE) if e.get("reason") == reason]
+        return [e for e in self.server.store.list("events", NAMESPACE) if e.get("reason") == reason]
 
     def wait_for_phase(self, phase: str, name: str = "rule", **expected: Any) -> Json:
         """The status, once it has this phase, speaks of the present spec, and has these fields."""
