@@ -102,25 +102,22 @@ def timeline(source: Source, kanary: KnownKanary, since: datetime | None, now: d
     everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
     during, before = replace(everything, since=start, until=end), replace(everything, until=start - _MOMENT)
     changes = [
-        *islice(_changes(source, kanary, before, 1), 1),
-        *_thinned(_changes(source, kanary, during), start, end),
+        *islice(_read(source, kanary, before, WeightChange, 1), 1),
+        *_thinned(_read(source, kanary, during, WeightChange), start, end),
     ]
-    moves = _thinned(_moves(source, kanary, during), start, end)
-    phase = moves[0].source if moves else next((move.to for move in _moves(source, kanary, before, 1)), "")
+    moves = _thinned(_read(source, kanary, during, PhaseChange), start, end)
+    earlier = (move.to for move in _read(source, kanary, before, PhaseChange, 1))
+    phase = moves[0].source if moves else next(earlier, "")
     backends = _backends(changes, end)
     steps = tuple(Step(each.at, each.revision, _merged(each, backends), each.cause) for each in changes)
     return Timeline(kanary, start, end, steps, _spans(start, moves, end, phase), backends)
 
 
-def _changes(source: Source, kanary: KnownKanary, selection: Selection, limit: int = PAGE) -> Iterator[WeightChange]:
-    found = every(lambda after: source.changes(selection, after, limit))
-    return (each.change for each in found if each.kanary.uid == kanary.uid)
-
-
-def _moves(source: Source, kanary: KnownKanary, selection: Selection, limit: int = PAGE) -> Iterator[PhaseChange]:
-    kinds = frozenset({"PhaseChange"})
+def _read(source: Source, kanary: KnownKanary, selection: Selection, kind: type[E], limit: int = PAGE) -> Iterator[E]:
+    """The entries of one kind, the newest first."""
+    kinds = frozenset({kind.__name__})
     for each in every(lambda after: source.entries(selection, after, limit, kinds)):
-        if each.kanary.uid == kanary.uid and isinstance(each.entry, PhaseChange):
+        if each.kanary.uid == kanary.uid and isinstance(each.entry, kind):
             yield each.entry
 
 

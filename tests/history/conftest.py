@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kanary.history.store import Store
 
-from kanary.history.opening import open_store
+from kanary.history.database import Database
+from kanary.history.opening import open_database
 from kanary.history.reader import Reader
 from tests.history.postgres import Server, running
 
@@ -34,8 +34,8 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = open_store(url)
+def database(url: str) -> Iterator[Database]:
+    opened = open_database(url)
     yield opened
     opened.close()
 

@@ -1,11 +1,11 @@
-"""Entries as an operator records them, and bulk inserts of many."""
+"""Entries as an operator records them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from engine.model.entries import ChangeResult, Configuration, PhaseChange, Result, Share, WeightChange
+from engine.model.entries import ChangeResult, Configuration, Entry, PhaseChange, Result, Share, WeightChange
 from kanary.history.pending import Pending
 
 START = datetime(2026, 11, 23, 13, 31, 2, 123000, tzinfo=UTC)
@@ -80,13 +80,6 @@ def deleted(uid: str = "u-1", minutes: float = 10, *, namespace: str = "shop", n
     return Pending(uid, namespace, name, at(minutes), is_deleted=True)
 
 
-def with_entries(pending: Pending, entries: Iterable[object]) -> Pending:
+def with_entries(pending: Pending, *entries: Entry) -> Pending:
     """The same Kanary with other entries."""
-    return Pending(
-        pending.uid,
-        pending.namespace,
-        pending.name,
-        pending.at,
-        tuple(entries),  # type: ignore[arg-type] # some are none
-        pending.configurations,
-    )
+    return replace(pending, entries=entries)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -15,13 +15,13 @@ from typing import Any
 import psycopg  # noqa: F401 -- loaded before the fork, as all else is
 import sqlalchemy as sa
 from alembic import command  # noqa: F401 -- see above
-from kanary.history.model import Entry
 
-from kanary.history.opening import open_store
+from kanary.history.opening import open_database
+from kanary.history.pending import Pending
 from kanary.history.retention import Retention, prune
 from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
-from tests.history.entries import at, change, entry, outcome, transition
+from tests.history.entries import at, deleted, seen
 from tests.history.waiting import WAIT
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -40,14 +40,9 @@ def start(target: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:
     return process, ours
 
 
-def state(uid: str, first: int, last: int) -> Entry:
-    """What a status says that has not yet heard of the confirmation of these changes."""
-    return replace(
-        entry(uid, name=uid, first=first, last=last),
-        changes=tuple(change(n) for n in range(first, last + 1)),
-        outcomes=tuple(outcome(n) for n in range(first, last)),
-        transitions=tuple(transition(n) for n in range(2 * first - 1, 2 * last + 1)),
-    )
+def state(uid: str, first: int, last: int) -> Pending:
+    """What a status has in which these changes are not yet confirmed."""
+    return seen(uid, name=uid, first=first, last=last, phase_changes=2)
 
 
 def one_life(url: str, boundary: int, pipe: Connection) -> None:
@@ -55,7 +50,7 @@ def one_life(url: str, boundary: int, pipe: Connection) -> None:
     live(url, pipe.send, Hooks(on_rows=_dying_at(boundary)))
 
 
-def live(url: str, say: Callable[[tuple[int, int]], None], hooks: Hooks | None = None) -> None:
+def live(url: str, say: Callable[[int], None], hooks: Hooks | None = None) -> None:
     """Record three changes of one Kanary, and another that is deleted; keep two."""
     writer = HistoryWriter(url, backoff=_QUICK, hooks=hooks)
     writer.start()
@@ -64,15 +59,18 @@ def live(url: str, say: Callable[[tuple[int, int]], None], hooks: Hooks | None =
         assert writer.flush(WAIT)
         say(writer.confirmed("u-1"))
     writer.record(state("u-2", 1, 1))
-    writer.deleted("u-2", at(50))
+    writer.record(deleted("u-2", 50, name="u-2"))
     assert writer.stop(WAIT)
-    store = open_store(url)
-    prune(store, Retention(changes=2), at(100))
-    store.close()
+    database = open_database(url)
+    prune(database, Retention(changes=2), at(100))
+    database.close()
 
 
 def _dying_at(boundary: int) -> Callable[..., None]:
-    """Before each statement and each commit there is a boundary, and where what this returns is called."""
+    """Before each statement that changes anything and each commit there is a boundary, and where this is called.
+
+    Between a statement that only reads and the one before it nothing can differ.
+    """
     passed = 0
 
     def pass_one(*_: Any) -> None:
@@ -81,8 +79,12 @@ def _dying_at(boundary: int) -> Callable[..., None]:
         if passed == boundary:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    for name in ("before_cursor_execute", "commit"):
-        sa.event.listen(sa.Engine, name, pass_one)
+    def pass_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not re.match(r"\s*(SELECT|PRAGMA)", statement):
+            pass_one()
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", pass_statement)
+    sa.event.listen(sa.Engine, "commit", pass_one)
     return pass_one
 
 
@@ -95,7 +97,7 @@ def many_lives(url: str, first: dict[str, int], last: dict[str, int], pipe: Conn
         for uid, before in last.items():
             pipe.send(("status", uid, before + number))
             writer.record(state(uid, confirmed[uid] + 1, before + number))
-            if (now := writer.confirmed(uid)[0]) > confirmed[uid]:
+            if (now := writer.confirmed(uid) // 10) > confirmed[uid]:
                 confirmed[uid] = now
                 pipe.send(("confirmed", uid, now))
         # As fast as it is written, and now and then faster.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kanary.history.problems import BadAddressError, HistoryError, Reason
 
 from kanary.history.address import parse_address
-from kanary.history.opening import open_store
+from kanary.history.faults import BadAddressError, FaultReason, HistoryError
+from kanary.history.opening import open_database
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
 from tests.history.postgres import PASSWORD, QUOTED_PASSWORD, Server
@@ -81,10 +81,10 @@ def test_what_is_plainly_a_path_is_a_file(path: str) -> None:
 
 def test_a_wrong_password_is_not_told(postgres: Server) -> None:
     url = postgres.url("postgres", password="wr0ng%2Fword")
-    for use in (lambda: open_store(url), lambda: Reader(url).changes(Selection())):
+    for use in (lambda: open_database(url), lambda: Reader(url).changes(Selection())):
         with pytest.raises(HistoryError) as caught:
             use()
-        assert caught.value.problem.reason is Reason.UNAVAILABLE
+        assert caught.value.fault.reason is FaultReason.UNAVAILABLE
         assert "password authentication failed" in str(caught.value)
         assert "wr0ng" not in str(caught.value)
         assert caught.value.__cause__ is None
@@ -93,6 +93,6 @@ def test_a_wrong_password_is_not_told(postgres: Server) -> None:
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "a b%20?c#d&mode=memory"
     folder.mkdir()
-    store = open_store(str(folder / "history.db"))
-    store.close()
+    database = open_database(str(folder / "history.db"))
+    database.close()
     assert (folder / "history.db").exists()

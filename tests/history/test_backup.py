@@ -7,16 +7,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from kanary.history.problems import HistoryError, Reason
 
 from kanary.history.backup import backup
-from kanary.history.opening import open_store
+from kanary.history.faults import FaultReason, HistoryError
+from kanary.history.opening import open_database
 from kanary.history.reader import Reader
-from kanary.history.rows import pending_entry
 from kanary.history.selection import Selection
 from kanary.history.writer import HistoryWriter
 from tests.history.conftest import Volume
-from tests.history.entries import entry
+from tests.history.entries import seen
 from tests.history.postgres import Server
 from tests.history.waiting import WAIT
 
@@ -26,9 +25,9 @@ def revisions(path: Path) -> list[int]:
 
 
 def fill(path: Path) -> None:
-    store = open_store(str(path))
-    store.write([pending_entry(entry())])
-    store.close()
+    database = open_database(str(path))
+    database.write([seen()])
+    database.close()
 
 
 def refusal(url: str, file: Path) -> HistoryError:
@@ -47,17 +46,17 @@ def test_a_backup_is_made_while_the_operator_writes_and_restored_it_is_gone_on_w
         last = 0
         while not stop.is_set():
             last += 1
-            writer.record(entry(last=last))
+            writer.record(seen(last=last))
             writer.flush(WAIT)
 
     writing = threading.Thread(target=go_on)
     writing.start()
     try:
-        while writer.confirmed("u-1")[0] < 5:
+        while writer.confirmed("u-1") < 50:
             writer.flush(WAIT)
-        before = writer.confirmed("u-1")[0]
+        before = writer.confirmed("u-1") // 10
         made = backup(str(path), file)
-        after = writer.confirmed("u-1")[0] + 1
+        after = writer.confirmed("u-1") // 10 + 1
     finally:
         stop.set()
         writing.join()
@@ -71,7 +70,7 @@ def test_a_backup_is_made_while_the_operator_writes_and_restored_it_is_gone_on_w
     shutil.copy(file, path)
     restored = HistoryWriter(str(path))
     restored.start()
-    restored.record(entry(last=made.changes + 2))
+    restored.record(seen(last=made.changes + 2))
     assert restored.stop(WAIT)
     assert revisions(path) == list(range(made.changes + 2, 0, -1))
     assert revisions(file) == list(range(made.changes, 0, -1))
@@ -82,14 +81,14 @@ def test_no_file_is_overwritten(tmp_path: Path, text: bytes) -> None:
     fill(tmp_path / "history.db")
     (tmp_path / "backup.db").write_bytes(text)
     error = refusal(str(tmp_path / "history.db"), tmp_path / "backup.db")
-    assert error.problem.reason is Reason.REFUSED
-    assert "there is a file already: name another" in str(error)
+    assert error.fault.reason is FaultReason.REFUSED
+    assert "the file exists: name another" in str(error)
     assert (tmp_path / "backup.db").read_bytes() == text
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     fill(tmp_path / "history.db")
-    assert "does not exist: make it" in str(refusal(str(tmp_path / "history.db"), tmp_path / "none" / "backup.db"))
+    assert "does not exist: create it" in str(refusal(str(tmp_path / "history.db"), tmp_path / "none" / "backup.db"))
 
 
 def test_what_is_not_there_is_not_backed_up(tmp_path: Path) -> None:
@@ -101,19 +100,19 @@ def test_a_volume_without_space_is_told_and_left_as_it_was(tmp_path: Path, volum
     fill(tmp_path / "history.db")
     filler = volume.fill()
     error = refusal(str(tmp_path / "history.db"), volume.folder / "backup.db")
-    assert error.problem.reason is Reason.REFUSED
-    assert f"no backup is made to {volume.folder}/backup.db: " in str(error)
+    assert error.fault.reason is FaultReason.REFUSED
+    assert f"cannot back up to {volume.folder}/backup.db: " in str(error)
     assert list(volume.folder.iterdir()) == [filler]
 
 
 def test_a_volume_that_fills_up_is_not_taken_for_the_database_s(tmp_path: Path, volume: Volume) -> None:
-    store = open_store(str(tmp_path / "history.db"))
-    store.write([pending_entry(entry(last=5000))])
-    store.close()
+    database = open_database(str(tmp_path / "history.db"))
+    database.write([seen(last=5000)])
+    database.close()
     error = refusal(str(tmp_path / "history.db"), volume.folder / "backup.db")
     assert str(error) == (
-        f"no backup is made to {volume.folder}/backup.db: {tmp_path}/history.db cannot be copied there (database or "
-        "disk is full): see that there is space for it"
+        f"cannot back up to {volume.folder}/backup.db: {tmp_path}/history.db cannot be copied there (database or "
+        "disk is full): check that there is space for it"
     )
     assert list(volume.folder.iterdir()) == []
 
@@ -127,19 +126,19 @@ def test_a_name_that_cannot_be_is_told(tmp_path: Path) -> None:
 
 def test_a_corrupt_database_makes_no_backup(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
-    store = open_store(str(path))
-    store.write([pending_entry(entry(last=500))])
-    store.close()
+    database = open_database(str(path))
+    database.write([seen(last=500)])
+    database.close()
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2 // 4096 * 4096)
         file.write(b"\x55" * 4096)
-    assert refusal(str(path), tmp_path / "backup.db").problem.reason is Reason.CORRUPT
+    assert refusal(str(path), tmp_path / "backup.db").fault.reason is FaultReason.CORRUPT
     assert not (tmp_path / "backup.db").exists()
 
 
 def test_a_server_is_backed_up_by_its_own_tools(postgres: Server, tmp_path: Path) -> None:
     url = postgres.new_database()
     error = refusal(url, tmp_path / "backup.db")
-    assert error.problem.reason is Reason.REFUSED
+    assert error.fault.reason is FaultReason.REFUSED
     assert f'pg_dump --format=custom --file={tmp_path}/backup.db "postgresql://kanary@' in str(error)
     assert "s3cr3t" not in str(error)

@@ -10,31 +10,29 @@ import sys
 from pathlib import Path
 
 import pytest
-from kanary.history.problems import HistoryError, Problem, Reason
 
-from kanary.history.address import parse_address
 from kanary.history.backup import backup
-from kanary.history.opening import move_corrupt_aside, open_store
+from kanary.history.faults import Fault, FaultReason, HistoryError
+from kanary.history.opening import open_database
 from kanary.history.reader import Reader
-from kanary.history.rows import pending_entry
 from kanary.history.selection import Selection
 from tests.history.conftest import Volume
-from tests.history.entries import entry
+from tests.history.entries import seen
 
 PAGE = 4096
 
 
-def problem_of(path: Path) -> Problem:
+def fault_of(path: Path) -> Fault:
     with pytest.raises(HistoryError) as caught:
-        open_store(str(path))
+        open_database(str(path))
     assert caught.value.__cause__ is None
-    return caught.value.problem
+    return caught.value.fault
 
 
 def fill(path: Path, last: int = 3) -> None:
-    store = open_store(str(path))
-    store.write([pending_entry(entry(last=last))])
-    store.close()
+    database = open_database(str(path))
+    database.write([seen(last=last)])
+    database.close()
 
 
 def names(folder: Path) -> list[str]:
@@ -51,16 +49,16 @@ def revisions(path: Path) -> list[int]:
 
 
 def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
-    problem = problem_of(tmp_path / "volume" / "history.db")
-    assert problem.reason is Reason.UNAVAILABLE
-    assert f"the folder {tmp_path}/volume" in problem.message
-    assert "mount the volume" in problem.message
+    fault = fault_of(tmp_path / "volume" / "history.db")
+    assert fault.reason is FaultReason.UNAVAILABLE
+    assert f"the folder {tmp_path}/volume" in fault.message
+    assert "mount a volume" in fault.message
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("place", ["x" * 300, "x" * 300 + "/history.db"])
 def test_a_path_that_cannot_be_looked_at_is_told(tmp_path: Path, place: str) -> None:
-    assert "File name too long" in problem_of(tmp_path / place).message
+    assert "File name too long" in fault_of(tmp_path / place).message
     with pytest.raises(HistoryError, match="File name too long"):
         revisions(tmp_path / place)
 
@@ -81,7 +79,7 @@ def test_a_folder_is_told_from_a_database(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_database_s_place_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "history.db").mkdir()
-    assert problem_of(tmp_path / "history.db").reason is Reason.UNAVAILABLE
+    assert fault_of(tmp_path / "history.db").reason is FaultReason.UNAVAILABLE
     assert (tmp_path / "history.db").is_dir()
     assert aside(tmp_path) == []
 
@@ -89,7 +87,7 @@ def test_a_folder_in_the_database_s_place_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", ["/dev/full", "/dev/zero"])
 def test_a_device_in_the_database_s_place_is_left_alone(tmp_path: Path, device: str) -> None:
     (tmp_path / "history.db").symlink_to(device)
-    assert problem_of(tmp_path / "history.db").reason in Reason
+    assert fault_of(tmp_path / "history.db").reason in FaultReason
     assert names(tmp_path) == ["history.db", "history.db.lock"]
     assert Path(device).is_char_device()
 
@@ -98,9 +96,9 @@ def test_a_read_only_volume_is_told_and_can_still_be_read(volume: Volume) -> Non
     path = volume.folder / "history.db"
     fill(path)
     volume.mount("-o", "remount,ro", str(volume.folder))
-    problem = problem_of(path)
-    assert problem.reason is Reason.READ_ONLY
-    assert "make it and its folder writable" in problem.message
+    fault = fault_of(path)
+    assert fault.reason is FaultReason.READ_ONLY
+    assert "make it and its folder writable" in fault.message
     assert revisions(path) == [3, 2, 1]
 
 
@@ -109,14 +107,14 @@ def test_a_read_only_volume_is_told_and_can_still_be_read(volume: Volume) -> Non
 def test_a_file_without_permission_is_told(tmp_path: Path, mode: int) -> None:
     fill(tmp_path / "history.db")
     (tmp_path / "history.db").chmod(mode)
-    assert problem_of(tmp_path / "history.db").reason in (Reason.READ_ONLY, Reason.UNAVAILABLE)
+    assert fault_of(tmp_path / "history.db").reason in (FaultReason.READ_ONLY, FaultReason.UNAVAILABLE)
 
 
 def test_a_full_volume_is_told_from_the_first(volume: Volume) -> None:
     filler = volume.fill()
-    problem = problem_of(volume.folder / "history.db")
-    assert problem.reason is Reason.FULL
-    assert "larger volume" in problem.message
+    fault = fault_of(volume.folder / "history.db")
+    assert fault.reason is FaultReason.FULL
+    assert "larger volume" in fault.message
     filler.unlink()
     fill(volume.folder / "history.db")
     assert aside(volume.folder) == []
@@ -124,74 +122,74 @@ def test_a_full_volume_is_told_from_the_first(volume: Volume) -> None:
 
 def test_a_volume_that_fills_up_loses_nothing_that_was_confirmed(volume: Volume) -> None:
     path = volume.folder / "history.db"
-    store = open_store(str(path))
-    store.write([pending_entry(entry(last=3))])
+    database = open_database(str(path))
+    database.write([seen(last=3)])
     filler = volume.fill()
     confirmed = 3
     with pytest.raises(HistoryError) as caught:
         for last in range(4, 1000):
-            store.write([pending_entry(entry(first=last, last=last))])
+            database.write([seen(first=last, last=last)])
             confirmed = last
-    assert caught.value.problem.reason is Reason.FULL
-    store.close()
+    assert caught.value.fault.reason is FaultReason.FULL
+    database.close()
     filler.unlink()
     assert revisions(path) == list(range(confirmed, 0, -1))
-    store = open_store(str(path))
-    store.write([pending_entry(entry(first=1, last=confirmed + 1))])
-    store.close()
+    database = open_database(str(path))
+    database.write([seen(first=1, last=confirmed + 1)])
+    database.close()
     assert revisions(path) == list(range(confirmed + 1, 0, -1))
 
 
 def test_a_database_that_may_not_grow_is_full(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "history.db"))
-    with store.transaction() as connection:
+    database = open_database(str(tmp_path / "history.db"))
+    with database.transaction() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 30")
     with pytest.raises(HistoryError) as caught:
-        store.write([pending_entry(entry(last=1000))])
-    assert caught.value.problem.reason is Reason.FULL
-    store.close()
+        database.write([seen(last=1000)])
+    assert caught.value.fault.reason is FaultReason.FULL
+    database.close()
     assert revisions(tmp_path / "history.db") == []
 
 
 def test_only_one_process_writes_and_the_other_is_told(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
-    store = open_store(str(path))
-    script = "import sys; from kanary.history.opening import open_store; open_store(sys.argv[1])"
+    database = open_database(str(path))
+    script = "import sys; from kanary.history.opening import open_database; open_database(sys.argv[1])"
     other = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
     assert other.returncode == 1
     assert "another process writes the history database" in other.stderr
-    assert problem_of(path).reason is Reason.LOCKED
-    store.close()
+    assert fault_of(path).reason is FaultReason.LOCKED
+    database.close()
     subprocess.run([sys.executable, "-c", script, path], check=True)
 
 
 def test_a_lock_that_somebody_else_holds_is_told_and_the_store_goes_on_after_it(tmp_path: Path) -> None:
     """As `sqlite3 history.db` with an open transaction does."""
     path = tmp_path / "history.db"
-    store = open_store(str(path))
+    database = open_database(str(path))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(HistoryError) as caught:
-        store.write([pending_entry(entry())])
-    assert caught.value.problem.reason is Reason.LOCKED
+        database.write([seen()])
+    assert caught.value.fault.reason is FaultReason.LOCKED
     other.execute("ROLLBACK")
-    store.write([pending_entry(entry())])
-    store.close()
+    database.write([seen()])
+    database.close()
     other.close()
     assert revisions(path) == [3, 2, 1]
 
 
 def test_a_reader_that_is_slow_does_not_hold_up_the_writer(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
-    store = open_store(str(path))
-    store.write([pending_entry(entry())])
+    database = open_database(str(path))
+    database.write([seen()])
     reader = Reader(str(path))
     with reader.connection() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM changes").scalar() == 3
-        store.write([pending_entry(entry(last=4))])
-        assert connection.exec_driver_sql("SELECT count(*) FROM changes").scalar() == 3
+        assert connection.exec_driver_sql("SELECT count(*) FROM entries").scalar() == 5
+        database.write([seen(last=4)])
+        assert connection.exec_driver_sql("SELECT count(*) FROM entries").scalar() == 5
     assert revisions(path) == [4, 3, 2, 1]
-    store.close()
+    database.close()
 
 
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
@@ -200,8 +198,8 @@ def test_a_reader_cannot_write(tmp_path: Path) -> None:
         pytest.raises(HistoryError) as caught,
         Reader(str(tmp_path / "history.db")).connection() as connection,
     ):
-        connection.exec_driver_sql("DELETE FROM outcomes")
-    assert caught.value.problem.reason is Reason.READ_ONLY
+        connection.exec_driver_sql("DELETE FROM entries")
+    assert caught.value.fault.reason is FaultReason.READ_ONLY
 
 
 def test_a_reader_makes_no_file(tmp_path: Path) -> None:
@@ -225,12 +223,12 @@ def test_a_corrupt_header_is_moved_aside_kept_and_told(tmp_path: Path, header: b
     spoilt = path.read_bytes()
     if header == b"x":
         path.write_bytes(spoilt := b"x" * 700)
-    store = open_store(str(path))
-    assert store.moved_aside is not None
-    assert store.moved_aside.name.startswith("history.db.corrupt-20")
-    assert store.moved_aside.read_bytes() == spoilt
-    store.write([pending_entry(entry(last=1))])
-    store.close()
+    database = open_database(str(path))
+    assert database.moved_aside is not None
+    assert database.moved_aside.name.startswith("history.db.corrupt-20")
+    assert database.moved_aside.read_bytes() == spoilt
+    database.write([seen(last=1)])
+    database.close()
     assert revisions(path) == [1]
 
 
@@ -242,27 +240,27 @@ def test_a_corrupt_page_in_the_middle_is_found_at_the_start(tmp_path: Path) -> N
     with path.open("r+b") as file:
         file.seek(pages // 2 * PAGE)
         file.write(random.Random(1).randbytes(PAGE))
-    store = open_store(str(path))
-    assert store.moved_aside is not None
-    assert store.moved_aside.stat().st_size == pages * PAGE
-    store.close()
+    database = open_database(str(path))
+    assert database.moved_aside is not None
+    assert database.moved_aside.stat().st_size == pages * PAGE
+    database.close()
 
 
 def test_a_page_that_becomes_corrupt_while_the_database_is_open_is_told(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     fill(path, last=500)
-    store = open_store(str(path))
+    database = open_database(str(path))
     with path.open("r+b") as file:
         file.seek(PAGE)
         file.write(random.Random(1).randbytes(path.stat().st_size - PAGE))
     with pytest.raises(HistoryError) as caught:
-        store.write([pending_entry(entry(first=501, last=600))])
-    assert caught.value.problem.reason is Reason.CORRUPT
-    store.close()
-    moved = move_corrupt_aside(parse_address(str(path)))
-    assert moved is not None
-    assert moved in aside(tmp_path)
-    assert not path.exists()
+        database.write([seen(first=501, last=600)])
+    assert caught.value.fault.reason is FaultReason.CORRUPT
+    database.close()
+    database = open_database(str(path), is_corrupt=True)
+    assert aside(tmp_path) == [database.moved_aside, *aside(tmp_path)[1:]]
+    database.close()
+    assert revisions(path) == []
     fill(path)
     assert revisions(path) == [3, 2, 1]
 
@@ -270,19 +268,18 @@ def test_a_page_that_becomes_corrupt_while_the_database_is_open_is_told(tmp_path
 def test_the_log_of_a_corrupt_database_is_kept_with_it(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     script = (
-        "import os, sys; from kanary.history.opening import open_store; from kanary.history.rows import pending_entry;"
-        "from tests.history.entries import entry;"
-        "store = open_store(sys.argv[1]); store.write([pending_entry(entry(last=501))]); os.kill(os.getpid(), 9)"
+        "import os, sys; from kanary.history.opening import open_database; from tests.history.entries import seen;"
+        "database = open_database(sys.argv[1]); database.write([seen(last=501)]); os.kill(os.getpid(), 9)"
     )
     fill(path, last=500)
     subprocess.run([sys.executable, "-c", script, path], check=False, cwd=Path(__file__).parents[2])
     log = (tmp_path / "history.db-wal").read_bytes()
     assert log
     path.write_bytes(b"x" * 700)
-    store = open_store(str(path))
-    assert store.moved_aside is not None
-    assert store.moved_aside.with_name(f"{store.moved_aside.name}-wal").read_bytes() == log
-    store.close()
+    database = open_database(str(path))
+    assert database.moved_aside is not None
+    assert database.moved_aside.with_name(f"{database.moved_aside.name}-wal").read_bytes() == log
+    database.close()
 
 
 def test_the_log_of_a_database_that_is_gone_is_kept(tmp_path: Path) -> None:
@@ -296,25 +293,25 @@ def test_two_corrupt_databases_of_the_same_second_are_both_kept(tmp_path: Path) 
     path = tmp_path / "history.db"
     for text in (b"first" * 200, b"second" * 200, b"third" * 200):
         path.write_bytes(text)
-        open_store(str(path)).close()
+        open_database(str(path)).close()
     assert sorted(file.read_bytes()[:5] for file in aside(tmp_path)) == [b"first", b"secon", b"third"]
 
 
 def test_a_file_that_was_removed_or_replaced_is_not_written_on(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
-    store = open_store(str(path))
+    database = open_database(str(path))
     path.rename(tmp_path / "moved.db")
     for _ in range(2):
         with pytest.raises(HistoryError, match="was removed or replaced"):
-            store.write([pending_entry(entry())])
+            database.write([seen()])
         path.touch()
-    store.close()
+    database.close()
 
 
 def test_every_connection_has_what_it_needs(tmp_path: Path) -> None:
     path = str(tmp_path / "history.db")
-    store = open_store(path)
-    with store.transaction() as connection:
+    database = open_database(path)
+    with database.transaction() as connection:
         asked = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -323,4 +320,4 @@ def test_every_connection_has_what_it_needs(tmp_path: Path) -> None:
     with Reader(path).connection() as connection:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5000
-    store.close()
+    database.close()

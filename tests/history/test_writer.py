@@ -8,24 +8,23 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kanary.history.model import Configuration, Result
-from kanary.history.problems import BadAddressError, Reason
 
-from kanary.history.opening import open_store
+from engine.model.entries import Result
+from kanary.history.faults import BadAddressError, Fault, FaultReason
+from kanary.history.opening import open_database
 from kanary.history.pending import Queue
 from kanary.history.reader import Reader
+from kanary.history.records import KnownKanary
 from kanary.history.retention import Retention
-from kanary.history.rows import pending_entry
 from kanary.history.selection import Selection
-from kanary.history.writer import HistoryWriter, Hooks
+from kanary.history.writer import HistoryWriter, Hooks, RollCall
 from kanary.kube.backoff import Backoff
 from tests.history.conftest import Volume
-from tests.history.entries import at, change, entry
+from tests.history.entries import at, change, configuration, deleted, seen, with_entries
 from tests.history.postgres import QUOTED_PASSWORD, Server, name_of
 from tests.history.waiting import WAIT, wait_until
 
@@ -70,9 +69,10 @@ def make(heard: Heard) -> Iterator[Make]:
 
     def start(url: str, **options: Any) -> HistoryWriter:
         options = {"backoff": QUICK, "hooks": heard.hooks(), "now": lambda: at(10_000), **options}
+        roll_call = options.pop("roll_call", None)
         writer = HistoryWriter(url, **options)
         made.append(writer)
-        writer.start()
+        writer.start(roll_call)
         return writer
 
     yield start
@@ -87,26 +87,33 @@ def revisions(url: str, uid: str = "u-1") -> list[int]:
     return [item.change.revision for item in found if item.kanary.uid == uid]
 
 
+def fault_of(writer: HistoryWriter) -> Fault:
+    wait_until(writer.fault)
+    found = writer.fault()
+    assert found is not None
+    return found
+
+
 # All is well
 
 
 def test_what_is_recorded_is_written_and_confirmed(make: Make, url: str, heard: Heard) -> None:
     writer = make(url)
-    assert writer.confirmed("u-1") == (0, 0)
-    writer.record(entry(last=3, moves=5))
+    assert writer.confirmed("u-1") == 0
+    writer.record(seen(last=3, phase_changes=5))
     assert writer.flush(WAIT)
-    assert writer.confirmed("u-1") == (3, 5)
-    assert writer.problem() is None
+    assert writer.confirmed("u-1") == 35
+    assert writer.fault() is None
     assert writer.notice() is None
     assert revisions(url) == [3, 2, 1]
-    assert heard.rows == {"kanaries": 1, "configurations": 1, "changes": 3, "outcomes": 2, "transitions": 5}
+    assert heard.rows == {"kanaries": 1, "configurations": 1, "entries": 20}
     assert heard.changes == 0
 
 
 def test_figures_are_told_without_asking_the_database(make: Make, url: str) -> None:
-    store = open_store(url)
-    store.write([pending_entry(entry())])
-    store.close()
+    database = open_database(url)
+    database.write([seen()])
+    database.close()
     writer = make(url)
     wait_until(writer.figures)
     figures = writer.figures()
@@ -117,10 +124,10 @@ def test_figures_are_told_without_asking_the_database(make: Make, url: str) -> N
 def test_after_a_restart_all_is_recorded_again_and_is_there_once(make: Make, url: str, heard: Heard) -> None:
     for last in (3, 3, 4):
         writer = make(url)
-        writer.record(entry(last=last))
+        writer.record(seen(last=last))
         assert writer.stop()
     assert revisions(url) == [4, 3, 2, 1]
-    assert heard.rows["changes"] == 4
+    assert heard.rows["entries"] == 7
 
 
 def test_two_operators_at_once_record_each_change_once(make: Make, postgres: Server, heard: Heard) -> None:
@@ -129,12 +136,12 @@ def test_two_operators_at_once_record_each_change_once(make: Make, postgres: Ser
     for last in range(1, 40):
         for writer in writers:
             for uid in ("u-2", "u-1", "u-3"):
-                writer.record(entry(uid, name=uid, last=last))
+                writer.record(seen(uid, name=uid, last=last))
     for writer in writers:
         assert writer.flush(WAIT)
-        assert writer.problem() is None
-        assert writer.confirmed("u-2") == (39, 0)
-    assert heard.rows["changes"] == 3 * 39
+        assert writer.fault() is None
+        assert writer.confirmed("u-2") == 390
+    assert heard.rows["entries"] == 3 * (39 + 38)
     assert heard.failures == {}
     for uid in ("u-1", "u-2", "u-3"):
         assert revisions(url, uid) == list(range(39, 0, -1))
@@ -142,41 +149,73 @@ def test_two_operators_at_once_record_each_change_once(make: Make, postgres: Ser
 
 def test_the_deleted_are_marked_and_forgotten(make: Make, url: str) -> None:
     writer = make(url)
-    writer.record(entry())
+    writer.record(seen())
     assert writer.flush(WAIT)
-    writer.deleted("u-1", at(60))
-    writer.deleted("u-never-seen", at(60))
+    writer.record(deleted(minutes=60))
+    writer.record(deleted("u-never-seen", 60, name="never-seen"))
     assert writer.flush(WAIT)
-    assert writer.confirmed("u-1") == (0, 0)
+    assert writer.confirmed("u-1") == 0
     newest = Reader(url).changes(ALL).items[0]
     assert newest.kanary.deleted_at == at(60)
-    assert newest.outcome is not None
-    assert newest.outcome.result is Result.DELETED
+    assert newest.result is not None
+    assert newest.result.result == Result.DELETED
 
 
-def test_those_that_are_gone_at_the_start_are_marked(make: Make, url: str) -> None:
-    store = open_store(url)
-    for uid, namespace in (("u-kept", "shop"), ("u-gone", "shop"), ("u-elsewhere", "other"), ("u-heard-of", "shop")):
-        store.write([pending_entry(entry(uid, namespace=namespace, name=uid))])
-    store.close()
-    writer = make(url)
-    writer.record(entry("u-heard-of", name="u-heard-of"))
-    assert writer.flush(WAIT)
-    writer.record(replace(entry("u-later", name="u-later"), changes=(change(1, minutes=100),)))
-    writer.present(frozenset({"u-kept"}), at(50), "shop")
-    assert writer.flush(WAIT)
-    found = Reader(url).kanaries(ALL).items
-    assert {kanary.uid: kanary.deleted_at for kanary in found if kanary.deleted_at} == {"u-gone": at(50)}
+def test_of_those_that_the_cache_lacks_at_the_start_the_deleted_are_marked(make: Make, url: str) -> None:
+    """Of the others the cache has not heard yet: each that it lacks is asked for until there is an answer."""
+    database = open_database(url)
+    for uid, namespace in (("u-kept", "shop"), ("u-gone", "shop"), ("u-elsewhere", "other"), ("u-unseen", "shop")):
+        database.write([seen(uid, namespace=namespace, name=uid)])
+    database.close()
+    asked: list[str] = []
+
+    def is_deleted(kanary: KnownKanary) -> bool | None:
+        asked.append(kanary.name)
+        return None if len(asked) in (1, 3) else kanary.uid == "u-gone"
+
+    make(url, roll_call=RollCall({"u-kept"}, "shop", is_deleted))
+    wait_until(lambda: len(asked) == 4)
+    reader = Reader(url)
+    wait_until(lambda: [k.uid for k in reader.kanaries(ALL).items if k.deleted_at == at(10_000)] == ["u-gone"])
+    assert sorted(asked) == ["u-gone", "u-gone", "u-unseen", "u-unseen"]
+    reader.close()
+
+
+def test_recording_goes_on_while_the_cluster_does_not_answer(make: Make, sqlite_url: str) -> None:
+    database = open_database(sqlite_url)
+    database.write([seen("u-gone", name="gone")])
+    database.close()
+    asked = threading.Event()
+
+    def is_deleted(_: KnownKanary) -> None:
+        asked.set()
+
+    writer = make(sqlite_url, roll_call=RollCall(set(), None, is_deleted), backoff=Backoff(base=WAIT, cap=WAIT))
+    assert asked.wait(WAIT)
+    writer.record(seen())
+    assert writer.flush(WAIT / 2)
+    assert writer.stop(WAIT / 2)
+    assert [kanary.deleted_at for kanary in Reader(sqlite_url).kanaries(ALL).items] == [None, None]
+
+
+def test_a_kanary_that_was_marked_and_is_recorded_again_is_not_deleted(make: Make, sqlite_url: str) -> None:
+    writer = make(sqlite_url)
+    for pending in (seen(), deleted(minutes=10), seen(last=4, minutes=11)):
+        writer.record(pending)
+        assert writer.flush(WAIT)
+    assert revisions(sqlite_url) == [4, 3, 2, 1]
+    assert Reader(sqlite_url).changes(ALL).items[0].kanary.deleted_at is None
+    assert writer.confirmed("u-1") == 40
 
 
 def test_retention_goes_on_beside_recording(make: Make, url: str) -> None:
-    store = open_store(url)
-    store.write([pending_entry(entry(last=1200))])
-    store.close()
+    database = open_database(url)
+    database.write([seen(last=1200)])
+    database.close()
     writer = make(url, retention=Retention(changes=100))
-    writer.record(entry("u-2", name="other"))
+    writer.record(seen("u-2", name="other"))
     wait_until(lambda: revisions(url) == list(range(1200, 1100, -1)))
-    writer.record(entry(first=1000, last=1201))
+    writer.record(seen(first=1000, last=1201))
     assert writer.flush(WAIT)
     assert revisions(url) == list(range(1201, 1100, -1))
 
@@ -184,7 +223,7 @@ def test_retention_goes_on_beside_recording(make: Make, url: str) -> None:
 def test_retention_is_repeated(make: Make, sqlite_url: str) -> None:
     writer = make(sqlite_url, retention=Retention(changes=2), prune_seconds=0.01)
     for last in (5, 9):
-        writer.record(entry(last=last))
+        writer.record(seen(last=last))
         assert writer.flush(WAIT)
         wait_until(lambda: revisions(sqlite_url) == [last, last - 1])  # noqa: B023 -- it is waited for at once
 
@@ -196,60 +235,72 @@ def test_the_newest_entry_takes_the_place_of_those_that_wait(sqlite_url: str) ->
     """And keeps their configurations: each entry has only its own."""
     writer = HistoryWriter(sqlite_url)
     for last in range(1, 6):
-        writer.record(entry(last=last))
+        writer.record(seen(last=last))
     writer.start()
     assert writer.stop(WAIT)
     assert revisions(sqlite_url) == [5, 4, 3, 2, 1]
     assert [Reader(sqlite_url).configuration(f"{n:016x}") is not None for n in range(1, 6)] == [True] * 5
 
 
-def test_a_deletion_that_waits_outlives_a_newer_entry_and_an_entry_a_newer_deletion(sqlite_url: str) -> None:
+def test_of_what_waits_the_latest_says_whether_the_kanary_is_deleted(sqlite_url: str) -> None:
     writer = HistoryWriter(sqlite_url)
-    writer.record(entry("u-1"))
-    writer.deleted("u-1", at(60))
-    writer.deleted("u-2", at(60))
-    writer.record(entry("u-2"))
+    for pending in (seen("u-1"), deleted("u-1", 60), deleted("u-1", 70), deleted("u-2", 60), seen("u-2", minutes=70)):
+        writer.record(pending)
     writer.start()
     assert writer.stop(WAIT)
-    assert [kanary.deleted_at for kanary in Reader(sqlite_url).kanaries(ALL).items] == [at(60), at(60)]
+    known = Reader(sqlite_url).kanaries(ALL).items
+    assert {kanary.uid: kanary.deleted_at for kanary in known} == {"u-1": at(60), "u-2": None}
     assert revisions(sqlite_url, "u-1") == revisions(sqlite_url, "u-2") == [3, 2, 1]
 
 
-def test_what_waits_is_bounded_and_what_is_given_up_is_counted() -> None:
+def test_what_waits_is_bounded_and_what_is_dropped_is_counted() -> None:
     queue = Queue(most=3)
-    dropped = sum(queue.record(entry(f"u-{n}")) for n in range(5))
+    dropped = sum(queue.add(seen(f"u-{n}")) for n in range(5))
     assert dropped == 2
-    assert [pending.uid for pending in queue.take(10)] == ["u-2", "u-3", "u-4"]
+    assert [pending.uid for pending in queue.first(10)] == ["u-2", "u-3", "u-4"]
 
 
 def test_configurations_that_wait_are_bounded() -> None:
     queue = Queue()
     for n in range(100):
-        queue.record(replace(entry(), configuration=Configuration(str(n), "text")))
-    assert [c.hash for c in queue.take(1)[0].configurations] == [str(n) for n in range(84, 100)]
+        queue.add(replace(seen(), configurations=(configuration(str(n)),)))
+    assert [c.digest for c in queue.first(1)[0].configurations] == [str(n) for n in range(84, 100)]
 
 
-def test_recording_neither_raises_nor_ends_the_writer_whatever_it_is_handed(make: Make, sqlite_url: str) -> None:
+def test_what_is_added_while_a_batch_is_written_still_waits() -> None:
+    queue = Queue()
+    queue.add(seen(last=1))
+    batch = queue.first(10)
+    queue.add(seen(last=2))
+    queue.confirm(batch)
+    assert queue.confirmed("u-1") == 10
+    assert [pending.last() for pending in queue.first(10)] == [20]
+    queue.confirm(queue.first(10))
+    assert queue.wait_until_empty(0)
+
+
+def test_recording_neither_raises_nor_ends_the_writer_whatever_it_is_given(make: Make, sqlite_url: str) -> None:
     writer = make(sqlite_url)
-    writer.record(None)  # type: ignore[arg-type]
-    writer.record(replace(entry("u-2"), changes=("no change",)))  # type: ignore[arg-type]
-    writer.record(entry())
+    writer.record(with_entries(seen("u-2", name="odd"), "no entry"))  # type: ignore[arg-type]
+    assert fault_of(writer)
+    writer.record(with_entries(seen("u-2", name="odd")))
+    writer.record(seen())
     assert writer.flush(WAIT)
     assert revisions(sqlite_url) == [3, 2, 1]
 
 
 def test_recording_never_waits_for_the_database(make: Make, sqlite_url: str, tmp_path: Path) -> None:
     writer = make(sqlite_url)
-    writer.record(entry(last=1))
+    writer.record(seen(last=1))
     assert writer.flush(WAIT)
     other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     # Were each of them to wait for the lock, as the writer does, this would take half an hour.
     for n in range(1000):
-        writer.record(entry(f"u-{n}"))
+        writer.record(seen(f"u-{n}"))
         writer.confirmed(f"u-{n}")
-        writer.problem()
-    assert writer.confirmed("u-999") == (0, 0)
+        writer.fault()
+    assert writer.confirmed("u-999") == 0
     other.close()
     assert writer.flush(WAIT)
 
@@ -265,17 +316,15 @@ def test_a_bad_url_is_refused_at_once() -> None:
 def test_a_missing_folder_is_told_and_made_up_for(make: Make, tmp_path: Path, heard: Heard) -> None:
     url = f"sqlite:///{tmp_path}/volume/history.db"
     writer = make(url)
-    wait_until(writer.problem)
-    problem = writer.problem()
-    assert problem is not None
-    assert problem.reason is Reason.UNAVAILABLE
-    writer.record(entry())
-    wait_until(lambda: heard.failures[Reason.UNAVAILABLE] > 3)
-    assert (heard.changes, writer.confirmed("u-1")) == (1, (0, 0))
+    fault = fault_of(writer)
+    assert fault.reason is FaultReason.UNAVAILABLE
+    writer.record(seen())
+    wait_until(lambda: heard.failures[FaultReason.UNAVAILABLE] > 3)
+    assert (heard.changes, writer.confirmed("u-1")) == (1, 0)
     (tmp_path / "volume").mkdir()
     assert writer.flush(WAIT)
     wait_until(lambda: heard.changes == 2)
-    assert writer.problem() is None
+    assert writer.fault() is None
     assert revisions(url) == [3, 2, 1]
 
 
@@ -284,29 +333,26 @@ def test_a_lock_is_told_and_made_up_for(make: Make, sqlite_url: str, tmp_path: P
     wait_until(writer.figures)
     other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    writer.record(entry(last=1))
-    wait_until(writer.problem)
-    writer.record(entry(last=2))
-    problem = writer.problem()
-    assert problem is not None
-    assert problem.reason is Reason.LOCKED
+    writer.record(seen(last=1))
+    wait_until(writer.fault)
+    writer.record(seen(last=2))
+    fault = fault_of(writer)
+    assert fault.reason is FaultReason.LOCKED
     other.close()
     assert writer.flush(WAIT)
-    wait_until(lambda: writer.problem() is None)
+    wait_until(lambda: writer.fault() is None)
     assert revisions(sqlite_url) == [2, 1]
-    assert writer.confirmed("u-1") == (2, 0)
+    assert writer.confirmed("u-1") == 20
 
 
 def test_two_operators_on_one_file_take_turns(make: Make, sqlite_url: str) -> None:
     first = make(sqlite_url)
-    first.record(entry(last=1))
+    first.record(seen(last=1))
     assert first.flush(WAIT)
     second = make(sqlite_url)
-    second.record(entry(last=2))
-    wait_until(second.problem)
-    problem = second.problem()
-    assert problem is not None
-    assert "one operator at a time" in problem.message
+    second.record(seen(last=2))
+    fault = fault_of(second)
+    assert "one operator at a time" in fault.message
     assert revisions(sqlite_url) == [1]
     first.stop()
     assert second.flush(WAIT)
@@ -316,21 +362,20 @@ def test_two_operators_on_one_file_take_turns(make: Make, sqlite_url: str) -> No
 def test_a_full_volume_is_told_and_made_up_for(make: Make, volume: Volume) -> None:
     url = f"sqlite:///{volume.folder}/history.db"
     writer = make(url)
-    writer.record(entry(last=1))
+    writer.record(seen(last=1))
     assert writer.flush(WAIT)
     filler = volume.fill()
     last = 1
-    while writer.problem() is None:
+    while writer.fault() is None:
         last += 1
-        writer.record(entry(last=last))
+        writer.record(seen(last=last))
         writer.flush(0.02)
-    problem = writer.problem()
-    assert problem is not None
-    assert problem.reason is Reason.FULL
-    writer.record(entry(last=last + 1))
+    fault = fault_of(writer)
+    assert fault.reason is FaultReason.FULL
+    writer.record(seen(last=last + 1))
     filler.unlink()
     assert writer.flush(WAIT)
-    wait_until(lambda: writer.problem() is None)
+    wait_until(lambda: writer.fault() is None)
     assert revisions(url) == list(range(last + 1, 0, -1))
 
 
@@ -338,16 +383,16 @@ def test_a_file_that_is_removed_is_begun_anew_and_nothing_counts_as_confirmed(
     make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
 ) -> None:
     writer = make(sqlite_url)
-    writer.record(entry(last=2))
-    writer.record(entry("u-2", name="other"))
+    writer.record(seen(last=2))
+    writer.record(seen("u-2", name="other"))
     assert writer.flush(WAIT)
     for file in tmp_path.iterdir():
         file.unlink()
-    writer.record(entry(last=3))
+    writer.record(seen(last=3))
     assert writer.flush(WAIT)
-    assert heard.failures[Reason.UNAVAILABLE] == 1
+    assert heard.failures[FaultReason.UNAVAILABLE] == 1
     assert revisions(sqlite_url) == [3, 2, 1]
-    assert (writer.confirmed("u-1"), writer.confirmed("u-2")) == ((3, 0), (0, 0))
+    assert (writer.confirmed("u-1"), writer.confirmed("u-2")) == (30, 0)
     wait_until(lambda: heard.changes == 2)
 
 
@@ -356,72 +401,70 @@ def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
 ) -> None:
     (tmp_path / "history.db").write_bytes(b"x" * 10_000)
     writer = make(sqlite_url)
-    writer.record(entry())
+    writer.record(seen())
     assert writer.flush(WAIT)
     writer.stop()
-    assert heard.failures == {Reason.CORRUPT: 1}
+    assert heard.failures == {FaultReason.CORRUPT: 1}
     assert heard.changes == 1
-    assert writer.problem() is None
+    assert writer.fault() is None
     (kept,) = [file for file in tmp_path.iterdir() if "corrupt" in file.name]
     assert kept.read_bytes() == b"x" * 10_000
     notice = writer.notice()
     assert notice is not None
-    assert notice.reason is Reason.CORRUPT
-    assert f"it is kept as {kept}, and a new one is begun" in notice.message
+    assert notice.reason is FaultReason.CORRUPT
+    assert f"it is kept as {kept}, and a new one was created" in notice.message
     assert revisions(sqlite_url) == [3, 2, 1]
 
 
 def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
     make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
 ) -> None:
-    store = open_store(sqlite_url)
-    store.write([pending_entry(entry(last=500))])
-    store.close()
+    database = open_database(sqlite_url)
+    database.write([seen(last=500)])
+    database.close()
     writer = make(sqlite_url)
     wait_until(writer.figures)
     with (tmp_path / "history.db").open("r+b") as file:
         file.seek(4096)
         file.write(b"\x55" * 4096 * 50)
-    wait_until(lambda: (writer.record(entry("u-2")), writer.notice())[1])
-    assert heard.failures[Reason.CORRUPT] == 1
-    writer.record(entry("u-2"))
+    while not writer.notice():
+        writer.record(seen("u-2"))
+        writer.flush(0.02)
+    assert heard.failures[FaultReason.CORRUPT] == 1
+    writer.record(seen("u-2"))
     assert writer.flush(WAIT)
     assert revisions(sqlite_url, "u-2") == [3, 2, 1]
-    wait_until(lambda: writer.problem() is None)
+    wait_until(lambda: writer.fault() is None)
     assert writer.notice()
     assert [file for file in tmp_path.iterdir() if "corrupt" in file.name]
 
 
 def test_a_newer_database_is_told_and_left_alone(make: Make, url: str) -> None:
-    store = open_store(url)
-    with store.transaction() as connection:
+    database = open_database(url)
+    with database.transaction() as connection:
         connection.exec_driver_sql("UPDATE kanary_history_version SET version_num = '9999'")
-    store.close()
+    database.close()
     writer = make(url)
-    writer.record(entry())
-    wait_until(writer.problem)
-    problem = writer.problem()
-    assert problem is not None
-    assert problem.reason is Reason.TOO_NEW
+    writer.record(seen())
+    fault = fault_of(writer)
+    assert fault.reason is FaultReason.TOO_NEW
     assert not writer.stop(0.1)
 
 
 def test_one_bad_entry_is_told_and_the_others_are_written(make: Make, url: str, heard: Heard) -> None:
     writer = make(url)
-    bad = replace(entry("u-bad", name="bad"), changes=(replace(change(1), revision=10**30),))
+    bad = with_entries(seen("u-bad", name="bad"), change(1).model_copy(update={"number": 10**30}))
     for uid in ("u-1", "u-bad", "u-2"):
-        writer.record(bad if uid == "u-bad" else entry(uid, name=uid))
+        writer.record(bad if uid == "u-bad" else seen(uid, name=uid))
     assert writer.flush(WAIT)
-    wait_until(writer.problem)
-    problem = writer.problem()
-    assert problem is not None
-    assert problem.reason is Reason.ENTRY_REFUSED
-    assert "shop/bad" in problem.message
-    assert (writer.confirmed("u-1"), writer.confirmed("u-2"), writer.confirmed("u-bad")) == ((3, 0), (3, 0), (0, 0))
-    writer.record(entry("u-bad", name="bad"))
+    fault = fault_of(writer)
+    assert fault.reason is FaultReason.ENTRY_REFUSED
+    assert "shop/bad" in fault.message
+    assert (writer.confirmed("u-1"), writer.confirmed("u-2"), writer.confirmed("u-bad")) == (30, 30, 0)
+    writer.record(seen("u-bad", name="bad"))
     assert writer.flush(WAIT)
-    wait_until(lambda: writer.problem() is None)
-    assert writer.confirmed("u-bad") == (3, 0)
+    wait_until(lambda: writer.fault() is None)
+    assert writer.confirmed("u-bad") == 30
     wait_until(lambda: heard.changes == 2)
 
 
@@ -431,9 +474,9 @@ def test_a_hook_that_raises_is_not_the_record_s_end(make: Make, tmp_path: Path) 
 
     hooks = Hooks(fail, fail, fail, fail)
     writer = make(f"{tmp_path}/volume/history.db", hooks=hooks)
-    wait_until(writer.problem)
+    wait_until(writer.fault)
     (tmp_path / "volume").mkdir()
-    writer.record(entry())
+    writer.record(seen())
     assert writer.flush(WAIT)
 
 
@@ -444,13 +487,11 @@ def test_a_defect_is_told_and_does_not_end_the_writer(
         raise KeyError("a defect")
 
     with monkeypatch.context() as patched:
-        patched.setattr("kanary.history.store._insert", fail)
+        patched.setattr("kanary.history.database._insert", fail)
         writer = make(sqlite_url)
-        writer.record(entry())
-        wait_until(writer.problem)
-        problem = writer.problem()
-    assert problem is not None
-    assert "a defect of Kanary's: KeyError: 'a defect'" in problem.message
+        writer.record(seen())
+        fault = fault_of(writer)
+    assert "internal error: KeyError: 'a defect'" in fault.message
     assert writer.flush(WAIT)
 
 
@@ -461,22 +502,20 @@ def test_a_server_that_crashes_is_made_up_for(make: Make, postgres: Server, capl
     url = postgres.new_database()
     caplog.set_level(logging.DEBUG)
     writer = make(url)
-    writer.record(entry(last=1))
+    writer.record(seen(last=1))
     assert writer.flush(WAIT)
     postgres.kill()
     try:
         for last in range(2, 5):
-            writer.record(entry(last=last))
-        wait_until(writer.problem)
-        problem = writer.problem()
-        assert problem is not None
-        assert problem.reason is Reason.UNAVAILABLE
-        assert QUOTED_PASSWORD not in caplog.text + problem.message
-        assert "s3cr3t" not in caplog.text + problem.message
+            writer.record(seen(last=last))
+        fault = fault_of(writer)
+        assert fault.reason is FaultReason.UNAVAILABLE
+        assert QUOTED_PASSWORD not in caplog.text + fault.message
+        assert "s3cr3t" not in caplog.text + fault.message
     finally:
         postgres.start()
     assert writer.flush(WAIT)
-    wait_until(lambda: writer.problem() is None)
+    wait_until(lambda: writer.fault() is None)
     assert revisions(url) == [4, 3, 2, 1]
 
 
@@ -485,27 +524,23 @@ def test_a_lock_on_the_server_is_told_and_made_up_for(make: Make, postgres: Serv
     writer = make(url)
     wait_until(writer.figures)
     with postgres.connect(name_of(url)) as other, other.transaction():
-        other.execute("LOCK TABLE changes")
-        writer.record(entry())
-        wait_until(writer.problem)
-        problem = writer.problem()
-        assert problem is not None
-        assert problem.reason is Reason.LOCKED
+        other.execute("LOCK TABLE entries")
+        writer.record(seen())
+        fault = fault_of(writer)
+        assert fault.reason is FaultReason.LOCKED
     assert writer.flush(WAIT)
 
 
 def test_a_server_that_takes_no_writes_is_told(make: Make, postgres: Server) -> None:
     url = postgres.new_database()
     name = name_of(url)
-    open_store(url).close()
+    open_database(url).close()
     with postgres.connect("postgres") as admin:
         admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         writer = make(url)
-        writer.record(entry())
-        wait_until(writer.problem)
-        problem = writer.problem()
-        assert problem is not None
-        assert problem.reason is Reason.READ_ONLY
+        writer.record(seen())
+        fault = fault_of(writer)
+        assert fault.reason is FaultReason.READ_ONLY
         admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
     assert writer.flush(WAIT)
 
@@ -516,15 +551,15 @@ def test_a_server_that_takes_no_writes_is_told(make: Make, postgres: Server) -> 
 def test_stopping_writes_what_waits(make: Make, url: str) -> None:
     writer = make(url)
     for n in range(250):
-        writer.record(entry(f"u-{n}", name=f"n-{n}"))
+        writer.record(seen(f"u-{n}", name=f"n-{n}"))
     assert writer.stop(WAIT)
     assert len(Reader(url).kanaries(ALL).items) == 250
 
 
 def test_stopping_does_not_wait_for_a_database_that_is_away(make: Make, tmp_path: Path) -> None:
     writer = make(f"{tmp_path}/volume/history.db", backoff=Backoff(base=WAIT, cap=WAIT))
-    writer.record(entry())
-    wait_until(writer.problem)
+    writer.record(seen())
+    wait_until(writer.fault)
     assert not writer.stop(WAIT / 2)
     assert not any(thread.name == "history" for thread in threading.enumerate())
 
@@ -534,19 +569,19 @@ def test_what_stopping_loses_of_a_deleted_kanary_is_told_and_counted(
 ) -> None:
     """Its status is gone: nobody will hand it over again. The status of the other one still has all."""
     writer = make(sqlite_url)
-    writer.record(entry(last=2))
+    writer.record(seen(last=2))
     assert writer.flush(WAIT)
     with sqlite3.connect(tmp_path / "history.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        writer.record(entry(last=5))
-        writer.record(entry("u-2", name="lives"))
-        writer.deleted("u-1", at(6))
-        wait_until(writer.problem)
+        writer.record(seen(last=5))
+        writer.record(seen("u-2", name="lives"))
+        writer.record(deleted(minutes=6))
+        wait_until(writer.fault)
         assert not writer.stop(WAIT)
         other.execute("ROLLBACK")
     lost = [record.getMessage() for record in caplog.records if "lacks" in record.getMessage()]
     assert lost == [
-        "the history lacks 3 changes of shop/web (uid u-1), which is deleted: they could not be written before the end"
+        "the history lacks 6 entries of shop/web (uid u-1), which is deleted: they could not be written in time"
     ]
     assert heard.dropped == 1
 
@@ -554,16 +589,10 @@ def test_what_stopping_loses_of_a_deleted_kanary_is_told_and_counted(
 def test_a_deletion_that_waits_at_the_end_loses_nothing(make: Make, sqlite_url: str, heard: Heard) -> None:
     """The next operator sees that the Kanary is gone."""
     writer = HistoryWriter(sqlite_url, hooks=heard.hooks())
-    writer.deleted("u-1", at(6))
+    writer.record(deleted(minutes=6))
     writer.stop()
     assert heard.dropped == 0
 
 
 def test_stopping_before_the_start_is_nothing(sqlite_url: str) -> None:
     assert HistoryWriter(sqlite_url).stop()
-
-
-@pytest.mark.parametrize("given", [{"age": timedelta(0)}, {"changes": 0}, {"transitions": -1}])
-def test_a_retention_that_keeps_nothing_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="is to be more than 0"):
-        Retention(**given)
