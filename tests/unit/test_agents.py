@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -100,8 +101,8 @@ def test_a_proxy_that_falls_silent_is_known_by_its_last_report() -> None:
 
 def test_a_ready_proxy_has_some_seconds_to_answer_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new leader knows of no proxy what it serves: all would seem to be behind."""
-    assert module._FIRST_ANSWER_SECONDS == 3
-    monkeypatch.setattr(module, "_FIRST_ANSWER_SECONDS", 0.5)
+    assert timedelta(seconds=3) == module.FIRST_REPORT_LIMIT
+    monkeypatch.setattr(module, "FIRST_REPORT_LIMIT", timedelta(seconds=0.5))
     with answering(b"{") as (port, _):
         agents, begun = HttpAgents(port), time.monotonic()
         with pytest.raises(RetryLaterError, match="pod x-1 has not reported yet") as raised:

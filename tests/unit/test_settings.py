@@ -3,7 +3,6 @@
 import socket
 
 from engine.render.pods import DEFAULT_PROXY_IMAGE
-
 from kanary.operator.settings import Settings
 
 
