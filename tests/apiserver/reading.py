@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .cluster import Cluster
@@ -25,11 +24,6 @@ def rendered(record: Record, *, typed: bool = True) -> bytes:
             value = {key: item for key, item in value.items() if key not in ("apiVersion", "kind")}
         record.rendered[typed] = to_json(value)
     return record.rendered[typed]
-
-
-def revision_of(query: Mapping[str, str]) -> int | None:
-    """The resourceVersion that a watch asks for, None for none."""
-    return int(query["resourceVersion"]) if query.get("resourceVersion") else None
 
 
 @dataclass(frozen=True)

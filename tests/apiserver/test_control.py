@@ -68,7 +68,7 @@ def test_after_compaction_older_watches_have_expired(server: ApiServer, configma
 
 
 def test_compaction_does_not_disturb_a_running_watch(server: ApiServer, configmaps: Collection) -> None:
-    with configmaps.watch(resourceVersion=configmaps.revision()) as watch:
+    with configmaps.watch() as watch:
         server.compact()
         configmaps.make("one")
 
@@ -79,7 +79,7 @@ def test_a_watch_from_the_current_version_survives_compaction(server: ApiServer,
     configmaps.make("one")
     server.compact()
 
-    with configmaps.watch(resourceVersion=configmaps.revision()) as watch:
+    with configmaps.watch() as watch:
         configmaps.make("two")
 
         assert watch.seen(1) == [("ADDED", "two")]
@@ -96,7 +96,7 @@ def test_after_compaction_a_continue_token_has_expired(server: ApiServer, config
 
 
 def test_bookmarks_are_sent_on_request(server: ApiServer, configmaps: Collection) -> None:
-    with configmaps.watch(resourceVersion=configmaps.revision(), allowWatchBookmarks="true") as watch:
+    with configmaps.watch(allowWatchBookmarks="true") as watch:
         eventually(lambda: server.watches == 1, "the watch runs")
         server.store.put({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "other"}})
         server.bookmark()
@@ -107,7 +107,7 @@ def test_bookmarks_are_sent_on_request(server: ApiServer, configmaps: Collection
 
 
 def test_all_watches_can_be_dropped(server: ApiServer, configmaps: Collection) -> None:
-    with configmaps.watch(resourceVersion=configmaps.revision()) as first, configmaps.watch() as second:
+    with configmaps.watch() as first, configmaps.watch() as second:
         eventually(lambda: server.watches == 2, "both watches run")
         server.drop_watches()
 
@@ -142,7 +142,7 @@ def test_a_request_can_be_waited_for(server: ApiServer, configmaps: Collection) 
 
 
 def test_stored_objects_are_seen_by_clients_and_their_watches(server: ApiServer, configmaps: Collection) -> None:
-    with configmaps.watch(resourceVersion=configmaps.revision()) as watch:
+    with configmaps.watch() as watch:
         stored = server.store.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}})
         server.store.change("configmaps", "one", lambda value: value.update(data={"a": "1"}))
         server.store.delete("configmaps", "one")

@@ -103,7 +103,7 @@ def test_a_throttled_client_is_told_when_to_try_again(server: ApiServer) -> None
 
 def test_a_cut_watch_ends_in_the_middle_of_a_line(server: ApiServer, configmaps: Collection) -> None:
     server.faults.add(Fault.cut(path="watch=1", times=1))
-    url = f"{server.url}{configmaps.path}?watch=1"
+    url = f"{server.url}{configmaps.path}?watch=1&resourceVersion={configmaps.revision()}"
     response = urllib3.PoolManager(retries=False).request("GET", url, preload_content=False)
     configmaps.make("one")
 
@@ -118,7 +118,7 @@ def test_a_cut_watch_ends_in_the_middle_of_a_line(server: ApiServer, configmaps:
 
 def test_a_muted_watch_stays_open_and_shows_later_what_it_held_back(server: ApiServer, configmaps: Collection) -> None:
     fault = server.faults.add(Fault.mute(path="watch=1"))
-    with configmaps.watch(resourceVersion=configmaps.revision()) as watch:
+    with configmaps.watch() as watch:
         configmaps.make("one")
         fault.wait_for_hits()
         configmaps.make("two")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .cluster import Cluster
-from .errors import ApiError, Object
-from .reading import rendered, revision_of
+from .errors import ApiError, Object, bad_request
+from .reading import rendered
 from .requests import Request
 from .selectors import label_selector
 from .storage import Bookmark, Change, Record, Subscription, to_json
@@ -38,25 +38,17 @@ class Watch:
         self._clock = clock
         self._end = clock() + float(request.query.get("timeoutSeconds") or _DEFAULT_TIMEOUT)
         self._next_bookmark = min(clock() + BOOKMARK_INTERVAL, self._end - _LAST_BOOKMARK_BEFORE_END)
-        self._initial: list[Record] = []
         self._error: ApiError | None = None
-        since = revision_of(request.query)
-        self._start = self._seen = since or 0
-        self.subscription: Subscription | None = self._subscribe(since)
+        self._start = self._seen = _revision_of(request)
+        self.subscription: Subscription | None = self._subscribe()
 
-    def _subscribe(self, since: int | None) -> Subscription | None:
-        """Follows from `since`, or from the current state, which then comes first."""
-        storage = self._cluster.storage
-        with storage.lock:
-            if not since:
-                self._seen = storage.revision
-                self._initial = storage.records(self._resource.storage, self._namespace)
-                return storage.subscribe(self._resource.storage)
-            try:
-                return storage.subscribe(self._resource.storage, since)
-            except ApiError as error:
-                self._error = error
-                return None
+    def _subscribe(self) -> Subscription | None:
+        """Follows what comes after the revision that was requested."""
+        try:
+            return self._cluster.storage.subscribe(self._resource.storage, self._start)
+        except ApiError as error:
+            self._error = error
+            return None
 
     def stop(self) -> None:
         """Ends the stream from another thread."""
@@ -73,9 +65,6 @@ class Watch:
             if self._error is not None:
                 yield _line("ERROR", to_json(self._error.status()))
             return
-        for record in self._initial:
-            if self._selects(record.value):
-                yield _line("ADDED", rendered(record))
         yield from self._follow(self.subscription)
 
     def _follow(self, subscription: Subscription) -> Iterator[bytes | Idle]:
@@ -131,3 +120,10 @@ class Watch:
 
 def _line(kind: str, value: bytes) -> bytes:
     return b'{"type":"' + kind.encode() + b'","object":' + value + b"}\n"
+
+
+def _revision_of(request: Request) -> int:
+    text = request.query.get("resourceVersion", "")
+    if not text.isdecimal():
+        raise bad_request(f"this server watches from a resourceVersion alone, not {text!r}")
+    return int(text)

@@ -57,7 +57,8 @@ class Collection:
         return str(self.list()["metadata"]["resourceVersion"])
 
     def watch(self, **query: Any) -> WatchStream:
-        return self.api.watch(self.path, **query)
+        """A watch from now on, unless the query names another resourceVersion."""
+        return self.api.watch(self.path, **{"resourceVersion": self.revision(), **query})
 
     def is_gone(self, name: str) -> bool:
         return self.get(name).status == 404

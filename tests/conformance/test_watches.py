@@ -7,7 +7,7 @@ from .collection import Collection, revision_of
 
 
 def test_a_watch_shows_what_happens_in_order(widgets: Collection) -> None:
-    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+    with widgets.watch() as watch:
         widgets.make("one", spec={"size": 1})
         widgets.merge("one", {"spec": {"size": 2}}).ok()
         widgets.merge("one", {"status": {"phase": "Ready"}}, "status").ok()
@@ -20,7 +20,7 @@ def test_a_watch_shows_what_happens_in_order(widgets: Collection) -> None:
 
 
 def test_events_carry_the_object_with_its_type(services: Collection) -> None:
-    with services.watch(resourceVersion=services.revision()) as watch:
+    with services.watch() as watch:
         created = services.make("one", spec={"ports": [{"port": 80}]})
 
         seen = watch.objects(1)[0]
@@ -31,7 +31,7 @@ def test_events_carry_the_object_with_its_type(services: Collection) -> None:
 
 def test_the_last_event_has_the_last_state_and_a_version_of_its_own(widgets: Collection) -> None:
     created = widgets.make("one", spec={"size": 7})
-    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+    with widgets.watch() as watch:
         widgets.delete("one").ok()
 
         last = watch.objects(1)[0]
@@ -68,19 +68,9 @@ def test_a_watch_from_a_list_misses_and_repeats_nothing(widgets: Collection) -> 
         assert watch.seen(1) == [("ADDED", "after")]
 
 
-def test_a_watch_without_a_version_begins_with_what_exists(widgets: Collection) -> None:
-    widgets.make("one", spec={"size": 1})
-    widgets.make("two", spec={"size": 1})
-
-    with widgets.watch() as watch:
-        assert sorted(watch.seen(2)) == [("ADDED", "one"), ("ADDED", "two")]
-        widgets.make("three", spec={"size": 1})
-        assert watch.seen(3)[2] == ("ADDED", "three")
-
-
 def test_a_write_that_changes_nothing_is_no_event(widgets: Collection) -> None:
     widgets.make("one", spec={"size": 1})
-    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+    with widgets.watch() as watch:
         widgets.merge("one", {"spec": {"size": 1}}).ok()
         widgets.make("two", spec={"size": 1})
 
@@ -89,7 +79,7 @@ def test_a_write_that_changes_nothing_is_no_event(widgets: Collection) -> None:
 
 def test_a_watch_of_a_namespace_shows_no_other(cluster: Api, widgets: Collection) -> None:
     elsewhere = widgets.path.replace(widgets.namespace, "default")
-    with widgets.watch(resourceVersion=widgets.revision()) as watch:
+    with widgets.watch() as watch:
         cluster.request("POST", elsewhere, widgets.value("other", spec={"size": 1})).ok()
         cluster.request("DELETE", f"{elsewhere}/other").ok()
         widgets.make("own", spec={"size": 1})
@@ -111,7 +101,7 @@ def _place(event: Object) -> tuple[str, str]:
 
 def test_a_watch_with_a_label_selector_sees_objects_come_and_go(widgets: Collection) -> None:
     widgets.make("one", spec={"size": 1})
-    with widgets.watch(resourceVersion=widgets.revision(), labelSelector="app=x") as watch:
+    with widgets.watch(labelSelector="app=x") as watch:
         widgets.merge("one", {"metadata": {"labels": {"app": "x"}}}).ok()
         widgets.merge("one", {"spec": {"size": 2}}).ok()
         widgets.merge("one", {"metadata": {"labels": {"app": "y"}}, "spec": {"size": 3}}).ok()
@@ -138,9 +128,10 @@ def test_a_replay_knows_selectors_too(widgets: Collection) -> None:
 
 
 def test_a_watch_ends_after_its_timeout(widgets: Collection) -> None:
+    before = widgets.revision()
     widgets.make("one", spec={"size": 1})
 
-    with widgets.watch(timeoutSeconds=1) as watch:
+    with widgets.watch(resourceVersion=before, timeoutSeconds=1) as watch:
         events = watch.wait_for_end()
 
     assert [event["type"] for event in events] == ["ADDED"]

@@ -42,9 +42,6 @@ def _complete_container(container: Object) -> None:
     container.setdefault("imagePullPolicy", "Always" if tag in ("", "latest") else "IfNotPresent")
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
-    for variable in container.get("env") or ():
-        if field := (variable.get("valueFrom") or {}).get("fieldRef"):
-            field.setdefault("apiVersion", "v1")
     for probe in (container[name] for name in _PROBES if container.get(name)):
         _fill(probe, _PROBE_DEFAULTS)
         if request := probe.get("httpGet"):
