@@ -47,8 +47,10 @@ async def reset_when_asked(reader: asyncio.StreamReader, writer: asyncio.StreamW
     break_off(writer)
 
 
-async def close_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
+async def close_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    # To close what has bytes that were not read would be to reset it, and on a busy machine some are there by now.
+    writer.write_eof()
+    await swallow(reader, writer)
 
 
 async def close_when_asked(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

@@ -21,7 +21,7 @@ from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, read
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 
 # What to await is there within milliseconds; this is when a test gives up.
-PATIENCE = 30
+PATIENCE = 60
 
 CONFIG_FILE = "haproxy.cfg"
 MASTER_SOCKET = "master.sock"

@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("checked")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(configs())
 def test_haproxy_accepts_every_configuration_without_a_warning(folder: Path, config: ProxyConfig) -> None:
     checked = verdict(render(config).text, folder)

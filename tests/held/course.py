@@ -48,7 +48,7 @@ class Course:
         until = sum(self.struck < visit.began <= last for visit in self.seen.visits)
         return (
             kinds(self.seen.failures),
-            f"{until} connections, {last - self.struck:.1f} s" if self.failed else "-",
+            f"{until} connections, {max(last - self.struck, 0):.1f} s" if self.failed else "-",
             milliseconds(self.seen, 1),
             f"{self.found - self.struck:.1f} s" if self.found > self.struck else "never",
             f"{self.share:.0f} %",

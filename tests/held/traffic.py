@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,14 +75,13 @@ class Traffic:
         share, rest = divmod(count, len(self._processes))
         self._ask(*(f"hold {share + (number < rest)}" for number in range(len(self._processes))))
 
-    def count(self) -> int:
-        """How many visits have ended."""
-        return sum(self._ask(*["count"] * len(self._processes)))
-
     def await_visits(self, more: int) -> None:
-        """Returns when as many more visits have ended."""
-        wanted = self.count() + more
-        await_that(lambda: self.count() >= wanted, f"{more} more connections have come and gone")
+        """Returns when as many visits have ended of those that begin from now on."""
+        count = f"count {time.monotonic()}"
+        await_that(
+            lambda: sum(self._ask(*[count] * len(self._processes))) >= more,
+            f"{more} more connections have come and gone",
+        )
 
     def stop(self) -> Seen:
         """Ends all visits and has each held connection echoed once more. To be called once."""

@@ -443,9 +443,9 @@ def test_a_watch_can_be_ended_from_another_thread(server: Responder, client: Clu
     with client.watch(SERVICES, "10", timeout_seconds=60) as watch:
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
-        assert first.wait(10)
+        assert first.wait(20)
         watch.close()
-        thread.join(10)
+        thread.join(20)
     assert not thread.is_alive()
     assert seen == ["ADDED"]
 

@@ -14,7 +14,7 @@ from kanary.kube.errors import AlreadyExists, ApiError, Forbidden, NotFound, Thr
 from kanary.kube.events import Recorder
 from kanary.kube.resources import EVENTS, Json
 
-WAIT = 10  # seconds that no test takes when it passes
+WAIT = 60  # seconds that no condition takes when the test passes, however busy the machine is
 QUICK = Backoff(base=0.001, cap=0.001)
 
 KANARY: Json = {

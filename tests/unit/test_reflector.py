@@ -15,7 +15,7 @@ from kanary.kube.reflector import Reflector
 from kanary.kube.resources import SERVICES, Json, Key
 
 QUICK = Backoff(base=0.001, cap=0.01)
-WAIT = 10  # seconds that no test takes when it passes
+WAIT = 60  # seconds that no condition takes when the test passes, however busy the machine is
 
 
 def service(name: str, version: int | str, namespace: str = "shop", **spec: Any) -> Json:

@@ -117,7 +117,7 @@ def test_many_workers_handle_every_key_and_none_twice_at_once() -> None:
         threading.Event().wait(0.01)
     queue.shutdown()
     for worker in workers:
-        worker.join(10)
+        worker.join(60)
     assert clashes == []
     assert last_seen == dict.fromkeys(keys, rounds)
 
