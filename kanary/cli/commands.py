@@ -35,6 +35,7 @@ age such as 90m, 12h, 7d, 2w or 1d12h is a time that long ago. Tables show
 local time, the other formats UTC. A time without a fraction of a second means
 the end of that second for --at and its beginning for --since.
 """
+
 _CONFLICTS = (
     ({"--at", "--since"}, "--at and --since exclude each other"),
     ({"-n", "-A"}, "-n and -A exclude each other"),
