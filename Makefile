@@ -34,7 +34,7 @@ test: ## Run everything, from nothing: lint, fast tests, a kind cluster, the tes
 	@MAKE="$(MAKE)" scripts/stages venv lint test-fast docker node-image images cluster conformance e2e cluster-down
 
 test-fast: venv ## Run the tests that need no cluster
-	$(BIN)/pytest -m "not cluster" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not cluster" -n auto --dist worksteal $(PYTEST_ARGS)
 
 docker: ## Make sure a Docker engine answers (on Debian, as root: install and start one)
 	@$(SCRIPTS)/docker-engine

@@ -1,4 +1,4 @@
-"""Every interval and limit of the engine, each with its reason, and the one way in which they are counted."""
+"""Every interval and limit of the engine and the operator, each with its reason, and how they are counted."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -63,6 +63,32 @@ REFUSED_RECHECK = timedelta(seconds=30)
 
 STATUS_INTERVAL = timedelta(seconds=1)
 """How often a status is written where only counts have changed: pods that come and go would cost a write each."""
+
+# The operator
+
+ENDPOINTS_COALESCE = timedelta(seconds=0.5)
+"""Endpoints change in bursts while a backend rolls; one rendering serves those of half a second."""
+
+STALE_COPY_RETRY = timedelta(seconds=0.2)
+"""When a write that was refused as too early is tried again: the watch delivers what is missing about now."""
+
+REPORT_TIMEOUT = timedelta(seconds=1)
+"""How long all agents of a Kanary have to answer: meanwhile one of the operator's workers does nothing else."""
+
+SILENCE_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0.2, 0.5, 1.0, 2.0, 5.0))
+"""How long an agent that does not answer is left alone, by how often it did not: each try holds a worker."""
+
+FIRST_REPORT_LIMIT = timedelta(seconds=3)
+"""How long a ready proxy may take to answer a process for the first time: before, what it serves is not known."""
+
+CONNECT_PAUSE = timedelta(seconds=2)
+"""How often an operator that starts asks a cluster that does not answer."""
+
+RECONCILE_STOP_LIMIT = timedelta(seconds=20)
+"""How long reconciles that are under way may take to end when the process stops: less than a pod's grace period."""
+
+HISTORY_STOP_LIMIT = timedelta(seconds=5)
+"""How long what waits to be recorded may delay the end of the process; the next leader records it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """What users declare in a Kanary (`kanaries.kanary.k8s.io/v1`), as models; the CRD's schema is generated from them."""
 
 from collections.abc import Iterable
-from textwrap import shorten
 from typing import Annotated
 
 from pydantic import Field
@@ -148,4 +147,4 @@ class KanarySpec(Shape):
 def weights_text(shares: Iterable[Share]) -> str:
     """`myapp-v1:http=80 myapp-v2:9090=20`, and an ellipsis in place of those for which there is no room."""
     text = " ".join(f"{share.backend}={share.weight}" for share in shares)
-    return shorten(text, _MOST_SHOWN, placeholder=" ...")
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN].rpartition(' ')[0]} ..."

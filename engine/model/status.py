@@ -91,9 +91,7 @@ class HistoryStatus(Shape):
 
     last: int = 0
     """Number of the last entry."""
-    entries: tuple[SerializeAsAny[Entry], ...] = Field(
-        default=(), json_schema_extra={"items": _ANY_ENTRY}
-    )
+    entries: tuple[SerializeAsAny[Entry], ...] = Field(default=(), json_schema_extra={"items": _ANY_ENTRY})
     """The last entries, and those that the history database does not have yet, oldest first."""
     lost: int = 0
     """Entries that were dropped before the history database had them."""

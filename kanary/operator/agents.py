@@ -14,6 +14,7 @@ from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report, read_report
 from engine.ports import RetryLaterError
 from engine.render.pods import AGENT_PORT
+from states.timing import FIRST_REPORT_LIMIT, REPORT_TIMEOUT, SILENCE_PAUSES
 
 Json = dict[str, Any]
 
@@ -21,13 +22,7 @@ _log = logging.getLogger(__name__)
 
 # Of HTTP 1.0, to which nobody answers in chunks, and after which the connection is closed.
 _REQUEST = b"GET /report HTTP/1.0\r\n\r\n"
-_TIMEOUT_SECONDS = 1.0
-"""How long all agents of a Kanary have to answer, beginning and end: who asks holds one of the operator's workers."""
 _MAX_BYTES = 65_536
-_SILENCE_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""How long one that does not answer is left alone, by how often it did not: a worker that waits does nothing else."""
-_FIRST_ANSWER_SECONDS = 3.0
-"""How long a ready proxy may take to answer this process for the first time: before, what it serves is not known."""
 _REMEMBERED = 10_000
 
 
@@ -41,7 +36,7 @@ class _Silence:
 class HttpAgents:
     """Implements `kanary.operator.view.Agents` by HTTP to the pods' addresses; for any number of threads."""
 
-    def __init__(self, port: int = AGENT_PORT, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+    def __init__(self, port: int = AGENT_PORT, timeout_seconds: float = REPORT_TIMEOUT.total_seconds()) -> None:
         self._port = port
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
@@ -62,12 +57,14 @@ class HttpAgents:
             known = {pod["metadata"]["name"]: self._last.get(pod["metadata"]["uid"]) for pod in pods}
             for pod in pods:
                 if known[pod["metadata"]["name"]] is None and self._may_yet_answer(pod):
-                    raise RetryLaterError(f"pod {pod['metadata']['name']} has not reported yet", _SILENCE_SECONDS[0])
+                    raise RetryLaterError(
+                        f"pod {pod['metadata']['name']} has not reported yet", SILENCE_PAUSES[0].total_seconds()
+                    )
         return {name: report for name, report in known.items() if report}
 
     def _may_yet_answer(self, pod: Json) -> bool:
         silence = self._silent.get(pod["metadata"]["uid"])
-        is_early = silence is not None and time.monotonic() - silence.since < _FIRST_ANSWER_SECONDS
+        is_early = silence is not None and time.monotonic() - silence.since < FIRST_REPORT_LIMIT.total_seconds()
         return is_early and read_proxy(pod, None).is_ready
 
     async def _answers(self, addresses: Sequence[str]) -> list[bytes | BaseException]:
@@ -100,7 +97,7 @@ class HttpAgents:
                 self._silent.clear()
             before = self._silent.get(uid)
             times = before.times + 1 if before else 0
-            pause = _SILENCE_SECONDS[min(times, len(_SILENCE_SECONDS) - 1)]
+            pause = SILENCE_PAUSES[min(times, len(SILENCE_PAUSES) - 1)].total_seconds()
             self._silent[uid] = _Silence(times, before.since if before else now, now + pause)
 
 

@@ -26,13 +26,9 @@ from kanary.version import VERSION
 from kanary.web.history import history_api
 from kanary.web.probes import probes
 from kanary.web.server import HttpServer, listen, listen_on_loopback
+from states.timing import CONNECT_PAUSE, RECONCILE_STOP_LIMIT, REFUSED_RECHECK
 
 _log = logging.getLogger(__name__)
-
-_CONNECT_PAUSE_SECONDS = 2.0
-_REFUSED_SECONDS = 30.0
-_STOP_SECONDS = 20.0
-"""How long a reconcile that is under way may take to end when the process stops."""
 
 
 class SystemClock:
@@ -120,7 +116,7 @@ class Operator:
                 _log.error("this cluster does not know %s: kubectl apply -f manifests/kanary.yml", KANARIES)
             except ClusterError as error:
                 _log.error("cannot ask the cluster what it has: %s", error)
-            self._stop.wait(_CONNECT_PAUSE_SECONDS)
+            self._stop.wait(CONNECT_PAUSE.total_seconds())
         return None
 
     def _follow(self, served: Served) -> None:
@@ -198,7 +194,7 @@ class Operator:
     def _finish(self) -> None:
         """Let the workers end what they are at. To be called when `stop` is set, so that none starts afterwards."""
         self._queue.shutdown()
-        deadline = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + RECONCILE_STOP_LIMIT.total_seconds()
         with self._starting:
             threads = self._threads
         for thread in threads:
@@ -223,7 +219,7 @@ class Operator:
             self._metrics.reconciled("retry", time.monotonic() - started)
         except RefusedError as error:
             # Of a status that cannot be written, such as that of an object which the CRD's schema no longer allows.
-            delay = self._queue.retry(key, at_least=_REFUSED_SECONDS)
+            delay = self._queue.retry(key, at_least=REFUSED_RECHECK.total_seconds())
             _log.error("%s: %s; again in %.1f s", key, error, delay)
             self._metrics.reconciled("refused", time.monotonic() - started)
         except Exception as error:  # a defect with one Kanary must not end the work on the others

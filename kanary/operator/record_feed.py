@@ -12,9 +12,8 @@ from kanary.operator.historian import Historian, NoHistory
 from kanary.operator.metrics import Metrics
 from kanary.operator.settings import BadSettingError, Settings
 from kanary.operator.watches import Watches
+from states.timing import HISTORY_STOP_LIMIT
 
-_STOP_SECONDS = 5.0
-"""How long what waits to be written may delay the end of the process; the next leader writes it again."""
 _TIMEOUTS = Timeouts(connect=5.0, read=5.0)
 """Of a request by the writer's thread, which records nothing meanwhile."""
 
@@ -66,7 +65,7 @@ class RecordFeed:
     def stop(self) -> None:
         """Write what waits, for some seconds at most."""
         if self._writer and self._watches:
-            self._writer.stop(_STOP_SECONDS)
+            self._writer.stop(HISTORY_STOP_LIMIT.total_seconds())
 
     def _is_deleted(self, kanary: KnownKanary) -> bool | None:
         """By the API server: the cache of a replica that has just begun to lead, or that is ending, may lack some."""

@@ -22,13 +22,12 @@ from kanary.kube.resources import (
     Resource,
 )
 from kanary.operator import pruning
+from states.timing import ENDPOINTS_COALESCE
 
 Json = dict[str, Any]
 Enqueue = Callable[[Key, float], None]
 """Has a Kanary reconciled after so many seconds."""
 
-ENDPOINTS_COALESCE_SECONDS = 0.5
-"""Endpoints change in bursts while a backend rolls; one rendering serves those of half a second."""
 
 BY_SERVICE = "service"
 BY_DESTINATION = "destination"
@@ -160,7 +159,7 @@ class Watches:
 
     def _on_endpoints(self, key: Key, old: Json | None, new: Json | None) -> None:
         for name in {_service_name(key, obj) for obj in (old, new) if obj}:
-            self._enqueue_users(key.namespace, name, ENDPOINTS_COALESCE_SECONDS)
+            self._enqueue_users(key.namespace, name, ENDPOINTS_COALESCE.total_seconds())
 
     def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  a reflector's form
         for owner in _kanaries_of_owned(new or old or {}):

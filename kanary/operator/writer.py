@@ -15,13 +15,12 @@ from kanary.kube.client import ApiError, ClusterClient, ClusterError, Conflict, 
 from kanary.kube.resources import PODS, Resource
 from kanary.operator.watches import Watches
 from states import Problem, Reason
+from states.timing import STALE_COPY_RETRY
 
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
-_STALE_COPY_SECONDS = 0.2
-"""A write that came too early, on a copy that is behind: the watch delivers what is missing about now."""
 _REFUSALS = (400, 403, 405, 413, 415, 422)
 """Answers that the same request would get again."""
 
@@ -177,7 +176,7 @@ class Writer:
         try:
             yield
         except Conflict as error:
-            raise RetryLaterError(f"cannot {what}: {error}", _STALE_COPY_SECONDS) from error
+            raise RetryLaterError(f"cannot {what}: {error}", STALE_COPY_RETRY.total_seconds()) from error
         except ApiError as error:
             if error.status in _REFUSALS and _UID_FIELD not in error.message:
                 raise refused(f"cannot {what}: {error}") from error

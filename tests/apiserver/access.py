@@ -8,19 +8,20 @@ from . import metadata
 from .cluster import Cluster
 from .deleting import Deleting
 from .errors import ApiError, Object
-from .forms import encoded, fitted, makes_new_generation, shape_of
+from .forms import fitted, makes_new_generation
 from .kinds import rules_of
 from .ownership import Writer, track_update
 from .requests import Request, Target
 from .resources import Resource
 from .selectors import label_selector
+from .shapes import shape_of
 from .storage import copy_of
 
 
 class Store:
     """Objects without HTTP. What is stored through it has the same effects: revisions, watch events, collection.
 
-    Resources are named as for kubectl: plural, singular, short name or kind, with `.GROUP` where that is needed.
+    Resources are named by their plurals, with `.GROUP` where that is needed.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -39,20 +40,19 @@ class Store:
             if namespace:
                 self._cluster.add_namespace(namespace)
             new = self._completed(new, resource, namespace, manager)
-            stored = resource.codec.decode(new) if resource.codec else new
-            return encoded(self._cluster.write(resource, stored), resource)
+            return self._cluster.write(resource, new).copy()
 
     def get(self, resource: str, name: str, namespace: str = "default") -> Object | None:
         """An own copy of the object, None when there is none."""
         found = self._cluster.catalog.named(resource)
         record = self._cluster.storage.get(found.storage, namespace if found.namespaced else "", name)
-        return None if record is None else encoded(record, found)
+        return None if record is None else record.copy()
 
     def find(self, resource: str, holds: Callable[[Object], object], namespace: str = "") -> Sequence[Object]:
         """Own copies of the objects for which this holds; `holds` gets the stored object, which it must not change."""
         found = self._cluster.catalog.named(resource)
         records = self._cluster.storage.records(found.storage, namespace)
-        return [encoded(record, found) for record in records if holds(record.value)]
+        return [record.copy() for record in records if holds(record.value)]
 
     def change(
         self, resource: str, name: str, change: Callable[[Object], object], namespace: str = "default"
@@ -69,7 +69,7 @@ class Store:
             return self.put(value)
 
     def delete(self, resource: str, name: str, namespace: str = "default") -> bool:
-        """Deletes an object as DELETE does, finalizers respected; whether there was one."""
+        """Deletes an object as DELETE does; whether there was one."""
         found = self._cluster.catalog.named(resource)
         target = Target(found, namespace if found.namespaced else "", name)
         try:
@@ -87,32 +87,27 @@ class Store:
 
     def list(self, resource: str, namespace: str = "", selector: str = "") -> list[Object]:
         """Own copies of the objects of all namespaces or one, in order of namespace and name."""
-        selects = label_selector(selector)
-        return [*self.find(resource, lambda value: selects(value["metadata"].get("labels") or {}), namespace)]
+        return [*self.find(resource, label_selector(selector), namespace)]
 
     def _resource_of(self, value: Mapping[str, object]) -> Resource:
         api_version, kind = str(value["apiVersion"]), str(value["kind"])
         resource = self._cluster.catalog.of_kind(api_version, kind)
         if resource is None:
-            raise KeyError(f"{api_version} {kind} is not served; register its resource or install its definition first")
+            raise KeyError(f"{api_version} {kind} is not served; install its definition first")
         return resource
 
     def _completed(self, new: Object, resource: Resource, namespace: str, manager: str) -> Object:
         record = self._cluster.storage.get(resource.storage, namespace, new["metadata"].get("name", ""))
-        old = None if record is None else encoded(record, resource)
+        old = None if record is None else record.copy()
         if old is None:
-            deletion = new["metadata"].get("deletionTimestamp")
             metadata.complete_new(new, resource, namespace, self._cluster)
-            new["metadata"] |= {"deletionTimestamp": deletion} if deletion else {}
         else:
             new["metadata"].pop("uid", None)
             metadata.carry_over(new, old)
-        if not resource.custom:
-            rules_of(resource.kind).complete(new, old, self._cluster.storage)
-        elif resource.schema:
-            new = fitted(new, resource)
+        new = fitted(new, resource)
+        rules_of(resource.kind).complete(new, old, self._cluster.storage)
         if old is not None and resource.generation and makes_new_generation(new, old, resource):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         metadata.tidy(new)
         writer = Writer(manager, resource.api_version, self._cluster.now())
-        return track_update(old, new, shape_of(resource), writer, ())
+        return track_update(old, new, shape_of(resource.kind), writer, ())

@@ -62,34 +62,18 @@ class App:
     def _route(self, raw: RawRequest) -> Response | Watch:
         root, *steps = raw.path.strip("/").split("/")
         match root:
-            case "healthz" | "livez" | "readyz":
-                return Response(200, b"ok", _TEXT)
             case "version":
                 return Response.of(200, discovery.VERSION)
-            case "api" if not steps:
-                return Response.of(200, discovery.core_versions(self.cluster.catalog))
-            case "api":
-                return self._version(raw, "", steps)
-            case "apis":
-                return self._groups(raw, steps)
+            case "api" if steps:
+                return self._version(raw, "", *steps)
+            case "apis" if len(steps) > 1:
+                return self._version(raw, *steps)
         return _NOT_FOUND
 
-    def _groups(self, raw: RawRequest, steps: list[str]) -> Response | Watch:
-        catalog = self.cluster.catalog
-        if not steps:
-            return Response.of(200, discovery.groups(catalog))
-        group, *rest = steps
-        if group not in catalog.groups():
-            return _NOT_FOUND
-        if not rest:
-            return Response.of(200, discovery.group(catalog, group))
-        return self._version(raw, group, rest)
-
-    def _version(self, raw: RawRequest, group: str, steps: list[str]) -> Response | Watch:
-        version, *rest = steps
+    def _version(self, raw: RawRequest, group: str, version: str, *rest: str) -> Response | Watch:
         if not rest:
             return Response.of(200, discovery.resources(self.cluster.catalog, group, version))
-        return self._perform(raw.aimed_at(self._target(group, version, rest)))
+        return self._perform(raw.aimed_at(self._target(group, version, [*rest])))
 
     def _target(self, group: str, version: str, steps: list[str]) -> Target:
         """What the steps below a version name.
@@ -98,8 +82,7 @@ class App:
         """
         namespace = ""
         match steps:
-            # namespaces/NAME/status is about the namespace itself, namespaces/NAME/pods about what is in it.
-            case ["namespaces", within, plural, *rest] if plural not in ("status", "finalize"):
+            case ["namespaces", within, plural, *rest]:
                 namespace = within
             case [plural, *rest]:
                 pass
@@ -129,11 +112,7 @@ class App:
                 "DELETE": None if target.subresource else self._delete,
             }.get(method)
         can_write = bool(target.namespace) or not target.resource.namespaced
-        return {
-            "GET": self._list,
-            "POST": self._create if can_write else None,
-            "DELETE": self._delete_collection if can_write else None,
-        }.get(method)
+        return {"GET": self._list, "POST": self._create if can_write else None}.get(method)
 
     def _get(self, request: Request) -> Response:
         return Response(200, self._reading.get(request))
@@ -152,6 +131,3 @@ class App:
 
     def _delete(self, request: Request) -> Response:
         return Response.of(200, self._deleting.delete(request))
-
-    def _delete_collection(self, request: Request) -> Response:
-        return Response(200, self._deleting.delete_collection(request))

@@ -1,8 +1,7 @@
-"""What all verbs work on: the stored state, what is served, and the time."""
+"""What all verbs work on: the stored state, and what is served."""
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,21 +11,8 @@ from .builtin import NAMESPACES, RESOURCES
 from .resources import Catalog, Resource
 from .storage import Record, Storage
 
-# Called in the same step as the write: the resource, the state afterwards, whether it was removed.
+# Called in the same step as the write: the state afterwards, and whether it was removed.
 Effect = Callable[[Record, bool], None]
-
-_GENERATED = "bcdfghjklmnpqrstvwxz2456789"
-_GENERATED_LENGTH = 5
-INITIAL_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 with whole seconds, as metadata has it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass
@@ -35,23 +21,19 @@ class Cluster:
 
     storage: Storage = field(default_factory=Storage)
     catalog: Catalog = field(default_factory=lambda: Catalog(RESOURCES))
-    clock: Callable[[], datetime] = utc_now
     effects: dict[str, Effect] = field(default_factory=dict)
     # Exceptions that no client should have been able to cause.
     defects: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for name in INITIAL_NAMESPACES:
-            self.add_namespace(name)
+        self.add_namespace("default")
 
     def now(self) -> str:
-        return timestamp(self.clock())
+        """RFC 3339 with whole seconds, as metadata has it."""
+        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def new_uid(self) -> str:
         return str(uuid.uuid4())
-
-    def generated_name(self, prefix: str) -> str:
-        return prefix + "".join(random.choices(_GENERATED, k=_GENERATED_LENGTH))
 
     def add_namespace(self, name: str) -> None:
         """Makes an active namespace where there is none of that name."""
@@ -60,15 +42,8 @@ class Cluster:
                 self.storage.write(NAMESPACES.storage, self._namespace(name))
 
     def _namespace(self, name: str) -> dict[str, object]:
-        labels = {"kubernetes.io/metadata.name": name}
         created = {"uid": self.new_uid(), "creationTimestamp": self.now()}
-        return {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": labels, **created},
-            "spec": {"finalizers": ["kubernetes"]},
-            "status": {"phase": "Active"},
-        }
+        return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, **created}}
 
     def write(self, resource: Resource, value: dict[str, object]) -> Record:
         """Stores an object and does what follows from it."""

@@ -6,42 +6,14 @@ from .errors import Object, not_served
 from .resources import Catalog, Resource
 
 # The newest release whose promises this server keeps on the whole.
-VERSION: Object = {
-    "major": "1",
-    "minor": "24",
-    "gitVersion": "v1.24.0-in-process",
-    "gitCommit": "",
-    "gitTreeState": "clean",
-    "buildDate": "1970-01-01T00:00:00Z",
-    "goVersion": "",
-    "compiler": "",
-    "platform": "python",
-}
-_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+VERSION: Object = {"major": "1", "minor": "24", "gitVersion": "v1.24.0-in-process"}
+_VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 _STATUS_VERBS = ["get", "patch", "update"]
 
 
-def core_versions(catalog: Catalog) -> Object:
-    return {"kind": "APIVersions", "versions": catalog.versions(""), "serverAddressByClientCIDRs": []}
-
-
-def groups(catalog: Catalog) -> Object:
-    listed = [_group(catalog, name) for name in catalog.groups()]
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
-
-
-def group(catalog: Catalog, name: str) -> Object:
-    return {"kind": "APIGroup", "apiVersion": "v1"} | _group(catalog, name)
-
-
-def _group(catalog: Catalog, name: str) -> Object:
-    versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in catalog.versions(name)]
-    return {"name": name, "versions": versions, "preferredVersion": versions[0]}
-
-
-def resources(catalog: Catalog, group_name: str, version: str) -> Object:
+def resources(catalog: Catalog, group: str, version: str) -> Object:
     """Raises ApiError 404 when the version is not served."""
-    served = catalog.of_version(group_name, version)
+    served = catalog.of_version(group, version)
     if not served:
         raise not_served()
     entries = [entry for resource in served for entry in _entries(resource)]
@@ -51,9 +23,7 @@ def resources(catalog: Catalog, group_name: str, version: str) -> Object:
 
 def _entries(resource: Resource) -> list[Object]:
     about = {"namespaced": resource.namespaced, "kind": resource.kind}
-    names: Object = {"shortNames": list(resource.short_names)} if resource.short_names else {}
-    entry = {"name": resource.plural, "singularName": resource.singular or resource.kind.lower(), **about}
-    entries = [entry | {"verbs": _VERBS} | names]
+    entries = [{"name": resource.plural, **about, "verbs": _VERBS}]
     if resource.status:
-        entries.append({"name": f"{resource.plural}/status", "singularName": "", **about, "verbs": _STATUS_VERBS})
+        entries.append({"name": f"{resource.plural}/status", **about, "verbs": _STATUS_VERBS})
     return entries

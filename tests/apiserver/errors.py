@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -27,20 +28,19 @@ class Cause:
 class ApiError(Exception):
     """A request that fails with a Status."""
 
-    def __init__(self, code: int, reason: str, message: str, details: Object | None = None, **metadata: Any) -> None:
+    def __init__(self, code: int, reason: str, message: str, details: Object | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details = details
-        self.metadata = metadata
 
     def status(self) -> Object:
         """The Status object that goes over the wire."""
         status: Object = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": self.metadata,
+            "metadata": {},
             "status": "Failure",
             "message": self.message,
         }
@@ -97,11 +97,6 @@ def already_exists(subject: Subject) -> ApiError:
     return ApiError(409, "AlreadyExists", message, subject.details(subject.plural))
 
 
-def forbidden(subject: Subject, why: str) -> ApiError:
-    message = f'{subject.qualified_plural} "{subject.name}" is forbidden: {why}'
-    return ApiError(403, "Forbidden", message, subject.details(subject.plural))
-
-
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -116,8 +111,8 @@ def invalid(subject: Subject, causes: Sequence[Cause]) -> ApiError:
     return ApiError(422, "Invalid", message, subject.details(subject.kind, causes))
 
 
-def expired(message: str, **metadata: Any) -> ApiError:
-    return ApiError(410, "Expired", message, **metadata)
+def expired(message: str) -> ApiError:
+    return ApiError(410, "Expired", message)
 
 
 def untyped(why: str) -> ApiError:
@@ -131,35 +126,20 @@ def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message)
 
 
-def too_large_revision(asked: int, current: int) -> ApiError:
-    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-    message = f"Timeout: Too large resource version: {asked}, current: {current}"
-    return ApiError(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})
+def value_invalid(field: str, value: Any, why: str) -> Cause:
+    return Cause("FieldValueInvalid", f"Invalid value: {json.dumps(value)}: {why}", field)
 
 
-def value_invalid(field: str, value: object, why: str) -> Cause:
-    return Cause("FieldValueInvalid", f"Invalid value: {quoted(value)}: {why}", field)
+def value_required(field: str) -> Cause:
+    return Cause("FieldValueRequired", "Required value", field)
 
 
-def value_required(field: str, why: str = "") -> Cause:
-    return Cause("FieldValueRequired", f"Required value: {why}" if why else "Required value", field)
+def value_not_supported(field: str, value: Any, supported: Sequence[Any]) -> Cause:
+    choices = ", ".join(json.dumps(choice) for choice in supported)
+    return Cause(
+        "FieldValueNotSupported", f"Unsupported value: {json.dumps(value)}: supported values: {choices}", field
+    )
 
 
-def value_not_supported(field: str, value: object, supported: Sequence[object]) -> Cause:
-    choices = ", ".join(quoted(choice) for choice in supported)
-    return Cause("FieldValueNotSupported", f"Unsupported value: {quoted(value)}: supported values: {choices}", field)
-
-
-def value_forbidden(field: str, why: str) -> Cause:
-    return Cause("FieldValueForbidden", f"Forbidden: {why}", field)
-
-
-def value_duplicate(field: str, value: object) -> Cause:
-    return Cause("FieldValueDuplicate", f"Duplicate value: {quoted(value)}", field)
-
-
-def quoted(value: object) -> str:
-    """A value as Go prints it in a field error."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+def value_duplicate(field: str, value: Any) -> Cause:
+    return Cause("FieldValueDuplicate", f"Duplicate value: {json.dumps(value)}", field)

@@ -23,8 +23,8 @@ class Kind(Enum):
 class Fault:
     """One fault, for the requests that match. Make it with `drop`, `hang`, `status`, `slow`, `cut` or `mute`.
 
-    `method` is exact, `path` a regular expression that is searched for in the path with its query, and `times` the
-    number of requests that it hits; None stands for any.
+    `method` is a regular expression for the whole method, `path` one that is searched for in the path with its query,
+    and `times` the number of requests that it hits; None stands for any. The first `skip` of them pass.
     """
 
     kind: Kind
@@ -32,6 +32,7 @@ class Fault:
     path: str = ""
     times: int | None = None
     after_write: bool = False
+    skip: int = 0
     code: int = 500
     retry_after: int | None = None
     hits: int = 0
@@ -46,9 +47,9 @@ class Fault:
         return cls(Kind.DROP, method, path, times, after_write=after_write)
 
     @classmethod
-    def hang(cls, method: str | None = None, path: str = "", times: int | None = None) -> Fault:
+    def hang(cls, method: str | None = None, path: str = "", times: int | None = None, *, skip: int = 0) -> Fault:
         """Takes the request, does nothing and says nothing; closes the connection when it is released."""
-        return cls(Kind.HANG, method, path, times)
+        return cls(Kind.HANG, method, path, times, skip=skip)
 
     @classmethod
     def status(
@@ -82,14 +83,18 @@ class Fault:
         """Whether this fault hits the request at this point; if so it is counted."""
         with self._changed:
             due = self.kind in kinds and self.after_write is after_write
-            fits = due and self.method in (None, method) and re.search(self.path, url) is not None
+            meant = self.method is None or re.fullmatch(self.method, method) is not None
+            fits = due and meant and re.search(self.path, url) is not None
             if not fits or self._released.is_set() or self.hits == self.times:
+                return False
+            if self.skip:
+                self.skip -= 1
                 return False
             self.hits += 1
             self._changed.notify_all()
             return True
 
-    def wait_for_hits(self, count: int = 1, timeout: float = 10.0) -> None:
+    def wait_for_hits(self, count: int = 1, timeout: float = 60.0) -> None:
         """Waits until it hit so many requests.
 
         Raises TimeoutError after `timeout` seconds.

@@ -1,14 +1,14 @@
 """Sets of field paths and their FieldsV1 form, as managedFields carries them.
 
 A path is a tuple of steps, each written as FieldsV1 writes it: `f:name` for a field, `k:{...}` for the item
-of a list with these keys, `v:...` for an item of a set.
+of a list with these keys.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from .errors import Object
 
@@ -24,10 +24,6 @@ def field_step(name: str) -> str:
 
 def key_step(keys: Object) -> str:
     return "k:" + json.dumps(keys, separators=(",", ":"), sort_keys=True)
-
-
-def value_step(value: Any) -> str:
-    return "v:" + json.dumps(value, separators=(",", ":"))
 
 
 def to_fields_v1(fields: Iterable[Path]) -> Object:
@@ -70,7 +66,4 @@ def _readable_step(step: str) -> str:
     tag, _, rest = step.partition(":")
     if tag == "f":
         return f".{rest}"
-    if tag == "k":
-        keys = json.loads(rest)
-        return "[" + ",".join(f"{name}={json.dumps(value)}" for name, value in keys.items()) + "]"
-    return f"[={rest}]"
+    return "[" + ",".join(f"{name}={json.dumps(value)}" for name, value in json.loads(rest).items()) + "]"

@@ -131,11 +131,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET  # noqa: N815
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
     def _answer(self) -> None:
         raw = self._read()
-        entry = LoggedRequest(raw.method, raw.path, raw.query, raw.user_agent, raw.content_type)
+        entry = LoggedRequest(raw.method, raw.path, raw.query)
         self.server.log.add(entry)
         refused = self._before(raw)
         if refused is None and raw.path.endswith("/portforward"):
@@ -177,14 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         return RawRequest(self.command, unquote(url.path), query, self._body(), content_type, agent)
 
     def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = []
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _before(self, raw: RawRequest) -> Response | None:
         """What faults make of a request before anything is done: nothing, an answer, or the connection's end."""
@@ -207,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(response.body)))
         for name, value in response.headers:
             self.send_header(name, value)
-        self._flush_with(b"" if self.command == "HEAD" else response.body)
+        self._flush_with(response.body)
 
     def _flush_with(self, body: bytes) -> None:
         """Sends the head and the first bytes of the body in one piece."""

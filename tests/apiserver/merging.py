@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import untyped
-from .fieldsets import Fields, Path, field_step, key_step, value_step
-from .shapes import Items, Shape
+from .fieldsets import Fields, Path, field_step, key_step
+from .shapes import Shape
 from .storage import copy_of, same
 
 _ABSENT: Any = object()
@@ -68,7 +68,7 @@ def _entries(value: Any, shape: Shape) -> Iterator[tuple[str, Any, Shape, bool]]
 def _is_leaf(value: Any, shape: Shape) -> bool:
     if isinstance(value, dict):
         return shape.atomic
-    return not isinstance(value, list) or shape.items is Items.ATOMIC
+    return not isinstance(value, list) or not shape.keys
 
 
 def step_of(item: Any, shape: Shape) -> str:
@@ -76,30 +76,13 @@ def step_of(item: Any, shape: Shape) -> str:
 
     Raises ApiError 500 when the item lacks a key.
     """
-    if shape.items is Items.SET:
-        return value_step(item)
     keys = {}
     for key in shape.keys:
-        value = item.get(key, shape.key_defaults.get(key)) if isinstance(item, dict) else None
-        if value is None:
+        if key not in item:
             listed = ", ".join(f'"{name}"' for name in shape.keys)
             raise untyped(f'associative list with keys [{listed}] has an element that omits key field "{key}"')
-        keys[key] = value
+        keys[key] = item[key]
     return key_step(keys)
-
-
-def by_step(items: list[Any], shape: Shape) -> dict[str, Any]:
-    """A list's items by step.
-
-    Raises ApiError 500 when two have the same.
-    """
-    found: dict[str, Any] = {}
-    for item in items:
-        step = step_of(item, shape)
-        if step in found:
-            raise untyped(f"duplicate entries for key [{step.partition(':')[2]}]")
-        found[step] = item
-    return found
 
 
 def merge(live: Any, config: Any, shape: Shape) -> Any:
@@ -109,7 +92,7 @@ def merge(live: Any, config: Any, shape: Shape) -> Any:
     if isinstance(config, dict):
         names = {**live, **config}
         return {n: _merged(live.get(n, _ABSENT), config.get(n, _ABSENT), shape.of_field(n)) for n in names}
-    old, new = by_step(live, shape), by_step(config, shape)
+    old, new = ({step_of(item, shape): item for item in items} for items in (live, config))
     return [_merged(old.get(s, _ABSENT), new.get(s, _ABSENT), shape.of_item()) for s in {**old, **new}]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from .errors import ApiError, Object, bad_request
+from .errors import ApiError, Object
 from .fieldsets import NONE, Fields, Path, from_fields_v1, readable, to_fields_v1, without_subtrees
 from .merging import compare, fields_of, merge, remove, with_containers
 from .shapes import Shape
@@ -63,7 +63,6 @@ _UNOWNED = (
     ),
     ("f:metadata", "f:resourceVersion"),
 )
-_BEFORE_FIRST_APPLY = "before-first-apply"
 
 
 def managers_of(value: Object) -> Managers:
@@ -81,19 +80,10 @@ def track_update(old: Object | None, new: Object, shape: Shape, writer: Writer, 
     """`new` with managedFields that give the writer every field that it added or changed.
 
     `reset` is the part that this endpoint does not write.
-    An object whose managers were forgotten (by writing `managedFields: [{}]`) stays untracked until it is applied.
     """
-    if new["metadata"].get("managedFields") == [{}]:
-        return _with_managers(new, {})
-    if old is not None and not old["metadata"].get("managedFields"):
-        return new
     managers = managers_of(new) or (managers_of(old) if old is not None else {})
     before = _bare(old) if old is not None else _empty_like(new)
-    try:
-        comparison = compare(before, _bare(new), shape)
-    except ApiError:
-        # A list with items that cannot be told apart has no owners.
-        return new
+    comparison = compare(before, _bare(new), shape)
     me = writer.manager(Operation.UPDATE)
     gained = _writable(_owned(comparison.written), reset)
     managers = _without(managers, gained | comparison.removed, but=me)
@@ -109,11 +99,9 @@ def apply(live: Object | None, config: Object, shape: Shape, writer: Writer, *, 
     `reset` is the part that this endpoint does not write. Raises ApiError 409 when others own what would change and
     `force` is not set.
     """
-    if config["metadata"].get("managedFields"):
-        raise bad_request("metadata.managedFields must be nil")
     config = remove(config, shape, frozenset({reset})) if reset else config
     before = _bare(live) if live is not None else _empty_like(config)
-    managers = _managers_before(live, shape, writer)
+    managers = managers_of(live) if live is not None else {}
     me = writer.manager(Operation.APPLY)
     last = managers.get(me)
     applied = _owned(fields_of(config, shape))
@@ -127,17 +115,6 @@ def apply(live: Object | None, config: Object, shape: Shape, writer: Writer, *, 
     if last and last.fields == applied and not (written or comparison.removed):
         managers[me] = last
     return _with_managers(merged, managers)
-
-
-def _managers_before(live: Object | None, shape: Shape, writer: Writer) -> Managers:
-    """The live object's managers; all fields of an object that was never tracked belong to whoever wrote it before."""
-    if live is None:
-        return {}
-    managers = managers_of(live)
-    if not managers:
-        before = replace(writer, name=_BEFORE_FIRST_APPLY, subresource="").manager(Operation.UPDATE)
-        managers[before] = Entry(_owned(fields_of(_bare(live), shape)), writer.api_version, writer.now)
-    return managers
 
 
 def _pruned(merged: Object, shape: Shape, last: Fields, managers: Managers) -> Object:

@@ -18,8 +18,6 @@ class LoggedRequest:
     method: str
     path: str
     query: Mapping[str, str]
-    user_agent: str
-    content_type: str = ""
     status: int | None = None
 
 
@@ -55,7 +53,7 @@ class RequestLog:
         *,
         watch: bool | None = None,
         count: int = 1,
-        timeout: float = 10.0,
+        timeout: float = 60.0,
     ) -> list[LoggedRequest]:
         """Waits for so many matching requests.
 

@@ -13,7 +13,7 @@ from .access import Store
 from .app import App
 from .builtin import CUSTOM_RESOURCES
 from .cluster import Cluster
-from .controllers import Controllers, Deployments, Endpoints
+from .controllers import Controllers
 from .crd import Definitions
 from .errors import Object
 from .faults import Faults
@@ -22,7 +22,6 @@ from .garbage import GarbageCollector
 from .http import Transport
 from .requestlog import RequestLog
 from .requests import Request, Target
-from .resources import Resource
 from .storage import Change, to_json
 from .writing import Writing
 
@@ -30,10 +29,10 @@ from .writing import Writing
 class ApiServer:
     """A Kubernetes API server in this process, on a free port of 127.0.0.1. Use it as a context manager."""
 
-    def __init__(self, *, controllers: bool = False, slice_size: int = 100, garbage_collection: bool = True) -> None:
+    def __init__(self, *, controllers: bool = False) -> None:
         """Makes the server; it listens at once and answers when it is started.
 
-        `controllers` has Services get endpoints (at most `slice_size` in one slice) and Deployments get pods.
+        `controllers` has Services get endpoints and Deployments get pods.
         """
         self.cluster = Cluster()
         self.store = Store(self.cluster)
@@ -41,13 +40,10 @@ class ApiServer:
         self.faults = Faults()
         self._definitions = Definitions(self.cluster)
         self._transport = Transport(App(self.cluster), self.faults, self.requests)
-        self.deployments = Deployments(self.cluster, self.store)
-        self.endpoints = Endpoints(self.store, self.cluster.catalog, slice_size)
         self._background: list[Follower] = []
-        if garbage_collection:
-            self._follow(GarbageCollector(self.cluster).handle, "garbage-collector")
+        self._follow(GarbageCollector(self.cluster).handle, "garbage-collector")
         if controllers:
-            self._follow(Controllers(self.deployments, self.endpoints).handle, "controllers")
+            self._follow(Controllers(self.cluster, self.store).handle, "controllers")
         self._listener = threading.Thread(
             target=self._transport.serve_forever, kwargs={"poll_interval": 0.05}, name="api-server", daemon=True
         )
@@ -94,10 +90,6 @@ class ApiServer:
         }
         path.write_text(yaml.safe_dump(config))
         return path
-
-    def register(self, resource: Resource) -> None:
-        """Serves a resource from now on."""
-        self.cluster.catalog.add(resource)
 
     def install_crd(self, crd: Object) -> None:
         """Serves what a CustomResourceDefinition defines, as if it had been created.

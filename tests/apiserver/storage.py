@@ -20,8 +20,8 @@ class Record:
 
     value: Object
     revision: int
-    # JSON by served form, so that many watchers of one change cost one rendering.
-    rendered: dict[Any, bytes] = field(default_factory=dict)
+    # JSON with its type and without, so that many watchers of one change cost one rendering.
+    rendered: dict[bool, bytes] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -88,7 +88,6 @@ class Storage:
         self.revision = 1
         self.compacted = 0
         self._buckets: dict[str, dict[tuple[str, str], Record]] = {}
-        self._opened: dict[str, int] = {}
         self._history: deque[Change] = deque()
         self._subscriptions: list[Subscription] = []
 
@@ -104,10 +103,6 @@ class Storage:
         with self.lock:
             found = self._buckets.get(bucket, {}) if at is None else self._as_of(bucket, at)
             return [found[key] for key in sorted(found) if namespace in ("", key[0])]
-
-    def buckets(self) -> list[str]:
-        with self.lock:
-            return list(self._buckets)
 
     def write(self, bucket: str, value: Object) -> Record:
         """Stores an object under the next revision; the same content as before is no write."""
@@ -136,18 +131,11 @@ class Storage:
         """
         with self.lock:
             subscription = Subscription(bucket)
-            if since is not None and since < self._opened.get(bucket or "", 0):
-                raise _too_old(since, self._opened[bucket or ""])
             for change in self._since(since) if since is not None else ():
                 if subscription.wants(change.bucket):
                     subscription.offer(change)
             self._subscriptions = [*self._subscriptions, subscription]
             return subscription
-
-    def open(self, bucket: str) -> None:
-        """Begins a bucket's history, as a definition does: nothing before is known to its watches."""
-        with self.lock:
-            self._opened[bucket] = self.revision
 
     def unsubscribe(self, subscription: Subscription) -> None:
         with self.lock:

@@ -77,7 +77,7 @@ def test_a_slow_request_is_carried_out_when_it_is_released(server: ApiServer, co
     answer = in_background(lambda: configmaps.create("one"))
     fault.wait_for_hits()
 
-    assert server.store.get("configmap", "one") is None
+    assert server.store.get("configmaps", "one") is None
     fault.release()
 
     assert answer.result(timeout=30).status == 201
@@ -131,7 +131,7 @@ def test_a_muted_watch_stays_open_and_shows_later_what_it_held_back(server: ApiS
 
 def test_a_fault_hits_only_what_it_is_for(server: ApiServer, configmaps: Collection) -> None:
     server.faults.add(Fault.status(500, method="PUT"))
-    server.faults.add(Fault.status(500, path=r"/secrets"))
+    server.faults.add(Fault.status(500, path=r"/services"))
 
     created = configmaps.make("one")
 

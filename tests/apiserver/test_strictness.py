@@ -31,9 +31,3 @@ def test_an_update_of_a_service_has_to_name_its_version(server: ApiServer) -> No
     services.make("one", spec={"ports": [{"port": 80}]})
 
     services.put(services.value("one", spec={"ports": [{"port": 81}]})).refused(422, "Invalid")
-
-
-def test_the_time_of_an_event_needs_six_digits(server: ApiServer) -> None:
-    events = Collection(Api(server.url), "default", "events.k8s.io/v1", "Event", "events")
-
-    events.create("one", eventTime="2001-02-03T04:05:06Z").refused(400, "BadRequest")

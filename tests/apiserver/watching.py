@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from .cluster import Cluster
 from .errors import ApiError, Object
-from .reading import rendered, revision_of, selection
+from .reading import rendered, revision_of
 from .requests import Request
+from .selectors import label_selector
 from .storage import Bookmark, Change, Record, Subscription, to_json
 
 # As the API server: about one bookmark a minute, and one shortly before the watch's own end.
@@ -31,7 +32,7 @@ class Watch:
     def __init__(self, request: Request, cluster: Cluster, clock: Callable[[], float]) -> None:
         self._resource = request.target.resource
         self._namespace = request.target.namespace
-        self._selects = selection(request.query, self._resource)
+        self._selects = label_selector(request.query.get("labelSelector", ""))
         self._bookmarks = request.flag("allowWatchBookmarks")
         self._cluster = cluster
         self._clock = clock
@@ -74,7 +75,7 @@ class Watch:
             return
         for record in self._initial:
             if self._selects(record.value):
-                yield _line("ADDED", rendered(record, self._resource))
+                yield _line("ADDED", rendered(record))
         yield from self._follow(self.subscription)
 
     def _follow(self, subscription: Subscription) -> Iterator[bytes | Idle]:
@@ -109,9 +110,9 @@ class Watch:
         before = change.previous is not None and self._selects(change.previous.value)
         after = not change.removed and self._selects(change.record.value)
         if after:
-            yield _line("MODIFIED" if before else "ADDED", rendered(change.record, self._resource))
+            yield _line("MODIFIED" if before else "ADDED", rendered(change.record))
         elif before and change.previous is not None:
-            yield _line("DELETED", rendered(self._last_seen(change, change.previous), self._resource))
+            yield _line("DELETED", rendered(self._last_seen(change, change.previous)))
 
     def _last_seen(self, change: Change, previous: Record) -> Record:
         """The state that matched last, under the revision of the change that ended it."""

@@ -19,7 +19,6 @@ import yaml
 Object: TypeAlias = dict[str, Any]
 
 MERGE = "application/merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 # Nothing waits for it when all is well. A real garbage collector looks for new kinds every 30 s.
 DEADLINE = 120.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .api import APPLY, JSON_PATCH, MERGE, Api, Object, Reply, WatchStream
+from .api import APPLY, MERGE, Api, Object, Reply, WatchStream
 
 
 class Collection:
@@ -41,9 +41,6 @@ class Collection:
 
     def merge(self, name: str, patch: Any, subresource: str = "", **query: Any) -> Reply:
         return self.api.request("PATCH", self._at(name, subresource), patch, MERGE, **query)
-
-    def json_patch(self, name: str, *operations: Object) -> Reply:
-        return self.api.request("PATCH", self._at(name), list(operations), JSON_PATCH)
 
     def apply(self, name: str, manager: str, *, subresource: str = "", force: bool = False, **fields: Any) -> Reply:
         query = {"fieldManager": manager} | ({"force": "true"} if force else {})

@@ -67,16 +67,7 @@ def namespace(cluster: Api) -> Iterator[str]:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     cluster.request("POST", "/api/v1/namespaces", body).ok()
     yield name
-    for kind, plural in (("v1", "configmaps"), (f"{GROUP}/v1", "widgets")):
-        _drop_finalizers(Collection(cluster, name, kind, "", plural))
     cluster.request("DELETE", f"/api/v1/namespaces/{name}")
-
-
-def _drop_finalizers(collection: Collection) -> None:
-    """Lets go what a test held, which would keep its namespace and its definition from going."""
-    for item in collection.list()["items"]:
-        if item["metadata"].get("finalizers"):
-            collection.merge(item["metadata"]["name"], {"metadata": {"finalizers": None}})
 
 
 @pytest.fixture

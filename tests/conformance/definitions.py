@@ -38,12 +38,10 @@ _SPEC = {
         "size": {"type": "integer", "minimum": 1, "maximum": 100},
         "title": {"type": "string", "minLength": 2, "maxLength": 5, "pattern": "^[a-z]+$"},
         "mode": {"type": "string", "enum": ["Fast", "Safe"], "default": "Fast"},
-        "note": {"type": "string", "nullable": True},
         "enabled": {"type": "boolean"},
         "ratio": {"type": "number"},
         "labels": {"type": "object", "additionalProperties": {"type": "string"}},
         "routes": _ROUTES,
-        "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
         "steps": {"type": "array", "items": {"type": "object", "properties": {"pause": {"type": "integer"}}}},
         "limits": {
             "type": "object",
@@ -62,8 +60,8 @@ _STATUS = {
 }
 
 
-def _definition(plural: str, kind: str, versions: list[Object], short_names: list[str]) -> Object:
-    names = {"plural": plural, "kind": kind, "shortNames": short_names}
+def _definition(plural: str, kind: str, versions: list[Object]) -> Object:
+    names = {"plural": plural, "kind": kind}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -72,16 +70,16 @@ def _definition(plural: str, kind: str, versions: list[Object], short_names: lis
     }
 
 
-def _version(name: str, properties: Object, *, storage: bool = True, **more: Any) -> Object:
+def _version(name: str, properties: Object, **more: Any) -> Object:
     schema = {"openAPIV3Schema": {"type": "object", "properties": properties}}
-    return {"name": name, "served": True, "storage": storage, "schema": schema, **more}
+    return {"name": name, "served": True, "storage": True, "schema": schema, **more}
 
 
 # With status subresource.
 WIDGETS = _definition(
-    "widgets", "Widget", [_version("v1", {"spec": _SPEC, "status": _STATUS}, subresources={"status": {}})], ["wd"]
+    "widgets", "Widget", [_version("v1", {"spec": _SPEC, "status": _STATUS}, subresources={"status": {}})]
 )
-# Two versions, no status subresource, and the two extensions that Kubernetes 1.20 cannot combine with typed applying.
+# No status subresource, and the two extensions that Kubernetes 1.20 cannot combine with typed applying.
 _GADGET = {
     "spec": {
         "type": "object",
@@ -93,4 +91,4 @@ _GADGET = {
     },
     "status": {"type": "object", "properties": {"phase": {"type": "string"}}},
 }
-GADGETS = _definition("gadgets", "Gadget", [_version("v1", _GADGET), _version("v2", _GADGET, storage=False)], [])
+GADGETS = _definition("gadgets", "Gadget", [_version("v1", _GADGET)])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from .api import APPLY, Object
 from .collection import Collection, generation_of, revision_of
 
@@ -162,33 +160,12 @@ def test_the_field_manager_of_a_plain_write_is_the_client_s_name(configmaps: Col
     assert owned(created, "conformance", "Update") == {"f:data": {".": {}, "f:a": {}}}
 
 
-def test_applying_needs_a_field_manager(configmaps: Collection) -> None:
-    reply = configmaps.api.request("PATCH", f"{configmaps.path}/one", configmaps.value("one"), APPLY)
-
-    assert reply.status in (400, 422)
-    assert reply.body["kind"] == "Status"
-
-
-def test_managed_fields_must_not_be_applied(configmaps: Collection) -> None:
-    managed = [{"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}}]
-
-    configmaps.apply("one", "me", metadata={"managedFields": managed}).refused(400, "BadRequest")
-
-
 def test_a_configuration_of_another_version_is_refused(widgets: Collection) -> None:
     body = widgets.value("one", spec={"size": 1}) | {"apiVersion": "conformance.kanary.test/v9"}
 
     reply = widgets.api.request("PATCH", f"{widgets.path}/one", body, APPLY, fieldManager="me")
 
     reply.refused(400, "BadRequest")
-
-
-def test_a_configuration_may_be_yaml(configmaps: Collection) -> None:
-    body = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: one\ndata:\n  day: '2001-01-01'\n"
-
-    reply = configmaps.api.request("PATCH", f"{configmaps.path}/one", body, APPLY, fieldManager="me")
-
-    assert reply.ok()["data"] == {"day": "2001-01-01"}
 
 
 def test_a_resource_version_in_the_configuration_is_a_precondition(configmaps: Collection) -> None:
@@ -227,22 +204,6 @@ def test_the_object_s_own_uid_may_be_applied(configmaps: Collection) -> None:
     assert owned(applied, "me") == {"f:data": {"f:b": {}}}
 
 
-def test_applying_to_the_status_writes_and_owns_the_status(widgets: Collection) -> None:
-    widgets.make("one", spec={"size": 1})
-
-    applied = widgets.apply("one", "me", subresource="status", status={"phase": "Ready", "observed": 1}).ok()
-    again = widgets.apply("one", "me", subresource="status", status={"observed": 2}).ok()
-
-    assert applied["status"] == {"phase": "Ready", "observed": 1}
-    assert again["status"] == {"observed": 2}
-    assert again["spec"]["size"] == 1
-    assert owned(again, "me") == {"f:status": {"f:observed": {}}}
-
-
-def test_the_status_of_what_does_not_exist_cannot_be_applied(widgets: Collection) -> None:
-    widgets.apply("none", "me", subresource="status", status={"phase": "Ready"}).refused(404, "NotFound")
-
-
 def test_applying_leaves_the_status_to_its_own_endpoint(widgets: Collection) -> None:
     widgets.apply("one", "me", spec={"size": 1}, status={"phase": "Ready"}).ok()
 
@@ -254,13 +215,6 @@ def test_an_invalid_configuration_is_refused(widgets: Collection) -> None:
 
     reply.refused(422, "Invalid")
     assert reply.causes() == {"spec.size": "FieldValueInvalid"}
-
-
-def test_a_field_that_the_schema_does_not_know_cannot_be_applied(widgets: Collection) -> None:
-    reply = widgets.apply("one", "me", spec={"size": 1, "unknown": True})
-
-    assert reply.status in (400, 500)
-    assert "field not declared in schema" in reply.body["message"]
 
 
 def test_defaults_belong_to_nobody(widgets: Collection) -> None:
@@ -277,63 +231,6 @@ def test_a_default_returns_when_its_value_is_no_longer_applied(widgets: Collecti
     assert widgets.apply("one", "me", spec={"size": 1}).ok()["spec"]["mode"] == "Fast"
 
 
-def routes(*backends: str, **weights: int) -> Object:
-    listed = [{"backend": backend} for backend in backends]
-    return {"size": 1, "routes": listed + [{"backend": b, "weight": w} for b, w in weights.items()]}
-
-
-def by_backend(value: Object) -> dict[str, int]:
-    return {route["backend"]: route["weight"] for route in value["spec"]["routes"]}
-
-
-def test_items_of_a_keyed_list_are_owned_one_by_one(widgets: Collection) -> None:
-    applied = widgets.apply("one", "me", spec=routes(a=80)).ok()
-    shared = widgets.apply("one", "other", spec={"routes": [{"backend": "b", "weight": 20}]}).ok()
-
-    assert owned(applied, "me")["f:spec"]["f:routes"] == {
-        'k:{"backend":"a"}': {".": {}, "f:backend": {}, "f:weight": {}}
-    }
-    assert by_backend(shared) == {"a": 80, "b": 20}
-
-
-def test_an_item_that_is_no_longer_applied_goes(widgets: Collection) -> None:
-    widgets.apply("one", "me", spec=routes(a=80, b=20)).ok()
-
-    assert by_backend(widgets.apply("one", "me", spec=routes(a=80)).ok()) == {"a": 80}
-
-
-def test_an_item_that_is_no_longer_applied_goes_with_its_defaults(widgets: Collection) -> None:
-    widgets.apply("one", "me", spec=routes("a", "b")).ok()
-
-    assert by_backend(widgets.apply("one", "me", spec=routes("a")).ok()) == {"a": 5}
-
-
-def test_an_item_s_field_is_owned_by_itself(widgets: Collection) -> None:
-    widgets.apply("one", "me", spec=routes(a=80)).ok()
-
-    status = widgets.apply("one", "other", spec={"routes": [{"backend": "a", "weight": 1}]}).refused(409, "Conflict")
-
-    assert status["details"]["causes"][0]["field"] == '.spec.routes[backend="a"].weight'
-
-
-def test_an_item_without_its_key_is_refused(widgets: Collection) -> None:
-    assert widgets.apply("one", "me", spec={"size": 1, "routes": [{"weight": 1}]}).status >= 400
-
-
-def test_two_items_with_the_same_key_are_refused(widgets: Collection) -> None:
-    assert widgets.apply("one", "me", spec=routes("a", "a")).status >= 400
-
-
-def test_items_of_a_set_are_owned_one_by_one(widgets: Collection) -> None:
-    widgets.apply("one", "me", spec={"size": 1, "tags": ["a", "b"]}).ok()
-    shared = widgets.apply("one", "other", spec={"tags": ["c"]}).ok()
-    fewer = widgets.apply("one", "me", spec={"size": 1, "tags": ["b"]}).ok()
-
-    assert sorted(shared["spec"]["tags"]) == ["a", "b", "c"]
-    assert sorted(fewer["spec"]["tags"]) == ["b", "c"]
-    assert owned(fewer, "other")["f:spec"]["f:tags"] == {'v:"c"': {}}
-
-
 def test_other_lists_are_owned_whole(widgets: Collection) -> None:
     widgets.apply("one", "me", spec={"size": 1, "steps": [{"pause": 1}]}).ok()
 
@@ -343,27 +240,6 @@ def test_other_lists_are_owned_whole(widgets: Collection) -> None:
     assert status["details"]["causes"][0]["field"] == ".spec.steps"
     assert forced["spec"]["steps"] == [{"pause": 2}]
     assert owned(forced, "other")["f:spec"]["f:steps"] == {}
-
-
-def test_conditions_are_owned_by_type(widgets: Collection) -> None:
-    widgets.make("one", spec={"size": 1})
-    ready, degraded = {"type": "Ready", "status": "True"}, {"type": "Degraded", "status": "False"}
-    widgets.apply("one", "me", subresource="status", status={"conditions": [ready]}).ok()
-
-    shared = widgets.apply("one", "other", subresource="status", status={"conditions": [degraded]}).ok()
-
-    assert {condition["type"] for condition in shared["status"]["conditions"]} == {"Ready", "Degraded"}
-
-
-@pytest.mark.parametrize("manager", ["before", "me"])
-def test_an_object_that_was_made_by_other_means_can_be_applied(configmaps: Collection, manager: str) -> None:
-    configmaps.api.request("POST", configmaps.path, configmaps.value("one", data={"a": "1"}), fieldManager="before")
-
-    same = configmaps.apply("one", manager, data={"a": "1"}).ok()
-    other = configmaps.apply("one", manager, data={"a": "2"})
-
-    assert same["data"] == {"a": "1"}
-    other.refused(409, "Conflict")
 
 
 def test_owned_labels_and_annotations_follow_the_configuration(configmaps: Collection) -> None:

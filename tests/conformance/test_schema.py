@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from .api import Api, Object, eventually
+from .api import Object
 from .collection import Collection
-from .definitions import DEFINITIONS, GROUP, WIDGETS
 
 
 @pytest.mark.parametrize(
@@ -23,7 +22,6 @@ from .definitions import DEFINITIONS, GROUP, WIDGETS
         ({"size": 1, "routes": []}, "spec.routes", "FieldValueInvalid"),
         ({"size": 1, "routes": [{}]}, "spec.routes.backend", "FieldValueRequired"),
         ({"size": 1, "routes": [{"backend": "a"}, {"backend": "a"}]}, "spec.routes", "FieldValueDuplicate"),
-        ({"size": 1, "tags": ["a", "a"]}, "spec.tags", "FieldValueDuplicate"),
         ({}, "spec.size", "FieldValueRequired"),
         ({"size": None}, "spec.size", "FieldValueRequired"),
     ],
@@ -106,13 +104,6 @@ def test_null_gives_way_to_the_default(widgets: Collection) -> None:
     assert widgets.make("one", spec={"size": 1, "mode": None})["spec"]["mode"] == "Fast"
 
 
-def test_null_stays_where_it_is_allowed_and_goes_elsewhere(widgets: Collection) -> None:
-    spec = widgets.make("one", spec={"size": 1, "note": None, "title": None})["spec"]
-
-    assert spec["note"] is None
-    assert "title" not in spec
-
-
 def test_a_default_returns_when_its_field_is_removed(widgets: Collection) -> None:
     widgets.make("one", spec={"size": 1, "mode": "Safe"})
 
@@ -155,69 +146,3 @@ def test_a_refused_object_is_not_stored(widgets: Collection) -> None:
     widgets.create("one", spec={"size": 0}).refused(422, "Invalid")
 
     assert widgets.is_gone("one")
-
-
-def test_a_definition_reports_that_it_is_established(cluster: Api) -> None:
-    definition = cluster.get(f"{DEFINITIONS}/{WIDGETS['metadata']['name']}").ok()
-
-    conditions = {c["type"]: c["status"] for c in definition["status"]["conditions"]}
-    assert conditions["Established"] == conditions["NamesAccepted"] == "True"
-    assert definition["status"]["storedVersions"] == ["v1"]
-    assert definition["status"]["acceptedNames"]["plural"] == "widgets"
-    assert definition["spec"]["names"]["singular"] == "widget"
-    assert definition["spec"]["names"]["listKind"] == "WidgetList"
-
-
-def sprocket(**changes: Any) -> Object:
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    spec = {
-        "group": GROUP,
-        "scope": "Namespaced",
-        "names": {"plural": "sprockets", "kind": "Sprocket"},
-        "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"sprockets.{GROUP}"},
-        "spec": spec | changes,
-    }
-
-
-def test_a_definition_has_to_be_named_after_its_resource(cluster: Api) -> None:
-    definition = sprocket()
-    definition["metadata"]["name"] = "other.example"
-
-    reply = cluster.request("POST", DEFINITIONS, definition)
-
-    reply.refused(422, "Invalid")
-    assert "metadata.name" in reply.causes()
-
-
-def test_a_definition_needs_a_schema(cluster: Api) -> None:
-    reply = cluster.request("POST", DEFINITIONS, sprocket(versions=[{"name": "v1", "served": True, "storage": True}]))
-
-    reply.refused(422, "Invalid")
-    assert "spec.versions.schema.openAPIV3Schema" in reply.causes()
-
-
-def test_a_protected_group_needs_an_approval(cluster: Api) -> None:
-    definition = sprocket(group="conformance.k8s.io")
-    definition["metadata"]["name"] = "sprockets.conformance.k8s.io"
-
-    reply = cluster.request("POST", DEFINITIONS, definition)
-
-    reply.refused(422, "Invalid")
-    assert "api-approved.kubernetes.io" in reply.body["message"]
-
-
-def test_a_removed_definition_takes_its_objects_along(cluster: Api, namespace: str) -> None:
-    cluster.request("POST", DEFINITIONS, sprocket()).ok()
-    sprockets = Collection(cluster, namespace, f"{GROUP}/v1", "Sprocket", "sprockets")
-    eventually(lambda: cluster.get(sprockets.everywhere).status == 200, "sprockets are served")
-    sprockets.make("one", anything={"goes": True})
-
-    cluster.request("DELETE", f"{DEFINITIONS}/sprockets.{GROUP}").ok()
-
-    eventually(lambda: cluster.get(f"{DEFINITIONS}/sprockets.{GROUP}").status == 404, "the definition is gone")
-    eventually(lambda: cluster.get(sprockets.everywhere).status == 404, "sprockets are no longer served")

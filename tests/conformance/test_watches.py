@@ -137,15 +137,6 @@ def test_a_replay_knows_selectors_too(widgets: Collection) -> None:
         assert watch.seen(2) == [("ADDED", "one"), ("DELETED", "one")]
 
 
-def test_a_watch_with_a_field_selector_follows_one_object(widgets: Collection) -> None:
-    with widgets.watch(resourceVersion=widgets.revision(), fieldSelector="metadata.name=two") as watch:
-        widgets.make("one", spec={"size": 1})
-        widgets.make("two", spec={"size": 1})
-        widgets.delete("two").ok()
-
-        assert watch.seen(2) == [("ADDED", "two"), ("DELETED", "two")]
-
-
 def test_a_watch_ends_after_its_timeout(widgets: Collection) -> None:
     widgets.make("one", spec={"size": 1})
 
@@ -192,32 +183,3 @@ def test_a_watch_can_go_on_from_a_bookmark(widgets: Collection) -> None:
 def test_without_asking_there_are_no_bookmarks(widgets: Collection) -> None:
     with widgets.watch(timeoutSeconds=4) as watch:
         assert watch.wait_for_end() == []
-
-
-def test_a_version_that_is_too_old_has_expired(widgets: Collection) -> None:
-    # Older than the definition, so older than what any server remembers of its objects.
-    with widgets.watch(resourceVersion="1") as watch:
-        events = watch.wait_for_end()
-
-    assert watch.status in (200, 410)
-    if watch.status == 200:
-        assert [event["type"] for event in events] == ["ERROR"]
-        assert events[0]["object"]["kind"] == "Status"
-        assert (events[0]["object"]["code"], events[0]["object"]["reason"]) == (410, "Expired")
-
-
-def test_a_version_that_is_no_number_is_refused(widgets: Collection) -> None:
-    assert widgets.api.get(widgets.path, watch="1", resourceVersion="x").status >= 400
-
-
-def test_a_watch_shows_finalization(widgets: Collection) -> None:
-    widgets.make("one", spec={"size": 1}, metadata={"finalizers": ["kanary.test/hold"]})
-    with widgets.watch(resourceVersion=widgets.revision()) as watch:
-        widgets.delete("one").ok()
-        widgets.merge("one", {"metadata": {"finalizers": None}}).ok()
-
-        assert watch.seen(2) == [("MODIFIED", "one"), ("DELETED", "one")]
-        marked, last = watch.objects(2)
-
-    assert "deletionTimestamp" in marked["metadata"]
-    assert "deletionTimestamp" in last["metadata"]

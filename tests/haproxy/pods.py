@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import select
+import socket
+import struct
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
@@ -64,7 +68,7 @@ class Pods:
         return server
 
     def kill(self, *servers: Server) -> None:
-        """From now on these refuse connections."""
+        """From now on these refuse connections. Those that they have are kept."""
         for server in servers:
             self._await(self._close(self._listeners.pop(server)))
 
@@ -76,6 +80,13 @@ class Pods:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)
 
     async def _close(self, listener: asyncio.Server) -> None:
+        # When a listener closes, the kernel resets what it has established and the listener has not accepted yet.
+        for listening in listener.sockets:
+            _drop_handshakes(listening)
+        while any(map(_has_waiting, listener.sockets)):
+            await asyncio.sleep(0)
+        # What asyncio has accepted in this turn it starts to serve in the next one, which a closed listener prevents.
+        await asyncio.sleep(0)
         listener.close()
 
     async def _end(self) -> None:
@@ -85,3 +96,19 @@ class Pods:
         for conversation in conversations:
             conversation.cancel()
         await asyncio.gather(*conversations, return_exceptions=True)
+
+
+def _drop_handshakes(listening: socket.socket) -> None:
+    """Establishes no more connections; a client's next try finds the listener closed."""
+    # Classic BPF, on the TCP header: if its flags (byte 13) have SYN, keep 0 bytes of the packet, else all.
+    steps = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    attach_filter = 26  # SO_ATTACH_FILTER
+    listening.setsockopt(socket.SOL_SOCKET, attach_filter, struct.pack("HP", len(steps), ctypes.addressof(program)))
+
+
+def _has_waiting(listening: socket.socket) -> bool:
+    """Whether connections are established that it has not accepted."""
+    ready = select.poll()
+    ready.register(listening, select.POLLIN)
+    return bool(ready.poll(0))

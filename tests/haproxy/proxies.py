@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import random
 import re
 import signal
@@ -36,9 +37,13 @@ def config_of(*routes: Route, **settings: object) -> ProxyConfig:
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to outgoing connections, which would take it away again."""
+    """A port below those that the kernel gives to outgoing connections, which would take it away again.
+
+    Each process of pytest-xdist has ports of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.randrange(20000 + worker, 32000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("", port))
             return port

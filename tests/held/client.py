@@ -20,8 +20,8 @@ import sys
 import time
 from collections.abc import Callable
 
-PATIENCE = 10
-"""Seconds after which a client gives up."""
+PATIENCE = 30
+"""Seconds after which a client gives up: ten times what the busiest machine needs."""
 ECHO_SECONDS = 1.0
 """How often a held connection sends something, about."""
 

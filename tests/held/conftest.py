@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,8 +9,6 @@ from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import HAPROXY
 from tests.held.namespace import own_network, why_not
 from tests.held.report import Report
-
-REPORT = pytest.StashKey[Report]()
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +32,5 @@ def pods(_network: None) -> Iterator[Pods]:
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Report:
-    return request.config.stash.setdefault(REPORT, Report())
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if text := config.stash.get(REPORT, Report()).text():
-        terminalreporter.section("connections through change")
-        terminalreporter.write_line(text)
-        file = Path(config.rootpath, "build", "held.txt")
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text + "\n")
+def report(record_property: Callable[[str, object], None]) -> Report:
+    return Report(record_property)

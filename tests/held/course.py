@@ -66,8 +66,8 @@ class Stage:
         self.good = len(ill.servers) - bad
 
     def strike(self, how: Callable[..., None]) -> None:
-        self._struck = self._found = time.monotonic()
         how(*self.bad)
+        self._struck = self._found = time.monotonic()
 
     def course(self, found: Callable[[], None] | None = None, heal: Callable[[], None] | None = None) -> Course:
         """`found` returns when the proxy knows of the fault, `heal` when it knows that the fault is over."""

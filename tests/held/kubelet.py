@@ -1,13 +1,14 @@
 """How the proxies' pods come and go: in the order in which a cluster does it, on one node that hears late.
 
 Only the waits are shorter. A proxy goes on for SETTLE_SECONDS after it is told to stop, a quarter of what its pod in a
-cluster does; that leaves the slowest node a quarter of a second, where in a cluster it has four.
+cluster does, and in any case until the slowest node has heard of it: in a cluster, that node has four seconds more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ class Node:
         """Returns when the new proxy is ready and the node has heard of it."""
         proxy = self._proxies.enter_context(self._run(config))
         self._ready.append(proxy)
-        self._tell(lag)
+        self._tell(lag).join()
         return proxy
 
     def roll(self, config: ProxyConfig, lag: float, settle: float = SETTLE_SECONDS) -> Proxy:
@@ -59,18 +60,21 @@ class Node:
         self._end(proxies, lag, settle)
 
     def _end(self, proxies: Sequence[Proxy], lag: float, settle: float) -> None:
-        stopping = [self._workers.submit(stop_as_pod, proxy, settle) for proxy in proxies]
-        self._tell(lag)
+        heard = self._tell(lag)
+        stopping = [self._workers.submit(stop_as_pod, proxy, settle, heard) for proxy in proxies]
+        heard.join()
         for stop in stopping:
             stop.result()
 
-    def _tell(self, lag: float) -> None:
-        self._service.hear_late([proxy.config.split_port for proxy in self._ready], lag).join()
+    def _tell(self, lag: float) -> threading.Timer:
+        return self._service.hear_late([proxy.config.split_port for proxy in self._ready], lag)
 
 
-def stop_as_pod(proxy: Proxy, settle: float) -> None:
+def stop_as_pod(proxy: Proxy, settle: float, heard: threading.Timer) -> None:
     """The preStop hook, a sleep, and then the image's stop signal. Returns when the proxy no longer listens."""
     time.sleep(settle)
+    if settle >= SETTLE_SECONDS:
+        heard.join()
     proxy.process.send_signal(signal.SIGUSR1)
     await_that(lambda: not is_listening(proxy.config.split_port), "a stopping proxy no longer listens")
 

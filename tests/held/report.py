@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tests.held.traffic import Seen
 
@@ -14,7 +15,7 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]] = field(default_factory=list)
+    rows: Sequence[Sequence[str]]
 
     def text(self) -> str:
         lines = [self.columns, *self.rows]
@@ -25,37 +26,39 @@ class Table:
         return "\n".join([self.title, "", *written])
 
 
-class Report:
-    """Everything that the tests of one run counted."""
+CHANGES = "change"
+FAULTS = "fault"
+"""Names of the properties that tests have, one for each row."""
 
-    def __init__(self) -> None:
-        self._changes = Table(
-            "Connections through change",
-            ("change", "times", "new", "failed", "p50 ms", "p99 ms", "max ms", "held", "cut"),
-        )
-        self._faults = Table(
-            "Bad pods: what clients see",
-            (
-                "pods of the 30 % route",
-                "failed",
-                "the last one after",
-                "slowest ms",
-                "found after",
-                "share",
-                "back after",
-            ),
-        )
+
+class Report:
+    """Records what a test counted."""
+
+    def __init__(self, record: Callable[[str, object], None]) -> None:
+        self._record = record
 
     def change(self, what: str, times: int, seen: Seen) -> None:
         took = [milliseconds(seen, share) for share in (0.5, 0.99, 1)]
         cells = what, times, len(seen.visits), kinds(seen.failures), *took, len(seen.held), kinds(seen.cuts)
-        self._changes.rows.append(tuple(map(str, cells)))
+        self._record(CHANGES, [*map(str, cells)])
 
     def fault(self, *cells: str) -> None:
-        self._faults.rows.append(cells)
+        self._record(FAULTS, [*cells])
 
-    def text(self) -> str:
-        return "\n\n".join(table.text() for table in (self._changes, self._faults) if table.rows)
+
+def text(properties: Sequence[tuple[str, object]]) -> str:
+    """What the tests with these properties counted; empty if nothing."""
+    changes = Table(
+        "Connections through change",
+        ("change", "times", "new", "failed", "p50 ms", "p99 ms", "max ms", "held", "cut"),
+        [cells for name, cells in properties if name == CHANGES],
+    )
+    faults = Table(
+        "Bad pods: what clients see",
+        ("pods of the 30 % route", "failed", "the last one after", "slowest ms", "found after", "share", "back after"),
+        [cells for name, cells in properties if name == FAULTS],
+    )
+    return "\n\n".join(table.text() for table in (changes, faults) if table.rows)
 
 
 def milliseconds(seen: Seen, share: float) -> str:

@@ -167,32 +167,6 @@ def test_a_corrupt_database_is_told_for_as_long_as_the_operator_runs(
     serving.wait_for(lambda: not not_recorded(serving))
 
 
-@pytest.mark.parametrize("kill_after", range(1, 9))
-def test_an_operator_that_is_killed_after_any_write_loses_and_doubles_no_change(
-    serving: Scene, reader: Reader, kill_after: int
-) -> None:
-    log = serving.server.requests
-    process = serving.start_process()
-    for revision, v1 in enumerate((80, 50), start=1):
-        log.clear()
-        serving.declare(destination="myapp", routes=routes(myapp_v1=v1, myapp_v2=100 - v1), updateStrategy="Rolling")
-        serving.wait_for(lambda: len(log.find("PATCH")) + len(log.find("PUT")) >= kill_after or is_ready(serving))
-        process.kill()
-        process.wait()
-        process = serving.start_process()
-        serving.wait_for_phase("Ready", revision=revision)
-    changes = recorded(serving, reader, 2)
-    assert [c.change.revision for c in changes] == [1, 2]
-    assert numbers(reader) == list(range(1, len(numbers(reader)) + 1))
-
-
-def is_ready(scene: Scene) -> bool:
-    kanary = scene.kanary() or {}
-    status = kanary.get("status") or {}
-    seen = status.get("observedGeneration") == kanary.get("metadata", {}).get("generation")
-    return bool(status.get("phase") == "Ready" and seen)
-
-
 def test_of_two_operators_the_one_that_leads_keeps_the_history_and_hands_it_on(serving: Scene, reader: Reader) -> None:
     first = serving.start_operator(leader_election=True)
     shift(serving, 80, 1)

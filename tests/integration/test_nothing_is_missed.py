@@ -107,7 +107,7 @@ def test_every_revision_that_was_served_is_in_the_history_once_with_what_was_bef
         time.sleep(chance.uniform(0.01, LONGEST))  # it is when edits come that is tried
         if number % 20 == 13:
             process.kill()
-            process.wait()
+            process.join()
             # The user goes on editing while there is no operator.
             edit(client, number % 101)
             process = scene.start_process()

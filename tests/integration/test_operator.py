@@ -69,7 +69,7 @@ def test_weights_change_and_each_change_has_a_revision(serving: Scene) -> None:
     status = serving.wait_for_phase("Ready", revision=2)
     assert status["display"]["weights"] == "myapp-v1:http=50 myapp-v2:http=50"
     event = serving.wait_for(lambda: serving.events("WeightsChanged"))[0]
-    assert event["note"] == (
+    assert event["message"] == (
         "weights changed from myapp-v1:http=80 myapp-v2:http=20 to myapp-v1:http=50 myapp-v2:http=50 (revision 2)"
     )
 
@@ -90,8 +90,8 @@ def test_proxies_that_cannot_be_asked_are_replaced(scene: Scene, monkeypatch: py
     scene.start_operator()
     status = scene.wait_for_phase("Ready")
     assert status["proxies"]["strategy"] == "Rolling"
-    (event,) = [e for e in scene.events("ConfigurationChanged") if "did not answer" in e["note"]]
-    assert "the proxies are replaced instead" in event["note"]
+    (event,) = [e for e in scene.events("ConfigurationChanged") if "did not answer" in e["message"]]
+    assert "the proxies are replaced instead" in event["message"]
 
 
 def test_what_a_replica_set_may_yet_start_keeps_what_it_would_mount(serving: Scene) -> None:
@@ -247,8 +247,8 @@ def test_a_fault_is_told_by_one_event(serving: Scene) -> None:
     serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
     serving.wait_for_phase("Ready")
     events = serving.events("InvalidWeights")
-    assert [(e["type"], e["deprecatedCount"]) for e in events] == [("Warning", 1)]
-    assert events[0]["regarding"]["name"] == "rule"
+    assert [(e["type"], e["count"]) for e in events] == [("Warning", 1)]
+    assert events[0]["involvedObject"]["name"] == "rule"
 
 
 def test_metrics_and_probes_tell_how_it_is(scene: Scene) -> None:

@@ -72,7 +72,7 @@ class World:
         self.entries: dict[int, Entry] = {}
         """What the history was given, by number."""
         self.configurations: dict[str, Configuration] = {}
-        self._reconciler = Reconciler(self, self, self, history=self, clock=self, proxy_image=IMAGE)
+        self.reconciler = Reconciler(self, self, self, history=self, clock=self, proxy_image=IMAGE)
 
     # What users and controllers do.
 
@@ -134,7 +134,7 @@ class World:
     def step(self, name: str = "rule") -> Step:
         """One reconcile, told."""
         before, known = self._phase(name), set(self.entries)
-        outcome = self._reconciler.reconcile(NAMESPACE, name)
+        outcome = self.reconciler.reconcile(NAMESPACE, name)
         decision = outcome.decision
         if decision:
             moves = [e for number, e in self.entries.items() if number not in known and isinstance(e, PhaseChange)]

@@ -10,16 +10,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from engine.reports import Report
 
+from engine.fleet.reports import Report
+from engine.ports import RetryLaterError
+from kanary.operator import agents as module
 from kanary.operator.agents import HttpAgents
+from tests.unit.proxies import live_pod
 
 Json = dict[str, Any]
-REPORT = {"digest": "a" * 16, "refused": None, "draining": 1, "connections": 2, "maxConnections": 3, "problem": ""}
+REPORT = {"digest": "a" * 24, "refused": None, "draining": 1, "connections": 2, "maxConnections": 3, "problem": ""}
 
 
-def pod(name: str = "x-1", address: str = "127.0.0.1") -> Json:
-    return {"metadata": {"namespace": "shop", "name": name, "uid": f"uid-{name}"}, "status": {"podIP": address}}
+KNOWN = Report("a" * 24, "", "", 1, 2, 3, "")
+
+
+def pod(name: str = "x-1", address: str = "127.0.0.1", *, ready: bool = False, uid: str = "") -> Json:
+    """A proxy's pod, which is not ready: nobody waits for its agent."""
+    found = live_pod(name, ready=ready)
+    found["metadata"] |= {"namespace": "shop", "uid": uid or f"uid-{name}"}
+    found["status"]["podIP"] = address
+    return found
 
 
 @contextmanager
@@ -48,7 +58,7 @@ def answering(body: bytes, status: int = 200) -> Iterator[tuple[int, list[str]]]
 def test_every_pod_is_asked_and_told_by_its_name() -> None:
     with answering(json.dumps(REPORT).encode()) as (port, asked):
         reports = HttpAgents(port).ask([pod("x-1"), pod("x-2")])
-    assert reports == dict.fromkeys(["x-1", "x-2"], Report("a" * 16, "", "", 1, 2, 3, ""))
+    assert reports == dict.fromkeys(["x-1", "x-2"], KNOWN)
     assert asked == ["/report", "/report"]
 
 
@@ -76,6 +86,37 @@ def test_who_was_silent_is_left_alone_for_a_moment() -> None:
         assert agents.ask([pod()]) == {}
         assert agents.ask([pod()]) == {}
     assert len(asked) == 1
+
+
+def test_a_proxy_that_falls_silent_is_known_by_its_last_report() -> None:
+    """What it serves changes only with what it mounts."""
+    with answering(json.dumps(REPORT).encode()) as (port, _):
+        agents = HttpAgents(port)
+        assert agents.ask([pod(ready=True)]) == {"x-1": KNOWN}
+    for _ in range(2):
+        assert agents.ask([pod(ready=True)]) == {"x-1": KNOWN}
+    assert agents.ask([pod(uid="of another pod of that name")]) == {}
+
+
+def test_a_ready_proxy_has_some_seconds_to_answer_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new leader knows of no proxy what it serves: all would seem to be behind."""
+    assert module._FIRST_ANSWER_SECONDS == 3
+    monkeypatch.setattr(module, "_FIRST_ANSWER_SECONDS", 0.5)
+    with answering(b"{") as (port, _):
+        agents, begun = HttpAgents(port), time.monotonic()
+        with pytest.raises(RetryLaterError, match="pod x-1 has not reported yet") as raised:
+            agents.ask([pod(ready=True)])
+        assert raised.value.delay
+        while (found := _asked(agents, pod(ready=True))) is None:
+            assert time.monotonic() < begun + 10
+    assert found == {}
+    assert time.monotonic() >= begun + 0.5
+
+
+def _asked(agents: HttpAgents, found: Json) -> Any:
+    with suppress(RetryLaterError):
+        return agents.ask([found])
+    return None
 
 
 @contextmanager

@@ -51,6 +51,13 @@ def addresses(service: Json, *slices: Json, port: str | int = "http") -> list[st
 # Ports
 
 
+@pytest.mark.parametrize(
+    ("port", "number"), [("http", 80), (80, 80), ("admin", 9090), (9090, 9090), ("80", None), (81, None)]
+)
+def test_a_port_is_one_whether_by_its_name_or_its_number(port: str | int, number: int | None) -> None:
+    assert port_number(Backend(service_name="v1", service_port=port), service(HTTP, ADMIN)) == number
+
+
 def test_a_named_port_leads_to_what_the_pods_listen_on() -> None:
     pods = piece(member("10.0.0.1", "v1-a"), http=8080, admin=9999)
     assert found(service(HTTP, ADMIN), pods) == (Endpoint("10.0.0.1", 8080, "v1-a"),)

@@ -265,9 +265,9 @@ def test_a_proxy_that_serves_another_configuration_is_not_killed_for_it() -> Non
 @given(valid_specs)
 def test_a_proxy_has_the_time_to_drain_before_it_is_killed(declared: Json) -> None:
     read = KanarySpec.model_validate(declared)
-    grace = pod(read)["terminationGracePeriodSeconds"]
-    assert container(read)["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", f"{ENDPOINTS_SETTLE.total_seconds():.0f}"]
-    assert grace > ENDPOINTS_SETTLE.total_seconds() + read.proxy.drain_seconds
+    grace, settle = pod(read)["terminationGracePeriodSeconds"], ENDPOINTS_SETTLE.total_seconds()
+    assert container(read)["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", f"{settle:.0f}"]
+    assert grace > settle + read.proxy.drain_seconds
 
 
 def test_the_image_is_the_users_or_else_the_operators() -> None:

@@ -2,8 +2,7 @@
 
 import copy
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
@@ -15,7 +14,7 @@ from engine.observe import Defaults, declared_snapshot, observe, split_in_force
 from engine.ports import RetryLaterError
 from states import Phase
 from tests.traces.world import NAMESPACE, World, routes
-from tests.unit.kanaries import Json, route, spec
+from tests.unit.kanaries import route, spec
 from tests.unit.observations import applied, observed
 from tests.unit.snapshots import NOW
 
@@ -113,6 +112,19 @@ def test_a_change_of_a_port_is_a_change_of_weights_with_the_right_before() -> No
     assert "backend v1:grpc\n" in found.config()
 
 
+def test_one_port_by_its_name_and_its_number_is_one_backend() -> None:
+    found = world()
+    number = {"backend": {"serviceName": "v1", "servicePort": 80}, "weight": 20}
+    found.apply_kanary(destination="myapp", updateStrategy="Live", routes=[*routes(v1=80), number])
+    found.settle()
+    assert (found.status()["phase"], found.status()["reason"]) == ("Degraded", "DuplicateBackend")
+    assert found.status()["message"] == (
+        "spec.routes[1].backend is v1:80, the same port as spec.routes[0].backend (v1:http): "
+        "give it one route with the sum of the weights"
+    )
+    assert found.status()["display"]["weights"] == "v1:http=80 v2:http=20"
+
+
 # The generation fence
 
 
@@ -163,50 +175,3 @@ def test_what_a_status_remembers_decides() -> None:
     status = KanaryStatus(phase="Rolling", reason="RollingOut", since=earlier, progressing_since=earlier)
     snapshot = declared_snapshot(observed(status, applied()))
     assert (snapshot.phase, snapshot.since, snapshot.progressing_since) == (Phase.ROLLING, earlier, earlier)
-
-
-# What is written down comes first
-
-
-class Watched(World):
-    """Notes which weights the status has whenever a configuration is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noted: list[tuple[int, int]] = []
-
-    def apply(self, desired: Json) -> None:
-        super().apply(desired)
-        if desired["kind"] == "ConfigMap":
-            status: Any = self.status()
-            written = Applied.model_validate_json(desired["data"]["applied.json"])
-            self.noted.append((written.revision, status["split"]["revision"]))
-
-
-def test_no_configuration_is_written_whose_weights_the_status_does_not_have() -> None:
-    found = Watched()
-    for name in ("v1", "v2"):
-        found.create_service(name, pods=2)
-    for weight in range(10, 90, 10):
-        found.apply_kanary(destination="myapp", updateStrategy="Live", routes=routes(v1=weight, v2=100 - weight))
-        found.step()
-        if weight % 20:
-            found.step()
-    found.settle()
-    assert found.noted
-    assert all(written == noted for written, noted in found.noted)
-    assert [change.before for change in weight_changes(found)][1:] == [c.after for c in weight_changes(found)][:-1]
-
-
-def test_pods_that_come_and_go_cost_no_move_no_event_and_at_most_one_status_a_second() -> None:
-    found = world()
-    events, writes, phases = len(found.events), found.status_writes, len(found.status()["history"]["entries"])
-    begun: datetime = found.time
-    for number in range(40):
-        found.scale("v1", 2 + number % 2)
-        found.live_through(0.25)
-    assert len(found.events) == events
-    assert len(found.status()["history"]["entries"]) == phases
-    assert found.status()["phase"] == "Ready"
-    assert found.status_writes - writes <= (found.time - begun) / timedelta(seconds=1) + 1
-    assert found.config().count("  server 10.0.") == 5

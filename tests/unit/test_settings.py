@@ -2,7 +2,7 @@
 
 import socket
 
-from engine.target import DEFAULT_PROXY_IMAGE
+from engine.render.pods import DEFAULT_PROXY_IMAGE
 
 from kanary.operator.settings import Settings
 

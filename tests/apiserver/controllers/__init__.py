@@ -1,11 +1,12 @@
 """Stand-ins for the controllers that an operator watches the work of. Off unless they are asked for."""
 
+from ..access import Store
+from ..cluster import Cluster
 from ..storage import Change
 from .deployments import Deployments
 from .endpoints import Endpoints
-from .pods import pod
 
-__all__ = ["Controllers", "Deployments", "Endpoints", "pod"]
+__all__ = ["Controllers"]
 
 # What the controllers look at; what they only write wakes nobody.
 _WATCHED = ("/services", "/pods", "apps/deployments")
@@ -14,9 +15,10 @@ _WATCHED = ("/services", "/pods", "apps/deployments")
 class Controllers:
     """Lets both controllers work on a namespace whenever something changed in it."""
 
-    def __init__(self, deployments: Deployments, endpoints: Endpoints) -> None:
-        self._deployments = deployments
-        self._endpoints = endpoints
+    def __init__(self, cluster: Cluster, store: Store) -> None:
+        self._store = store
+        self._deployments = Deployments(cluster, store)
+        self._endpoints = Endpoints(store, cluster.catalog)
         # By namespace, the revision up to which a step has seen everything, its own writes included.
         self._seen: dict[str, int] = {}
 
@@ -25,4 +27,4 @@ class Controllers:
         if change.bucket in _WATCHED and change.revision > self._seen.get(namespace, 0):
             self._deployments.step(namespace)
             self._endpoints.step(namespace)
-            self._seen[namespace] = self._deployments.revision
+            self._seen[namespace] = self._store.revision

@@ -1,4 +1,4 @@
-"""What the built-in kinds demand and fill in, beyond what every object does. Minimal on purpose."""
+"""What the built-in kinds fill in and demand, beyond what every object does. Minimal on purpose."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 from ..errors import Cause, Object
 from ..storage import Storage
-from . import definitions, disruption, leases, namespaces, pods, services, workloads
+from . import leases, pods, services, workloads
 
 # New object, old object (None on create), the cluster. `complete` changes the new object.
 Complete = Callable[[Object, Object | None, Storage], None]
-Check = Callable[[Object, Object | None, Storage], list[Cause]]
+# New object, old object. Raises ApiError 400 for what does not decode.
+Check = Callable[[Object, Object | None], list[Cause]]
 
 
 def _nothing(new: Object, old: Object | None, storage: Storage) -> None:
     """Fills in nothing."""
 
 
-def _no_objection(new: Object, old: Object | None, storage: Storage) -> list[Cause]:
+def _no_objection(new: Object, old: Object | None) -> list[Cause]:
     return []
 
 
@@ -31,14 +32,11 @@ class Rules:
 
 
 _RULES = {
-    "Service": Rules(services.complete, services.check),
+    "Service": Rules(services.complete),
     "Deployment": Rules(workloads.complete_deployment, workloads.check),
     "ReplicaSet": Rules(workloads.complete_replica_set, workloads.check),
-    "Pod": Rules(pods.complete_pod, pods.check),
-    "Namespace": Rules(namespaces.complete),
+    "Pod": Rules(pods.complete_pod),
     "Lease": Rules(check=leases.check),
-    "CustomResourceDefinition": Rules(definitions.complete, definitions.check),
-    "PodDisruptionBudget": Rules(check=disruption.check),
 }
 
 

@@ -1,0 +1,106 @@
+"""A whole step: weights are written down before they are served, counts are written seldom, a defect is told."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from engine import plan
+from engine.model.states import Applied
+from engine.render.haproxy import ProxyConfig, Rendered, render
+from tests.traces.world import NAMESPACE, World, routes
+from tests.unit.kanaries import Json
+from tests.unit.test_observe import weight_changes, world
+
+SECOND = timedelta(seconds=1)
+
+
+class Watched(World):
+    """Notes which weights the status has whenever a configuration is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[int, int]] = []
+
+    def apply(self, desired: Json) -> None:
+        super().apply(desired)
+        if desired["kind"] == "ConfigMap":
+            status: Any = self.status()
+            written = Applied.model_validate_json(desired["data"]["applied.json"])
+            self.noted.append((written.revision, status["split"]["revision"]))
+
+
+def test_no_configuration_is_written_whose_weights_the_status_does_not_have() -> None:
+    found = Watched()
+    for name in ("v1", "v2"):
+        found.create_service(name, pods=2)
+    for weight in range(10, 90, 10):
+        found.apply_kanary(destination="myapp", updateStrategy="Live", routes=routes(v1=weight, v2=100 - weight))
+        found.step()
+        if weight % 20:
+            found.step()
+    found.settle()
+    assert found.noted
+    assert all(written == noted for written, noted in found.noted)
+    assert [change.before for change in weight_changes(found)][1:] == [c.after for c in weight_changes(found)][:-1]
+
+
+def test_pods_that_come_and_go_cost_no_move_no_event_and_at_most_one_status_a_second() -> None:
+    found = world()
+    events, writes, phases = len(found.events), found.status_writes, len(found.status()["history"]["entries"])
+    begun = found.time
+    for number in range(40):
+        found.scale("v1", 2 + number % 2)
+        found.live_through(0.25)
+    assert len(found.events) == events
+    assert len(found.status()["history"]["entries"]) == phases
+    assert found.status()["phase"] == "Ready"
+    assert found.status_writes - writes <= (found.time - begun) / SECOND + 1
+    assert found.config().count("  server 10.0.") == 5
+
+
+def test_each_change_of_pods_is_rendered_once_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, rendered = world(), list[ProxyConfig]()
+
+    def counted(config: ProxyConfig) -> Rendered:
+        rendered.append(config)
+        return render(config)
+
+    monkeypatch.setattr(plan, "render", counted)
+    for pods in (3, 2, 3):
+        found.scale("v1", pods)
+        found.live_through(30)
+    assert len(rendered) == 3
+
+
+# Defects of ours
+
+
+def ready(found: World) -> tuple[str, str]:
+    (told,) = (c for c in found.status()["conditions"] if c["type"] == "Ready")
+    return told["status"], told["reason"]
+
+
+def test_a_defect_is_told_until_a_step_succeeds_and_the_proxies_are_left_alone() -> None:
+    found = world()
+    before = found.status()
+    config = found.config()
+    for _ in range(2):
+        writes = found.status_writes
+        found.reconciler.report_defect(NAMESPACE, "rule", KeyError("spec"))
+    assert found.status_writes == writes
+    assert ready(found) == ("Unknown", "ReconcileFailed")
+    assert "reconcile failed: KeyError: 'spec'" in found.status()["conditions"][0]["message"]
+    assert (found.config(), found.status()["phase"]) == (config, "Ready")
+    found.settle()
+    assert ready(found) == ("True", "Serving")
+    assert {key: value for key, value in found.status().items() if key != "conditions"} == {
+        key: value for key, value in before.items() if key != "conditions"
+    }
+
+
+def test_a_defect_of_a_kanary_that_is_gone_is_nobodys() -> None:
+    found = world()
+    found.remove("Kanary", "rule")
+    found.reconciler.report_defect(NAMESPACE, "rule", KeyError("spec"))
+    assert found.kanary(NAMESPACE, "rule") is None
