@@ -181,7 +181,7 @@ def test_what_is_rendered_goes_to_standard_output_and_notes_do_not(
     assert main(["render", "-f", manifest, "--endpoints", "myapp-v1=10.0.0.1:9000"]) == 0
     printed = capsys.readouterr()
     assert next(yaml.safe_load_all(printed.out))["kind"] == "ConfigMap"
-    assert printed.err.startswith("kanary: note: backend myapp-v2:http is rendered without endpoints")
+    assert printed.err.startswith("kanary: note: backend myapp-v2:9090 is rendered without endpoints")
 
 
 def test_the_configuration_alone_is_printed_on_request(manifest: str, capsys: pytest.CaptureFixture[str]) -> None:
