@@ -1,6 +1,7 @@
 """The command line, as a user meets it."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from kanary.operator.settings import Settings
 from kanary.version import VERSION
 from tests.cli.record import record, story
 from tests.unit.kanaries import kanary
+from tests.unit.responder import write_kubeconfig
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {
@@ -323,3 +325,16 @@ def test_an_operator_without_a_cluster_says_what_it_looked_for(tmp_path: Path) -
     assert done.returncode == 1
     assert missing in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--http-port", "--history-port"])
+def test_a_port_that_is_taken_is_reported_with_the_options_for_another(tmp_path: Path, option: str) -> None:
+    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", "http://127.0.0.1:1")
+    ports = {"--http-port": "0", "--history-port": "0"}
+    with socket.create_server(("", 0)) as taken:
+        ports[option] = str(taken.getsockname()[1])
+        done = kanary_process("run", "--kubeconfig", kubeconfig, *(part for pair in ports.items() for part in pair))
+    assert done.returncode == 1
+    assert done.stderr.startswith("kanary: cannot listen: ")
+    assert ports[option] in done.stderr
+    assert done.stderr.endswith("choose other ports by --http-port and --history-port\n")
