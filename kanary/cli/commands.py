@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from kanary.cli.parameters import (
     IN_THE_POD,
     NUMBER,
+    Command,
     age,
     complete_name,
     kanary_name,
@@ -19,8 +20,6 @@ from kanary.cli.parameters import (
     source_options,
     text,
 )
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 TERMINAL = "-"
 """Value of --plot without a file."""
@@ -36,7 +35,6 @@ age such as 90m, 12h, 7d, 2w or 1d12h is a time that long ago. Tables show
 local time, the other formats UTC. A time without a fraction of a second means
 the end of that second for --at and its beginning for --since.
 """
-
 
 _CONFLICTS = (
     ({"--at", "--since"}, "--at and --since exclude each other"),

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from engine.model.entries import Configuration
 from kanary.cli.failure import CommandError
 from kanary.cli.find import one_kanary, revision_before, revision_of
-from kanary.cli.output import document, json_text
+from kanary.cli.output import document, json_text, weights_of
 from kanary.cli.text import Table, cut, plain
 from kanary.cli.times import local_text, took_text
 from kanary.history.records import RecordedChange
@@ -61,7 +61,7 @@ class Difference:
 
     def as_json(self) -> dict[str, Any]:
         """For programs; endpoints and configuration are None where a configuration is not kept."""
-        before, after = ({share.backend: share.weight for share in each.change.after} for each in (self.old, self.new))
+        before, after = (weights_of(each.change.after) for each in (self.old, self.new))
         return {
             "from": document(self.old),
             "to": document(self.new),

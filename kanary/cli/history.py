@@ -13,7 +13,7 @@ from engine.model.entries import ChangeResult, PhaseChange, WeightChange
 from engine.model.shape import Shape
 from kanary.cli.failure import CommandError, note
 from kanary.cli.find import first_change, kanaries, nothing_in, unknown
-from kanary.cli.output import Form, weights_text, write
+from kanary.cli.output import Form, weights_of, weights_text, write
 from kanary.cli.text import cut
 from kanary.cli.times import local_text, took_text
 from kanary.history.records import KnownKanary, Page
@@ -31,7 +31,7 @@ _CHANGE_PARTS: Mapping[str, type[Shape]] = {"kanary": KnownKanary, "change": Wei
 _CHANGE_CELLS: Cells = {
     "REVISION": lambda found: str(found.change.revision),
     "WHEN": lambda found: local_text(found.change.at),
-    "WEIGHTS": lambda found: cut(weights_text(found.change.after), _WEIGHTS),
+    "WEIGHTS": lambda found: cut(weights_text(weights_of(found.change.after)), _WEIGHTS),
     "CAUSE": lambda found: cut(found.change.cause, _CAUSE),
     "BY": lambda found: found.change.author,
     "RESULT": lambda found: found.result.result if found.result else "in progress",

@@ -48,9 +48,14 @@ def document(item: Shape) -> Json:
     return item.model_dump(mode="json", by_alias=True)
 
 
-def weights_text(shares: Iterable[Share]) -> str:
+def weights_of(shares: Iterable[Share]) -> dict[str, int]:
+    """The weight of each backend."""
+    return {share.backend: share.weight for share in shares}
+
+
+def weights_text(weights: Mapping[str, int]) -> str:
     """`myapp-v1:http=80 myapp-v2:9090=20`."""
-    return " ".join(f"{share.backend}={share.weight}" for share in shares)
+    return " ".join(f"{backend}={weight}" for backend, weight in weights.items())
 
 
 def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
@@ -94,7 +99,7 @@ def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[l
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
-        return weights_text(map(Share.model_validate, value))
+        return weights_text(weights_of(map(Share.model_validate, value)))
     # A spreadsheet executes what looks like a formula, and anyone who may change a Kanary writes a cause.
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 

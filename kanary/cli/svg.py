@@ -8,6 +8,7 @@ from itertools import chain
 from xml.etree import ElementTree as ET
 
 from kanary.cli.axis import ticks
+from kanary.cli.output import weights_text
 from kanary.cli.text import cut, plain, width
 from kanary.cli.timeline import OTHERS, PHASES, Timeline
 from kanary.cli.times import local_text, span_text
@@ -161,8 +162,7 @@ class _Picture:
                 free = x + half + 4
         for step, start, until in self._timeline.intervals():
             x, end = self._x(start), self._x(until)
-            weights = " ".join(f"{backend}={weight}" for backend, weight in step.weights.items())
-            hint = f"revision {step.revision}, {local_text(step.at)}: {weights} ({step.cause})"
+            hint = f"revision {step.revision}, {local_text(step.at)}: {weights_text(step.weights)} ({step.cause})"
             self._hint(self._add("rect", x=x, y=self._top, width=end - x, height=_PLOT, fill_opacity=0), hint)
 
     def _ribbon(self, y: float) -> float:

@@ -9,6 +9,7 @@ from engine.memory import read_status
 from kanary.cli import weights
 from kanary.cli.failure import CommandError, listed, note
 from kanary.cli.find import revision_before, revision_of
+from kanary.cli.output import weights_of, weights_text
 from kanary.cli.text import one_line
 from kanary.cli.weights import Weights
 from kanary.history.records import KnownKanary, RecordedChange
@@ -41,7 +42,7 @@ class Undo:
         kanary = self._live()
         known, newest = self._newest(kanary)
         target = self._target(kanary, known, newest, revision)
-        before, after = weights.declared(kanary), weights.recorded(target.change.after)
+        before, after = weights.declared(kanary), weights_of(target.change.after)
         self._check(target, before, after)
         if not is_confirmed:
             self._confirm(self._large_steps(kanary, newest, after))
@@ -49,8 +50,9 @@ class Undo:
             note(f"warning: {self._name} is paused: the weights are written, but not served until it is resumed")
         cause = f"undo to revision {target.change.revision}"
         self._write(kanary, after, cause)
-        done = f"{self._namespace}/{self._name}: {weights.text(before)} becomes {weights.text(after)} ({cause})"
-        print(one_line(f"{done}; watch: kubectl -n {self._namespace} get ky {self._name} --watch"))
+        done = f"{weights_text(before) or 'no routes'} becomes {weights_text(after)} ({cause})"
+        watch = f"watch: kubectl -n {self._namespace} get ky {self._name} --watch"
+        print(one_line(f"{self._namespace}/{self._name}: {done}; {watch}"))
 
     def _live(self) -> Json:
         try:
@@ -92,7 +94,7 @@ class Undo:
                 f"Kanary {self._namespace}/{self._name} is at revision {current}, and the history has up to {kept}: "
                 "name one with --to-revision (condition HistoryRecorded says why the history is behind)"
             )
-        if not self._is_same(weights.declared(kanary), weights.recorded(newest.change.after)):
+        if not self._is_same(weights.declared(kanary), weights_of(newest.change.after)):
             # The spec has not become a revision, so the newest is the one before it.
             return newest
         found = revision_before(self._source, known, kept)
@@ -109,12 +111,12 @@ class Undo:
         if missing := weights.missing(after, self._services, self._namespace):
             raise CommandError(f"revision {revision} cannot be restored: {'; '.join(missing)}")
         if self._is_same(before, after):
-            raise CommandError(f"{self._name} has the weights of revision {revision} already: {weights.text(after)}")
+            raise CommandError(f"{self._name} has the weights of revision {revision} already: {weights_text(after)}")
 
     def _large_steps(self, kanary: Json, newest: RecordedChange, after: Weights) -> dict[str, tuple[int, int]]:
         """From what is served and from what is declared; without a status the newest revision is served."""
         status = {each.backend: each.weight for each in read_status(kanary).weights}
-        served = status or weights.recorded(newest.change.after)
+        served = status or weights_of(newest.change.after)
         new = self._by_number(after)
         from_served = weights.large_steps(self._by_number(served), new)
         return from_served | weights.large_steps(self._by_number(weights.declared(kanary)), new)

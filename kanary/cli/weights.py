@@ -1,13 +1,12 @@
-"""The weights of a spec, a revision or a status, and the patch that restores those of a revision. Pure."""
+"""The weights of a spec, compared with others, and the patch that writes them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from engine.model.entries import Share
 from engine.model.spec import Backend
 from engine.resolve.endpoints import port_number, resolve
 from states import Problem
@@ -27,16 +26,6 @@ def declared(kanary: Json) -> Weights:
     """What the spec says, as far as it can be read."""
     weights = ((_backend(route), route.get("weight")) for route in _routes(kanary))
     return {backend: weight if isinstance(weight, int) else 0 for backend, weight in weights}
-
-
-def recorded(shares: Iterable[Share]) -> Weights:
-    """What a revision says."""
-    return {share.backend: share.weight for share in shares}
-
-
-def text(weights: Weights) -> str:
-    """On one line."""
-    return " ".join(f"{backend}={weight}" for backend, weight in weights.items()) or "no routes"
 
 
 def by_number(weights: Weights, services: Services) -> Weights:

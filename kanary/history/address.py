@@ -1,4 +1,4 @@
-"""Where the record is: a URL, which may hold a password that nobody is ever shown."""
+"""Where the record is: a URL, which may contain a password that is never shown."""
 
 from __future__ import annotations
 
@@ -35,60 +35,42 @@ class Address:
 
     __repr__ = __str__
 
-    @property
-    def is_postgresql(self) -> bool:
-        """Whether a server keeps it, which several processes may write to at once."""
-        return self.path is None
-
     def scrub(self, text: str) -> str:
         """A text of a driver or a library, with no secret of this URL in it."""
-        for secret in sorted(self._secrets(), key=len, reverse=True):
+        named = (value for key, value in self.url.query.items() if "password" in key and isinstance(value, str))
+        secrets = {secret for secret in (self.url.password, *named) if secret}
+        for secret in sorted(secrets | {quote(secret, safe="") for secret in secrets}, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
-
-    def _secrets(self) -> set[str]:
-        named = {value for key, value in self.url.query.items() if "password" in key and isinstance(value, str)}
-        secrets = (named | {self.url.password or ""}) - {""}
-        return secrets | {quote(secret, safe="") for secret in secrets}
 
 
 def parse_address(text: str) -> Address:
     """The database of a URL, or of the path of an SQLite file. Raises BadAddressError, which does not repeat it."""
     if "://" not in text:
-        _refuse_broken_url(text)
+        if not text.startswith(("/", ".")) and ("@" in text or _SCHEME.match(text)):
+            # It may be a URL with a password, and a path is shown.
+            raise BadAddressError(f"invalid database URL, expected {_FORMS}; begin the path of a file with / or ./")
         return _sqlite_file(text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         # What is wrong with it is not said: the text would be in the message, and the password in the text.
-        raise BadAddressError(f"the history's database URL cannot be read: it is to be {_FORMS}") from None
+        raise BadAddressError(f"invalid database URL, expected {_FORMS}") from None
     if url.drivername in _POSTGRESQL:
         if text.count("@") > 1:
             # What stands between the two is taken for a part of the host, and the host is shown.
-            raise BadAddressError("the history's database URL has more than one @: write those of a password as %40")
+            raise BadAddressError("the database URL has more than one @: write those of a password as %40")
         return Address(url.set(drivername="postgresql+psycopg"), None)
     if url.drivername != "sqlite":
-        raise BadAddressError(f"{url.drivername} is no database that the history can be kept in: take {_FORMS}")
-    if url.query:
-        raise BadAddressError(f"the SQLite URL takes no options, and has {', '.join(sorted(url.query))}: take {_FORMS}")
-    if url.host:
-        raise BadAddressError("the SQLite URL has too few slashes: take sqlite:////path/of/history.db")
+        raise BadAddressError(f"unsupported database {url.drivername}, expected {_FORMS}")
+    if url.query or url.host:
+        raise BadAddressError(f"invalid SQLite URL, expected {_FORMS}: four slashes, and no options")
     return _sqlite_file(url.database or "")
 
 
-def _refuse_broken_url(text: str) -> None:
-    """What is not plainly a path may be a URL with a password, and a path is shown."""
-    if not text.startswith(("/", ".")) and ("@" in text or _SCHEME.match(text)):
-        raise BadAddressError(
-            f"the history's database URL cannot be read: it is to be {_FORMS}; a file's path begins with / or ./ here"
-        )
-
-
 def _sqlite_file(text: str) -> Address:
-    if text in ("", ":memory:"):
-        raise BadAddressError(f"the history's database URL names no file: take {_FORMS}")
-    if "\0" in text:
-        raise BadAddressError("the history's database URL has a NUL character in it, which no file's name may have")
+    if text in ("", ":memory:") or "\0" in text:
+        raise BadAddressError(f"the database URL names no file, expected {_FORMS}")
     # Absolute, so that all that is said about it can be followed wherever one stands.
     path = Path(text).absolute()
     return Address(URL.create("sqlite", database=str(path)), path)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 from sqlalchemy.engine import Connection, RowMapping
 
 from engine.model.entries import ChangeResult, Configuration, Result, WeightChange
@@ -19,10 +20,12 @@ from kanary.history.files import require_file
 from kanary.history.records import KnownKanary, Page, RecordedChange, RecordedEntry, recorded_entry
 from kanary.history.rows import configuration_of, kanary_of
 from kanary.history.schema import require_newest
-from kanary.history.selection import PAGE, NamePlace, Place, Selection, read_name_place, read_place
+from kanary.history.selection import NAME_PLACE, PAGE, PLACE, Selection, read_place
 from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES
 
 T = TypeVar("T")
+K = TypeVar("K")
+_Place = tuple[datetime, str, int]
 
 CHANGE = WeightChange.model_fields["kind"].default
 _RESULTS = ENTRIES.alias("results")
@@ -58,17 +61,16 @@ class Reader:
         """The Kanaries themselves, by namespace and name, and by uid where several had the same; whatever the time."""
         key = (KANARIES.c.namespace, KANARIES.c.name, KANARIES.c.uid)
         query = sa.select(KANARIES).where(*_chosen(selection)).order_by(*key).limit(limit + 1)
-        if place := read_name_place(after):
-            query = query.where(sa.tuple_(*key) > sa.tuple_(place.namespace, place.name, place.uid))
+        if place := read_place(after, NAME_PLACE):
+            query = query.where(sa.tuple_(*key) > sa.tuple_(*place))
         with self.connection() as connection:
             found = [kanary_of(row) for row in connection.execute(query).mappings()]
-        return _page(found, limit, lambda kanary: NamePlace(kanary.namespace, kanary.name, kanary.uid))
+        return _page(found, limit, NAME_PLACE, lambda kanary: (kanary.namespace, kanary.name, kanary.uid))
 
     def changes(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[RecordedChange]:
         """Weight changes, the newest first; those of one name Kanary by Kanary, else all by time."""
-        place = read_place(after)
         with self.connection() as connection:
-            page = _page(_rows(connection, _CHANGES, selection, place, limit + 1), limit, _place)
+            page = _rows(connection, _CHANGES, selection, after, limit)
             owners = _owners(connection, page.items)
             return Page(items=tuple(_changes(connection, page.items, owners)), next=page.next)
 
@@ -76,12 +78,11 @@ class Reader:
         self, selection: Selection, after: str | None = None, limit: int = PAGE, kinds: frozenset[str] | None = None
     ) -> Page[RecordedEntry]:
         """Entries of these kinds, or of every kind, in the order that `changes` has."""
-        place = read_place(after)
         query = sa.select(ENTRIES)
         if kinds is not None:
             query = query.where(ENTRIES.c.kind.in_(sorted(kinds)))
         with self.connection() as connection:
-            page = _page(_rows(connection, query, selection, place, limit + 1), limit, _place)
+            page = _rows(connection, query, selection, after, limit)
             owners = _owners(connection, page.items)
         found = (RecordedEntry(kanary=owners[row["uid"]], entry=row["body"]) for row in page.items)
         return Page(items=tuple(found), next=page.next)
@@ -134,24 +135,26 @@ class Reader:
 
 
 def _rows(
-    connection: Connection, query: sa.Select[Any], selection: Selection, place: Place | None, limit: int
-) -> Sequence[RowMapping]:
+    connection: Connection, query: sa.Select[Any], selection: Selection, after: str | None, limit: int
+) -> Page[RowMapping]:
+    place = read_place(after, PLACE)
     if selection.since is not None:
         query = query.where(ENTRIES.c.at >= selection.since)
     if selection.until is not None:
         query = query.where(ENTRIES.c.at <= selection.until)
-    rows = _rows_by_time if selection.name is None else _rows_by_kanary
-    return rows(connection, query, selection, place, limit)
+    read = _rows_by_time if selection.name is None else _rows_by_kanary
+    rows = read(connection, query, selection, place, limit + 1)
+    return _page(rows, limit, PLACE, lambda row: (row["at"], row["uid"], row["number"]))
 
 
 def _rows_by_time(
-    connection: Connection, query: sa.Select[Any], selection: Selection, place: Place | None, limit: int
+    connection: Connection, query: sa.Select[Any], selection: Selection, place: _Place | None, limit: int
 ) -> Sequence[RowMapping]:
     key = (ENTRIES.c.at, ENTRIES.c.uid, ENTRIES.c.number)
     if place is not None:
         # With the columns' types, which say how a time is written.
         types = [column.type for column in key]
-        query = query.where(sa.tuple_(*key) < sa.tuple_(place.at, place.uid, place.number, types=types))
+        query = query.where(sa.tuple_(*key) < sa.tuple_(*place, types=types))
     if chosen := _chosen(selection):
         # Not a join: the database is to walk along the index by time and stop at the end of the page.
         query = query.where(sa.exists().where(KANARIES.c.uid == ENTRIES.c.uid, *chosen))
@@ -159,24 +162,24 @@ def _rows_by_time(
 
 
 def _rows_by_kanary(
-    connection: Connection, query: sa.Select[Any], selection: Selection, place: Place | None, limit: int
+    connection: Connection, query: sa.Select[Any], selection: Selection, place: _Place | None, limit: int
 ) -> Sequence[RowMapping]:
     """Those of the Kanary that exists, then those of earlier ones of its name; by number, whatever the clocks said."""
     known = sa.select(KANARIES.c.uid).where(*_chosen(replace(selection, include_deleted=True)))
+    begun = place[1] if place else None
     if not selection.include_deleted:
         # One that is deleted while its pages are read is read to its end: else a part would look like the whole.
-        begun = place.uid if place else None
         known = known.where(sa.or_(KANARIES.c.deleted_at.is_(None), KANARIES.c.uid == begun))
     # One that is deleted while its pages are read stays where it was: it is the last that was.
     order = (KANARIES.c.deleted_at.is_not(None), KANARIES.c.deleted_at.desc(), KANARIES.c.uid.desc())
     uids = list(connection.scalars(known.order_by(*order)))
-    if place is not None:
-        uids = uids[uids.index(place.uid) :] if place.uid in uids else []
+    if begun is not None:
+        uids = uids[uids.index(begun) :] if begun in uids else []
     rows: list[RowMapping] = []
     for uid in uids:
         mine = query.where(ENTRIES.c.uid == uid)
-        if place is not None and uid == place.uid:
-            mine = mine.where(ENTRIES.c.number < place.number)
+        if place is not None and uid == begun:
+            mine = mine.where(ENTRIES.c.number < place[2])
         rows += connection.execute(mine.order_by(ENTRIES.c.number.desc()).limit(limit - len(rows))).mappings()
         if len(rows) == limit:
             break
@@ -237,11 +240,7 @@ def _deleted(kanary: KnownKanary, change: WeightChange, revision: int, number: i
     return ChangeResult(number=number + 1, at=at, revision=revision, result=Result.DELETED, seconds=seconds)
 
 
-def _place(row: RowMapping) -> Place:
-    return Place(row["at"], row["uid"], row["number"])
-
-
-def _page(items: Sequence[T], limit: int, place: Callable[[T], Place | NamePlace]) -> Page[T]:
+def _page(items: Sequence[T], limit: int, kind: TypeAdapter[K], place: Callable[[T], K]) -> Page[T]:
     """One item more than the page has room for says that there is another page."""
     kept = tuple(items[:limit])
-    return Page(items=kept, next=str(place(kept[-1])) if len(items) > limit else None)
+    return Page(items=kept, next=kind.dump_json(place(kept[-1])).decode() if len(items) > limit else None)

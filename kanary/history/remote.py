@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -62,8 +63,7 @@ class HttpSource:
 
     def kanaries(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[KnownKanary]:
         """The Kanaries themselves, by namespace, name and uid; whatever the time."""
-        query = _query(selection, after, limit)
-        query = {name: value for name, value in query.items() if name not in ("since", "until")}
+        query = _query(replace(selection, since=None, until=None), after, limit)
         return self._get("kanaries", query, Page[KnownKanary]) or Page(items=())
 
     def changes(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[RecordedChange]:
@@ -81,8 +81,7 @@ class HttpSource:
         self, selection: Selection, at: datetime, after: str | None = None, limit: int = PAGE
     ) -> Page[RecordedChange]:
         """For each Kanary that existed at that time, the weight change that was the newest then."""
-        query = _query(selection, after, limit) | {"at": _text(at)}
-        query = {name: value for name, value in query.items() if name not in ("since", "until")}
+        query = _query(replace(selection, since=None, until=None), after, limit) | {"at": _text(at)}
         return self._get("in-force", query, Page[RecordedChange]) or Page(items=())
 
     def revision(self, kanary: KnownKanary, revision: int) -> RecordedChange | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Annotated, TypeVar
 
+from pydantic import Field, StrictInt, StrictStr, TypeAdapter
+
+from engine.model.shape import Time
 from kanary.history.records import Page
 
 T = TypeVar("T")
@@ -17,7 +19,7 @@ PAGE = 500
 
 
 class BadCursorError(ValueError):
-    """What was given as the place to read on from is none."""
+    """The place to read on from is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,70 +54,20 @@ def every(read: Callable[[str | None], Page[T]]) -> Iterator[T]:
         yield from items
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The last row of a page. Pages go by it, so that what is recorded meanwhile shifts nothing."""
-
-    at: datetime
-    uid: str
-    number: int
-
-    def __str__(self) -> str:
-        return _text(self.at.isoformat(), self.uid, self.number)
+PLACE: TypeAdapter[tuple[datetime, str, int]] = TypeAdapter(
+    tuple[Time, StrictStr, Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]]
+)
+"""Time, uid and number of the last row of a page. Pages go by it, so that what is recorded meanwhile shifts nothing."""
+NAME_PLACE = TypeAdapter(tuple[StrictStr, StrictStr, StrictStr])
+"""Namespace, name and uid of the last Kanary of a page of Kanaries."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamePlace:
-    """The last Kanary of a page of Kanaries."""
-
-    namespace: str
-    name: str
-    uid: str
-
-    def __str__(self) -> str:
-        return _text(self.namespace, self.name, self.uid)
-
-
-def read_place(text: str | None) -> Place | None:
-    """The place that `next` of a page of changes or transitions names. Raises BadCursorError."""
+def read_place(text: str | None, of: TypeAdapter[T]) -> T | None:
+    """The place that `next` of a page names. Raises BadCursorError."""
     if text is None:
         return None
-    at, uid, number = _parts(text)
     try:
-        time = datetime.fromisoformat(str(at))
-        time.astimezone(UTC)  # which the first and the last hours of all time cannot be
-    except (ValueError, OverflowError):
-        raise _bad(text) from None
-    if time.tzinfo is None or not isinstance(uid, str) or not _is_key(number):
-        raise _bad(text)
-    return Place(time, uid, number)
-
-
-def read_name_place(text: str | None) -> NamePlace | None:
-    """The place that `next` of a page of Kanaries names. Raises BadCursorError."""
-    if text is None:
-        return None
-    parts = _parts(text)
-    if not all(isinstance(part, str) for part in parts):
-        raise _bad(text)
-    return NamePlace(*parts)
-
-
-def _text(*parts: str | int) -> str:
-    return json.dumps(parts, separators=(",", ":"))
-
-
-def _parts(text: str) -> tuple[Any, Any, Any]:
-    try:
-        first, second, third = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        raise _bad(text) from None
-    return first, second, third
-
-
-def _bad(text: str) -> BadCursorError:
-    return BadCursorError(f"{text[:80]!r} is no place to read on from: give what the page before said")
-
-
-def _is_key(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and -(2**63) <= number < 2**63
+        return of.validate_json(text)
+    except (ValueError, OverflowError):  # the first and the last hours of all time are in no time zone but their own
+        message = f"{text[:80]!r} is no place to read on from: give the `next` of the page before"
+        raise BadCursorError(message) from None

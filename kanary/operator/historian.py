@@ -1,6 +1,5 @@
 """The history as the engine sees it: entries go to the writer, and what it has recorded comes back."""
 
-import logging
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -13,8 +12,6 @@ from kanary.history.pending import Pending
 from kanary.history.writer import HistoryWriter
 
 Json = dict[str, Any]
-
-_log = logging.getLogger(__name__)
 
 _RECORDED = Recording(True, "Recorded", "every change is in the history")
 _REMEMBERED = 20_000

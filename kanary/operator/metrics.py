@@ -76,10 +76,10 @@ class Metrics:
             "kanary_history_entries_dropped",
             "Entries given up: too many waited to be written, or the operator stopped and their Kanary was gone",
         )
-        self._history_ok = self._gauge("kanary_history_recorded", "1 while the history takes what happens, else 0")
+        self._history_ok = self._gauge("kanary_history_recorded", "1 if history writes succeed, otherwise 0")
         self._history_size = self._gauge("kanary_history_size_bytes", "Size of the history's database")
         self._history_oldest = self._gauge(
-            "kanary_history_oldest_timestamp_seconds", "Time of the oldest change in the history; 0 for none"
+            "kanary_history_oldest_timestamp_seconds", "Time of the oldest entry in the history; 0 for none"
         )
 
     def _make_kanary_metrics(self) -> None:

@@ -66,21 +66,18 @@ def encoded() -> bytes:
 def text() -> str:
     """The description, as `docs/` has it."""
     head = "# Made by `make manifests` from the operations in kanary/web/operations.py.\n"
-    return head + yaml.dump(description(), Dumper=_Dumper, sort_keys=False, width=120)
+    # Read back, so that nothing in it is the same object twice, for which YAML would have anchors.
+    return head + yaml.dump(json.loads(encoded()), Dumper=_Dumper, sort_keys=False, width=120)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Without anchors, and texts of several lines as they read."""
-
-    def ignore_aliases(self, _data: Any) -> bool:
-        return True
+    """Writes texts of several lines as they read."""
 
 
-def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
-
-
-_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
 
 
 def _operation(operation: Operation[Any]) -> Json:

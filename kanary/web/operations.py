@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from engine.model.entries import Configuration
@@ -26,6 +27,7 @@ from kanary.web.queries import (
 
 S = TypeVar("S", bound=Shape)
 Q = TypeVar("Q", bound=ApiQuery)
+L = TypeVar("L", bound=SelectionQuery)
 
 _PAGE_BYTES = 1024 * 1024
 """A page ends once it has this size, whatever it is made of."""
@@ -106,46 +108,46 @@ def encoded(shape: Shape) -> bytes:
     return shape.model_dump_json(by_alias=True).encode()
 
 
+def _list(
+    path: str,
+    summary: str,
+    query: type[L],
+    shape: type[Shape],
+    read: Callable[[Source, L, str | None, int], Page[Any]],
+) -> Operation[L]:
+    return Operation(path, summary, query, shape, lambda source, query: _page(partial(read, source, query), query))
+
+
 OPERATIONS: tuple[Operation[Any], ...] = (
-    Operation(
+    _list(
         "kanaries",
         "Kanaries, by namespace and name",
         SelectionQuery,
         Page[KnownKanary],
-        lambda source, query: _page(lambda after, limit: source.kanaries(query.selection(), after, limit), query),
+        lambda source, query, after, limit: source.kanaries(query.selection(), after, limit),
     ),
-    Operation(
+    _list(
         "changes",
         "Weight changes, the newest first",
         SpanQuery,
         Page[RecordedChange],
-        lambda source, query: _page(lambda after, limit: source.changes(query.selection(), after, limit), query),
+        lambda source, query, after, limit: source.changes(query.selection(), after, limit),
     ),
-    Operation(
+    _list(
         "entries",
         "Entries of some kinds, or of every kind, the newest first",
         EntryQuery,
         Page[RecordedEntry],
-        lambda source, query: _page(
-            lambda after, limit: source.entries(query.selection(), after, limit, query.kind_set()), query
-        ),
+        lambda source, query, after, limit: source.entries(query.selection(), after, limit, query.kind_set()),
     ),
-    Operation(
+    _list(
         "in-force",
         "For each Kanary that existed at a time, the weight change that was the newest then",
         InForceQuery,
         Page[RecordedChange],
-        lambda source, query: _page(
-            lambda after, limit: source.in_force(query.selection(), query.at, after, limit), query
-        ),
+        lambda source, query, after, limit: source.in_force(query.selection(), query.at, after, limit),
     ),
     Operation("revisions", "The first and the last revision that are kept", KanaryQuery, Revisions, _revisions),
     Operation("revision", "One weight change", RevisionQuery, RecordedChange, _revision),
-    Operation(
-        "configuration",
-        "The proxies' configuration that a weight change led to",
-        ConfigurationQuery,
-        Configuration,
-        _configuration,
-    ),
+    Operation("configuration", "A configuration of the proxies", ConfigurationQuery, Configuration, _configuration),
 )

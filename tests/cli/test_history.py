@@ -441,7 +441,7 @@ def test_a_close_name_comes_first_of_many(kanary: Kanary, tmp_path: Path) -> Non
     ("database", "told"),
     [
         ("sqlite:////nowhere/history.db", "there is no history database /nowhere/history.db"),
-        ("mysql://host/x", "mysql is no database that the history can be kept in"),
+        ("mysql://host/x", "unsupported database mysql"),
         ("postgresql://kanary:s3cret@localhost:1/x", "cannot be used"),
     ],
 )

@@ -17,6 +17,7 @@ from engine.model.entries import Share
 from engine.model.spec import Backend
 from kanary.cli import undo, weights
 from kanary.cli.failure import CommandError
+from kanary.cli.output import weights_of
 from kanary.history.pending import Pending
 from kanary.history.reader import Reader
 from kanary.kube.client import ClusterClient
@@ -477,6 +478,6 @@ SERVICES = {name: {"spec": {"ports": [{"name": "http", "port": 80}]}} for name i
 @given(revisions, revisions)
 def test_the_patch_makes_the_spec_say_what_the_revision_said(present: Shares, past: Shares) -> None:
     kanary = {"metadata": {"resourceVersion": "7"}, "spec": {"routes": spec_routes(present)}}
-    patch = weights.patch(kanary, weights.recorded(past), "undo", SERVICES)
+    patch = weights.patch(kanary, weights_of(past), "undo", SERVICES)
     assert patch["spec"] == {"routes": spec_routes(past)}
-    assert weights.declared({**kanary, "spec": patch["spec"]}) == weights.recorded(past)
+    assert weights.declared({**kanary, "spec": patch["spec"]}) == weights_of(past)

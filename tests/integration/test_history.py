@@ -11,6 +11,7 @@ from engine.model.entries import Result
 from kanary.history.faults import HistoryError
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
+from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, routes
 
 RULE = Selection(namespace=NAMESPACE, name="rule", include_deleted=True)
@@ -88,6 +89,30 @@ def test_a_deleted_kanary_stays_in_the_history(serving: Scene, reader: Reader) -
     gone = serving.wait_for(lambda: [k for k in reader.kanaries(RULE).items if k.deleted_at])
     assert gone[0].name == "rule"
     assert len(reader.changes(RULE).items) == 1
+
+
+def test_one_that_is_deleted_while_no_operator_runs_is_marked_by_the_next(serving: Scene, reader: Reader) -> None:
+    operator = serving.start_operator()
+    shift(serving, 80, 1)
+    recorded(serving, reader, 1)
+    operator.stop()
+    serving.server.store.delete("kanaries", "rule", NAMESPACE)
+    serving.start_operator()
+    serving.wait_for(lambda: [k for k in reader.kanaries(RULE).items if k.deleted_at])
+
+
+def test_an_operator_that_is_stopped_before_it_has_listed_everything_marks_nothing(
+    serving: Scene, reader: Reader
+) -> None:
+    operator = serving.start_operator()
+    shift(serving, 80, 1)
+    recorded(serving, reader, 1)
+    operator.stop()
+    fault = serving.server.faults.add(Fault.status(500, "GET", "/kanaries"))
+    stopped = serving.start_operator(leader_election=True)
+    serving.wait_for(lambda: fault.hits)
+    stopped.stop()
+    assert [kanary.deleted_at for kanary in reader.kanaries(RULE).items] == [None]
 
 
 def test_changes_that_the_database_could_not_take_are_kept_later(

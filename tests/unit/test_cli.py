@@ -1,6 +1,7 @@
 """The command line, as a user meets it."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,13 @@ from kanary.operator.settings import Settings
 from kanary.version import VERSION
 from tests.cli.record import record, story
 from tests.unit.kanaries import kanary
+from tests.unit.responder import write_kubeconfig
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("kubernetes", "pydantic", "prometheus_client", "transitions", "yaml", "urllib3", "sqlalchemy", "alembic")
+HEAVY = {
+    *("kubernetes", "urllib3", "websocket", "pydantic", "transitions", "yaml"),
+    *("prometheus_client", "starlette", "uvicorn", "sqlalchemy", "alembic"),
+}
 COMMANDS = (["run"], ["render"], ["history"], ["diff"], ["undo"], ["db"], ["db", "prune"], ["db", "backup"])
 
 
@@ -68,7 +73,7 @@ def settings_of_run(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["version"], *([*command, "--help"] for command in COMMANDS)])
 def test_what_needs_no_library_loads_none(arguments: list[str]) -> None:
-    assert imported_by(arguments) & set(HEAVY) == set()
+    assert imported_by(arguments) & HEAVY == set()
 
 
 def test_rendering_from_a_file_loads_no_cluster_client(manifest: str) -> None:
@@ -85,7 +90,7 @@ def history(tmp_path: Path) -> str:
 @pytest.mark.parametrize("arguments", [["history"], ["history", "web", "--transitions"], ["diff", "web", "2"]])
 def test_a_database_is_read_without_the_cluster_client(history: str, arguments: list[str]) -> None:
     loaded = imported_by([*arguments, "--db", history])
-    assert loaded & set(HEAVY) == {"pydantic", "sqlalchemy"}
+    assert loaded & HEAVY == {"pydantic", "sqlalchemy"}
 
 
 def test_the_operator_is_asked_without_a_database(tmp_path: Path) -> None:
@@ -320,3 +325,16 @@ def test_an_operator_without_a_cluster_says_what_it_looked_for(tmp_path: Path) -
     assert done.returncode == 1
     assert missing in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--http-port", "--history-port"])
+def test_a_port_that_is_taken_is_reported_with_the_options_for_another(tmp_path: Path, option: str) -> None:
+    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", "http://127.0.0.1:1")
+    ports = {"--http-port": "0", "--history-port": "0"}
+    with socket.create_server(("", 0)) as taken:
+        ports[option] = str(taken.getsockname()[1])
+        done = kanary_process("run", "--kubeconfig", kubeconfig, *(part for pair in ports.items() for part in pair))
+    assert done.returncode == 1
+    assert done.stderr.startswith("kanary: cannot listen: ")
+    assert ports[option] in done.stderr
+    assert done.stderr.endswith("choose other ports by --http-port and --history-port\n")

@@ -1,0 +1,214 @@
+"""The history as the engine sees it: what it is given is recorded once, and a deletion is what was seen to be one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from engine.model.entries import ChangeResult
+from kanary.history.opening import open_database
+from kanary.history.reader import Reader
+from kanary.history.selection import Selection
+from kanary.history.writer import HistoryWriter, Hooks
+from kanary.kube.backoff import Backoff
+from kanary.kube.client import ClusterClient
+from kanary.operator.historian import Historian
+from kanary.operator.metrics import Metrics
+from kanary.operator.record_feed import RecordFeed
+from kanary.operator.settings import Settings
+from kanary.operator.watches import Watches
+from tests.apiserver import ApiServer, Fault
+from tests.history.entries import change, configuration, phase_change, result, seen
+from tests.history.waiting import WAIT, wait_until
+from tests.integration.scene import CRD
+
+ALL = Selection(include_deleted=True)
+
+
+def kanary(uid: str = "u-1", name: str = "web") -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name, "uid": uid}}
+
+
+@pytest.fixture
+def reader(sqlite_url: str) -> Iterator[Reader]:
+    made = Reader(sqlite_url)
+    yield made
+    made.close()
+
+
+def deletions(reader: Reader) -> dict[str, bool]:
+    return {known.uid: known.deleted_at is not None for known in reader.kanaries(ALL).items}
+
+
+# Historian
+
+
+class Written:
+    """A history whose rows are counted."""
+
+    def __init__(self, url: str) -> None:
+        self.rows = 0
+        hooks = Hooks(on_rows=self._count)
+        self.writer = HistoryWriter(url, hooks=hooks, backoff=Backoff(base=0.01, cap=0.01))
+        self.historian = Historian(self.writer)
+        self.writer.start()
+
+    def _count(self, _table: str, count: int) -> None:
+        self.rows += count
+
+
+@pytest.fixture
+def written(sqlite_url: str) -> Iterator[Written]:
+    made = Written(sqlite_url)
+    yield made
+    made.writer.stop()
+
+
+def test_entries_are_recorded_and_confirmed_by_their_last_number(written: Written, reader: Reader) -> None:
+    historian = written.historian
+    assert historian.recorded("u-1").number == 0
+    entries = [change(1), phase_change(1), result(1)]
+    historian.record(kanary(), entries, configuration(f"{1:016x}"))
+    assert written.writer.flush(WAIT)
+    assert historian.recorded("u-1").number == entries[-1].number
+    assert historian.recorded("u-1").recording.is_recorded
+    assert [item.entry for item in reader.entries(ALL).items] == entries[::-1]
+    assert reader.configuration(f"{1:016x}") == configuration(f"{1:016x}")
+
+
+def test_what_is_handed_over_again_is_not_written_again(written: Written) -> None:
+    for _ in range(3):
+        written.historian.record(kanary(), [change(1)], configuration(f"{1:016x}"))
+        assert written.writer.flush(WAIT)
+    assert written.rows == 3
+    written.historian.record(kanary(), [change(1), result(1)], configuration(f"{1:016x}"))
+    assert written.writer.flush(WAIT)
+    assert written.rows == 4
+
+
+def test_a_kanary_without_entries_is_not_in_the_history(written: Written, reader: Reader) -> None:
+    written.historian.record(kanary(), [], None)
+    written.historian.record(kanary("u-2", "other"), [change(1)], None)
+    assert written.writer.flush(WAIT)
+    assert deletions(reader) == {"u-2": False}
+
+
+def test_a_result_of_a_newer_version_is_recorded_like_any_other(written: Written, reader: Reader) -> None:
+    written.historian.record(kanary(), [change(1), result(1, "RolledBack")], None)
+    assert written.writer.flush(WAIT)
+    found = reader.changes(ALL).items[0].result
+    assert isinstance(found, ChangeResult)
+    assert found.result == "RolledBack"
+    assert written.historian.recorded("u-1").recording.is_recorded
+
+
+def test_one_that_has_the_name_of_another_says_that_that_one_is_deleted(written: Written, reader: Reader) -> None:
+    for uid in ("u-1", "u-2"):
+        written.historian.record(kanary(uid), [change(1)], None)
+    assert written.writer.flush(WAIT)
+    assert deletions(reader) == {"u-1": True, "u-2": False}
+
+
+def test_one_that_is_seen_again_after_its_deletion_is_recorded_as_existing(written: Written, reader: Reader) -> None:
+    """As after a list of an API server that was behind."""
+    for is_there in (True, False, True):
+        if is_there:
+            written.historian.record(kanary(), [change(1)], None)
+        else:
+            written.historian.deleted("shop", "web")
+        assert written.writer.flush(WAIT)
+        assert deletions(reader) == {"u-1": not is_there}
+    assert written.historian.recorded("u-1").number == change(1).number
+
+
+def test_a_deletion_of_one_that_was_never_seen_is_nothing(written: Written, reader: Reader) -> None:
+    written.historian.record(kanary(), [change(1)], None)
+    written.historian.deleted("shop", "another")
+    assert written.writer.flush(WAIT)
+    assert deletions(reader) == {"u-1": False}
+
+
+def test_one_that_exists_at_the_start_and_is_deleted_before_anything_of_it_is_recorded_is_marked(
+    sqlite_url: str, reader: Reader
+) -> None:
+    database = open_database(sqlite_url)
+    database.write([seen()])
+    database.close()
+    written = Written(sqlite_url)
+    written.historian.observe([kanary()])
+    written.historian.deleted("shop", "web")
+    assert written.writer.stop(WAIT)
+    assert deletions(reader) == {"u-1": True}
+
+
+def test_what_is_wrong_is_the_condition_s_reason(tmp_path: Path) -> None:
+    written = Written(f"{tmp_path}/volume/history.db")
+    wait_until(written.writer.fault)
+    recording = written.historian.recorded("u-1").recording
+    assert (recording.is_recorded, recording.reason) == (False, "DatabaseUnavailable")
+    assert f"the folder {tmp_path}/volume" in recording.message
+    written.writer.stop()
+
+
+# The start: what the cache lacks is not deleted before the API server says so
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with ApiServer() as running:
+        running.install_crd(CRD)
+        yield running
+
+
+def started(server: ApiServer, tmp_path: Path, url: str) -> RecordFeed:
+    """The feed of an operator that has just begun to lead, with nothing in its cache."""
+    client = ClusterClient.connect(kubeconfig=str(server.kubeconfig(tmp_path / "kubeconfig")), field_manager="kanary")
+    feed = RecordFeed(client, Settings(history_url=url, namespace="shop"), Metrics())
+    watches = SimpleNamespace(kanaries=SimpleNamespace(values=list), enqueue_all=lambda: None)
+    feed.start(cast(Watches, watches))
+    return feed
+
+
+def put(server: ApiServer, name: str) -> str:
+    """The uid of a Kanary in the cluster."""
+    routes = [{"backend": {"serviceName": "v1", "servicePort": "http"}, "weight": 100}]
+    metadata = {"name": name, "namespace": "shop"}
+    body = {"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata}
+    made = server.store.put({**body, "spec": {"destination": name, "routes": routes}})
+    return str(made["metadata"]["uid"])
+
+
+def test_what_a_cache_lacks_is_marked_only_if_the_cluster_lacks_it_too(
+    server: ApiServer, tmp_path: Path, sqlite_url: str, reader: Reader
+) -> None:
+    """Of one that is not cached yet, one that is deleted, and one that was deleted and created again."""
+    there = put(server, "there")
+    put(server, "again")
+    database = open_database(sqlite_url)
+    database.write([seen(there, name="there"), seen("u-gone", name="gone"), seen("u-before", name="again")])
+    database.close()
+    feed = started(server, tmp_path, sqlite_url)
+    expected = {there: False, "u-gone": True, "u-before": True}
+    wait_until(lambda: deletions(reader) == expected)
+    wait_until(lambda: len(server.requests.find("GET", "/kanaries/")) == 3)
+    feed.stop()
+    assert deletions(reader) == expected
+
+
+@pytest.mark.parametrize("fault", [Fault.status(500, "GET", "/kanaries/"), Fault.status(404, "GET", "/kanaries/")])
+def test_nothing_is_marked_while_the_api_server_does_not_say(
+    server: ApiServer, tmp_path: Path, sqlite_url: str, reader: Reader, fault: Fault
+) -> None:
+    """The answer that there is no such object is another one than that there is nothing at that address."""
+    database = open_database(sqlite_url)
+    database.write([seen("u-gone", name="gone")])
+    database.close()
+    server.faults.add(fault)
+    feed = started(server, tmp_path, sqlite_url)
+    wait_until(lambda: fault.hits)
+    feed.stop()
+    assert deletions(reader) == {"u-gone": False}
