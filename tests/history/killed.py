@@ -51,10 +51,10 @@ def one_life(url: str, boundary: int, pipe: Connection) -> None:
 
 
 def live(url: str, say: Callable[[int], None], hooks: Hooks | None = None) -> None:
-    """Record three changes of one Kanary, and another that is deleted; keep two."""
+    """Record two changes of one Kanary, and another that is deleted; keep one."""
     writer = HistoryWriter(url, backoff=_QUICK, hooks=hooks)
     writer.start()
-    for last in range(1, 4):
+    for last in (1, 2):
         writer.record(state("u-1", 1, last))
         assert writer.flush(WAIT)
         say(writer.confirmed("u-1"))
@@ -62,7 +62,7 @@ def live(url: str, say: Callable[[int], None], hooks: Hooks | None = None) -> No
     writer.record(deleted("u-2", 50, name="u-2"))
     assert writer.stop(WAIT)
     database = open_database(url)
-    prune(database, Retention(changes=2), at(100))
+    prune(database, Retention(changes=1), at(100))
     database.close()
 
 
