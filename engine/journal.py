@@ -62,6 +62,7 @@ def journal(
             trigger=decision.trigger.value,
             reason=decision.reason.value,
             message=decision.message,
+            revision=split.revision if split else None,
         )
     if phase is Phase.READY and split and noted and noted.revision == split.revision and noted.result is None:
         noted = pen.end(noted, Result.READY)

@@ -10,7 +10,7 @@ from engine.model.states import Applied, Endpoints, Intent, Split, Written, unpa
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed
 from engine.render import objects, pods
-from engine.render.haproxy import DEFAULT_MAX_CONNECTIONS, ProxyConfig, Rendered, Route, Server, render, split_of
+from engine.render.haproxy import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig, Rendered, Server, render, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Identity, Json
 from states import Action, Difference, UpdateStrategy
 
@@ -130,7 +130,7 @@ def proxy_config(split: Split, *, serial: int = 0, ipv6: bool = False) -> ProxyC
     spec = split.spec
     return ProxyConfig(
         routes=tuple(
-            Route(
+            Pool(
                 str(route.backend),
                 route.weight,
                 # Those of a route without a share may come and go without a new configuration.

@@ -21,7 +21,7 @@ from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, Narra
 from engine.render.objects import REFRESH_ANNOTATION, made_from
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
-from engine.status import Result, is_weather, next_status, status_json
+from engine.status import Outcome, is_weather, next_status, status_json
 from states import Action, Decision, Difference, Phase, Problem, Reason, Snapshot, Wake, decide, degraded, left, soonest
 from states.timing import HELD_PODS_RECHECK, REFUSED_RECHECK, STATUS_INTERVAL
 
@@ -152,7 +152,7 @@ class Reconciler:
         digest = target.applied.digest if target else None
         noted = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
         rollout = situation.snapshot.rollout
-        result = Result(phase, decision, applied, rollout, is_written_now, noted, recorded.recording)
+        result = Outcome(phase, decision, applied, rollout, is_written_now, noted, recorded.recording)
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
         if wait is None:

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Outcome:
     """What a reconcile came to."""
 
     phase: Phase
@@ -44,7 +44,7 @@ class Result:
         return is_target and self.progress is Progress.CURRENT
 
 
-def next_status(observed: Observed, result: Result) -> KanaryStatus:
+def next_status(observed: Observed, result: Outcome) -> KanaryStatus:
     """The status after a reconcile."""
     before, applied, decision, phase = observed.status, result.applied, result.decision, result.phase
     is_same = (before.phase, before.reason) == (phase.value, decision.reason.value)
@@ -102,7 +102,7 @@ def _lasting(status: KanaryStatus) -> tuple[object, ...]:
     return fixed, told, weights, status.display, status.history
 
 
-def _with_losses(result: Result) -> Recording:
+def _with_losses(result: Outcome) -> Recording:
     history, recording = result.journal.history, result.recording
     if history is None or not history.lost:
         return recording
@@ -110,7 +110,7 @@ def _with_losses(result: Result) -> Recording:
     return replace(recording, message=f"{recording.message}; {lost}")
 
 
-def _weights(observed: Observed, result: Result) -> tuple[RouteStatus, ...]:
+def _weights(observed: Observed, result: Outcome) -> tuple[RouteStatus, ...]:
     """As every proxy serves them; until all proxies serve other weights, those that were served last.
 
     Where what was written is lost, too, they are all that is known.
@@ -143,7 +143,7 @@ def _display(observed: Observed, applied: Applied, weights: tuple[RouteStatus, .
     )
 
 
-def _progressing_since(observed: Observed, result: Result) -> datetime | None:
+def _progressing_since(observed: Observed, result: Outcome) -> datetime | None:
     """When the progress deadline counts from: proxies fall behind, a new spec, or the next change after one arrived."""
     before, now = observed.status, observed.now
     if result.applied is None or result.is_current:

@@ -193,6 +193,12 @@ def test_no_module_is_too_long_to_be_read(module: str) -> None:
     assert len(paths()[module].read_text().splitlines()) <= MAX_LINES
 
 
+def test_a_public_class_name_means_one_thing() -> None:
+    named = [node.name for module in paths() for node in tree(module).body if isinstance(node, ast.ClassDef)]
+    public = [name for name in named if not name.startswith("_")]
+    assert sorted(name for name in set(public) if public.count(name) > 1) == []
+
+
 @every_module
 def test_every_exception_from_a_lint_rule_has_its_reason_beside_it(module: str) -> None:
     exceptions = re.findall(r"# (?:ruff: )?(?:noqa|type: ignore).*", paths()[module].read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.lab import POD_PORT, Lab, Service
 from bench.mixes import Mix
-from engine.render.haproxy import ProxyConfig, Route, Server, render
+from engine.render.haproxy import Pool, ProxyConfig, Server, render
 from states import OnEmptyRoute
 
 TOP_WEIGHT = 256
@@ -46,7 +46,7 @@ class HAProxy:
 def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
     """Exactly what the operator writes, with its defaults."""
     routes = tuple(
-        Route(f"myapp-v{number}:http", weight, tuple(Server(pod, pod_port) for pod in pods))
+        Pool(f"myapp-v{number}:http", weight, tuple(Server(pod, pod_port) for pod in pods))
         for number, (weight, pods) in enumerate(mix.routes(), 1)
     )
     split_port, ops_port = ports

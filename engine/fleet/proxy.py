@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.fleet.refresh import Request, read_request
+from engine.fleet.refresh import RefreshRequest, read_request
 from engine.fleet.reports import Report
 from engine.model.times import read_time
 from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION
@@ -39,7 +39,7 @@ class Proxy:
     """When it was told to stop; it may still serve."""
     report: Report | None
     """Of its agent, if it has one that answers."""
-    request: Request | None
+    request: RefreshRequest | None
     """That its kubelet renews the mounted configuration."""
     trouble: str
     """What keeps it from becoming ready, in the cluster's words."""

@@ -13,7 +13,7 @@ from states.timing import HEEDED, LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RefreshRequest:
     """Since when a pod has been asked for one configuration, without a break, and when it was asked last."""
 
     digest: str
@@ -51,15 +51,15 @@ class Request:
         return self.has_missed(digest, now, ready_since) and SURE_AFTER <= now - self.last <= HEEDED
 
 
-def read_request(text: str | None) -> Request | None:
+def read_request(text: str | None) -> RefreshRequest | None:
     """The request in an annotation; None where it is none."""
     digest, first, last, *_ = *(text or "").split(), "", "", ""
     since, latest = read_time(first), read_time(last)
-    return Request(digest, since, latest) if since and latest else None
+    return RefreshRequest(digest, since, latest) if since and latest else None
 
 
-def renewed(request: Request | None, digest: str, now: datetime) -> Request:
+def renewed(request: RefreshRequest | None, digest: str, now: datetime) -> RefreshRequest:
     """What the annotation is to say now: the same until the next request is due."""
     if request is None or not request.holds(digest, now):
-        return Request(digest, now, now)
-    return request if now - request.last < request.interval else Request(digest, request.first, now)
+        return RefreshRequest(digest, now, now)
+    return request if now - request.last < request.interval else RefreshRequest(digest, request.first, now)

@@ -88,6 +88,8 @@ class PhaseChange(Entry):
     """Why, in one word."""
     message: str
     """Why, for a person."""
+    revision: int | None = None
+    """Revision of the weights that were to be served; null before the first."""
 
 
 KINDS: Mapping[str, type[Entry]] = {

@@ -80,7 +80,7 @@ class Resources(Shape):
     limits: dict[str, Quantity] = Field(default={}, description="Resource limits.")
 
 
-class Proxy(Shape):
+class ProxySettings(Shape):
     """How the HAProxy pods are run."""
 
     replicas: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(default=2, description="Number of HAProxy pods.")
@@ -136,7 +136,7 @@ class KanarySpec(Shape):
     paused: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="While true, changes of the spec wait. Endpoints are still followed."
     )
-    proxy: Proxy = Field(default_factory=Proxy, description="How the HAProxy pods are run.")
+    proxy: ProxySettings = Field(default_factory=ProxySettings, description="How the HAProxy pods are run.")
 
     @property
     def shares(self) -> tuple[Share, ...]:

@@ -73,7 +73,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Pool:
     """A backend's share of the connections, in percent, its servers, and the header that these expect, if any.
 
     `backend` is its Service and port, such as `myapp-v1:http`. The servers are kept in numerical order and without
@@ -114,7 +114,7 @@ class ProxyConfig:
     backend of two routes.
     """
 
-    routes: tuple[Route, ...]
+    routes: tuple[Pool, ...]
     on_empty_route: OnEmptyRoute
     idle_seconds: int
     drain_seconds: int
@@ -139,7 +139,7 @@ class ProxyConfig:
         _require_integer("serial", self.serial, 0, 2**63)
         _require_integer("split_port", self.split_port, 1, 65535)
         _require_integer("ops_port", self.ops_port, 1, 65535)
-        # As in Route: no plain words.
+        # As in Pool: no plain words.
         object.__setattr__(self, "on_empty_route", OnEmptyRoute(self.on_empty_route))
         object.__setattr__(self, "balance", Balance(self.balance))
         if self.split_port == self.ops_port:
@@ -292,7 +292,7 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     yield "  default_backend none"
 
 
-def _weighted(config: ProxyConfig) -> list[Route]:
+def _weighted(config: ProxyConfig) -> list[Pool]:
     """The routes that get connections."""
     return [route for route in config.routes if route.weight > 0]
 

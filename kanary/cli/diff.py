@@ -32,7 +32,7 @@ def show_difference(source: Source, namespace: str, name: str, revisions: tuple[
     old = revision_before(source, kanary, first) if second is None else revision_of(source, kanary, first)
     if old is None:
         raise CommandError(f"revision {first} of Kanary {name} is the first in the history: name another revision")
-    found = Difference(old, new, *_configurations(source, old.change.digest, new.change.digest))
+    found = RevisionDiff(old, new, *_configurations(source, old.change.digest, new.change.digest))
     if output == "json":
         print(json_text(found.as_json(), sys.stdout, indent=2))
     else:
@@ -50,7 +50,7 @@ def _configurations(
 
 
 @dataclass(frozen=True)
-class Difference:
+class RevisionDiff:
     """From one revision to another."""
 
     old: RecordedChange

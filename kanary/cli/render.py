@@ -40,7 +40,7 @@ class RenderError(CommandError):
 
 
 @dataclass(frozen=True)
-class Source:
+class EndpointSource:
     """Where endpoints come from."""
 
     given: Given
@@ -72,7 +72,7 @@ def render_file(
     _check_given(given, specs)
     cluster = _connect(kubeconfig, context) if from_cluster else None
     namespace = cluster.namespace if cluster else "default"
-    source = Source(given, _services(documents, namespace), namespace, cluster)
+    source = EndpointSource(given, _services(documents, namespace), namespace, cluster)
     image = proxy_image or DEFAULT_PROXY_IMAGE
     try:
         targets = [_target(kanary, spec, source, image) for kanary, spec in zip(kanaries, specs, strict=True)]
@@ -152,7 +152,7 @@ def _spec(filename: str, kanary: Json) -> KanarySpec:
         raise RenderError(f"{filename}: Kanary {name!r}: {error}") from error
 
 
-def _target(kanary: Json, spec: KanarySpec, source: Source, proxy_image: str) -> Target:
+def _target(kanary: Json, spec: KanarySpec, source: EndpointSource, proxy_image: str) -> Target:
     metadata = kanary["metadata"]
     owner = Identity(str(metadata.get("namespace") or source.namespace), metadata["name"], _UNAPPLIED_UID)
     endpoints = {
@@ -162,7 +162,7 @@ def _target(kanary: Json, spec: KanarySpec, source: Source, proxy_image: str) ->
     return plan_unapplied(owner, spec, endpoints, Defaults(proxy_image), _UNAPPLIED_AT)
 
 
-def _endpoints_of(owner: Identity, backend: Backend, where: str, source: Source) -> tuple[Endpoint, ...]:
+def _endpoints_of(owner: Identity, backend: Backend, where: str, source: EndpointSource) -> tuple[Endpoint, ...]:
     given = [source.given[name] for name in (str(backend), backend.service_name) if name in source.given]
     if given:
         return given[0]

@@ -30,7 +30,7 @@ PHASES = ("Ready", "Pending", "Rendering", "Rolling", "Degraded")
 
 
 @dataclass(frozen=True)
-class Step:
+class WeightStep:
     """From this time on, these weights, in percent."""
 
     at: datetime
@@ -55,7 +55,7 @@ class Timeline:
     kanary: KnownKanary
     start: datetime
     end: datetime
-    steps: tuple[Step, ...]
+    steps: tuple[WeightStep, ...]
     """In the order of time; the first may be from before the start."""
     spans: tuple[Span, ...]
     backends: tuple[str, ...]
@@ -83,7 +83,7 @@ class Timeline:
         """Where a time is between start and end, from 0 to 1."""
         return min(1.0, max(0.0, (time - self.start) / (self.end - self.start)))
 
-    def intervals(self) -> Iterator[tuple[Step, datetime, datetime]]:
+    def intervals(self) -> Iterator[tuple[WeightStep, datetime, datetime]]:
         """Each step, with the time it lasted."""
         ends = [*(step.at for step in self.steps[1:]), self.end]
         for step, end in zip(self.steps, ends, strict=True):
@@ -109,7 +109,7 @@ def timeline(source: Source, kanary: KnownKanary, since: datetime | None, now: d
     earlier = (move.to for move in _read(source, kanary, before, PhaseChange, 1))
     phase = moves[0].source if moves else next(earlier, "")
     backends = _backends(changes, end)
-    steps = tuple(Step(each.at, each.revision, _merged(each, backends), each.cause) for each in changes)
+    steps = tuple(WeightStep(each.at, each.revision, _merged(each, backends), each.cause) for each in changes)
     return Timeline(kanary, start, end, steps, _spans(start, moves, end, phase), backends)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from engine.conditions import NOT_KEPT, Recording
+from engine.conditions import NOT_KEPT, RECORDED, Recording
 from engine.model.entries import Configuration, Entry
 from engine.ports import Recorded
 from kanary.history.pending import Pending
@@ -13,7 +13,6 @@ from kanary.history.writer import HistoryWriter
 
 Json = dict[str, Any]
 
-_RECORDED = Recording(True, "Recorded", "every change is in the history")
 _REMEMBERED = 20_000
 """Kanaries of which it is remembered what was handed on; forgetting them costs one needless write each."""
 
@@ -44,7 +43,7 @@ class Historian:
     def recorded(self, uid: str) -> Recorded:
         """What the history has for sure, and what is wrong with it, now or since the start."""
         fault = self._writer.fault() or self._writer.notice()
-        recording = Recording(False, fault.reason.value, fault.message) if fault else _RECORDED
+        recording = Recording(False, fault.reason.value, fault.message) if fault else RECORDED
         return Recorded(self._writer.confirmed(uid), recording)
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 _ACTION = "Reconcile"
 
 
-class Narrator:
+class EventNarrator:
     """Implements `engine.ports.Narrator`."""
 
     def __init__(self, recorder: Recorder, metrics: Metrics) -> None:

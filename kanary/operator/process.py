@@ -16,7 +16,7 @@ from kanary.kube.resources import ENDPOINT_SLICES, PDBS, Key
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator.agents import HttpAgents
 from kanary.operator.metrics import CONTENT_TYPE, Metrics
-from kanary.operator.narrator import Narrator
+from kanary.operator.narrator import EventNarrator
 from kanary.operator.record_feed import RecordFeed
 from kanary.operator.settings import Settings
 from kanary.operator.view import Agents, View
@@ -178,7 +178,7 @@ class Operator:
         reconciler = Reconciler(
             View(self._client, watches, self._agents),
             Writer(self._client, watches, self._may_write),
-            Narrator(self._recorder, self._metrics),
+            EventNarrator(self._recorder, self._metrics),
             history=self._history.start(watches),
             clock=SystemClock(),
             proxy_image=self._settings.proxy_image,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kanary_agent import files, texts
 
-from engine.render.haproxy import ProxyProtocol, Route, Server, render
+from engine.render.haproxy import Pool, ProxyProtocol, Server, render
 from tests.haproxy.proxies import config_of
 
 LOG = """\
@@ -23,7 +23,7 @@ LOG = """\
 
 
 def test_the_digest_of_a_rendered_configuration_is_read_from_it() -> None:
-    config = config_of(Route("app:_9090", 100, (Server("127.0.0.1", 80),)))
+    config = config_of(Pool("app:_9090", 100, (Server("127.0.0.1", 80),)))
     assert texts.digest_of(render(config).text) == render(config).digest
 
 
@@ -77,9 +77,9 @@ def test_any_bytes_survive_being_read_and_written(tmp_path: Path) -> None:
 
 def test_servers_are_told_from_all_else_and_what_they_have_in_common_is_not_theirs() -> None:
     one, other = Server("127.0.0.1", 80), Server("::1", 81)
-    config = config_of(Route("app:_9090", 100, (one,)), ipv6=True)
-    moved = replace(config, routes=(Route("app:_9090", 100, (other,)),))
-    announced = replace(config, routes=(Route("app:_9090", 100, (other,), ProxyProtocol.V2),))
+    config = config_of(Pool("app:_9090", 100, (one,)), ipv6=True)
+    moved = replace(config, routes=(Pool("app:_9090", 100, (other,)),))
+    announced = replace(config, routes=(Pool("app:_9090", 100, (other,), ProxyProtocol.V2),))
     (rest, servers), (same, others), (different, _) = (
         texts.without_servers(render(each).text) for each in (config, moved, announced)
     )
@@ -90,5 +90,5 @@ def test_servers_are_told_from_all_else_and_what_they_have_in_common_is_not_thei
 
 
 def test_what_holds_for_every_server_is_found() -> None:
-    assert texts.server_defaults(render(config_of(Route("app:_9090", 100, ()))).text).startswith("check inter 2s ")
+    assert texts.server_defaults(render(config_of(Pool("app:_9090", 100, ()))).text).startswith("check inter 2s ")
     assert texts.server_defaults("global\n") == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kanary.cli.diff import Difference
+from kanary.cli.diff import RevisionDiff
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
 from tests.cli.conftest import Kanary
@@ -141,7 +141,7 @@ def test_a_terminal_gets_colours(url: str) -> None:
     reader = Reader(url)
     new, old = reader.changes(Selection("shop", NAME)).items[1:]
     output = io.StringIO()
-    Difference(old, new, *CONFIGURATIONS[:2]).show(output, is_coloured=True)
+    RevisionDiff(old, new, *CONFIGURATIONS[:2]).show(output, is_coloured=True)
     reader.close()
     assert "\x1b[32m+  server 10.0.1.1:8080 10.0.1.1:8080\x1b[0m\n" in output.getvalue()
 

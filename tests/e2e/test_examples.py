@@ -73,7 +73,7 @@ def test_the_settings_of_the_proxies_are_what_their_deployment_has(scene: Scene,
     printed = reader.follow(EXAMPLES / "04-proxy-settings" / "README.md", split(3, v1=90, v2=10))
 
     assert "3/3" in printed[0]
-    assert scene.columns("feed").startswith("feed Ready feed-v1=90 feed-v2=10 1/1 ")
+    assert scene.columns("feed").startswith("feed Ready feed-v1:http=90 feed-v2:http=10 1/1 ")
     configuration = scene.configuration("feed")
     assert "hard-stop-after 20s" in configuration
     assert "timeout tunnel 7200s" in configuration

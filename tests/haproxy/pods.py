@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from engine.render.haproxy import Route, Server
+from engine.render.haproxy import Pool, Server
 
 # Every form that the port of a backend has: a name, a number, and a name of digits only.
 _PORTS = "http", "9090", "_9090"
@@ -55,11 +55,11 @@ class Pods:
         self._thread.join()
         self._loop.close()
 
-    def route(self, weight: int, pods: int) -> Route:
+    def route(self, weight: int, pods: int) -> Pool:
         """A route to as many new pods, in a /24 of its own."""
         self._routes += 1
         servers = tuple(self.add(f"127.{self._routes}.0.{number}") for number in range(1, pods + 1))
-        return Route(f"app-v{self._routes}:{_PORTS[self._routes % 3]}", weight, servers)
+        return Pool(f"app-v{self._routes}:{_PORTS[self._routes % 3]}", weight, servers)
 
     def add(self, address: str, port: int = 0) -> Server:
         listener = self._await(asyncio.start_server(self._talk, address, port, backlog=1024))

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, ready_path, render
+from engine.render.haproxy import OnEmptyRoute, Pool, ProxyConfig, Server, ready_path, render
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 
@@ -27,7 +27,7 @@ CONFIG_FILE = "haproxy.cfg"
 MASTER_SOCKET = "master.sock"
 
 
-def config_of(*routes: Route, **settings: object) -> ProxyConfig:
+def config_of(*routes: Pool, **settings: object) -> ProxyConfig:
     """A configuration for these routes on ports that nobody else uses."""
     split_port = free_port()
     ops_port = next(port for port in iter(free_port, None) if port != split_port)

@@ -11,9 +11,9 @@ from engine.render.haproxy import (
     MAX_SECONDS,
     Balance,
     OnEmptyRoute,
+    Pool,
     ProxyConfig,
     ProxyProtocol,
-    Route,
     Server,
 )
 
@@ -49,7 +49,7 @@ def configs(draw: st.DrawFn) -> ProxyConfig:
     headers = st.none() | st.sampled_from(ProxyProtocol)
     split = draw(weights(most=110))
     routes = tuple(
-        Route(backend, weight, draw(pods), draw(headers))
+        Pool(backend, weight, draw(pods), draw(headers))
         for backend, weight in zip(draw(backends(len(split))), split, strict=True)
     )
     split_port, ops_port = draw(st.lists(ports, min_size=2, max_size=2, unique=True))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server, render
+from engine.render.haproxy import OnEmptyRoute, Pool, ProxyConfig, Server, render
 from tests.haproxy.proxies import HAPROXY
 from tests.haproxy.strategies import configs
 
@@ -32,7 +32,7 @@ def test_haproxy_accepts_every_configuration_without_a_warning(folder: Path, con
 
 def test_haproxy_accepts_five_thousand_servers_and_a_hundred_routes_of_the_longest_names(folder: Path) -> None:
     routes = tuple(
-        Route(f"{'v' * 61}{route:02}:_{'9' * 15}", 1, tuple(Server(f"10.0.{route}.{pod}", 80) for pod in range(50)))
+        Pool(f"{'v' * 61}{route:02}:_{'9' * 15}", 1, tuple(Server(f"10.0.{route}.{pod}", 80) for pod in range(50)))
         for route in range(100)
     )
     checked = verdict(render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60)).text, folder)
@@ -41,6 +41,6 @@ def test_haproxy_accepts_five_thousand_servers_and_a_hundred_routes_of_the_longe
 
 def test_the_check_notices_a_warning(folder: Path) -> None:
     """The control: what the property above relies on."""
-    routes = (Route("app:http", 100, (Server("10.0.0.1", 80),)),)
+    routes = (Pool("app:http", 100, (Server("10.0.0.1", 80),)),)
     text = render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60)).text
     assert verdict(text.replace("  timeout connect 500ms\n", ""), folder).returncode != 0

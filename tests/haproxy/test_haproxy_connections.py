@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.render.haproxy import ProxyProtocol, Route, Server
+from engine.render.haproxy import Pool, ProxyProtocol, Server
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, Proxy, await_that, config_of, greeted_by, running
 
@@ -33,11 +33,11 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6 on
 
 
 @contextlib.contextmanager
-def one_pod() -> Iterator[tuple[socket.socket, Route]]:
+def one_pod() -> Iterator[tuple[socket.socket, Pool]]:
     """A pod whose side of each connection is the test's to play."""
     with socket.create_server(("127.1.0.1", 0)) as listener:
         listener.settimeout(PATIENCE)
-        yield listener, Route("app:http", 100, (Server(*listener.getsockname()),))
+        yield listener, Pool("app:http", 100, (Server(*listener.getsockname()),))
 
 
 def both_ends(proxy: Proxy, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
@@ -208,7 +208,7 @@ def test_pods_that_require_a_header_are_told_the_clients_address_and_pass_their_
     assert pod.strangers == 0
 
 
-def announced(pods: Pods, version: ProxyProtocol | None) -> Route:
+def announced(pods: Pods, version: ProxyProtocol | None) -> Pool:
     return dataclasses.replace(pods.route(100, 1), proxy_protocol=version)
 
 
@@ -224,7 +224,7 @@ def test_pods_that_require_a_header_turn_away_a_proxy_that_sends_none() -> None:
 @needs_ipv6
 def test_clients_and_pods_of_either_family_meet(pods: Pods) -> None:
     six, four = pods.add("::1"), pods.add("127.9.0.1")
-    with running(config_of(Route("app-v1:http", 50, (six,)), Route("app-v2:http", 50, (four,)))) as proxy:
+    with running(config_of(Pool("app-v1:http", 50, (six,)), Pool("app-v2:http", 50, (four,)))) as proxy:
         for host in "127.0.0.1", "::1":
             assert Counter(proxy.ask(host) for _ in range(100)) == {six: 50, four: 50}
 

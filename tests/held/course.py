@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from engine.render.haproxy import Route
+from engine.render.haproxy import Pool
 from tests.haproxy.proxies import Proxy
 from tests.held.report import kinds, milliseconds
 from tests.held.traffic import Seen, Traffic, Visit, traffic
@@ -21,7 +21,7 @@ AFTERWARDS = 200
 class Course:
     """Times are of the clock that never goes back. `back` is none where nothing was healed."""
 
-    ill: Route
+    ill: Pool
     seen: Seen
     struck: float
     found: float
@@ -59,7 +59,7 @@ class Course:
 class Stage:
     """A proxy with two routes, the second of which has pods that are to go bad, and its clients."""
 
-    def __init__(self, ill: Route, bad: int, clients: Traffic) -> None:
+    def __init__(self, ill: Pool, bad: int, clients: Traffic) -> None:
         self._ill = ill
         self._clients = clients
         self.bad = ill.servers[:bad]

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.fleet.proxy import Proxy, read_proxy
-from engine.fleet.refresh import Request
+from engine.fleet.refresh import RefreshRequest
 from engine.fleet.reports import Report
 from engine.model.times import time_text
 from engine.render.objects import (
@@ -77,4 +77,4 @@ def live(name: str = "x-1", report: Report | str | None = DIGEST, **changes: Any
 
 def late(name: str = "x-1", report: Report | str | None = OTHER, after: timedelta = 15 * SECOND, **more: Any) -> Proxy:
     """A proxy as of NOW that was asked to load DIGEST so long ago first, and 3 s ago last."""
-    return live(name, report, request=str(Request(DIGEST, NOW - after, NOW - 3 * SECOND)), **more)
+    return live(name, report, request=str(RefreshRequest(DIGEST, NOW - after, NOW - 3 * SECOND)), **more)

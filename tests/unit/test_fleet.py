@@ -8,7 +8,7 @@ import pytest
 
 from engine.fleet.fleet import Fleet, Goal, has_been_seen, has_rolled_out, ready_endpoints
 from engine.fleet.proxy import Proxy
-from engine.fleet.refresh import Request, read_request
+from engine.fleet.refresh import RefreshRequest, read_request
 from engine.fleet.reports import Report
 from states import Progress
 from states.timing import (
@@ -296,16 +296,16 @@ def test_a_replaced_proxy_that_has_loaded_it_is_no_reason_to_wait() -> None:
 # What they are asked
 
 
-def asked(proxy: Proxy, after: timedelta = timedelta()) -> list[Request | None]:
+def asked(proxy: Proxy, after: timedelta = timedelta()) -> list[RefreshRequest | None]:
     return [read_request(text) for _, text in fleet(proxy, after=after).requests(DIGEST)]
 
 
 def test_a_pod_that_serves_something_else_is_requested_to_load_what_is_new() -> None:
-    first = [Request(DIGEST, NOW, NOW)]
+    first = [RefreshRequest(DIGEST, NOW, NOW)]
     assert asked(live(report=OTHER)) == asked(live(report=None)) == first
     told = live(report=OTHER, request=str(first[0]))
     assert asked(told) == []
-    assert asked(told, REFRESH_INTERVAL) == [Request(DIGEST, NOW, NOW + REFRESH_INTERVAL)]
+    assert asked(told, REFRESH_INTERVAL) == [RefreshRequest(DIGEST, NOW, NOW + REFRESH_INTERVAL)]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from engine.render.haproxy import (
     Balance,
     OnEmptyRoute,
+    Pool,
     ProxyConfig,
     ProxyProtocol,
-    Route,
     Server,
     render,
     split_of,
@@ -27,17 +27,17 @@ from tests.haproxy.strategies import configs
 SERVERS = (Server("10.0.0.10", 80), Server("10.0.0.9", 80), Server("10.0.0.9", 8080), Server("2001:db8::1", 80))
 
 
-def config(*routes: Route, **changes: Any) -> ProxyConfig:
-    plain = ProxyConfig(routes or (Route("v1:http", 100, SERVERS),), OnEmptyRoute.REDISTRIBUTE, 3600, 60)
+def config(*routes: Pool, **changes: Any) -> ProxyConfig:
+    plain = ProxyConfig(routes or (Pool("v1:http", 100, SERVERS),), OnEmptyRoute.REDISTRIBUTE, 3600, 60)
     return dataclasses.replace(plain, **changes)
 
 
-def one(weight: int, servers: tuple[Server, ...], header: Any = None) -> Route:
-    return Route("v1:http", weight, servers, header)
+def one(weight: int, servers: tuple[Server, ...], header: Any = None) -> Pool:
+    return Pool("v1:http", weight, servers, header)
 
 
-def two(weight: int, servers: tuple[Server, ...], header: Any = None) -> Route:
-    return Route("v2:9090", weight, servers, header)
+def two(weight: int, servers: tuple[Server, ...], header: Any = None) -> Pool:
+    return Pool("v2:9090", weight, servers, header)
 
 
 def digest(config: ProxyConfig) -> str:
@@ -104,7 +104,7 @@ def test_anything_but_a_port_number_is_refused_by_name(port: object) -> None:
 @pytest.mark.parametrize("weight", [-1, 101, 33.3, True, "80", None, math.nan])
 def test_anything_but_a_whole_weight_from_0_to_100_is_refused_by_name(weight: object) -> None:
     with pytest.raises(ValueError, match="weight") as refused:
-        Route("v1:http", weight, ())  # type: ignore[arg-type]
+        Pool("v1:http", weight, ())  # type: ignore[arg-type]
     assert repr(weight) in str(refused.value)
 
 
@@ -132,13 +132,13 @@ def test_anything_but_a_whole_weight_from_0_to_100_is_refused_by_name(weight: ob
 def test_anything_but_the_service_and_port_of_a_backend_is_refused_by_name(backend: str) -> None:
     """A newline would be a directive of its own, and without a colon it might be a section of ours."""
     with pytest.raises(ValueError, match="is not the Service and port of a backend") as refused:
-        Route(backend, 100, ())
+        Pool(backend, 100, ())
     assert repr(backend) in str(refused.value)
 
 
 @pytest.mark.parametrize("backend", ["v:1", "v1:http", "v1:_9090", "v-1:9-0", f"{'v' * 63}:{'p' * 63}"])
 def test_haproxys_backends_have_the_names_of_ours(backend: str) -> None:
-    text = text_of(config(Route(backend, 100, SERVERS[:1])))
+    text = text_of(config(Pool(backend, 100, SERVERS[:1])))
     assert f"backend {backend}\n  balance roundrobin\n  server 10.0.0.10:80 10.0.0.10:80\n" in text
 
 
@@ -150,7 +150,7 @@ def test_two_routes_to_one_backend_are_refused() -> None:
 @pytest.mark.parametrize("weights", [(), (0,), (0, 0), (99,), (50, 51), (100, 100)])
 def test_weights_that_do_not_sum_to_100_are_refused_with_their_sum(weights: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=f"sum to {sum(weights)}"):
-        ProxyConfig(tuple(Route(f"v{n}:http", w, SERVERS) for n, w in enumerate(weights)), OnEmptyRoute.FAIL, 3600, 60)
+        ProxyConfig(tuple(Pool(f"v{n}:http", w, SERVERS) for n, w in enumerate(weights)), OnEmptyRoute.FAIL, 3600, 60)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_an_address_has_one_spelling(spelled: str, canonical: str) -> None:
 def test_the_order_of_servers_and_doubles_among_them_make_no_difference(
     original: ProxyConfig, order: random.Random
 ) -> None:
-    def shuffled(route: Route) -> Route:
+    def shuffled(route: Pool) -> Pool:
         servers = [*route.servers, *route.servers[:2]]
         order.shuffle(servers)
         return dataclasses.replace(route, servers=tuple(servers))
@@ -301,7 +301,7 @@ def test_proxies_that_send_another_header_are_told_apart() -> None:
 def test_servers_that_come_and_go_leave_the_first_half_as_long_as_their_route_has_any(
     original: ProxyConfig, data: st.DataObject
 ) -> None:
-    def fewer(route: Route) -> Route:
+    def fewer(route: Pool) -> Pool:
         kept = data.draw(st.integers(1, len(route.servers))) if route.servers else 0
         return dataclasses.replace(route, servers=route.servers[:kept])
 

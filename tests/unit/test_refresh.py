@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.fleet.refresh import Request, read_request, renewed
+from engine.fleet.refresh import RefreshRequest, read_request, renewed
 from engine.model.times import exact_time_text
 from states.timing import LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT
 from tests.unit.observations import DIGEST, OTHER
@@ -15,7 +15,7 @@ from tests.unit.snapshots import NOW
 SECOND = timedelta(seconds=1)
 
 
-def asked_until(end: timedelta) -> tuple[Request, list[timedelta]]:
+def asked_until(end: timedelta) -> tuple[RefreshRequest, list[timedelta]]:
     """What is last asked of a pod that is looked at every 0.2 s from now on, and when it was asked."""
     request, times = None, []
     for tick in range(end // (SECOND / 5) + 1):
@@ -79,7 +79,7 @@ def test_a_request_by_a_clock_that_is_ahead_is_none_and_is_made_anew(ahead: time
     request, _ = asked_until(20 * SECOND)
     at = NOW + 16 * SECOND - ahead
     assert not request.is_late(DIGEST, at, None)
-    assert renewed(request, DIGEST, at) == Request(DIGEST, at, at)
+    assert renewed(request, DIGEST, at) == RefreshRequest(DIGEST, at, at)
 
 
 def test_a_late_pod_that_is_not_replaced_stays_late_after_each_request() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.render.haproxy import OnEmptyRoute, ProxyConfig, Route, Server
+from engine.render.haproxy import OnEmptyRoute, Pool, ProxyConfig, Server
 from engine.render.haproxy import render as render_config
 from kanary.cli.render import RenderError, render_file
 from tests.unit.kanaries import Json, kanary, route
@@ -83,8 +83,8 @@ def test_the_configuration_is_the_one_within_the_objects(tmp_path: Path) -> None
 
 def test_the_configuration_is_the_one_for_these_endpoints(tmp_path: Path) -> None:
     routes = (
-        Route("myapp-v1:http", 80, (Server("10.0.0.1", 9000), Server("10.0.0.2", 9000))),
-        Route("myapp-v2:9090", 20, (Server("10.0.1.1", 9000),)),
+        Pool("myapp-v1:http", 80, (Server("10.0.0.1", 9000), Server("10.0.0.2", 9000))),
+        Pool("myapp-v2:9090", 20, (Server("10.0.1.1", 9000),)),
     )
     expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, idle_seconds=86_400, drain_seconds=600, serial=1)
     assert config(written(tmp_path, kanary()), V1, V2) == render_config(expected).text

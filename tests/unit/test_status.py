@@ -17,7 +17,7 @@ from engine.model.spec import MAX_ROUTES
 from engine.model.states import Applied, Split
 from engine.model.status import HistoryStatus, KanaryStatus, RouteStatus
 from engine.model.times import read_time, time_text
-from engine.status import Result, is_weather, next_status, status_json
+from engine.status import Outcome, is_weather, next_status, status_json
 from states import Decision, Difference, Phase, Problem, Progress, Reason, Rollout, Trigger
 from tests.unit.kanaries import Json, json_values, route, spec
 from tests.unit.observations import DIGEST, V2, applied, observed, split
@@ -49,7 +49,7 @@ def following(
     """The status after `before`; `written` is what is written in this reconcile in place of `last`."""
     found = observed(read_status({"status": before}), last, now=now, generation=generation, **seen)
     return status_json(
-        next_status(found, Result(phase, decision, written or last, rollout, bool(written), noted, RECORDED))
+        next_status(found, Outcome(phase, decision, written or last, rollout, bool(written), noted, RECORDED))
     )
 
 
@@ -305,7 +305,7 @@ _spoilt = st.dictionaries(st.sampled_from(_FIELDS), json_values).map(lambda chan
 def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Phase, decision: Decision) -> None:
     seen = observed(read_status({"status": status}), APPLIED)
     noted = journal(seen, split(revision=3), decision, phase, digest=DIGEST, recorded=0)
-    written = status_json(next_status(seen, Result(phase, decision, APPLIED, BEHIND, False, noted, RECORDED)))
+    written = status_json(next_status(seen, Outcome(phase, decision, APPLIED, BEHIND, False, noted, RECORDED)))
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     again = read_status({"status": written})
     assert again.phase == phase.value
