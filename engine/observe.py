@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from engine.fleet.fleet import Fleet, ready_endpoints
-from engine.fleet.proxy import can_report, read_proxy
+from engine.fleet.proxy import has_agent, read_proxy
 from engine.memory import read_phase, read_status, refused_before
 from engine.model.spec import Backend, KanarySpec
 from engine.model.states import Endpoint, Intent, Split, Written, read_written, unpaused
@@ -121,8 +121,9 @@ def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
 
 def _fleet(view: ClusterView, owner: Identity, now: datetime) -> Fleet:
     pods = view.proxy_pods(owner.namespace, owner.name)
-    asked = [pod for pod in pods if can_report(pod)]
-    reports = view.reports(asked) if asked else {}
+    # Those that stop as well: what they reported last is what they split connections by as long as they listen.
+    live = [pod for pod in pods if has_agent(pod)]
+    reports = view.reports(live) if live else {}
     return Fleet(
         deployment=view.live(_named(owner, "apps/v1", "Deployment")),
         proxies=tuple(read_proxy(pod, reports.get(pod["metadata"]["name"])) for pod in pods),

@@ -138,8 +138,11 @@ def _proxies(observed: Observed, applied: Applied) -> ProxyStatus:
 
 def _display(observed: Observed, applied: Applied, weights: tuple[RouteStatus, ...]) -> Display:
     shares = (Share(backend=route.backend, weight=route.weight) for route in weights)
+    replicas = applied.spec.proxy.replicas
     return Display(
-        weights=weights_text(shares), ready=f"{observed.fleet.ready(applied.digest)}/{applied.spec.proxy.replicas}"
+        weights=weights_text(shares),
+        # While fewer are wanted than before, there are more for a moment.
+        ready=f"{min(observed.fleet.ready(applied.digest), replicas)}/{replicas}",
     )
 
 

@@ -303,8 +303,9 @@ def _names_of_empty(snapshot: Snapshot) -> str:
 
 def _proxies(snapshot: Snapshot) -> str:
     rollout = snapshot.rollout
-    verb = "serves" if rollout.ready == 1 else "serve"
-    return f"{rollout.ready} of {rollout.replicas} proxies {verb} revision {snapshot.revision}"
+    # While fewer are wanted than before, there are more for a moment.
+    ready = min(rollout.ready, rollout.replicas)
+    return f"{ready} of {rollout.replicas} proxies {'serves' if ready == 1 else 'serve'} revision {snapshot.revision}"
 
 
 def _because(trouble: str) -> str:

@@ -75,9 +75,9 @@ class Proxy:
         return None if self.is_ready else timedelta()
 
 
-def can_report(pod: Json) -> bool:
-    """Whether a pod has an agent to ask."""
-    return read_proxy(pod, None).can_be_asked
+def has_agent(pod: Json) -> bool:
+    """Whether a pod has an agent, that answers or once answered."""
+    return read_proxy(pod, None).is_live
 
 
 def read_proxy(pod: Json, report: Report | None) -> Proxy:

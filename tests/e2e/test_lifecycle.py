@@ -95,7 +95,9 @@ def test_kubectl_describe_shows_events_in_the_order_in_which_they_happened(serve
     for revision in revisions:
         weight = 10 * int(revision)
         served.change("app", routes=[route("app-v1", weight), route("app-v2", 100 - weight)])
-        served.wait(lambda revision=revision: str(served.status("app").get("revision")) == revision, f"revision {revision}")
+        served.wait(
+            lambda revision=revision: str(served.status("app").get("revision")) == revision, f"revision {revision}"
+        )
     served.wait_until_ready("app")
 
     def shown() -> list[str]:

@@ -257,6 +257,18 @@ def test_another_proxy_serves_before_the_kanary_is_ready(serving: World) -> None
     assert serving.status()["display"]["ready"] == "3/3"
 
 
+def test_proxies_that_are_one_too_many_stop_and_the_kanary_stays_ready(serving: World) -> None:
+    serving.stop_slowly = True
+    serving.silent_agents = proxies(serving)
+    declare(serving, 80, 20, proxy={"replicas": 1})
+    serving.run("one proxy instead of two; the other is told to stop, and listens for a while longer")
+    assert serving.status()["display"]["ready"] == "1/1"
+    assert serving.status()["phase"] == "Ready"
+    ready = [move.to for move in serving.moves()]
+    serving.live_through(7)
+    assert [move.to for move in serving.moves()] == ready
+
+
 def test_the_strategy_can_be_changed_both_ways(serving: World) -> None:
     declare(serving, 80, 20, updateStrategy="Rolling")
     serving.run("Rolling")

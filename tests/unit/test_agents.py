@@ -102,6 +102,17 @@ def test_a_proxy_that_falls_silent_is_known_by_its_last_report() -> None:
     assert agents.ask([pod(uid="of another pod of that name")]) == {}
 
 
+def test_a_proxy_that_stops_is_not_asked_and_known_by_its_last_report() -> None:
+    """It listens for a while longer, and splits connections as it did."""
+    with answering(json.dumps(REPORT).encode()) as (port, asked):
+        agents = HttpAgents(port, PATIENCE)
+        agents.ask([pod(ready=True)])
+        stopping = pod(ready=True)
+        stopping["metadata"]["deletionTimestamp"] = "2026-01-01T12:10:00Z"
+        assert agents.ask([stopping]) == {"x-1": KNOWN}
+    assert len(asked) == 1
+
+
 def test_a_ready_proxy_has_some_time_to_answer_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new leader knows of no proxy what it serves: all would seem to be behind."""
     clock = [0.0]
