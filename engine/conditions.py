@@ -25,7 +25,7 @@ class Recording:
     message: str
 
 
-RECORDED = Recording(True, "Recorded", "every change is in the history")
+RECORDED = Recording(True, "Recorded", "changes are written to the history database")
 NOT_KEPT = Recording(False, "NotKept", "history is disabled (KANARY_HISTORY_URL is empty)")
 
 

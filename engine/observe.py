@@ -10,13 +10,11 @@ from engine.memory import read_phase, read_status, refused_before
 from engine.model.spec import Backend, KanarySpec
 from engine.model.states import Endpoint, Intent, Split, Written, read_written, unpaused
 from engine.model.status import KanaryStatus
+from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
 from engine.render.objects import Identity
 from engine.resolve.intent import read_intent, resolve_backend, unready_of
 from states import OnEmptyRoute, Problem, Reason, RouteFacts, Snapshot
-
-LOST_STATUS_GAP = 1_000
-"""Entries that may have followed the last one that is known, where somebody removed the status."""
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
 """Problems that end by themselves, or when the user has finished applying."""
@@ -60,9 +58,14 @@ class Observed:
     @property
     def last_entry(self) -> int:
         """Number of the last entry that the status has, or may have had."""
-        if self.status.history:
-            return self.status.history.last
-        return self.written.applied.entry + LOST_STATUS_GAP if self.written.applied else 0
+        known, applied = self.status.history, self.written.applied
+        if known:
+            return max([known.last, *(entry.number for entry in known.entries)])
+        if applied is None:
+            return 0
+        # Somebody removed the status, perhaps not for the first time: no Kanary writes an entry each millisecond.
+        created = read_time(self.kanary["metadata"].get("creationTimestamp")) or self.now
+        return max(applied.entry, (self.now - created) // timedelta(milliseconds=1))
 
     def is_reached_by_ipv6(self, destination: str) -> bool:
         """Whether kubelets, or clients of the destination's Service, connect to the proxies over IPv6.

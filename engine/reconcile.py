@@ -77,6 +77,8 @@ class Reconciler:
             return Step()
         if kanary["metadata"].get("deletionTimestamp"):
             # What Kanary made goes with its owner; nothing is to be made anew meanwhile.
+            noted = read_status(kanary).history
+            self._history.record(kanary, noted.entries if noted else (), None)
             return Step()
         return self._step(kanary)
 

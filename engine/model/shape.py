@@ -8,7 +8,10 @@ from pydantic.alias_generators import to_camel
 
 
 def _in_utc(time: datetime) -> datetime:
-    time = time.astimezone(UTC)
+    try:
+        time = time.astimezone(UTC)
+    except OverflowError as error:  # the first and the last hours of all time
+        raise ValueError("out of range") from error
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 

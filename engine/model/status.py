@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, field_validator
 from pydantic.config import JsonDict
 
-from engine.model.entries import Entry, Share, read_entry
+from engine.model.entries import Entry, Share, entry_json, read_entry
 from engine.model.shape import Shape, Time
 from states import UpdateStrategy
 
@@ -86,6 +86,16 @@ _ANY_ENTRY: JsonDict = {
 }
 
 
+def _readable(raw: Any) -> Entry | None:
+    """None for what somebody wrote that is no entry, or that could not be written again."""
+    try:
+        entry = raw if isinstance(raw, Entry) else read_entry(raw)
+        entry_json(entry)
+    except (ValueError, RecursionError):
+        return None
+    return entry
+
+
 class HistoryStatus(Shape):
     """What happened last, as the history has it or will have it."""
 
@@ -99,7 +109,7 @@ class HistoryStatus(Shape):
     @field_validator("entries", mode="before")
     @classmethod
     def _of_their_kinds(cls, value: Any) -> Any:
-        return tuple(read_entry(raw) if isinstance(raw, dict) else raw for raw in value)
+        return tuple(entry for raw in value if (entry := _readable(raw)))
 
 
 class KanaryStatus(Shape):

@@ -13,7 +13,7 @@ from engine.model.entries import ChangeResult, PhaseChange, WeightChange
 from engine.model.shape import Shape
 from kanary.cli.failure import CommandError, note
 from kanary.cli.find import first_change, kanaries, nothing_in, unknown
-from kanary.cli.output import Form, weights_of, weights_text, write
+from kanary.cli.output import Form, document, weights_of, weights_text, write
 from kanary.cli.text import cut
 from kanary.cli.times import local_text, took_text
 from kanary.history.records import KnownKanary, Page
@@ -25,6 +25,11 @@ Cells = Mapping[str, Callable[[Any], str]]
 
 _CAUSE = 60  # columns; the other formats have the whole text
 _WEIGHTS = 120
+
+
+def _field(name: str) -> Callable[[Any], str]:
+    return lambda found: str(document(found)["entry"].get(name) or "")
+
 
 _PHASES = frozenset({"PhaseChange"})
 _CHANGE_PARTS: Mapping[str, type[Shape]] = {"kanary": KnownKanary, "change": WeightChange, "result": ChangeResult}
@@ -41,11 +46,8 @@ _PHASE_PARTS: Mapping[str, type[Shape]] = {"kanary": KnownKanary, "entry": Phase
 _PHASE_CELLS: Cells = {
     "NUMBER": lambda found: str(found.entry.number),
     "WHEN": lambda found: local_text(found.entry.at),
-    "FROM": lambda found: found.entry.source,
-    "TO": lambda found: found.entry.to,
-    "TRIGGER": lambda found: found.entry.trigger,
-    "REASON": lambda found: found.entry.reason,
-    "MESSAGE": lambda found: found.entry.message,
+    # By name: a newer version may give a phase change other fields.
+    **{name.upper(): _field(name) for name in ("from", "to", "trigger", "reason", "message")},
 }
 
 

@@ -99,7 +99,7 @@ def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[l
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
-        return weights_text(weights_of(map(Share.model_validate, value)))
+        value = weights_text(weights_of(map(Share.model_validate, value)))
     # A spreadsheet executes what looks like a formula, and anyone who may change a Kanary writes a cause.
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 

@@ -13,7 +13,7 @@ from kanary.cli.output import weights_of, weights_text
 from kanary.cli.text import one_line
 from kanary.cli.weights import Weights
 from kanary.history.records import KnownKanary, RecordedChange
-from kanary.history.selection import Selection
+from kanary.history.selection import Selection, every
 from kanary.history.source import Source, find_kanary
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
@@ -97,12 +97,19 @@ class Undo:
         if not self._is_same(weights.declared(kanary), weights_of(newest.change.after)):
             # The spec has not become a revision, so the newest is the one before it.
             return newest
-        found = revision_before(self._source, known, kept)
+        found = self._replaced_by(known, newest) or revision_before(self._source, known, kept)
         if found is None:
             raise CommandError(
                 f"there is nothing to undo: {self._name} is at revision {kept}, and the history has none before it"
             )
         return found
+
+    def _replaced_by(self, known: KnownKanary, newest: RecordedChange) -> RecordedChange | None:
+        """The revision that was in force before the newest: some in between may never have been served."""
+        selection = Selection(self._namespace, self._name, include_deleted=True)
+        changes = (each for each in every(lambda after: self._source.changes(selection, after)) if each.kanary == known)
+        earlier = (each for each in changes if each.change.revision < newest.change.revision)
+        return next((each for each in earlier if each.change.after == newest.change.before), None)
 
     def _check(self, target: RecordedChange, before: Weights, after: Weights) -> None:
         """Raises CommandError where the weights cannot be restored, or are there already."""

@@ -100,8 +100,8 @@ def _is_about_the_data(error: Exception) -> bool:
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         return code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
     state = getattr(cause, "sqlstate", None) or ""
-    # Classes 22 and 23: data exceptions and broken constraints. The others are raised before anything is sent.
-    return state[:2] in ("22", "23") or isinstance(cause, (TypeError, ValueError, OverflowError, AttributeError))
+    # Classes 22, 23, 54: data exceptions, broken constraints, limits. The others are raised before anything is sent.
+    return state[:2] in ("22", "23", "54") or isinstance(cause, (TypeError, ValueError, OverflowError, AttributeError))
 
 
 def _first_line(error: Exception) -> str:

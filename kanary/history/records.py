@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, SerializeAsAny
 
 from engine.model.entries import ChangeResult, Entry, WeightChange, read_entry
 from engine.model.shape import Shape, Time
@@ -16,12 +16,7 @@ def recorded_entry(raw: Any) -> Any:
 
     Raises pydantic.ValidationError for what is no entry.
     """
-    if not isinstance(raw, Mapping):
-        return raw
-    try:
-        return read_entry(raw)
-    except ValidationError:
-        return Entry.model_validate(raw, by_alias=True, by_name=False)
+    return read_entry(raw) if isinstance(raw, Mapping) else raw
 
 
 class KnownKanary(Shape):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES
 
 _KANARIES = 100  # looked at in one transaction
 _ROWS = 500  # deleted in one transaction, some milliseconds
+_FIRST = datetime.min.replace(tzinfo=UTC)
 _BEYOND = 2**63 - 1  # the largest number that an entry can have
 
 
@@ -131,7 +132,8 @@ def _kanaries_after(connection: Connection, uid: str) -> list[KnownKanary]:
 
 
 def _limits(connection: Connection, kanary: KnownKanary, retention: Retention, now: datetime) -> _Limits:
-    cutoff = now - retention.age if retention.age is not None else None
+    # An age that reaches back before all time is none.
+    cutoff = now - retention.age if retention.age and retention.age < now - _FIRST else None
     if kanary.deleted_at is not None and cutoff is not None and kanary.deleted_at < cutoff:
         return _Limits(_BEYOND, _BEYOND, is_over=True)
     changes = sa.select(ENTRIES.c.revision).where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.kind == CHANGE)

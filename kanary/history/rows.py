@@ -18,6 +18,7 @@ Row = dict[str, Any]
 _log = logging.getLogger(__name__)
 
 _TEXT = 4096  # characters of one text
+_KIND = 253  # characters; indexed, and PostgreSQL indexes no more than 2,700 bytes
 _ENTRY = 256 * 1024  # characters of an entry; 100 routes take 40,000
 _ENDPOINTS = 1000  # per backend
 _CONFIGURATION = 4 * 1024 * 1024  # no ConfigMap holds half as much
@@ -54,8 +55,8 @@ def entry_row(uid: str, entry: Entry) -> Row:
         "uid": uid,
         "number": entry.number,
         "at": entry.at,
-        "kind": bounded(entry.kind),
-        "revision": revision if isinstance(revision, int) else None,
+        "kind": bounded(entry.kind)[:_KIND],
+        "revision": revision if type(revision) is int else None,
         "body": body,
     }
 

@@ -123,10 +123,10 @@ class HistoryWriter:
         """The number of the last entry that is in the database for sure; 0 for none."""
         return self._queue.confirmed(uid)
 
-    def fault(self) -> Fault | None:
-        """What keeps the record from being written now, or None."""
+    def fault(self, uid: str | None = None) -> Fault | None:
+        """What keeps the record, or with `uid` that of one Kanary, from being written now, or None."""
         with self._lock:
-            return self._fault or next(iter(self._refused.values()), None)
+            return self._fault or (self._refused.get(uid) if uid else next(iter(self._refused.values()), None))
 
     def notice(self) -> Fault | None:
         """What happened to the record since the start and does not pass: a corrupt file that was moved aside."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from engine.conditions import NOT_KEPT, RECORDED, Recording
-from engine.model.entries import Configuration, Entry
+from engine.model.entries import Configuration, Entry, WeightChange
 from engine.ports import Recorded
 from kanary.history.pending import Pending
 from kanary.history.writer import HistoryWriter
@@ -37,12 +37,12 @@ class Historian:
     def __init__(self, writer: HistoryWriter) -> None:
         self._writer = writer
         self._lock = threading.Lock()
-        self._handed: dict[str, tuple[int, str | None]] = {}
+        self._handed: dict[str, tuple[tuple[Entry, ...], tuple[str, ...]]] = {}
         self._uids: dict[tuple[str, str], str] = {}
 
     def recorded(self, uid: str) -> Recorded:
         """What the history has for sure, and what is wrong with it, now or since the start."""
-        fault = self._writer.fault() or self._writer.notice()
+        fault = self._writer.fault(uid) or self._writer.notice()
         recording = Recording(False, fault.reason.value, fault.message) if fault else RECORDED
         return Recorded(self._writer.confirmed(uid), recording)
 
@@ -50,9 +50,11 @@ class Historian:
         """Hand on what is not known to have been handed on."""
         metadata = kanary["metadata"]
         namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
-        configurations = (configuration,) if configuration else ()
+        named = {entry.digest for entry in entries if isinstance(entry, WeightChange)}
+        # The others are not kept, and would be in memory while the database is away.
+        configurations = (configuration,) if configuration and configuration.digest in named else ()
         pending = Pending(uid, namespace, name, datetime.now(UTC), tuple(entries), configurations)
-        state = pending.last(), configuration.digest if configuration else None
+        state = pending.entries[-1:], tuple(each.digest for each in configurations)
         with self._lock:
             former = self._uids.get((namespace, name), uid)
             self._uids[namespace, name] = uid

@@ -23,7 +23,7 @@ from kanary.history.reader import Reader
 from kanary.kube.client import ClusterClient
 from tests.apiserver import ApiServer, Fault
 from tests.cli.conftest import Kanary, Printed
-from tests.cli.record import (
+from tests.cli.record import (, result
     CHANGES,
     NAME,
     ONE,
@@ -481,3 +481,21 @@ def test_the_patch_makes_the_spec_say_what_the_revision_said(present: Shares, pa
     patch = weights.patch(kanary, weights_of(past), "undo", SERVICES)
     assert patch["spec"] == {"routes": spec_routes(past)}
     assert weights.declared({**kanary, "spec": patch["spec"]}) == weights_of(past)
+
+
+def test_undo_passes_over_a_revision_that_was_never_served(stage) -> None:
+    """It was replaced before any proxy had it: the newest names what was in force before."""
+    first, never, newest = shares(myapp_v1=100), shares(myapp_v1=50, myapp_v2=50), shares(myapp_v2=100)
+    stage.declare(route("myapp-v2", 100))
+    stage.recorded(
+        history_of(
+            change(1, 0, first, "created"),
+            result(1, 5, 5),
+            change(2, 100, never, before=first),
+            result(2, 100.01, 0.01, "Superseded"),
+            change(3, 100.02, newest, before=first),
+            result(3, 101, 1),
+            uid=stage.uid,
+        )
+    )
+    assert "becomes myapp-v1:http=100 (" in stage.undo("--yes").out

@@ -93,7 +93,7 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
             "status": "True",
             **about,
             "reason": "Recorded",
-            "message": "every change is in the history",
+            "message": "changes are written to the history database",
         },
     ]
 
@@ -149,7 +149,10 @@ def test_it_is_said_since_when_a_phase_and_its_reason_last() -> None:
 def test_what_the_history_missed_is_told_beside_whether_it_records_now() -> None:
     lost = following(None, noted=Journal(None, HistoryStatus(last=9, lost=4), None))
     told = condition(lost, "HistoryRecorded")
-    assert told["message"] == "every change is in the history; 4 entries were dropped before the history had them"
+    assert (
+        told["message"]
+        == "changes are written to the history database; 4 entries were dropped before the history had them"
+    )
 
 
 def test_thirty_changes_of_a_hundred_routes_leave_a_status_of_less_than_100_kb() -> None:
