@@ -8,11 +8,14 @@ from engine.fleet.fleet import Fleet, Goal
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Endpoints, Intent, Split, Written, unpaused
 from engine.model.status import KanaryStatus
-from engine.observe import Defaults, Observed
+from engine.observe import LOST_STATUS_GAP, Defaults, Observed
 from engine.render import objects, pods
 from engine.render.haproxy import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig, Rendered, Server, render, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Identity, Json
 from states import Action, Difference, UpdateStrategy
+
+ENTRY_DRIFT = LOST_STATUS_GAP // 2
+"""So many entries after what was written its number of the last one is written anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +81,12 @@ class Planner:
         difference = _difference(before, applied)
         accepted = observed.written.accepted
         if before and difference is Difference.NONE:
-            applied = before
+            # Where the status is lost time and again, and where much has happened since: numbers are given once.
+            is_behind = observed.status.history is not None and observed.last_entry - before.entry >= ENTRY_DRIFT
+            applied = before.model_copy(update={"entry": observed.last_entry}) if is_behind else before
         elif before and fleet.updated(before.digest):
             accepted = observed.written.latest
-        written = Written(applied, rendered.text, accepted)
+        written = Written(applied, rendered.text, accepted, observed.written.version)
         known = observed.destinations.get(split.spec.destination)
         made = _objects(observed, written, applied)
         return Target(written, applied, difference, fallback, made, known.ready_endpoints if known else 0)
@@ -183,7 +188,7 @@ def _objects(observed: Observed, written: Written, applied: Applied) -> Mapping[
     if applied.strategy is UpdateStrategy.ROLLING:
         configuration.insert(0, objects.mounted_config(owner, applied.digest, written.latest))
     template = pods.template(owner, spec, observed.defaults.proxy_image, applied.digest, applied.strategy)
-    proxies = [objects.deployment(owner, spec, template)]
+    proxies = [objects.deployment(owner, spec, template, applied.generation)]
     if observed.defaults.disruption_budgets:
         proxies.append(objects.disruption_budget(owner))
     return {

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from engine.model.shape import Shape, Time
 
@@ -103,7 +103,10 @@ def read_entry(raw: Mapping[str, Any]) -> Entry:
     Raises pydantic.ValidationError for what is no entry.
     """
     model = KINDS.get(str(raw.get("kind")), Entry)
-    return model.model_validate(raw, by_alias=True, by_name=False)
+    try:
+        return model.model_validate(raw, by_alias=True, by_name=False)
+    except ValidationError:
+        return Entry.model_validate(raw, by_alias=True, by_name=False)
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
