@@ -210,3 +210,11 @@ def test_a_defect_is_told_once(serving: World) -> None:
     for number in range(5):
         serving.reconciler.report_defect("default", "rule", RuntimeError(f"<object at {number:#x}>"))
     assert serving.status_writes - before == 1
+
+
+def test_a_change_has_the_weights_before_it_though_the_config_map_is_lost(serving: World) -> None:
+    serving.remove("ConfigMap", "rule-haproxy")
+    declare(serving, 50, 50)
+    serving.settle()
+    change = [e for e in serving.entries.values() if isinstance(e, WeightChange)][-1]
+    assert [share.weight for share in change.before] == [80, 20]
