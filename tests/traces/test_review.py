@@ -10,8 +10,8 @@ from engine.memory import read_status
 from engine.model.entries import WeightChange
 from engine.model.states import read_written
 from engine.ports import RetryLaterError
-from tests.traces.test_live import POD, declare, proxies, strategy
-from tests.traces.world import World, routes
+from tests.traces.test_live import declare, proxies, strategy
+from tests.traces.world import World
 
 
 @pytest.fixture
@@ -122,7 +122,6 @@ def test_endpoints_that_are_loaded_in_time_exceed_no_deadline(serving: World) ->
 
 
 def test_proxies_that_load_nothing_are_replaced_though_pods_come_and_go(serving: World) -> None:
-    before = proxies(serving)
     serving.late_kubelets = True
     declare(serving, 50, 50)
     for number in range(30):
@@ -138,7 +137,7 @@ def test_pods_that_come_and_go_change_no_phase_of_an_exhausted_kanary(serving: W
     serving.reported = {n: replace(r, connections=20_000) for n, r in serving.reported.items()}
     serving.live_through(60)
     assert serving.status()["phase"] == "Degraded"
-    moves, events = len(serving.entries), len(serving.events)
+    events = len(serving.events)
     for number in range(10):
         serving.reported = {n: replace(r, draining=12, connections=20_000) for n, r in serving.reported.items()}
         serving.scale("myapp-v1", 11 + number % 2)
@@ -164,7 +163,7 @@ def test_numbers_are_given_once_though_the_status_is_lost_twice(serving: World) 
         serving.entries.clear()
         serving.wait(60)
         serving.settle()
-        numbers.append({n for n in serving.entries})
+        numbers.append(set(serving.entries))
     assert not numbers[0] & numbers[1], numbers
 
 

@@ -1,22 +1,18 @@
 """A ConfigMap is written only as it was read."""
 
 import copy
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from engine.model.states import read_written
+from engine.model.states import Written, read_written
+from engine.plan import Planner
 from engine.ports import RetryLaterError
 from engine.render.objects import config_map
-from engine.model.states import Written
 from kanary.kube.errors import Conflict
-from kanary.operator.view import View
-from kanary.operator.writer import Writer
 from kanary.kube.resources import CONFIG_MAPS
+from kanary.operator.writer import Writer
 from tests.unit.kanaries import OWNER
 from tests.unit.observations import applied, observed, split
-from engine.plan import Planner
 
 
 class Cluster:
