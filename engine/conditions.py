@@ -66,6 +66,12 @@ def conditions(
     )
 
 
+def is_told(status: KanaryStatus, defect: str) -> bool:
+    """Whether the Ready condition says that reconciles fail in this way."""
+    ready = next((condition for condition in status.conditions if condition.type == READY), None)
+    return ready is not None and ready.status == "Unknown" and ready.message.startswith(defect)
+
+
 def with_defect(status: KanaryStatus, message: str, now: datetime) -> KanaryStatus:
     """The status with a Ready condition that says that nobody knows: reconciles fail."""
     last = next((condition for condition in status.conditions if condition.type == READY), None)

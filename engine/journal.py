@@ -94,11 +94,13 @@ def _noted(split: Split, now: datetime, result: Result | None) -> SplitStatus:
 
 
 def _change(observed: Observed, split: Split, digest: str | None) -> Mapping[str, Any]:
-    applied = observed.written.applied
+    applied, noted = observed.written.applied, observed.status.split
+    # Where somebody removed what was written, the status still has the weights.
+    before = applied.spec.shares if applied else noted.weights if noted else ()
     return {
         "revision": split.revision,
         "generation": split.generation,
-        "before": applied.spec.shares if applied else (),
+        "before": before,
         "after": split.shares,
         "cause": _cause(observed),
         "author": author(observed.kanary),

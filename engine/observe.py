@@ -12,7 +12,7 @@ from engine.model.states import Endpoint, Intent, Split, Written, read_written, 
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
-from engine.render.objects import Identity
+from engine.render.objects import Identity, generation_of, owner_uid
 from engine.resolve.intent import read_intent, resolve_backend, unready_of
 from states import OnEmptyRoute, Problem, Reason, RouteFacts, Snapshot
 
@@ -95,11 +95,12 @@ def observe(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) 
     metadata = kanary["metadata"]
     owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
     intent = read_intent(view, owner, kanary)
-    written = read_written(view.live(_named(owner, "v1", "ConfigMap")))
-    applied = written.applied
-    if applied and intent.generation < applied.generation:
+    written = read_written(_own(view, owner, "v1", "ConfigMap"))
+    fleet, applied = _fleet(view, owner, now), written.applied
+    generation = max(applied.generation if applied else 0, generation_of(fleet.deployment))
+    if intent.generation < generation:
         raise RetryLaterError(
-            f"generation {applied.generation} was applied, and this copy of the Kanary is of {intent.generation}"
+            f"generation {generation} was applied, and this copy of the Kanary is of {intent.generation}"
         )
     specs = [spec for spec in (intent.spec, applied.spec if applied else None) if spec]
     backends = {route.backend for spec in specs for route in spec.routes}
@@ -111,7 +112,7 @@ def observe(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) 
         defaults=defaults,
         intent=intent,
         written=written,
-        fleet=_fleet(view, owner, now),
+        fleet=fleet,
         destinations={spec.destination: _destination(view, owner, spec.destination) for spec in specs},
         unready={backend: unready_of(view, owner, backend) for backend in backends},
     )
@@ -128,18 +129,17 @@ def _fleet(view: ClusterView, owner: Identity, now: datetime) -> Fleet:
     live = [pod for pod in pods if has_agent(pod)]
     reports = view.reports(live) if live else {}
     return Fleet(
-        deployment=view.live(_named(owner, "apps/v1", "Deployment")),
+        deployment=_own(view, owner, "apps/v1", "Deployment"),
         proxies=tuple(read_proxy(pod, reports.get(pod["metadata"]["name"])) for pod in pods),
         now=now,
     )
 
 
-def _named(owner: Identity, api_version: str, kind: str) -> Json:
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {"namespace": owner.namespace, "name": owner.proxy_name},
-    }
+def _own(view: ClusterView, owner: Identity, api_version: str, kind: str) -> Json | None:
+    """This Kanary's object. What a former one of its name has left says nothing about this one."""
+    metadata = {"namespace": owner.namespace, "name": owner.proxy_name}
+    found = view.live({"apiVersion": api_version, "kind": kind, "metadata": metadata})
+    return found if found and owner_uid(found) == owner.uid else None
 
 
 def declared_snapshot(observed: Observed) -> Snapshot:

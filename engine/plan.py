@@ -81,7 +81,7 @@ class Planner:
             applied = before
         elif before and fleet.updated(before.digest):
             accepted = observed.written.latest
-        written = Written(applied, rendered.text, accepted)
+        written = Written(applied, rendered.text, accepted, observed.written.version)
         known = observed.destinations.get(split.spec.destination)
         made = _objects(observed, written, applied)
         return Target(written, applied, difference, fallback, made, known.ready_endpoints if known else 0)
@@ -183,7 +183,7 @@ def _objects(observed: Observed, written: Written, applied: Applied) -> Mapping[
     if applied.strategy is UpdateStrategy.ROLLING:
         configuration.insert(0, objects.mounted_config(owner, applied.digest, written.latest))
     template = pods.template(owner, spec, observed.defaults.proxy_image, applied.digest, applied.strategy)
-    proxies = [objects.deployment(owner, spec, template)]
+    proxies = [objects.deployment(owner, spec, template, applied.generation)]
     if observed.defaults.disruption_budgets:
         proxies.append(objects.disruption_budget(owner))
     return {

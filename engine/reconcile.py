@@ -8,11 +8,12 @@ no weights that are not written down yet.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from engine.conditions import with_defect
+from engine.conditions import is_told, with_defect
 from engine.journal import journal
 from engine.machine import PhaseMachine
 from engine.memory import read_status
-from engine.model.entries import Configuration
+from engine.model.entries import Configuration, WeightChange
+from engine.model.spec import weights_text
 from engine.model.states import Applied, Split
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
@@ -68,6 +69,8 @@ class Reconciler:
         self._machine = PhaseMachine()
         self._planner = Planner()
         self._status_written: dict[tuple[str, str], datetime] = {}
+        self._held_back: dict[tuple[str, str], tuple[str | None, datetime | None]] = {}
+        """Of a status that waits: the version of the Kanary that it is for, and since when proxies are behind."""
 
     def reconcile(self, namespace: str, name: str) -> Step:
         """Take the Kanary one step on. Raises RetryLaterError where the cluster cannot be asked or written now."""
@@ -84,6 +87,7 @@ class Reconciler:
 
     def _forget(self, namespace: str, name: str) -> None:
         self._status_written.pop((namespace, name), None)
+        self._held_back.pop((namespace, name), None)
         self._planner.forget(namespace, name)
         self._narrator.gone(namespace, name)
         self._history.deleted(namespace, name)
@@ -99,7 +103,7 @@ class Reconciler:
 
     def _look(self, kanary: Json) -> Situation:
         defaults = Defaults(self._proxy_image, self._view.serves_disruption_budgets())
-        observed = observe(self._view, kanary, self._clock.now(), defaults)
+        observed = self._recalled(observe(self._view, kanary, self._clock.now(), defaults))
         snapshot = declared_snapshot(observed)
         split = split_in_force(self._view, observed, snapshot)
         if split is None:
@@ -117,6 +121,14 @@ class Reconciler:
             stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
         )
         return Situation(observed, snapshot, split, target, stale)
+
+    def _recalled(self, observed: Observed) -> Observed:
+        """With what is known of the last status though it was not written."""
+        metadata = observed.kanary["metadata"]
+        version, since = self._held_back.get((metadata["namespace"], metadata["name"]), ("", None))
+        if version != metadata.get("resourceVersion"):
+            return observed
+        return replace(observed, status=observed.status.model_copy(update={"progressing_since": since}))
 
     def _act(self, situation: Situation, decision: Decision) -> Decision:
         """Do what was decided, and say what of it was done; a rejection by the API server is a decision of its own."""
@@ -172,20 +184,25 @@ class Reconciler:
             return None, None
         wait = left(STATUS_INTERVAL, self._status_written.get(key), observed.now)
         if wait and is_weather(observed.status, status):
+            self._held_back[key] = observed.kanary["metadata"].get("resourceVersion"), status.progressing_since
             return None, Wake(wait, "counts of pods are to be written")
         written = self._writer.write_status(observed.kanary, raw)
         self._status_written[key] = observed.now
+        self._held_back.pop(key, None)
         return written, None
 
     def _report(self, situation: Situation, decision: Decision, status: KanaryStatus, applied: Applied | None) -> None:
         observed, target = situation.observed, situation.target
         before, kanary = observed.status, observed.kanary
         configuration = None
-        if applied and target and applied.digest == target.applied.digest:
+        is_named = situation.split is not None and not situation.split.is_noted
+        if target and (is_named or (applied and applied.digest == target.applied.digest)):
             endpoints = {
-                backend: tuple(f"{e.address}:{e.port}" for e in found) for backend, found in applied.endpoints.items()
+                backend: tuple(f"{e.address}:{e.port}" for e in found)
+                for backend, found in target.applied.endpoints.items()
             }
-            configuration = Configuration(digest=applied.digest, text=target.written.latest, endpoints=endpoints)
+            text = target.written.latest
+            configuration = Configuration(digest=target.applied.digest, text=text, endpoints=endpoints)
         self._history.record(kanary, status.history.entries if status.history else (), configuration)
         if decision.trigger or decision.reason.value != before.reason:
             self._narrator.transition(
@@ -195,10 +212,10 @@ class Reconciler:
                 message=decision.message,
                 is_warning=status.phase == Phase.DEGRADED,
             )
-        if applied and before.revision != applied.revision and observed.written.applied:
-            self._narrator.weights_changed(
-                kanary, before=observed.written.applied.text, after=applied.text, revision=applied.revision
-            )
+        change = _change_to(status, applied.revision) if applied and applied.revision != before.revision else None
+        if change and change.before:
+            former, after = weights_text(change.before), weights_text(change.after)
+            self._narrator.weights_changed(kanary, before=former, after=after, revision=change.revision)
         self._narrator.observed(kanary, status)
 
     def report_defect(self, namespace: str, name: str, error: Exception) -> None:
@@ -209,17 +226,25 @@ class Reconciler:
         kanary = self._view.kanary(namespace, name)
         if kanary is None:
             return
-        text = f"reconcile failed: {type(error).__name__}: {error}"[:300]
+        kind = f"reconcile failed: {type(error).__name__}"
+        if is_told(read_status(kanary), kind):
+            # The text of an error may be another one each time, and each write has the Kanary reconciled at once.
+            return
+        text = f"{kind}: {error}"[:300]
         message = f"{text}; the proxies keep what they have, the operator's log has the details"
         status = with_defect(read_status(kanary), message, self._clock.now())
-        if status_json(status) != kanary.get("status"):
-            self._writer.write_status(kanary, status_json(status))
+        self._writer.write_status(kanary, status_json(status))
 
 
 def _is_noted_by(kanary: Json, split: Split | None) -> bool:
     """Whether this split, which nobody had written down, is in the status now."""
     noted = read_status(kanary).split
     return split is not None and not split.is_noted and noted is not None and noted.revision == split.revision
+
+
+def _change_to(status: KanaryStatus, revision: int) -> WeightChange | None:
+    entries = status.history.entries if status.history else ()
+    return next((e for e in reversed(entries) if isinstance(e, WeightChange) and e.revision == revision), None)
 
 
 def _applied(situation: Situation, decision: Decision) -> tuple[Applied | None, bool]:

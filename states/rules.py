@@ -62,7 +62,7 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
 def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
     """A new Kanary starts when the pods of each weighted route are ready, or, after a grace, when any pod is."""
     incomplete = [route for route in snapshot.routes if route.is_incomplete]
-    has_begun = snapshot.has_served or (snapshot.phase is not Phase.PENDING and not snapshot.all_empty)
+    has_begun = snapshot.has_served or (snapshot.is_noted and not snapshot.all_empty)
     if has_begun or not incomplete:
         return None
     # One that has just come to wait for them has the whole time.
@@ -143,6 +143,9 @@ def endpoints_wait(snapshot: Snapshot) -> Decision | None:
     """
     waiting = _waiting(snapshot)
     if waiting is None or snapshot.phase in (Phase.PENDING, Phase.RENDERING):
+        return None
+    if snapshot.rollout.exhaustion and snapshot.rollout.progress >= Progress.SERVING:
+        # That is reported meanwhile; pods that come and go are no reason to leave a phase.
         return None
     message = f"{_proxies(snapshot)}: {snapshot.weights}; newer endpoints follow: {waiting.why}"
     if snapshot.phase is Phase.READY and snapshot.rollout.progress >= Progress.SERVING:

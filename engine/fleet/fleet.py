@@ -136,7 +136,7 @@ class Fleet:
     def _short_of_connections(self, digest: str, asked: int) -> str:
         for proxy in sorted(self.proxies, key=lambda proxy: proxy.name):
             report = proxy.report
-            if report is None or report.digest != digest or not report.max_connections:
+            if report is None or not _splits_alike(proxy, digest) or not report.max_connections:
                 continue
             if report.max_connections < asked:
                 return (
@@ -194,7 +194,7 @@ class Fleet:
         found = []
         for proxy in self.proxies:
             has_it = digest in (proxy.serves, proxy.report.refused_digest if proxy.report else "")
-            wanted = renewed(proxy.request, digest, self.now)
+            wanted = renewed(proxy.request, digest, self.now, proxy.serves)
             if proxy.can_be_asked and not has_it and wanted != proxy.request:
                 found.append((proxy.pod, str(wanted)))
         return tuple(found)

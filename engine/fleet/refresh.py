@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from engine.model.times import exact_time_text, read_time
+from engine.render.haproxy import split_of
 from states.timing import HEEDED, LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT, SURE_AFTER
 
 
@@ -58,8 +59,14 @@ def read_request(text: str | None) -> RefreshRequest | None:
     return RefreshRequest(digest, since, latest) if since and latest else None
 
 
-def renewed(request: RefreshRequest | None, digest: str, now: datetime) -> RefreshRequest:
-    """What the annotation is to say now: the same until the next request is due."""
+def renewed(request: RefreshRequest | None, digest: str, now: datetime, serves: str = "") -> RefreshRequest:
+    """What the annotation is to say now: the same until the next request is due.
+
+    A proxy that has not even loaded the weights is not given more time for them with each change of their endpoints.
+    """
+    is_deaf = request and split_of(request.digest) == split_of(digest) != split_of(serves)
+    if request and is_deaf and digest != request.digest and request.holds(request.digest, now):
+        return RefreshRequest(digest, request.first, now)
     if request is None or not request.holds(digest, now):
         return RefreshRequest(digest, now, now)
     return request if now - request.last < request.interval else RefreshRequest(digest, request.first, now)

@@ -128,6 +128,8 @@ class Written:
     """The configuration that `applied` describes."""
     accepted: str = ""
     """A configuration that a proxy was seen to serve before the latest."""
+    version: str = field(default="", compare=False)
+    """The ConfigMap's resourceVersion when it was read: it is only written if it is still that."""
 
 
 def read_written(config_map: Mapping[str, Any] | None) -> Written:
@@ -138,7 +140,8 @@ def read_written(config_map: Mapping[str, Any] | None) -> Written:
         applied = Applied.model_validate(json.loads(data.get(APPLIED_KEY) or ""), by_alias=True, by_name=False)
     except (TypeError, ValueError, ValidationError, RecursionError):
         applied = None
-    return Written(applied, latest, accepted)
+    version = ((config_map or {}).get("metadata") or {}).get("resourceVersion") or ""
+    return Written(applied, latest, accepted, version)
 
 
 def unpaused(spec: KanarySpec) -> KanarySpec:

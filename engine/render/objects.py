@@ -24,6 +24,9 @@ TEMPLATE_ANNOTATION = "kanary.k8s.io/template"
 REFRESH_ANNOTATION = "kanary.k8s.io/refresh"
 """On a proxy's pod: changed so that its kubelet renews what the pod mounts (see `engine.fleet.refresh`)."""
 
+GENERATION_ANNOTATION = "kanary.k8s.io/generation"
+"""On the Deployment: generation of the spec that it was made from."""
+
 CONFIG_MAP_BYTES = 1_000_000
 """What a ConfigMap can hold, with some room for its metadata: the API server takes 1 MiB."""
 
@@ -78,7 +81,10 @@ def config_map(owner: Identity, written: Written) -> Json:
     # Both may be large, and the first has to be served.
     has_room = len(written.latest) + len(written.accepted) + len(applied) <= CONFIG_MAP_BYTES
     data = {CONFIG_KEY: written.latest, ACCEPTED_KEY: written.accepted if has_room else "", APPLIED_KEY: applied}
-    return _hashed({**desired, "data": data})
+    hashed = _hashed({**desired, "data": data})
+    if written.version:
+        hashed["metadata"]["resourceVersion"] = written.version
+    return hashed
 
 
 def service(owner: Identity, spec: KanarySpec) -> Json:
@@ -88,15 +94,22 @@ def service(owner: Identity, spec: KanarySpec) -> Json:
     return _hashed({**desired, "spec": {"type": "ClusterIP", "selector": owner.selector, "ports": [port]}})
 
 
+def generation_of(deployment: Mapping[str, Any] | None) -> int:
+    """Of the spec that the Deployment was made from; 0 where that is not known."""
+    text = (((deployment or {}).get("metadata") or {}).get("annotations") or {}).get(GENERATION_ANNOTATION) or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
 def disruption_budget(owner: Identity) -> Json:
     """Lets a drained node take one proxy at a time. With a single proxy it must not block the drain, so no minimum."""
     desired = _object(owner, "policy/v1", "PodDisruptionBudget", owner.proxy_name)
     return _hashed({**desired, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": owner.selector}}})
 
 
-def deployment(owner: Identity, spec: KanarySpec, template: Json) -> Json:
+def deployment(owner: Identity, spec: KanarySpec, template: Json, generation: int) -> Json:
     """The proxies: rolled by surge, whenever their pods' template changes."""
     desired = _object(owner, "apps/v1", "Deployment", owner.proxy_name)
+    desired["metadata"]["annotations"][GENERATION_ANNOTATION] = str(generation)
     metadata = {"labels": owner.labels, "annotations": template["metadata"]["annotations"]}
     body = {
         "replicas": spec.proxy.replicas,
@@ -161,6 +174,9 @@ def covers(live: object, desired: object) -> bool:
 
 def _holds(key: str, live: object, desired: object) -> bool:
     """A selector with more in it selects less, and a ConfigMap with more in it holds what nobody rendered."""
+    if key == "resourceVersion":
+        # A precondition, no content.
+        return True
     return live == desired if key in ("selector", "matchLabels", "data") else covers(live, desired)
 
 

@@ -54,7 +54,7 @@ class Writer:
         self._check_owner(resource, live, desired)
         if made_from(live, desired) and (covers(live, desired) or self._is_settled(live, desired)):
             return
-        identified = {**desired, "metadata": {**metadata, **_precondition(live)}}
+        identified = {**desired, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
         self._apply(resource, identified, force=True)
 
     def delete(self, existing: Json) -> None:
@@ -133,15 +133,16 @@ class Writer:
                 # What others have added may be at odds with what is applied, such as a port of the same name.
                 if not force:
                     raise
-                written = self._overwrite(resource, desired)
+                live = self._client.get(resource, metadata["namespace"], metadata["name"])
+                written = self._overwrite(resource, live, desired)
             if not covers(written, desired):
                 # Applying takes back what others have changed, and leaves what they have added.
-                written = self._overwrite(resource, desired)
+                written = self._overwrite(resource, written, desired)
         self._remember(desired, written)
 
-    def _overwrite(self, resource: Resource, desired: Json) -> Json:
+    def _overwrite(self, resource: Resource, live: Json, desired: Json) -> Json:
+        """Replace all that `desired` says in the object as it was read, provided that it is still that."""
         metadata = desired["metadata"]
-        live = self._client.get(resource, metadata["namespace"], metadata["name"])
         if owner_uid(live) != owner_uid(desired):
             raise RetryLaterError(f"{resource.kind} {metadata['name']} has just been made by somebody else")
         body = {**live, "metadata": {**live["metadata"], **_merged(live["metadata"], metadata)}}
@@ -183,15 +184,6 @@ class Writer:
             raise RetryLaterError(f"cannot {what}: {error}", error.retry_after) from error
         except ClusterError as error:
             raise RetryLaterError(f"cannot {what}: {error}") from error
-
-
-def _precondition(live: Json) -> Json:
-    """What has to hold of an object that is overwritten.
-
-    Everything that is written is made from what a ConfigMap holds: that has to be what was read.
-    """
-    names = ("uid", "resourceVersion") if live.get("kind") == "ConfigMap" else ("uid",)
-    return {name: live["metadata"][name] for name in names}
 
 
 def _merged(live: Json, desired: Json) -> Json:

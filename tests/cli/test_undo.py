@@ -23,7 +23,7 @@ from kanary.history.reader import Reader
 from kanary.kube.client import ClusterClient
 from tests.apiserver import ApiServer, Fault
 from tests.cli.conftest import Kanary, Printed
-from tests.cli.record import (, result
+from tests.cli.record import (
     CHANGES,
     NAME,
     ONE,
@@ -34,6 +34,7 @@ from tests.cli.record import (, result
     history_of,
     record,
     record_namesakes,
+    result,
     shares,
     story,
 )

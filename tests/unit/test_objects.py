@@ -46,7 +46,7 @@ def workload(
     owner: Identity = OWNER,
     strategy: UpdateStrategy = UpdateStrategy.ROLLING,
 ) -> Json:
-    return deployment(owner, declared, template(owner, declared, image, digest, strategy))
+    return deployment(owner, declared, template(owner, declared, image, digest, strategy), 1)
 
 
 def pod(declared: KanarySpec | None = None) -> Json:

@@ -152,7 +152,7 @@ def test_our_own_service_is_known_as_ours_and_as_unchanged_from_what_is_kept() -
 
 
 def test_our_own_deployment_is_kept_whole_but_for_the_managed_fields() -> None:
-    desired = deployment(OWNER, spec(), rolling(OWNER, spec(), "image", "a" * 16))
+    desired = deployment(OWNER, spec(), rolling(OWNER, spec(), "image", "a" * 16), 1)
     live = deepcopy(desired) | {"status": {"replicas": 2}}
     live["metadata"]["managedFields"] = [{}]
     kept = pruning.whole(live)

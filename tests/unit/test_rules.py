@@ -150,7 +150,7 @@ def test_the_grace_begins_with_the_wait_and_not_with_one_for_something_else() ->
 
 @pytest.mark.parametrize("phase", [Phase.RENDERING, Phase.ROLLING, Phase.DEGRADED])
 def test_a_new_kanary_that_has_begun_does_not_wait_for_a_slower_pod_again(phase: Phase) -> None:
-    assert decide(new(phase=phase, routes=EMPTY_V2)).reason is not Reason.WAITING_FOR_ENDPOINTS
+    assert decide(new(phase=phase, is_noted=True, routes=EMPTY_V2)).reason is not Reason.WAITING_FOR_ENDPOINTS
     assert decide(new(phase=phase, routes=ALL_EMPTY)).trigger is Trigger.WAIT
 
 

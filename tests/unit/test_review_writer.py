@@ -1,0 +1,72 @@
+"""A ConfigMap is written only as it was read."""
+
+import copy
+
+import pytest
+
+from engine.model.states import Written, read_written
+from engine.plan import Planner
+from engine.ports import RetryLaterError
+from engine.render.objects import config_map
+from kanary.kube.errors import Conflict
+from kanary.kube.resources import CONFIG_MAPS
+from kanary.operator.writer import Writer
+from tests.unit.kanaries import OWNER
+from tests.unit.observations import applied, observed, split
+
+
+class Cluster:
+    """One ConfigMap, and a copy of it that is always current."""
+
+    resource = CONFIG_MAPS
+
+    def __init__(self, obj):
+        self.obj, self.version, self.asked = obj, 1, []
+
+    def get(self, *args):
+        if len(args) == 3:
+            self.asked.append("get")
+        return {**self.obj, "metadata": {**self.obj["metadata"], "resourceVersion": str(self.version)}}
+
+    def of(self, api_version, kind):
+        return self
+
+    def remember(self, obj):
+        pass
+
+    def apply(self, resource, namespace, name, body, *, force):
+        self.asked.append("apply")
+        asked = body["metadata"].get("resourceVersion")
+        if asked and asked != str(self.version):
+            raise Conflict(409, "Conflict", "the object has been modified")
+        self.obj, self.version = copy.deepcopy(body), self.version + 1
+        return self.get(namespace, name)
+
+    def replace(self, resource, namespace, name, body):
+        self.asked.append("replace")
+        assert body["metadata"]["resourceVersion"] == str(self.version)
+        self.obj, self.version = copy.deepcopy(body), self.version + 1
+        return self.get(namespace, name)
+
+
+def test_what_was_written_since_it_was_read_is_not_overwritten() -> None:
+    first = config_map(OWNER, Written(applied(generation=1, revision=1), "old"))
+    first["metadata"]["uid"] = "u"
+    cluster = Cluster(first)
+    writer = Writer(cluster, cluster, lambda: True)
+    before = read_written(cluster.get("", ""))  # a step begins: observe()
+    desired = Planner().plan(observed(last=before), split()).objects["configure"][-1]
+    newer = config_map(OWNER, Written(applied(generation=2, revision=2), "new"))
+    newer["metadata"]["uid"] = "u"
+    cluster.apply(None, "", "", newer, force=True)  # a request of the former leader arrives
+    with pytest.raises(RetryLaterError):
+        writer.apply(desired)
+    assert read_written(cluster.obj).applied.revision == 2
+
+
+def test_one_write_is_one_request() -> None:
+    first = config_map(OWNER, Written(applied(generation=1, revision=1), "old"))
+    first["metadata"]["uid"] = "u"
+    cluster = Cluster(first)
+    Writer(cluster, cluster, lambda: True).apply(config_map(OWNER, Written(applied(generation=2, revision=2), "new")))
+    assert cluster.asked == ["apply"]
