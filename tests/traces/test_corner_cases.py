@@ -1,4 +1,4 @@
-"""Found by a review of the engine: each of these failed on 84af6fc."""
+"""Moments that are rare: stale leaders, objects of a former Kanary, proxies that load nothing, defects that repeat."""
 
 import copy
 from contextlib import suppress
