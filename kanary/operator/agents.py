@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _REQUEST = b"GET /report HTTP/1.0\r\n\r\n"
 _MAX_BYTES = 65_536
 _REMEMBERED = 10_000
+"""Proxies; the one that has not reported for the longest time is forgotten first."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,10 @@ class HttpAgents:
             return
         with self._lock:
             self._silent.pop(uid, None)
-            if len(self._last) >= _REMEMBERED:
-                self._last.clear()
+            self._last.pop(uid, None)
             self._last[uid] = report
+            if len(self._last) > _REMEMBERED:
+                del self._last[next(iter(self._last))]
 
     def _is_left_alone(self, pod: Json) -> bool:
         with self._lock:

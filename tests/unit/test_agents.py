@@ -102,6 +102,17 @@ def test_a_proxy_that_falls_silent_is_known_by_its_last_report() -> None:
     assert agents.ask([pod(uid="of another pod of that name")]) == {}
 
 
+def test_of_too_many_proxies_the_one_that_has_not_reported_for_longest_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 2)
+    with answering(json.dumps(REPORT).encode()) as (port, _):
+        agents = HttpAgents(port, PATIENCE)
+        for name in ("x-1", "x-2", "x-1", "x-3"):
+            agents.ask([pod(name)])
+    assert agents.ask([pod("x-1"), pod("x-2"), pod("x-3")]) == {"x-1": KNOWN, "x-3": KNOWN}
+
+
 def test_a_proxy_that_stops_is_not_asked_and_known_by_its_last_report() -> None:
     """It listens for a while longer, and splits connections as it did."""
     with answering(json.dumps(REPORT).encode()) as (port, asked):
