@@ -39,13 +39,14 @@ def test_it_counts_what_is_held_and_the_workers_that_drain(pods: Pods) -> None:
     with live(config) as proxy:
         assert proxy.report()["draining"] == 0
         with held(proxy, 3):
-            assert proxy.report()["connections"] == 3
+            # A report may be a turn of the agent's loop old.
+            await_that(lambda: proxy.report()["connections"] == 3, "the connections are counted")
             proxy.serve(next(changes))
-            assert proxy.report()["connections"] == 0
-            assert proxy.report()["draining"] == 1
+            await_that(lambda: proxy.report()["connections"] == 0, "the new worker holds none")
+            await_that(lambda: proxy.report()["draining"] == 1, "the former worker drains")
             with held(proxy, 2):
                 proxy.serve(next(changes))
-                assert proxy.report()["draining"] == 2
+                await_that(lambda: proxy.report()["draining"] == 2, "both former workers drain")
         await_that(lambda: proxy.report()["draining"] == 0, "the former workers have ended with their connections")
 
 

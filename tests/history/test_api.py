@@ -79,7 +79,7 @@ def test_entries_are_answered_in_full_whatever_their_kind(client: Client, sqlite
     found = client.get("entries", **WEB, limit=3)["items"]
     assert [item["entry"]["kind"] for item in found] == ["Verdict", "PhaseChange", "WeightChange"]
     assert found[0]["entry"] == newest | {"at": "2026-11-23T21:51:02.123Z"}
-    assert found[1]["entry"] == {
+    told = {
         "number": 251,
         "at": "2026-11-23T13:56:02.723Z",
         "kind": "PhaseChange",
@@ -89,6 +89,8 @@ def test_entries_are_answered_in_full_whatever_their_kind(client: Client, sqlite
         "reason": "SpecChanged",
         "message": "phase change 1",
     }
+    # With a null for what is not known.
+    assert told.items() <= found[1]["entry"].items()
 
 
 def test_entries_of_some_kinds(client: Client) -> None:
