@@ -73,7 +73,7 @@ def is_told(status: KanaryStatus, defect: str) -> bool:
 
 
 def with_defect(status: KanaryStatus, message: str, now: datetime) -> KanaryStatus:
-    """The status with a Ready condition that says that nobody knows: reconciles fail."""
+    """The status with the condition Ready set to Unknown, because reconciles fail."""
     last = next((condition for condition in status.conditions if condition.type == READY), None)
     is_told = last is not None and last.status == "Unknown"
     told = Condition(
