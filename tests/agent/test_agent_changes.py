@@ -43,6 +43,8 @@ def test_the_stream_of_clients_notices_a_proxy_that_is_stopped_and_started(pods:
     with live(config_of(pods.route(100, 1))) as proxy, held(proxy, 50) as connections:
         with stream(proxy) as clients:
             proxy.restart_haproxy()
+            # The report may be from before.
+            await_that(proxy.is_ready, "HAProxy is back")
             proxy.await_served()
         assert sum(is_alive(connection) for connection in connections) == 0
     assert clients.failed > 0
@@ -196,6 +198,8 @@ def test_an_agent_waits_for_haproxy_and_finds_it_again(pods: Pods) -> None:
         # What changes meanwhile is served from the start.
         proxy.mount(reweighted(config, 50, 50))
         proxy.restart_haproxy()
+        # The report may be from before.
+        await_that(proxy.is_ready, "HAProxy is back")
         proxy.await_served()
         assert Counter(proxy.take(100)) == {0: 50, 1: 50}
 

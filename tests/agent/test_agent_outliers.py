@@ -219,6 +219,8 @@ def test_who_is_out_stays_out_when_haproxy_is_started_again(pods: MoodyPods) -> 
         pods.put(moods.reset_at_once, bad)
         await_ejected(proxy, bad)
         proxy.restart_haproxy()
+        # The report may be from before.
+        await_that(proxy.is_ready, "HAProxy is back")
         proxy.await_served()
         await_that(lambda: proxy.servers_up(0) == 2, "it is out again")
         assert len(ejections(proxy)) == 1

@@ -182,6 +182,8 @@ def test_haproxy_starts_again_with_those_that_have_come(pods: Pods) -> None:
         proxy.serve(other)
         assert (proxy.run / CONFIG_FILE).read_text() == render(other).text
         proxy.restart_haproxy()
+        # The report may be from before.
+        await_that(proxy.is_ready, "HAProxy is back")
         proxy.await_served()
         assert active(proxy) == declared(other)
 
