@@ -75,14 +75,14 @@ def is_told(status: KanaryStatus, defect: str) -> bool:
 def with_defect(status: KanaryStatus, message: str, now: datetime) -> KanaryStatus:
     """The status with the condition Ready set to Unknown, because reconciles fail."""
     last = next((condition for condition in status.conditions if condition.type == READY), None)
-    is_told = last is not None and last.status == "Unknown"
-    told = Condition(
+    is_reported = last is not None and last.status == "Unknown"
+    failing = Condition(
         type=READY,
         status="Unknown",
         observed_generation=last.observed_generation if last else status.observed_generation,
-        last_transition_time=last.last_transition_time if last and is_told else time_text(now),
+        last_transition_time=last.last_transition_time if last and is_reported else time_text(now),
         reason="ReconcileFailed",
         message=message,
     )
     others = tuple(condition for condition in status.conditions if condition.type != READY)
-    return status.model_copy(update={"conditions": (told, *others)})
+    return status.model_copy(update={"conditions": (failing, *others)})

@@ -78,7 +78,7 @@ class Fleet:
     def others_listen_for(self, digest: str) -> timedelta | None:
         """How much longer proxies that are replaced, and split in another way, take connections; None if none does."""
         replaced = [p for p in self._others(digest) if not (p.is_live and p.is_to_run)]
-        # One that nobody has told to stop is looked at again soon.
+        # A proxy that has not been stopped yet is checked again soon.
         waits = [p.listens_for(self.now) or SETTLING_RECHECK for p in replaced]
         return max(waits, default=None)
 
@@ -106,11 +106,11 @@ class Fleet:
                 text = f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}"
                 return " ".join(text.strip(": ").split())
         expected = [p for p in self.proxies if p.is_to_run and (p.is_live or p.serves == digest)]
-        told = [p.trouble for p in expected if not p.is_ready and p.trouble]
+        texts = [p.trouble for p in expected if not p.is_ready and p.trouble]
         reports = [(p.name, p.report) for p in expected if p.report and p.serves != digest]
-        told += [f"pod {name}: {report.problem}" for name, report in reports if report.problem]
-        told += [_late_text(p) for p in self._missed(digest)]
-        return told[0] if told else ""
+        texts += [f"pod {name}: {report.problem}" for name, report in reports if report.problem]
+        texts += [_late_text(p) for p in self._missed(digest)]
+        return texts[0] if texts else ""
 
     def refusal(self, digest: str) -> str:
         """What HAProxy says of this configuration, where a proxy reports that it rejects it."""
