@@ -19,6 +19,7 @@ ONE_IMPORTER = {
     "alembic": "kanary.history.schema",
     "kubernetes": "kanary.kube.client",
     "prometheus_client": "kanary.operator.metrics",
+    "rich": "kanary.cli",
     "sqlalchemy": "kanary.history",
     "starlette": "kanary.web",
     "transitions": "engine.machine",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -23,22 +22,16 @@ def one_line(text: str) -> str:
 
 def width(text: str) -> int:
     """The columns that a text takes."""
-    return len(text) if text.isascii() else sum(map(_width_of, text))
+    from rich.cells import cell_len  # noqa: PLC0415 -- not loaded for --help
 
-
-def _width_of(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return cell_len(text)
 
 
 def cut(text: str, columns: int) -> str:
     """At most so many columns of a text."""
-    if width(text) <= columns:
-        return text
-    while width(text) >= columns:
-        text = text[: min(columns, len(text)) - 1]
-    return f"{text}…"
+    from rich.cells import set_cell_size  # noqa: PLC0415 -- not loaded for --help
+
+    return text if width(text) <= columns else f"{set_cell_size(text, columns - 1)}…"
 
 
 def padded(text: str, columns: int) -> str:
