@@ -44,20 +44,17 @@ def journal(
 ) -> Journal:
     """After a reconcile that left the Kanary in `phase`; the history has all entries up to number `recorded`."""
     pen = _Pen(observed.last_entry, observed.now)
-    status = observed.status
-    noted, cause = status.split, status.change_cause
-    if split and noted is None and split.is_noted:
-        # Somebody removed the status. The history has been given the change before.
-        noted = _noted(split, observed.now, Result.READY)
-    elif split and not split.is_noted and phase is not Phase.PENDING:
+    noted, cause = _last_noted(observed), observed.status.change_cause
+    if split and not split.is_noted and phase is not Phase.PENDING:
         if noted and noted.result is None:
             pen.end(noted, Result.SUPERSEDED)
         pen.write(WeightChange, **_change(observed, split, digest))
-        noted, cause = _noted(split, observed.now, None), annotated_cause(observed.kanary) or None
+        cause = annotated_cause(observed.kanary) or None
+        noted = SplitStatus(revision=split.revision, generation=split.generation, at=observed.now, weights=split.shares)
     if decision.trigger:
         pen.write(
             PhaseChange,
-            source=read_phase(status).value,
+            source=read_phase(observed.status).value,
             to=phase.value,
             trigger=decision.trigger.value,
             reason=decision.reason.value,
@@ -66,7 +63,7 @@ def journal(
         )
     if phase is Phase.READY and split and noted and noted.revision == split.revision and noted.result is None:
         noted = pen.end(noted, Result.READY)
-    return Journal(noted, _bounded(status.history, pen, recorded), cause)
+    return Journal(noted, _bounded(observed.status.history, pen, recorded), cause)
 
 
 @dataclass(slots=True)
@@ -87,9 +84,19 @@ class _Pen:
         return noted.model_copy(update={"result": result.value})
 
 
-def _noted(split: Split, now: datetime, result: Result | None) -> SplitStatus:
+def _last_noted(observed: Observed) -> SplitStatus | None:
+    """The weights that were last decided on: those that were written, where the status has lost them.
+
+    Whether that change has ended is not known then. It ends once more, and of two results the history takes the first.
+    """
+    noted, applied = observed.status.split, observed.written.applied
+    if applied is None or (noted and noted.revision >= applied.revision):
+        return noted
     return SplitStatus(
-        revision=split.revision, generation=split.generation, at=now, weights=split.shares, result=result
+        revision=applied.revision,
+        generation=applied.generation,
+        at=applied.written_at,
+        weights=applied.spec.shares,
     )
 
 

@@ -59,13 +59,13 @@ class Observed:
     def last_entry(self) -> int:
         """Number of the last entry that the status has, or may have had."""
         known, applied = self.status.history, self.written.applied
-        if known:
-            return max([known.last, *(entry.number for entry in known.entries)])
-        if applied is None:
-            return 0
-        # Somebody removed the status, perhaps not for the first time: no Kanary writes an entry each millisecond.
+        last = max([known.last, *(entry.number for entry in known.entries)]) if known else 0
+        if applied is None or (known and last >= applied.entry):
+            return last
+        # Somebody removed the status or restored an older one, perhaps not for the first time: no Kanary writes an
+        # entry each millisecond.
         created = read_time(self.kanary["metadata"].get("creationTimestamp")) or self.now
-        return max(applied.entry, (self.now - created) // timedelta(milliseconds=1))
+        return max(last, applied.entry, (self.now - created) // timedelta(milliseconds=1))
 
     def is_reached_by_ipv6(self, destination: str) -> bool:
         """Whether kubelets, or clients of the destination's Service, connect to the proxies over IPv6.

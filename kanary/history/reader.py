@@ -36,7 +36,8 @@ _RESULT = (
         _RESULTS.c.kind == ChangeResult.model_fields["kind"].default,
         _RESULTS.c.revision == ENTRIES.c.revision,
     )
-    .order_by(_RESULTS.c.number.desc())
+    # A Kanary whose status was removed has its last change end once more.
+    .order_by(_RESULTS.c.number)
     .limit(1)
 )
 _CHANGES = sa.select(ENTRIES, _RESULT.scalar_subquery().label("result")).where(ENTRIES.c.kind == CHANGE)

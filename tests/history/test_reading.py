@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from engine.model.entries import WeightChange
+from engine.model.entries import Result, WeightChange
 from engine.model.times import exact_time_text
 from kanary.history.database import Database
 from kanary.history.opening import open_database
@@ -20,7 +20,7 @@ from kanary.history.reader import Reader
 from kanary.history.rows import entry_row
 from kanary.history.selection import BadCursorError, Selection, every
 from kanary.history.tables import KANARIES
-from tests.history.entries import at, change, deleted, phase_change, seen, with_entries
+from tests.history.entries import at, change, deleted, phase_change, result, seen, with_entries
 
 WEB = Selection("shop", "web")
 EVERYTHING = Selection(include_deleted=True)
@@ -148,6 +148,15 @@ def test_one_revision_is_told_with_its_configuration(database: Database, reader:
     assert reader.revision(web, 11) is None
     assert reader.revisions(web) == (1, 10)
     assert reader.revisions(web.model_copy(update={"uid": "nobody"})) is None
+
+
+def test_the_first_result_of_a_change_counts(database: Database, reader: Reader) -> None:
+    again = result(1, Result.SUPERSEDED).model_copy(update={"number": 25, "at": at(90), "seconds": 5000.0})
+    database.write([seen(last=2), with_entries(seen(), again)])
+    found = reader.changes(Selection("shop", "web")).items[-1]
+    assert found.change.revision == 1
+    assert found.result
+    assert (found.result.result, found.result.seconds) == ("Ready", 6.125)
 
 
 def test_what_is_recorded_while_pages_are_read_shifts_nothing(database: Database, reader: Reader) -> None:

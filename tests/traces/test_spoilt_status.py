@@ -1,11 +1,12 @@
 """A status that somebody removes or spoils costs no entry, and no reconcile."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from engine.model.entries import Configuration, Entry, WeightChange
+from engine.model.entries import ChangeResult, Configuration, Entry, WeightChange
 from tests.traces.world import World, routes
 
 Json = dict[str, Any]
@@ -13,6 +14,11 @@ Json = dict[str, Any]
 
 class Recording(World):
     """Keeps entries as the database does: the first of each number stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.former: Json = {}
+        """The status before the last change."""
 
     def record(self, kanary: Json, entries: Any, configuration: Configuration | None) -> None:
         for entry in entries:
@@ -100,3 +106,68 @@ def test_what_a_newer_version_wrote_of_a_known_kind_is_kept_and_passed_on(servin
     kept = [entry for entry in serving.status()["history"]["entries"] if entry["number"] == number]
     assert kept == [{**note(number), "kind": "ChangeResult", "verdict": "RolledBack"}]
     assert isinstance(serving.entries[number], Entry)
+
+
+def results(world: World, revision: int) -> list[str]:
+    """How the change ended, as the history has it: the first result counts."""
+    found = [e for e in world.entries.values() if isinstance(e, ChangeResult) and e.revision == revision]
+    return [entry.result for entry in sorted(found, key=lambda entry: entry.number)]
+
+
+def remove_status(world: World) -> None:
+    del world.objects["Kanary", "rule"]["status"]
+
+
+def restore_status(world: Recording) -> None:
+    world.objects["Kanary", "rule"]["status"] = copy.deepcopy(world.former)
+
+
+@pytest.mark.parametrize("lose", [remove_status, restore_status])
+def test_a_change_ends_as_ready_though_its_status_is_lost_in_the_middle(
+    serving: Recording, lose: Callable[[Recording], None]
+) -> None:
+    begin_change(serving, 50, 50)
+    lose(serving)
+    serving.slow_proxies = False
+    serving.settle()
+    assert serving.status()["phase"] == "Ready"
+    assert results(serving, 2) == ["Ready"]
+    assert serving.status()["split"]["result"] == "Ready"
+
+
+@pytest.mark.parametrize("lose", [remove_status, restore_status])
+def test_a_change_ends_as_superseded_though_its_status_is_lost_and_the_next_one_is_there(
+    serving: Recording, lose: Callable[[Recording], None]
+) -> None:
+    begin_change(serving, 50, 50)
+    lose(serving)
+    serving.slow_proxies = False
+    declare(serving, 40, 60)
+    assert results(serving, 2) == ["Superseded"]
+    assert results(serving, 3) == ["Ready"]
+
+
+def test_a_status_that_is_lost_leaves_a_change_that_had_ended_as_it_was(serving: Recording) -> None:
+    remove_status(serving)
+    serving.wait(3600)
+    declare(serving, 50, 50)
+    assert results(serving, 1)[0] == "Ready"
+    assert results(serving, 2) == ["Ready"]
+
+
+def test_proxies_are_current_when_the_status_is_lost_and_the_change_has_not_ended(serving: Recording) -> None:
+    begin_change(serving, 50, 50)
+    serving.slow_proxies = False
+    serving.roll_proxies()
+    remove_status(serving)
+    serving.settle()
+    assert results(serving, 2) == ["Ready"]
+
+
+def begin_change(world: Recording, v1: int, v2: int) -> None:
+    """Weights that are written for the proxies and that none of them serves yet."""
+    world.former = world.status()
+    world.slow_proxies = True
+    declare(world, v1, v2)
+    world.wait(60)
+    assert world.status()["phase"] == "Rolling"

@@ -117,12 +117,25 @@ def test_a_change_that_the_history_was_given_before_the_status_was_lost_is_not_w
     found = noted(KanaryStatus(), split(), last=applied())
     assert found.history is None
     assert found.split
-    assert (found.split.revision, found.split.result) == (1, "Ready")
+    assert (found.split.revision, found.split.result) == (1, None)
+
+
+def test_a_change_that_was_written_ends_though_the_status_has_lost_it() -> None:
+    last = applied(revision=2)
+    for before in (KanaryStatus(), FIRST):
+        ready = noted(before, split(revision=2), READY, Phase.READY, last=last)
+        assert kinds(ready)[-1] == "ChangeResult 2"
+        assert entries(ready)[-1]["result"] == "Ready"
+        third = noted(before, split(HALF, 3, is_noted=False), last=last)
+        assert kinds(third)[-2:] == ["ChangeResult 2", "WeightChange 3"]
+        assert entries(third)[-2]["result"] == "Superseded"
 
 
 def test_numbers_go_on_beyond_those_of_a_status_that_was_lost() -> None:
     found = noted(KanaryStatus(), split(HALF, 2, is_noted=False), last=applied(entry=40))
     assert entries(found)[0]["number"] == 41
+    older = KanaryStatus(history=HistoryStatus(last=12))
+    assert entries(noted(older, split(HALF, 2, is_noted=False), last=applied(entry=40)))[0]["number"] == 41
 
 
 # Why, and by whom
