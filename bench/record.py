@@ -73,7 +73,7 @@ def _reconcile_seconds() -> float:
         world.apply_kanary(**spec)
         began = time.perf_counter()
         steps = 1
-        while (wake := world.step().wake) and wake.after <= timedelta():
+        while (requeue := world.step().requeue) and requeue.after <= timedelta():
             steps += 1
         taken.append((time.perf_counter() - began) / steps)
         world.settle()

@@ -26,7 +26,7 @@ class Recording:
 
 
 RECORDED = Recording(True, "Recorded", "changes are written to the history database")
-NOT_KEPT = Recording(False, "NotKept", "history is disabled (KANARY_HISTORY_URL is empty)")
+DISABLED = Recording(False, "Disabled", "history is disabled (KANARY_HISTORY_URL is empty)")
 
 
 def conditions(
@@ -66,7 +66,7 @@ def conditions(
     )
 
 
-def is_told(status: KanaryStatus, defect: str) -> bool:
+def reports_defect(status: KanaryStatus, defect: str) -> bool:
     """Whether the Ready condition says that reconciles fail in this way."""
     ready = next((condition for condition in status.conditions if condition.type == READY), None)
     return ready is not None and ready.status == "Unknown" and ready.message.startswith(defect)

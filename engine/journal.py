@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from engine.memory import read_phase
+from engine.last_status import read_phase
 from engine.model.entries import ChangeResult, Entry, PhaseChange, Result, WeightChange, entry_json
 from engine.model.states import Split
 from engine.model.status import HistoryStatus, SplitStatus
@@ -45,7 +45,7 @@ def journal(
     """After a reconcile that left the Kanary in `phase`; the history has all entries up to number `recorded`."""
     pen = _Pen(observed.last_entry, observed.now)
     noted, cause = _last_noted(observed), observed.status.change_cause
-    if split and not split.is_noted and phase is not Phase.PENDING:
+    if split and not split.is_in_status and phase is not Phase.PENDING:
         if noted and noted.result is None:
             pen.end(noted, Result.SUPERSEDED)
         pen.write(WeightChange, **_change(observed, split, digest))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from engine.fleet.fleet import Fleet, ready_endpoints
 from engine.fleet.proxy import has_agent, read_proxy
-from engine.memory import read_phase, read_status, refused_before
+from engine.last_status import read_phase, read_status, refused_before
 from engine.model.spec import Backend, KanarySpec
 from engine.model.states import Endpoint, Intent, Split, Written, read_written, unpaused
 from engine.model.status import KanaryStatus
@@ -183,7 +183,9 @@ def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot) ->
     if applied is None:
         return None
     endpoints, holds_pods = _last_good_endpoints(view, observed, snapshot.on_empty_route)
-    return Split(applied.spec, applied.generation, applied.revision, endpoints, is_noted=True, holds_pods=holds_pods)
+    return Split(
+        applied.spec, applied.generation, applied.revision, endpoints, is_in_status=True, holds_pods=holds_pods
+    )
 
 
 def _declared_split(observed: Observed, spec: KanarySpec) -> Split:
@@ -191,8 +193,10 @@ def _declared_split(observed: Observed, spec: KanarySpec) -> Split:
     noted, applied, intent = observed.status.split, observed.written.applied, observed.intent
     last = max(noted.revision if noted else 0, applied.revision if applied else 0, observed.status.revision)
     known = noted.weights if noted and noted.revision == last else applied.spec.shares if applied else ()
-    is_noted = known == spec.shares
-    return Split(spec, intent.generation, last if is_noted else last + 1, intent.endpoints, is_noted=is_noted)
+    is_in_status = known == spec.shares
+    return Split(
+        spec, intent.generation, last if is_in_status else last + 1, intent.endpoints, is_in_status=is_in_status
+    )
 
 
 def _last_good_endpoints(

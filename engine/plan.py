@@ -97,16 +97,16 @@ class Planner:
         before, key = observed.written.applied, (observed.owner.namespace, observed.owner.name)
         serial = before.serial if before else 0
         if strategy is UpdateStrategy.ROLLING:
-            return serial, self._once(key, proxy_config(split, ipv6=ipv6))
+            return serial, self._cached(key, proxy_config(split, ipv6=ipv6))
         config = proxy_config(split, serial=serial, ipv6=ipv6)
         known = [
             known for known, rendered in self._rendered.get(key, ()) if before and rendered.digest == before.digest
         ]
-        if before and (config in known or not known) and self._once(key, config).digest == before.digest:
-            return serial, self._once(key, config)
-        return serial + 1, self._once(key, proxy_config(split, serial=serial + 1, ipv6=ipv6))
+        if before and (config in known or not known) and self._cached(key, config).digest == before.digest:
+            return serial, self._cached(key, config)
+        return serial + 1, self._cached(key, proxy_config(split, serial=serial + 1, ipv6=ipv6))
 
-    def _once(self, key: tuple[str, str], config: ProxyConfig) -> Rendered:
+    def _cached(self, key: tuple[str, str], config: ProxyConfig) -> Rendered:
         memory = self._rendered.setdefault(key, [])
         for known, rendered in memory:
             if known == config:
@@ -122,7 +122,7 @@ def plan_unapplied(
     """The target of a Kanary that no cluster has, as its first revision."""
     intent, fleet = Intent(1, spec, (), endpoints), Fleet(None, (), now)
     observed = Observed(owner, {}, KanaryStatus(), now, defaults, intent, Written(), fleet, {}, {})
-    return Planner().plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_noted=False))
+    return Planner().plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_in_status=False))
 
 
 def proxy_config(split: Split, *, serial: int = 0, ipv6: bool = False) -> ProxyConfig:

@@ -8,10 +8,10 @@ no weights that are not written down yet.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from engine.conditions import is_told, with_defect
+from engine.conditions import reports_defect, with_defect
 from engine.journal import journal
+from engine.last_status import read_status
 from engine.machine import PhaseMachine
-from engine.memory import read_status
 from engine.model.entries import Configuration, WeightChange
 from engine.model.spec import weights_text
 from engine.model.states import Applied, Split
@@ -22,8 +22,21 @@ from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, Narra
 from engine.render.objects import REFRESH_ANNOTATION, made_from
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
-from engine.status import Outcome, is_weather, next_status, status_json
-from states import Action, Decision, Difference, Phase, Problem, Reason, Snapshot, Wake, decide, degraded, left, soonest
+from engine.status import Outcome, next_status, only_counts_differ, status_json
+from states import (
+    Action,
+    Decision,
+    Difference,
+    Phase,
+    Problem,
+    Reason,
+    Requeue,
+    Snapshot,
+    decide,
+    degraded,
+    left,
+    soonest,
+)
 from states.timing import HELD_PODS_RECHECK, REFUSED_RECHECK, STATUS_INTERVAL
 
 
@@ -32,7 +45,7 @@ class Step:
     """What a step came to."""
 
     decision: Decision | None = None
-    wake: Wake | None = None
+    requeue: Requeue | None = None
     """When to run the next one though nothing is observed to change."""
 
 
@@ -95,11 +108,11 @@ class Reconciler:
     def _step(self, kanary: Json) -> Step:
         situation = self._look(kanary)
         decision = self._act(situation, decide(situation.snapshot))
-        written, wake = self._write_down(situation, decision)
-        if written and _is_noted_by(written, situation.split):
+        written, requeue = self._write_down(situation, decision)
+        if written and _is_in(written, situation.split):
             # From the object as it was written: one whose spec changes all the time would else never be served.
             return self._step(written)
-        return Step(decision, wake)
+        return Step(decision, requeue)
 
     def _look(self, kanary: Json) -> Situation:
         defaults = Defaults(self._proxy_image, self._view.serves_disruption_budgets())
@@ -115,7 +128,7 @@ class Reconciler:
         snapshot = replace(
             snapshot,
             revision=split.revision,
-            is_noted=split.is_noted,
+            is_in_status=split.is_in_status,
             weights=split.text,
             rollout=rollout,
             stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
@@ -139,8 +152,8 @@ class Reconciler:
                 done.append(action)
         except RefusedError as error:
             refusal = degraded(situation.snapshot, error.problem)
-            wake = Wake(REFUSED_RECHECK, "what the API server rejected is sent again")
-            return replace(refusal, actions=tuple(done), wake=wake, rule=decision.rule)
+            requeue = Requeue(REFUSED_RECHECK, "what the API server rejected is sent again")
+            return replace(refusal, actions=tuple(done), requeue=requeue, rule=decision.rule)
         return decision
 
     def _perform(self, situation: Situation, action: Action) -> None:
@@ -156,7 +169,7 @@ class Reconciler:
             for desired in target.objects[action]:
                 self._writer.apply(desired)
 
-    def _write_down(self, situation: Situation, decision: Decision) -> tuple[Json | None, Wake | None]:
+    def _write_down(self, situation: Situation, decision: Decision) -> tuple[Json | None, Requeue | None]:
         """Write the status and report; returns the Kanary as it was written, if it was, and when to look again."""
         observed, target = situation.observed, situation.target
         phase = situation.snapshot.phase
@@ -172,20 +185,20 @@ class Reconciler:
         if wait is None:
             self._report(situation, decision, status, applied)
         if decision.trigger:
-            return written, Wake(timedelta(), "the next step follows at once")
+            return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
-        held = Wake(HELD_PODS_RECHECK, "pods without a Service are looked for") if holds else None
-        return written, soonest(decision.wake, held, wait)
+        held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked for") if holds else None
+        return written, soonest(decision.requeue, held, wait)
 
-    def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Wake | None]:
+    def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
         """Write it if it differs; where only counts do, not so often, and then say when."""
         raw, key = status_json(status), (observed.owner.namespace, observed.owner.name)
         if raw == observed.kanary.get("status"):
             return None, None
         wait = left(STATUS_INTERVAL, self._status_written.get(key), observed.now)
-        if wait and is_weather(observed.status, status):
+        if wait and only_counts_differ(observed.status, status):
             self._held_back[key] = observed.kanary["metadata"].get("resourceVersion"), status.progressing_since
-            return None, Wake(wait, "counts of pods are to be written")
+            return None, Requeue(wait, "counts of pods are to be written")
         written = self._writer.write_status(observed.kanary, raw)
         self._status_written[key] = observed.now
         self._held_back.pop(key, None)
@@ -195,7 +208,7 @@ class Reconciler:
         observed, target = situation.observed, situation.target
         before, kanary = observed.status, observed.kanary
         configuration = None
-        is_named = situation.split is not None and not situation.split.is_noted
+        is_named = situation.split is not None and not situation.split.is_in_status
         if target and (is_named or (applied and applied.digest == target.applied.digest)):
             endpoints = {
                 backend: tuple(f"{e.address}:{e.port}" for e in found)
@@ -227,7 +240,7 @@ class Reconciler:
         if kanary is None:
             return
         kind = f"reconcile failed: {type(error).__name__}"
-        if is_told(read_status(kanary), kind):
+        if reports_defect(read_status(kanary), kind):
             # The text of an error may be another one each time, and each write has the Kanary reconciled at once.
             return
         text = f"{kind}: {error}"[:300]
@@ -236,10 +249,10 @@ class Reconciler:
         self._writer.write_status(kanary, status_json(status))
 
 
-def _is_noted_by(kanary: Json, split: Split | None) -> bool:
+def _is_in(kanary: Json, split: Split | None) -> bool:
     """Whether this split, which nobody had written down, is in the status now."""
     noted = read_status(kanary).split
-    return split is not None and not split.is_noted and noted is not None and noted.revision == split.revision
+    return split is not None and not split.is_in_status and noted is not None and noted.revision == split.revision
 
 
 def _change_to(status: KanaryStatus, revision: int) -> WeightChange | None:

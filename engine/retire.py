@@ -1,6 +1,6 @@
 """Which of a Kanary's objects may go: a former destination, and configurations that no pod mounts."""
 
-from engine.fleet.fleet import has_been_seen
+from engine.fleet.fleet import is_observed
 from engine.observe import Observed
 from engine.plan import Target
 from engine.ports import ClusterView, Json
@@ -15,7 +15,7 @@ def stale_objects(view: ClusterView, observed: Observed, target: Target, rollout
     """
     owner, before = observed.owner, observed.written.applied
     has_arrived = rollout.difference is Difference.NONE and rollout.progress is Progress.CURRENT
-    kinds = ("Service",) * has_arrived + ("ConfigMap",) * has_been_seen(observed.fleet.deployment)
+    kinds = ("Service",) * has_arrived + ("ConfigMap",) * is_observed(observed.fleet.deployment)
     wanted = {(desired["kind"], desired["metadata"]["name"]) for desired in target.all_objects}
     mounted = observed.fleet.mounted | ({before.digest} if before else set())
     wanted |= {("ConfigMap", owner.mounted_name(digest)) for digest in mounted}

@@ -32,7 +32,7 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
         refusal=fleet.refusal(after.digest) if is_written else "",
         exhaustion=fleet.exhaustion(after.digest, after.spec.proxy.max_connections),
         reload_spacing=_reload_spacing(observed, before, after) if is_live and before else None,
-        look_again=fleet.look_again(after.digest) if is_live and is_written else None,
+        report_interval=fleet.report_interval(after.digest) if is_live and is_written else None,
     )
 
 

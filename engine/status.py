@@ -83,7 +83,7 @@ def status_json(status: KanaryStatus) -> Json:
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def is_weather(before: KanaryStatus, after: KanaryStatus) -> bool:
+def only_counts_differ(before: KanaryStatus, after: KanaryStatus) -> bool:
     """Whether they differ in nothing but counts of pods and in how far proxies are with these."""
     return _lasting(before) == _lasting(after)
 
@@ -115,7 +115,7 @@ def _weights(observed: Observed, result: Outcome) -> tuple[RouteStatus, ...]:
 
     Where what was written is lost, too, they are all that is known.
     """
-    is_served = result.applied is not None and result.progress >= Progress.TAKEN
+    is_served = result.applied is not None and result.progress >= Progress.ADOPTED
     if result.applied and is_served:
         spec = result.applied.spec
         written = {route.backend: result.applied.endpoints_of(route.backend) for route in spec.routes}

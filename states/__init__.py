@@ -14,7 +14,7 @@ from states.snapshot import (
     Snapshot,
     UpdateStrategy,
 )
-from states.timing import Wake, left, soonest
+from states.timing import Requeue, left, soonest
 
 __all__ = [
     "KEEP_SERVING",
@@ -28,13 +28,13 @@ __all__ = [
     "Problem",
     "Progress",
     "Reason",
+    "Requeue",
     "Rollout",
     "RouteFacts",
     "Snapshot",
     "Transition",
     "Trigger",
     "UpdateStrategy",
-    "Wake",
     "decide",
     "degraded",
     "left",

@@ -12,7 +12,7 @@ from states.actions import KEEP_SERVING, Action
 from states.phases import Phase, Trigger
 from states.reasons import Reason
 from states.snapshot import Difference, OnEmptyRoute, Problem, Progress, RouteFacts, Snapshot, UpdateStrategy
-from states.timing import FIRST_ENDPOINTS_GRACE, SETTLE_LIMIT, SETTLING_RECHECK, Wake, left, soonest
+from states.timing import FIRST_ENDPOINTS_GRACE, SETTLE_LIMIT, SETTLING_RECHECK, Requeue, left, soonest
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Decision:
     reason: Reason
     message: str
     actions: tuple[Action, ...] = ()
-    wake: Wake | None = None
+    requeue: Requeue | None = None
     """When to look again though nothing is observed to change."""
     rule: str = ""
     """The name of the rule that took the decision."""
@@ -56,13 +56,13 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
     message = f"spec.paused is true: {snapshot.weights} stays until it is false; endpoints are still followed"
     message += _because(snapshot.rollout.trouble)
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
-    return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _wake(snapshot))
+    return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _requeue(snapshot))
 
 
 def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
     """A new Kanary starts when the pods of each weighted route are ready, or, after a grace, when any pod is."""
     incomplete = [route for route in snapshot.routes if route.is_incomplete]
-    has_begun = snapshot.has_served or (snapshot.is_noted and not snapshot.all_empty)
+    has_begun = snapshot.has_served or (snapshot.is_in_status and not snapshot.all_empty)
     if has_begun or not incomplete:
         return None
     # One that has just come to wait for them has the whole time.
@@ -75,8 +75,8 @@ def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
         return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message))
     limit = FIRST_ENDPOINTS_GRACE.total_seconds()
     message += f"; starts with those that are ready {limit:.0f} s after this wait began"
-    wake = Wake(waiting, "the first endpoints have had their time")
-    return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), wake)
+    requeue = Requeue(waiting, "the first endpoints have had their time")
+    return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), requeue)
 
 
 def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
@@ -149,9 +149,9 @@ def endpoints_wait(snapshot: Snapshot) -> Decision | None:
         return None
     message = f"{_proxies(snapshot)}: {snapshot.weights}; newer endpoints follow: {waiting.why}"
     if snapshot.phase is Phase.READY and snapshot.rollout.progress >= Progress.SERVING:
-        return Decision(None, Reason.SERVING, message, wake=waiting)
+        return Decision(None, Reason.SERVING, message, requeue=waiting)
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
-    return Decision(trigger, Reason.ROLLING_OUT, message, wake=waiting)
+    return Decision(trigger, Reason.ROLLING_OUT, message, requeue=waiting)
 
 
 def configuration_differs(snapshot: Snapshot) -> Decision | None:
@@ -159,15 +159,15 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
 
     Pods that come and go are no reason to leave a phase: the proxies are given them wherever the Kanary is.
     """
-    if snapshot.phase is Phase.RENDERING and snapshot.is_noted:
+    if snapshot.phase is Phase.RENDERING and snapshot.is_in_status:
         actions = _serving_actions(snapshot)
         return Decision(Trigger.ROLL, Reason.ROLLING_OUT, _proxies(snapshot), actions, _until_deadline(snapshot))
     rollout = snapshot.rollout
-    if rollout.difference <= Difference.ENDPOINTS and snapshot.phase is not Phase.PENDING and snapshot.is_noted:
+    if rollout.difference <= Difference.ENDPOINTS and snapshot.phase is not Phase.PENDING and snapshot.is_in_status:
         return None
     if rollout.fallback:
         message = f"{rollout.fallback}: the proxies are replaced instead"
-    elif rollout.difference is Difference.WEIGHTS or not snapshot.is_noted:
+    elif rollout.difference is Difference.WEIGHTS or not snapshot.is_in_status:
         message = f"{snapshot.weights} is to be served as revision {snapshot.revision}"
     else:
         message = f"settings or the endpoints of an empty route of revision {snapshot.revision} have changed"
@@ -185,8 +185,8 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     message = f"{_proxies(snapshot)}{_because(rollout.trouble or waiting_for)}"
     if snapshot.rollout.others_listen_for is not None:
         message += "; those that they replace may still take a connection"
-    wake = soonest(_wake(snapshot), _until_deadline(snapshot))
-    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), wake)
+    requeue = soonest(_requeue(snapshot), _until_deadline(snapshot))
+    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), requeue)
 
 
 def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
@@ -201,8 +201,8 @@ def everything_is_served(snapshot: Snapshot) -> Decision:
     trigger = {Phase.ROLLING: Trigger.COMPLETE, Phase.DEGRADED: Trigger.ROLL}.get(snapshot.phase)
     reason = Reason.ROLLING_OUT if trigger is Trigger.ROLL else Reason.SERVING
     message = f"{_proxies(snapshot)}: {snapshot.weights}"
-    wake = _wake(snapshot) if _is_current(snapshot) else soonest(_wake(snapshot), _until_deadline(snapshot))
-    return Decision(trigger, reason, message, _serving_actions(snapshot), wake)
+    requeue = _requeue(snapshot) if _is_current(snapshot) else soonest(_requeue(snapshot), _until_deadline(snapshot))
+    return Decision(trigger, reason, message, _serving_actions(snapshot), requeue)
 
 
 RULES: tuple[Rule, ...] = (
@@ -232,18 +232,18 @@ def decide(snapshot: Snapshot) -> Decision:
 def degraded(snapshot: Snapshot, problem: Problem) -> Decision:
     """The decision to report `problem`, with what serves kept serving."""
     trigger = None if snapshot.phase is Phase.DEGRADED else Trigger.DEGRADE
-    return Decision(trigger, problem.reason, problem.message, _serving_actions(snapshot), _wake(snapshot))
+    return Decision(trigger, problem.reason, problem.message, _serving_actions(snapshot), _requeue(snapshot))
 
 
-def _pending(snapshot: Snapshot, problem: Problem, wake: Wake | None = None) -> Decision:
+def _pending(snapshot: Snapshot, problem: Problem, requeue: Requeue | None = None) -> Decision:
     trigger = None if snapshot.phase is Phase.PENDING else Trigger.WAIT
-    return Decision(trigger, problem.reason, problem.message, wake=wake)
+    return Decision(trigger, problem.reason, problem.message, requeue=requeue)
 
 
 def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
     """What keeps traffic flowing. Weights that nobody has written down yet are given to no proxy."""
     serves_something = snapshot.obeys_spec or snapshot.has_served
-    if not serves_something or not snapshot.is_noted or _waiting(snapshot):
+    if not serves_something or not snapshot.is_in_status or _waiting(snapshot):
         return ()
     refresh = (Action.REFRESH,) if snapshot.rollout.strategy is UpdateStrategy.LIVE else ()
     retire = (Action.RETIRE,) if snapshot.stale else ()
@@ -254,13 +254,13 @@ def _is_current(snapshot: Snapshot) -> bool:
     return snapshot.rollout.difference is Difference.NONE and snapshot.rollout.progress is Progress.CURRENT
 
 
-def _waiting(snapshot: Snapshot) -> Wake | None:
+def _waiting(snapshot: Snapshot) -> Requeue | None:
     """Until when newer endpoints wait before they are written, whatever the phase; None if they may be now, or are."""
     rollout = snapshot.rollout
     if rollout.difference is not Difference.ENDPOINTS:
         return None
     if rollout.reload_spacing:
-        return Wake(rollout.reload_spacing, "the proxies drain what former reloads left")
+        return Requeue(rollout.reload_spacing, "the proxies drain what former reloads left")
     # Proxies that load a configuration while they run need not get ready with one before they load the next.
     is_settling = (
         rollout.strategy is UpdateStrategy.ROLLING
@@ -268,22 +268,22 @@ def _waiting(snapshot: Snapshot) -> Wake | None:
         and not rollout.trouble
         and left(SETTLE_LIMIT, rollout.written_at, snapshot.now) > timedelta()
     )
-    return Wake(SETTLING_RECHECK, "proxies are starting with the former ones") if is_settling else None
+    return Requeue(SETTLING_RECHECK, "proxies are starting with the former ones") if is_settling else None
 
 
-def _wake(snapshot: Snapshot) -> Wake | None:
+def _requeue(snapshot: Snapshot) -> Requeue | None:
     """When to look at the proxies again; what changes about them in the cluster is observed anyway."""
-    listening, looking = snapshot.rollout.others_listen_for, snapshot.rollout.look_again
+    listening, looking = snapshot.rollout.others_listen_for, snapshot.rollout.report_interval
     return soonest(
         _waiting(snapshot),
-        Wake(listening, "replaced proxies have stopped listening") if listening else None,
-        Wake(looking, "the proxies report what they serve") if looking else None,
+        Requeue(listening, "replaced proxies have stopped listening") if listening else None,
+        Requeue(looking, "the proxies report what they serve") if looking else None,
     )
 
 
-def _until_deadline(snapshot: Snapshot) -> Wake:
+def _until_deadline(snapshot: Snapshot) -> Requeue:
     remaining = left(snapshot.progress_deadline, snapshot.progressing_since or snapshot.now, snapshot.now)
-    return Wake(max(remaining, timedelta(seconds=1)), "the progress deadline has passed")
+    return Requeue(max(remaining, timedelta(seconds=1)), "the progress deadline has passed")
 
 
 def _consequence(snapshot: Snapshot) -> str:

@@ -45,7 +45,7 @@ class Progress(IntEnum):
 
     BEHIND = 0
     """A proxy that takes connections splits them in another way, or none takes any."""
-    TAKEN = 1
+    ADOPTED = 1
     """Every proxy that takes connections splits them by it."""
     SERVING = 2
     """As many proxies as there are to be are ready, run as declared, and split connections by it."""
@@ -117,7 +117,7 @@ class Rollout:
     """What a proxy has run out of, and how to give it more."""
     reload_spacing: timedelta | None = None
     """How much longer newer endpoints wait, because processes of former reloads still drain."""
-    look_again: timedelta | None = None
+    report_interval: timedelta | None = None
     """When to ask the proxies again what they serve; None where the cluster's objects say all there is to know."""
 
 
@@ -152,7 +152,7 @@ class Snapshot:
     progress_deadline: timedelta = timedelta(seconds=600)
     revision: int = 0
     """The number of the weights that are to be served."""
-    is_noted: bool = False
+    is_in_status: bool = False
     """The status has this revision already: proxies may be given it."""
     weights: str = ""
     """The weights that are to be served, as `kubectl get` shows them."""

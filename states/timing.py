@@ -34,10 +34,10 @@ REFRESH_INTERVAL = timedelta(seconds=4)
 REFRESH_INTERVAL_LIMIT = timedelta(seconds=60)
 """How often in the end, of a proxy that missed the limit and is not replaced."""
 
-SURE_AFTER = timedelta(seconds=3)
+ANSWER_TIME = timedelta(seconds=3)
 """How long after the last request a proxy is late: one that fails to answer a new leader once is not."""
 
-HEEDED = 2 * REFRESH_INTERVAL
+REQUEST_LIFETIME = 2 * REFRESH_INTERVAL
 """How long after a request was due the leader that made it may still be waiting for the result."""
 
 REPORT_INTERVAL = timedelta(seconds=0.2)
@@ -92,7 +92,7 @@ HISTORY_STOP_LIMIT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Wake:
+class Requeue:
     """When to look again though nothing is observed to change, and why."""
 
     after: timedelta
@@ -109,6 +109,6 @@ def left(limit: timedelta, since: datetime | None, now: datetime) -> timedelta:
     return timedelta() if passed < -limit else min(max(limit - passed, timedelta()), limit)
 
 
-def soonest(*wakes: Wake | None) -> Wake | None:
+def soonest(*requeues: Requeue | None) -> Requeue | None:
     """The first of them, or None where there is none."""
-    return min((wake for wake in wakes if wake), key=lambda wake: wake.after, default=None)
+    return min((requeue for requeue in requeues if requeue), key=lambda requeue: requeue.after, default=None)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.fleet.proxy import Proxy
-from engine.fleet.refresh import renewed
+from engine.fleet.refresh import next_request
 from engine.model.states import Applied
 from engine.model.times import time_text
 from engine.render.haproxy import split_of
@@ -51,7 +51,7 @@ class Fleet:
             return Progress.BEHIND
         fit = [proxy for proxy in self._takers(goal.digest) if proxy.template == goal.template]
         if min(len(fit), goal.ready_endpoints) < goal.replicas:
-            return Progress.TAKEN
+            return Progress.ADOPTED
         is_left = any(proxy.serves != goal.digest and self._listens(proxy) for proxy in self.proxies)
         is_current = has_rolled_out(self.deployment, goal.replicas) and not is_left
         return Progress.CURRENT if is_current else Progress.SERVING
@@ -155,7 +155,7 @@ class Fleet:
 
     def awaited(self, digest: str) -> list[Proxy]:
         """The ready proxies with an agent that do not serve this configuration."""
-        return [p for p in self.proxies if p.can_be_asked and p.is_ready and p.serves != digest]
+        return [p for p in self.proxies if p.has_reachable_agent and p.is_ready and p.serves != digest]
 
     def _missed(self, digest: str) -> list[Proxy]:
         """Those that have not loaded it within the limit.
@@ -194,12 +194,12 @@ class Fleet:
         found = []
         for proxy in self.proxies:
             has_it = digest in (proxy.serves, proxy.report.refused_digest if proxy.report else "")
-            wanted = renewed(proxy.request, digest, self.now, proxy.serves)
-            if proxy.can_be_asked and not has_it and wanted != proxy.request:
+            wanted = next_request(proxy.request, digest, self.now, proxy.serves)
+            if proxy.has_reachable_agent and not has_it and wanted != proxy.request:
                 found.append((proxy.pod, str(wanted)))
         return tuple(found)
 
-    def look_again(self, digest: str) -> timedelta:
+    def report_interval(self, digest: str) -> timedelta:
         """Often while a proxy is about to load this configuration, now and then when there is nothing to expect."""
         awaited = self.awaited(digest)
         if not awaited:
@@ -227,7 +227,7 @@ def _late_text(proxy: Proxy) -> str:
     return f"{_place(proxy)} {how} {limit}"
 
 
-def has_been_seen(deployment: Json | None) -> bool:
+def is_observed(deployment: Json | None) -> bool:
     """Whether the Deployment's controller has seen its spec: it starts no more pods of a former template by itself."""
     observed = ((deployment or {}).get("status") or {}).get("observedGeneration", 0)
     generation = ((deployment or {}).get("metadata") or {}).get("generation", 0)
@@ -240,7 +240,7 @@ def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
         return False
     status = deployment.get("status") or {}
     counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")}
-    return has_been_seen(deployment) and counts == {replicas}
+    return is_observed(deployment) and counts == {replicas}
 
 
 def ready_endpoints(slices: Sequence[Json]) -> int:

@@ -59,7 +59,7 @@ class Proxy:
         return self.stopping_since is None and not self.has_ended
 
     @property
-    def can_be_asked(self) -> bool:
+    def has_reachable_agent(self) -> bool:
         """Whether there is, or may soon be, an agent that reports."""
         return self.is_live and bool(self.address) and self.is_to_run
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from engine.model.times import exact_time_text, read_time
 from engine.render.haproxy import split_of
-from states.timing import HEEDED, LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT, SURE_AFTER
+from states.timing import ANSWER_TIME, LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT, REQUEST_LIFETIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +30,26 @@ class RefreshRequest:
         passed = self.last - self.first
         return min(passed, REFRESH_INTERVAL_LIMIT) if passed >= LOAD_LIMIT else REFRESH_INTERVAL
 
-    def holds(self, digest: str, now: datetime) -> bool:
+    def is_active(self, digest: str, now: datetime) -> bool:
         """Whether somebody still waits for the result.
 
         A leader that ended does not, and one whose clock is ahead of this one has not done so yet.
         """
         is_told = self.digest == digest and self.first <= self.last <= now
-        return is_told and now - self.last <= self.interval + HEEDED
+        return is_told and now - self.last <= self.interval + REQUEST_LIFETIME
 
     def is_in_time(self, digest: str, now: datetime) -> bool:
         """Whether the proxy may be about to load the configuration."""
-        return not self.holds(digest, now) or now - self.first < LOAD_LIMIT
+        return not self.is_active(digest, now) or now - self.first < LOAD_LIMIT
 
     def has_missed(self, digest: str, now: datetime, ready_since: datetime | None) -> bool:
         """Whether the proxy has been asked, and ready, for long enough to have loaded it."""
         since = max(self.first, ready_since or self.first)
-        return self.holds(digest, now) and now - since >= LOAD_LIMIT
+        return self.is_active(digest, now) and now - since >= LOAD_LIMIT
 
     def is_late(self, digest: str, now: datetime, ready_since: datetime | None) -> bool:
         """Whether it also had the time to react to the last request."""
-        return self.has_missed(digest, now, ready_since) and SURE_AFTER <= now - self.last <= HEEDED
+        return self.has_missed(digest, now, ready_since) and ANSWER_TIME <= now - self.last <= REQUEST_LIFETIME
 
 
 def read_request(text: str | None) -> RefreshRequest | None:
@@ -59,14 +59,14 @@ def read_request(text: str | None) -> RefreshRequest | None:
     return RefreshRequest(digest, since, latest) if since and latest else None
 
 
-def renewed(request: RefreshRequest | None, digest: str, now: datetime, serves: str = "") -> RefreshRequest:
+def next_request(request: RefreshRequest | None, digest: str, now: datetime, serves: str = "") -> RefreshRequest:
     """What the annotation is to say now: the same until the next request is due.
 
     A proxy that has not even loaded the weights is not given more time for them with each change of their endpoints.
     """
-    is_deaf = request and split_of(request.digest) == split_of(digest) != split_of(serves)
-    if request and is_deaf and digest != request.digest and request.holds(request.digest, now):
+    lacks_weights = request and split_of(request.digest) == split_of(digest) != split_of(serves)
+    if request and lacks_weights and digest != request.digest and request.is_active(request.digest, now):
         return RefreshRequest(digest, request.first, now)
-    if request is None or not request.holds(digest, now):
+    if request is None or not request.is_active(digest, now):
         return RefreshRequest(digest, now, now)
     return request if now - request.last < request.interval else RefreshRequest(digest, request.first, now)

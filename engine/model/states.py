@@ -57,7 +57,7 @@ class Split:
     """Of the spec."""
     revision: int
     endpoints: Endpoints
-    is_noted: bool
+    is_in_status: bool
     """The status has this revision, so that the history can miss nothing that a proxy ever served."""
     holds_pods: bool = False
     """Pods are served that no Service names; they have to be looked for again."""

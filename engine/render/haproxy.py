@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from engine.render.turns import RANDOM_START, turns
+from engine.render.selection import RANDOM_START, selection_rules
 from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
@@ -288,7 +288,7 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     redistribute = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
     weights = {route.backend: route.weight for route in _weighted(config) if route.servers or not redistribute}
     if weights:
-        yield from turns(weights, redistribute=redistribute)
+        yield from selection_rules(weights, redistribute=redistribute)
     yield "  default_backend none"
 
 

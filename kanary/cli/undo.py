@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from engine.memory import read_status
+from engine.last_status import read_status
 from kanary.cli import weights
 from kanary.cli.failure import CommandError, listed, note
 from kanary.cli.find import revision_before, revision_of

@@ -49,7 +49,7 @@ class HttpAgents:
 
         Raises RetryLaterError while one that is ready has not had the time to answer for the first time.
         """
-        found = [pod for pod in pods if read_proxy(pod, None).can_be_asked and not self._is_left_alone(pod)]
+        found = [pod for pod in pods if read_proxy(pod, None).has_reachable_agent and not self._is_left_alone(pod)]
         # All at once, in this thread: no Kanary's agents can take the time of another's.
         answers = asyncio.run(self._answers([pod["status"]["podIP"] for pod in found])) if found else []
         for pod, answer in zip(found, answers, strict=True):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from engine.conditions import NOT_KEPT, RECORDED, Recording
+from engine.conditions import DISABLED, RECORDED, Recording
 from engine.model.entries import Configuration, Entry, WeightChange
 from engine.ports import Recorded
 from kanary.history.pending import Pending
@@ -22,7 +22,7 @@ class NoHistory:
 
     def recorded(self, uid: str) -> Recorded:  # noqa: ARG002  the protocol's form
         """As if it had everything: nothing waits for it."""
-        return Recorded(2**62, NOT_KEPT)
+        return Recorded(2**62, DISABLED)
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
         """Record nothing."""

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from engine.memory import read_phase
+from engine.last_status import read_phase
 from engine.model.status import KanaryStatus
 from kanary.kube.events import Recorder
 from kanary.operator.metrics import Metrics, RouteFigures

@@ -229,9 +229,9 @@ class Operator:
             self._report_defect(reconciler, key, error)
         else:
             self._queue.forget(key)
-            if step.wake is not None:
-                _log.debug("%s: again in %s, when %s", key, step.wake.after, step.wake.why)
-                self._queue.add_after(key, step.wake.after.total_seconds())
+            if step.requeue is not None:
+                _log.debug("%s: again in %s, when %s", key, step.requeue.after, step.requeue.why)
+                self._queue.add_after(key, step.requeue.after.total_seconds())
             self._metrics.reconciled("success", time.monotonic() - started)
 
     def _report_defect(self, reconciler: Reconciler, key: Key, error: Exception) -> None:

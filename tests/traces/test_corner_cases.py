@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.memory import read_status
+from engine.last_status import read_status
 from engine.model.entries import WeightChange
 from engine.model.states import read_written
 from engine.ports import RetryLaterError

@@ -16,7 +16,7 @@ from typing import Any
 from engine.conditions import RECORDED
 from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report
-from engine.memory import read_status
+from engine.last_status import read_status
 from engine.model.entries import Configuration, Entry, PhaseChange
 from engine.model.states import read_written
 from engine.model.status import KanaryStatus
@@ -126,8 +126,8 @@ class World:
         """Let time pass, and have the engine look whenever it wants to."""
         end = self.time + timedelta(seconds=seconds)
         while self.time < end:
-            wake = self.settle().wake
-            self.time = min(self.time + (wake.after if wake else end - self.time), end)
+            requeue = self.settle().requeue
+            self.time = min(self.time + (requeue.after if requeue else end - self.time), end)
 
     # Telling.
 
@@ -160,7 +160,7 @@ class World:
             annotated = self.annotated
             outcome = self.step(name)
             moved = self.roll_proxies() or annotated != self.annotated
-            if not moved and (outcome.wake is None or outcome.wake.after > timedelta(0)):
+            if not moved and (outcome.requeue is None or outcome.requeue.after > timedelta(0)):
                 return outcome
         raise AssertionError("does not come to rest:\n" + "\n".join(self.story))
 

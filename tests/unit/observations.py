@@ -39,13 +39,13 @@ def applied(declared: KanarySpec | None = None, **changes: Any) -> Applied:
     return Applied(**(fields | changes))
 
 
-def split(declared: KanarySpec | None = None, revision: int = 1, *, is_noted: bool = True, **changes: Any) -> Split:
+def split(declared: KanarySpec | None = None, revision: int = 1, *, is_in_status: bool = True, **changes: Any) -> Split:
     """What is to be in force by a spec for 80 to 20."""
     read = unpaused(declared or spec())
     endpoints = {route.backend: ENDPOINTS.get(route.backend, ()) for route in read.routes}
     return Split(
         **(
-            {"spec": read, "generation": 1, "revision": revision, "endpoints": endpoints, "is_noted": is_noted}
+            {"spec": read, "generation": 1, "revision": revision, "endpoints": endpoints, "is_in_status": is_in_status}
             | changes
         )
     )

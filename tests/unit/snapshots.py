@@ -35,7 +35,7 @@ def serving(**changes: Any) -> Snapshot:
         routes=(RouteFacts("v1", 80, 2), RouteFacts("v2", 20, 1)),
         has_served=True,
         revision=3,
-        is_noted=True,
+        is_in_status=True,
         weights="v1=80 v2=20",
         rollout=DONE,
     )
@@ -51,7 +51,7 @@ def new(**changes: Any) -> Snapshot:
         "has_served": False,
         "is_change": True,
         "spec_changed": True,
-        "is_noted": False,
+        "is_in_status": False,
         "revision": 1,
         "rollout": Rollout(replicas=2),
     }
@@ -101,7 +101,7 @@ rollouts = st.builds(
     refusal=_texts,
     exhaustion=_texts,
     reload_spacing=st.none() | _spans(timedelta(seconds=5)),
-    look_again=st.none() | _spans(timedelta(seconds=30)),
+    report_interval=st.none() | _spans(timedelta(seconds=30)),
 )
 
 snapshots = st.builds(
@@ -122,7 +122,7 @@ snapshots = st.builds(
     progressing_since=st.none() | moments,
     progress_deadline=st.integers(1, 86_400).map(lambda seconds: timedelta(seconds=seconds)),
     revision=st.integers(0, 9),
-    is_noted=st.booleans(),
+    is_in_status=st.booleans(),
     weights=_messages,
     rollout=rollouts,
     stale=st.sampled_from([(), ("old",)]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.fleet.fleet import Fleet, Goal, has_been_seen, has_rolled_out, ready_endpoints
+from engine.fleet.fleet import Fleet, Goal, has_rolled_out, is_observed, ready_endpoints
 from engine.fleet.proxy import Proxy
 from engine.fleet.refresh import RefreshRequest, read_request
 from engine.fleet.reports import Report
@@ -58,8 +58,8 @@ def fleet(*proxies: Proxy, of: Json | None = ROLLED_OUT, after: timedelta = time
         pytest.param([live(), live("x-2", None)], Progress.BEHIND, id="one may split in any way"),
         pytest.param([live(), live("x-2", "")], Progress.BEHIND, id="one serves nothing that is known"),
         pytest.param([live(), live("x-2"), rolling("x-3", OTHER, stopped=NOW)], Progress.BEHIND, id="one listens on"),
-        pytest.param([live(), live("x-2", OTHER, ready=False)], Progress.TAKEN, id="one is not ready"),
-        pytest.param([live()], Progress.TAKEN, id="one is missing"),
+        pytest.param([live(), live("x-2", OTHER, ready=False)], Progress.ADOPTED, id="one is not ready"),
+        pytest.param([live()], Progress.ADOPTED, id="one is missing"),
         pytest.param([live(), live("x-2", NEWER)], Progress.SERVING, id="one has other pods"),
         pytest.param([live(), live("x-2"), live("x-3", NEWER, stopped=NOW)], Progress.SERVING, id="and listens on"),
         pytest.param(
@@ -77,9 +77,9 @@ def test_progress_is_told_from_what_each_proxy_serves(proxies: list[Proxy], expe
 @pytest.mark.parametrize(
     ("goal", "of", "expected"),
     [
-        (replace(GOAL, replicas=3), ROLLED_OUT, Progress.TAKEN),
-        (replace(GOAL, ready_endpoints=1), ROLLED_OUT, Progress.TAKEN),
-        (replace(GOAL, template="another image"), ROLLED_OUT, Progress.TAKEN),
+        (replace(GOAL, replicas=3), ROLLED_OUT, Progress.ADOPTED),
+        (replace(GOAL, ready_endpoints=1), ROLLED_OUT, Progress.ADOPTED),
+        (replace(GOAL, template="another image"), ROLLED_OUT, Progress.ADOPTED),
         (GOAL, deployment(replicas=3), Progress.SERVING),
         (GOAL, None, Progress.SERVING),
         (replace(GOAL, digest=NEWER), ROLLED_OUT, Progress.SERVING),
@@ -157,9 +157,9 @@ def test_a_deployment_is_rolled_out_when_every_pod_is_of_its_template_and_availa
 
 
 def test_a_deployment_has_been_seen_once_its_controller_says_so() -> None:
-    assert has_been_seen(deployment(2, observed=2))
-    assert not has_been_seen(deployment(3, observed=2))
-    assert not has_been_seen(None)
+    assert is_observed(deployment(2, observed=2))
+    assert not is_observed(deployment(3, observed=2))
+    assert not is_observed(None)
 
 
 def test_ready_endpoints_are_counted_over_all_slices_once_each() -> None:
@@ -339,7 +339,7 @@ def test_a_pod_whose_haproxy_rejected_something_else_is_not() -> None:
     ids=["nothing to expect", "about to load", "not ready", "late", "rejected"],
 )
 def test_proxies_are_asked_the_sooner_the_more_there_is_to_expect(proxies: list[Any], expected: timedelta) -> None:
-    assert fleet(*proxies).look_again(DIGEST) == expected
+    assert fleet(*proxies).report_interval(DIGEST) == expected
 
 
 def test_the_more_processes_drain_the_longer_the_next_reload_waits() -> None:

@@ -21,7 +21,7 @@ from engine.render.haproxy import (
     render,
     split_of,
 )
-from engine.render.turns import STRIDE
+from engine.render.selection import STRIDE
 from tests.haproxy.strategies import configs
 
 SERVERS = (Server("10.0.0.10", 80), Server("10.0.0.9", 80), Server("10.0.0.9", 8080), Server("2001:db8::1", 80))

@@ -54,14 +54,14 @@ def kinds(status: KanaryStatus) -> list[str]:
     return [f"{entry['kind']} {entry.get('to', entry.get('revision'))}" for entry in entries(status)]
 
 
-FIRST = noted(KanaryStatus(), split(is_noted=False, generation=7))
+FIRST = noted(KanaryStatus(), split(is_in_status=False, generation=7))
 
 
 # Changes of weights
 
 
 def test_weights_are_written_down_with_what_they_were_before_and_which_spec_declared_them() -> None:
-    second = noted(FIRST, split(HALF, 2, is_noted=False, generation=8), last=applied())
+    second = noted(FIRST, split(HALF, 2, is_in_status=False, generation=8), last=applied())
     assert [entry for entry in entries(second) if entry["kind"] == "WeightChange"][1] == {
         "number": 3,
         "at": "2026-01-01T12:00:00.000Z",
@@ -85,7 +85,7 @@ def test_a_revision_is_written_down_once() -> None:
 
 
 def test_nothing_is_written_down_while_a_kanary_waits_or_has_nothing_to_serve() -> None:
-    assert noted(KanaryStatus(), split(is_noted=False), phase=Phase.PENDING).history is None
+    assert noted(KanaryStatus(), split(is_in_status=False), phase=Phase.PENDING).history is None
     assert noted(KanaryStatus(), None, phase=Phase.DEGRADED).history is None
 
 
@@ -104,7 +104,7 @@ def test_the_weights_of_another_revision_make_no_change_ready() -> None:
 
 
 def test_a_change_that_was_overtaken_is_superseded() -> None:
-    second = noted(FIRST, split(HALF, 2, is_noted=False), after=2)
+    second = noted(FIRST, split(HALF, 2, is_in_status=False), after=2)
     assert kinds(second) == ["WeightChange 1", "ChangeResult 1", "WeightChange 2"]
     assert (entries(second)[1]["result"], entries(second)[1]["seconds"]) == ("Superseded", 2.0)
 
@@ -126,16 +126,16 @@ def test_a_change_that_was_written_ends_though_the_status_has_lost_it() -> None:
         ready = noted(before, split(revision=2), READY, Phase.READY, last=last)
         assert kinds(ready)[-1] == "ChangeResult 2"
         assert entries(ready)[-1]["result"] == "Ready"
-        third = noted(before, split(HALF, 3, is_noted=False), last=last)
+        third = noted(before, split(HALF, 3, is_in_status=False), last=last)
         assert kinds(third)[-2:] == ["ChangeResult 2", "WeightChange 3"]
         assert entries(third)[-2]["result"] == "Superseded"
 
 
 def test_numbers_go_on_beyond_those_of_a_status_that_was_lost() -> None:
-    found = noted(KanaryStatus(), split(HALF, 2, is_noted=False), last=applied(entry=40))
+    found = noted(KanaryStatus(), split(HALF, 2, is_in_status=False), last=applied(entry=40))
     assert entries(found)[0]["number"] == 41
     older = KanaryStatus(history=HistoryStatus(last=12))
-    assert entries(noted(older, split(HALF, 2, is_noted=False), last=applied(entry=40)))[0]["number"] == 41
+    assert entries(noted(older, split(HALF, 2, is_in_status=False), last=applied(entry=40)))[0]["number"] == 41
 
 
 # Why, and by whom
@@ -143,7 +143,7 @@ def test_numbers_go_on_beyond_those_of_a_status_that_was_lost() -> None:
 
 def test_the_cause_is_what_the_user_says_as_long_as_it_is_new() -> None:
     def change(before: KanaryStatus, revision: int, declared: KanarySpec, cause: str) -> tuple[KanaryStatus, str]:
-        after = noted(before, split(declared, revision, is_noted=False), cause=cause)
+        after = noted(before, split(declared, revision, is_in_status=False), cause=cause)
         return after, entries(after)[-1]["cause"]
 
     assert entries(FIRST)[0]["cause"] == "created"
@@ -157,7 +157,7 @@ def test_the_cause_is_what_the_user_says_as_long_as_it_is_new() -> None:
 
 
 def test_a_cause_is_one_line_of_bounded_length() -> None:
-    change = entries(noted(KanaryStatus(), split(is_noted=False), cause="a\nb " + "x" * 1000))[0]
+    change = entries(noted(KanaryStatus(), split(is_in_status=False), cause="a\nb " + "x" * 1000))[0]
     assert change["cause"].startswith("a b xxx")
     assert len(change["cause"]) == 200
 

@@ -97,7 +97,7 @@ def test_weights_have_the_next_number_unless_they_are_those_of_the_last_one(
 ) -> None:
     """A number is never given twice: the ConfigMap may be ahead of the status, or behind where it was restored."""
     found = in_force(declared, last, noted, revision)
-    assert (found.revision, found.is_noted) == expected
+    assert (found.revision, found.is_in_status) == expected
 
 
 def test_a_change_of_a_port_is_a_change_of_weights_with_the_right_before() -> None:

@@ -98,7 +98,7 @@ def test_what_a_proxy_with_an_agent_serves_only_the_agent_says() -> None:
 def test_a_pod_of_which_nothing_is_known_is_not_ready_and_not_asked(bare: Json) -> None:
     proxy = read_proxy(bare, None)
     assert (proxy.serves, proxy.is_ready, proxy.trouble, proxy.node) == ("", False, "", "")
-    assert not read_proxy(bare, None).can_be_asked
+    assert not read_proxy(bare, None).has_reachable_agent
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_pod_of_which_nothing_is_known_is_not_ready_and_not_asked(bare: Json) 
     ids=["running", "not ready", "stopping", "ended", "without an agent", "without an address"],
 )
 def test_only_a_running_pod_with_an_agent_is_asked(pod: Json, expected: bool) -> None:
-    assert read_proxy(pod, None).can_be_asked is expected
+    assert read_proxy(pod, None).has_reachable_agent is expected
 
 
 # How long it listens

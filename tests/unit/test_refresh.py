@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.fleet.refresh import RefreshRequest, read_request, renewed
+from engine.fleet.refresh import RefreshRequest, next_request, read_request
 from engine.model.times import exact_time_text
 from states.timing import LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT
 from tests.unit.observations import DIGEST, OTHER
@@ -19,7 +19,7 @@ def asked_until(end: timedelta) -> tuple[RefreshRequest, list[timedelta]]:
     """What is last asked of a pod that is looked at every 0.2 s from now on, and when it was asked."""
     request, times = None, []
     for tick in range(end // (SECOND / 5) + 1):
-        wanted = renewed(request, DIGEST, NOW + tick * SECOND / 5)
+        wanted = next_request(request, DIGEST, NOW + tick * SECOND / 5)
         if wanted != request:
             request, times = read_request(str(wanted)), [*times, tick * SECOND / 5]
     assert request
@@ -34,7 +34,7 @@ def test_a_pod_is_asked_every_four_seconds_while_it_has_time_and_then_less_and_l
 def test_another_configuration_is_asked_for_at_once() -> None:
     request, _ = asked_until(10 * SECOND)
     at = NOW + 10 * SECOND
-    assert str(renewed(request, OTHER, at)) == f"{OTHER} {exact_time_text(at)} {exact_time_text(at)}"
+    assert str(next_request(request, OTHER, at)) == f"{OTHER} {exact_time_text(at)} {exact_time_text(at)}"
 
 
 def test_a_pod_is_late_when_it_was_asked_for_long_enough() -> None:
@@ -69,7 +69,7 @@ def test_nor_in_the_very_moment_of_a_request() -> None:
 def test_an_operator_that_was_ended_did_not_wait_for_an_answer() -> None:
     request, _ = asked_until(SECOND)
     at = NOW + timedelta(minutes=1)
-    again = renewed(request, DIGEST, at)
+    again = next_request(request, DIGEST, at)
     assert (again.first, again.last) == (at, at)
     assert not again.is_late(DIGEST, at + REFRESH_INTERVAL, None)
 
@@ -79,7 +79,7 @@ def test_a_request_by_a_clock_that_is_ahead_is_none_and_is_made_anew(ahead: time
     request, _ = asked_until(20 * SECOND)
     at = NOW + 16 * SECOND - ahead
     assert not request.is_late(DIGEST, at, None)
-    assert renewed(request, DIGEST, at) == RefreshRequest(DIGEST, at, at)
+    assert next_request(request, DIGEST, at) == RefreshRequest(DIGEST, at, at)
 
 
 def test_a_late_pod_that_is_not_replaced_stays_late_after_each_request() -> None:
@@ -92,6 +92,6 @@ def test_a_late_pod_that_is_not_replaced_stays_late_after_each_request() -> None
 def test_whatever_somebody_writes_there_a_pod_can_be_asked(text: str | None) -> None:
     request = read_request(text)
     assert request is None or not request.is_late(DIGEST, NOW, None)
-    again = read_request(str(renewed(request, DIGEST, NOW)))
+    again = read_request(str(next_request(request, DIGEST, NOW)))
     assert again
-    assert renewed(again, DIGEST, NOW + REFRESH_INTERVAL).digest == DIGEST
+    assert next_request(again, DIGEST, NOW + REFRESH_INTERVAL).digest == DIGEST

@@ -50,7 +50,7 @@ def check(snapshot: Snapshot, rule: str, trigger: Trigger | None, reason: Reason
 
 def after(decision: Decision) -> timedelta | None:
     """How long after it to look again."""
-    return decision.wake.after if decision.wake else None
+    return decision.requeue.after if decision.requeue else None
 
 
 # Each rule
@@ -132,14 +132,14 @@ def test_with_no_endpoint_at_all_a_new_kanary_waits_without_end() -> None:
     snapshot = new(routes=ALL_EMPTY, since=NOW - timedelta(days=1))
     decision = check(snapshot, "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
     assert decision.message == "waiting for the first endpoints of v1 (none yet), v2 (none yet)"
-    assert decision.wake is None
+    assert decision.requeue is None
 
 
 def test_after_the_grace_a_new_kanary_starts_with_the_routes_that_are_there() -> None:
     snapshot = new(routes=EMPTY_V2, since=NOW - FIRST_ENDPOINTS_GRACE)
     decision = check(snapshot, "route_is_empty", Trigger.DEGRADE, Reason.ROUTE_WITHOUT_ENDPOINTS)
     assert decision.actions == ()
-    decision = check(replace(snapshot, is_noted=True), "route_is_empty", Trigger.DEGRADE, decision.reason)
+    decision = check(replace(snapshot, is_in_status=True), "route_is_empty", Trigger.DEGRADE, decision.reason)
     assert decision.actions == KEEP_SERVING
 
 
@@ -150,7 +150,7 @@ def test_the_grace_begins_with_the_wait_and_not_with_one_for_something_else() ->
 
 @pytest.mark.parametrize("phase", [Phase.RENDERING, Phase.ROLLING, Phase.DEGRADED])
 def test_a_new_kanary_that_has_begun_does_not_wait_for_a_slower_pod_again(phase: Phase) -> None:
-    assert decide(new(phase=phase, is_noted=True, routes=EMPTY_V2)).reason is not Reason.WAITING_FOR_ENDPOINTS
+    assert decide(new(phase=phase, is_in_status=True, routes=EMPTY_V2)).reason is not Reason.WAITING_FOR_ENDPOINTS
     assert decide(new(phase=phase, routes=ALL_EMPTY)).trigger is Trigger.WAIT
 
 
@@ -222,7 +222,7 @@ def test_proxies_that_arrived_late_are_no_problem_any_more() -> None:
 
 def test_a_new_spec_starts_over_after_the_deadline() -> None:
     snapshot = serving(
-        phase=Phase.DEGRADED, spec_changed=True, rollout=OTHER_WEIGHTS, progressing_since=LONG_AGO, is_noted=False
+        phase=Phase.DEGRADED, spec_changed=True, rollout=OTHER_WEIGHTS, progressing_since=LONG_AGO, is_in_status=False
     )
     check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
@@ -294,7 +294,7 @@ def test_a_kanary_that_waits_for_a_rollout_to_settle_is_rolling(phase: Phase) ->
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.ROLLING, Phase.READY, Phase.DEGRADED])
 def test_other_weights_are_written_down_under_their_revision_first(phase: Phase) -> None:
     for snapshot in (
-        serving(phase=phase, rollout=OTHER_WEIGHTS, is_noted=False),
+        serving(phase=phase, rollout=OTHER_WEIGHTS, is_in_status=False),
         serving(phase=phase, rollout=OTHER_WEIGHTS),
     ):
         decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
@@ -303,7 +303,7 @@ def test_other_weights_are_written_down_under_their_revision_first(phase: Phase)
 
 
 def test_rendering_lasts_until_the_weights_are_written_down() -> None:
-    snapshot = serving(phase=Phase.RENDERING, rollout=OTHER_WEIGHTS, is_noted=False)
+    snapshot = serving(phase=Phase.RENDERING, rollout=OTHER_WEIGHTS, is_in_status=False)
     assert check(snapshot, "configuration_differs", None, Reason.CONFIGURATION_CHANGED).actions == ()
 
 
@@ -390,7 +390,7 @@ def test_a_rollout_that_is_complete_makes_the_kanary_ready() -> None:
 def test_a_kanary_that_is_ready_stays_so_and_is_kept_so() -> None:
     decision = check(serving(), "everything_is_served", None, Reason.SERVING)
     assert decision.actions == KEEP_SERVING
-    assert decision.wake is None
+    assert decision.requeue is None
 
 
 def test_a_kanary_that_is_well_again_goes_by_way_of_rolling() -> None:
@@ -427,8 +427,8 @@ def test_telling_a_problem_again_is_no_move() -> None:
 
 # Proxies that take a configuration as they run
 
-LIVE = replace(DONE, strategy=UpdateStrategy.LIVE, look_again=timedelta(seconds=30))
-AWAITED = replace(BEHIND, strategy=UpdateStrategy.LIVE, look_again=timedelta(seconds=0.2))
+LIVE = replace(DONE, strategy=UpdateStrategy.LIVE, report_interval=timedelta(seconds=30))
+AWAITED = replace(BEHIND, strategy=UpdateStrategy.LIVE, report_interval=timedelta(seconds=0.2))
 
 
 def test_running_proxies_are_asked_how_they_are_now_and_then() -> None:
@@ -445,7 +445,7 @@ def test_those_that_are_about_to_serve_are_asked_soon() -> None:
 
 
 def test_the_deadline_is_kept_although_proxies_are_asked_later() -> None:
-    rollout = replace(AWAITED, look_again=timedelta(seconds=30))
+    rollout = replace(AWAITED, report_interval=timedelta(seconds=30))
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO + SECOND)
     assert after(decide(snapshot)) == SECOND
 
@@ -555,7 +555,7 @@ def test_a_second_later_a_decision_says_the_same_unless_a_time_limit_passed(snap
     turns = [since + sign * limit for since, limit in limits if since for sign in (1, -1)]
     assume(not any(snapshot.now <= turn <= snapshot.now + SECOND for turn in turns))
     before, later = decide(snapshot), decide(replace(snapshot, now=snapshot.now + SECOND))
-    assert replace(before, wake=None) == replace(later, wake=None)
+    assert replace(before, requeue=None) == replace(later, requeue=None)
 
 
 @given(snapshots)
@@ -572,7 +572,7 @@ def test_nothing_is_done_while_there_is_nothing_to_serve(snapshot: Snapshot) -> 
 
 @given(snapshots)
 def test_no_proxy_is_given_what_is_not_written_down_whatever_the_phase(snapshot: Snapshot) -> None:
-    assert decide(replace(snapshot, is_noted=False)).actions == ()
+    assert decide(replace(snapshot, is_in_status=False)).actions == ()
 
 
 @given(snapshots)
@@ -594,23 +594,23 @@ def waits(snapshot: Snapshot) -> bool:
 def test_what_serves_is_kept_serving_in_the_face_of_a_problem_unless_newer_endpoints_wait(
     snapshot: Snapshot, problem: str
 ) -> None:
-    snapshot = replace(snapshot, has_served=True, is_noted=True, **{problem: FAULT})
+    snapshot = replace(snapshot, has_served=True, is_in_status=True, **{problem: FAULT})
     assert decide(snapshot).actions[:3] == (() if waits(snapshot) else KEEP_SERVING)
 
 
 @given(snapshots)
 def test_a_kanary_whose_newer_endpoints_wait_is_looked_at_again_and_it_is_said_why(snapshot: Snapshot) -> None:
-    snapshot = replace(snapshot, has_served=True, is_noted=True)
+    snapshot = replace(snapshot, has_served=True, is_in_status=True)
     decision = decide(snapshot)
     if waits(snapshot) and decision.trigger is None:
-        assert decision.wake
-        assert decision.wake.after <= 5 * SECOND
+        assert decision.requeue
+        assert decision.requeue.after <= 5 * SECOND
 
 
 @given(snapshots)
 def test_a_time_to_look_again_lies_ahead_and_has_a_reason(snapshot: Snapshot) -> None:
-    wake = decide(snapshot).wake
-    assert wake is None or (wake.after > timedelta() and wake.why)
+    requeue = decide(snapshot).requeue
+    assert requeue is None or (requeue.after > timedelta() and requeue.why)
 
 
 @given(snapshots)
@@ -625,7 +625,7 @@ def test_newer_endpoints_alone_never_take_ready_away(snapshot: Snapshot) -> None
     rollout = replace(snapshot.rollout, difference=Difference.ENDPOINTS, refusal="", exhaustion="")
     rollout = replace(rollout, progress=max(rollout.progress, Progress.SERVING))
     quiet = {"fault": None, "missing": None, "refusal": None, "paused": False, "progressing_since": None}
-    ready = replace(snapshot, phase=Phase.READY, has_served=True, is_noted=True, rollout=rollout, **quiet)
+    ready = replace(snapshot, phase=Phase.READY, has_served=True, is_in_status=True, rollout=rollout, **quiet)
     assume(not ready.empty_routes)
     assert (decide(ready).trigger, decide(ready).reason) == (None, Reason.SERVING)
 
@@ -654,7 +654,7 @@ def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
         waits_for_endpoints=is_waiting,
         spec_changed=False,
         refusal=None,
-        is_noted=snapshot.is_noted or phase is not Phase.PENDING,
+        is_in_status=snapshot.is_in_status or phase is not Phase.PENDING,
         has_served=snapshot.has_served or done,
         rollout=DONE if done else arrived,
         progressing_since=None if done else snapshot.progressing_since,

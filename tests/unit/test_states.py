@@ -16,10 +16,10 @@ from states import (
     OnEmptyRoute,
     Phase,
     Reason,
+    Requeue,
     RouteFacts,
     Snapshot,
     Trigger,
-    Wake,
     left,
     next_phase,
     soonest,
@@ -128,7 +128,7 @@ def test_the_declared_spec_is_obeyed_where_it_can_be(snapshot: Snapshot, expecte
 @given(snapshots)
 def test_whether_it_is_never_depends_on_how_far_the_proxies_are(snapshot: Snapshot) -> None:
     """The target has to be known before the rollout towards it can be."""
-    assert replace(snapshot, rollout=DONE, is_noted=False, revision=0, weights="").obeys_spec is snapshot.obeys_spec
+    assert replace(snapshot, rollout=DONE, is_in_status=False, revision=0, weights="").obeys_spec is snapshot.obeys_spec
 
 
 # Time
@@ -165,6 +165,6 @@ def test_with_clocks_that_agree_a_wait_is_as_long_as_its_limit(limit: timedelta,
 
 
 def test_of_several_times_to_look_again_the_first_counts() -> None:
-    soon, late = Wake(timedelta(seconds=1), "soon"), Wake(timedelta(seconds=2), "late")
+    soon, late = Requeue(timedelta(seconds=1), "soon"), Requeue(timedelta(seconds=2), "late")
     assert soonest(late, None, soon) is soon
     assert soonest(None) is None

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from engine.conditions import RECORDED
 from engine.journal import Journal, journal
-from engine.memory import read_phase, read_status, refused_before
+from engine.last_status import read_phase, read_status, refused_before
 from engine.model.entries import entry_json
 from engine.model.spec import MAX_ROUTES
 from engine.model.states import Applied, Split
 from engine.model.status import HistoryStatus, KanaryStatus, RouteStatus
 from engine.model.times import read_time, time_text
-from engine.status import Outcome, is_weather, next_status, status_json
+from engine.status import Outcome, next_status, only_counts_differ, status_json
 from states import Decision, Difference, Phase, Problem, Progress, Reason, Rollout, Trigger
 from tests.unit.kanaries import Json, json_values, route, spec
 from tests.unit.observations import DIGEST, V2, applied, observed, split
@@ -28,7 +28,7 @@ SERVING = Decision(None, Reason.SERVING, "2 of 2 proxies serve revision 3: myapp
 ROLLING = Decision(Trigger.ROLL, Reason.ROLLING_OUT, "0 of 2 proxies serve revision 3")
 APPLIED = applied(revision=3)
 BEHIND = replace(DONE, progress=Progress.BEHIND, former=Progress.BEHIND, ready=0)
-TAKEN = replace(DONE, progress=Progress.TAKEN, former=Progress.TAKEN, ready=1)
+TAKEN = replace(DONE, progress=Progress.ADOPTED, former=Progress.ADOPTED, ready=1)
 NEW_WEIGHTS = replace(BEHIND, difference=Difference.WEIGHTS, former=Progress.CURRENT)
 QUIET = Journal(None, None, None)
 
@@ -163,7 +163,7 @@ def test_thirty_changes_of_a_hundred_routes_leave_a_status_of_less_than_100_kb()
     for revision in range(1, 31):
         weights = [[1] * 100, [2, 0] * 50][revision % 2]
         routes = [route(name, weight, "p" * 63) for name, weight in zip(names, weights, strict=True)]
-        found = split(spec(routes=routes), revision, is_noted=False)
+        found = split(spec(routes=routes), revision, is_in_status=False)
         status = _decided(status, found, before)
         assert [entry["kind"] for entry in status["history"]["entries"]][-2:] == ["WeightChange", "PhaseChange"]
         assert len(json.dumps(status)) < 100_000
@@ -193,9 +193,9 @@ def test_a_status_that_differs_in_counts_alone_differs_by_the_weather() -> None:
     before = read_status({"status": following(None)})
     after = read_status({"status": following(None, unready={V2: 3}, now=NOW + SECOND)})
     assert before != after
-    assert is_weather(before, after)
+    assert only_counts_differ(before, after)
     counted = before.proxies and before.proxies.model_copy(update={"updated": 1})
-    assert is_weather(before, before.model_copy(update={"proxies": counted, "config_hash": "b" * 24}))
+    assert only_counts_differ(before, before.model_copy(update={"proxies": counted, "config_hash": "b" * 24}))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_status_that_differs_in_counts_alone_differs_by_the_weather() -> None:
 )
 def test_anything_else_is_no_weather(changes: Json) -> None:
     before = read_status({"status": following(None)})
-    assert not is_weather(before, before.model_copy(update=changes))
+    assert not only_counts_differ(before, before.model_copy(update=changes))
 
 
 def test_ready_lasts_while_pods_come_and_go_and_progressing_says_that_they_do() -> None:

@@ -27,7 +27,7 @@ _NUMBER = f"sc_get_gpc1(0),mul({_COUNTER}),add(txn.count),add(proc.start)"
 """The connection's number. A counter has 32 bits: a second one counts its wraps, which would else cut a round short."""
 
 
-def turns(weights: Mapping[str, int], *, redistribute: bool) -> Iterator[str]:
+def selection_rules(weights: Mapping[str, int], *, redistribute: bool) -> Iterator[str]:
     """The rules for these backends and weights. With `redistribute`, one without a server that is up has no turns."""
     yield from _in_turn(weights)
     # A sole backend has no other that could take its connections.
