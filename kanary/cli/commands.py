@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from kanary.cli.parameters import (
     IN_THE_POD,
@@ -37,20 +38,27 @@ the end of that second for --at and its beginning for --since.
 """
 
 _CONFLICTS = (
-    ({"--at", "--since"}, "--at and --since exclude each other"),
-    ({"-n", "-A"}, "-n and -A exclude each other"),
-    ({"NAME", "-A"}, "NAME is a Kanary of one namespace: name it with -n, or leave out -A"),
-    ({"--transitions", "--at"}, "--at selects weights, not transitions: use --since"),
-    *(({"--plot", other}, f"--plot and {other} exclude each other") for other in ("--transitions", "--at", "-o")),
+    ("at", "since"),
+    ("at", "transitions"),
+    ("plot", "at"),
+    ("plot", "transitions"),
+    ("plot", "output"),
+    ("name", "all_namespaces"),
+    ("namespace", "all_namespaces"),
 )
 
 
-def _require_compatible(options: Mapping[str, object]) -> None:
-    given = {name for name, value in options.items() if value}
-    for names, message in _CONFLICTS:
-        if names <= given:
-            raise click.UsageError(message)
-    if "--plot" in given and "NAME" not in given:
+def _require_compatible(context: click.Context) -> None:
+    """Raises UsageError for arguments and options that exclude each other."""
+    given = {
+        each.name: each.get_error_hint(context)
+        for each in context.command.params
+        if context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
+    }
+    for one, other in _CONFLICTS:
+        if one in given and other in given:
+            raise click.UsageError(f"{given[one]} and {given[other]} exclude each other: leave one out")
+    if "plot" in given and "name" not in given:
         raise click.UsageError("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
 
 
@@ -104,8 +112,7 @@ def history(
       kanary history web --plot            drawn in the terminal
       kanary history web --plot web.svg    drawn as a picture
     """
-    options = {"NAME": name, "--transitions": transitions, "--at": at, "--since": since, "--plot": plot}
-    _require_compatible({**options, "-n": source_of["namespace"], "-A": all_namespaces, "-o": output != "table"})
+    _require_compatible(click.get_current_context())
     from kanary.cli.access import opened
     from kanary.cli.history import show
     from kanary.history.selection import Selection

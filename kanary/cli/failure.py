@@ -20,6 +20,6 @@ def note(message: str) -> None:
 
 def listed(names: list[str], *, shown: int = 5) -> str:
     """`a`, `a and b`, `a, b, c and 4 more`."""
-    if len(names) > shown:
-        return f"{', '.join(names[:shown])} and {len(names) - shown} more"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    rest = [f"{len(names) - shown} more"] if len(names) > shown else []
+    *first, last = names[:shown] + rest
+    return f"{', '.join(first)} and {last}" if first else last

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from typing import Any, TextIO
 
 from engine.model.entries import Share
 from engine.model.shape import Shape
-from kanary.cli.text import Table
+from kanary.cli.text import Table, plain
 
 Json = dict[str, Any]
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
+_FORMULA = ("=", "+", "-", "@")
+"""What a spreadsheet takes for the beginning of a formula, even after a space."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def write(output: str, form: Form, pages: Iterator[Sequence[Shape]], stream: Tex
         return
     items = (document(item) for page in pages for item in page)
     if output == "csv":
-        stream.writelines(map(_line, _rows(form.parts, items)))
+        csv.writer(stream, lineterminator="\n").writerows(_rows(form.parts, items))
     else:
         stream.writelines(_json(items, stream) if output == "json" else _yaml(items, stream))
 
@@ -58,14 +57,26 @@ def weights_text(weights: Mapping[str, int]) -> str:
     return " ".join(f"{backend}={weight}" for backend, weight in weights.items())
 
 
-def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
-    """JSON in the encoding of the stream."""
-    return json.dumps(value, ensure_ascii=not is_unicode(stream), indent=indent)
-
-
 def is_unicode(stream: TextIO) -> bool:
     """Whether every character can be written to it."""
     return (stream.encoding or "utf-8").lower().startswith("utf")
+
+
+def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
+    """JSON in the characters of the stream, without any that a terminal obeys."""
+    return _legible(lambda is_ascii: json.dumps(value, ensure_ascii=is_ascii, indent=indent), stream)
+
+
+def _yaml_text(value: Any, stream: TextIO) -> str:
+    import yaml  # noqa: PLC0415 -- loaded by the one format that needs it
+
+    return _legible(lambda is_ascii: yaml.safe_dump(value, allow_unicode=not is_ascii, sort_keys=False), stream)
+
+
+def _legible(dump: Callable[[bool], str], stream: TextIO) -> str:
+    """The dump with its characters as they are, or where not all can be shown, the one in ASCII, which escapes them."""
+    text = dump(False)
+    return text if is_unicode(stream) and text.replace("\n", "").isprintable() else dump(True)
 
 
 def _json(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
@@ -79,13 +90,11 @@ def _json(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
 
 def _yaml(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
     """One list."""
-    import yaml  # noqa: PLC0415 -- loaded by the one format that needs it
-
-    is_empty = True
+    text = ""
     for item in items:
-        is_empty = False
-        yield yaml.safe_dump([item], sort_keys=False, allow_unicode=is_unicode(stream), width=120)
-    if is_empty:
+        text = _yaml_text([item], stream)
+        yield text
+    if not text:
         yield "[]\n"
 
 
@@ -100,12 +109,7 @@ def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[l
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
         value = weights_text(weights_of(map(Share.model_validate, value)))
+    if not isinstance(value, str):
+        return value
     # A spreadsheet executes what looks like a formula, and anyone who may change a Kanary writes a cause.
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def _line(row: Sequence[Any]) -> str:
-    """Ends with a line feed alone; with that as its `lineterminator` the writer would not quote a carriage return."""
-    line = io.StringIO()
-    csv.writer(line).writerow(row)
-    return line.getvalue().removesuffix("\r\n") + "\n"
+    return f"'{plain(value)}" if value.lstrip().startswith(_FORMULA) else plain(value)

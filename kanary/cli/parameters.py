@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from typing import Any, TypeVar
 
 import click
 
-from kanary.cli.times import EXPECTED, local_text, read_duration, read_time
+from kanary.cli.times import local_text, read_duration, read_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,10 +21,13 @@ NUMBER = click.IntRange(1, 10**9)
 _TYPE = re.compile(r"(?:ky|kanary|kanaries)(?:\.kanary\.k8s\.io)?/")
 
 
+# click shows the ValueError of a type as wrong usage, with the name of the option.
+
+
 def text(value: str) -> str:
     """A text that is not empty, as one from a variable that is not set would be."""
     if not value.strip():
-        raise click.BadParameter("it is empty: give a value, or leave it out")
+        raise ValueError("it is empty: give a value, or leave it out")
     return value
 
 
@@ -31,19 +35,16 @@ def kanary_name(value: str) -> str:
     """The name of a Kanary, without the type that may be before it, as for kubectl: `ky/web`."""
     name = _TYPE.sub("", value, count=1)
     if not name or "/" in name:
-        raise click.BadParameter(f"invalid Kanary name {value!r}")
+        raise ValueError(f"invalid Kanary name {value!r}")
     return name
 
 
 def past_time(value: str, *, through_second: bool = False) -> datetime:
     """A time up to now, in UTC; see `read_time` for the rest."""
     now = datetime.now(UTC)
-    try:
-        time = read_time(value, now, through_second=through_second)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"invalid time {value[:60]!r}, expected {EXPECTED}") from None
+    time = read_time(value, now, through_second=through_second)
     if time.replace(microsecond=0) > now:
-        raise click.BadParameter(f"{local_text(time)} is in the future")
+        raise ValueError(f"{local_text(time)} is in the future")
     return time
 
 
@@ -54,13 +55,9 @@ def past_second(value: str) -> datetime:
 
 def age(value: str) -> timedelta:
     """A duration such as `7d`, not zero."""
-    try:
-        found = read_duration(value)
-    except (ValueError, OverflowError):
-        found = None
-    if not found:
-        raise click.BadParameter(f"invalid age {value[:40]!r}, expected one like 400d, 26w or 36h")
-    return found
+    if found := read_duration(value):
+        return found
+    raise ValueError(f"invalid age {value[:40]!r}, expected one like 400d, 26w or 36h")
 
 
 def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -71,17 +68,21 @@ def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
     return [name for name in kanary_names(*options) if name.startswith(incomplete)]
 
 
-def cluster_options(command: Command) -> Command:
-    """Add --kubeconfig and --context."""
-    command = click.option("--context", help="Context of the kubeconfig.  [default: the current one]")(command)
-    return click.option("--kubeconfig", metavar="FILE", help="[default: KUBECONFIG, then ~/.kube/config]")(command)
+def _together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Options as one decorator; `--help` has them in this order."""
+    return lambda command: reduce(lambda decorated, add: add(decorated), reversed(decorators), command)
 
 
-def source_options(command: Command) -> Command:
-    """Add the options that say where the history is read, and of which namespace: the arguments of `opened`."""
-    command = click.option("--db", type=text, metavar="URL", help="Read the history from this database.")(command)
-    command = click.option(
+cluster_options = _together(
+    click.option("--kubeconfig", metavar="FILE", help="[default: KUBECONFIG, then ~/.kube/config]"),
+    click.option("--context", help="Context of the kubeconfig.  [default: the current one]"),
+)
+source_options = _together(
+    click.option("-n", "--namespace", type=text, help="[default: the context's; with --db: default]"),
+    cluster_options,
+    click.option(
         "--operator-namespace", type=text, default=OPERATOR_NAMESPACE, show_default=True, help="Where the operator is."
-    )(command)
-    command = cluster_options(command)
-    return click.option("-n", "--namespace", type=text, help="[default: the context's; with --db: default]")(command)
+    ),
+    click.option("--db", type=text, metavar="URL", help="Read the history from this database."),
+)
+"""Where the history is read, and of which namespace: the arguments of `opened`."""

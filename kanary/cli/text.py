@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-_GAP = "  "
-
 
 def plain(text: str) -> str:
     """On one line, and with no character that moves the cursor, changes colours or turns the writing direction."""
@@ -29,9 +27,9 @@ def width(text: str) -> int:
 
 def cut(text: str, columns: int) -> str:
     """At most so many columns of a text."""
-    from rich.cells import set_cell_size  # noqa: PLC0415 -- not loaded for --help
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 -- not loaded for --help
 
-    return text if width(text) <= columns else f"{set_cell_size(text, columns - 1)}…"
+    return text if cell_len(text) <= columns else f"{set_cell_size(text, columns - 1)}…"
 
 
 def padded(text: str, columns: int) -> str:
@@ -43,18 +41,19 @@ class Table:
     """Columns under a heading, written page by page: no more than a page is held in memory."""
 
     def __init__(self, headings: Sequence[str], output: TextIO) -> None:
-        self._pending = [list(headings)]
+        self._pending = [headings]
         self._output = output
         self._widths = [0] * len(headings)
 
     def write(self, rows: Iterable[Sequence[str]]) -> None:
         """Write some rows, the headings before the first. Columns may become wider with a later page."""
+        from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 -- not loaded for --help
+
         page = [[plain(cell) for cell in row] for row in rows]
         if not page:
             return
         lines, self._pending = [*self._pending, *page], []
         columns = zip(*lines, strict=True)
-        self._widths = [max(least, *map(width, cells)) for least, cells in zip(self._widths, columns, strict=True)]
+        self._widths = [max(least, *map(cell_len, cells)) for least, cells in zip(self._widths, columns, strict=True)]
         for line in lines:
-            cells = [padded(cell, columns) for cell, columns in zip(line, self._widths, strict=True)]
-            self._output.write(_GAP.join(cells).rstrip() + "\n")
+            self._output.write("  ".join(map(set_cell_size, line, self._widths)).rstrip() + "\n")

@@ -5,33 +5,36 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-EXPECTED = "2026-11-23T13:35, 2026-11-23T13:35:10+01:00, 2026-11-23, or an age such as 7d or 1h30m"
-"""Where a time has no zone it is local."""
+_EXPECTED = "2026-11-23T13:35, 2026-11-23T13:35:10+01:00, 2026-11-23, or an age such as 7d or 1h30m"
 
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in _UNITS), re.ASCII)
 
 
 def read_time(text: str, now: datetime, *, through_second: bool = False) -> datetime:
-    """The time in UTC that an ISO 8601 text or an age names. Raises ValueError or OverflowError for any other text.
+    """The time in UTC that an ISO 8601 text (without a zone: local) or an age names. Raises ValueError.
 
     With `through_second` a time without a fraction is the end of its second: tables show no more of a time than that.
     """
     age = read_duration(text)
-    if age is not None:
-        return (now - age).astimezone(UTC)
-    time = datetime.fromisoformat(text.upper())
-    if through_second and not re.search("[.,]", text):
-        time = time.replace(microsecond=999_999)
-    return time.astimezone(UTC)
+    try:
+        time = now - age if age is not None else datetime.fromisoformat(text.upper())
+        if through_second and age is None and not re.search("[.,]", text):
+            time = time.replace(microsecond=999_999)
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"invalid time {text[:60]!r}, expected {_EXPECTED}") from None
 
 
 def read_duration(text: str) -> timedelta | None:
-    """`7d`, `1h30m`: larger units first; None for any other text. Raises ValueError or OverflowError for too large."""
+    """`7d`, `1h30m`: larger units first; None for any other text, or where it is too large."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         return None
-    return timedelta(seconds=sum(int(amount) * _UNITS[unit] for unit, amount in match.groupdict("0").items()))
+    try:
+        return timedelta(seconds=sum(int(amount) * _UNITS[unit] for unit, amount in match.groupdict("0").items()))
+    except (ValueError, OverflowError):
+        return None
 
 
 def local_text(time: datetime) -> str:
@@ -48,10 +51,8 @@ def span_text(start: datetime, end: datetime) -> str:
 
 def took_text(seconds: float) -> str:
     """How long something took: `6.1s`, `2m5s`, `3h20m`, `2d4h`."""
+    if seconds < 59.95:  # noqa: PLR2004 -- what would be shown as 60.0s is 1m0s
+        return f"{seconds:.1f}s"
     whole = round(seconds)
-    for unit, smaller in (("d", "h"), ("h", "m"), ("m", "s")):
-        # What would be shown as 60.0s is 1m0s.
-        if whole >= _UNITS[unit] and seconds >= 59.95:  # noqa: PLR2004 -- as above
-            count, rest = divmod(whole, _UNITS[unit])
-            return f"{count}{unit}{rest // _UNITS[smaller]}{smaller}"
-    return f"{seconds:.1f}s"
+    unit, smaller = next(pair for pair in ("dh", "hm", "ms") if whole >= _UNITS[pair[0]])
+    return f"{whole // _UNITS[unit]}{unit}{whole % _UNITS[unit] // _UNITS[smaller]}{smaller}"
