@@ -90,13 +90,20 @@ class Observed:
         )
 
 
-def observe(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) -> Observed:
-    """All that is known of a Kanary. Raises RetryLaterError where the view is behind what was written."""
+def observe(
+    view: ClusterView, kanary: Json, now: datetime, defaults: Defaults, last: Written | None = None
+) -> Observed:
+    """All that is known of a Kanary. Raises RetryLaterError where the view is behind what was written.
+
+    `last` is what this process saw written last. It stands in for a ConfigMap that somebody deleted or spoilt.
+    """
     metadata = kanary["metadata"]
     owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
-    intent = read_intent(view, owner, kanary)
+    intent, status, fleet = read_intent(view, owner, kanary), read_status(kanary), _fleet(view, owner, now)
     written = read_written(_own(view, owner, "v1", "ConfigMap"))
-    fleet, applied = _fleet(view, owner, now), written.applied
+    if written.applied is None and last and _is_latest(last, status, fleet):
+        written = replace(last, version=written.version)
+    applied = written.applied
     generation = max(applied.generation if applied else 0, generation_of(fleet.deployment))
     if intent.generation < generation:
         raise RetryLaterError(
@@ -107,7 +114,7 @@ def observe(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) 
     return Observed(
         owner=owner,
         kanary=kanary,
-        status=read_status(kanary),
+        status=status,
         now=now,
         defaults=defaults,
         intent=intent,
@@ -115,6 +122,16 @@ def observe(view: ClusterView, kanary: Json, now: datetime, defaults: Defaults) 
         fleet=fleet,
         destinations={spec.destination: _destination(view, owner, spec.destination) for spec in specs},
         unready={backend: unready_of(view, owner, backend) for backend in backends},
+    )
+
+
+def _is_latest(last: Written, status: KanaryStatus, fleet: Fleet) -> bool:
+    """Whether no other process has written since, as far as the other objects say."""
+    applied = last.applied
+    return (
+        applied is not None
+        and applied.revision >= status.revision
+        and applied.generation >= generation_of(fleet.deployment)
     )
 
 
@@ -155,6 +172,7 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         missing=next((problem for problem in problems if problem.reason in _AWAITED), None),
         refusal=refused_before(status),
         has_served=applied is not None,
+        lost=_lost(observed),
         spec_changed=intent.generation != status.observed_generation,
         progressing_since=_passed(status.progressing_since, observed.now),
     )
@@ -167,6 +185,15 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         paused=spec.paused,
         is_change=applied is None or applied.spec != unpaused(spec),
         progress_deadline=timedelta(seconds=spec.progress_deadline_seconds),
+    )
+
+
+def _lost(observed: Observed) -> str:
+    if observed.written.applied or observed.fleet.deployment is None:
+        return ""
+    return (
+        f"ConfigMap {observed.owner.proxy_name} was deleted or changed while no operator ran, and cannot be restored "
+        "until the spec can be obeyed: running proxies continue, but new ones may have no configuration"
     )
 
 

@@ -14,7 +14,7 @@ from engine.last_status import read_status
 from engine.machine import PhaseMachine
 from engine.model.entries import Configuration, WeightChange
 from engine.model.spec import weights_text
-from engine.model.states import Applied, Split
+from engine.model.states import Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
 from engine.plan import Planner, Target
@@ -81,6 +81,8 @@ class Reconciler:
         self._proxy_image = proxy_image
         self._machine = PhaseMachine()
         self._planner = Planner()
+        self._written: dict[tuple[str, str], tuple[str, Written]] = {}
+        """By Kanary, its uid and what was last written for its proxies: it outlives the ConfigMap."""
         self._status_written: dict[tuple[str, str], datetime] = {}
         self._held_back: dict[tuple[str, str], tuple[str | None, datetime | None]] = {}
         """Of a status that waits: the version of the Kanary that it is for, and since when proxies are behind."""
@@ -99,6 +101,7 @@ class Reconciler:
         return self._step(kanary)
 
     def _forget(self, namespace: str, name: str) -> None:
+        self._written.pop((namespace, name), None)
         self._status_written.pop((namespace, name), None)
         self._held_back.pop((namespace, name), None)
         self._planner.forget(namespace, name)
@@ -116,7 +119,10 @@ class Reconciler:
 
     def _look(self, kanary: Json) -> Situation:
         defaults = Defaults(self._proxy_image, self._view.serves_disruption_budgets())
-        observed = self._recalled(observe(self._view, kanary, self._clock.now(), defaults))
+        metadata = kanary["metadata"]
+        uid, last = self._written.get((metadata["namespace"], metadata["name"]), ("", None))
+        known = last if uid == metadata["uid"] else None
+        observed = self._recalled(observe(self._view, kanary, self._clock.now(), defaults, known))
         snapshot = declared_snapshot(observed)
         split = split_in_force(self._view, observed, snapshot)
         if split is None:
@@ -174,12 +180,15 @@ class Reconciler:
         observed, target = situation.observed, situation.target
         phase = situation.snapshot.phase
         phase = self._machine.fire(phase, decision.trigger) if decision.trigger else phase
-        applied, is_written_now = _applied(situation, decision)
+        written_now = _written_now(situation, decision)
+        latest = written_now or observed.written
+        self._written[observed.owner.namespace, observed.owner.name] = observed.owner.uid, latest
+        applied = latest.applied
         recorded = self._history.recorded(observed.owner.uid)
         digest = target.applied.digest if target else None
         noted = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
         rollout = situation.snapshot.rollout
-        result = Outcome(phase, decision, applied, rollout, is_written_now, noted, recorded.recording)
+        result = Outcome(phase, decision, applied, rollout, written_now is not None, noted, recorded.recording)
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
         if wait is None:
@@ -260,12 +269,11 @@ def _change_to(status: KanaryStatus, revision: int) -> WeightChange | None:
     return next((e for e in reversed(entries) if isinstance(e, WeightChange) and e.revision == revision), None)
 
 
-def _applied(situation: Situation, decision: Decision) -> tuple[Applied | None, bool]:
-    """What is written for the proxies once the decision's actions are done, and whether it was by them."""
-    target, before = situation.target, situation.observed.written.applied
-    if target and target.difference is not Difference.NONE and Action.CONFIGURE in decision.actions:
-        return target.applied, True
-    return before, False
+def _written_now(situation: Situation, decision: Decision) -> Written | None:
+    """What the decision's actions have written for the proxies; None where that is what was written before."""
+    target = situation.target
+    is_other = target is not None and target.difference is not Difference.NONE
+    return target.written if target and is_other and Action.CONFIGURE in decision.actions else None
 
 
 def refused(message: str) -> RefusedError:

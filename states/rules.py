@@ -62,7 +62,7 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
 def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
     """A new Kanary starts when the pods of each weighted route are ready, or, after a grace, when any pod is."""
     incomplete = [route for route in snapshot.routes if route.is_incomplete]
-    has_begun = snapshot.has_served or (snapshot.is_in_status and not snapshot.all_empty)
+    has_begun = snapshot.has_served or snapshot.lost or (snapshot.is_in_status and not snapshot.all_empty)
     if has_begun or not incomplete:
         return None
     # One that has just come to wait for them has the whole time.
@@ -232,10 +232,14 @@ def decide(snapshot: Snapshot) -> Decision:
 def degraded(snapshot: Snapshot, problem: Problem) -> Decision:
     """The decision to report `problem`, with what serves kept serving."""
     trigger = None if snapshot.phase is Phase.DEGRADED else Trigger.DEGRADE
-    return Decision(trigger, problem.reason, problem.message, _serving_actions(snapshot), _requeue(snapshot))
+    message = problem.message + (f"; {snapshot.lost}" if snapshot.lost and not snapshot.obeys_spec else "")
+    return Decision(trigger, problem.reason, message, _serving_actions(snapshot), _requeue(snapshot))
 
 
 def _pending(snapshot: Snapshot, problem: Problem, requeue: Requeue | None = None) -> Decision:
+    """The decision to wait for the user before anything is served, or to report `problem` where proxies run."""
+    if snapshot.lost:
+        return degraded(snapshot, problem)
     trigger = None if snapshot.phase is Phase.PENDING else Trigger.WAIT
     return Decision(trigger, problem.reason, problem.message, requeue=requeue)
 

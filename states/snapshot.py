@@ -143,6 +143,8 @@ class Snapshot:
     paused: bool = False
     has_served: bool = False
     """A configuration has been written before: there is a last good one."""
+    lost: str = ""
+    """Proxies run, and what was written for them is lost: what that means for the user."""
     is_change: bool = False
     """The declared spec differs from the last good one."""
     spec_changed: bool = False

@@ -72,9 +72,13 @@ class World:
         self.entries: dict[int, Entry] = {}
         """What the history was given, by number."""
         self.configurations: dict[str, Configuration] = {}
-        self.reconciler = Reconciler(self, self, self, history=self, clock=self, proxy_image=IMAGE)
+        self.restart_operator()
 
     # What users and controllers do.
+
+    def restart_operator(self) -> None:
+        """Another process, which has to learn all from the cluster."""
+        self.reconciler = Reconciler(self, self, self, history=self, clock=self, proxy_image=IMAGE)
 
     def create_service(self, name: str, pods: int, *, port: Json | None = None, **spec: Any) -> None:
         """A Service with so many ready pods behind it."""

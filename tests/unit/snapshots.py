@@ -117,6 +117,7 @@ snapshots = st.builds(
     refusal=st.none() | _problems,
     paused=st.booleans(),
     has_served=st.booleans(),
+    lost=_texts,
     is_change=st.booleans(),
     spec_changed=st.booleans(),
     progressing_since=st.none() | moments,

@@ -102,6 +102,20 @@ def test_a_change_while_paused_is_noted_and_what_serves_is_kept_up() -> None:
     check(serving(phase=Phase.RENDERING, paused=True, is_change=True), "is_paused", None, Reason.PAUSED)
 
 
+@pytest.mark.parametrize("obstacle", [{"paused": True}, {"missing": MISSING}, {"fault": FAULT}])
+def test_proxies_whose_configuration_is_lost_are_left_alone_and_the_user_reads_it(obstacle: dict[str, Any]) -> None:
+    snapshot = new(phase=Phase.READY, lost="ConfigMap rule-haproxy was deleted", **obstacle)
+    decision = decide(snapshot)
+    assert (decision.trigger, decision.actions) == (Trigger.DEGRADE, ())
+    assert decision.message.endswith("; ConfigMap rule-haproxy was deleted")
+
+
+def test_a_configuration_that_is_lost_is_rendered_anew_where_the_spec_can_be_obeyed() -> None:
+    snapshot = new(phase=Phase.READY, lost="ConfigMap rule-haproxy was deleted", routes=EMPTY_V2)
+    check(snapshot, "route_is_empty", Trigger.DEGRADE, Reason.ROUTE_WITHOUT_ENDPOINTS)
+    assert "ConfigMap" not in decide(snapshot).message
+
+
 def test_pausing_what_is_served_already_changes_nothing() -> None:
     check(serving(paused=True), "everything_is_served", None, Reason.SERVING)
 
@@ -578,6 +592,7 @@ def test_no_proxy_is_given_what_is_not_written_down_whatever_the_phase(snapshot:
 @given(snapshots)
 def test_a_kanary_that_has_served_never_waits_as_if_it_had_not(snapshot: Snapshot) -> None:
     assert decide(replace(snapshot, has_served=True)).trigger is not Trigger.WAIT
+    assert decide(replace(snapshot, lost="ConfigMap rule-haproxy was deleted")).trigger is not Trigger.WAIT
 
 
 def waits(snapshot: Snapshot) -> bool:
