@@ -69,6 +69,7 @@ bench: venv cluster ## Measure the data plane beside its peers and write docs/pe
 manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.crd
 	$(BIN)/python -m kanary.diagram
+	$(BIN)/python -m kanary.settings_page
 	$(BIN)/python -m kanary.web.description
 
 constraints: ## Pin the newest versions that pyproject.toml allows

@@ -20,6 +20,7 @@ ONE_IMPORTER = {
     "kubernetes": "kanary.kube.client",
     "prometheus_client": "kanary.operator.metrics",
     "rich": "kanary.cli",
+    "pydantic_settings": "kanary.operator.settings",
     "sqlalchemy": "kanary.history",
     "starlette": "kanary.web",
     "transitions": "engine.machine",

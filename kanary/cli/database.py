@@ -76,7 +76,7 @@ def _prune(url: str, retention: Retention, now: datetime) -> Pruned:
 def _retention(older_than: timedelta | None, keep: int | None) -> Retention:
     """What the options say, and the operator's settings where they say nothing. Raises CommandError."""
     try:
-        settings = Settings.from_environment()
+        settings = Settings.load()
     except BadSettingError as error:
         raise CommandError(str(error)) from error
     retention = limits.retention_of(settings.history_days, settings.history_changes)

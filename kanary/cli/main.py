@@ -75,37 +75,33 @@ def cli() -> None:
     """Split the TCP connections of a Kubernetes Service by weight, with HAProxy."""
 
 
-@cli.command()
-@click.option("--namespace", help="Watch this namespace only.  [default: all; env KANARY_NAMESPACE]")
-@click.option("--proxy-image", metavar="IMAGE", help="Default HAProxy image.  [env KANARY_PROXY_IMAGE]")
-@click.option("--workers", type=click.IntRange(1, 1000), metavar="N", help="Concurrent reconciles.  [default: 4]")
-@click.option("--http-port", type=click.IntRange(0, 65535), help="Port of probes and metrics.  [default: 8080]")
-@click.option("--history-port", type=click.IntRange(0, 65535), help="Loopback port of the history.  [default: 8081]")
-@click.option("--lease-namespace", help="Namespace of the leader's Lease.  [default: the operator's own]")
-@click.option("--lease-name", help="Name of the leader's Lease.  [default: kanary]")
-@click.option(
-    "--no-leader-election",
-    "leader_election",
-    flag_value=False,
-    default=None,
-    help="Disable leader election (run a single replica only).",
-)
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
-@cluster_options
-def run(**options: Any) -> int:
+class _RunCommand(click.Command):
+    """Makes its options when they are first needed: the settings load pydantic."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Those of the settings."""
+        if not self.params:
+            from kanary.cli.run import options
+
+            self.params = options()
+        return super().get_params(ctx)
+
+
+@cli.command(cls=_RunCommand)
+@click.pass_context
+def run(context: click.Context, /, **_: object) -> int:
     """Run the operator, in a cluster or from a laptop.
 
     In a pod it uses the pod's service account, elsewhere a kubeconfig. Several
     replicas elect a leader. It serves /healthz, /readyz and /metrics, and the
-    history on loopback. Port 0 takes a free one.
+    history on loopback.
+
+    An option takes precedence over its environment variable. An empty variable
+    counts as not set, except KANARY_HISTORY_URL.
     """
-    from dataclasses import replace
+    from kanary.cli.run import run
 
-    from kanary.operator.run import run
-    from kanary.operator.settings import Settings
-
-    given = {name: value for name, value in options.items() if value is not None}
-    return run(replace(Settings.from_environment(), **given))
+    return run(context)
 
 
 @cli.command()

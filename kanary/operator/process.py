@@ -56,15 +56,14 @@ class Operator:
         self._threads: list[threading.Thread] = []
         self._has_lost = False
         self._starting = threading.Lock()
-        identity = settings.identity or "kanary"
         self._elector = Elector(
             client,
             settings.lease_namespace or client.namespace,
             settings.lease_name,
-            f"{identity}_{settings.pod_uid}" if settings.pod_uid else identity,
+            f"{settings.pod_name}_{settings.pod_uid}" if settings.pod_uid else settings.pod_name,
             is_exclusive=bool(settings.pod_uid),
         )
-        self._recorder = Recorder(client, "kanary.k8s.io/operator", identity, on_dropped=metrics.event_dropped)
+        self._recorder = Recorder(client, "kanary.k8s.io/operator", settings.pod_name, on_dropped=metrics.event_dropped)
         self._http = HttpServer(probes(self._problems, metrics.expose, CONTENT_TYPE), listen(settings.http_port))
         # Every replica serves the history, whether it leads or not: it reads the database that the URL names.
         source = Reader(settings.history_url) if settings.history_url else None
@@ -253,7 +252,7 @@ class Operator:
 def make(settings: Settings) -> Operator:
     """Connect to the configured cluster.
 
-    Raises NotConfigured where there is none, BadSettingError for a bad setting, OSError where the port is taken.
+    Raises NotConfigured where there is none, OSError where the port is taken.
     """
     metrics = Metrics()
     client = ClusterClient.connect(

@@ -1,7 +1,7 @@
 """The history as the leading operator records it: its writer, from the first reconcile to the last."""
 
 from engine.ports import History
-from kanary.history.faults import BadAddressError, Fault
+from kanary.history.faults import Fault
 from kanary.history.records import KnownKanary
 from kanary.history.retention import retention_of
 from kanary.history.writer import HistoryWriter, Hooks, RollCall
@@ -10,7 +10,7 @@ from kanary.kube.client import ClusterClient, ClusterError, Timeouts
 from kanary.kube.errors import NotFound
 from kanary.operator.historian import Historian, NoHistory
 from kanary.operator.metrics import Metrics
-from kanary.operator.settings import BadSettingError, Settings
+from kanary.operator.settings import Settings
 from kanary.operator.watches import Watches
 from states.timing import HISTORY_STOP_LIMIT
 
@@ -22,7 +22,6 @@ class RecordFeed:
     """Has at most one writer at a time. Only the leader starts it: a file has one writer."""
 
     def __init__(self, client: ClusterClient, settings: Settings, metrics: Metrics) -> None:
-        """Raises BadSettingError for an invalid database URL or limit."""
         self._client = client.with_timeouts(_TIMEOUTS)
         self._settings = settings
         self._metrics = metrics
@@ -40,10 +39,7 @@ class RecordFeed:
             on_dropped=self._metrics.history_dropped,
         )
         retention = retention_of(settings.history_days, settings.history_changes)
-        try:
-            self._writer = HistoryWriter(settings.history_url, retention=retention, hooks=hooks)
-        except BadAddressError as error:
-            raise BadSettingError(f"KANARY_HISTORY_URL: {error}") from error
+        self._writer = HistoryWriter(settings.history_url, retention=retention, hooks=hooks)
         self._historian = Historian(self._writer)
         self._metrics.observe_history(lambda: self.fault() is None, self._size, self._oldest)
 

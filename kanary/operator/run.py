@@ -6,7 +6,7 @@ import sys
 
 from kanary.kube.errors import NotConfigured
 from kanary.operator.process import make
-from kanary.operator.settings import BadSettingError, Settings
+from kanary.operator.settings import Settings
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(threadName)s %(message)s"
 
@@ -21,7 +21,7 @@ def run(settings: Settings) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         operator = make(settings)
-    except (NotConfigured, BadSettingError) as error:
+    except NotConfigured as error:
         print(f"kanary: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -1,67 +1,164 @@
-"""What the operator is told when it starts: by options, or by environment variables of the same names."""
+"""The operator's settings: each field is an option of `kanary run` and an environment variable."""
 
-import os
+from __future__ import annotations
+
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from kanary.history.wire import PORT
 
 DEFAULT_HISTORY_URL = "sqlite:////var/lib/kanary/history.db"
+_PREFIX = "KANARY_"
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError(f"expected a value that is not empty, not {text!r}")
+    return text
+
+
+def _database_url(url: str) -> str:
+    from kanary.history.address import parse_address  # noqa: PLC0415 -- loads SQLAlchemy, which --help does not need
+
+    if url:
+        parse_address(url)
+    return url
+
+
+_Text = Annotated[str, AfterValidator(_not_blank)]
+_Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class Settings(BaseSettings):
+    """The operator's settings, from options, then environment variables, then defaults.
+
+    An empty environment variable counts as not set; only an empty KANARY_HISTORY_URL has a meaning.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, frozen=True, validate_default=False, validate_by_name=True, hide_input_in_errors=True
+    )
+
+    kubeconfig: _Text | None = Field(
+        None, description="Kubeconfig file. If not set: the service account of the pod, KUBECONFIG or ~/.kube/config."
+    )
+    context: _Text | None = Field(None, description="Context of the kubeconfig, if not its current one.")
+    namespace: _Text | None = Field(None, description="Watch this namespace only, not all.")
+    proxy_image: _Text = Field(DEFAULT_PROXY_IMAGE, description="HAProxy image of Kanaries that name none.")
+    workers: int = Field(4, ge=1, le=1000, description="Concurrent reconciles.")
+    http_port: _Port = Field(8080, description="Port of probes and metrics; 0 selects a free one.")
+    history_port: _Port = Field(PORT, description="Loopback port of the history API; 0 selects a free one.")
+    leader_election: bool = Field(True, description="Elect a leader. Disable this for a single replica only.")
+    lease_namespace: _Text | None = Field(None, description="Namespace of the leader's Lease, if not the operator's.")
+    lease_name: _Text = Field("kanary", description="Name of the leader's Lease.")
+    history_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        DEFAULT_HISTORY_URL,
+        repr=False,  # it may contain a password
+        description="Database of the history, SQLite or PostgreSQL; empty disables the history.",
+    )
+    history_days: int = Field(400, ge=0, le=1_000_000, description="Retention in days; 0 means no limit.")
+    history_changes: int = Field(
+        1_000, ge=0, le=10**9, description="Retained weight changes of each Kanary; 0 means no limit."
+    )
+    pod_name: _Text = Field(
+        default_factory=lambda: socket.gethostname() or "kanary",
+        validation_alias="POD_NAME",
+        description="Name of this replica in the Lease and in Events, if not the host name.",
+    )
+    pod_uid: str = Field(
+        "",
+        validation_alias="POD_UID",
+        description="UID of the operator's pod: a restarted container of the leader's pod leads again at once.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The options and the environment; no files."""
+        return init_settings, _Environment(settings_cls)
+
+    @classmethod
+    def load(cls, **options: Any) -> Self:
+        """The settings, with these options by the names of fields. Raises BadSettingError."""
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            raise _bad_setting(error.errors()[0]) from None
+
+
+class _Environment(EnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        """An optional value of a manifest is empty where it is not set."""
+        return {name: value for name, value in super().__call__().items() if value or name == "history_url"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What users see of one setting."""
+
+    name: str
+    variable: str
+    """Its environment variable."""
+    option: str
+    default: str | int | None
+    """None if it has none, or depends on the machine."""
+    description: str
+    choices: tuple[str, ...]
+    """The only values, of a text; empty if others are allowed."""
+    bounds: tuple[int, int] | None
+    """Lowest and highest value of a number."""
+
+    @property
+    def expected(self) -> str:
+        """The values that it may have."""
+        if self.bounds:
+            return "a whole number from {} to {}".format(*self.bounds)
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        return "true or false" if isinstance(self.default, bool) else "a text"
 
 
 class BadSettingError(ValueError):
-    """A setting has a value that it cannot have; the message names it and what would do."""
+    """A setting has an invalid value; as text, it names the environment variable."""
+
+    def __init__(self, setting: Setting, problem: str) -> None:
+        super().__init__(f"{setting.variable}: {problem}")
+        self.setting = setting
+        self.problem = problem
+        """What is wrong and what would do, without the name."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The operator's settings; times in seconds."""
-
-    kubeconfig: str | None = None
-    """A kubeconfig file; None takes the pod's service account, KUBECONFIG or ~/.kube/config."""
-    context: str | None = None
-    namespace: str | None = None
-    """The one namespace to work in; None means all."""
-    proxy_image: str = DEFAULT_PROXY_IMAGE
-    workers: int = 4
-    http_port: int = 8080
-    """Of probes and metrics, on every address; 0 takes a free one."""
-    history_port: int = PORT
-    """Of the history, on loopback."""
-    leader_election: bool = True
-    lease_namespace: str | None = None
-    """Where the Lease is kept; None takes the pod's own namespace, or the context's."""
-    lease_name: str = "kanary"
-    history_url: str = DEFAULT_HISTORY_URL
-    """The database that the history is kept in; empty for none."""
-    history_days: int = 400
-    history_changes: int = 1_000
-    """How long, and how many of each Kanary, changes of weights are kept; 0 is without limit."""
-    identity: str = ""
-    """Who this is, for people: the pod's name, or the machine's."""
-    pod_uid: str = ""
-    """Of the pod that this process runs in. A container that is started again leads again at once; empty waits until
-    the Lease of the former process has expired."""
-    log_level: str = "info"
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """The defaults, with what the environment says instead. Raises BadSettingError."""
-        return cls(
-            proxy_image=environment.get("KANARY_PROXY_IMAGE") or DEFAULT_PROXY_IMAGE,
-            namespace=environment.get("KANARY_NAMESPACE") or None,
-            history_url=environment.get("KANARY_HISTORY_URL", cls.history_url),
-            history_days=_whole(environment, "KANARY_HISTORY_DAYS", cls.history_days),
-            history_changes=_whole(environment, "KANARY_HISTORY_CHANGES", cls.history_changes),
-            identity=environment.get("POD_NAME") or socket.gethostname(),
-            pod_uid=environment.get("POD_UID") or "",
-        )
+def _setting(name: str, field: FieldInfo) -> Setting:
+    lowest, highest = (
+        next((getattr(limit, side) for limit in field.metadata if hasattr(limit, side)), None) for side in ("ge", "le")
+    )
+    return Setting(
+        name,
+        variable=str(field.validation_alias or f"{_PREFIX}{name.upper()}"),
+        option=f"--{name.replace('_', '-')}",
+        default=None if field.default_factory else field.default,
+        description=field.description or "",
+        choices=get_args(field.annotation) if get_origin(field.annotation) is Literal else (),
+        bounds=None if lowest is None or highest is None else (lowest, highest),
+    )
 
 
-def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name) or str(default)
-    if not text.isdecimal():
-        raise BadSettingError(f"{name} is {text!r}: must be a whole number, 0 for no limit")
-    return int(text)
+SETTINGS = tuple(_setting(name, field) for name, field in Settings.model_fields.items())
+"""Every setting, in the order of `Settings`."""
+
+
+def _bad_setting(error: ErrorDetails) -> BadSettingError:
+    (setting,) = (each for each in SETTINGS if error["loc"][0] in {each.name, each.variable})
+    if error["type"] == "value_error":
+        # Our own check says it all, and a URL may contain a password.
+        return BadSettingError(setting, str(error["ctx"]["error"]))
+    return BadSettingError(setting, f"expected {setting.expected}, not {error['input']!r}")

@@ -81,7 +81,7 @@ def test_a_bad_setting_of_the_operator_is_told(kanary: Kanary, url: str, monkeyp
     monkeypatch.setenv("KANARY_HISTORY_DAYS", "many")
     printed = kanary("db", "prune", "--db", url)
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err == "kanary: KANARY_HISTORY_DAYS is 'many': must be a whole number, 0 for no limit\n"
+    assert printed.err == ("kanary: KANARY_HISTORY_DAYS: expected a whole number from 0 to 1000000, not 'many'\n")
 
 
 def test_pruning_beside_a_writer_is_refused_with_the_way_out(kanary: Kanary, url: str) -> None:

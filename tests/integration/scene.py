@@ -55,7 +55,7 @@ def make_operator(kubeconfig: str, agents: Agents, timeouts: Timeouts | None = N
         on_request=metrics.requested,
     )
     ports = {"http_port": 0, "history_port": 0}
-    defaults: Json = {**ports, "leader_election": False, "lease_namespace": NAMESPACE, "identity": "test"}
+    defaults: Json = {**ports, "leader_election": False, "lease_namespace": NAMESPACE, "pod_name": "test"}
     return Operator(client, Settings(**defaults | settings), metrics, agents)
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from kanary.cli.main import main
 from kanary.operator import run as run_module
-from kanary.operator.settings import Settings
+from kanary.operator.settings import SETTINGS, Settings
 from kanary.version import VERSION
 from tests.cli.record import record, story
 from tests.unit.kanaries import kanary
@@ -21,7 +21,7 @@ from tests.unit.responder import write_kubeconfig
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {
-    *("kubernetes", "urllib3", "websocket", "pydantic", "transitions", "yaml"),
+    *("kubernetes", "urllib3", "websocket", "pydantic", "pydantic_settings", "transitions", "yaml"),
     *("prometheus_client", "starlette", "uvicorn", "sqlalchemy", "alembic"),
 }
 COMMANDS = (["run"], ["render"], ["history"], ["diff"], ["undo"], ["db"], ["db", "prune"], ["db", "backup"])
@@ -73,7 +73,8 @@ def settings_of_run(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["version"], *([*command, "--help"] for command in COMMANDS)])
 def test_what_needs_no_library_loads_none(arguments: list[str]) -> None:
-    assert imported_by(arguments) & HEAVY == set()
+    expected = {"pydantic", "pydantic_settings"} if arguments[0] == "run" else set()
+    assert imported_by(arguments) & HEAVY == expected
 
 
 def test_rendering_from_a_file_loads_no_cluster_client(manifest: str) -> None:
@@ -269,15 +270,12 @@ def test_output_that_cannot_be_written_is_told_in_one_line(arguments: list[str],
 def test_the_operator_is_started_with_its_defaults(
     settings_of_run: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("KANARY_PROXY_IMAGE", "KANARY_NAMESPACE"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POD_NAME", "kanary-0")
     assert main(["run"]) == 7
-    assert settings_of_run == [Settings(identity="kanary-0")]
+    assert settings_of_run == [Settings(pod_name="kanary-0")]
 
 
-def test_every_option_of_run_is_a_setting(settings_of_run: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POD_NAME", "kanary-0")
+def test_every_setting_is_an_option_of_run(settings_of_run: list[Settings]) -> None:
     options = {
         "--kubeconfig": "config",
         "--context": "kind",
@@ -288,8 +286,14 @@ def test_every_option_of_run_is_a_setting(settings_of_run: list[Settings], monke
         "--history-port": "1",
         "--lease-namespace": "ops",
         "--lease-name": "blue",
+        "--history-url": "",
+        "--history-days": "0",
+        "--history-changes": "7",
+        "--pod-name": "kanary-0",
+        "--pod-uid": "u-1",
         "--log-level": "debug",
     }
+    assert {*options, "--leader-election"} == {setting.option for setting in SETTINGS}
     main(["run", "--no-leader-election", *(part for pair in options.items() for part in pair)])
     assert settings_of_run == [
         Settings(
@@ -303,7 +307,11 @@ def test_every_option_of_run_is_a_setting(settings_of_run: list[Settings], monke
             leader_election=False,
             lease_namespace="ops",
             lease_name="blue",
-            identity="kanary-0",
+            history_url="",
+            history_days=0,
+            history_changes=7,
+            pod_name="kanary-0",
+            pod_uid="u-1",
             log_level="debug",
         )
     ]
@@ -317,6 +325,51 @@ def test_an_option_is_worth_more_than_the_environment(
     main(["run", "--proxy-image", "mine:1"])
     (settings,) = settings_of_run
     assert (settings.proxy_image, settings.namespace) == ("mine:1", "prod")
+
+
+def test_leader_election_can_be_enabled_against_the_environment(
+    settings_of_run: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KANARY_LEADER_ELECTION", "false")
+    main(["run"])
+    main(["run", "--leader-election"])
+    assert [settings.leader_election for settings in settings_of_run] == [False, True]
+
+
+def test_help_of_run_has_each_setting_with_its_variable_and_default() -> None:
+    text = " ".join(kanary_process("run", "--help", env={**os.environ, "COLUMNS": "200"}).stdout.split())
+    missing = [
+        setting.name
+        for setting in SETTINGS
+        if not (f"{setting.option} " in text and setting.description in text and f"env var: {setting.variable}" in text)
+    ]
+    assert missing == []
+    assert "[env var: KANARY_WORKERS; default: 4; 1<=x<=1000]" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("--namespace", "", "expected a value that is not empty, not ''"),
+        ("--history-url", "mysql://u:s3cret@h/x", "unsupported database mysql, expected sqlite:"),
+        ("--workers", "0", "0 is not in the range 1<=x<=1000"),
+    ],
+)
+def test_a_bad_option_is_named_and_exits_with_2(
+    option: str, value: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", option, value]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"Error: Invalid value for '{option}': {problem}")
+    assert "s3cret" not in last
+
+
+def test_a_bad_variable_is_named_in_one_line_and_exits_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KANARY_WORKERS", "many")
+    assert main(["run", "--http-port", "0"]) == 1
+    assert capsys.readouterr().err == "kanary: KANARY_WORKERS: expected a whole number from 1 to 1000, not 'many'\n"
 
 
 def test_an_operator_without_a_cluster_says_what_it_looked_for(tmp_path: Path) -> None:
