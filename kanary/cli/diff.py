@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any, TextIO
+
+from rich.console import Console
 
 from engine.model.entries import Configuration
 from kanary.cli.failure import CommandError
@@ -18,35 +19,30 @@ from kanary.cli.times import local_text, took_text
 from kanary.history.records import RecordedChange
 from kanary.history.source import Source
 
-_COLOURS = {"---": "\x1b[1m", "+++": "\x1b[1m", "@@ ": "\x1b[36m", "-": "\x1b[31m", "+": "\x1b[32m"}
-_RESET = "\x1b[0m"
+Json = dict[str, Any]
 
+_COLOURS = {"-": "red", "+": "green", "@": "cyan"}
 _CAUSE = 60  # columns
+_EMPTY = Configuration(digest="", text="", endpoints={})
 
 
 def show_difference(source: Source, namespace: str, name: str, revisions: tuple[int, int | None], output: str) -> None:
-    """Print the difference of two revisions, or of one and the revision before it."""
+    """Print the difference of two revisions, or of one and the revision before it. Raises CommandError."""
     kanary = one_kanary(source, namespace, name)
     first, second = revisions
-    new = revision_of(source, kanary, first if second is None else second)
-    old = revision_before(source, kanary, first) if second is None else revision_of(source, kanary, first)
+    new = revision_of(source, kanary, second or first)
+    old = revision_of(source, kanary, first) if second else revision_before(source, kanary, first)
     if old is None:
         raise CommandError(f"revision {first} of Kanary {name} is the first in the history: name another revision")
-    found = RevisionDiff(old, new, *_configurations(source, old.change.digest, new.change.digest))
+    found = RevisionDiff(old, new, _configuration(source, old), _configuration(source, new))
     if output == "json":
         print(json_text(found.as_json(), sys.stdout, indent=2))
     else:
-        found.show(sys.stdout, is_coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+        found.show(sys.stdout)
 
 
-def _configurations(
-    source: Source, old: str | None, new: str | None
-) -> tuple[Configuration | None, Configuration | None]:
-    if old is not None and old == new:
-        # The same, whether it is kept or not.
-        same = Configuration(digest=old, text="", endpoints={})
-        return same, same
-    return (old and source.configuration(old)) or None, (new and source.configuration(new)) or None
+def _configuration(source: Source, found: RecordedChange) -> Configuration | None:
+    return source.configuration(found.change.digest) if found.change.digest else None
 
 
 @dataclass(frozen=True)
@@ -59,55 +55,62 @@ class RevisionDiff:
     """Configuration of the old one; None where it is not kept."""
     now: Configuration | None
 
-    def as_json(self) -> dict[str, Any]:
-        """For programs; endpoints and configuration are None where a configuration is not kept."""
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the two revisions."""
+        return f"revision {self.old.change.revision}", f"revision {self.new.change.revision}"
+
+    @property
+    def missing(self) -> list[str]:
+        """The revisions whose configurations would have to be compared and are not kept."""
+        if self.old.change.digest is not None and self.old.change.digest == self.new.change.digest:
+            return []
+        return [name for name, kept in zip(self.names, (self.was, self.now), strict=True) if kept is None]
+
+    def as_json(self) -> Json:
+        """For programs; endpoints and configuration are None where a configuration is missing."""
         before, after = (weights_of(each.change.after) for each in (self.old, self.new))
+        was, now = (each or _EMPTY for each in (self.was, self.now))
+        lines = unified_diff(was.text.splitlines(), now.text.splitlines(), *self.names, lineterm="")
         return {
             "from": document(self.old),
             "to": document(self.new),
             "weights": [{"backend": b, "from": before.get(b), "to": after.get(b)} for b in {**before, **after}],
-            "endpoints": [*_endpoints(self.was.endpoints, self.now.endpoints)] if self.was and self.now else None,
-            "configuration": [*self._lines(self.was, self.now)] if self.was and self.now else None,
+            "endpoints": None if self.missing else [*_endpoints(was, now)],
+            "configuration": None if self.missing else [*lines],
         }
 
-    def _lines(self, was: Configuration, now: Configuration) -> Iterator[str]:
-        old, new = (f"revision {each.change.revision}" for each in (self.old, self.new))
-        return unified_diff(was.text.splitlines(), now.text.splitlines(), old, new, lineterm="")
-
-    def show(self, output: TextIO, *, is_coloured: bool = False) -> None:
-        """For a person."""
-
-        def line(text: str = "") -> None:
-            colour = (_COLOURS.get(text[:3]) or _COLOURS.get(text[:1])) if is_coloured else None
-            output.write(f"{colour}{plain(text)}{_RESET}\n" if colour else f"{plain(text)}\n")
-
-        found, kanary = self.as_json(), self.old.kanary
-        old, new = (f"revision {each.change.revision}" for each in (self.old, self.new))
-        line(f"{kanary.namespace}/{kanary.name}: {old} to {new}")
-        line()
+    def show(self, stream: TextIO) -> None:
+        """For a person; coloured on a terminal, unless NO_COLOR is set."""
+        found, kanary, names = self.as_json(), self.old.kanary, self.names
+        headings = [name.upper() for name in names]
+        stream.write(plain(f"{kanary.namespace}/{kanary.name}: {' to '.join(names)}") + "\n\n")
         about = zip(("WHEN", "CAUSE", "BY", "RESULT"), _about(self.old), _about(self.new), strict=True)
-        Table(("", old.upper(), new.upper()), output).write(about)
-        line()
-        Table(("WEIGHTS", old.upper(), new.upper(), "CHANGE"), output).write(map(_weight, found["weights"]))
-        for name, lines in (
-            ("ENDPOINTS", _endpoint_lines(found["endpoints"])),
-            ("CONFIGURATION", found["configuration"]),
-        ):
-            line()
-            line(name)
-            missing = [text for text, kept in ((old, self.was), (new, self.now)) if kept is None]
-            otherwise = f"not kept of {' and '.join(dict.fromkeys(missing))}" if missing else "unchanged"
-            for each in lines or [otherwise]:
-                line(each)
+        Table(("", *headings), stream).write(about)
+        stream.write("\n")
+        Table(("WEIGHTS", *headings, "CHANGE"), stream).write(map(_weight, found["weights"]))
+        otherwise = [f"not kept of {' and '.join(self.missing)}" if self.missing else "unchanged"]
+        endpoints = [line for each in found["endpoints"] or () for line in _endpoint_lines(each)]
+        console = Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        # Captured, since rich ends the process with 1 if the reader has closed the output.
+        with console.capture() as captured:
+            for heading, lines in (("ENDPOINTS", endpoints), ("CONFIGURATION", found["configuration"])):
+                for line in ("", heading, *(lines or otherwise)):
+                    console.print(plain(line), style=_COLOURS.get(line[:1]))
+        stream.write(captured.get())
 
 
-def _endpoints(old: Mapping[str, Sequence[str]], new: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Any]]:
+def _endpoints(was: Configuration, now: Configuration) -> Iterator[Json]:
     """For each backend the endpoints that were removed and added, where there are any."""
-    for backend in {**old, **new}:
-        had, has = old.get(backend, ()), new.get(backend, ())
-        removed, added = [e for e in had if e not in has], [e for e in has if e not in had]
+    for backend in {**was.endpoints, **now.endpoints}:
+        old, new = (each.endpoints.get(backend, ()) for each in (was, now))
+        removed, added = [e for e in old if e not in new], [e for e in new if e not in old]
         if removed or added:
             yield {"backend": backend, "removed": removed, "added": added}
+
+
+def _endpoint_lines(found: Json) -> list[str]:
+    return [found["backend"], *(f"- {each}" for each in found["removed"]), *(f"+ {each}" for each in found["added"])]
 
 
 def _about(found: RecordedChange) -> tuple[str, ...]:
@@ -115,16 +118,7 @@ def _about(found: RecordedChange) -> tuple[str, ...]:
     return (local_text(found.change.at), cut(found.change.cause, _CAUSE), found.change.author, result)
 
 
-def _weight(step: dict[str, Any]) -> tuple[str, ...]:
-    backend, old, new = step.values()
-    shown = ["none" if weight is None else str(weight) for weight in (old, new)]
-    if old is None or new is None:
-        return (backend, *shown, "removed" if new is None else "new")
-    return (backend, *shown, f"{new - old:+d}" if new != old else "")
-
-
-def _endpoint_lines(endpoints: list[dict[str, Any]] | None) -> list[str]:
-    signed = (
-        (e["backend"], *(f"- {r}" for r in e["removed"]), *(f"+ {a}" for a in e["added"])) for e in endpoints or ()
-    )
-    return [line for lines in signed for line in lines]
+def _weight(found: Json) -> tuple[str, ...]:
+    backend, old, new = found.values()
+    change = "new" if old is None else "removed" if new is None else f"{new - old:+d}" if new != old else ""
+    return (backend, *("none" if weight is None else str(weight) for weight in (old, new)), change)

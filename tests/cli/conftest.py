@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import settings
@@ -13,6 +17,8 @@ from tests.cli.record import record, story
 # On a busy machine an example may be slow without being wrong.
 settings.register_profile("kanary", deadline=None)
 settings.load_profile("kanary")
+
+ROOT = Path(__file__).parents[2]
 
 Zone = Callable[[str], None]
 Kanary = Callable[..., "Printed"]
@@ -68,3 +74,18 @@ def kanary(capsys: pytest.CaptureFixture[str]) -> Kanary:
         return Printed(code, printed.out, printed.err)
 
     return run
+
+
+def into(output: IO[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process of its own that writes into a file."""
+    command = [sys.executable, "-m", "kanary.cli.main", *arguments]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.model.entries import Configuration
 from kanary.cli.diff import RevisionDiff
 from kanary.history.reader import Reader
 from kanary.history.selection import Selection
-from tests.cli.conftest import Kanary
+from tests.cli.conftest import Kanary, into
 from tests.cli.record import CHANGES, CONFIGURATIONS, NAME, ONE, TWO, at, change, history_of, record, story
 
 FROM_1_TO_2 = """\
@@ -137,13 +142,54 @@ def test_json_has_the_same_for_programs(kanary: Kanary, url: str) -> None:
     assert (same["endpoints"], same["configuration"]) == ([], [])
 
 
-def test_a_terminal_gets_colours(url: str) -> None:
-    reader = Reader(url)
-    new, old = reader.changes(Selection("shop", NAME)).items[1:]
-    output = io.StringIO()
-    RevisionDiff(old, new, *CONFIGURATIONS[:2]).show(output, is_coloured=True)
-    reader.close()
-    assert "\x1b[32m+  server 10.0.1.1:8080 10.0.1.1:8080\x1b[0m\n" in output.getvalue()
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def shown(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[io.StringIO], str]:
+    """What is written of revisions 1 and 2 to a stream."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+    def show(stream: io.StringIO) -> str:
+        reader = Reader(url)
+        new, old = reader.changes(Selection("shop", NAME)).items[1:]
+        reader.close()
+        RevisionDiff(old, new, *CONFIGURATIONS[:2]).show(stream)
+        return stream.getvalue()
+
+    return show
+
+
+def test_a_terminal_gets_colours(shown: Callable[[io.StringIO], str]) -> None:
+    printed = shown(Terminal())
+    assert "\x1b[32m+  server 10.0.1.1:8080 10.0.1.1:8080\x1b[0m\n" in printed
+    assert re.sub(r"\x1b\[\d*m", "", printed) == FROM_1_TO_2
+
+
+def test_neither_a_pipe_nor_a_terminal_without_colours_gets_escapes(
+    shown: Callable[[io.StringIO], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shown(io.StringIO()) == FROM_1_TO_2
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown(Terminal()) == FROM_1_TO_2
+
+
+def test_long_lines_are_not_wrapped_and_brackets_stay(kanary: Kanary, tmp_path: Path) -> None:
+    text = f"server [red]{'x' * 300}[/red] :smile: 10.0.0.1\n"
+    configurations = (Configuration(digest="d4", text=text, endpoints={}), CONFIGURATIONS[0])
+    changes = history_of(change(1, 0, ONE, digest="a1"), change(2, 10, TWO, digest="d4"))
+    url = record(tmp_path / "h.db", [replace(changes, configurations=configurations)])
+    assert f"\n+{text}" in kanary("diff", NAME, "2", "-n", "shop", "--db", url).out
+
+
+def test_a_closed_pipe_is_no_error(url: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = into(pipe, "diff", NAME, "2", "-n", "shop", "--db", url)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_of_several_of_one_name_the_one_that_lives_is_meant(kanary: Kanary, tmp_path: Path) -> None:

@@ -6,12 +6,10 @@ import csv
 import io
 import json
 import os
-import subprocess
 import sys
 import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 import pytest
 import yaml
@@ -21,7 +19,7 @@ from kanary.cli.main import main
 from kanary.history.reader import Reader
 from kanary.history.records import KnownKanary, Page
 from kanary.history.selection import Selection
-from tests.cli.conftest import Kanary, Zone
+from tests.cli.conftest import ROOT, Kanary, Zone, into
 from tests.cli.record import (
     CHANGES,
     NAME,
@@ -36,8 +34,6 @@ from tests.cli.record import (
     result,
     story,
 )
-
-ROOT = Path(__file__).parents[2]
 
 TABLE = """\
 REVISION  WHEN                 WEIGHTS                            CAUSE                    BY       RESULT  TOOK
@@ -362,20 +358,6 @@ def test_pages_are_put_together_without_a_seam(kanary: Kanary, tmp_path: Path) -
     assert [item["change"]["revision"] for item in found] == [*range(1201, 0, -1)]
     lines = kanary("history", "web", "-n", "shop", "--db", url).out.splitlines()
     assert len(lines) == 1202
-
-
-def into(output: IO[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kanary.cli.main", *arguments]
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=output,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("name", ["table", "json", "yaml", "csv"])
