@@ -10,7 +10,10 @@ Long enough for pods that were applied together, so that the first traffic is al
 """
 
 SETTLE_LIMIT = timedelta(seconds=60)
-"""How long a rollout may hold up newer endpoints: about the time that a slow node takes to start a proxy."""
+"""How long a proxy that is starting may hold up newer endpoints, or the replacement of proxies that load nothing.
+
+About the time that a slow node takes to start a proxy.
+"""
 
 SETTLING_RECHECK = timedelta(seconds=1)
 """How often proxies that are starting are looked at."""

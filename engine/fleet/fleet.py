@@ -17,6 +17,7 @@ from states.timing import (
     LOAD_LIMIT,
     REFRESH_INTERVAL,
     REPORT_INTERVAL,
+    SETTLE_LIMIT,
     SETTLING_RECHECK,
     SPACING_LIMIT,
     SPACING_PER_PROCESS,
@@ -177,12 +178,12 @@ class Fleet:
         """
         if any(proxy.serves == applied.digest for proxy in self.proxies if proxy.is_live and proxy.is_to_run):
             return ""
-        if not has_rolled_out(self.deployment, applied.spec.proxy.replicas):
-            return ""
+        # A proxy that is about to start may load it; one that never starts is no reason to wait for ever.
+        limit = LOAD_LIMIT if has_rolled_out(self.deployment, applied.spec.proxy.replicas) else SETTLE_LIMIT
         late = [
             proxy
             for proxy in self._missed(applied.digest)
-            if proxy.request and proxy.request.is_late(applied.digest, self.now, proxy.ready_since)
+            if proxy.request and proxy.request.is_late(applied.digest, self.now, proxy.ready_since, limit)
         ]
         if not late:
             return ""

@@ -42,14 +42,16 @@ class RefreshRequest:
         """Whether the proxy may be about to load the configuration."""
         return not self.is_active(digest, now) or now - self.first < LOAD_LIMIT
 
-    def has_missed(self, digest: str, now: datetime, ready_since: datetime | None) -> bool:
+    def has_missed(
+        self, digest: str, now: datetime, ready_since: datetime | None, limit: timedelta = LOAD_LIMIT
+    ) -> bool:
         """Whether the proxy has been asked, and ready, for long enough to have loaded it."""
         since = max(self.first, ready_since or self.first)
-        return self.is_active(digest, now) and now - since >= LOAD_LIMIT
+        return self.is_active(digest, now) and now - since >= limit
 
-    def is_late(self, digest: str, now: datetime, ready_since: datetime | None) -> bool:
+    def is_late(self, digest: str, now: datetime, ready_since: datetime | None, limit: timedelta = LOAD_LIMIT) -> bool:
         """Whether it also had the time to react to the last request."""
-        return self.has_missed(digest, now, ready_since) and ANSWER_TIME <= now - self.last <= REQUEST_LIFETIME
+        return self.has_missed(digest, now, ready_since, limit) and ANSWER_TIME <= now - self.last <= REQUEST_LIFETIME
 
 
 def read_request(text: str | None) -> RefreshRequest | None:

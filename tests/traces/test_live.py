@@ -362,3 +362,67 @@ def test_a_proxy_that_ran_out_of_memory_is_told_for_a_while(serving: World) -> N
     serving.wait(600)
     serving.run("ten minutes later")
     assert serving.status()["phase"] == "Ready"
+
+
+def make_unschedulable(world: World, pod: str) -> None:
+    """A pod that no node has room for, and that stays so."""
+    reason = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes fit"}
+    world.objects["Pod", pod]["status"] = {"conditions": [{"type": "Ready", "status": "False"}, reason]}
+    world.dead = {pod}
+    world.heard.pop(pod, None)
+
+
+@pytest.mark.parametrize("others", ["load nothing", "do not answer"])
+def test_proxies_that_load_nothing_are_replaced_though_another_one_cannot_be_scheduled(others: str) -> None:
+    world = World()
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20)
+    world.settle()
+    make_unschedulable(world, POD)
+    world.late_kubelets = True
+    if others == "do not answer":
+        world.restart_operator()
+        world.heard.clear()
+        world.silent_agents = proxies(world)
+    declare(world, 50, 50)
+    world.live_through(50)
+    assert strategy(world) == "Live"
+    world.live_through(45)
+    assert strategy(world) == "Rolling"
+    assert world.status()["phase"] == "Ready"
+
+
+def test_a_proxy_that_serves_is_not_replaced_for_one_that_cannot_be_scheduled(serving: World) -> None:
+    make_unschedulable(serving, POD)
+    before = proxies(serving)
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and one of two proxies cannot be scheduled")
+    serving.live_through(300)
+    assert proxies(serving) == before
+    assert strategy(serving) == "Live"
+    assert "Unschedulable" in serving.status()["message"]
+
+
+def test_a_silent_agent_after_a_restart_of_the_operator_is_reported_and_then_degrades_the_kanary() -> None:
+    world = World()
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20, progressDeadlineSeconds=60)
+    world.settle()
+    world.restart_operator()
+    world.heard.clear()
+    world.silent_agents = {POD}
+    before = proxies(world)
+    world.live_through(20)
+    assert world.status()["phase"] == "Rolling"
+    assert f"pod {POD} on node node-1 did not answer the operator within 15 s" in world.status()["message"]
+    for number in range(10):
+        world.scale("myapp-v1", 2 + number % 2)
+        world.live_through(5)
+    assert world.status()["phase"] == "Degraded"
+    assert f"pod {POD} on node node-1 did not answer" in world.status()["message"]
+    assert proxies(world) == before
+    world.silent_agents = set()
+    world.live_through(60)
+    assert world.status()["phase"] == "Ready"

@@ -17,6 +17,7 @@ from states.timing import (
     LOAD_LIMIT,
     REFRESH_INTERVAL,
     REPORT_INTERVAL,
+    SETTLE_LIMIT,
     SETTLING_RECHECK,
 )
 from tests.unit.kanaries import Json
@@ -284,8 +285,12 @@ def test_otherwise_they_are_waited_for(proxies: list[Proxy]) -> None:
     assert fleet(*proxies).fallback(LAST) == ""
 
 
-def test_nor_while_the_deployment_rolls() -> None:
-    assert fleet(late(), of=deployment(replicas=3)).fallback(LAST) == ""
+def test_a_proxy_that_is_starting_has_the_time_of_a_slow_node_before_late_ones_are_replaced() -> None:
+    starting = live("x-0", None, ready=False)
+    rolls = deployment(replicas=3)
+    assert fleet(starting, late(after=SETTLE_LIMIT - SECOND), of=rolls).fallback(LAST) == ""
+    assert fleet(starting, late(after=SETTLE_LIMIT), of=rolls).fallback(LAST).startswith("pod x-1 did not load")
+    assert fleet(live("x-0"), late(after=SETTLE_LIMIT), of=rolls).fallback(LAST) == ""
 
 
 def test_a_replaced_proxy_that_has_loaded_it_is_no_reason_to_wait() -> None:
