@@ -151,7 +151,7 @@ def test_a_text_without_a_digest_is_a_problem_and_changes_nothing(pods: Pods) ->
     config = config_of(pods.route(100, 1))
     with live(config) as proxy:
         proxy.mount("global\n")
-        await_that(lambda: "carries no digest" in proxy.reported().get("problem", ""), "the problem is reported")
+        await_that(lambda: "has no digest" in proxy.reported().get("problem", ""), "the problem is reported")
         assert proxy.report()["digest"] == render(config).digest
 
 
@@ -194,7 +194,7 @@ def test_an_agent_waits_for_haproxy_and_finds_it_again(pods: Pods) -> None:
         proxy.process.kill()
         proxy.process.wait()
         await_that(lambda: proxy.reported().get("digest") == "", "the report says that nothing is served")
-        assert "does not answer" in proxy.report()["problem"]
+        assert "does not respond" in proxy.report()["problem"]
         # What changes meanwhile is served from the start.
         proxy.mount(reweighted(config, 50, 50))
         proxy.restart_haproxy()

@@ -64,7 +64,7 @@ def is_at_rest(proxy: LiveProxy) -> bool:
 
 def work(agent: Updater, proxy: LiveProxy) -> None:
     def is_done() -> bool:
-        agent.turn()
+        agent.step()
         return is_at_rest(proxy)
 
     await_that(is_done, "the agent has done its work")

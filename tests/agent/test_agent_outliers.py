@@ -92,7 +92,7 @@ def test_a_pod_that_has_recovered_is_back(pods: MoodyPods) -> None:
         pods.put(greet_and_echo, bad)
         await_ejected(proxy)
         assert {proxy.ask() for _ in range(10)} == set(config.routes[0].servers)
-        assert f"returned: {spelled(bad)[0]} is tried again" in proxy.agent_log()
+        assert f"returned: {spelled(bad)[0]} receives connections again" in proxy.agent_log()
         assert len(ejections(proxy)) == 1
 
 
@@ -102,7 +102,7 @@ def test_a_pod_that_is_back_and_still_resets_is_out_for_longer_after_a_connectio
     with live(config, eject_seconds=SHORT) as proxy:
         pods.put(moods.reset_at_once, bad)
         await_ejected(proxy, bad)
-        await_that(lambda: proxy.report()["ejected"] == [], "it is tried again")
+        await_that(lambda: proxy.report()["ejected"] == [], "it receives connections again")
         await_ejected(proxy, bad)
         first, second = ejections(proxy)
         assert f"for {SHORT} s" in first

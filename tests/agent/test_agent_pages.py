@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 from kanary_agent import reports
-from kanary_agent.reports import CONNECTIONS, FRESH_PAGES, Reports
+from kanary_agent.reports import CONNECTIONS, FRESH_PAGES, ReportServer
 
 from tests.haproxy.proxies import free_port
 
 
-def answers(port: int, server: Reports, clients: int, path: str = "/report") -> list[bytes]:
-    """What so many clients are told that ask in one turn."""
+def answers(port: int, server: ReportServer, clients: int, path: str = "/report") -> list[bytes]:
+    """What so many clients are told that ask in one step."""
     with contextlib.ExitStack() as stack:
         asking = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(clients)]
         for client in asking:
@@ -30,7 +30,7 @@ def number_of(answer: bytes) -> int:
 
 def test_a_page_is_made_a_few_times_in_one_turn_for_however_many_who_ask_and_anew_in_the_next() -> None:
     port, made = free_port(), itertools.count(1)
-    server = Reports(port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"})
+    server = ReportServer(port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"})
     first, second = (answers(port, server, CONNECTIONS) for _ in range(2))
     assert sorted(map(number_of, first)) == [1, 2, 3, *[FRESH_PAGES] * (CONNECTIONS - 3)]
     assert min(map(number_of, second)) == FRESH_PAGES + 1
@@ -46,7 +46,7 @@ def test_a_page_that_takes_long_is_made_once_in_a_turn(monkeypatch: pytest.Monke
         clock[0] += 2
         return "silence"
 
-    server = Reports(port, {"/report": hang})
+    server = ReportServer(port, {"/report": hang})
     with contextlib.ExitStack() as stack:
         asking = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(CONNECTIONS)

@@ -65,7 +65,7 @@ def test_pods_come_and_go_without_a_reload(pods: Pods) -> None:
         assert active(proxy) == declared(other)
         pods.kill(goes)
         assert {proxy.ask() for _ in range(60)} == {server for route in other.routes for server in route.servers}
-        assert "servers: 2 came, 1 left" in proxy.agent_log()
+        assert "servers: 2 added, 1 removed" in proxy.agent_log()
 
 
 def test_what_a_pod_that_leaves_holds_goes_on_beyond_the_drain_time(pods: Pods) -> None:

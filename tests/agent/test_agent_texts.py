@@ -81,7 +81,7 @@ def test_servers_are_told_from_all_else_and_what_they_have_in_common_is_not_thei
     moved = replace(config, routes=(Pool("app:_9090", 100, (other,)),))
     announced = replace(config, routes=(Pool("app:_9090", 100, (other,), ProxyProtocol.V2),))
     (rest, servers), (same, others), (different, _) = (
-        texts.without_servers(render(each).text) for each in (config, moved, announced)
+        texts.split_servers(render(each).text) for each in (config, moved, announced)
     )
     assert servers == {("app:_9090", "127.0.0.1:80"): "127.0.0.1:80"}
     assert others == {("app:_9090", "::1:81"): "[::1]:81"}

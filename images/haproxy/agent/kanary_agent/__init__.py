@@ -1,10 +1,10 @@
-"""The agent beside HAProxy: it brings a mounted configuration to the running proxy, takes out servers that reset their
-connections, and reports what is served.
+"""The sidecar agent of HAProxy: loads a mounted configuration into the running proxy, ejects servers that reset their
+connections, and reports what the proxy serves.
 
-It holds nothing in memory that matters. Three things are compared, and differences acted on: the mounted text, the
-checked text that HAProxy starts with, and what HAProxy's worker says that it serves. So the agent may be killed
-between any two steps. Which servers are out, HAProxy knows; for how long is begun anew.
+The agent is stateless: it compares the mounted text, the validated text that HAProxy starts with, and what HAProxy's
+worker serves, and acts on the differences. So it may be killed between any two steps. HAProxy keeps which servers are
+ejected; their ejection times start anew.
 
-Of its memory of about 5 MB, 2 are Python's own. dataclasses would add a quarter, subprocess and pathlib a tenth each,
-so it does without them.
+The agent uses about 5 MB of memory, 2 of them for Python itself. dataclasses would add a quarter, subprocess and
+pathlib a tenth each, so it does not use them.
 """

@@ -1,7 +1,7 @@
-"""Whether HAProxy could listen where a configuration says, which `haproxy -c` does not try.
+"""Tests whether HAProxy can bind the addresses of a configuration. `haproxy -c` does not.
 
-A reload that cannot bind costs connections: for two seconds HAProxy asks its former worker to release the ports, and
-nobody listens. IPv6 on a node without it is such a case.
+A reload that cannot bind loses connections: for two seconds HAProxy requests the ports from its former worker, and no
+process listens. An example is IPv6 on a node without it.
 """
 
 import re
@@ -10,13 +10,13 @@ import socket
 _BIND = re.compile(r"^\s*bind\s+\[?([\d.:a-fA-F]*?)\]?:(\d+)(?:\s|$)", re.MULTILINE)
 
 
-def obstacle(text: str, former: str) -> str:
-    """What is wrong with an address that `text` binds, and that `former` does not: those are bound already."""
+def bind_problem(text: str, former: str) -> str:
+    """Why an address of `text` cannot be bound, or ''. The addresses of `former` are not tested: HAProxy has them."""
     for host, port in _addresses(text) - _addresses(former):
         try:
             _try(host, port)
         except OSError as error:
-            return f"HAProxy could not listen on port {port} of {host or 'this host'}: {error}"
+            return f"HAProxy cannot listen on port {port} of {host or 'this host'}: {error}"
     return ""
 
 
@@ -25,7 +25,7 @@ def _addresses(text: str) -> set[tuple[str, int]]:
 
 
 def _try(host: str, port: int) -> None:
-    """Binds without listening, as one more of those that share the port: it takes no connection from anybody."""
+    """Bind without listening and with SO_REUSEPORT: this takes no connection from a process that listens."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as attempt:
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

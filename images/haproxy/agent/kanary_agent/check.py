@@ -1,4 +1,4 @@
-"""One run of `haproxy -c`, beside everything else that the agent does."""
+"""One run of `haproxy -c`, in the background."""
 
 import os
 import signal
@@ -7,11 +7,11 @@ from typing import NamedTuple
 from kanary_agent import files, texts
 
 SECONDS = 20
-"""5,000 servers take 0.1 s of a core; a container may have a small part of one."""
+"""Time-out. 5,000 servers take 0.1 s of a core; the CPU limit of a container may be far lower."""
 
 
 class Verdict(NamedTuple):
-    """What came of a check. Not to be accepted is to be refused only where HAProxy itself said so."""
+    """The result of a check. `refused` is true only if HAProxy itself rejected the text, not if the check failed."""
 
     accepted: bool
     refused: bool
@@ -22,7 +22,7 @@ ACCEPTED = Verdict(accepted=True, refused=False, message="")
 
 
 class Check:
-    """A check of `text` that runs from now on, on a copy of it in `folder`."""
+    """Starts a check of `text`, on a copy of it in `folder`."""
 
     def __init__(self, program: str, text: str, folder: str, now: float) -> None:
         self.text = text
@@ -37,7 +37,7 @@ class Check:
         self._process = os.posix_spawnp(program, [program, "-c", "-f", copy], os.environ, file_actions=output)
 
     def verdict(self, now: float) -> Verdict | None:
-        """None as long as it runs."""
+        """The result, or None while the check runs."""
         process, status = os.waitpid(self._process, os.WNOHANG)
         if process:
             return self._verdict_of(os.waitstatus_to_exitcode(status))
@@ -47,7 +47,7 @@ class Check:
         return Verdict(accepted=False, refused=False, message=f"haproxy -c did not end within {SECONDS} s")
 
     def stop(self) -> None:
-        """Ends it, wherever it is."""
+        """Kill the process."""
         os.kill(self._process, signal.SIGKILL)
         os.waitpid(self._process, 0)
 
@@ -55,7 +55,7 @@ class Check:
         if code == 0:
             return ACCEPTED
         if code < 0:
-            message = f"haproxy -c was ended by signal {-code}, perhaps for want of memory"
+            message = f"signal {-code} ended haproxy -c, perhaps because memory ran out"
             return Verdict(accepted=False, refused=False, message=message)
         log = files.Watched(self._log).text() or ""
         return Verdict(accepted=False, refused=True, message=texts.alerts(log, self._folder))

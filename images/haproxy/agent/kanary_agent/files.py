@@ -1,10 +1,10 @@
-"""Files that are replaced as a whole: reading one when it has changed, writing one at once."""
+"""Files that are replaced atomically, and read again when they have changed."""
 
 import os
 
 
 class Watched:
-    """A file's text, read again only when the file is another one than before."""
+    """The text of a file, read again only when the file was replaced."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -12,7 +12,7 @@ class Watched:
         self._text: str | None = None
 
     def text(self) -> str | None:
-        """None if it cannot be read. A link on the way may point elsewhere each time, as the kubelet's does."""
+        """The text, or None if it cannot be read. A link in the path may change, as in the kubelet's mounts."""
         try:
             stat = os.stat(self.path)
             seen = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
@@ -25,7 +25,7 @@ class Watched:
 
 
 def write(path: str, text: str) -> None:
-    """Replaces the file: whoever opens it gets the former text or this one, whenever the agent is killed."""
+    """Replace the file atomically: a reader gets the former text or this one, even if the agent is killed."""
     part = f"{path}.part"
     with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write(text)

@@ -1,7 +1,7 @@
-"""HAProxy's master process, asked over its socket.
+"""Commands to HAProxy's master process, over its socket.
 
-One connection takes all commands of a question. Closing our half of it at once is what makes the master close the
-other half after the last answer; otherwise it would wait for more.
+One connection carries several commands. The agent closes its half at once: then the master closes the other half after
+the last answer, instead of waiting for more commands.
 """
 
 import re
@@ -12,9 +12,9 @@ from typing import NamedTuple
 from kanary_agent import texts
 
 ANSWER_SECONDS = 2
-# A reload of 5,000 servers takes 0.2 s of a core. Where a port cannot be bound, HAProxy tries for 2 s.
+# A reload of 5,000 servers takes 0.2 s of a core. If a port cannot be bound, HAProxy tries for 2 s.
 RELOAD_SECONDS = 60
-# Far more than HAProxy says about 5,000 servers that are down.
+# Far more than HAProxy reports about 5,000 servers that are down.
 ANSWER_BYTES = 2**22
 
 _GET_DIGEST = "@1 get var proc.digest"
@@ -24,7 +24,7 @@ _FIGURES = (_GET_DIGEST, "@1 show info", "@1 show stat split 1 -1", "show proc")
 
 
 class Figures(NamedTuple):
-    """What HAProxy says of itself at one moment."""
+    """What HAProxy reports about itself."""
 
     digest: str
     draining: int
@@ -33,13 +33,13 @@ class Figures(NamedTuple):
 
 
 class SilentError(Exception):
-    """HAProxy does not answer: it is starting, or ended, or has no worker."""
+    """HAProxy does not respond: it is starting, has ended, or has no worker."""
 
 
 class Master:
-    """The master process whose socket is at `path`, and whose configuration is in `folder`.
+    """The master process with its socket at `path` and its configuration in `folder`.
 
-    Every method raises SilentError where there is no answer.
+    Every method raises SilentError if HAProxy does not respond.
     """
 
     def __init__(self, path: str, folder: str) -> None:
@@ -47,12 +47,12 @@ class Master:
         self._folder = folder
 
     def digest(self) -> str:
-        """The digest of what the current worker serves; empty if it serves something without one."""
-        return _digest(self.ask(_GET_DIGEST))
+        """The digest of the configuration that the current worker serves; empty if that has none."""
+        return _digest(self.execute(_GET_DIGEST))
 
     def count(self) -> int | None:
-        """Where the current worker is in its round; None if it has no such count."""
-        answer = self.ask(*_COUNT)
+        """How many connections the current worker has distributed; None if it does not count them."""
+        answer = self.execute(*_COUNT)
         if "# table: counter," not in answer:
             return None
         start = re.search(r"^proc\.start: type=sint value=<(-?\d+)>", answer, re.MULTILINE)
@@ -61,63 +61,63 @@ class Master:
         return count + int(start[1]) if start else count
 
     def reload(self) -> str:
-        """Has the file on disk served by a new worker. What HAProxy says against it, or nothing."""
-        answer = self.ask("reload", seconds=RELOAD_SECONDS)
+        """Start a new worker with the file on disk; returns HAProxy's errors, or ''."""
+        answer = self.execute("reload", seconds=RELOAD_SECONDS)
         return "" if answer.startswith("Success=1") else texts.alerts(answer, self._folder)
 
-    def say_digest(self, digest: str) -> None:
-        """Has the current worker say that it serves the configuration of this digest, since it was changed to that."""
-        self.ask("experimental-mode on", f"@1 set var proc.digest str({digest})")
+    def set_digest(self, digest: str) -> None:
+        """Set the digest that the current worker reports, after its servers were changed."""
+        self.execute("experimental-mode on", f"@1 set var proc.digest str({digest})")
 
     def figures(self) -> Figures:
-        """What is served, and how much of what can be held is held."""
-        answer = self.ask(*_FIGURES)
+        """The digest, and how many connections are open and possible."""
+        answer = self.execute(*_FIGURES)
         held, limit = _frontend(answer)
         maximum = _number(r"^Maxconn: (\d+)", answer)
         return Figures(_digest(answer), self._draining(answer), held, min(limit, maximum))
 
     def _draining(self, processes: str) -> int:
-        """How many former workers are still there.
+        """How many former workers still run.
 
-        The master's list alone does not tell: one that ends while the master starts itself anew can stay in it.
+        The master's list is not enough: a worker that ends while the master restarts itself can stay in it.
         """
         _, _, former = processes.partition("# old workers\n")
         numbers = re.findall(r"^(\d+) +worker ", former, re.MULTILINE)
         try:
-            answers = self.ask(*(f"@!{number} show info" for number in numbers)) if numbers else ""
+            answers = self.execute(*(f"@!{number} show info" for number in numbers)) if numbers else ""
         except SilentError:
-            # One that hangs is there, and has no say in what the current worker serves.
+            # A worker that hangs still runs; the report about the current worker must not fail for it.
             return len(numbers)
         return len(re.findall(r"^CurrConns: ", answers, re.MULTILINE))
 
-    def ask(self, *commands: str, seconds: float = ANSWER_SECONDS) -> str:
-        """All answers, one after the other."""
+    def execute(self, *commands: str, seconds: float = ANSWER_SECONDS) -> str:
+        """Run commands; returns all answers as one text."""
         try:
             return self._exchange("".join(f"{command}\n" for command in commands).encode(), seconds)
         except OSError as error:
-            raise SilentError(f"HAProxy does not answer on its master socket: {error}") from error
+            raise SilentError(f"HAProxy does not respond on its master socket: {error}") from error
 
-    def lines(self, command: str) -> Iterator[str]:
-        """One answer, line by line, which may be longer than what fits into memory as a whole."""
+    def stream(self, command: str) -> Iterator[str]:
+        """Run one command; returns the lines of its answer, which may not fit into memory as a whole."""
         try:
-            with self._asked(f"{command}\n".encode(), ANSWER_SECONDS) as connection, connection.makefile() as answer:
+            with self._connect(f"{command}\n".encode(), ANSWER_SECONDS) as connection, connection.makefile() as answer:
                 yield from answer
         except (OSError, ValueError) as error:
-            raise SilentError(f"HAProxy does not answer on its master socket: {error}") from error
+            raise SilentError(f"HAProxy does not respond on its master socket: {error}") from error
 
-    def _exchange(self, question: bytes, seconds: float) -> str:
-        with self._asked(question, seconds) as connection:
+    def _exchange(self, request: bytes, seconds: float) -> str:
+        with self._connect(request, seconds) as connection:
             answer = bytearray()
             while len(answer) < ANSWER_BYTES and (more := connection.recv(2**16)):
                 answer += more
         return answer.decode(errors="replace")
 
-    def _asked(self, question: bytes, seconds: float) -> socket.socket:
+    def _connect(self, request: bytes, seconds: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.settimeout(seconds)
             connection.connect(self._path)
-            connection.sendall(question)
+            connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
         except OSError:
             connection.close()
@@ -128,7 +128,7 @@ class Master:
 def _digest(answer: str) -> str:
     found = re.search(r"^(?:proc\.digest: type=str value=<(\w*)>|Variable not found)", answer, re.MULTILINE)
     if not found:
-        raise SilentError("HAProxy has no worker that answers")
+        raise SilentError("no HAProxy worker responds")
     return found[1] or ""
 
 
@@ -138,7 +138,7 @@ def _number(pattern: str, answer: str) -> int:
 
 
 def _frontend(answer: str) -> tuple[int, int]:
-    """How many connections the split holds, and how many it may hold."""
+    """How many connections the frontend has open, and how many it may have."""
     head = re.search(r"^# (pxname,.*)$", answer, re.MULTILINE)
     row = re.search(r"^split,FRONTEND,.*$", answer, re.MULTILINE)
     if not head or not row:

@@ -1,4 +1,4 @@
-"""Answers GET requests, read-only and bounded: no client can make it hold much, or wait."""
+"""A read-only HTTP server with bounded memory and time: no client can block it."""
 
 import selectors
 import socket
@@ -9,7 +9,7 @@ REQUEST_BYTES = 4096
 REQUEST_SECONDS = 2
 CONNECTIONS = 16
 FRESH_PAGES = 4
-"""How many pages are made in one turn."""
+"""How many pages are rendered in one call of `serve`."""
 
 Page = Callable[[], str]
 
@@ -23,16 +23,16 @@ class _Client:
         self.end = now + REQUEST_SECONDS
 
 
-class Reports:
-    """A server of the given pages, by their paths.
+class ReportServer:
+    """Serves the given pages, by their paths.
 
-    Whoever asks has a page made, but for many who ask in one turn, or late in a long one: they are told what the one
-    before was. HAProxy is asked for a page, and may take its time.
+    Each request renders the page anew, up to FRESH_PAGES in one call of `serve` and while its time lasts; further
+    requests get the page of the request before. Rendering sends commands to HAProxy, which may respond slowly.
     """
 
     def __init__(self, port: int, pages: dict[str, Page]) -> None:
         self._pages = pages
-        self._made: dict[str, bytes] = {}
+        self._rendered: dict[str, bytes] = {}
         self._fresh = 0
         self._end = 0.0
         self._clients: list[_Client] = []
@@ -42,8 +42,8 @@ class Reports:
         self._selector.register(self._listener, selectors.EVENT_READ)
 
     def serve(self, seconds: float) -> None:
-        """One turn: answers whoever asks within that time."""
-        self._made.clear()
+        """Answer the requests that arrive within that time."""
+        self._rendered.clear()
         self._fresh = FRESH_PAGES
         self._end = time.monotonic() + seconds
         while (now := time.monotonic()) < self._end:
@@ -59,7 +59,7 @@ class Reports:
         try:
             connection, _ = self._listener.accept()
         except OSError:
-            # It is gone already.
+            # The client has closed it already.
             return
         connection.setblocking(False)
         client = _Client(connection, now)
@@ -70,13 +70,13 @@ class Reports:
 
     def _read(self, client: _Client) -> None:
         if client not in self._clients:
-            # It has made room for another one since it was seen to be readable.
+            # It was closed for another client after `select` returned.
             return
         try:
             more = client.connection.recv(REQUEST_BYTES)
             client.request += more
             if answer := self._answer(client.request):
-                # It fits into the empty buffer of the connection: there is nothing to wait for.
+                # The answer fits into the empty send buffer, so this does not block.
                 client.connection.send(answer)
             if answer or not more:
                 self._close(client)
@@ -89,7 +89,7 @@ class Reports:
         client.connection.close()
 
     def _answer(self, request: bytes) -> bytes:
-        """Nothing as long as the request is not complete."""
+        """The answer, empty while the request is incomplete."""
         if b"\r\n\r\n" in request:
             method, _, rest = request.partition(b" ")
             return self._page(method.decode("latin-1"), rest.partition(b" ")[0].decode("latin-1"))
@@ -101,17 +101,17 @@ class Reports:
             return _response(404, "")
         if method != "GET":
             return _response(405, "")
-        if name not in self._made or (self._fresh > 0 and time.monotonic() < self._end):
+        if name not in self._rendered or (self._fresh > 0 and time.monotonic() < self._end):
             self._fresh -= 1
-            self._made[name] = _response(200, self._pages[name]())
-        return self._made[name]
+            self._rendered[name] = _response(200, self._pages[name]())
+        return self._rendered[name]
 
 
 def _listener(port: int) -> socket.socket:
     try:
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     except (OSError, ValueError):
-        # The host has no IPv6, or the two do not share a socket there.
+        # The host has no IPv6, or no dual-stack sockets.
         return socket.create_server(("", port))
 
 
@@ -121,7 +121,7 @@ def _response(status: int, body: str) -> bytes:
         f"HTTP/1.1 {status} {_REASONS[status]}",
         "Content-Type: application/json" if body.startswith("{") else "Content-Type: text/plain",
         f"Content-Length: {len(content)}",
-        # A client that was told 405 is to learn what it may do.
+        # An answer 405 needs it.
         "Allow: GET",
         "Connection: close",
     )

@@ -1,8 +1,7 @@
-"""Brings the mounted text to the running proxy, one turn after the other: by a reload, or where only servers come and
-go, by telling the worker that runs.
+"""Loads the mounted text into the running proxy: with a reload, or with commands if only servers were added or removed.
 
-A turn compares, and acts on the first difference. Nothing that it decides depends on what happened before, but for
-the patience with a text that was tried in vain.
+Each step compares and acts on the first difference. Its decisions do not depend on former steps, except for the backoff
+after a failure.
 """
 
 import contextlib
@@ -14,16 +13,16 @@ from kanary_agent import binding, files, servers, texts
 from kanary_agent.check import Check, Verdict
 from kanary_agent.master import Master, SilentError
 
-LOOK_SECONDS = 1
-"""How often HAProxy is asked what it serves when nothing has changed."""
-PATIENCE_SECONDS = 60
-"""The longest time between two checks of the same text: one may have failed for want of memory."""
-RELOAD_PATIENCE_SECONDS = (30, 600)
-"""The shortest and the longest time between two reloads with the same text, since one that fails may have a price."""
+POLL_SECONDS = 1
+"""The interval between two requests of what HAProxy serves while nothing changes."""
+CHECK_BACKOFF_SECONDS = 60
+"""The longest time between two checks of the same text: one may have failed because memory ran out."""
+RELOAD_BACKOFF_SECONDS = (30, 600)
+"""The shortest and the longest time between two reloads with the same text: a failed one may lose connections."""
 
 
-class Setback(NamedTuple):
-    """An attempt with a text that failed, with what HAProxy says against it, and the time of the next one."""
+class Failure(NamedTuple):
+    """A failed attempt to serve a text, with its reason, and the time of the next attempt."""
 
     refused: bool
     message: str
@@ -32,28 +31,27 @@ class Setback(NamedTuple):
 
 
 class Updater:
-    """The one that writes the checked file and has HAProxy reloaded.
+    """Writes the validated file and reloads HAProxy.
 
-    `mounted` is the path of the text that is to be served; beside it may be `accepted.cfg`, which other proxies of the
-    Kanary have served, for one that has nothing to serve while its HAProxy refuses the first. In `folder` are, when all
-    is well, `haproxy.cfg`, the text that HAProxy starts with, and `served.cfg`, the last text that a worker was seen to
-    serve.
+    `mounted` is the path of the text to serve. `accepted.cfg` in the same folder, if present, is the last text that
+    other proxies of the Kanary have served: a new proxy serves it if its HAProxy rejects the mounted text. `folder`
+    holds `haproxy.cfg`, the text that HAProxy starts with, and `served.cfg`, the last text that a worker has served.
     """
 
     def __init__(self, mounted: str, folder: str, program: str, master: Master) -> None:
         self._mounted = files.Watched(mounted)
         self._accepted = files.Watched(os.path.join(os.path.dirname(mounted), "accepted.cfg"))
-        self._checked = files.Watched(os.path.join(folder, "haproxy.cfg"))
+        self._validated = files.Watched(os.path.join(folder, "haproxy.cfg"))
         self._served = files.Watched(os.path.join(folder, "served.cfg"))
         self._folder = folder
         self._program = program
         self._master = master
         self._check: Check | None = None
-        self._setbacks: dict[str, Setback] = {}
-        self._look = 0.0
+        self._failures: dict[str, Failure] = {}
+        self._next_poll = 0.0
         self.changes = 0
-        """How often HAProxy was told to have a new worker, or other servers."""
-        self._said: dict[str, str] = {}
+        """The number of reloads and of changes of servers."""
+        self._logged: dict[str, str] = {}
 
     @property
     def is_checking(self) -> bool:
@@ -62,32 +60,32 @@ class Updater:
 
     @property
     def refused(self) -> tuple[str, str] | None:
-        """The digest of the mounted text, and what HAProxy says against it, if it refused it."""
+        """The digest of the mounted text and HAProxy's reason, if HAProxy rejected it."""
         text = self._mounted.text() or ""
-        setback = self._setbacks.get(text)
-        return (texts.digest_of(text), setback.message) if setback and setback.refused else None
+        failure = self._failures.get(text)
+        return (texts.digest_of(text), failure.message) if failure and failure.refused else None
 
     @property
     def problem(self) -> str:
-        """What else keeps the mounted text from being served, in one line."""
-        failed = [setback.message for setback in self._setbacks.values() if not setback.refused]
+        """Any other reason why the mounted text is not served, in one line."""
+        failed = [failure.message for failure in self._failures.values() if not failure.refused]
         return self._mount_problem() or "; ".join(failed)
 
-    def turn(self) -> None:
-        """Does what is to be done now."""
+    def step(self) -> None:
+        """Act on the first difference, if it is time."""
         now = time.monotonic()
         mounted = self._mounted.text() or ""
         text = self._fallback() or mounted
-        self._forget_all_but(mounted, text, self._checked_text())
+        self._forget_all_but(mounted, text, self._validated_text())
         try:
             self._act(text, now)
         except OSError as error:
-            # No room for a file, or no memory for a process.
-            self._set_back(text, f"{type(error).__name__}: {error}", (1, PATIENCE_SECONDS))
-        self._say("problem", self.problem)
+            # The disk is full, or there is no memory for a process.
+            self._fail(text, f"{type(error).__name__}: {error}", (1, CHECK_BACKOFF_SECONDS))
+        self._log("problem", self.problem)
 
     def stop(self) -> None:
-        """Leaves nothing running."""
+        """Stop a check that runs."""
         if self._check:
             self._check.stop()
 
@@ -97,130 +95,130 @@ class Updater:
             if verdict:
                 text, self._check = self._check.text, None
                 self._conclude(text, verdict, now)
-        elif self._wants_check(text, now):
+        elif self._needs_check(text, now):
             self._check = Check(self._program, text, os.path.join(self._folder, "check"), now)
-        elif now >= self._look:
+        elif now >= self._next_poll:
             self._converge(now)
 
     def _fallback(self) -> str:
-        """What is to be served where HAProxy refuses the mounted text, and has no former one to go on with."""
-        return self._accepted.text() or "" if self.refused and not self._checked_text() else ""
+        """The text to serve if HAProxy rejects the mounted text and has no former one, or ''."""
+        return self._accepted.text() or "" if self.refused and not self._validated_text() else ""
 
     def _mount_problem(self) -> str:
         text = self._mounted.text()
         if text is None:
             return f"{self._mounted.path} cannot be read"
-        return "" if texts.digest_of(text) else f"{self._mounted.path} carries no digest"
+        return "" if texts.digest_of(text) else f"{self._mounted.path} has no digest"
 
-    # From the mounted text to the checked one
+    # From the mounted text to the validated one
 
-    def _wants_check(self, text: str, now: float) -> bool:
-        return texts.digest_of(text) != "" and text != self._checked_text() and self._may_try(text, now)
+    def _needs_check(self, text: str, now: float) -> bool:
+        return texts.digest_of(text) != "" and text != self._validated_text() and self._may_try(text, now)
 
-    def _checked_text(self) -> str:
-        return texts.plain(self._checked.text() or "")
+    def _validated_text(self) -> str:
+        return texts.plain(self._validated.text() or "")
 
     def _conclude(self, text: str, verdict: Verdict, now: float) -> None:
         if not verdict.accepted:
-            delays = (PATIENCE_SECONDS if verdict.refused else 1, PATIENCE_SECONDS)
-            self._set_back(text, verdict.message, delays, refused=verdict.refused)
-        elif obstacle := binding.obstacle(text, self._checked_text() or text):
-            self._set_back(text, obstacle, (1, PATIENCE_SECONDS))
+            delays = (CHECK_BACKOFF_SECONDS if verdict.refused else 1, CHECK_BACKOFF_SECONDS)
+            self._fail(text, verdict.message, delays, refused=verdict.refused)
+        elif problem := binding.bind_problem(text, self._validated_text() or text):
+            self._fail(text, problem, (1, CHECK_BACKOFF_SECONDS))
         else:
             self._accept(text)
             self._converge(now)
 
     def _accept(self, text: str) -> None:
-        self._said.pop("refused", None)
-        # The last moment to see that the former text is served, for the case that this one fails to start.
+        self._logged.pop("refused", None)
+        # Last chance to save the former text as served, in case this one fails to start.
         with contextlib.suppress(SilentError):
-            self._serves_other()
-        files.write(self._checked.path, text)
+            self._is_outdated()
+        files.write(self._validated.path, text)
 
-    # From the checked text to the served one
+    # From the validated text to the served one
 
     def _converge(self, now: float) -> None:
-        """Has the checked text served, if it is not."""
-        self._look = now + LOOK_SECONDS
+        """Load the validated text, if the worker serves another one."""
+        self._next_poll = now + POLL_SECONDS
         try:
-            if self._serves_other() and self._may_try(self._checked_text(), now) and not self._renew_servers():
+            if self._is_outdated() and self._may_try(self._validated_text(), now) and not self._update_servers():
                 self._reload()
-            self._say("waiting", "")
+            self._log("waiting", "")
         except SilentError as error:
-            # No setback: when HAProxy starts, it starts with the checked text.
-            self._say("waiting", str(error))
+            # Not a failure: HAProxy will start with the validated text.
+            self._log("waiting", str(error))
 
-    def _serves_other(self) -> bool:
+    def _is_outdated(self) -> bool:
+        """Whether the worker serves another text than the validated one."""
         served = self._master.digest()
-        self._say("serving", served)
-        if served != texts.digest_of(self._checked_text()):
+        self._log("serving", served)
+        if served != texts.digest_of(self._validated_text()):
             return True
-        self._settle()
+        self._save_served()
         return False
 
-    def _settle(self) -> None:
-        """What is served stands where the next start, and the next failure, finds it.
+    def _save_served(self) -> None:
+        """Save the served text for the next start and the next failure.
 
-        The count that the checked text may still carry was right for one reload: each start from it would begin at
-        the same place of the round.
+        The count that `continued` has added is right for one reload only: every further start would begin with it.
         """
-        text = self._checked_text()
-        self._setbacks.pop(text, None)
-        if text != self._checked.text():
-            files.write(self._checked.path, text)
+        text = self._validated_text()
+        self._failures.pop(text, None)
+        if text != self._validated.text():
+            files.write(self._validated.path, text)
         if text != self._served.text():
             files.write(self._served.path, text)
 
-    def _renew_servers(self) -> bool:
-        """Whether the worker that runs has come to serve the checked text."""
+    def _update_servers(self) -> bool:
+        """Whether commands were enough for the worker to serve the validated text."""
         served = self._served.text() or ""
         if texts.digest_of(served) != self._master.digest() != "":
             return False
-        changed = servers.renew(self._master, served, self._checked_text())
+        changed = servers.update(self._master, served, self._validated_text())
         if not changed:
             return False
         self.changes += 1
         print(f"servers: {changed}", flush=True)
-        return not self._serves_other()
+        return not self._is_outdated()
 
     def _reload(self) -> None:
-        text = self._checked_text()
+        text = self._validated_text()
         count = self._master.count()
-        files.write(self._checked.path, text if count is None else texts.continued(text, count))
+        files.write(self._validated.path, text if count is None else texts.continued(text, count))
         self.changes += 1
         message = self._master.reload()
         if message:
             self._restore()
-        elif self._serves_other():
-            message = "HAProxy has reloaded, and does not serve the new configuration"
+        elif self._is_outdated():
+            message = "HAProxy has reloaded but does not serve the new configuration"
         if message:
-            self._set_back(text, f"the reload failed: {message}", RELOAD_PATIENCE_SECONDS)
+            self._fail(text, f"the reload failed: {message}", RELOAD_BACKOFF_SECONDS)
 
     def _restore(self) -> None:
-        """A text that passes the check can still fail to start, and the next start of HAProxy is not to meet it."""
+        """Restore the served text for the next start: the new one passed the check and failed to start."""
         text = self._served.text() or ""
         if texts.digest_of(text) == self._master.digest() != "":
-            files.write(self._checked.path, text)
+            files.write(self._validated.path, text)
 
-    # Patience, and what is said
+    # Backoff and log
 
     def _may_try(self, text: str, now: float) -> bool:
-        return text not in self._setbacks or now >= self._setbacks[text].retry
+        return text not in self._failures or now >= self._failures[text].retry
 
-    def _set_back(self, text: str, message: str, delays: tuple[int, int], refused: bool = False) -> None:
+    def _fail(self, text: str, message: str, delays: tuple[int, int], refused: bool = False) -> None:
         least, most = delays
-        former = self._setbacks.get(text)
+        former = self._failures.get(text)
         delay = min(max(2 * former.delay if former else 0, least), most)
-        # From now on: the attempt itself may have taken longer than the delay.
-        self._setbacks[text] = Setback(refused, message, delay, time.monotonic() + delay)
+        # The delay starts now: the attempt may have taken longer than the delay.
+        self._failures[text] = Failure(refused, message, delay, time.monotonic() + delay)
         if refused:
-            self._say("refused", f"{texts.digest_of(text)}: {message}")
+            self._log("refused", f"{texts.digest_of(text)}: {message}")
 
     def _forget_all_but(self, *present: str) -> None:
-        self._setbacks = {text: setback for text, setback in self._setbacks.items() if text in present}
+        self._failures = {text: failure for text, failure in self._failures.items() if text in present}
 
-    def _say(self, what: str, message: str) -> None:
-        """One line for each change, and none for what stays as it is."""
-        if self._said.get(what, "") != message:
-            self._said[what] = message
-            print(f"{what}: {message or 'no longer'}", flush=True)
+    def _log(self, what: str, message: str) -> None:
+        """Write one line for each change."""
+        if self._logged.get(what, "") != message:
+            self._logged[what] = message
+            print(f"{what}: {message or 'none'}", flush=True)

@@ -1,4 +1,4 @@
-"""Who is an outlier, by example: counters that HAProxy would show, and what they lead to."""
+"""Which servers are outliers, by example: counters as HAProxy shows them, and the result."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from collections.abc import Iterator
 import pytest
 from kanary_agent import counters
 from kanary_agent.counters import Server
+from kanary_agent.ejections import LONGEST_SECONDS, SHORTEST_SECONDS, Ejections
 from kanary_agent.outliers import FORGET_SECONDS, Route
-from kanary_agent.sentences import LONGEST_SECONDS, SHORTEST_SECONDS, Sentences
 
 
 class Counting:
-    """A route whose servers' counters go up as they are told."""
+    """A route whose servers have the given counters."""
 
     def __init__(self, *names: str) -> None:
         self.route = Route()
         self.now = 1000.0
-        self._servers = {name: Server(name, name, is_up=True, well=0, reset=0, sent=0) for name in names}
-        self.look()
+        self._servers = {name: Server(name, name, is_up=True, succeeded=0, reset=0, sent=0) for name in names}
+        self.observe()
 
-    def look(self, after: float = 0.1, **ended: tuple[int, int, int]) -> None:
-        """The next look, when as many more connections have ended well and in a reset, and as many bytes have come."""
-        for name, (well, reset, sent) in ended.items():
+    def observe(self, after: float = 0.1, **ended: tuple[int, int, int]) -> None:
+        """Observe the route after so many more successful connections, resets and received bytes."""
+        for name, (succeeded, reset, sent) in ended.items():
             server = self._servers[name]
             self._servers[name] = server._replace(
-                well=server.well + well, reset=server.reset + reset, sent=server.sent + sent
+                succeeded=server.succeeded + succeeded, reset=server.reset + reset, sent=server.sent + sent
             )
         self.now += after
-        self.route.look(self._servers.values(), (), self.now)
+        self.route.observe(self._servers.values(), (), self.now)
 
     def down(self, *names: str) -> None:
         self._servers |= {name: self._servers[name]._replace(is_up=False) for name in names}
-        self.look()
+        self.observe()
 
-    def outliers(self, *on_trial: str) -> list[str]:
-        return self.route.outliers((), on_trial)
+    def outliers(self, *on_probation: str) -> list[str]:
+        return self.route.outliers((), on_probation)
 
 
 def test_few_failures_are_enough_beside_others_that_serve_many() -> None:
     servers = Counting("a", "b", "c")
-    servers.look(a=(0, 4, 0), b=(100, 0, 100), c=(100, 0, 100))
+    servers.observe(a=(0, 4, 0), b=(100, 0, 100), c=(100, 0, 100))
     assert servers.outliers() == []
-    servers.look(a=(0, 1, 0))
+    servers.observe(a=(0, 1, 0))
     assert servers.outliers() == ["a"]
 
 
-def test_one_failure_is_enough_on_trial() -> None:
+def test_one_failure_is_enough_on_probation() -> None:
     servers = Counting("a", "b")
-    servers.look(a=(0, 1, 0), b=(10, 0, 10))
+    servers.observe(a=(0, 1, 0), b=(10, 0, 10))
     assert servers.outliers() == []
     assert servers.outliers("a") == ["a"]
 
@@ -56,84 +56,84 @@ def test_one_failure_is_enough_on_trial() -> None:
 def test_many_are_needed_where_the_others_have_nothing_to_do() -> None:
     """All connections may lead to the one that resets them: it holds the fewest."""
     servers = Counting("a", "b")
-    servers.look(a=(0, 10, 0))
+    servers.observe(a=(0, 10, 0))
     assert servers.outliers() == []
-    servers.look(a=(0, 10, 0))
+    servers.observe(a=(0, 10, 0))
     assert servers.outliers() == ["a"]
 
 
 def test_as_many_more_are_needed_as_others_fail() -> None:
     servers = Counting("a", "b", "c")
-    servers.look(a=(0, 10, 0), b=(50, 50, 50), c=(50, 50, 50))
+    servers.observe(a=(0, 10, 0), b=(50, 50, 50), c=(50, 50, 50))
     assert servers.outliers() == []
-    servers.look(a=(0, 20, 0))
+    servers.observe(a=(0, 20, 0))
     assert servers.outliers() == ["a"]
 
 
 def test_one_connection_that_ends_well_or_has_brought_bytes_ends_the_row() -> None:
     servers = Counting("a", "b")
     for end in ((1, 0, 0), (0, 1, 1)):
-        servers.look(a=(0, 20, 0), b=(20, 0, 20))
+        servers.observe(a=(0, 20, 0), b=(20, 0, 20))
         assert servers.outliers() == ["a"]
-        servers.look(a=end)
+        servers.observe(a=end)
         assert servers.outliers() == []
 
 
 def test_a_service_that_resets_when_it_has_answered_has_outliers_too() -> None:
     servers = Counting("a", "b")
-    servers.look(a=(0, 20, 0), b=(0, 20, 100))
+    servers.observe(a=(0, 20, 0), b=(0, 20, 100))
     assert servers.outliers() == ["a"]
 
 
 def test_servers_that_all_fail_are_no_outliers() -> None:
     servers = Counting("a", "b", "c")
-    servers.look(a=(0, 20, 0), b=(0, 20, 0), c=(0, 20, 0))
+    servers.observe(a=(0, 20, 0), b=(0, 20, 0), c=(0, 20, 0))
     assert servers.outliers() == []
-    servers.look(c=(100, 0, 100))
+    servers.observe(c=(100, 0, 100))
     assert set(servers.outliers()) == {"a", "b"}
 
 
 def test_a_connection_that_is_counted_as_reset_before_it_has_ended_does_not_end_well() -> None:
     servers = Counting("a", "b")
-    servers.look(a=(-1, 10, 0), b=(10, 0, 10))
-    servers.look(a=(1, 0, 0))
+    servers.observe(a=(-1, 10, 0), b=(10, 0, 10))
+    servers.observe(a=(1, 0, 0))
     assert servers.outliers() == ["a"]
 
 
 def test_what_happened_between_looks_that_are_far_apart_is_no_matter() -> None:
     servers = Counting("a", "b")
-    servers.look(after=FORGET_SECONDS + 1, a=(0, 20, 0), b=(20, 0, 20))
+    servers.observe(after=FORGET_SECONDS + 1, a=(0, 20, 0), b=(20, 0, 20))
     assert servers.outliers() == []
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (3, 1), (4, 2), (7, 3)])
 def test_half_of_a_route_may_go(count: int, most: int) -> None:
     names = [f"s{number}" for number in range(count)]
-    assert Counting(*names).route.removable(names) == names[:most]
+    assert Counting(*names).route.ejectable(names) == names[:most]
 
 
 def test_one_that_is_up_is_left() -> None:
     servers = Counting("a", "b", "c", "d")
     servers.down("d")
-    assert servers.route.removable(["a", "b"]) == ["a", "b"]
+    assert servers.route.ejectable(["a", "b"]) == ["a", "b"]
     servers.down("c")
-    assert servers.route.removable(["a", "b"]) == ["a"]
+    assert servers.route.ejectable(["a", "b"]) == ["a"]
     servers.down("b")
-    assert servers.route.removable(["a"]) == []
+    assert servers.route.ejectable(["a"]) == []
 
 
-def test_sentences_double_and_are_forgiven() -> None:
-    sentences, now = Sentences(), 0.0
+def test_ejection_times_double_and_start_anew_after_a_while() -> None:
+    ejections, now = Ejections(), 0.0
     for seconds in (SHORTEST_SECONDS, 10, 20, 40, LONGEST_SECONDS, LONGEST_SECONDS):
-        assert sentences.pass_on("a", now) == seconds
-        assert sentences.expire(now + seconds - 0.1) == []
+        assert ejections.eject("a", now) == seconds
+        assert ejections.expire(now + seconds - 0.1) == []
         now += seconds
-        assert sentences.expire(now) == ["a"]
-        assert sentences.expire(now) == []
-        assert (sentences.out, list(sentences.back)) == ([], ["a"])
-    sentences.expire(now + LONGEST_SECONDS + 1)
-    assert len(sentences) == 0
-    assert sentences.pass_on("a", now) == SHORTEST_SECONDS
+        assert ejections.expire(now) == ["a"]
+        assert ejections.expire(now) == []
+        assert (ejections.active, list(ejections.returned)) == ([], ["a"])
+    ejections.expire(now + LONGEST_SECONDS + 1)
+    assert len(ejections) == 0
+    assert ejections.eject("a", now) == SHORTEST_SECONDS
 
 
 HEAD = "# pxname,svname,stot,scur,econ,eresp,wretr,wredis,status,last_chk,addr,bout,\n"
@@ -148,6 +148,6 @@ def rows() -> Iterator[str]:
 
 def test_counters_are_read_up_to_a_row_that_is_cut_short() -> None:
     assert list(counters.servers(rows())) == [
-        Server("p1", "10.0.0.1:9000", is_up=True, well=15, reset=4, sent=77),
-        Server("p2", "[fd00::1]:9000", is_up=False, well=2, reset=0, sent=0),
+        Server("p1", "10.0.0.1:9000", is_up=True, succeeded=15, reset=4, sent=77),
+        Server("p2", "[fd00::1]:9000", is_up=False, succeeded=2, reset=0, sent=0),
     ]
