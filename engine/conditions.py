@@ -1,4 +1,4 @@
-"""The conditions, as the Kubernetes API conventions have them: each has a reason either way."""
+"""The conditions of a Kanary, by the Kubernetes API conventions: each has a reason for both states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _STUCK = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REFUSED_BY_CL
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Whether the history records what happens, with the reason in one word and the message either way."""
+    """Whether the history records entries, with a reason in one word and a message in either case."""
 
     is_recorded: bool
     reason: str
@@ -39,10 +39,10 @@ def conditions(
     generation: int,
     now: str,
 ) -> tuple[Condition, ...]:
-    """All of them; a transition time changes only with its status.
+    """All conditions; a transition time changes only with its status.
 
-    `is_behind` says that proxies are to serve something that they do not all serve yet. That is progress in any phase,
-    Degraded included, unless the reason says that nothing moves.
+    `is_behind` says that not all proxies serve the latest change yet. That is progress in any phase, including
+    Degraded, unless the reason says that the rollout is stuck.
     """
     is_progressing = is_behind and decision.reason not in _STUCK
     known = {condition.type: condition for condition in before}
@@ -67,7 +67,7 @@ def conditions(
 
 
 def reports_defect(status: KanaryStatus, defect: str) -> bool:
-    """Whether the Ready condition says that reconciles fail in this way."""
+    """Whether the condition Ready reports this defect already."""
     ready = next((condition for condition in status.conditions if condition.type == READY), None)
     return ready is not None and ready.status == "Unknown" and ready.message.startswith(defect)
 

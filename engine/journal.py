@@ -1,8 +1,8 @@
-"""What a reconcile writes down: the weights that were decided on, how they ended, and the moves of the state machine.
+"""The entries of a reconcile: changes of weights, their results, and the moves of the state machine.
 
-All of it goes into the status first. Proxies are given weights only once the status has them, so that the history,
-which takes its entries from there as often as it likes, misses nothing that was ever served. What the status holds is
-bounded in bytes: when the history takes nothing for long, the oldest entries are dropped and counted.
+Entries go into the status first. Proxies receive weights only after the status has them, so that the history, which
+reads its entries from there, misses nothing that was ever served. The entries in the status are bounded in bytes: if
+the history is unavailable for long, the oldest entries are dropped and counted.
 """
 
 import json
@@ -19,40 +19,40 @@ from engine.observe import Observed
 from states import Decision, Phase
 
 KEPT_ENTRIES = 10
-"""So many are kept for people to see, though the history has them."""
+"""Number of entries that the status keeps for users, although the history has them."""
 MOST_BYTES = 50_000
-"""Of JSON, however many entries the history does not have: a thirtieth of what etcd takes for one object, and room for
-all that one reconcile writes down of a hundred routes.
+"""Limit of the entries as JSON, however many the history lacks: a thirtieth of etcd's limit for one object, and enough
+for all entries of one reconcile with a hundred routes.
 """
 CAUSE_ANNOTATION = "kubernetes.io/change-cause"
-"""Where `kubectl annotate` and others say why. https://kubernetes.io/docs/reference/labels-annotations-taints"""
+"""The reason of a change, as `kubectl annotate` and other tools write it. https://kubernetes.io/docs/reference/labels-annotations-taints"""
 _LONGEST_CAUSE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What the status is to hold of it."""
+    """The part of the status that a reconcile records."""
 
     split: SplitStatus | None
     history: HistoryStatus | None
     cause: str | None
-    """The annotation that says why, as of the last change."""
+    """The change-cause annotation at the last change."""
 
 
 def journal(
     observed: Observed, split: Split | None, decision: Decision, phase: Phase, *, digest: str | None, recorded: int
 ) -> Journal:
-    """After a reconcile that left the Kanary in `phase`; the history has all entries up to number `recorded`."""
-    pen = _Pen(observed.last_entry, observed.now)
-    noted, cause = _last_noted(observed), observed.status.change_cause
+    """The journal after a reconcile to `phase`; the history has all entries up to number `recorded`."""
+    writer = _EntryWriter(observed.last_entry, observed.now)
+    last, cause = _last_split(observed), observed.status.change_cause
     if split and not split.is_in_status and phase is not Phase.PENDING:
-        if noted and noted.result is None:
-            pen.end(noted, Result.SUPERSEDED)
-        pen.write(WeightChange, **_change(observed, split, digest))
+        if last and last.result is None:
+            writer.end(last, Result.SUPERSEDED)
+        writer.write(WeightChange, **_change(observed, split, digest))
         cause = annotated_cause(observed.kanary) or None
-        noted = SplitStatus(revision=split.revision, generation=split.generation, at=observed.now, weights=split.shares)
+        last = SplitStatus(revision=split.revision, generation=split.generation, at=observed.now, weights=split.shares)
     if decision.trigger:
-        pen.write(
+        writer.write(
             PhaseChange,
             source=read_phase(observed.status).value,
             to=phase.value,
@@ -61,14 +61,14 @@ def journal(
             message=decision.message,
             revision=split.revision if split else None,
         )
-    if phase is Phase.READY and split and noted and noted.revision == split.revision and noted.result is None:
-        noted = pen.end(noted, Result.READY)
-    return Journal(noted, _bounded(observed.status.history, pen, recorded), cause)
+    if phase is Phase.READY and split and last and last.revision == split.revision and last.result is None:
+        last = writer.end(last, Result.READY)
+    return Journal(last, _bounded(observed.status.history, writer, recorded), cause)
 
 
 @dataclass(slots=True)
-class _Pen:
-    """Writes entries with the numbers that are next."""
+class _EntryWriter:
+    """Appends entries with the next numbers."""
 
     last: int
     now: datetime
@@ -78,20 +78,20 @@ class _Pen:
         self.last += 1
         self.written.append(kind(number=self.last, at=self.now, **fields))
 
-    def end(self, noted: SplitStatus, result: Result) -> SplitStatus:
-        seconds = max((self.now - noted.at).total_seconds(), 0.0)
-        self.write(ChangeResult, revision=noted.revision, result=result, seconds=round(seconds, 3))
-        return noted.model_copy(update={"result": result.value})
+    def end(self, last: SplitStatus, result: Result) -> SplitStatus:
+        seconds = max((self.now - last.at).total_seconds(), 0.0)
+        self.write(ChangeResult, revision=last.revision, result=result, seconds=round(seconds, 3))
+        return last.model_copy(update={"result": result.value})
 
 
-def _last_noted(observed: Observed) -> SplitStatus | None:
-    """The weights that were last decided on: those that were written, where the status has lost them.
+def _last_split(observed: Observed) -> SplitStatus | None:
+    """The last decided weights: those in the ConfigMap, if the status has lost them.
 
-    Whether that change has ended is not known then. It ends once more, and of two results the history takes the first.
+    The result of that change is unknown then. It is recorded again, and of two results the history keeps the first.
     """
-    noted, applied = observed.status.split, observed.written.applied
-    if applied is None or (noted and noted.revision >= applied.revision):
-        return noted
+    last, applied = observed.status.split, observed.written.applied
+    if applied is None or (last and last.revision >= applied.revision):
+        return last
     return SplitStatus(
         revision=applied.revision,
         generation=applied.generation,
@@ -101,9 +101,9 @@ def _last_noted(observed: Observed) -> SplitStatus | None:
 
 
 def _change(observed: Observed, split: Split, digest: str | None) -> Mapping[str, Any]:
-    applied, noted = observed.written.applied, observed.status.split
-    # Where somebody removed what was written, the status still has the weights.
-    before = applied.spec.shares if applied else noted.weights if noted else ()
+    applied, last = observed.written.applied, observed.status.split
+    # If the ConfigMap was deleted, the status still has the weights.
+    before = applied.spec.shares if applied else last.weights if last else ()
     return {
         "revision": split.revision,
         "generation": split.generation,
@@ -116,24 +116,24 @@ def _change(observed: Observed, split: Split, digest: str | None) -> Mapping[str
 
 
 def annotated_cause(kanary: Mapping[str, Any]) -> str:
-    """What the user says of the last change, or of an earlier one."""
+    """The change-cause annotation: of the last change, or of an earlier one."""
     annotations = kanary["metadata"].get("annotations") or {}
     return " ".join(str(annotations.get(CAUSE_ANNOTATION, "")).split())[:_LONGEST_CAUSE]
 
 
 def _cause(observed: Observed) -> str:
     annotated = annotated_cause(observed.kanary)
-    # An annotation stays when the next change says nothing, and is not about that one then.
+    # An annotation stays when the next change sets none. It does not describe that change.
     if annotated and annotated != observed.status.change_cause:
         return annotated
     return "spec changed" if observed.status.split or observed.written.applied else "created"
 
 
 def author(kanary: Mapping[str, Any]) -> str:
-    """Field manager that last wrote the routes, as the API server noted it; empty where it did not."""
+    """Field manager that last wrote the routes; empty if the API server has none."""
     entries = [entry for entry in kanary["metadata"].get("managedFields") or () if _is_about_routes(entry)]
     last: Mapping[str, Any] = max(entries, key=lambda entry: str(entry.get("time", "")), default={})
-    # What `kubectl apply` calls itself unless it applies on the server's side.
+    # The field manager of `kubectl apply` without --server-side.
     return str(last.get("manager", "")).replace("kubectl-client-side-apply", "kubectl")[:_LONGEST_CAUSE]
 
 
@@ -142,14 +142,14 @@ def _is_about_routes(entry: Mapping[str, Any]) -> bool:
     return not entry.get("subresource") and "f:routes" in (fields.get("f:spec") or {})
 
 
-def _bounded(before: HistoryStatus | None, pen: _Pen, recorded: int) -> HistoryStatus | None:
-    """The newest entries: a few in any case, and as many as the history does not have and there is room for."""
-    known = [*(before.entries if before else ()), *pen.written]
+def _bounded(before: HistoryStatus | None, writer: _EntryWriter, recorded: int) -> HistoryStatus | None:
+    """The newest entries: `KEPT_ENTRIES`, and those that the history lacks, as far as there is room."""
+    known = [*(before.entries if before else ()), *writer.written]
     if not known and before is None:
         return None
     kept = _newest(known, recorded)
     lost = sum(entry.number > recorded for entry in known[: len(known) - len(kept)])
-    return HistoryStatus(last=pen.last, entries=kept, lost=(before.lost if before else 0) + lost)
+    return HistoryStatus(last=writer.last, entries=kept, lost=(before.lost if before else 0) + lost)
 
 
 def _newest(known: Sequence[Entry], recorded: int) -> tuple[Entry, ...]:

@@ -1,4 +1,4 @@
-"""What a reconcile knows from the last one: a Kanary's status, read however spoilt it may be."""
+"""Reads the status that the last reconcile wrote, even if it is damaged."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _REFUSALS = (Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
 
 
 def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
-    """The status of a Kanary; what cannot be read of it is left out and will be written anew."""
+    """The status of a Kanary, without invalid fields, which the next write replaces."""
     raw = kanary.get("status")
     if not isinstance(raw, Mapping):
         return KanaryStatus()
@@ -24,12 +24,12 @@ def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
 
 
 def _validated(raw: Mapping[str, Any]) -> KanaryStatus:
-    # By alias only: under two names for a field the bad one would be looked for under the other.
+    # By alias only: with two names for a field, an invalid value could be looked up under the other name.
     return KanaryStatus.model_validate(raw, by_alias=True, by_name=False)
 
 
 def read_phase(status: KanaryStatus) -> Phase:
-    """The phase of a status; one that this version does not know begins again in Pending."""
+    """The phase of a status; Pending if this version does not support the value."""
     try:
         return Phase(status.phase)
     except ValueError:
@@ -37,6 +37,6 @@ def read_phase(status: KanaryStatus) -> Phase:
 
 
 def refused_before(status: KanaryStatus) -> Problem | None:
-    """What the API server rejected in the last reconcile."""
+    """The rejection by the API server in the last reconcile."""
     reason = next((reason for reason in _REFUSALS if reason.value == status.reason), None)
     return Problem(reason, status.message) if reason else None

@@ -1,4 +1,4 @@
-"""Drives the table of `states` with the `transitions` library."""
+"""Runs the transition table of `states` with the `transitions` library."""
 
 import threading
 
@@ -8,11 +8,11 @@ from states import TRANSITIONS, Phase, Trigger
 
 
 class IllegalTransitionError(Exception):
-    """The table has no such row; the phase is as it was."""
+    """The table has no such row; the phase is unchanged."""
 
 
 class _Model:
-    """What the library moves: made afresh for each firing, so that no two reconciles share state."""
+    """The object that the library moves: a new one for each trigger, so that no two reconciles share state."""
 
     state: str
 
@@ -21,7 +21,7 @@ class PhaseMachine:
     """Fires triggers; thread-safe."""
 
     def __init__(self) -> None:
-        # No auto transitions: they would go round the table. No queue: it is shared by all models of a machine.
+        # No auto transitions: they would bypass the table. No queue: all models of a machine would share it.
         self._machine = Machine(
             model=None,
             states=[phase.value for phase in Phase],
@@ -37,7 +37,7 @@ class PhaseMachine:
         self._lock = threading.Lock()
 
     def fire(self, phase: Phase, trigger: Trigger) -> Phase:
-        """The phase that `trigger` leads to. Raises IllegalTransitionError where the table does not allow it."""
+        """The phase that `trigger` leads to. Raises IllegalTransitionError if the table does not allow it."""
         model = _Model()
         with self._lock:
             self._machine.add_model(model, initial=phase.value)

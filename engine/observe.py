@@ -1,4 +1,4 @@
-"""Observes one Kanary, once per reconcile: what is declared, what was written, what the proxies report."""
+"""Observes one Kanary, once per reconcile: the declared spec, the written configuration, the reports of the proxies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from engine.resolve.intent import read_intent, resolve_backend, unready_of
 from states import OnEmptyRoute, Problem, Reason, RouteFacts, Snapshot
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
-"""Problems that end by themselves, or when the user has finished applying."""
+"""Problems that end without a change of the Kanary, such as objects that are applied later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the operator decides where the user does not."""
+    """Values for fields that the user does not set."""
 
     proxy_image: str
     disruption_budgets: bool = True
@@ -44,33 +44,33 @@ class Observed:
     owner: Identity
     kanary: Json
     status: KanaryStatus
-    """As the last reconcile left it."""
+    """As the last reconcile wrote it."""
     now: datetime
     defaults: Defaults
     intent: Intent
     written: Written
     fleet: Fleet
     destinations: Mapping[str, Destination]
-    """By name: those of the declared spec and of the last good one."""
+    """By name: the destinations of the declared spec and of the last good one."""
     unready: Mapping[Backend, int]
-    """How many endpoints of each backend are there and not ready."""
+    """Number of endpoints of each backend that are not ready."""
 
     @property
     def last_entry(self) -> int:
-        """Number of the last entry that the status has, or may have had."""
+        """Number of the last entry of the status, or an upper bound if the status was deleted."""
         known, applied = self.status.history, self.written.applied
         last = max([known.last, *(entry.number for entry in known.entries)]) if known else 0
         if applied is None or (known and last >= applied.entry):
             return last
-        # Somebody removed the status or restored an older one, perhaps not for the first time: no Kanary writes an
-        # entry each millisecond.
+        # The status was deleted or replaced by an older one, perhaps more than once: no Kanary writes an entry each
+        # millisecond.
         created = read_time(self.kanary["metadata"].get("creationTimestamp")) or self.now
         return max(last, applied.entry, (self.now - created) // timedelta(milliseconds=1))
 
     def is_reached_by_ipv6(self, destination: str) -> bool:
-        """Whether kubelets, or clients of the destination's Service, connect to the proxies over IPv6.
+        """Whether kubelets or clients of the destination Service connect to the proxies over IPv6.
 
-        The backends' endpoints do not say: somebody may have written an IPv6 address into a cluster that has none.
+        The endpoints of the backends are no evidence: a manual one may have an IPv6 address in a cluster without IPv6.
         """
         known = self.destinations.get(destination)
         service = ((known.service if known else None) or {}).get("spec") or {}
@@ -78,7 +78,7 @@ class Observed:
         return any(":" in address for address in addresses)
 
     def routes(self, spec: KanarySpec, endpoints: Mapping[Backend, tuple[Endpoint, ...]]) -> tuple[RouteFacts, ...]:
-        """The routes of a spec, each with the numbers of its endpoints."""
+        """The routes of a spec, each with the counts of its endpoints."""
         return tuple(
             RouteFacts(
                 str(route.backend),
@@ -93,9 +93,9 @@ class Observed:
 def observe(
     view: ClusterView, kanary: Json, now: datetime, defaults: Defaults, last: Written | None = None
 ) -> Observed:
-    """All that is known of a Kanary. Raises RetryLaterError where the view is behind what was written.
+    """Observe a Kanary. Raises RetryLaterError if the view is older than what was written.
 
-    `last` is what this process saw written last. It stands in for a ConfigMap that somebody deleted or spoilt.
+    `last` is what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
     metadata = kanary["metadata"]
     owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
@@ -142,7 +142,7 @@ def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
 
 def _fleet(view: ClusterView, owner: Identity, now: datetime) -> Fleet:
     pods = view.proxy_pods(owner.namespace, owner.name)
-    # Those that stop as well: what they reported last is what they split connections by as long as they listen.
+    # Stopping pods as well: they split connections by the configuration of their last report as long as they listen.
     live = [pod for pod in pods if has_agent(pod)]
     reports = view.reports(live) if live else {}
     return Fleet(
@@ -153,14 +153,14 @@ def _fleet(view: ClusterView, owner: Identity, now: datetime) -> Fleet:
 
 
 def _own(view: ClusterView, owner: Identity, api_version: str, kind: str) -> Json | None:
-    """This Kanary's object. What a former one of its name has left says nothing about this one."""
+    """The object of this Kanary, not one that a deleted Kanary of the same name has left."""
     metadata = {"namespace": owner.namespace, "name": owner.proxy_name}
     found = view.live({"apiVersion": api_version, "kind": kind, "metadata": metadata})
     return found if found and owner_uid(found) == owner.uid else None
 
 
 def declared_snapshot(observed: Observed) -> Snapshot:
-    """What decides about which spec is to be served. The proxies come later: they depend on that."""
+    """The facts that decide which spec is in force. The state of the proxies depends on it and follows later."""
     status, intent, applied, spec = observed.status, observed.intent, observed.written.applied, observed.intent.spec
     problems = intent.problems
     snapshot = Snapshot(
@@ -193,19 +193,19 @@ def _lost(observed: Observed) -> str:
         return ""
     return (
         f"ConfigMap {observed.owner.proxy_name} was deleted or changed while no operator ran, and cannot be restored "
-        "until the spec can be obeyed: running proxies continue, but new ones may have no configuration"
+        "until the spec can be applied: running proxies continue, but new ones may have no configuration"
     )
 
 
 def _passed(time: datetime | None, now: datetime) -> datetime | None:
-    """A time that a status holds; one in the future, of a clock that is ahead, counts from now on."""
+    """A time in a status; a time in the future, from a clock that is ahead, counts as now."""
     return min(time, now) if time else None
 
 
 def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot) -> Split | None:
-    """What is to be in force: the declared spec wherever it can be obeyed, else the last good one; None before any."""
+    """The split in force: the declared spec if it can be applied, otherwise the last good one, or None."""
     spec, applied = observed.intent.spec, observed.written.applied
-    if snapshot.obeys_spec and spec:
+    if snapshot.applies_spec and spec:
         return _declared_split(observed, unpaused(spec))
     if applied is None:
         return None
@@ -216,7 +216,7 @@ def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot) ->
 
 
 def _declared_split(observed: Observed, spec: KanarySpec) -> Split:
-    """The declared spec, with the number of its weights: one more than the last, unless they are the same."""
+    """The declared spec and its revision: one more than the last, unless the weights are the same."""
     noted, applied, intent = observed.status.split, observed.written.applied, observed.intent
     last = max(noted.revision if noted else 0, applied.revision if applied else 0, observed.status.revision)
     known = noted.weights if noted and noted.revision == last else applied.spec.shares if applied else ()
@@ -229,9 +229,9 @@ def _declared_split(observed: Observed, spec: KanarySpec) -> Split:
 def _last_good_endpoints(
     view: ClusterView, observed: Observed, on_empty_route: OnEmptyRoute
 ) -> tuple[Mapping[Backend, tuple[Endpoint, ...]], bool]:
-    """The endpoints of the last good spec as they are now; where they cannot be known, those that its pods still have.
+    """The current endpoints of the last good spec; if they cannot be resolved, the addresses that its pods still have.
 
-    An address alone is never held: its pod may be gone, and the address another's.
+    An address is kept only with its pod: without it, another pod may have the address by now.
     """
     owner, applied = observed.owner, observed.written.applied
     if applied is None:

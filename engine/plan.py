@@ -1,4 +1,4 @@
-"""From what is to be in force to the configuration and the objects that make it so."""
+"""From the split in force to the configuration and the objects that implement it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from states import Action, Difference, UpdateStrategy
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The state to reach, and the objects that make it so, by the action that applies them."""
+    """The state to reach, and its objects by the action that applies them."""
 
     written: Written
-    """What the proxies' ConfigMap is to hold."""
+    """The content of the proxies' ConfigMap."""
     applied: Applied
     """The same as `written.applied`."""
     difference: Difference
-    """From what it holds now."""
+    """From its current content."""
     fallback: str
-    """Why proxies are replaced though the spec says Live; empty where they are not."""
+    """Why proxies are replaced although the spec says Live; empty if they are not."""
     objects: Mapping[Action, tuple[Json, ...]]
     ready_endpoints: int
-    """That the destination has now."""
+    """Number of ready endpoints that the destination has now."""
 
     @property
     def all_objects(self) -> tuple[Json, ...]:
@@ -38,23 +38,23 @@ class Target:
 
     @property
     def goal(self) -> Goal:
-        """What the proxies are to be."""
+        """The desired state of the proxies."""
         annotations = self.objects[Action.RUN_PROXIES][0]["spec"]["template"]["metadata"]["annotations"]
         replicas = self.applied.spec.proxy.replicas
         return Goal(self.applied.digest, annotations[TEMPLATE_ANNOTATION], replicas, self.ready_endpoints)
 
 
 class Planner:
-    """Plans for any number of Kanaries; remembers what it rendered last for each, so that each change is one rendering.
+    """Plans for any number of Kanaries; caches the last renderings of each, so that each change is rendered once.
 
-    For any number of threads, as long as no two plan for one Kanary at once.
+    Thread-safe, as long as no two threads plan for one Kanary at the same time.
     """
 
     def __init__(self) -> None:
         self._rendered: dict[tuple[str, str], list[tuple[ProxyConfig, Rendered]]] = {}
 
     def forget(self, namespace: str, name: str) -> None:
-        """That Kanary is gone."""
+        """Drop the cache of a deleted Kanary."""
         self._rendered.pop((namespace, name), None)
 
     def plan(self, observed: Observed, split: Split) -> Target:
@@ -89,10 +89,10 @@ class Planner:
     def _render(
         self, observed: Observed, split: Split, strategy: UpdateStrategy, *, ipv6: bool
     ) -> tuple[int, Rendered]:
-        """The configuration and its serial: the last one while proxies are to do the same as they were given last.
+        """The configuration and its serial, which changes whenever the configuration does.
 
-        A pod that loses its readiness for a moment has a configuration go and come back. That it is back is not to be
-        reported by a proxy which is about to load the one in between.
+        If a pod is unready for a moment, a configuration is replaced and returns. With a new serial it has another
+        digest, so that a proxy that has not loaded the one in between cannot report it too early.
         """
         before, key = observed.written.applied, (observed.owner.namespace, observed.owner.name)
         serial = before.serial if before else 0
@@ -111,7 +111,7 @@ class Planner:
         for known, rendered in memory:
             if known == config:
                 return rendered
-        # What proxies have and what they are to have.
+        # The written configuration and the target.
         memory[:] = [*memory[-1:], (config, render(config))]
         return memory[-1][1]
 
@@ -119,21 +119,21 @@ class Planner:
 def plan_unapplied(
     owner: Identity, spec: KanarySpec, endpoints: Endpoints, defaults: Defaults, now: datetime
 ) -> Target:
-    """The target of a Kanary that no cluster has, as its first revision."""
+    """The target of a Kanary outside a cluster, as its first revision."""
     intent, fleet = Intent(1, spec, (), endpoints), Fleet(None, (), now)
     observed = Observed(owner, {}, KanaryStatus(), now, defaults, intent, Written(), fleet, {}, {})
     return Planner().plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_in_status=False))
 
 
 def proxy_config(split: Split, *, serial: int = 0, ipv6: bool = False) -> ProxyConfig:
-    """What HAProxy is configured with."""
+    """The configuration of HAProxy."""
     spec = split.spec
     return ProxyConfig(
         routes=tuple(
             Pool(
                 str(route.backend),
                 route.weight,
-                # Those of a route without a share may come and go without a new configuration.
+                # Changes in a route of weight 0 need no new configuration.
                 tuple(Server(e.address, e.port) for e in split.endpoints[route.backend] if route.weight),
                 route.send_proxy_protocol,
             )
@@ -150,10 +150,10 @@ def proxy_config(split: Split, *, serial: int = 0, ipv6: bool = False) -> ProxyC
 
 
 def _strategy(observed: Observed, split: Split) -> tuple[UpdateStrategy, str]:
-    """How the proxies receive this split; where not as the spec says, from now on, also why.
+    """How the proxies receive this split, and, if a fallback to Rolling begins now, why.
 
-    Proxies that do not load a configuration while they run are replaced, and so are they at each change of their
-    endpoints from then on. The next change of the spec gives the way that it asks for another try.
+    Running proxies that do not load a configuration are replaced, now and at each later change of endpoints. The next
+    change of the spec tries its strategy again.
     """
     before, spec = observed.written.applied, split.spec
     if spec.update_strategy is UpdateStrategy.ROLLING:
@@ -173,7 +173,7 @@ def _difference(before: Applied | None, after: Applied) -> Difference:
         return Difference.SETTINGS
     if before.digest == after.digest:
         return Difference.NONE
-    # A route that becomes empty, or gets its first pod, changes what the others get.
+    # A route that loses its last pod, or gets its first, changes the shares of the others.
     return Difference.ENDPOINTS if split_of(before.digest) == split_of(after.digest) else Difference.SETTINGS
 
 

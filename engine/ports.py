@@ -1,7 +1,7 @@
-"""What the engine needs from outside, as protocols: a view of the cluster, a hand that writes to it, and a voice.
+"""The interfaces that the engine needs: a view of the cluster, a writer, the history, a narrator and a clock.
 
-Objects cross these borders as the API's JSON. A view may lag behind the cluster; every decision is taken again when it
-catches up, and writes carry preconditions.
+Objects are the API's JSON. A view may lag behind the cluster; the engine decides again when it catches up, and writes
+have preconditions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ Json = dict[str, Any]
 
 
 class RetryLaterError(Exception):
-    """Something outside failed in a way that passes; the reconcile is to be run again.
+    """A temporary failure outside the engine; the caller runs the reconcile again.
 
-    `delay` is in seconds, or None where the caller's own back-off serves.
+    `delay` is in seconds, or None for the caller's own backoff.
     """
 
     def __init__(self, message: str, delay: float | None = None) -> None:
@@ -30,7 +30,7 @@ class RetryLaterError(Exception):
 
 
 class RefusedError(Exception):
-    """The API server rejected a request, and says why; `problem` is what the user reads."""
+    """The API server rejected a request; `problem` is what the user reads."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -38,7 +38,7 @@ class RefusedError(Exception):
 
 
 class ClusterView(Protocol):
-    """What is known of the cluster."""
+    """Reads the cluster, mostly from caches."""
 
     def kanary(self, namespace: str, name: str) -> Json | None:
         """The Kanary, or None."""
@@ -47,13 +47,13 @@ class ClusterView(Protocol):
         """Every Kanary of the namespace whose spec names this destination."""
 
     def service(self, namespace: str, name: str) -> Json | None:
-        """The Service, whoever made it, or None."""
+        """The Service, whatever its owner, or None."""
 
     def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
         """The Services and ConfigMaps whose controller has this uid."""
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
-        """The Service's EndpointSlices; Endpoints are given in the same form."""
+        """The Service's EndpointSlices; Endpoints are converted to the same form."""
 
     def live(self, desired: Json) -> Json | None:
         """The object in the cluster that has the kind, namespace and name of `desired`, or None."""
@@ -62,20 +62,20 @@ class ClusterView(Protocol):
         """The HAProxy pods of a Kanary."""
 
     def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
-        """The templates of which a Kanary's ReplicaSets are to have proxies, whether these are there or not.
+        """The pod templates of a Kanary's ReplicaSets with at least one desired replica.
 
-        Asks the cluster: for rare use. Raises RetryLaterError and RefusedError.
+        Sends a request to the API server: for rare use. Raises RetryLaterError and RefusedError.
         """
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        """The last report of each of these proxies' pods, by the pod's name, where there ever was one.
+        """The last report of each of these proxies' pods, by the pod's name; pods without a report are left out.
 
-        Asks their agents, and takes about a second at the most. Raises RetryLaterError where a pod has not been asked
-        long enough to say that its agent does not answer.
+        Requests reports from their agents, for about a second at most. Raises RetryLaterError while it is too early to
+        say that an agent does not answer.
         """
 
     def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
-        """The addresses of those of these pods that have not ended, as of some seconds ago at most. Asks the cluster.
+        """The addresses of those of these pods that have not ended, at most some seconds old. Requests the API server.
 
         Raises RetryLaterError.
         """
@@ -85,57 +85,57 @@ class ClusterView(Protocol):
 
 
 class ClusterWriter(Protocol):
-    """What may be done to the cluster; each call may be repeated, and raises RetryLaterError or RefusedError."""
+    """Writes to the cluster. Each call is idempotent, and raises RetryLaterError or RefusedError."""
 
     def apply(self, desired: Json) -> None:
-        """Make the object so, unless it already is. Never touches one that has another owner.
+        """Apply the object unless the cluster has it already. Never modifies an object with another owner.
 
         A ConfigMap is only written if it has not changed since it was read.
         """
 
     def delete(self, existing: Json) -> None:
-        """Delete this very object, by uid."""
+        """Delete this object, with its uid as a precondition."""
 
     def annotate(self, pod: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
-        """Set annotations on this very pod, by uid, one of ours; one that is gone needs none."""
+        """Set annotations on this proxy pod, with its uid as a precondition. Ignores a pod that is gone."""
 
     def write_status(self, kanary: Json, status: Json) -> Json | None:
         """Replace the Kanary's status, provided that the Kanary has not changed since it was read.
 
-        Returns the Kanary as it is then, or None where it is gone.
+        Returns the written Kanary, or None if it is gone.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the history has of a Kanary."""
+    """The state of a Kanary in the history."""
 
     number: int
-    """All entries up to this one are in the database for sure; 0 for none."""
+    """The database has confirmed all entries up to this number; 0 for none."""
     recording: Recording
 
 
 class History(Protocol):
-    """Where entries are kept for good. Never raises, never waits."""
+    """Stores entries permanently. Never raises, never blocks."""
 
     def recorded(self, uid: str) -> Recorded:
-        """What it has of the Kanary with this uid, and whether it records more."""
+        """Which entries of this Kanary are stored, and whether recording works."""
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
-        """Keep these entries, all that the status has, and the configuration that the proxies were given."""
+        """Store these entries, all that the status has, and the configuration that the proxies received."""
 
     def deleted(self, namespace: str, name: str) -> None:
-        """The Kanary of that name was seen to be gone: keep that."""
+        """Record that the Kanary of that name was deleted."""
 
 
 class Narrator(Protocol):
-    """Reports what happened. Never raises, never waits."""
+    """Reports events to logs, Events and metrics. Never raises, never blocks."""
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
-        """The Kanary moved to another phase, or has another reason for being where it is."""
+        """The Kanary has another phase or reason."""
 
     def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
-        """The proxies are given other weights."""
+        """The proxies receive other weights."""
 
     def observed(self, kanary: Json, status: KanaryStatus) -> None:
         """This is the Kanary's status now."""

@@ -1,8 +1,7 @@
-"""One step of one Kanary: observe, decide, fire, act, write down.
+"""One step of one Kanary: observe, decide, move, act, write the status.
 
-Each part can be repeated: a process that dies between any two of them leaves a cluster from which the next step carries
-on. The step moves at most one row of the table, so that every phase a Kanary passes is written down, and gives proxies
-no weights that are not written down yet.
+Each part is idempotent: if the process ends between two of them, the next step continues. A step makes at most one move
+of the table, so that the status shows every phase. Proxies receive only weights that the status has already.
 """
 
 from dataclasses import dataclass, replace
@@ -42,16 +41,16 @@ from states.timing import HELD_PODS_RECHECK, REFUSED_RECHECK, STATUS_INTERVAL
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step came to."""
+    """The result of a step."""
 
     decision: Decision | None = None
     requeue: Requeue | None = None
-    """When to run the next one though nothing is observed to change."""
+    """When to run the next step if nothing changes before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a decision is taken from, and what its actions work on."""
+    """The input of a decision and of its actions."""
 
     observed: Observed
     snapshot: Snapshot
@@ -61,7 +60,7 @@ class Situation:
 
 
 class Reconciler:
-    """Runs steps for any number of Kanaries; one Kanary must not be in two steps at once."""
+    """Runs steps for any number of Kanaries, but only one step of a Kanary at a time."""
 
     def __init__(
         self,
@@ -82,47 +81,47 @@ class Reconciler:
         self._machine = PhaseMachine()
         self._planner = Planner()
         self._written: dict[tuple[str, str], tuple[str, Written]] = {}
-        """By Kanary, its uid and what was last written for its proxies: it outlives the ConfigMap."""
+        """Of each Kanary, its uid and what was last written for its proxies, in case the ConfigMap is lost."""
         self._status_written: dict[tuple[str, str], datetime] = {}
-        self._held_back: dict[tuple[str, str], tuple[str | None, datetime | None]] = {}
-        """Of a status that waits: the version of the Kanary that it is for, and since when proxies are behind."""
+        self._delayed: dict[tuple[str, str], tuple[str | None, datetime | None]] = {}
+        """For a delayed status: the resourceVersion of its Kanary, and since when proxies are behind."""
 
     def reconcile(self, namespace: str, name: str) -> Step:
-        """Take the Kanary one step on. Raises RetryLaterError where the cluster cannot be asked or written now."""
+        """Run one step. Raises RetryLaterError if the cluster cannot be read or written now."""
         kanary = self._view.kanary(namespace, name)
         if kanary is None:
             self._forget(namespace, name)
             return Step()
         if kanary["metadata"].get("deletionTimestamp"):
-            # What Kanary made goes with its owner; nothing is to be made anew meanwhile.
-            noted = read_status(kanary).history
-            self._history.record(kanary, noted.entries if noted else (), None)
+            # The garbage collector deletes the objects of the Kanary; they must not be created again meanwhile.
+            history = read_status(kanary).history
+            self._history.record(kanary, history.entries if history else (), None)
             return Step()
         return self._step(kanary)
 
     def _forget(self, namespace: str, name: str) -> None:
         self._written.pop((namespace, name), None)
         self._status_written.pop((namespace, name), None)
-        self._held_back.pop((namespace, name), None)
+        self._delayed.pop((namespace, name), None)
         self._planner.forget(namespace, name)
         self._narrator.gone(namespace, name)
         self._history.deleted(namespace, name)
 
     def _step(self, kanary: Json) -> Step:
-        situation = self._look(kanary)
+        situation = self._situation(kanary)
         decision = self._act(situation, decide(situation.snapshot))
-        written, requeue = self._write_down(situation, decision)
+        written, requeue = self._finish(situation, decision)
         if written and _is_in(written, situation.split):
-            # From the object as it was written: one whose spec changes all the time would else never be served.
+            # Continue with the written object: otherwise a spec that changes all the time would never be served.
             return self._step(written)
         return Step(decision, requeue)
 
-    def _look(self, kanary: Json) -> Situation:
+    def _situation(self, kanary: Json) -> Situation:
         defaults = Defaults(self._proxy_image, self._view.serves_disruption_budgets())
         metadata = kanary["metadata"]
         uid, last = self._written.get((metadata["namespace"], metadata["name"]), ("", None))
         known = last if uid == metadata["uid"] else None
-        observed = self._recalled(observe(self._view, kanary, self._clock.now(), defaults, known))
+        observed = self._with_delayed_status(observe(self._view, kanary, self._clock.now(), defaults, known))
         snapshot = declared_snapshot(observed)
         split = split_in_force(self._view, observed, snapshot)
         if split is None:
@@ -141,16 +140,16 @@ class Reconciler:
         )
         return Situation(observed, snapshot, split, target, stale)
 
-    def _recalled(self, observed: Observed) -> Observed:
-        """With what is known of the last status though it was not written."""
+    def _with_delayed_status(self, observed: Observed) -> Observed:
+        """With the part of the last status that was not written."""
         metadata = observed.kanary["metadata"]
-        version, since = self._held_back.get((metadata["namespace"], metadata["name"]), ("", None))
+        version, since = self._delayed.get((metadata["namespace"], metadata["name"]), ("", None))
         if version != metadata.get("resourceVersion"):
             return observed
         return replace(observed, status=observed.status.model_copy(update={"progressing_since": since}))
 
     def _act(self, situation: Situation, decision: Decision) -> Decision:
-        """Do what was decided, and say what of it was done; a rejection by the API server is a decision of its own."""
+        """Execute the actions, and return what was done; a rejection by the API server becomes the decision."""
         done: list[Action] = []
         try:
             for action in decision.actions:
@@ -158,7 +157,7 @@ class Reconciler:
                 done.append(action)
         except RefusedError as error:
             refusal = degraded(situation.snapshot, error.problem)
-            requeue = Requeue(REFUSED_RECHECK, "what the API server rejected is sent again")
+            requeue = Requeue(REFUSED_RECHECK, "the rejected object is retried")
             return replace(refusal, actions=tuple(done), requeue=requeue, rule=decision.rule)
         return decision
 
@@ -175,8 +174,8 @@ class Reconciler:
             for desired in target.objects[action]:
                 self._writer.apply(desired)
 
-    def _write_down(self, situation: Situation, decision: Decision) -> tuple[Json | None, Requeue | None]:
-        """Write the status and report; returns the Kanary as it was written, if it was, and when to look again."""
+    def _finish(self, situation: Situation, decision: Decision) -> tuple[Json | None, Requeue | None]:
+        """Write the status and report it; returns the written Kanary, if any, and when to reconcile again."""
         observed, target = situation.observed, situation.target
         phase = situation.snapshot.phase
         phase = self._machine.fire(phase, decision.trigger) if decision.trigger else phase
@@ -186,9 +185,9 @@ class Reconciler:
         applied = latest.applied
         recorded = self._history.recorded(observed.owner.uid)
         digest = target.applied.digest if target else None
-        noted = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
+        entries = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
         rollout = situation.snapshot.rollout
-        result = Outcome(phase, decision, applied, rollout, written_now is not None, noted, recorded.recording)
+        result = Outcome(phase, decision, applied, rollout, written_now is not None, entries, recorded.recording)
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
         if wait is None:
@@ -196,21 +195,21 @@ class Reconciler:
         if decision.trigger:
             return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
-        held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked for") if holds else None
+        held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked up") if holds else None
         return written, soonest(decision.requeue, held, wait)
 
     def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
-        """Write it if it differs; where only counts do, not so often, and then say when."""
+        """Write the status if it differs; if only counts differ, at intervals, and then return the delay."""
         raw, key = status_json(status), (observed.owner.namespace, observed.owner.name)
         if raw == observed.kanary.get("status"):
             return None, None
         wait = left(STATUS_INTERVAL, self._status_written.get(key), observed.now)
         if wait and only_counts_differ(observed.status, status):
-            self._held_back[key] = observed.kanary["metadata"].get("resourceVersion"), status.progressing_since
-            return None, Requeue(wait, "counts of pods are to be written")
+            self._delayed[key] = observed.kanary["metadata"].get("resourceVersion"), status.progressing_since
+            return None, Requeue(wait, "the counts of pods are written")
         written = self._writer.write_status(observed.kanary, raw)
         self._status_written[key] = observed.now
-        self._held_back.pop(key, None)
+        self._delayed.pop(key, None)
         return written, None
 
     def _report(self, situation: Situation, decision: Decision, status: KanaryStatus, applied: Applied | None) -> None:
@@ -241,7 +240,7 @@ class Reconciler:
         self._narrator.observed(kanary, status)
 
     def report_defect(self, namespace: str, name: str, error: Exception) -> None:
-        """Have the Kanary's conditions say that reconciles fail for a defect of ours, whatever else they say.
+        """Set the condition Ready to Unknown because reconciles fail with a defect of the operator.
 
         Raises RetryLaterError and RefusedError.
         """
@@ -250,16 +249,16 @@ class Reconciler:
             return
         kind = f"reconcile failed: {type(error).__name__}"
         if reports_defect(read_status(kanary), kind):
-            # The text of an error may be another one each time, and each write has the Kanary reconciled at once.
+            # The text of an error may differ each time, and each write would start another reconcile at once.
             return
         text = f"{kind}: {error}"[:300]
-        message = f"{text}; the proxies keep what they have, the operator's log has the details"
+        message = f"{text}; the proxies keep their configuration; see the log of the operator"
         status = with_defect(read_status(kanary), message, self._clock.now())
         self._writer.write_status(kanary, status_json(status))
 
 
 def _is_in(kanary: Json, split: Split | None) -> bool:
-    """Whether this split, which nobody had written down, is in the status now."""
+    """Whether this new split is in the status now."""
     noted = read_status(kanary).split
     return split is not None and not split.is_in_status and noted is not None and noted.revision == split.revision
 
@@ -270,14 +269,14 @@ def _change_to(status: KanaryStatus, revision: int) -> WeightChange | None:
 
 
 def _written_now(situation: Situation, decision: Decision) -> Written | None:
-    """What the decision's actions have written for the proxies; None where that is what was written before."""
+    """What the actions of the decision wrote for the proxies; None if that did not change."""
     target = situation.target
     is_other = target is not None and target.difference is not Difference.NONE
     return target.written if target and is_other and Action.CONFIGURE in decision.actions else None
 
 
 def refused(message: str) -> RefusedError:
-    """The error for a request that the API server rejects, with the way out."""
-    told = " ".join(message.split())
-    text = f"the API server rejected the change: {told}; fix this and Kanary retries automatically"
+    """The error for a request that the API server rejected, with the way out."""
+    cause = " ".join(message.split())
+    text = f"the API server rejected the change: {cause}; fix this and Kanary retries automatically"
     return RefusedError(Problem(Reason.REFUSED_BY_CLUSTER, text))

@@ -1,4 +1,4 @@
-"""Which of a Kanary's objects may go: a former destination, and configurations that no pod mounts."""
+"""Which objects of a Kanary can be deleted: an old destination, and configurations that no pod mounts."""
 
 from engine.fleet.fleet import is_observed
 from engine.observe import Observed
@@ -9,24 +9,24 @@ from states import Difference, Progress, Rollout
 
 
 def stale_objects(view: ClusterView, observed: Observed, target: Target, rollout: Rollout) -> tuple[Json, ...]:
-    """A former destination when the present one serves, and ConfigMaps that no pod mounts, at any time.
+    """An old destination when the current one serves, and ConfigMaps that no pod mounts, at any time.
 
-    While the Deployment's controller has yet to see a change, it may be making pods of what was applied before.
+    Until the Deployment's controller has observed a change, it may still create pods of the previous template.
     """
     owner, before = observed.owner, observed.written.applied
     has_arrived = rollout.difference is Difference.NONE and rollout.progress is Progress.CURRENT
     kinds = ("Service",) * has_arrived + ("ConfigMap",) * is_observed(observed.fleet.deployment)
-    wanted = {(desired["kind"], desired["metadata"]["name"]) for desired in target.all_objects}
+    needed = {(desired["kind"], desired["metadata"]["name"]) for desired in target.all_objects}
     mounted = observed.fleet.mounted | ({before.digest} if before else set())
-    wanted |= {("ConfigMap", owner.mounted_name(digest)) for digest in mounted}
+    needed |= {("ConfigMap", owner.mounted_name(digest)) for digest in mounted}
     owned = view.owned_by(owner.namespace, owner.uid)
-    return tuple(obj for obj in owned if obj["kind"] in kinds and (obj["kind"], obj["metadata"]["name"]) not in wanted)
+    return tuple(obj for obj in owned if obj["kind"] in kinds and (obj["kind"], obj["metadata"]["name"]) not in needed)
 
 
 def is_needed(view: ClusterView, owner: Identity, stale: Json) -> bool:
-    """Whether a stale object is still to be mounted: a ReplicaSet whose pod is lost makes another one.
+    """Whether a stale object may still be mounted: a ReplicaSet replaces a lost pod.
 
-    Asks the cluster. Raises RetryLaterError and RefusedError.
+    Sends a request to the API server. Raises RetryLaterError and RefusedError.
     """
     if stale["kind"] != "ConfigMap":
         return False

@@ -1,4 +1,4 @@
-"""Compares what is to be served with what was written, and both with what the proxies serve."""
+"""Compares the target with the written configuration, and both with what the proxies serve."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +10,7 @@ from states import Difference, Rollout, UpdateStrategy
 
 
 def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollout:
-    """How far the proxies are with the target; `is_applied` says that every object of it is in the cluster."""
+    """The progress of the proxies with the target; `is_applied` says that every object of it is in the cluster."""
     fleet, before, after = observed.fleet, observed.written.applied, target.applied
     goal = target.goal
     former = replace(goal, digest=before.digest, replicas=before.spec.proxy.replicas) if before else goal
@@ -37,7 +37,7 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
 
 
 def _reload_spacing(observed: Observed, before: Applied, after: Applied) -> timedelta | None:
-    """Only where most of what serves now goes on serving: connections are not to wait for pods that are gone."""
+    """Only if most of the serving pods stay: connections must not wait for pods that are gone."""
     for backend, now in after.endpoints.items():
         former = before.endpoints.get(backend, ())
         if 2 * len({*former} & {*now}) < max(len(former), len(now)):

@@ -1,4 +1,4 @@
-"""A Kanary's status, written from what was observed, decided and done."""
+"""Builds a Kanary's status from what was observed, decided and done."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,27 +19,27 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a reconcile came to."""
+    """The result of a reconcile."""
 
     phase: Phase
     decision: Decision
     applied: Applied | None
-    """What is written for the proxies now."""
+    """The configuration written for the proxies now."""
     rollout: Rollout
     is_written_now: bool
-    """It was written in this reconcile."""
+    """Whether this reconcile wrote it."""
     journal: Journal
     recording: Recording
 
     @property
     def progress(self) -> Progress:
-        """How far the proxies are with what is written now."""
+        """The progress of the proxies with the configuration written now."""
         is_target = self.is_written_now or self.rollout.difference is Difference.NONE
         return self.rollout.progress if is_target else self.rollout.former
 
     @property
     def is_current(self) -> bool:
-        """Whether nothing is on its way."""
+        """Whether all proxies serve the target."""
         is_target = self.is_written_now or self.rollout.difference is Difference.NONE
         return is_target and self.progress is Progress.CURRENT
 
@@ -55,7 +55,7 @@ def next_status(observed: Observed, result: Outcome) -> KanaryStatus:
         phase=phase.value,
         reason=decision.reason.value,
         message=decision.message,
-        # Of a clock that was ahead: nothing began in the future.
+        # A time in the future comes from a clock that was ahead.
         since=min(before.since, observed.now) if is_same and before.since else observed.now,
         revision=applied.revision if applied else before.revision,
         split=result.journal.split,
@@ -84,12 +84,12 @@ def status_json(status: KanaryStatus) -> Json:
 
 
 def only_counts_differ(before: KanaryStatus, after: KanaryStatus) -> bool:
-    """Whether they differ in nothing but counts of pods and in how far proxies are with these."""
+    """Whether they differ only in counts of pods and in the progress of the proxies with these."""
     return _lasting(before) == _lasting(after)
 
 
 def _lasting(status: KanaryStatus) -> tuple[object, ...]:
-    told = tuple((c.type, c.status, c.reason) for c in status.conditions if c.type != "Progressing")
+    fixed_conditions = tuple((c.type, c.status, c.reason) for c in status.conditions if c.type != "Progressing")
     weights = tuple((route.backend, route.weight) for route in status.weights)
     fixed = (
         status.phase,
@@ -99,21 +99,21 @@ def _lasting(status: KanaryStatus) -> tuple[object, ...]:
         status.split,
         status.change_cause,
     )
-    return fixed, told, weights, status.display, status.history
+    return fixed, fixed_conditions, weights, status.display, status.history
 
 
 def _with_losses(result: Outcome) -> Recording:
     history, recording = result.journal.history, result.recording
     if history is None or not history.lost:
         return recording
-    lost = f"{history.lost} entries were dropped before the history had them"
+    lost = f"{history.lost} entries were dropped before the history recorded them"
     return replace(recording, message=f"{recording.message}; {lost}")
 
 
 def _weights(observed: Observed, result: Outcome) -> tuple[RouteStatus, ...]:
-    """As every proxy serves them; until all proxies serve other weights, those that were served last.
+    """The weights that every proxy serves; until all proxies serve new ones, the previous ones.
 
-    Where what was written is lost, too, they are all that is known.
+    If the ConfigMap is lost, the status is their only source.
     """
     is_served = result.applied is not None and result.progress >= Progress.ADOPTED
     if result.applied and is_served:
@@ -141,13 +141,13 @@ def _display(observed: Observed, applied: Applied, weights: tuple[RouteStatus, .
     replicas = applied.spec.proxy.replicas
     return Display(
         weights=weights_text(shares),
-        # While fewer are wanted than before, there are more for a moment.
+        # While the Deployment scales down, there are more for a moment.
         ready=f"{min(observed.fleet.ready(applied.digest), replicas)}/{replicas}",
     )
 
 
 def _progressing_since(observed: Observed, result: Outcome) -> datetime | None:
-    """When the progress deadline counts from: proxies fall behind, a new spec, or the next change after one arrived."""
+    """Start of the progress deadline: proxies fall behind, the spec changes, or a change follows a completed one."""
     before, now = observed.status, observed.now
     if result.applied is None or result.is_current:
         return None

@@ -1,4 +1,4 @@
-"""What a Kanary can be, what may change it, and which rule decides: data and pure functions, nothing else."""
+"""The phases of a Kanary, the transitions between them and the rules that decide: data and pure functions only."""
 
 from states.actions import KEEP_SERVING, Action
 from states.phases import TRANSITIONS, Phase, Transition, Trigger, next_phase

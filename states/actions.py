@@ -1,22 +1,22 @@
-"""What a decision may ask to have done. Each action can be repeated without harm."""
+"""The actions that a decision may request. Each is idempotent."""
 
 from enum import StrEnum
 
 
 class Action(StrEnum):
-    """One idempotent piece of work on the cluster, in the order in which it has to be done."""
+    """One idempotent change to the cluster. The members are in the order in which actions are executed."""
 
     CONFIGURE = "configure"
     """Write the proxies' configuration into the ConfigMap."""
     RUN_PROXIES = "run-proxies"
     """Run the proxies with that configuration: the Deployment and its disruption budget."""
     EXPOSE = "expose"
-    """Make the destination Service lead to the proxies."""
+    """Make the destination Service select the proxies."""
     REFRESH = "refresh"
-    """Request the kubelets to renew the configuration that running proxies read."""
+    """Request the kubelets to update the configuration that running proxies mount."""
     RETIRE = "retire"
-    """Delete our Services and ConfigMaps that nobody has a use for any more."""
+    """Delete Services and ConfigMaps of this Kanary that are not used any more."""
 
 
 KEEP_SERVING: tuple[Action, ...] = (Action.CONFIGURE, Action.RUN_PROXIES, Action.EXPOSE)
-"""What keeps traffic flowing, whatever the phase."""
+"""The actions that keep traffic flowing in any phase."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where a Kanary is; the value is what `status.phase` says."""
+    """The phase of a Kanary; the value is that of `status.phase`."""
 
     PENDING = "Pending"
     RENDERING = "Rendering"
@@ -15,7 +15,7 @@ class Phase(StrEnum):
 
 
 class Trigger(StrEnum):
-    """What a rule may ask the machine for."""
+    """A move that a rule may request from the machine."""
 
     WAIT = "wait"
     RENDER = "render"
@@ -43,7 +43,7 @@ TRANSITIONS: tuple[Transition, ...] = (
 
 
 def next_phase(phase: Phase, trigger: Trigger) -> Phase | None:
-    """Where `trigger` leads from `phase`, or None where the table has no such row."""
+    """The phase that `trigger` leads to from `phase`, or None if the table has no such row."""
     for row in TRANSITIONS:
         if row.trigger is trigger and phase in row.sources:
             return row.destination

@@ -1,4 +1,4 @@
-"""The fixed words that explain a phase: `status.reason`, the conditions' reasons and the events' reasons."""
+"""The reasons of a phase, in `status.reason`, the conditions and the Events."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why a Kanary is in its phase."""
 
-    # The spec cannot be obeyed as it stands.
+    # The spec cannot be applied.
     INVALID_SPEC = "InvalidSpec"
     INVALID_NAME = "InvalidName"
     INVALID_WEIGHTS = "InvalidWeights"
@@ -20,13 +20,13 @@ class Reason(StrEnum):
     DESTINATION_TAKEN = "DestinationTaken"
     OBJECT_EXISTS = "ObjectExists"
 
-    # Something that the user has yet to provide.
+    # The user has to provide something first.
     DESTINATION_RELEASING = "DestinationReleasing"
     BACKEND_NOT_FOUND = "BackendNotFound"
     WAITING_FOR_ENDPOINTS = "WaitingForEndpoints"
     PAUSED = "Paused"
 
-    # Something that was there is not.
+    # Something failed or disappeared.
     NO_READY_ENDPOINTS = "NoReadyEndpoints"
     ROUTE_WITHOUT_ENDPOINTS = "RouteWithoutEndpoints"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
@@ -34,7 +34,7 @@ class Reason(StrEnum):
     REFUSED_BY_HAPROXY = "RefusedByHAProxy"
     PROXIES_EXHAUSTED = "ProxiesExhausted"
 
-    # On the way, and there.
+    # Progress and success.
     CONFIGURATION_CHANGED = "ConfigurationChanged"
     ROLLING_OUT = "RollingOut"
     SERVING = "Serving"

@@ -1,7 +1,7 @@
-"""The policy: an ordered chain of small pure rules, the first of which that has something to say decides.
+"""The policy: an ordered chain of small pure rules. The first rule that returns a decision decides.
 
-Each rule takes a snapshot and answers with a decision or None. A decision explains itself: its reason is a fixed word,
-its message names what the user wrote, what was found and, where something is wrong, the way out.
+Each rule takes a snapshot and returns a decision or None. A decision explains itself: its reason is a fixed word, and
+its message names the field, the value found and, if something is wrong, the way out.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Decision:
     message: str
     actions: tuple[Action, ...] = ()
     requeue: Requeue | None = None
-    """When to look again though nothing is observed to change."""
+    """When to reconcile again if nothing changes before."""
     rule: str = ""
     """The name of the rule that took the decision."""
 
@@ -34,38 +34,38 @@ Rule = Callable[[Snapshot], Decision | None]
 
 
 def spec_is_unusable(snapshot: Snapshot) -> Decision | None:
-    """A spec that cannot be obeyed leaves traffic as it was."""
+    """An invalid spec leaves traffic as it was."""
     return degraded(snapshot, snapshot.fault) if snapshot.fault else None
 
 
 def backend_is_missing(snapshot: Snapshot) -> Decision | None:
-    """A backend that does not exist is awaited by a new Kanary, and degrades one that serves."""
+    """A new Kanary waits for a backend that does not exist; a Kanary that serves becomes Degraded."""
     if not snapshot.missing:
         return None
     return degraded(snapshot, snapshot.missing) if snapshot.has_served else _pending(snapshot, snapshot.missing)
 
 
 def is_paused(snapshot: Snapshot) -> Decision | None:
-    """While paused, changes of the spec wait; endpoints are still followed."""
+    """While paused, changes of the spec wait; endpoints are still updated."""
     if not snapshot.paused:
         return None
     if not snapshot.has_served:
         return _pending(snapshot, Problem(Reason.PAUSED, "spec.paused is true: set it to false to start serving"))
     if not snapshot.is_change:
         return None
-    message = f"spec.paused is true: {snapshot.weights} stays until it is false; endpoints are still followed"
+    message = f"spec.paused is true: {snapshot.weights} stays until it is false; endpoints are still updated"
     message += _because(snapshot.rollout.trouble)
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
     return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _requeue(snapshot))
 
 
 def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
-    """A new Kanary starts when the pods of each weighted route are ready, or, after a grace, when any pod is."""
+    """A new Kanary starts when the pods of each weighted route are ready, or after a grace period when any pod is."""
     incomplete = [route for route in snapshot.routes if route.is_incomplete]
     has_begun = snapshot.has_served or snapshot.lost or (snapshot.is_in_status and not snapshot.all_empty)
     if has_begun or not incomplete:
         return None
-    # One that has just come to wait for them has the whole time.
+    # A wait that begins now has the whole grace period.
     since = snapshot.since if snapshot.waits_for_endpoints else snapshot.now
     waiting = left(FIRST_ENDPOINTS_GRACE, since, snapshot.now)
     if not snapshot.all_empty and not waiting:
@@ -74,13 +74,13 @@ def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
     if snapshot.all_empty:
         return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message))
     limit = FIRST_ENDPOINTS_GRACE.total_seconds()
-    message += f"; starts with those that are ready {limit:.0f} s after this wait began"
-    requeue = Requeue(waiting, "the first endpoints have had their time")
+    message += f"; starts with the ready ones {limit:.0f} s after the start of this wait"
+    requeue = Requeue(waiting, "the grace period of the first endpoints ends")
     return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), requeue)
 
 
 def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
-    """With no ready endpoint anywhere there is nothing to send a connection to."""
+    """No backend has a ready endpoint, so connections are closed."""
     if not snapshot.all_empty or snapshot.on_empty_route is OnEmptyRoute.HOLD:
         return None
     message = (
@@ -91,7 +91,7 @@ def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
 
 
 def haproxy_refuses(snapshot: Snapshot) -> Decision | None:
-    """A configuration that HAProxy rejects reaches no running proxy; the user reads HAProxy's own words."""
+    """A configuration that HAProxy rejects reaches no running proxy; the message quotes HAProxy."""
     if not snapshot.rollout.refusal:
         return None
     message = (
@@ -102,7 +102,7 @@ def haproxy_refuses(snapshot: Snapshot) -> Decision | None:
 
 
 def route_is_empty(snapshot: Snapshot) -> Decision | None:
-    """A weighted route with no ready endpoint means that the declared split is not what is served."""
+    """While a weighted route has no ready endpoint, the served split differs from the declared one."""
     if not snapshot.empty_routes:
         return None
     message = (
@@ -113,7 +113,7 @@ def route_is_empty(snapshot: Snapshot) -> Decision | None:
 
 
 def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
-    """Proxies that miss the deadline are reported; those that serve go on."""
+    """Proxies that miss the deadline are reported; the others continue to serve."""
     rollout, since = snapshot.rollout, snapshot.progressing_since
     if _is_current(snapshot) or snapshot.spec_changed or since is None:
         return None
@@ -128,26 +128,26 @@ def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
 
 
 def cluster_refuses(snapshot: Snapshot) -> Decision | None:
-    """What the API server rejected is sent again where the Kanary is, until it is accepted."""
+    """The operator retries a rejected object, without a change of phase, until the API server accepts it."""
     if not snapshot.refusal or snapshot.spec_changed or snapshot.rollout.is_applied:
         return None
     return degraded(snapshot, snapshot.refusal)
 
 
 def endpoints_wait(snapshot: Snapshot) -> Decision | None:
-    """Newer endpoints wait while proxies start with former ones, or drain what many reloads have left.
+    """Newer endpoints wait while proxies start with older ones, or drain the processes of many reloads.
 
-    Pods of a backend that roll change its endpoints every few seconds. Were each change to replace the proxies of the
-    one before, none would ever become ready. And each reload leaves a HAProxy process behind until the connections it
-    holds have ended: with long-lived connections these would pile up. Nothing else waits.
+    A rollout of a backend changes its endpoints every few seconds. If each change replaced the proxies of the previous
+    one, no proxy would ever become ready. Also, each reload leaves a HAProxy process until its connections have ended:
+    with long-lived connections, processes would accumulate. Nothing else waits.
     """
     waiting = _waiting(snapshot)
     if waiting is None or snapshot.phase in (Phase.PENDING, Phase.RENDERING):
         return None
     if snapshot.rollout.exhaustion and snapshot.rollout.progress >= Progress.SERVING:
-        # That is reported meanwhile; pods that come and go are no reason to leave a phase.
+        # The exhaustion is reported instead; changes of endpoints do not change the phase.
         return None
-    message = f"{_proxies(snapshot)}: {snapshot.weights}; newer endpoints follow: {waiting.why}"
+    message = f"{_proxies(snapshot)}: {snapshot.weights}; newer endpoints wait: {waiting.why}"
     if snapshot.phase is Phase.READY and snapshot.rollout.progress >= Progress.SERVING:
         return Decision(None, Reason.SERVING, message, requeue=waiting)
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
@@ -155,9 +155,9 @@ def endpoints_wait(snapshot: Snapshot) -> Decision | None:
 
 
 def configuration_differs(snapshot: Snapshot) -> Decision | None:
-    """Other weights or settings are written down in Rendering, and given to the proxies from there.
+    """New weights or settings are recorded in the status in Rendering, before any proxy receives them.
 
-    Pods that come and go are no reason to leave a phase: the proxies are given them wherever the Kanary is.
+    Changes of endpoints do not change the phase: the proxies receive them in any phase.
     """
     if snapshot.phase is Phase.RENDERING and snapshot.is_in_status:
         actions = _serving_actions(snapshot)
@@ -168,7 +168,7 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
     if rollout.fallback:
         message = f"{rollout.fallback}: the proxies are replaced instead"
     elif rollout.difference is Difference.WEIGHTS or not snapshot.is_in_status:
-        message = f"{snapshot.weights} is to be served as revision {snapshot.revision}"
+        message = f"{snapshot.weights} becomes revision {snapshot.revision}"
     else:
         message = f"settings or the endpoints of an empty route of revision {snapshot.revision} have changed"
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
@@ -176,7 +176,7 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
 
 
 def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
-    """As long as not every proxy serves the declared weights, the Kanary is rolling."""
+    """Until every proxy serves the declared weights, the Kanary is Rolling."""
     if snapshot.rollout.progress >= Progress.SERVING:
         return None
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
@@ -184,13 +184,13 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     waiting_for = f"waiting for {rollout.waiting_for}" if rollout.waiting_for else ""
     message = f"{_proxies(snapshot)}{_because(rollout.trouble or waiting_for)}"
     if snapshot.rollout.others_listen_for is not None:
-        message += "; those that they replace may still take a connection"
+        message += "; the replaced proxies may still accept connections"
     requeue = soonest(_requeue(snapshot), _until_deadline(snapshot))
     return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), requeue)
 
 
 def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
-    """A proxy that ran out of memory or of connections serves less than the spec promises."""
+    """A proxy that ran out of memory or connections serves less than the spec promises."""
     if not snapshot.rollout.exhaustion:
         return None
     return degraded(snapshot, Problem(Reason.PROXIES_EXHAUSTED, snapshot.rollout.exhaustion))
@@ -224,15 +224,15 @@ RULES: tuple[Rule, ...] = (
 
 
 def decide(snapshot: Snapshot) -> Decision:
-    """The first decision that a rule of `RULES` takes; the last rule always takes one."""
+    """The decision of the first rule of `RULES` that returns one; the last rule always does."""
     decisions = ((rule, rule(snapshot)) for rule in RULES)
     return next(replace(decision, rule=rule.__name__) for rule, decision in decisions if decision)
 
 
 def degraded(snapshot: Snapshot, problem: Problem) -> Decision:
-    """The decision to report `problem`, with what serves kept serving."""
+    """The decision to report `problem` while the proxies keep serving."""
     trigger = None if snapshot.phase is Phase.DEGRADED else Trigger.DEGRADE
-    message = problem.message + (f"; {snapshot.lost}" if snapshot.lost and not snapshot.obeys_spec else "")
+    message = problem.message + (f"; {snapshot.lost}" if snapshot.lost and not snapshot.applies_spec else "")
     return Decision(trigger, problem.reason, message, _serving_actions(snapshot), _requeue(snapshot))
 
 
@@ -245,8 +245,8 @@ def _pending(snapshot: Snapshot, problem: Problem, requeue: Requeue | None = Non
 
 
 def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
-    """What keeps traffic flowing. Weights that nobody has written down yet are given to no proxy."""
-    serves_something = snapshot.obeys_spec or snapshot.has_served
+    """The actions that keep traffic flowing. No proxy receives weights that are not in the status yet."""
+    serves_something = snapshot.applies_spec or snapshot.has_served
     if not serves_something or not snapshot.is_in_status or _waiting(snapshot):
         return ()
     refresh = (Action.REFRESH,) if snapshot.rollout.strategy is UpdateStrategy.LIVE else ()
@@ -259,29 +259,29 @@ def _is_current(snapshot: Snapshot) -> bool:
 
 
 def _waiting(snapshot: Snapshot) -> Requeue | None:
-    """Until when newer endpoints wait before they are written, whatever the phase; None if they may be now, or are."""
+    """How long newer endpoints wait, in any phase; None if they may be written now, or there are none."""
     rollout = snapshot.rollout
     if rollout.difference is not Difference.ENDPOINTS:
         return None
     if rollout.reload_spacing:
-        return Requeue(rollout.reload_spacing, "the proxies drain what former reloads left")
-    # Proxies that load a configuration while they run need not get ready with one before they load the next.
+        return Requeue(rollout.reload_spacing, "the proxies still drain the processes of earlier reloads")
+    # Running proxies need not become ready with one configuration before they load the next.
     is_settling = (
         rollout.strategy is UpdateStrategy.ROLLING
         and rollout.former is not Progress.CURRENT
         and not rollout.trouble
         and left(SETTLE_LIMIT, rollout.written_at, snapshot.now) > timedelta()
     )
-    return Requeue(SETTLING_RECHECK, "proxies are starting with the former ones") if is_settling else None
+    return Requeue(SETTLING_RECHECK, "proxies are starting with older ones") if is_settling else None
 
 
 def _requeue(snapshot: Snapshot) -> Requeue | None:
-    """When to look at the proxies again; what changes about them in the cluster is observed anyway."""
-    listening, looking = snapshot.rollout.others_listen_for, snapshot.rollout.report_interval
+    """When to check the proxies again; watches deliver the changes in the cluster."""
+    listens_for, report_interval = snapshot.rollout.others_listen_for, snapshot.rollout.report_interval
     return soonest(
         _waiting(snapshot),
-        Requeue(listening, "replaced proxies have stopped listening") if listening else None,
-        Requeue(looking, "the proxies report what they serve") if looking else None,
+        Requeue(listens_for, "replaced proxies have stopped listening") if listens_for else None,
+        Requeue(report_interval, "the next report of the proxies is due") if report_interval else None,
     )
 
 
@@ -291,7 +291,7 @@ def _until_deadline(snapshot: Snapshot) -> Requeue:
 
 
 def _consequence(snapshot: Snapshot) -> str:
-    """What becomes of the share of an empty route. Where nothing was ever good, there is nothing to hold."""
+    """What happens to the share of an empty route. Before the first good configuration there is nothing to hold."""
     if snapshot.on_empty_route is OnEmptyRoute.REDISTRIBUTE:
         return "the other routes take its share"
     if snapshot.on_empty_route is OnEmptyRoute.HOLD and snapshot.has_served:
@@ -310,7 +310,7 @@ def _names_of_empty(snapshot: Snapshot) -> str:
 
 def _proxies(snapshot: Snapshot) -> str:
     rollout = snapshot.rollout
-    # While fewer are wanted than before, there are more for a moment.
+    # While the Deployment scales down, there are more for a moment.
     ready = min(rollout.ready, rollout.replicas)
     return f"{ready} of {rollout.replicas} proxies {'serves' if ready == 1 else 'serve'} revision {snapshot.revision}"
 

@@ -1,4 +1,4 @@
-"""The facts that rules may see: everything observed about one Kanary at one moment, reduced to what decides."""
+"""The input of the rules: everything observed about one Kanary at one moment, reduced to what decides."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,12 +9,12 @@ from states.reasons import Reason
 
 
 class OnEmptyRoute(StrEnum):
-    """What becomes of the share of a route that has a weight and no ready endpoint (`spec.onEmptyRoute`)."""
+    """What happens to the share of a weighted route without a ready endpoint (`spec.onEmptyRoute`)."""
 
     REDISTRIBUTE = "Redistribute"
     """The other routes take it, in proportion to their weights."""
     HOLD = "Hold"
-    """The last good configuration stays: its weights, and that route's last pods as long as they exist."""
+    """The last good configuration stays: its weights, and the last pods of that route as long as they exist."""
     FAIL = "Fail"
     """Its connections are closed; the other routes keep exactly their shares."""
 
@@ -23,39 +23,39 @@ class UpdateStrategy(StrEnum):
     """How running proxies receive a new configuration (`spec.updateStrategy`)."""
 
     LIVE = "Live"
-    """They load it while they run: an agent beside HAProxy reloads it. Their pods stay."""
+    """A sidecar agent loads it into the running HAProxy. The pods stay."""
     ROLLING = "Rolling"
-    """New proxies replace them by surge, and they drain."""
+    """New proxies replace them, and they drain."""
 
 
 class Difference(IntEnum):
-    """How what is to be served differs from what was last written for the proxies."""
+    """How the target differs from the configuration last written for the proxies."""
 
     NONE = 0
     ENDPOINTS = 1
-    """Pods came or went. The weights that clients get are the same."""
+    """Pods were added or removed. The weights are the same."""
     SETTINGS = 2
-    """Anything else but the weights."""
+    """Anything but the weights."""
     WEIGHTS = 3
-    """There is a new revision, or nothing was ever written."""
+    """There is a new revision, or nothing has been written yet."""
 
 
 class Progress(IntEnum):
     """How far the proxies are with a configuration."""
 
     BEHIND = 0
-    """A proxy that takes connections splits them in another way, or none takes any."""
+    """A proxy accepts connections and splits them differently, or no proxy accepts any."""
     ADOPTED = 1
-    """Every proxy that takes connections splits them by it."""
+    """Every proxy that accepts connections splits them by it."""
     SERVING = 2
-    """As many proxies as there are to be are ready, run as declared, and split connections by it."""
+    """The declared number of proxies is ready, runs as declared and splits connections by it."""
     CURRENT = 3
-    """They also have the latest endpoints, and no other proxy is left."""
+    """They also have the latest endpoints, and no other proxy remains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong, as the user will read it."""
+    """Something that is wrong, in the words that the user reads."""
 
     reason: Reason
     message: str
@@ -68,103 +68,103 @@ class RouteFacts:
     backend: str
     weight: int
     endpoints: int
-    """How many are ready."""
+    """Number of ready ones."""
     unready: int = 0
-    """How many are there and not ready."""
+    """Number of those that exist and are not ready."""
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether connections are promised to this route and pods of it are still to come."""
+        """Whether this route has a weight, and pods that are not ready yet."""
         return self.weight > 0 and (self.endpoints == 0 or self.unready > 0)
 
     @property
     def is_empty(self) -> bool:
-        """Whether connections are promised to this route and none can reach a pod."""
+        """Whether this route has a weight and no ready pod."""
         return self.weight > 0 and self.endpoints == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What was written for the proxies, and how far they are with it."""
+    """The configuration written for the proxies, and their progress with it."""
 
     difference: Difference = Difference.WEIGHTS
-    """Of what is to be served, from what was written."""
+    """Between the target and the written configuration."""
     progress: Progress = Progress.BEHIND
-    """With what is to be served."""
+    """With the target."""
     former: Progress = Progress.BEHIND
-    """With what was written; the same as `progress` where that does not differ."""
+    """With the written configuration; equal to `progress` if that is the target."""
     replicas: int = 0
-    """How many proxies there are to be."""
+    """The declared number of proxies."""
     ready: int = 0
-    """How many proxies are ready and split connections as is to be served."""
+    """Number of proxies that are ready and split connections by the target."""
     is_applied: bool = False
-    """Every object is in the cluster as it should be."""
+    """Every object in the cluster is as planned."""
     others_listen_for: timedelta | None = None
-    """How much longer proxies that split connections in another way take new ones; None if none does."""
+    """How much longer proxies with a different split accept connections; None if there are none."""
     written_at: datetime | None = None
     """When the last configuration was written."""
     strategy: UpdateStrategy = UpdateStrategy.ROLLING
     """How the proxies receive the configuration."""
     fallback: str = ""
-    """Why the proxies are replaced though the spec says Live; empty where they are not."""
+    """Why proxies are replaced although the spec says Live; empty if they are not."""
     trouble: str = ""
-    """What keeps a proxy from becoming ready, in the cluster's words."""
+    """What keeps a proxy from becoming ready, as the cluster reports it."""
     waiting_for: str = ""
-    """The first proxy that does not serve the weights that are to be served, with its node."""
+    """The first proxy that does not serve the target weights, with its node."""
     refusal: str = ""
-    """HAProxy's own words, where it rejects the configuration."""
+    """HAProxy's message if it rejects the configuration."""
     exhaustion: str = ""
-    """What a proxy has run out of, and how to give it more."""
+    """The exhausted resource of a proxy, and how to raise it."""
     reload_spacing: timedelta | None = None
-    """How much longer newer endpoints wait, because processes of former reloads still drain."""
+    """How much longer newer endpoints wait because processes of earlier reloads still drain."""
     report_interval: timedelta | None = None
-    """When to ask the proxies again what they serve; None where the cluster's objects say all there is to know."""
+    """When to request the next report of the proxies; None if the cluster's objects are sufficient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that is known about one Kanary at the moment `now`."""
+    """Everything known about one Kanary at the moment `now`."""
 
     phase: Phase
     now: datetime
     since: datetime | None = None
-    """When the Kanary came to be in this phase for the reason that it has."""
+    """When the Kanary entered this phase with its current reason."""
     waits_for_endpoints: bool = False
-    """That reason is that the first endpoints are awaited."""
+    """The reason is WaitingForEndpoints."""
     fault: Problem | None = None
-    """The spec cannot be obeyed as it stands."""
+    """The spec cannot be applied."""
     missing: Problem | None = None
-    """A backend that the spec names is not there."""
+    """A backend of the spec does not exist."""
     routes: tuple[RouteFacts, ...] = ()
     """As declared."""
     on_empty_route: OnEmptyRoute = OnEmptyRoute.REDISTRIBUTE
     refusal: Problem | None = None
-    """What the API server rejected when it was last asked."""
+    """The rejection by the API server in the last reconcile."""
     paused: bool = False
     has_served: bool = False
-    """A configuration has been written before: there is a last good one."""
+    """A configuration has been written: there is a last good one."""
     lost: str = ""
-    """Proxies run, and what was written for them is lost: what that means for the user."""
+    """The message for the user, if proxies run and their written configuration is lost."""
     is_change: bool = False
     """The declared spec differs from the last good one."""
     spec_changed: bool = False
     """The user has changed the spec since the last status was written."""
     progressing_since: datetime | None = None
-    """When the proxies were last given something that they do not all serve yet."""
+    """When the proxies last received a change that not all of them serve yet."""
     progress_deadline: timedelta = timedelta(seconds=600)
     revision: int = 0
-    """The number of the weights that are to be served."""
+    """The number of the target weights."""
     is_in_status: bool = False
-    """The status has this revision already: proxies may be given it."""
+    """The status has this revision, so that proxies may receive it."""
     weights: str = ""
-    """The weights that are to be served, as `kubectl get` shows them."""
+    """The target weights, as `kubectl get` shows them."""
     rollout: Rollout = Rollout()
     stale: tuple[str, ...] = ()
-    """Objects of ours that may go now."""
+    """Objects of this Kanary that can be deleted now."""
 
     @property
     def empty_routes(self) -> tuple[RouteFacts, ...]:
-        """The declared routes whose share reaches no pod."""
+        """The declared routes with a weight and no ready pod."""
         return tuple(route for route in self.routes if route.is_empty)
 
     @property
@@ -173,8 +173,8 @@ class Snapshot:
         return not any(route.weight > 0 and route.endpoints > 0 for route in self.routes)
 
     @property
-    def obeys_spec(self) -> bool:
-        """Whether the declared spec is to be served. Where not, the last good one stays, so that traffic does."""
+    def applies_spec(self) -> bool:
+        """Whether the declared spec becomes the target. If not, the last good one stays in force."""
         if self.fault or self.missing or self.paused:
             return False
         if not self.has_served:

@@ -1,1 +1,1 @@
-"""The HAProxy pods of one Kanary: what the cluster says of each, what each reports, and what follows for all."""
+"""The HAProxy pods of one Kanary: the state and the report of each, and the progress of all."""

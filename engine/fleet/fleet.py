@@ -1,4 +1,4 @@
-"""All proxies of one Kanary, and how far they are with a configuration."""
+"""All proxies of one Kanary, and their progress with a configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What proxies are to be."""
+    """The desired state of the proxies."""
 
     digest: str
     template: str
     replicas: int
     ready_endpoints: int
-    """That the destination Service has."""
+    """Number of ready endpoints of the destination Service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Fleet:
     now: datetime
 
     def progress(self, goal: Goal) -> Progress:
-        """How far they are."""
+        """Their progress with the goal."""
         if not self._takers(goal.digest) or self._others(goal.digest):
             return Progress.BEHIND
         fit = [proxy for proxy in self._takers(goal.digest) if proxy.template == goal.template]
@@ -58,39 +58,39 @@ class Fleet:
         return Progress.CURRENT if is_current else Progress.SERVING
 
     def _takers(self, digest: str) -> list[Proxy]:
-        """The proxies that go on taking connections, and split them as this configuration does."""
+        """The proxies that accept connections, are not stopping, and split connections as this configuration does."""
         return [p for p in self.proxies if p.is_ready and p.is_to_run and _splits_alike(p, digest)]
 
     def _others(self, digest: str) -> list[Proxy]:
-        """The proxies that take connections and split them in another way."""
+        """The proxies that accept connections and split them differently."""
         return [p for p in self.proxies if self._listens(p) and not _splits_alike(p, digest)]
 
     def _listens(self, proxy: Proxy) -> bool:
         return proxy.listens_for(self.now) != timedelta()
 
     def ready(self, digest: str) -> int:
-        """How many are ready and split connections as this configuration does."""
+        """Number of proxies that are ready and split connections as this configuration does."""
         return len(self._takers(digest))
 
     def updated(self, digest: str) -> int:
-        """How many of those serve exactly this configuration."""
+        """Number of those that serve exactly this configuration."""
         return sum(proxy.serves == digest for proxy in self._takers(digest))
 
     def others_listen_for(self, digest: str) -> timedelta | None:
-        """How much longer proxies that are replaced, and split in another way, take connections; None if none does."""
+        """How much longer replaced proxies with a different split accept connections; None if there are none."""
         replaced = [p for p in self._others(digest) if not (p.is_live and p.is_to_run)]
-        # A proxy that has not been stopped yet is checked again soon.
+        # A proxy that is not stopping yet is checked again soon.
         waits = [p.listens_for(self.now) or SETTLING_RECHECK for p in replaced]
         return max(waits, default=None)
 
     def waiting_for(self, digest: str) -> str:
-        """The first proxy that is to serve this configuration and does not, with its node."""
+        """The first proxy that does not serve this configuration yet, with its node."""
         behind = [p for p in self.proxies if p.is_to_run and p not in self._takers(digest)]
         return _place(behind[0]) if behind else ""
 
     @property
     def mounted(self) -> set[str]:
-        """Digests of the configurations that pods of Rolling mount, those that have ended left out."""
+        """Digests of the configurations that pods of Rolling mount; pods that have ended are left out."""
         return {proxy.serves for proxy in self.proxies if not proxy.is_live and not proxy.has_ended}
 
     @property
@@ -101,7 +101,7 @@ class Fleet:
     # What is wrong
 
     def trouble(self, digest: str) -> str:
-        """What keeps a proxy from becoming ready with this configuration, or from loading it; empty if nothing does."""
+        """What keeps a proxy from becoming ready with this configuration, or from loading it; empty if nothing."""
         for condition in ((self.deployment or {}).get("status") or {}).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
                 text = f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}"
@@ -114,16 +114,16 @@ class Fleet:
         return texts[0] if texts else ""
 
     def refusal(self, digest: str) -> str:
-        """What HAProxy says of this configuration, where a proxy reports that it rejects it."""
-        told = sorted(
+        """The message of HAProxy, if a proxy reports that it rejects this configuration."""
+        refusals = sorted(
             (proxy.name, proxy.report.refusal)
             for proxy in self.proxies
             if proxy.report and proxy.report.refused_digest == digest and proxy.serves != digest
         )
-        return next((f"HAProxy of pod {name} rejects the configuration: {text}" for name, text in told), "")
+        return next((f"HAProxy of pod {name} rejects the configuration: {text}" for name, text in refusals), "")
 
     def exhaustion(self, digest: str, max_connections: int | None) -> str:
-        """What a proxy has run out of, and how to give it more; empty if nothing."""
+        """The exhausted resource of a proxy, and how to raise it; empty if nothing."""
         for proxy in self.proxies:
             if proxy.out_of_memory:
                 container, at = proxy.out_of_memory
@@ -134,21 +134,22 @@ class Fleet:
                     )
         return self._short_of_connections(digest, max_connections or 0)
 
-    def _short_of_connections(self, digest: str, asked: int) -> str:
+    def _short_of_connections(self, digest: str, requested: int) -> str:
         for proxy in sorted(self.proxies, key=lambda proxy: proxy.name):
             report = proxy.report
             if report is None or not _splits_alike(proxy, digest) or not report.max_connections:
                 continue
-            if report.max_connections < asked:
+            if report.max_connections < requested:
                 return (
-                    f"pod {proxy.name} can hold {report.max_connections} connections of the {asked} of "
-                    "spec.proxy.maxConnections, since its container may not open more files: raise that limit on the "
+                    f"pod {proxy.name} can hold {report.max_connections} connections of the {requested} of "
+                    "spec.proxy.maxConnections, because of the file limit of its container: raise that limit on the "
                     "node, or lower spec.proxy.maxConnections and raise spec.proxy.replicas"
                 )
             if report.connections >= report.max_connections:
                 return (
-                    f"pod {proxy.name} holds {report.connections} connections, its limit, and new ones wait: raise "
-                    "spec.proxy.maxConnections, where its container may open more files, or spec.proxy.replicas"
+                    f"pod {proxy.name} holds {report.connections} connections, its limit, and new connections wait: "
+                    "raise spec.proxy.maxConnections, if the file limit of its container allows that, or "
+                    "spec.proxy.replicas"
                 )
         return ""
 
@@ -159,9 +160,9 @@ class Fleet:
         return [p for p in self.proxies if p.has_reachable_agent and p.is_ready and p.serves != digest]
 
     def _missed(self, digest: str) -> list[Proxy]:
-        """Those that have not loaded it within the limit.
+        """The proxies that have not loaded it within the limit.
 
-        One whose HAProxy rejects the configuration is not among them: another one would reject it too.
+        Proxies whose HAProxy rejects the configuration are left out: their replacements would reject it too.
         """
         return [
             p
@@ -171,10 +172,10 @@ class Fleet:
         ]
 
     def fallback(self, applied: Applied) -> str:
-        """Why proxies are to be replaced rather than waited for; empty if they are not.
+        """Why the proxies have to be replaced; empty if they need not be.
 
-        As long as one of them has loaded the configuration, the fault is with the others alone, such as a node that is
-        gone: to replace them all would cost those that serve.
+        If one of them has loaded the configuration, the fault is with the others, such as a lost node. Replacing all
+        proxies would also replace those that serve.
         """
         if any(proxy.serves == applied.digest for proxy in self.proxies if proxy.is_live and proxy.is_to_run):
             return ""
@@ -191,17 +192,17 @@ class Fleet:
         return f"{_late_text((silent or late)[0])} (spec.updateStrategy: Live)"
 
     def requests(self, digest: str) -> tuple[tuple[Json, str], ...]:
-        """The pods whose kubelets are to renew what they mount, and what to write into their annotation for that."""
+        """The pods whose kubelets are to update the mounted configuration, and the value of the annotation."""
         found = []
         for proxy in self.proxies:
             has_it = digest in (proxy.serves, proxy.report.refused_digest if proxy.report else "")
-            wanted = next_request(proxy.request, digest, self.now, proxy.serves)
-            if proxy.has_reachable_agent and not has_it and wanted != proxy.request:
-                found.append((proxy.pod, str(wanted)))
+            request = next_request(proxy.request, digest, self.now, proxy.serves)
+            if proxy.has_reachable_agent and not has_it and request != proxy.request:
+                found.append((proxy.pod, str(request)))
         return tuple(found)
 
     def report_interval(self, digest: str) -> timedelta:
-        """Often while a proxy is about to load this configuration, now and then when there is nothing to expect."""
+        """When the next report is due: soon while a proxy is about to load this configuration, otherwise later."""
         awaited = self.awaited(digest)
         if not awaited:
             return IDLE_REPORT_INTERVAL
@@ -209,7 +210,7 @@ class Fleet:
         return REPORT_INTERVAL if is_due and not self.refusal(digest) else REFRESH_INTERVAL
 
     def reload_spacing(self, written_at: datetime) -> timedelta | None:
-        """How much longer to leave proxies without another reload, by how many processes they still drain."""
+        """How much longer the next reload waits, by the number of processes that the proxies still drain."""
         draining = max((proxy.report.draining for proxy in self.proxies if proxy.report), default=0)
         return left(min(draining * SPACING_PER_PROCESS, SPACING_LIMIT), written_at, self.now) or None
 
@@ -229,14 +230,14 @@ def _late_text(proxy: Proxy) -> str:
 
 
 def is_observed(deployment: Json | None) -> bool:
-    """Whether the Deployment's controller has seen its spec: it starts no more pods of a former template by itself."""
+    """Whether the Deployment's controller has observed its spec, and starts no more pods of a previous template."""
     observed = ((deployment or {}).get("status") or {}).get("observedGeneration", 0)
     generation = ((deployment or {}).get("metadata") or {}).get("generation", 0)
     return deployment is not None and observed >= generation
 
 
 def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
-    """Whether the Deployment's controller has seen its spec and only pods of its current template are left."""
+    """Whether the Deployment's controller has observed its spec and only pods of the current template remain."""
     if not deployment:
         return False
     status = deployment.get("status") or {}
@@ -245,7 +246,7 @@ def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
 
 
 def ready_endpoints(slices: Sequence[Json]) -> int:
-    """How many ready endpoints the slices of a Service name; one of two address families is in a slice of each."""
+    """Number of ready endpoints in the slices of a Service; with two address families, a pod is in slices of both."""
     found: dict[str, set[str]] = {}
     for piece in slices:
         for endpoint in piece.get("endpoints") or ():

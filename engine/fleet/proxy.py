@@ -1,4 +1,4 @@
-"""One HAProxy pod as a value, read from what the cluster has of it and from its own report."""
+"""One HAProxy pod as a value, read from its object and from its own report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,54 +19,54 @@ _HARMLESS = ("ContainerCreating", "PodInitializing")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """What is known of one HAProxy pod."""
+    """The state of one HAProxy pod."""
 
     name: str
     node: str
     address: str
-    """That its kubelet's probes go to; empty while it has none."""
+    """Address of the pod; empty while it has none."""
     strategy: UpdateStrategy
     """How it receives a new configuration."""
     template: str
-    """What its pod was made of, whatever its configuration (see `engine.render.pods`)."""
+    """Hash of its pod template without the configuration (see `engine.render.pods`)."""
     serves: str
-    """Digest of the configuration that it serves; empty where that is not known."""
+    """Digest of the configuration that it serves; empty if unknown."""
     is_ready: bool
     ready_since: datetime | None
     has_ended: bool
-    """Nothing runs in the pod any more: an evicted one stays in the cluster, as Failed."""
+    """No container of the pod runs any more: an evicted pod stays in the cluster, as Failed."""
     stopping_since: datetime | None
-    """When it was told to stop; it may still serve."""
+    """When its termination began; it may still serve."""
     report: Report | None
-    """Of its agent, if it has one that answers."""
+    """The report of its agent, if there is one."""
     request: RefreshRequest | None
-    """That its kubelet renews the mounted configuration."""
+    """The last request to its kubelet to update the mounted configuration."""
     trouble: str
-    """What keeps it from becoming ready, in the cluster's words."""
+    """What keeps it from becoming ready, as the cluster reports it."""
     out_of_memory: tuple[str, datetime] | None
-    """Which of its containers was OOMKilled last, and when."""
+    """The container that was OOMKilled last, and when."""
     pod: Json = field(repr=False, compare=False)
-    """As the API has it, to be annotated."""
+    """The pod object, for the annotation."""
 
     @property
     def is_live(self) -> bool:
-        """Whether an agent loads configurations into it while it runs."""
+        """Whether an agent loads configurations into it without a restart."""
         return self.strategy is UpdateStrategy.LIVE
 
     @property
     def is_to_run(self) -> bool:
-        """Whether it runs or is about to, and goes on."""
+        """Whether it runs or starts, and is not stopping."""
         return self.stopping_since is None and not self.has_ended
 
     @property
     def has_reachable_agent(self) -> bool:
-        """Whether there is, or may soon be, an agent that reports."""
+        """Whether an agent can be requested to report."""
         return self.is_live and bool(self.address) and self.is_to_run
 
     def listens_for(self, now: datetime) -> timedelta | None:
-        """How much longer it takes new connections: without end where the answer is None.
+        """How much longer it accepts new connections; None without a limit.
 
-        A proxy that is to stop goes on listening, since nodes learn of it late.
+        A stopping proxy keeps listening, because nodes learn about the stop late.
         """
         if self.has_ended:
             return timedelta()
@@ -76,12 +76,12 @@ class Proxy:
 
 
 def has_agent(pod: Json) -> bool:
-    """Whether a pod has an agent, that answers or once answered."""
+    """Whether a pod has an agent."""
     return read_proxy(pod, None).is_live
 
 
 def read_proxy(pod: Json, report: Report | None) -> Proxy:
-    """A pod as the API has it, with what it reports."""
+    """The proxy of a pod object, with its last report."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     annotations = metadata.get("annotations") or {}
     is_live = annotations.get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value
@@ -110,7 +110,7 @@ def _conditions(pod: Json) -> Sequence[Json]:
 
 
 def _stopping_since(metadata: Json) -> datetime | None:
-    """From when the pod will be killed (metadata.deletionTimestamp, in whole seconds) and its grace period."""
+    """The start of the termination: metadata.deletionTimestamp, in whole seconds, minus the grace period."""
     killed_at = read_time(metadata.get("deletionTimestamp"))
     return killed_at and killed_at - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
 
@@ -120,8 +120,8 @@ def _trouble(pod: Json) -> str:
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting and waiting.get("reason") not in _HARMLESS:
-            told = f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
-            return told + _last_end(container)
+            text = f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
+            return text + _last_end(container)
     for condition in _conditions(pod):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"pod {name}: {condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
@@ -129,7 +129,7 @@ def _trouble(pod: Json) -> str:
 
 
 def _last_end(container: Json) -> str:
-    """How the container ended when it last did, with the end of its log where the cluster keeps that."""
+    """How the container ended last, with the end of its log if the cluster keeps it."""
     ended = _ended(container)
     if ended.get("exitCode") is None:
         return ""
@@ -143,7 +143,7 @@ def _ended(container: Json) -> Json:
 
 
 def _alert(log: str) -> str:
-    """The line that says why HAProxy did not start, of all that it logged; else the last one."""
+    """The line of the log that says why HAProxy did not start; otherwise the last line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()] or [""]
     return next((line for line in lines if line.startswith("[ALERT]")), lines[-1])[:300]
 

@@ -1,4 +1,4 @@
-"""What the agent beside a running HAProxy reports."""
+"""The report of the sidecar agent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ _MAX_TEXT = 400
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one proxy reports about itself."""
+    """The report of one proxy."""
 
     digest: str
-    """The configuration that it serves; empty while HAProxy does not answer."""
+    """Digest of the configuration that it serves; empty while HAProxy does not answer."""
     refused_digest: str = ""
-    """The configuration that HAProxy rejects, where there is one."""
+    """Digest of the configuration that HAProxy rejects, if any."""
     refusal: str = ""
-    """HAProxy's own words about that."""
+    """The message of HAProxy about that."""
     draining: int = 0
     """HAProxy processes that only serve connections from before a reload."""
     connections: int = 0
     max_connections: int = 0
-    """How many connections it can hold at once, whatever was configured."""
+    """Maximum number of connections that it can hold, whatever is configured."""
     problem: str = ""
-    """What else keeps it from serving what is mounted."""
+    """What else keeps it from serving the mounted configuration."""
 
 
 def read_report(raw: object) -> Report:
-    """A report from the agent's JSON. Raises ValueError for anything that is none."""
+    """A report from the agent's JSON. Raises ValueError if it is invalid."""
     if not isinstance(raw, Mapping):
-        raise ValueError("a report is an object")  # noqa: TRY004  to the caller one kind of nonsense is as another
+        raise ValueError("the report is not an object")  # noqa: TRY004  callers handle all invalid reports alike
     refused = raw.get("refused") or {}
     if not isinstance(refused, Mapping):
-        raise ValueError("refused is no object")  # noqa: TRY004  as above
+        raise ValueError("refused is not an object")  # noqa: TRY004  as above
     return Report(
         digest=_text(raw.get("digest")),
         refused_digest=_text(refused.get("digest")),
@@ -47,7 +47,7 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")  # noqa: TRY004  as above
+        raise ValueError(f"{value!r} is not a string")  # noqa: TRY004  as above
     return " ".join(value.split())[:_MAX_TEXT]
 
 
@@ -55,5 +55,5 @@ def _count(value: object) -> int:
     if value is None:
         return 0
     if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no count")
+        raise ValueError(f"{value!r} is not a count")
     return value

@@ -1,7 +1,7 @@
-"""What happened to a Kanary, as documents with a kind: in its status, in the database, over HTTP, on the command line.
+"""The entries of a Kanary's history, as documents with a kind: in its status, the database, the HTTP API and the CLI.
 
-One shape serves all four. A field that is added here is in all of them, and a kind that is added needs no migration.
-Whoever reads passes on what it does not know: an entry of an unknown kind is an `Entry`, and unknown fields are kept.
+All four use the same models. A new field appears in all of them, and a new kind needs no migration. Readers preserve
+what they do not support: an entry of an unknown kind is an `Entry`, and unknown fields are kept.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Share(Shape):
 
 
 class Entry(Shape):
-    """One thing that happened to a Kanary."""
+    """One event in the life of a Kanary."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -34,7 +34,7 @@ class Entry(Shape):
 
 
 class WeightChange(Entry):
-    """Other weights were decided on. It is written down before any proxy is given them."""
+    """New weights were decided. The entry is written before any proxy receives them."""
 
     kind: Literal["WeightChange"] = "WeightChange"
     revision: int
@@ -45,11 +45,11 @@ class WeightChange(Entry):
     """The weights of the revision before; empty for the first."""
     after: tuple[Share, ...]
     cause: str
-    """The annotation kubernetes.io/change-cause where it is new with the change, else `created` or `spec changed`."""
+    """The annotation kubernetes.io/change-cause if it changed with the weights, else `created` or `spec changed`."""
     author: str = ""
-    """Field manager that last wrote the routes; empty where the API server does not say."""
+    """Field manager that last wrote the routes; empty if the API server does not report it."""
     digest: str | None = None
-    """Names the first configuration with these weights."""
+    """Digest of the first configuration with these weights."""
 
 
 class Result(StrEnum):
@@ -58,9 +58,9 @@ class Result(StrEnum):
     READY = "Ready"
     """Every proxy serves it."""
     SUPERSEDED = "Superseded"
-    """The next change came before that."""
+    """The next change came first."""
     DELETED = "Deleted"
-    """The Kanary was deleted before that."""
+    """The Kanary was deleted first."""
 
 
 class ChangeResult(Entry):
@@ -69,9 +69,9 @@ class ChangeResult(Entry):
     kind: Literal["ChangeResult"] = "ChangeResult"
     revision: int
     result: str
-    """A `Result`, or the word of a newer version."""
+    """A `Result`, or a value of a newer version."""
     seconds: float = Field(allow_inf_nan=False)
-    """Time since the change was decided on."""
+    """Time since the change was decided."""
 
 
 class PhaseChange(Entry):
@@ -87,9 +87,9 @@ class PhaseChange(Entry):
     reason: str
     """Why, in one word."""
     message: str
-    """Why, for a person."""
+    """Why, in a sentence."""
     revision: int | None = None
-    """Revision of the weights that were to be served; null before the first."""
+    """Revision of the target weights; null before the first."""
 
 
 KINDS: Mapping[str, type[Entry]] = {
@@ -100,7 +100,7 @@ KINDS: Mapping[str, type[Entry]] = {
 def read_entry(raw: Mapping[str, Any]) -> Entry:
     """An entry from its JSON, as the model of its kind; an unknown kind as a plain `Entry` with all its fields.
 
-    Raises pydantic.ValidationError for what is no entry.
+    Raises pydantic.ValidationError if it is not an entry.
     """
     model = KINDS.get(str(raw.get("kind")), Entry)
     try:
@@ -115,10 +115,10 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 
 
 class Configuration(Shape):
-    """A configuration of the proxies, under the digest that weight changes name it by."""
+    """A configuration of the proxies, identified by the digest in weight changes."""
 
     digest: str
     text: str
     """The whole haproxy.cfg."""
     endpoints: dict[str, tuple[str, ...]]
-    """For each backend its ready endpoints at that time, as `address:port`."""
+    """Ready endpoints of each backend at that time, as `address:port`."""

@@ -1,4 +1,4 @@
-"""How our models are written and read: camelCase outside, frozen, and with times as the Kubernetes API has them."""
+"""Base of the models: frozen, camelCase in JSON, and with times as in the Kubernetes API."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 def _in_utc(time: datetime) -> datetime:
     try:
         time = time.astimezone(UTC)
-    except OverflowError as error:  # the first and the last hours of all time
+    except OverflowError as error:  # within hours of the first or last representable time
         raise ValueError("out of range") from error
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 

@@ -16,13 +16,13 @@ KIND = "Kanary"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-"""A Service's name (RFC 1035 label), the narrowest that every supported Kubernetes takes."""
+"""A Service's name (RFC 1035 label), the strictest form of all supported Kubernetes versions."""
 PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-"""A Service port's name (RFC 1123 label): longer than a container port's may be, and digits will do."""
+"""A Service port's name (RFC 1123 label): it may be longer than a container port's, and consist of digits."""
 _MOST_SHOWN = 1_000
-"""Characters of weights in one line. All of a hundred routes may be 13,000, and be in each message of a status."""
+"""Maximum length of weights in one line. A hundred routes may need 13,000 characters, in each message of a status."""
 MAX_ROUTES = 100
-"""Whole weights that sum to 100 leave no more than 100 routes that get any connection."""
+"""With whole weights that sum to 100, at most 100 routes get connections."""
 
 Weight = Annotated[int, Field(ge=0, le=100, strict=True)]
 ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
@@ -37,7 +37,7 @@ Quantity = Annotated[
 
 
 class Backend(Shape):
-    """The Service whose pods a route leads to."""
+    """The Service and port of a route."""
 
     service_name: ServiceName = Field(description="Name of a Service in the Kanary's namespace.")
     service_port: PortNumber | PortName = Field(
@@ -47,7 +47,7 @@ class Backend(Shape):
 
     def __str__(self) -> str:
         port = self.service_port
-        # A port's name may be made of digits alone. No name in Kubernetes has an underscore.
+        # A port's name may consist of digits. No name in Kubernetes has an underscore.
         return f"{self.service_name}:{'_' if isinstance(port, str) and port.isdigit() else ''}{port}"
 
     @classmethod
@@ -67,9 +67,9 @@ class Route(Shape):
     )
     send_proxy_protocol: ProxyProtocol | None = Field(
         default=None,
-        description="Version of the PROXY protocol, V1 (text) or V2 (binary), by which the pods are told the address "
-        "and port of the client as the proxy sees them. All pods of the backend must expect it, in health checks as "
-        "well. Default: no header; a connection's source is the proxy.",
+        description="Version of the PROXY protocol, V1 (text) or V2 (binary), which sends the address "
+        "and port of the client, as the proxy sees them, to the pods. All pods of the backend must expect it, also in "
+        "health checks. Default: no header; a connection's source is the proxy.",
     )
 
 
@@ -81,62 +81,63 @@ class Resources(Shape):
 
 
 class ProxySettings(Shape):
-    """How the HAProxy pods are run."""
+    """Settings of the HAProxy pods."""
 
     replicas: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(default=2, description="Number of HAProxy pods.")
     image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")] | None = Field(
         default=None,
-        description="Image with HAProxy 3.0 or later that stops softly on its STOPSIGNAL, SIGUSR1. "
-        "Default: the operator's setting.",
+        description="Image built from kanary-haproxy; with Rolling, any image with HAProxy 3.0 or later and STOPSIGNAL "
+        "SIGUSR1. Default: the operator's setting.",
     )
     resources: Resources = Field(default_factory=Resources, description="Compute resources of each HAProxy pod.")
     drain_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
         default=600,
-        description="How long connections go on after a change of weights (with Rolling, also of endpoints) or the end "
-        "of their proxy, before they are closed.",
+        description="Maximum time that connections stay open after a change of weights (with Rolling, also of "
+        "endpoints) or after their proxy stops.",
     )
     idle_seconds: Annotated[int, Field(ge=1, le=604_800, strict=True)] = Field(
-        default=86_400, description="How long a connection may carry no data before the proxy closes it."
+        default=86_400, description="Maximum time that a connection may carry no data before the proxy closes it."
     )
     max_connections: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS, strict=True)] | None = Field(
         default=None,
-        description="How many connections each HAProxy pod takes at once; more wait until others end. An idle one "
-        f"takes about 4 KiB of memory and two file descriptors. Default: {DEFAULT_MAX_CONNECTIONS}, or as many as its "
-        "container may open files for.",
+        description="Maximum number of connections of each HAProxy pod; more wait until others end. An idle one "
+        f"takes about 4 KiB of memory and two file descriptors. Default: {DEFAULT_MAX_CONNECTIONS}, or as many as the "
+        "file limit of its container allows.",
     )
     balance: Balance = Field(
         default=Balance.ROUND_ROBIN,
         description="How a route's connections are spread over its pods. roundrobin: in turn. leastconn: to the pod "
-        "that holds the fewest, which suits long-lived connections.",
+        "with the fewest connections, which suits long-lived connections.",
     )
 
 
 class KanarySpec(Shape):
-    """What the user declares."""
+    """The desired state of a Kanary."""
 
-    destination: ServiceName = Field(description="Name of the Service that Kanary makes and clients connect to.")
+    destination: ServiceName = Field(description="Name of the Service that Kanary creates and clients connect to.")
     port: PortNumber = Field(default=80, description="Port of the destination Service.")
     routes: Annotated[tuple[Route, ...], Field(min_length=1, max_length=MAX_ROUTES)] = Field(
         description="The backends and their weights."
     )
     on_empty_route: OnEmptyRoute = Field(
         default=OnEmptyRoute.REDISTRIBUTE,
-        description="What becomes of the share of a route with no ready endpoint. Redistribute: the other routes take "
-        "it in proportion to their weights. Hold: the last good configuration stays. Fail: its connections are closed.",
+        description="What happens to the share of a route without a ready endpoint. Redistribute: the other routes "
+        "take it in proportion to their weights. Hold: the last good configuration stays. Fail: its connections are "
+        "closed.",
     )
     update_strategy: UpdateStrategy = Field(
         default=UpdateStrategy.LIVE,
-        description="How running proxies come by new weights, endpoints and timeouts. Live: they take them as they "
-        "run, within about a second. Rolling: new proxies replace them. Changes of image, resources, replicas and "
+        description="How running proxies receive new weights, endpoints and timeouts. Live: they load them without a "
+        "restart, within about a second. Rolling: new proxies replace them. Changes of image, resources, replicas and "
         "drain time always replace or add proxies.",
     )
     progress_deadline_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
-        default=600, description="How long proxies may take to serve a change before the Kanary is Degraded."
+        default=600, description="Maximum time for the proxies to serve a change before the Kanary becomes Degraded."
     )
     paused: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="While true, changes of the spec wait. Endpoints are still followed."
+        default=False, description="While true, changes of the spec wait. Endpoints are still updated."
     )
-    proxy: ProxySettings = Field(default_factory=ProxySettings, description="How the HAProxy pods are run.")
+    proxy: ProxySettings = Field(default_factory=ProxySettings, description="Settings of the HAProxy pods.")
 
     @property
     def shares(self) -> tuple[Share, ...]:
@@ -145,6 +146,6 @@ class KanarySpec(Shape):
 
 
 def weights_text(shares: Iterable[Share]) -> str:
-    """`myapp-v1:http=80 myapp-v2:9090=20`, and an ellipsis in place of those for which there is no room."""
+    """`myapp-v1:http=80 myapp-v2:9090=20`, cut at the maximum length, with an ellipsis."""
     text = " ".join(f"{share.backend}={share.weight}" for share in shares)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN].rpartition(' ')[0]} ..."

@@ -1,4 +1,4 @@
-"""The states of a Kanary: what is declared, what is to be in force, what was written, what is served.
+"""The states of a Kanary: declared, in force, written, served.
 
 Intent → Split → Applied → Serving. Each is built once in a reconcile; the rules compare them. The last one is
 `engine.fleet.proxy.Proxy.serves`: what each proxy reports.
@@ -21,11 +21,11 @@ CONFIG_KEY = "haproxy.cfg"
 ACCEPTED_KEY = "accepted.cfg"
 APPLIED_KEY = "applied.json"
 MAX_SERIAL = 2**53
-"""More than there will ever be, and the most that JSON has exactly."""
+"""More than will ever be used, and the largest integer that JSON represents exactly."""
 
 
 class Endpoint(NamedTuple):
-    """A pod's address and port; `pod` is its name, or empty where the Service's endpoints were made by hand."""
+    """A pod's address and port; `pod` is its name, or empty for manual endpoints."""
 
     address: str
     port: int
@@ -38,7 +38,7 @@ Endpoints = Mapping[Backend, tuple[Endpoint, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is declared: the spec, if it can be read, and all that is wrong with it."""
+    """The declared state: the spec, if it is valid, and all problems with it."""
 
     generation: int
     spec: KanarySpec | None
@@ -49,18 +49,18 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What is to be in force now, with the number of its weights."""
+    """The split in force, with its revision."""
 
     spec: KanarySpec
-    """Whose routes have the weights: the declared spec, or the last good one where that cannot be obeyed."""
+    """The declared spec, or the last good one if that cannot be applied."""
     generation: int
     """Of the spec."""
     revision: int
     endpoints: Endpoints
     is_in_status: bool
-    """The status has this revision, so that the history can miss nothing that a proxy ever served."""
+    """The status has this revision, so that the history misses nothing that a proxy ever serves."""
     holds_pods: bool = False
-    """Pods are served that no Service names; they have to be looked for again."""
+    """Some endpoints are pods that no Service selects; they have to be looked up again."""
 
     @property
     def shares(self) -> tuple[Share, ...]:
@@ -74,28 +74,28 @@ class Split:
 
 
 class Applied(Shape):
-    """What was last written for the proxies, kept beside their configuration, so that it survives anything."""
+    """The state last written for the proxies, stored beside their configuration in the ConfigMap."""
 
     generation: int
-    """Of the spec that it came from: nothing that is decided from an older one overwrites it."""
+    """Generation of its spec: no decision from an older generation overwrites it."""
     revision: int
     digest: str
     written_at: AwareDatetime
     strategy: UpdateStrategy
-    """How the proxies receive it: as the spec says, or Rolling where they did not load it while they ran."""
+    """How the proxies receive it: as the spec says, or Rolling if running proxies did not load it."""
     serial: int = Field(default=0, ge=0, lt=MAX_SERIAL)
-    """Counts the configurations that proxies were given to load while they run."""
+    """Counts the configurations for running proxies."""
     entry: int = 0
-    """Number of the last entry in the status at that time: where the status is lost, numbers go on beyond it."""
+    """Number of the last entry in the status at that time: if the status is lost, numbers continue after it."""
     ipv6: bool = False
-    """The proxies were seen to be reached over IPv6. That stays so while none of them is there to be seen."""
+    """The proxies were reached over IPv6. The value stays while there is no proxy to observe."""
     spec: KanarySpec
     endpoints: Mapping[str, tuple[Endpoint, ...]]
     """Of each backend of the spec."""
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:
-        """Somebody may have spoilt the ConfigMap in any way."""
+        """The ConfigMap may have been edited in any way."""
         if sum(route.weight for route in self.spec.routes) != TOTAL_WEIGHT:
             raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")
         if self.endpoints.keys() != {str(route.backend) for route in self.spec.routes}:
@@ -120,20 +120,20 @@ class Applied(Shape):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the proxies' ConfigMap holds."""
+    """The content of the proxies' ConfigMap."""
 
     applied: Applied | None = None
-    """None where there is none or somebody spoilt it: then all is rendered anew."""
+    """None if it is missing or damaged: then everything is rendered again."""
     latest: str = ""
     """The configuration that `applied` describes."""
     accepted: str = ""
-    """A configuration that a proxy was seen to serve before the latest."""
+    """A previous configuration that a proxy has served."""
     version: str = field(default="", compare=False)
-    """The ConfigMap's resourceVersion when it was read: it is only written if it is still that."""
+    """The ConfigMap's resourceVersion when it was read: a precondition of the next write."""
 
 
 def read_written(config_map: Mapping[str, Any] | None) -> Written:
-    """What a ConfigMap holds, however spoilt it is."""
+    """The content of a ConfigMap, even if it is damaged."""
     data = (config_map or {}).get("data") or {}
     latest, accepted = data.get(CONFIG_KEY) or "", data.get(ACCEPTED_KEY) or ""
     try:
@@ -145,5 +145,5 @@ def read_written(config_map: Mapping[str, Any] | None) -> Written:
 
 
 def unpaused(spec: KanarySpec) -> KanarySpec:
-    """The spec without what says whether it is to be obeyed now."""
+    """The spec without `paused`, which only says when it applies."""
     return spec.model_copy(update={"paused": False})

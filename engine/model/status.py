@@ -1,4 +1,4 @@
-"""What the operator writes into a Kanary's status, as models; the CRD's schema is generated from them."""
+"""The status of a Kanary, as models; the CRD's schema is generated from them."""
 
 from typing import Any, Literal
 
@@ -29,22 +29,22 @@ class ProxyStatus(Shape):
     name: str
     """Name of their Deployment and ConfigMap."""
     replicas: int
-    """Number of proxies wanted."""
+    """Desired number of proxies."""
     ready: int
     """Number of proxies that are ready and serve the revision."""
     updated: int = 0
     """Number of those that also have the latest endpoints."""
     strategy: str = UpdateStrategy.ROLLING.value
-    """How they receive a configuration: by spec.updateStrategy, or Rolling since they failed to load one in time."""
+    """How they receive a configuration: spec.updateStrategy, or Rolling after they failed to load one in time."""
 
 
 class Display(Shape):
-    """What `kubectl get` shows."""
+    """The columns of `kubectl get`."""
 
     weights: str
     """The served weights in one line."""
     ready: str
-    """Ready and wanted proxies."""
+    """Ready and desired proxies."""
 
 
 class Condition(Shape):
@@ -61,18 +61,18 @@ class Condition(Shape):
     reason: str
     """Why, in one word."""
     message: str
-    """Why, for a person."""
+    """Why, in a sentence."""
 
 
 class SplitStatus(Shape):
-    """The weights that were last decided on. They are written here before any proxy is given them."""
+    """The last decided weights. They are written here before any proxy receives them."""
 
     revision: int
     """Counts the changes of the weights."""
     generation: int
     """Generation of the spec that declared them."""
     at: Time
-    """When they were decided on."""
+    """When they were decided."""
     weights: tuple[Share, ...]
     """Each backend and its share."""
     result: str | None = None
@@ -81,13 +81,13 @@ class SplitStatus(Shape):
 
 _ANY_ENTRY: JsonDict = {
     "type": "object",
-    "description": "What happened, with its number, time and kind.",
+    "description": "An entry of the history, with its number, time and kind.",
     "x-kubernetes-preserve-unknown-fields": True,
 }
 
 
 def _readable(raw: Any) -> Entry | None:
-    """None for what somebody wrote that is no entry, or that could not be written again."""
+    """The entry, or None if it is invalid or cannot be written again."""
     try:
         entry = raw if isinstance(raw, Entry) else read_entry(raw)
         entry_json(entry)
@@ -97,14 +97,14 @@ def _readable(raw: Any) -> Entry | None:
 
 
 class HistoryStatus(Shape):
-    """What happened last, as the history has it or will have it."""
+    """The last entries of the history."""
 
     last: int = 0
     """Number of the last entry."""
     entries: tuple[SerializeAsAny[Entry], ...] = Field(default=(), json_schema_extra={"items": _ANY_ENTRY})
-    """The last entries, and those that the history database does not have yet, oldest first."""
+    """The last entries, and those that the history database has not stored yet, oldest first."""
     lost: int = 0
-    """Entries that were dropped before the history database had them."""
+    """Number of entries that were dropped before the history database stored them."""
 
     @field_validator("entries", mode="before")
     @classmethod
@@ -113,7 +113,7 @@ class HistoryStatus(Shape):
 
 
 class KanaryStatus(Shape):
-    """What the operator has observed and done."""
+    """The state of a Kanary as the operator observes it."""
 
     observed_generation: int = 0
     """Generation of the spec that this status describes."""
@@ -122,26 +122,26 @@ class KanaryStatus(Shape):
     reason: str = ""
     """Why, in one word."""
     message: str = ""
-    """Why, for a person, with the way out where something is wrong."""
+    """Why, in a sentence, with the way out if something is wrong."""
     since: Time | None = None
-    """Since when the phase and its reason are these."""
+    """Since when the Kanary has this phase and reason."""
     revision: int = 0
-    """Counts the changes of the weights; that of the configuration that the proxies were last given."""
+    """Revision of the weights that the proxies last received; counts the changes of the weights."""
     split: SplitStatus | None = None
-    """The weights that were last decided on."""
+    """The last decided weights."""
     weights: tuple[RouteStatus, ...] = ()
     """The routes as every proxy serves them."""
     proxies: ProxyStatus | None = None
     """The HAProxy pods as observed."""
     display: Display | None = None
-    """What kubectl get shows."""
+    """The columns of kubectl get."""
     config_hash: str | None = None
-    """Digest of the configuration that the proxies were last given."""
+    """Digest of the configuration that the proxies last received."""
     progressing_since: Time | None = None
-    """Since when the proxies do not all serve what they should; the progress deadline counts from here."""
+    """Since when not all proxies serve the latest change; the progress deadline starts here."""
     conditions: tuple[Condition, ...] = ()
     """Ready, Progressing and HistoryRecorded."""
     change_cause: str | None = None
-    """The annotation kubernetes.io/change-cause as of the last change."""
+    """The annotation kubernetes.io/change-cause at the last change."""
     history: HistoryStatus | None = None
-    """What happened last."""
+    """The last entries of the history."""

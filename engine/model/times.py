@@ -1,10 +1,10 @@
-"""Times as the Kubernetes API writes them: RFC 3339, in UTC, and to the second where nothing else is said."""
+"""Times as the Kubernetes API writes them: RFC 3339, in UTC, to the second unless stated otherwise."""
 
 from datetime import UTC, datetime
 
 
 def read_time(text: str | None) -> datetime | None:
-    """A time of the API, or None where there is none that can be read."""
+    """A time of the API, or None if it is missing or invalid."""
     try:
         time = datetime.fromisoformat(text or "")
     except ValueError:
@@ -13,7 +13,7 @@ def read_time(text: str | None) -> datetime | None:
 
 
 def exact_time_text(time: datetime) -> str:
-    """A time to the millisecond, which the API takes as well."""
+    """A time to the millisecond, which the API accepts as well."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

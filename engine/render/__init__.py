@@ -1,1 +1,1 @@
-"""From values to text and objects: the HAProxy configuration and the Kubernetes objects of one Kanary."""
+"""Renders the HAProxy configuration and the Kubernetes objects of one Kanary."""

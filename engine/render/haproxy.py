@@ -1,15 +1,14 @@
 """Renders the HAProxy configuration that splits TCP connections between routes by weight.
 
-A pure function from a `ProxyConfig` to text. A backend has the name of its Service and port, which is checked to be
-nothing else; servers are called by their addresses, which have been through `ipaddress`; ports and weights are
-integers. One newline in a name would be a directive of its own, and some directives run commands even while HAProxy
-only checks a file.
+A pure function from a `ProxyConfig` to text. All input is validated: backends are named by Service and port, servers by
+an address parsed with `ipaddress`, and ports and weights are integers. A newline in a name would add a directive, and
+some directives run commands even while HAProxy only validates a file.
 
-A server's name says which one it is, whatever others come and go, and nothing else in the text depends on how many
-there are as long as a route has any: so a running proxy can take and leave servers without a reload.
+A server's name is its address, and nothing else in the text depends on the number of servers as long as a route has
+any. Therefore a running proxy can add and remove servers without a reload.
 
-The split is exact (`turns`). HAProxy's own server weights would be rounded to 0..256 parts, which starves a small route
-beside one with many pods.
+The split is exact (`selection`). HAProxy's own server weights are rounded to 0..256, which starves a small route beside
+one with many pods.
 """
 
 from __future__ import annotations
@@ -27,28 +26,28 @@ from states.snapshot import OnEmptyRoute
 SPLIT_PORT = 8080
 OPS_PORT = 8404
 TOTAL_WEIGHT = 100
-# HAProxy counts milliseconds in 31 bits and refuses a longer time.
+# HAProxy counts milliseconds in 31 bits and rejects longer times.
 MAX_SECONDS = (2**31 - 1) // 1000
 
 MAX_CONNECTIONS = 1_000_000
 SERVERS_STEP = 500
-"""Descriptors for health checks are reserved for so many servers at a time."""
+"""File descriptors for health checks are reserved in steps of this number of servers."""
 DEFAULT_MAX_CONNECTIONS = 20_000
-"""At about 4 KiB for each idle one, 80 MiB."""
+"""About 80 MiB, with 4 KiB for each idle connection."""
 
 _BACKEND = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?:_?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-"""A Service's name and a port's, as Kubernetes has them. The colon keeps it from being a section of our own."""
+"""Service and port name as in Kubernetes. The colon prevents a clash with the sections that are not backends."""
 
 
 class Balance(StrEnum):
-    """How the connections of a route are spread over its servers: in turn, or to the one that holds the fewest."""
+    """How the connections of a route are spread over its servers: in turn, or to the one with the fewest."""
 
     ROUND_ROBIN = "roundrobin"
     LEAST_CONNECTIONS = "leastconn"
 
 
 class ProxyProtocol(StrEnum):
-    """A header before a connection's data that tells a server the client's address: as a line of text, or binary.
+    """A header before a connection's data with the client's address: V1 is a line of text, V2 is binary.
 
     https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
     """
@@ -59,9 +58,9 @@ class ProxyProtocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One pod: its IP address, which is kept in canonical spelling, and the port that it listens on.
+    """One pod: its IP address, stored in canonical form, and the port that it listens on.
 
-    Raises ValueError for anything but a unicast IP address and a port from 1 to 65535.
+    Raises ValueError for anything except a unicast IP address and a port from 1 to 65535.
     """
 
     address: str
@@ -76,10 +75,10 @@ class Server:
 class Pool:
     """A backend's share of the connections, in percent, its servers, and the header that these expect, if any.
 
-    `backend` is its Service and port, such as `myapp-v1:http`. The servers are kept in numerical order and without
-    doubles, however they are given.
+    `backend` is its Service and port, such as `myapp-v1:http`. The servers are stored in numerical order, without
+    duplicates.
 
-    Raises ValueError for a weight that is not an integer from 0 to 100, and for a name that is not of that form.
+    Raises ValueError for a weight that is not an integer from 0 to 100, and for a name of another form.
     """
 
     backend: str
@@ -92,36 +91,36 @@ class Pool:
             raise ValueError(f"{self.backend!r} is not the Service and port of a backend")
         _require_integer("weight", self.weight, 0, TOTAL_WEIGHT)
         object.__setattr__(self, "servers", tuple(sorted(set(self.servers), key=_numerically)))
-        # A plain word would be compared by identity, and be taken for another version.
+        # A plain string is not identical with the enum member.
         if self.proxy_protocol is not None:
             object.__setattr__(self, "proxy_protocol", ProxyProtocol(self.proxy_protocol))
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyConfig:
-    """Everything that the proxies of one Kanary are to do.
+    """The configuration of the proxies of one Kanary.
 
     An established connection is closed after `idle_seconds` without a byte in either direction. A stopping proxy
-    closes what is still open after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
-    a connection before the next one is tried. Of clients beyond `max_connections`, each waits for another one to end.
-    `ipv6` makes the proxies listen on IPv6 although no server has such an address. A `serial` above 0 tells apart
-    configurations that say the same, so that one which comes back is not taken for its forerunner.
+    closes open connections after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
+    a connection before the next one is tried. Clients beyond `max_connections` wait until another connection ends.
+    `ipv6` makes the proxies listen on IPv6 although no server has such an address. A `serial` above 0 distinguishes
+    equal configurations, so that a proxy that served an earlier one does not count as updated.
 
-    A route of weight 0 is not written at all: its servers may come and go without a new configuration. Of
-    `on_empty_route`, `Hold` and `Fail` are the same to a proxy: they differ in what the operator does.
+    A route of weight 0 is left out: its servers can change without a new configuration. `Hold` and `Fail` of
+    `on_empty_route` are the same for a proxy: they differ in what the operator does.
 
-    Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100 and for a
-    backend of two routes.
+    Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100 and for
+    duplicate backends.
     """
 
     routes: tuple[Pool, ...]
     on_empty_route: OnEmptyRoute
     idle_seconds: int
     drain_seconds: int
-    # A server that drops packets costs its clients this long; within a cluster a handshake takes a few milliseconds.
+    # The delay for clients of a server that drops packets; within a cluster a handshake takes a few milliseconds.
     connect_milliseconds: int = 500
-    # HAProxy's own default is one thread per core of the node, whatever CPU limit the pod has: on a large node, dozens
-    # of threads that share one core's quota and are throttled together. More throughput is more replicas.
+    # HAProxy's own default is one thread per core of the node, whatever the pod's CPU limit: on a large node, dozens
+    # of threads share one core's quota and are throttled together. For more throughput, add replicas.
     threads: int = 2
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     balance: Balance = Balance.ROUND_ROBIN
@@ -139,7 +138,7 @@ class ProxyConfig:
         _require_integer("serial", self.serial, 0, 2**63)
         _require_integer("split_port", self.split_port, 1, 65535)
         _require_integer("ops_port", self.ops_port, 1, 65535)
-        # As in Pool: no plain words.
+        # As in Pool: no plain strings.
         object.__setattr__(self, "on_empty_route", OnEmptyRoute(self.on_empty_route))
         object.__setattr__(self, "balance", Balance(self.balance))
         if self.split_port == self.ops_port:
@@ -152,40 +151,40 @@ class ProxyConfig:
 
 
 STOPPING_PATH = "/readyz"
-"""The path on the ops port that says whether a proxy takes connections: 200, or 503 when it is stopping."""
+"""Path on the ops port for whether a proxy accepts connections: 200, or 503 when it is stopping."""
 
 
 def ready_path(digest: str) -> str:
-    """The path on the ops port that says whether a proxy serves exactly the configuration with this digest.
+    """Path on the ops port for whether a proxy serves exactly the configuration with this digest.
 
-    200: it does. 503: it does, but is stopping. 404: it serves another one.
+    200: yes. 503: yes, but it is stopping. 404: it serves another one.
     """
     return f"/ready/{digest}"
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A whole haproxy.cfg, and the name that it goes by."""
+    """A complete haproxy.cfg and its digest."""
 
     text: str
     digest: str
-    """24 hexadecimal digits that change whenever the proxies are to do anything else. See `split_of`."""
+    """24 hexadecimal digits that change with any change of the configuration. See `split_of`."""
 
 
 def split_of(digest: str) -> str:
-    """The half of a digest that stays the same while only servers come and go: how connections are split, and all else.
+    """The half of a digest that covers everything except the servers.
 
-    Proxies that agree in it send the same share of the connections to each backend.
+    Proxies with the same half send the same share of the connections to each backend.
     """
     return digest[:_HALF]
 
 
 def render(config: ProxyConfig) -> Rendered:
-    """The whole haproxy.cfg."""
+    """The complete haproxy.cfg."""
     sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
     text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
     lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
-    # Servers come and go, but not the header that those of a route expect.
+    # The PROXY protocol is on the servers' lines, but does not change with them.
     lasting += [_HEADER[route.proxy_protocol] for route in _weighted(config)]
     digest = _hash("\n".join(lasting)) + _hash(text)
     return Rendered(text.replace(_NO_DIGEST, f"str({digest})", 1), digest)
@@ -194,7 +193,7 @@ def render(config: ProxyConfig) -> Rendered:
 _HALF = 12
 _NO_DIGEST = "str()"
 _PASSING = ("#", "  server ", "  fd-hard-limit ")
-"""Lines that change when servers come and go, or that say how often they did."""
+"""Lines that change with the servers or with the serial."""
 
 
 def _hash(text: str) -> str:
@@ -202,24 +201,24 @@ def _hash(text: str) -> str:
 
 
 def _global(config: ProxyConfig) -> Iterator[str]:
-    number = f" Number {config.serial} of this Kanary's." if config.serial else ""
-    yield f"# Written by Kanary.{number} A change made here by hand is undone."
+    number = f" Number {config.serial} of this Kanary." if config.serial else ""
+    yield f"# Written by Kanary.{number} Manual changes are reverted."
     yield "global"
     yield f"  thread-hard-limit {config.threads}"
-    yield "  # Two descriptors for each connection; where the container allows fewer, HAProxy settles for those."
+    yield "  # Two descriptors for each connection; if the container allows fewer, HAProxy uses these."
     yield f"  fd-hard-limit {_descriptors(config)}"
     yield f"  hard-stop-after {config.drain_seconds}s"
     yield f"  set-var proc.digest {_NO_DIGEST}"
-    yield "  # Where the count of connections begins: anywhere, or frequent starts would starve a small route. What"
-    yield "  # reloads a proxy sets it, below, to where the count is, and the round goes on."
+    yield "  # Start of the connection counter: random, since frequent starts at 0 would starve a small route. At a"
+    yield "  # reload the agent sets it, below, to the current count, and the round continues."
     yield f"  set-var proc.start {RANDOM_START}"
 
 
 def _descriptors(config: ProxyConfig) -> int:
-    """What the connections need, one for the health check of each server, of which more may come, and the ops port's.
+    """File descriptors for connections, for the health checks of present and additional servers, and for the ops port.
 
-    HAProxy works out from it how many connections the whole process takes: some hundreds more than the split port does,
-    so that a full split port never keeps a probe or Prometheus waiting.
+    HAProxy derives the connection limit of the process from it: some hundreds more than that of the split port, so that
+    a full split port never delays probes or Prometheus.
     """
     checked = -(-len(_servers(config)) // SERVERS_STEP) * SERVERS_STEP
     return 2 * config.max_connections + checked + 1000
@@ -228,12 +227,12 @@ def _descriptors(config: ProxyConfig) -> int:
 def _defaults(config: ProxyConfig) -> Iterator[str]:
     yield "defaults"
     yield "  mode tcp"
-    yield "  # A server that refuses costs the client nothing while another one of its route accepts."
+    yield "  # If a server refuses a connection, HAProxy retries other servers of the route."
     yield "  option redispatch 1"
     yield "  retries 3"
     yield f"  timeout connect {config.connect_milliseconds}ms"
-    yield "  # One limit for idle connections, half-closed ones included: who is done sending may wait as long for"
-    yield "  # an answer. Keepalive finds peers that are gone within four minutes, in half-closed ones as well."
+    yield "  # One limit for idle connections, including half-closed ones: a client may finish sending and then wait"
+    yield "  # for an answer. Keepalive detects lost peers within four minutes, also in half-closed connections."
     yield f"  timeout client {config.idle_seconds}s"
     yield f"  timeout server {config.idle_seconds}s"
     yield f"  timeout tunnel {config.idle_seconds}s"
@@ -245,22 +244,22 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
         yield f"  {side}tcpka-cnt 4"
     yield "  # Two failed checks or three failed connections in a row, and a server is down until a check passes."
     yield "  timeout check 1s"
-    # One failed connection instead of three would save the clients of a dead server hardly an error (where a whole
-    # route refuses 1 or 2 instead of 3, where it drops packets 92 instead of 99), and take a route's only server out
-    # after each hiccup. With a shorter time to connect, a proxy that is short of CPU would take live servers for dead.
-    # No check of HAProxy's notices a server that accepts connections and then resets them: the agent ejects those.
+    # A limit of one failed connection instead of three would save hardly any errors (1 or 2 instead of 3 if a whole
+    # route refuses connections, 92 instead of 99 if it drops packets), and would mark a route's only server down after
+    # each short failure. With a shorter connect time-out, a proxy without enough CPU would mark healthy servers down.
+    # HAProxy's checks do not detect a server that accepts connections and then resets them: the agent ejects those.
     yield (
         "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
     )
 
 
 def _ops(config: ProxyConfig) -> Iterator[str]:
-    yield "# For the kubelet and for Prometheus. One ready path names the configuration that this proxy serves."
+    yield "# For the kubelet and Prometheus. One ready path contains the digest of this configuration."
     yield "frontend ops"
     yield "  mode http"
     yield from _binds(config, config.ops_port)
     yield "  timeout client 10s"
-    yield "  # Who sends a request byte by byte has a place for no longer."
+    yield "  # Slow clients must not occupy the connections of this port."
     yield "  timeout http-request 2s"
     yield "  timeout http-keep-alive 2s"
     yield f"  http-request set-var(txn.ready) str({ready_path('')}),concat(,proc.digest)"
@@ -274,13 +273,13 @@ def _ops(config: ProxyConfig) -> Iterator[str]:
 
 def _binds(config: ProxyConfig, port: int) -> Iterator[str]:
     yield f"  bind :{port}"
-    # Only where the cluster is seen to have IPv6: HAProxy does not start on a host without it.
+    # Only if the cluster has IPv6: HAProxy does not start on a host without it.
     if config.ipv6 or any(":" in server.address for server in _servers(config)):
         yield f"  bind :::{port} v6only"
 
 
 def _split(config: ProxyConfig) -> Iterator[str]:
-    yield "# Each connection takes the next turn of the round; each route has as many turns as its weight."
+    yield "# Each connection takes the next turn of the schedule; each route has as many turns as its weight."
     yield "frontend split"
     yield from _binds(config, config.split_port)
     yield f"  maxconn {config.max_connections}"
@@ -303,8 +302,8 @@ def _servers(config: ProxyConfig) -> list[Server]:
 
 def _backends(config: ProxyConfig) -> Iterator[str]:
     yield "backend counter"
-    # One entry is ever used. Threads that make it at the same moment each need room for theirs until one of them wins:
-    # the others' connections would have no slot.
+    # Only one entry is used. Threads that create it at the same time each need space for their own until one of them
+    # wins: otherwise the connections of the others would have no slot.
     yield "  stick-table type integer size 100 store gpc0,gpc1"
     yield ""
     yield "backend none  # without servers: it closes its connections at once"
@@ -313,7 +312,7 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
         yield f"backend {route.backend}"
         yield f"  balance {config.balance}"
         for server in route.servers:
-            # HAProxy has no brackets in a name.
+            # HAProxy allows no brackets in a name.
             yield f"  server {server.address}:{server.port} {_socket(server)}{_HEADER[route.proxy_protocol]}"
 
 
@@ -331,20 +330,20 @@ def _socket(server: Server) -> str:
 
 
 def _unicast(text: object) -> IPv4Address | IPv6Address:
-    # An integer or bytes would be an address to ipaddress too; as text they are none.
+    # ipaddress would accept integers and bytes as well; as text they are invalid.
     address = ip_address(str(text))
     if isinstance(address, IPv6Address):
-        # A zone is free text to ipaddress: it would be written as it stands.
+        # ipaddress accepts any text as a zone, which would be written unchanged.
         if address.scope_id is not None:
-            raise ValueError(f"address {text!r} has a zone, which means nothing outside of its own host")
+            raise ValueError(f"address {text!r} has a zone, which is valid only on its own host")
         address = address.ipv4_mapped or address
-    # To HAProxy, the unspecified address means whatever address the client connected to: the proxy itself.
+    # For HAProxy, the unspecified address is the address that the client connected to: the proxy itself.
     if address.is_unspecified or address.is_multicast:
         raise ValueError(f"address {text!r} is not the address of one host")
     return address
 
 
 def _require_integer(name: str, value: object, least: int, most: int) -> None:
-    # bool is an int that would be written as a word.
+    # bool is an int, but would be written as a word.
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{name} {value!r} is not an integer from {least} to {most}")

@@ -16,19 +16,19 @@ MANAGER = "kanary"
 KANARY_LABEL = "kanary.k8s.io/name"
 HASH_ANNOTATION = "kanary.k8s.io/hash"
 CONFIG_ANNOTATION = "kanary.k8s.io/config"
-"""In the template of a proxy's pod with Rolling: digest of the one configuration that the pod serves."""
+"""In the pod template with Rolling: digest of the one configuration that the pod serves."""
 STRATEGY_ANNOTATION = "kanary.k8s.io/update-strategy"
-"""In the template of a proxy's pod: how it receives a new configuration."""
+"""In the pod template: how the proxy receives a new configuration."""
 TEMPLATE_ANNOTATION = "kanary.k8s.io/template"
-"""In the template of a proxy's pod: hash of all in it that does not depend on the configuration."""
+"""In the pod template: hash of everything that does not depend on the configuration."""
 REFRESH_ANNOTATION = "kanary.k8s.io/refresh"
-"""On a proxy's pod: changed so that its kubelet renews what the pod mounts (see `engine.fleet.refresh`)."""
+"""On a proxy's pod: a change makes its kubelet update the mounted configuration (see `engine.fleet.refresh`)."""
 
 GENERATION_ANNOTATION = "kanary.k8s.io/generation"
-"""On the Deployment: generation of the spec that it was made from."""
+"""On the Deployment: generation of the Kanary's spec that it implements."""
 
 CONFIG_MAP_BYTES = 1_000_000
-"""What a ConfigMap can hold, with some room for its metadata: the API server takes 1 MiB."""
+"""Limit of the data, with some room for metadata: the API server accepts 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +60,25 @@ class Identity:
 
     @property
     def selector(self) -> dict[str, str]:
-        """What selects the proxies' pods."""
+        """The selector of the proxies' pods."""
         return {KANARY_LABEL: self.name}
 
 
 def mounted_config(owner: Identity, digest: str, config: str) -> Json:
-    """The configuration as the proxies of this digest mount it.
+    """The ConfigMap that the proxies of this digest mount.
 
-    Each configuration has a ConfigMap of its own: a proxy that is started again while its successors do not get ready
-    finds what it served before.
+    Each configuration has its own ConfigMap: a proxy that restarts while its successors do not become ready finds its
+    configuration again.
     """
     desired = _object(owner, "v1", "ConfigMap", owner.mounted_name(digest))
     return _hashed({**desired, "data": {CONFIG_KEY: config}})
 
 
 def config_map(owner: Identity, written: Written) -> Json:
-    """What was last rendered, what it was rendered from, and what proxies are known to accept."""
+    """The latest configuration, its source, and the last configuration that proxies have served."""
     desired = _object(owner, "v1", "ConfigMap", owner.proxy_name)
     applied = written.applied.to_json() if written.applied else ""
-    # Both may be large, and the first has to be served.
+    # Both may be large, and the first takes precedence.
     has_room = len(written.latest) + len(written.accepted) + len(applied) <= CONFIG_MAP_BYTES
     data = {CONFIG_KEY: written.latest, ACCEPTED_KEY: written.accepted if has_room else "", APPLIED_KEY: applied}
     hashed = _hashed({**desired, "data": data})
@@ -95,19 +95,19 @@ def service(owner: Identity, spec: KanarySpec) -> Json:
 
 
 def generation_of(deployment: Mapping[str, Any] | None) -> int:
-    """Of the spec that the Deployment was made from; 0 where that is not known."""
+    """Generation of the spec that the Deployment implements; 0 if unknown."""
     text = (((deployment or {}).get("metadata") or {}).get("annotations") or {}).get(GENERATION_ANNOTATION) or ""
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def disruption_budget(owner: Identity) -> Json:
-    """Lets a drained node take one proxy at a time. With a single proxy it must not block the drain, so no minimum."""
+    """Lets node drains evict one proxy at a time. There is no minimum, so a single proxy does not block a drain."""
     desired = _object(owner, "policy/v1", "PodDisruptionBudget", owner.proxy_name)
     return _hashed({**desired, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": owner.selector}}})
 
 
 def deployment(owner: Identity, spec: KanarySpec, template: Json, generation: int) -> Json:
-    """The proxies: rolled by surge, whenever their pods' template changes."""
+    """The proxies: replaced by surge whenever the pod template changes."""
     desired = _object(owner, "apps/v1", "Deployment", owner.proxy_name)
     desired["metadata"]["annotations"][GENERATION_ANNOTATION] = str(generation)
     metadata = {"labels": owner.labels, "annotations": template["metadata"]["annotations"]}
@@ -116,7 +116,7 @@ def deployment(owner: Identity, spec: KanarySpec, template: Json, generation: in
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": spec.progress_deadline_seconds,
         "selector": {"matchLabels": owner.selector},
-        # All new proxies at once: endpoints go on changing while they start, so the roll has to be short.
+        # All new proxies at once: endpoints keep changing while they start, so the rollout has to be short.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
         "template": {"metadata": metadata, "spec": template["spec"]},
     }
@@ -130,7 +130,7 @@ def _object(owner: Identity, api_version: str, kind: str, name: str) -> Json:
         "name": owner.name,
         "uid": owner.uid,
         "controller": True,
-        # Blocking the owner's deletion would need the right to change finalizers, and nothing here has to go first.
+        # Blocking the owner's deletion would require permission for finalizers, and no object has to be deleted first.
         "blockOwnerDeletion": False,
     }
     metadata = {
@@ -144,13 +144,13 @@ def _object(owner: Identity, api_version: str, kind: str, name: str) -> Json:
 
 
 def _hashed(desired: Json) -> Json:
-    """The object with an annotation by which it is known whether what is in the cluster was made from this."""
+    """The object with an annotation that shows whether the object in the cluster was written from it."""
     desired["metadata"]["annotations"][HASH_ANNOTATION] = hash_of(desired)
     return desired
 
 
 def hash_of(value: Json) -> str:
-    """Sixteen hexadecimal digits that change whenever anything in it does."""
+    """Sixteen hexadecimal digits that change with any change of the value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -162,7 +162,7 @@ def made_from(live: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> boo
 
 
 def covers(live: object, desired: object) -> bool:
-    """Whether everything that `desired` says holds in `live`, which may say more, and leave out what is empty."""
+    """Whether `live` has every field of `desired`; it may have more fields, and omit empty ones."""
     if live is None and desired in ({}, [], ""):
         return True
     if isinstance(desired, Mapping):
@@ -173,9 +173,9 @@ def covers(live: object, desired: object) -> bool:
 
 
 def _holds(key: str, live: object, desired: object) -> bool:
-    """A selector with more in it selects less, and a ConfigMap with more in it holds what nobody rendered."""
+    """Selectors and data must be equal: added entries would change their meaning."""
     if key == "resourceVersion":
-        # A precondition, no content.
+        # A precondition, not content.
         return True
     return live == desired if key in ("selector", "matchLabels", "data") else covers(live, desired)
 

@@ -1,10 +1,10 @@
-"""The template of the proxies' pods, for either way in which they come by their configuration.
+"""The template of the proxies' pods, for both update strategies.
 
-Rolling: HAProxy alone, which mounts a ConfigMap that never changes, and is ready with exactly that configuration.
+Rolling: HAProxy alone. It mounts a ConfigMap that never changes, and is ready with exactly that configuration.
 
-Live: HAProxy and an agent. The agent mounts the ConfigMap that changes, and hands on to HAProxy what that accepts, in a
-directory which both share and which outlives either container. A pod that is new and whose HAProxy refuses the latest
-configuration begins with one that others have accepted.
+Live: HAProxy and an agent. The agent mounts the ConfigMap that changes, validates it and passes it to HAProxy in a
+directory that both share and that outlives both containers. If HAProxy rejects the latest configuration in a new pod,
+the pod starts with one that others have accepted.
 """
 
 from typing import Any
@@ -19,20 +19,20 @@ from states.timing import ENDPOINTS_SETTLE
 Json = dict[str, Any]
 
 DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
-"""The image that `make images` builds of HAProxy 3.0."""
+"""The image of HAProxy 3.0 that `make images` builds."""
 AGENT_PORT = 8405
 CONFIG_DIRECTORY = "/etc/kanary"
 RUN_DIRECTORY = "/run/kanary"
 
 _SETTLE_SECONDS = int(ENDPOINTS_SETTLE.total_seconds())
 STOP_MARGIN_SECONDS = 10
-"""What the kubelet grants beyond the drain, so that HAProxy ends by itself."""
+"""Grace period beyond the drain, so that HAProxy ends by itself."""
 START_PROBES = 30
-"""Seconds that a proxy may take to serve its configuration before it is started again."""
+"""Seconds that a proxy may take to serve its configuration before it is restarted."""
 NOBODY = 65534
 
 _CHECKED = f"{RUN_DIRECTORY}/{CONFIG_KEY}"
-# The agent is the one to say that a configuration is fit to be served. A stop must not wait for it.
+# Only the agent validates configurations. A stop must not wait for it.
 _WHEN_CHECKED = (
     f"trap 'exit 0' USR1 TERM; until [ -e {_CHECKED} ]; do sleep 0.1; done; "
     f"exec haproxy -W -db -S {RUN_DIRECTORY}/master.sock,mode,600 -f {_CHECKED}"
@@ -40,7 +40,7 @@ _WHEN_CHECKED = (
 
 
 def rolling(owner: Identity, spec: KanarySpec, image: str, digest: str) -> Json:
-    """A pod that serves the configuration of `digest` and no other."""
+    """A pod that serves only the configuration of `digest`."""
     config = {"name": "config", "configMap": {"name": owner.mounted_name(digest)}}
     haproxy = {
         **_haproxy(spec, image, ready_path(digest)),
@@ -51,7 +51,7 @@ def rolling(owner: Identity, spec: KanarySpec, image: str, digest: str) -> Json:
 
 
 def live(owner: Identity, spec: KanarySpec, image: str) -> Json:
-    """A pod that serves what its ConfigMap says, as that changes."""
+    """A pod that follows the changes of its ConfigMap."""
     config = {
         "name": "config",
         "configMap": {
@@ -76,7 +76,7 @@ def live(owner: Identity, spec: KanarySpec, image: str) -> Json:
 
 
 def template(owner: Identity, spec: KanarySpec, default_image: str, digest: str, strategy: UpdateStrategy) -> Json:
-    """The pods' template for this way of updating; `default_image` serves where the user names none."""
+    """The pod template for this strategy; `default_image` is used if the spec has no image."""
     image = spec.proxy.image or default_image
     if strategy is UpdateStrategy.LIVE:
         made = lasting = live(owner, spec, image)
@@ -122,7 +122,7 @@ def _haproxy(spec: KanarySpec, image: str, ready: str) -> Json:
             {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
         ],
         "resources": spec.proxy.resources.model_dump(mode="json"),
-        # A proxy that does not start with its configuration within this time is started again.
+        # A proxy that does not start with its configuration within this time is restarted.
         "startupProbe": {**probe, "failureThreshold": START_PROBES},
         "readinessProbe": {**probe, "failureThreshold": 2},
         "livenessProbe": _alive("ops"),
@@ -140,7 +140,7 @@ def _agent(image: str) -> Json:
             *("--port", str(AGENT_PORT)),
         ],
         "ports": [{"name": "report", "containerPort": AGENT_PORT, "protocol": "TCP"}],
-        # Enough for a check of five thousand servers beside it.
+        # Enough for the validation of five thousand servers.
         "resources": {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {}},
         "livenessProbe": _alive("report"),
     }
@@ -151,7 +151,7 @@ def _container(name: str, image: str) -> Json:
         "name": name,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        # What a container that ended said last is kept in the pod's status, for the Kanary's message.
+        # The pod's status keeps the last log lines of a failed container, for the message of the Kanary.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,

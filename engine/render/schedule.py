@@ -1,21 +1,21 @@
-"""In which order routes take turns: each exactly as often as its weight says, and never in needless runs.
+"""The schedule of the routes: each has exactly as many turns as its weight, without needless runs.
 
 This is the chairman assignment problem (R. Tijdeman, Discrete Mathematics 32, 1980), known in production as
-just-in-time sequencing (G. Steiner and J. S. Yeomans, Management Science 39, 1993), and solved as they do: each turn of
-a route gets a release and a deadline from the route's ideal pace, and of the released turns the one with the earliest
-deadline is next. Two rules are added. A turn that would make a run longer than its route's share needs is passed over.
-Of equal deadlines the heavier route's goes first: a round then begins with the heaviest route and ends with the
-lightest, so that no run grows where the round starts again.
+just-in-time sequencing (G. Steiner and J. S. Yeomans, Management Science 39, 1993). The solution is theirs: each turn
+of a route gets a release and a deadline from the route's ideal pace, and of the released turns the one with the
+earliest deadline is next. Two rules are added. A turn that would make a run longer than its route's share needs is
+skipped. Of equal deadlines, that of the heavier route is first: a round then begins with the heaviest
+route and ends with the lightest, so that no run grows where the round starts again.
 
-Rounds are repeated without end. Of that order holds:
+Rounds repeat without end. The schedule has these properties:
 
-- of as many successive turns as a round has, each route has exactly its weight: by construction;
-- no run of a route with weight w in a round of T is longer than w / (T - w), rounded up: so found for every mix tried;
-- in any stretch, a route's turns differ from its share of the stretch by less than 2: so found, too (1.89 at most).
-  Without the two added rules, the papers' theorems would say it.
+- in any number of successive turns equal to a round, each route has exactly its weight: by construction;
+- no run of a route with weight w in a round of T is longer than w / (T - w), rounded up: in every mix tested;
+- in any stretch, a route's turns differ from its share of the stretch by less than 2: in every mix tested (1.89 at
+  most). Without the two added rules, the theorems of the papers prove it.
 
-Tried were all mixes of up to five routes, all mixes of rounds up to 28, and tens of thousands more; the tests try
-others each time.
+Tested were all mixes of up to five routes, all mixes of rounds up to 28, and tens of thousands more; the tests add
+random ones each time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from math import gcd
 
 
 def schedule(weights: Sequence[int]) -> list[int]:
-    """The routes, by their places among the weights, in the order in which they take the turns of one round.
+    """The indexes of the routes in the order of the turns of one round.
 
-    The round is the shortest that holds the weights in proportion: for 80 and 20 it has 5 turns. A route of weight 0
-    has none.
+    The round is the shortest with the proportions of the weights: for 80 and 20 it has 5 turns. A route of weight 0
+    has no turn.
     """
     unit = gcd(*weights) or 1
     total = sum(weights) // unit
@@ -47,19 +47,19 @@ def schedule(weights: Sequence[int]) -> list[int]:
 
 @dataclass(slots=True)
 class _Pace:
-    """How far a route is in a round of `total` turns."""
+    """The progress of a route in a round of `total` turns."""
 
     route: int
     weight: int
     total: int
     taken: int = 0
     run: int = 0
-    """How many of the last turns in a row it took."""
+    """Number of the last consecutive turns of this route."""
 
     def rank(self, turn: int) -> tuple[bool, bool, float]:
-        """How little the route's next turn belongs here, at this turn of the round, counted from 1."""
+        """Sort key of the route's next turn at this turn of the round, counted from 1: the smallest is chosen."""
         is_early = self.taken * self.total >= turn * self.weight
-        # As floats, too, only equal fractions of numbers this small are equal.
+        # For numbers this small, floats are equal only if the fractions are.
         deadline = (self.taken + 1) / self.weight
         return self.run >= self._longest_run, is_early, deadline
 

@@ -1,1 +1,1 @@
-"""From what a spec names to what is there: validation, Services, endpoints."""
+"""Validates a spec, and resolves its backends to Services and endpoints."""

@@ -1,7 +1,7 @@
-"""From a backend as the user names it to the pods behind it.
+"""Resolves a backend to the addresses of its pods.
 
-A port is found in the Service by name or by number, and from there in the Service's slices by the Service port's name:
-that is how Kubernetes ties them (a slice's number is what its pods really listen on, and may differ between slices).
+The port is looked up in the Service by name or number, and then in the Service's slices by the name of the Service
+port, as Kubernetes does (the number in a slice is the port of its pods, and may differ between slices).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ _FAMILIES = ("IPv4", "IPv6")
 def resolve(
     backend: Backend, *, where: str, namespace: str, service: Json | None, slices: Sequence[Json]
 ) -> tuple[Endpoint, ...] | Problem:
-    """The ready endpoints of a backend, sorted, each once; or what is wrong with it.
+    """The ready endpoints of a backend, sorted and without duplicates, or the problem with it.
 
-    `where` is the backend's place in the spec, for the message.
+    `where` is the path of the backend in the spec, for the message.
     """
     port = _service_port(backend, where=where, namespace=namespace, service=service)
     if isinstance(port, Problem):
@@ -30,18 +30,18 @@ def resolve(
     family = _family(service or {}, slices)
     name = port.get("name") or ""
     found = {endpoint for piece in slices if piece.get("addressType") == family for endpoint in _ready(piece, name)}
-    # Only one of two entries for a pod is kept while it moves from slice to slice.
+    # While a pod moves between slices, it has two entries.
     return tuple(sorted({(e.address, e.port): e for e in sorted(found)}.values()))
 
 
 def port_number(backend: Backend, service: Json | None) -> int | None:
-    """The number of the Service port that a backend names, however it does; None where there is none to be found."""
+    """The number of the Service port that a backend names, or None if there is none."""
     port = _service_port(backend, where="", namespace="", service=service)
     return None if isinstance(port, Problem) else int(port["port"])
 
 
 def unready(service: Json | None, slices: Sequence[Json]) -> int:
-    """How many endpoints of a Service are there and not ready."""
+    """Number of endpoints of a Service that are not ready."""
     family = _family(service or {}, slices)
     members = [endpoint for piece in slices if piece.get("addressType") == family for endpoint in _members(piece)]
     return len({endpoint["addresses"][0] for endpoint in members if not _is_ready(endpoint)})
@@ -80,7 +80,7 @@ def _service_port(backend: Backend, *, where: str, namespace: str, service: Json
         )
     ports = spec.get("ports") or ()
     key = "name" if isinstance(backend.service_port, str) else "port"
-    # One number may stand for several protocols, as 53 does for a name server.
+    # One number may have several protocols, as 53 for a name server.
     found = sorted((p for p in ports if p.get(key) == backend.service_port), key=_is_tcp, reverse=True)
     if not found:
         return Problem(
@@ -90,8 +90,8 @@ def _service_port(backend: Backend, *, where: str, namespace: str, service: Json
     if not _is_tcp(found[0]):
         return Problem(
             Reason.BACKEND_PORT_NOT_TCP,
-            f"{where}.servicePort: port {backend.service_port} of {label} speaks {found[0]['protocol']}, and Kanary "
-            f"splits TCP: {_way_out(backend, ports)}",
+            f"{where}.servicePort: port {backend.service_port} of {label} has protocol {found[0]['protocol']}, and "
+            f"Kanary splits TCP only: {_way_out(backend, ports)}",
         )
     return dict(found[0])
 
@@ -105,7 +105,7 @@ def _way_out(backend: Backend, ports: Sequence[Json]) -> str:
     if not tcp:
         return "add a TCP port to it"
     if backend.service_port in [str(port["port"]) for port in tcp]:
-        return "there is none of that name, and for the number write it without quotes"
+        return "no port has that name; write a number without quotes"
     return "use one of " + ", ".join(f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in tcp)
 
 
@@ -135,12 +135,12 @@ def _members(piece: Json) -> list[Json]:
 
 
 def _is_ready(endpoint: Json) -> bool:
-    """An unknown readiness counts as ready, as the EndpointSlice API says."""
+    """An unknown readiness counts as ready, as the EndpointSlice API defines."""
     return (endpoint.get("conditions") or {}).get("ready") is not False
 
 
 def _is_usable(address: str, port: int) -> bool:
-    """Whether a proxy can be told of it. A slice that was written by hand may hold what no pod can have."""
+    """Whether a proxy can use it. A manual slice may have addresses that no pod can have."""
     try:
         Server(address, port)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a Kanary's spec declares, and what stands in its way."""
+"""Reads what a Kanary's spec declares, and finds the problems with it."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from states import Problem, Reason
 
 
 def read_intent(view: ClusterView, owner: Identity, kanary: Json) -> Intent:
-    """Read the spec of a Kanary and look up all that it names."""
+    """Read the spec of a Kanary and resolve the objects that it names."""
     generation = kanary["metadata"].get("generation", 0)
     try:
         spec = read_spec(kanary)
@@ -29,7 +29,7 @@ def read_intent(view: ClusterView, owner: Identity, kanary: Json) -> Intent:
 
 
 def unready_of(view: ClusterView, owner: Identity, backend: Backend) -> int:
-    """How many endpoints of a backend are there and not ready."""
+    """Number of endpoints of a backend that are not ready."""
     name = backend.service_name
     return unready(view.service(owner.namespace, name), view.slices(owner.namespace, name))
 
@@ -37,7 +37,7 @@ def unready_of(view: ClusterView, owner: Identity, backend: Backend) -> int:
 def resolve_backend(
     view: ClusterView, owner: Identity, backend: Backend, where: str = ""
 ) -> tuple[Endpoint, ...] | Problem:
-    """The ready endpoints of a backend as they are now, or what is wrong with it; `where` is its place in the spec."""
+    """The current ready endpoints of a backend, or the problem with it; `where` is its path in the spec."""
     name = backend.service_name
     return resolve(
         backend,
@@ -49,7 +49,7 @@ def resolve_backend(
 
 
 def _same_port_problems(view: ClusterView, owner: Identity, spec: KanarySpec) -> Iterator[Problem]:
-    """One port of a Service under its name and its number is one backend."""
+    """A port of a Service is one backend, by name or by number."""
     seen: dict[tuple[str, int], int] = {}
     for index, route in enumerate(spec.routes):
         name = route.backend.service_name
@@ -64,7 +64,7 @@ def _same_port_problems(view: ClusterView, owner: Identity, spec: KanarySpec) ->
 
 
 def _destination_problems(view: ClusterView, owner: Identity, kanary: Json, spec: KanarySpec) -> Iterator[Problem]:
-    """Who has the destination: the Kanary that owns the Service of that name, else the oldest that names it."""
+    """The destination belongs to the Kanary that owns the Service, or to the oldest Kanary that names it."""
     where = f'spec.destination: "{spec.destination}"'
     existing = view.service(owner.namespace, spec.destination)
     if existing is None:
@@ -77,17 +77,17 @@ def _destination_problems(view: ClusterView, owner: Identity, kanary: Json, spec
 def _held_by_other(view: ClusterView, owner: Identity, existing: Json, where: str) -> Problem:
     kind, name = _owner_name(existing)
     if kind != KIND:
-        text = f"{where} is a Service that Kanary did not make and will not touch: choose another name, or delete it"
+        text = f"{where} is a Service that Kanary did not create and does not modify: choose another name, or delete it"
         return Problem(Reason.DESTINATION_EXISTS, text)
     other = view.kanary(owner.namespace, name)
     if other is None or other["metadata"]["uid"] != owner_uid(existing):
-        text = f"{where} still belongs to the deleted Kanary {name}: waiting until the cluster has removed it"
+        text = f"{where} still belongs to the deleted Kanary {name}: waiting until the cluster has deleted it"
         return Problem(Reason.DESTINATION_RELEASING, text)
     return _taken(where, name)
 
 
 def _taken(where: str, name: str) -> Problem:
-    text = f"{where} is the destination of Kanary {name} already: choose another name, or delete that Kanary"
+    text = f"{where} is already the destination of Kanary {name}: choose another name, or delete that Kanary"
     return Problem(Reason.DESTINATION_TAKEN, text)
 
 

@@ -1,7 +1,7 @@
-"""Reads a Kanary's spec, and says of a bad one which field holds which value and what would do instead.
+"""Validates a Kanary's spec; an error names the field, its value and the valid values.
 
-A current API server refuses most of this at `kubectl apply` (schema and validation rules of the CRD). One without
-validation rules lets it through, and so does `kanary render`, so everything is checked here as well.
+A current API server rejects most errors at `kubectl apply` (schema and validation rules of the CRD). Older ones have no
+validation rules, and neither has `kanary render`, so that everything is checked here as well.
 """
 
 import json
@@ -18,7 +18,7 @@ from engine.render.haproxy import MAX_CONNECTIONS
 from states import Problem, Reason
 
 MAX_NAME_LENGTH = 55
-"""A Kanary `x` owns objects called `x-haproxy`, which have to fit a DNS label of 63 characters."""
+"""A Kanary `x` owns objects named `x-haproxy`, which must fit a DNS label of 63 characters."""
 
 _DNS_LABEL_TEXT = "a DNS label: lower-case letters, digits and '-', starting with a letter, at most 63 characters"
 _WHOLE_NUMBER = "a whole number from {} to {}"
@@ -52,16 +52,16 @@ _REASONS: Mapping[str, Reason] = {
     "serviceName": Reason.INVALID_NAME,
     "destination": Reason.INVALID_NAME,
 }
-_TOLD = 5
-"""Problems told at once; the rest are counted."""
+_PROBLEMS_SHOWN = 5
+"""Number of problems in a message; the rest are counted."""
 _SUMMANDS_SHOWN = 10
-"""Weights that a sum is told of one by one."""
+"""Number of weights that a message lists."""
 _SHOWN = 80
-"""Characters that are shown of what the user wrote."""
+"""Number of characters of a value that a message shows."""
 
 
 class InvalidSpecError(ValueError):
-    """The spec cannot be obeyed; `problem` says why and what would do."""
+    """The spec is invalid; `problem` has the reason and the way out."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -71,11 +71,11 @@ class InvalidSpecError(ValueError):
 def read_spec(kanary: Mapping[str, Any], *, unknown: Literal["ignore", "forbid"] = "ignore") -> KanarySpec:
     """The spec of a Kanary object (as its API's JSON).
 
-    Raises InvalidSpecError with all that is wrong. With `unknown="forbid"` a misspelt field is an error, too; a cluster
-    drops such fields before an operator can see them.
+    Raises InvalidSpecError with all problems. With `unknown="forbid"`, an unknown field is an error as well; a cluster
+    drops such fields before the operator receives them.
     """
     try:
-        # By alias only: the models' own names for the fields are unknown to a cluster.
+        # By alias only: a cluster has only the aliases.
         spec = KanarySpec.model_validate(kanary.get("spec") or {}, extra=unknown, by_alias=True, by_name=False)
     except ValidationError as error:
         raise InvalidSpecError(_first([*_name_problems(kanary), *_structure_problems(error)])) from error
@@ -87,8 +87,8 @@ def read_spec(kanary: Mapping[str, Any], *, unknown: Literal["ignore", "forbid"]
 
 def _first(problems: list[Problem]) -> Problem:
     messages = [problem.message for problem in problems]
-    if len(messages) > _TOLD:
-        messages[_TOLD:] = [f"and {len(messages) - _TOLD} more"]
+    if len(messages) > _PROBLEMS_SHOWN:
+        messages[_PROBLEMS_SHOWN:] = [f"and {len(messages) - _PROBLEMS_SHOWN} more"]
     return Problem(problems[0].reason, "; ".join(messages))
 
 
@@ -104,20 +104,20 @@ def _name_problems(kanary: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _structure_problems(error: ValidationError) -> Iterator[Problem]:
-    told: set[str] = set()
+    seen: set[str] = set()
     for detail in error.errors(include_url=False):
         path, field = _path(detail)
-        # A list whose only entry is wrong counts as too short as well.
+        # pydantic reports a list whose only entry is invalid as too short as well.
         is_echo = detail["type"] == "too_short" and bool(detail["input"])
-        if path not in told and not is_echo:
-            told.add(path)
+        if path not in seen and not is_echo:
+            seen.add(path)
             yield Problem(_structure_reason(detail, field), _structure_message(detail, path, field))
 
 
 def _path(detail: ErrorDetails) -> tuple[str, str]:
-    """Where the error is, as `spec.routes[0].weight`, and the field's own name.
+    """The path of the error, such as `spec.routes[0].weight`, and the name of the field.
 
-    pydantic adds the branch of a union that it tried; nothing below the union's own field is of use to the user.
+    pydantic appends the tried branch of a union; only the field of the union is of use to the user.
     """
     path, field = "spec", "spec"
     for part in detail["loc"]:
@@ -154,16 +154,16 @@ def _structure_message(detail: ErrorDetails, path: str, field: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """The value as a manifest has it."""
+    """The value as in a manifest."""
     try:
-        # What only YAML has, such as a date, is shown as text.
+        # Types that only YAML has, such as dates, are shown as text.
         return _cut(json.dumps(value, ensure_ascii=False, default=str))
     except (TypeError, ValueError, RecursionError):
         return "a value that cannot be shown"
 
 
 def _cut(text: str) -> str:
-    """In one line of bounded length, whatever it holds."""
+    """The text in one line of bounded length."""
     kept = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
 
@@ -176,7 +176,7 @@ def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
         if route.backend.service_name == spec.destination:
             yield Problem(
                 Reason.BACKEND_IS_DESTINATION,
-                f'{where}.serviceName is "{spec.destination}", which is spec.destination too: this would create a '
+                f'{where}.serviceName is "{spec.destination}", which is also spec.destination: this would create a '
                 "loop; name the Service of a version, or another destination",
             )
 

@@ -50,11 +50,15 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
         "BackendIsExternalName",
         'Service "outside" is an ExternalName for "example.com", which has no endpoints: name a Service that selects',
     ),
-    "a UDP port": ({"routes": [route("names", 100, "dns")]}, "BackendPortNotTCP", "speaks UDP, and Kanary splits TCP"),
+    "a UDP port": (
+        {"routes": [route("names", 100, "dns")]},
+        "BackendPortNotTCP",
+        "has protocol UDP, and Kanary splits TCP only",
+    ),
     "the destination itself": (
         {"destination": "myapp", "routes": [route("myapp", 100)]},
         "BackendIsDestination",
-        'spec.routes[0].backend.serviceName is "myapp", which is spec.destination too',
+        'spec.routes[0].backend.serviceName is "myapp", which is also spec.destination',
     ),
     "a destination that is no DNS label": (
         {"destination": "My_App"},
@@ -69,7 +73,7 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "a destination that exists and is not ours": (
         {"destination": "outside"},
         "DestinationExists",
-        'spec.destination: "outside" is a Service that Kanary did not make and will not touch: choose another name',
+        'spec.destination: "outside" is a Service that Kanary did not create and does not modify: choose another name',
     ),
 }
 

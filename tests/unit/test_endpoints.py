@@ -320,8 +320,8 @@ def test_endpoints_without_addresses_are_no_slices(endpoints: Json) -> None:
             "80",
             Problem(
                 Reason.BACKEND_PORT_NOT_FOUND,
-                'spec.routes[0].backend.servicePort: Service "v1" has no port 80: there is none of that name, and for '
-                "the number write it without quotes",
+                'spec.routes[0].backend.servicePort: Service "v1" has no port 80: no port has that name; write a '
+                "number without quotes",
             ),
             id="a number in quotes",
         ),
@@ -339,8 +339,8 @@ def test_endpoints_without_addresses_are_no_slices(endpoints: Json) -> None:
             "dns",
             Problem(
                 Reason.BACKEND_PORT_NOT_TCP,
-                'spec.routes[0].backend.servicePort: port dns of Service "v1" speaks UDP, and Kanary splits TCP: '
-                "use one of http (80)",
+                'spec.routes[0].backend.servicePort: port dns of Service "v1" has protocol UDP, and Kanary splits TCP '
+                "only: use one of http (80)",
             ),
             id="UDP beside TCP",
         ),
@@ -349,8 +349,8 @@ def test_endpoints_without_addresses_are_no_slices(endpoints: Json) -> None:
             132,
             Problem(
                 Reason.BACKEND_PORT_NOT_TCP,
-                'spec.routes[0].backend.servicePort: port 132 of Service "v1" speaks SCTP, and Kanary splits TCP: '
-                "add a TCP port to it",
+                'spec.routes[0].backend.servicePort: port 132 of Service "v1" has protocol SCTP, and Kanary splits '
+                "TCP only: add a TCP port to it",
             ),
             id="SCTP only",
         ),

@@ -95,9 +95,7 @@ def test_a_new_kanary_that_is_paused_waits_and_says_what_to_do() -> None:
 
 def test_a_change_while_paused_is_noted_and_what_serves_is_kept_up() -> None:
     decision = check(serving(paused=True, is_change=True), "is_paused", Trigger.RENDER, Reason.PAUSED)
-    assert decision.message == (
-        "spec.paused is true: v1=80 v2=20 stays until it is false; endpoints are still followed"
-    )
+    assert decision.message == ("spec.paused is true: v1=80 v2=20 stays until it is false; endpoints are still updated")
     assert decision.actions == KEEP_SERVING
     check(serving(phase=Phase.RENDERING, paused=True, is_change=True), "is_paused", None, Reason.PAUSED)
 
@@ -129,7 +127,7 @@ def test_while_paused_a_rollout_that_is_under_way_settles_before_endpoints_are_f
 def test_a_new_kanary_waits_a_while_for_the_slower_backend_and_names_it() -> None:
     decision = check(new(routes=EMPTY_V2), "first_endpoints_are_awaited", None, Reason.WAITING_FOR_ENDPOINTS)
     assert decision.message == (
-        "waiting for the first endpoints of v2 (none yet); starts with those that are ready 30 s after this wait began"
+        "waiting for the first endpoints of v2 (none yet); starts with the ready ones 30 s after the start of this wait"
     )
     assert after(decision) == FIRST_ENDPOINTS_GRACE - 2 * SECOND
 
@@ -312,7 +310,7 @@ def test_other_weights_are_written_down_under_their_revision_first(phase: Phase)
         serving(phase=phase, rollout=OTHER_WEIGHTS),
     ):
         decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
-        assert decision.message == "v1=80 v2=20 is to be served as revision 3"
+        assert decision.message == "v1=80 v2=20 becomes revision 3"
         assert decision.actions == ()
 
 
@@ -353,7 +351,7 @@ def test_a_ready_kanary_whose_newer_endpoints_wait_stays_ready() -> None:
     rollout = replace(NEWER_ENDPOINTS, former=Progress.SERVING, written_at=NOW)
     decision = check(serving(rollout=rollout), "endpoints_wait", None, Reason.SERVING)
     assert decision.message == (
-        f"2 of 2 {PROXIES}: v1=80 v2=20; newer endpoints follow: proxies are starting with the former ones"
+        f"2 of 2 {PROXIES}: v1=80 v2=20; newer endpoints wait: proxies are starting with older ones"
     )
     assert (decision.actions, after(decision)) == ((), SECOND)
 
@@ -392,7 +390,7 @@ def test_the_proxy_that_is_waited_for_is_named_and_its_trouble_is_told(
 def test_proxies_that_were_replaced_and_still_listen_are_told_and_looked_at_again() -> None:
     rollout = replace(BEHIND, ready=2, others_listen_for=timedelta(seconds=4))
     decision = check(serving(phase=Phase.ROLLING, rollout=rollout), "proxies_are_behind", None, Reason.ROLLING_OUT)
-    assert decision.message == f"2 of 2 {PROXIES}; those that they replace may still take a connection"
+    assert decision.message == f"2 of 2 {PROXIES}; the replaced proxies may still accept connections"
     assert after(decision) == timedelta(seconds=4)
 
 
@@ -581,7 +579,7 @@ def test_whoever_stays_or_becomes_pending_does_nothing(snapshot: Snapshot) -> No
 
 @given(snapshots)
 def test_nothing_is_done_while_there_is_nothing_to_serve(snapshot: Snapshot) -> None:
-    assert snapshot.obeys_spec or snapshot.has_served or decide(snapshot).actions == ()
+    assert snapshot.applies_spec or snapshot.has_served or decide(snapshot).actions == ()
 
 
 @given(snapshots)

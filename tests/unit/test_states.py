@@ -122,13 +122,16 @@ def test_the_deadline_is_ten_minutes_unless_the_user_says_otherwise() -> None:
     ],
 )
 def test_the_declared_spec_is_obeyed_where_it_can_be(snapshot: Snapshot, expected: bool) -> None:
-    assert snapshot.obeys_spec is expected
+    assert snapshot.applies_spec is expected
 
 
 @given(snapshots)
 def test_whether_it_is_never_depends_on_how_far_the_proxies_are(snapshot: Snapshot) -> None:
     """The target has to be known before the rollout towards it can be."""
-    assert replace(snapshot, rollout=DONE, is_in_status=False, revision=0, weights="").obeys_spec is snapshot.obeys_spec
+    assert (
+        replace(snapshot, rollout=DONE, is_in_status=False, revision=0, weights="").applies_spec
+        is snapshot.applies_spec
+    )
 
 
 # Time

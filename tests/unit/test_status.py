@@ -151,7 +151,7 @@ def test_what_the_history_missed_is_told_beside_whether_it_records_now() -> None
     told = condition(lost, "HistoryRecorded")
     assert (
         told["message"]
-        == "changes are written to the history database; 4 entries were dropped before the history had them"
+        == "changes are written to the history database; 4 entries were dropped before the history recorded them"
     )
 
 

@@ -205,7 +205,7 @@ def test_a_backend_that_is_the_destination_is_told() -> None:
     problem = refusal(kanary(routes=[route("v1", 50), route("myapp", 50)]))
     assert problem.reason is Reason.BACKEND_IS_DESTINATION
     assert problem.message == (
-        'spec.routes[1].backend.serviceName is "myapp", which is spec.destination too: this would create a '
+        'spec.routes[1].backend.serviceName is "myapp", which is also spec.destination: this would create a '
         "loop; name the Service of a version, or another destination"
     )
 
