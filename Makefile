@@ -70,7 +70,7 @@ manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.crd
 	$(BIN)/python -m kanary.diagram
 	$(BIN)/python -m kanary.settings_page
-	$(BIN)/python -m kanary.web.description
+	$(BIN)/python -m scripts.history_api
 
 constraints: ## Pin the newest versions that pyproject.toml allows
 	@scripts/constraints

@@ -21,8 +21,8 @@ from engine.ports import Json
 from kanary.history.database import Database
 from kanary.history.opening import open_database
 from kanary.history.pending import Pending
+from kanary.history.queries import PAGE, ChangeQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import PAGE, Selection
 from tests.history.postgres import running
 from tests.traces.world import World, routes
 
@@ -166,10 +166,10 @@ def _pages(reader: Reader) -> tuple[float, float, float]:
     taken: list[float] = []
     after = None
     # The first connection is not the first page.
-    reader.changes(Selection())
+    reader.changes(ChangeQuery())
     while True:
         began = time.perf_counter()
-        page = reader.changes(Selection(), after)
+        page = reader.changes(ChangeQuery(after=after))
         taken.append(time.perf_counter() - began)
         after = page.next
         if after is None:

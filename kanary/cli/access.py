@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from kanary.cli.failure import CommandError
 from kanary.history.faults import BadAddressError, HistoryError
-from kanary.history.selection import BadCursorError
 from kanary.history.source import Source
 from kanary.kanaries import KANARIES
 from kanary.kube.errors import ClusterError
@@ -58,7 +57,7 @@ def reported() -> Iterator[None]:
     """Raise errors of the history and of the cluster as CommandError."""
     try:
         yield
-    except (HistoryError, BadAddressError, BadCursorError, ClusterError) as error:
+    except (HistoryError, BadAddressError, ClusterError) as error:
         raise CommandError(str(error)) from error
 
 

@@ -115,16 +115,17 @@ def history(
     _require_compatible(click.get_current_context())
     from kanary.cli.access import opened
     from kanary.cli.history import show
-    from kanary.history.selection import Selection
+    from kanary.history.queries import ChangeQuery
 
     with opened(**source_of) as (source, namespace):
-        selection = Selection(None if all_namespaces else namespace, name, deleted, since)
+        chosen = None if all_namespaces else namespace
+        query = ChangeQuery(namespace=chosen, name=name, deleted=deleted, since=since, at=at)
         if plot:
             from kanary.cli.plot import draw
 
-            draw(source, selection, None if plot == TERMINAL else plot)
+            draw(source, query, None if plot == TERMINAL else plot)
         else:
-            show(source, selection, output, at=at, is_of_phases=transitions)
+            show(source, query, output, is_of_phases=transitions)
 
 
 @click.command()

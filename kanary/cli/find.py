@@ -2,89 +2,67 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 
 from kanary.cli.failure import CommandError, listed
 from kanary.cli.times import local_text
-from kanary.history.records import KnownKanary, RecordedChange
-from kanary.history.selection import Selection, every
-from kanary.history.source import Source, find_kanary
+from kanary.history.queries import ChangeQuery, KanaryQuery, every
+from kanary.history.records import KanarySummary, RecordedChange
+from kanary.history.source import Source
 
 _MOST = 2000
+"""Kanaries that a message could be about."""
 
 
-def kanaries(source: Source, selection: Selection) -> list[KnownKanary]:
-    """The Kanaries themselves, up to as many as a message could be about."""
-    return list(islice(every(lambda after: source.kanaries(selection, after)), _MOST))
+def one_kanary(source: Source, namespace: str, name: str, *, deleted: bool = True) -> KanarySummary:
+    """The Kanary of this name that exists, or, with `deleted`, else the one that was deleted last.
 
-
-def first_change(source: Source, kanary: KnownKanary) -> RecordedChange | None:
-    """The first change that is kept."""
-    revisions = source.revisions(kanary)
-    return source.revision(kanary, revisions[0]) if revisions else None
-
-
-def one_kanary(source: Source, namespace: str, name: str) -> KnownKanary:
-    """The Kanary of this name, or the last one that had it. Raises CommandError where none ever had."""
-    found = find_kanary(source, Selection(namespace, name, include_deleted=True))
+    Raises CommandError where there is none; the message says which there are.
+    """
+    known = every(source.kanaries, KanaryQuery(namespace=namespace, name=name, deleted=True))
+    found = max(known, key=_lastness, default=None)
     if found is None:
-        raise unknown(source, namespace, name)
+        others = _others(source, namespace, name)
+        raise CommandError(f"the history has no Kanary {name} in namespace {namespace}: {others}")
+    if found.deleted_at and not deleted:
+        when = local_text(found.deleted_at)
+        message = f"Kanary {name} of namespace {namespace} was deleted at {when}: add --deleted to see its history"
+        raise CommandError(message)
     return found
 
 
-def unknown(source: Source, namespace: str, name: str) -> CommandError:
-    """No Kanary of this name exists: the error says which there are."""
-    deleted = kanaries(source, Selection(namespace, name, include_deleted=True))
-    if times := [kanary.deleted_at for kanary in deleted if kanary.deleted_at]:
-        return CommandError(
-            f"Kanary {name} of namespace {namespace} was deleted at {local_text(max(times))}: "
-            "add --deleted to see its history"
-        )
-    names = list(dict.fromkeys(kanary.name for kanary in kanaries(source, Selection(namespace))))
-    if not names:
-        return CommandError(f"the history has no Kanary {name}: {nothing_in(source, namespace)}")
+def _lastness(kanary: KanarySummary) -> tuple[bool, datetime]:
+    return kanary.deleted_at is None, kanary.deleted_at or kanary.first_seen
+
+
+def _others(source: Source, namespace: str, name: str) -> str:
+    """The Kanaries of the namespace, the closest names first; where it has none, what there is elsewhere."""
+    known = islice(every(source.kanaries, KanaryQuery(namespace=namespace)), _MOST)
+    names = list(dict.fromkeys(kanary.name for kanary in known))
     close = get_close_matches(name, names)
-    others = [*close, *(each for each in names if each not in close)]
-    return CommandError(f"the history has no Kanary {name} in namespace {namespace}; it has {listed(others)}")
+    return f"it has {listed(list(dict.fromkeys([*close, *names])))}" if names else what_there_is(source)
 
 
-def nothing_in(source: Source, namespace: str | None) -> str:
-    """Why nothing is found in a namespace, or in all."""
-    namespaces = list(dict.fromkeys(kanary.namespace for kanary in kanaries(source, Selection())))
-    if not namespaces:
-        return "it is empty; the operator records each Kanary from its first weights on"
-    if namespace is None or namespace in namespaces:
-        return f"it has Kanaries in {listed(namespaces)}"
-    return f"it has none in namespace {namespace}, but in {listed(namespaces)}"
+def what_there_is(source: Source) -> str:
+    """The namespaces that have Kanaries."""
+    known = islice(every(source.kanaries, KanaryQuery()), _MOST)
+    if namespaces := list(dict.fromkeys(kanary.namespace for kanary in known)):
+        return f"there are Kanaries in {listed(namespaces)}"
+    return "it is empty; the operator records each Kanary from its first weights on"
 
 
-def revision_of(source: Source, kanary: KnownKanary, revision: int) -> RecordedChange:
+def revision_of(source: Source, kanary: KanarySummary, revision: int) -> RecordedChange:
     """A change by its revision. Raises CommandError with the revisions that there are."""
-    found = source.revision(kanary, revision)
-    if found is None:
-        raise CommandError(f"Kanary {kanary.name} has no revision {revision}: {_kept(source, kanary, revision)}")
-    return found
-
-
-def revision_before(source: Source, kanary: KnownKanary, revision: int) -> RecordedChange | None:
-    """The last change before a revision; the retention may have deleted some in between."""
-    span = source.revisions(kanary)
-    if span is None or span[0] >= revision:
-        return None
-    if found := source.revision(kanary, revision - 1):
+    for found in every(source.changes, ChangeQuery(uid=kanary.uid, revision=revision)):
         return found
-    everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
-    changes = every(lambda after: source.changes(everything, after))
-    return next((c for c in changes if c.kanary.uid == kanary.uid and c.change.revision < revision), None)
+    kept = f"{kanary.first_revision} to {kanary.last_revision}" if kanary.last_revision else "none"
+    raise CommandError(f"Kanary {kanary.name} has no revision {revision} in the history, which has {kept}")
 
 
-def _kept(source: Source, kanary: KnownKanary, missing: int) -> str:
-    """Which revisions there are, where one is not."""
-    span = source.revisions(kanary)
-    if span is None:
-        return "the history has none"
-    first, last = span
-    if first == last:
-        return f"the history has {first}"
-    return f"the history has {first} to {last}" + (" without it" if first < missing < last else "")
+def revision_before(source: Source, kanary: KanarySummary, revision: int) -> RecordedChange | None:
+    """The last change before a revision; the retention may have deleted some in between."""
+    # Small pages: what is looked for is among the newest as a rule.
+    changes = every(source.changes, ChangeQuery(uid=kanary.uid, limit=50))
+    return next((found for found in changes if found.change.revision < revision), None)

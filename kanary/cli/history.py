@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -12,12 +11,12 @@ from typing import Any
 from engine.model.entries import ChangeResult, PhaseChange, WeightChange
 from engine.model.shape import Shape
 from kanary.cli.failure import CommandError, note
-from kanary.cli.find import first_change, kanaries, nothing_in, unknown
+from kanary.cli.find import one_kanary, revision_of, what_there_is
 from kanary.cli.output import Form, document, weights_of, weights_text, write
 from kanary.cli.text import cut
 from kanary.cli.times import local_text, took_text
-from kanary.history.records import KnownKanary, Page
-from kanary.history.selection import PAGE, Selection, every, pages
+from kanary.history.queries import ChangeQuery, EntryQuery, pages
+from kanary.history.records import KanarySummary, KnownKanary
 from kanary.history.source import Source
 
 Cells = Mapping[str, Callable[[Any], str]]
@@ -31,7 +30,6 @@ def _field(name: str) -> Callable[[Any], str]:
     return lambda found: str(document(found)["entry"].get(name) or "")
 
 
-_PHASES = frozenset({"PhaseChange"})
 _CHANGE_PARTS: Mapping[str, type[Shape]] = {"kanary": KnownKanary, "change": WeightChange, "result": ChangeResult}
 _CHANGE_CELLS: Cells = {
     "REVISION": lambda found: str(found.change.revision),
@@ -51,72 +49,57 @@ _PHASE_CELLS: Cells = {
 }
 
 
-def show(source: Source, selection: Selection, output: str, *, at: datetime | None, is_of_phases: bool) -> None:
-    """Print weight changes, or with `at` those in force at that time, or phase changes."""
-    shown = _Shown(source, selection, at, is_of_phases)
-    full = (page for page in shown.pages() if page)
+def show(source: Source, query: ChangeQuery, output: str, *, is_of_phases: bool) -> None:
+    """Print weight changes, or phase changes."""
+    full = (page for page in _pages(source, query, is_of_phases=is_of_phases) if page)
     first = next(full, None)
-    reason = None if first else shown.why_nothing()
+    reason = None if first else _why_nothing(source, query, is_of_phases=is_of_phases)
     cells, parts = (_PHASE_CELLS, _PHASE_PARTS) if is_of_phases else (_CHANGE_CELLS, _CHANGE_PARTS)
-    write(output, Form(_cells(cells, selection), parts), chain([first] if first else [], full), sys.stdout)
+    write(output, Form(_cells(cells, query), parts), chain([first] if first else [], full), sys.stdout)
     if reason:
         note(reason)
 
 
-def _cells(cells: Cells, selection: Selection) -> Cells:
+def _pages(source: Source, query: ChangeQuery, *, is_of_phases: bool) -> Iterator[Sequence[Shape]]:
+    if not is_of_phases:
+        return pages(source.changes, query)
+    given = query.model_dump(exclude_defaults=True)
+    return pages(source.entries, EntryQuery(**given, kinds=PhaseChange.__name__))
+
+
+def _cells(cells: Cells, query: ChangeQuery) -> Cells:
     """With the columns that say whose a row is, and when it was deleted, where that varies."""
     owner: dict[str, Callable[[Any], str]] = {}
-    if selection.namespace is None:
+    if query.namespace is None:
         owner["NAMESPACE"] = lambda found: found.kanary.namespace
-    if selection.name is None:
+    if query.name is None:
         owner["NAME"] = lambda found: found.kanary.name
-    if not selection.include_deleted:
+    if not query.deleted:
         return {**owner, **cells}
     deleted = {"DELETED": lambda found: local_text(found.kanary.deleted_at) if found.kanary.deleted_at else ""}
     return {**owner, **cells, **deleted}
 
 
-@dataclass(frozen=True)
-class _Shown:
-    source: Source
-    selection: Selection
-    at: datetime | None
-    is_of_phases: bool
+def _why_nothing(source: Source, query: ChangeQuery, *, is_of_phases: bool) -> str:
+    """Why there is nothing to show. Raises CommandError where the Kanary of that name is not there."""
+    namespace, name = query.namespace, query.name
+    if name is None or namespace is None:
+        when = " for that time" if query.at or query.since else ""
+        return f"the history has nothing{when}: {what_there_is(source)}"
+    kanary = one_kanary(source, namespace, name, deleted=query.deleted)
+    if query.at is not None:
+        reason = _existence(source, kanary, query.at)
+        raise CommandError(f"the history has nothing of {name} at {local_text(query.at)}: {reason}")
+    what = "phase change" if is_of_phases else "weight change"
+    if query.since is None:
+        return f"the history has no {what} of {name}"
+    return f"the history has no {what} of {name} since {local_text(query.since)}"
 
-    def pages(self) -> Iterator[Sequence[Shape]]:
-        if self.at is None:
-            return pages(lambda after: self._read(self.selection, after))
-        at = self.at
-        return pages(lambda after: self.source.in_force(self.selection, at, after))
 
-    def _read(self, selection: Selection, after: str | None, limit: int = PAGE) -> Page[Any]:
-        if self.is_of_phases:
-            return self.source.entries(selection, after, limit, _PHASES)
-        return self.source.changes(selection, after, limit)
-
-    def why_nothing(self) -> str:
-        """Why there is nothing to show. Raises CommandError where the Kanary of that name is not there."""
-        namespace, name, since = self.selection.namespace, self.selection.name, self.selection.since
-        if name is None or namespace is None:
-            when = " for that time" if self.at or since else ""
-            return f"the history has nothing{when}: {nothing_in(self.source, namespace)}"
-        everything = replace(self.selection, since=None)
-        known = kanaries(self.source, everything)
-        if not known:
-            raise unknown(self.source, namespace, name)
-        if self.at is not None:
-            when = local_text(self.at)
-            raise CommandError(f"the history has nothing of {name} at {when}: {self._existence(known, self.at)}")
-        what = "phase change" if self.is_of_phases else "weight change"
-        newest = next(every(lambda after: self._read(everything, after, 1)), None)
-        if newest is None or since is None:
-            return f"the history has no {what} of {name}"
-        last = local_text(newest.entry.at if self.is_of_phases else newest.change.at)
-        return f"the history has no {what} of {name} since {local_text(since)}: the last was at {last}"
-
-    def _existence(self, known: Sequence[KnownKanary], at: datetime) -> str:
-        """Why none of these has weights at that time: it was deleted before, or recorded later."""
-        if deleted := [kanary.deleted_at for kanary in known if kanary.deleted_at and kanary.deleted_at <= at]:
-            return f"it was deleted at {local_text(max(deleted))}"
-        first = [change.change.at for kanary in known if (change := first_change(self.source, kanary))]
-        return f"its history begins {local_text(min(first))}" if first else "it has no weight change"
+def _existence(source: Source, kanary: KanarySummary, at: datetime) -> str:
+    """Why a Kanary has no weights at that time: it was deleted before, or recorded later."""
+    if kanary.deleted_at and kanary.deleted_at <= at:
+        return f"it was deleted at {local_text(kanary.deleted_at)}"
+    if kanary.first_revision is None:
+        return "it has no weight change"
+    return f"its history begins {local_text(revision_of(source, kanary, kanary.first_revision).change.at)}"

@@ -9,25 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kanary.cli.failure import CommandError
-from kanary.cli.find import one_kanary, unknown
+from kanary.cli.find import one_kanary
 from kanary.cli.output import is_unicode
 from kanary.cli.timeline import timeline
-from kanary.history.selection import Selection
+from kanary.history.queries import ChangeQuery
 from kanary.history.source import Source
 
 _BESIDE = 8  # rows of the terminal that the title, the axis, the legend and the prompt take
 _ROWS = (12, 20)
 
 
-def draw(source: Source, selection: Selection, file: str | None) -> None:
+def draw(source: Source, query: ChangeQuery, file: str | None) -> None:
     """Draw one Kanary, into a file or, where none is named, in the terminal."""
     if file is not None and not file.lower().endswith(".svg"):
         raise CommandError(f"--plot {file}: pictures are SVG: name a file that ends in .svg")
-    namespace, name = selection.namespace or "", selection.name or ""
-    kanary = one_kanary(source, namespace, name)
-    if kanary.deleted_at and not selection.include_deleted:
-        raise unknown(source, namespace, name)
-    found = timeline(source, kanary, selection.since, datetime.now(UTC))
+    kanary = one_kanary(source, query.namespace or "", query.name or "", deleted=query.deleted)
+    found = timeline(source, kanary, query.since, datetime.now(UTC))
     if file is None:
         from kanary.cli.drawing import drawing  # noqa: PLC0415 -- of the two ways to draw, one is loaded
 

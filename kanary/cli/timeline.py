@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
 from engine.model.entries import Entry, PhaseChange, WeightChange
 from kanary.cli.failure import CommandError
-from kanary.cli.find import first_change
+from kanary.cli.find import revision_of
 from kanary.cli.times import local_text
-from kanary.history.records import KnownKanary
-from kanary.history.selection import PAGE, Selection, every
+from kanary.history.queries import EntryQuery, every
+from kanary.history.records import KanarySummary
 from kanary.history.source import Source
 
 E = TypeVar("E", bound=Entry)
@@ -52,7 +52,7 @@ class Span:
 class Timeline:
     """What is drawn."""
 
-    kanary: KnownKanary
+    kanary: KanarySummary
     start: datetime
     end: datetime
     steps: tuple[WeightStep, ...]
@@ -90,34 +90,33 @@ class Timeline:
             yield step, max(step.at, self.start), max(end, self.start)
 
 
-def timeline(source: Source, kanary: KnownKanary, since: datetime | None, now: datetime) -> Timeline:
+def timeline(source: Source, kanary: KanarySummary, since: datetime | None, now: datetime) -> Timeline:
     """Read what is drawn, page by page. Raises CommandError where there is nothing to draw."""
-    first = first_change(source, kanary)
-    if first is None:
+    if kanary.first_revision is None:
         raise CommandError(f"there is nothing to draw: the history has no weight change of {kanary.name}")
+    first = revision_of(source, kanary, kanary.first_revision)
     start, end = max(since or first.change.at, first.change.at), kanary.deleted_at or now
     if since is not None and since >= end:
         raise CommandError(f"{kanary.name} was deleted at {local_text(end)}: --since has to be before that")
     end = max(end, start + timedelta(seconds=1)) if start >= end else end
-    everything = Selection(kanary.namespace, kanary.name, include_deleted=True)
-    during, before = replace(everything, since=start, until=end), replace(everything, until=start - _MOMENT)
+    during = EntryQuery(uid=kanary.uid, since=start, until=end)
+    before = EntryQuery(uid=kanary.uid, until=start - _MOMENT, limit=1)
     changes = [
-        *islice(_read(source, kanary, before, WeightChange, 1), 1),
-        *_thinned(_read(source, kanary, during, WeightChange), start, end),
+        *islice(_read(source, before, WeightChange), 1),
+        *_thinned(_read(source, during, WeightChange), start, end),
     ]
-    moves = _thinned(_read(source, kanary, during, PhaseChange), start, end)
-    earlier = (move.to for move in _read(source, kanary, before, PhaseChange, 1))
+    moves = _thinned(_read(source, during, PhaseChange), start, end)
+    earlier = (move.to for move in _read(source, before, PhaseChange))
     phase = moves[0].source if moves else next(earlier, "")
     backends = _backends(changes, end)
     steps = tuple(WeightStep(each.at, each.revision, _merged(each, backends), each.cause) for each in changes)
     return Timeline(kanary, start, end, steps, _spans(start, moves, end, phase), backends)
 
 
-def _read(source: Source, kanary: KnownKanary, selection: Selection, kind: type[E], limit: int = PAGE) -> Iterator[E]:
+def _read(source: Source, query: EntryQuery, kind: type[E]) -> Iterator[E]:
     """The entries of one kind, the newest first."""
-    kinds = frozenset({kind.__name__})
-    for each in every(lambda after: source.entries(selection, after, limit, kinds)):
-        if each.kanary.uid == kanary.uid and isinstance(each.entry, kind):
+    for each in every(source.entries, query.model_copy(update={"kinds": kind.__name__})):
+        if isinstance(each.entry, kind):
             yield each.entry
 
 

@@ -12,9 +12,9 @@ from kanary.cli.find import revision_before, revision_of
 from kanary.cli.output import weights_of, weights_text
 from kanary.cli.text import one_line
 from kanary.cli.weights import Weights
-from kanary.history.records import KnownKanary, RecordedChange
-from kanary.history.selection import Selection, every
-from kanary.history.source import Source, find_kanary
+from kanary.history.queries import ChangeQuery, KanaryQuery, every
+from kanary.history.records import KanarySummary, RecordedChange
+from kanary.history.source import Source
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
 from kanary.kube.errors import ClusterError, Conflict, NotFound
@@ -72,19 +72,20 @@ class Undo:
         names = sorted(kanary["metadata"]["name"] for kanary in kanaries)
         return f"{missing}; it has {listed(names) if names else 'none'}"
 
-    def _newest(self, kanary: Json) -> tuple[KnownKanary, RecordedChange]:
+    def _newest(self, kanary: Json) -> tuple[KanarySummary, RecordedChange]:
         """The Kanary in the history, not another one that had its name before, and its newest change."""
-        selection = Selection(self._namespace, self._name, include_deleted=True)
-        known = find_kanary(self._source, selection, kanary["metadata"]["uid"])
-        revisions = self._source.revisions(known) if known else None
-        if known is None or revisions is None:
+        found = self._source.kanaries(KanaryQuery(uid=kanary["metadata"]["uid"])).items
+        known = found[0] if found else None
+        if known is None or known.last_revision is None:
             raise CommandError(
                 f"the history has no change of {self._name} yet; condition HistoryRecorded says whether it is written: "
                 f"kubectl -n {self._namespace} describe ky {self._name}"
             )
-        return known, revision_of(self._source, known, revisions[1])
+        return known, revision_of(self._source, known, known.last_revision)
 
-    def _target(self, kanary: Json, known: KnownKanary, newest: RecordedChange, revision: int | None) -> RecordedChange:
+    def _target(
+        self, kanary: Json, known: KanarySummary, newest: RecordedChange, revision: int | None
+    ) -> RecordedChange:
         if revision is not None:
             return revision_of(self._source, known, revision)
         current, kept = read_status(kanary).revision, newest.change.revision
@@ -104,10 +105,9 @@ class Undo:
             )
         return found
 
-    def _replaced_by(self, known: KnownKanary, newest: RecordedChange) -> RecordedChange | None:
+    def _replaced_by(self, known: KanarySummary, newest: RecordedChange) -> RecordedChange | None:
         """The revision that was in force before the newest: some in between may never have been served."""
-        selection = Selection(self._namespace, self._name, include_deleted=True)
-        changes = (each for each in every(lambda after: self._source.changes(selection, after)) if each.kanary == known)
+        changes = every(self._source.changes, ChangeQuery(uid=known.uid))
         earlier = (each for each in changes if each.change.revision < newest.change.revision)
         return next((each for each in earlier if each.change.after == newest.change.before), None)
 

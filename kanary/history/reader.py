@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
 from sqlalchemy.engine import Connection, RowMapping
 
 from engine.model.entries import ChangeResult, Configuration, Result, WeightChange
@@ -17,15 +15,13 @@ from kanary.history.address import Address, parse_address
 from kanary.history.connecting import reader_engine
 from kanary.history.driver_errors import translated
 from kanary.history.files import require_file
-from kanary.history.records import KnownKanary, Page, RecordedChange, RecordedEntry, recorded_entry
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, RecordQuery
+from kanary.history.records import KanarySummary, KnownKanary, Page, RecordedChange, RecordedEntry, recorded_entry
 from kanary.history.rows import configuration_of, kanary_of
 from kanary.history.schema import require_newest
-from kanary.history.selection import NAME_PLACE, PAGE, PLACE, Selection, read_place
 from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES
 
 T = TypeVar("T")
-K = TypeVar("K")
-_Place = tuple[datetime, str, int]
 
 CHANGE = WeightChange.model_fields["kind"].default
 _RESULTS = ENTRIES.alias("results")
@@ -41,12 +37,19 @@ _RESULT = (
     .limit(1)
 )
 _CHANGES = sa.select(ENTRIES, _RESULT.scalar_subquery().label("result")).where(ENTRIES.c.kind == CHANGE)
+_OWN = ENTRIES.alias("own")
+_OF_KANARY = sa.and_(_OWN.c.uid == KANARIES.c.uid, _OWN.c.kind == CHANGE)
+_SUMMARIES = sa.select(
+    KANARIES,
+    sa.select(sa.func.min(_OWN.c.revision)).where(_OF_KANARY).scalar_subquery().label("first_revision"),
+    sa.select(sa.func.max(_OWN.c.revision)).where(_OF_KANARY).scalar_subquery().label("last_revision"),
+)
 
 
 class Reader:
-    """Reads a record that may be written at the same time; for any number of threads.
+    """Implements `Source`: reads a record that may be written at the same time; for any number of threads.
 
-    Each call raises HistoryError where the database cannot be read, and BadCursorError for an invalid `after`.
+    Each call raises HistoryError where the database cannot be read.
     """
 
     def __init__(self, url: str | Address) -> None:
@@ -58,70 +61,45 @@ class Reader:
         """Close the connections."""
         self._engine.dispose()
 
-    def kanaries(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[KnownKanary]:
-        """The Kanaries themselves, by namespace and name, and by uid where several had the same; whatever the time."""
+    def kanaries(self, query: KanaryQuery) -> Page[KanarySummary]:
+        """Kanaries, by namespace, name and uid."""
         key = (KANARIES.c.namespace, KANARIES.c.name, KANARIES.c.uid)
-        query = sa.select(KANARIES).where(*_chosen(selection)).order_by(*key).limit(limit + 1)
-        if place := read_place(after, NAME_PLACE):
-            query = query.where(sa.tuple_(*key) > sa.tuple_(*place))
+        selected = _SUMMARIES.where(*_chosen(query)).order_by(*key).limit(query.limit + 1)
+        if query.place is not None:
+            selected = selected.where(sa.tuple_(*key) > sa.tuple_(*query.place))
         with self.connection() as connection:
-            found = [kanary_of(row) for row in connection.execute(query).mappings()]
-        return _page(found, limit, NAME_PLACE, lambda kanary: (kanary.namespace, kanary.name, kanary.uid))
+            rows = connection.execute(selected).mappings().all()
+        page = _page(rows, query, lambda row: (row["namespace"], row["name"], row["uid"]))
+        return Page(items=tuple(KanarySummary.model_validate(dict(row)) for row in page.items), next=page.next)
 
-    def changes(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[RecordedChange]:
+    def changes(self, query: ChangeQuery) -> Page[RecordedChange]:
         """Weight changes, the newest first; those of one name Kanary by Kanary, else all by time."""
+        selected = _CHANGES
+        if query.revision is not None:
+            selected = selected.where(ENTRIES.c.revision == query.revision)
+        if query.at is not None:
+            selected = selected.where(ENTRIES.c.at <= query.at, _is_newest_at(query.at, query))
         with self.connection() as connection:
-            page = _rows(connection, _CHANGES, selection, after, limit)
+            page = _rows(connection, selected, query)
             owners = _owners(connection, page.items)
             return Page(items=tuple(_changes(connection, page.items, owners)), next=page.next)
 
-    def entries(
-        self, selection: Selection, after: str | None = None, limit: int = PAGE, kinds: frozenset[str] | None = None
-    ) -> Page[RecordedEntry]:
-        """Entries of these kinds, or of every kind, in the order that `changes` has."""
-        query = sa.select(ENTRIES)
-        if kinds is not None:
-            query = query.where(ENTRIES.c.kind.in_(sorted(kinds)))
+    def entries(self, query: EntryQuery) -> Page[RecordedEntry]:
+        """Entries, in the order of `changes`."""
+        selected = sa.select(ENTRIES)
+        if query.kinds is not None:
+            selected = selected.where(ENTRIES.c.kind.in_(query.kinds.split(",")))
         with self.connection() as connection:
-            page = _rows(connection, query, selection, after, limit)
+            page = _rows(connection, selected, query)
             owners = _owners(connection, page.items)
         found = (RecordedEntry(kanary=owners[row["uid"]], entry=row["body"]) for row in page.items)
         return Page(items=tuple(found), next=page.next)
 
-    def in_force(
-        self, selection: Selection, at: datetime, after: str | None = None, limit: int = PAGE
-    ) -> Page[RecordedChange]:
-        """For each Kanary that existed at that time, the change that was the newest then; a page may be empty.
-
-        Those that were deleted since count only where the selection includes them.
-        """
-        page = self.kanaries(replace(selection, since=None, until=None), after, limit)
-        existed = {k.uid: k for k in page.items if k.deleted_at is None or k.deleted_at > at}
-        query = _CHANGES.where(ENTRIES.c.at <= at).order_by(ENTRIES.c.number.desc()).limit(1)
-        with self.connection() as connection:
-            rows = [connection.execute(query.where(ENTRIES.c.uid == uid)).mappings().first() for uid in existed]
-            found = _changes(connection, [row for row in rows if row is not None], existed)
-            return Page(items=tuple(found), next=page.next)
-
-    def revision(self, kanary: KnownKanary, revision: int) -> RecordedChange | None:
-        """One change of a Kanary, or None."""
-        query = _CHANGES.where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.revision == revision)
-        with self.connection() as connection:
-            rows = connection.execute(query.order_by(ENTRIES.c.number.desc()).limit(1)).mappings().all()
-            return next(_changes(connection, rows, {kanary.uid: kanary}), None)
-
-    def revisions(self, kanary: KnownKanary) -> tuple[int, int] | None:
-        """The first and the last revision that are kept, or None where none is."""
-        query = sa.select(sa.func.min(ENTRIES.c.revision), sa.func.max(ENTRIES.c.revision))
-        with self.connection() as connection:
-            first, last = connection.execute(query.where(ENTRIES.c.uid == kanary.uid, ENTRIES.c.kind == CHANGE)).one()
-        return None if first is None else (first, last)
-
     def configuration(self, digest: str) -> Configuration | None:
         """A configuration, or None where it is not kept."""
-        query = sa.select(CONFIGURATIONS.c.body).where(CONFIGURATIONS.c.digest == digest).limit(1)
+        selected = sa.select(CONFIGURATIONS.c.body).where(CONFIGURATIONS.c.digest == digest).limit(1)
         with self.connection() as connection:
-            packed = connection.scalar(query)
+            packed = connection.scalar(selected)
         return None if packed is None else configuration_of(packed)
 
     @contextmanager
@@ -135,42 +113,36 @@ class Reader:
                 yield connection
 
 
-def _rows(
-    connection: Connection, query: sa.Select[Any], selection: Selection, after: str | None, limit: int
-) -> Page[RowMapping]:
-    place = read_place(after, PLACE)
-    if selection.since is not None:
-        query = query.where(ENTRIES.c.at >= selection.since)
-    if selection.until is not None:
-        query = query.where(ENTRIES.c.at <= selection.until)
-    read = _rows_by_time if selection.name is None else _rows_by_kanary
-    rows = read(connection, query, selection, place, limit + 1)
-    return _page(rows, limit, PLACE, lambda row: (row["at"], row["uid"], row["number"]))
+def _rows(connection: Connection, selected: sa.Select[Any], query: ChangeQuery | EntryQuery) -> Page[RowMapping]:
+    if query.since is not None:
+        selected = selected.where(ENTRIES.c.at >= query.since)
+    if query.until is not None:
+        selected = selected.where(ENTRIES.c.at <= query.until)
+    read = _rows_by_time if query.name is None and query.uid is None else _rows_by_kanary
+    rows = read(connection, selected, query, query.limit + 1)
+    return _page(rows, query, lambda row: (row["at"], row["uid"], row["number"]))
 
 
 def _rows_by_time(
-    connection: Connection, query: sa.Select[Any], selection: Selection, place: _Place | None, limit: int
+    connection: Connection, selected: sa.Select[Any], query: RecordQuery, limit: int
 ) -> Sequence[RowMapping]:
     key = (ENTRIES.c.at, ENTRIES.c.uid, ENTRIES.c.number)
-    if place is not None:
+    if query.place is not None:
         # With the columns' types, which say how a time is written.
         types = [column.type for column in key]
-        query = query.where(sa.tuple_(*key) < sa.tuple_(*place, types=types))
-    if chosen := _chosen(selection):
+        selected = selected.where(sa.tuple_(*key) < sa.tuple_(*query.place, types=types))
+    if chosen := _chosen(query):
         # Not a join: the database is to walk along the index by time and stop at the end of the page.
-        query = query.where(sa.exists().where(KANARIES.c.uid == ENTRIES.c.uid, *chosen))
-    return connection.execute(query.order_by(*(column.desc() for column in key)).limit(limit)).mappings().all()
+        selected = selected.where(sa.exists().where(KANARIES.c.uid == ENTRIES.c.uid, *chosen))
+    return connection.execute(selected.order_by(*(column.desc() for column in key)).limit(limit)).mappings().all()
 
 
 def _rows_by_kanary(
-    connection: Connection, query: sa.Select[Any], selection: Selection, place: _Place | None, limit: int
+    connection: Connection, selected: sa.Select[Any], query: RecordQuery, limit: int
 ) -> Sequence[RowMapping]:
     """Those of the Kanary that exists, then those of earlier ones of its name; by number, whatever the clocks said."""
-    known = sa.select(KANARIES.c.uid).where(*_chosen(replace(selection, include_deleted=True)))
-    begun = place[1] if place else None
-    if not selection.include_deleted:
-        # One that is deleted while its pages are read is read to its end: else a part would look like the whole.
-        known = known.where(sa.or_(KANARIES.c.deleted_at.is_(None), KANARIES.c.uid == begun))
+    _, begun, last = query.place or (None, None, None)
+    known = sa.select(KANARIES.c.uid).where(*_chosen(query, or_uid=begun))
     # One that is deleted while its pages are read stays where it was: it is the last that was.
     order = (KANARIES.c.deleted_at.is_not(None), KANARIES.c.deleted_at.desc(), KANARIES.c.uid.desc())
     uids = list(connection.scalars(known.order_by(*order)))
@@ -178,25 +150,30 @@ def _rows_by_kanary(
         uids = uids[uids.index(begun) :] if begun in uids else []
     rows: list[RowMapping] = []
     for uid in uids:
-        mine = query.where(ENTRIES.c.uid == uid)
-        if place is not None and uid == begun:
-            mine = mine.where(ENTRIES.c.number < place[2])
+        mine = selected.where(ENTRIES.c.uid == uid)
+        if uid == begun:
+            mine = mine.where(ENTRIES.c.number < last)
         rows += connection.execute(mine.order_by(ENTRIES.c.number.desc()).limit(limit - len(rows))).mappings()
         if len(rows) == limit:
             break
     return rows
 
 
-def _chosen(selection: Selection) -> list[sa.ColumnElement[bool]]:
-    """What a row of `kanaries` has to be."""
-    conditions: list[sa.ColumnElement[bool]] = []
-    if selection.namespace is not None:
-        conditions.append(KANARIES.c.namespace == selection.namespace)
-    if selection.name is not None:
-        conditions.append(KANARIES.c.name == selection.name)
-    if not selection.include_deleted:
-        conditions.append(KANARIES.c.deleted_at.is_(None))
+def _chosen(query: RecordQuery, *, or_uid: str | None = None) -> list[sa.ColumnElement[bool]]:
+    """What a row of `kanaries` has to be, other than of the uid whose pages are read: it may be deleted meanwhile."""
+    wanted = {KANARIES.c.namespace: query.namespace, KANARIES.c.name: query.name, KANARIES.c.uid: query.uid}
+    conditions = [column == value for column, value in wanted.items() if value is not None]
+    if not query.deleted and query.uid is None:
+        conditions.append(sa.or_(KANARIES.c.deleted_at.is_(None), KANARIES.c.uid == or_uid))
     return conditions
+
+
+def _is_newest_at(time: datetime, query: RecordQuery) -> sa.ColumnElement[bool]:
+    """Whether a change was the newest of its Kanary at a time at which the Kanary existed."""
+    newest = sa.select(_OWN.c.number).where(_OF_KANARY, _OWN.c.at <= time).order_by(_OWN.c.revision.desc()).limit(1)
+    existed = sa.or_(KANARIES.c.deleted_at.is_(None), KANARIES.c.deleted_at > time)
+    of_each = sa.select(KANARIES.c.uid, newest.scalar_subquery()).where(existed, *_chosen(query))
+    return sa.tuple_(ENTRIES.c.uid, ENTRIES.c.number).in_(of_each)
 
 
 def _owners(connection: Connection, rows: Sequence[RowMapping]) -> dict[str, KnownKanary]:
@@ -241,7 +218,8 @@ def _deleted(kanary: KnownKanary, change: WeightChange, revision: int, number: i
     return ChangeResult(number=number + 1, at=at, revision=revision, result=Result.DELETED, seconds=seconds)
 
 
-def _page(items: Sequence[T], limit: int, kind: TypeAdapter[K], place: Callable[[T], K]) -> Page[T]:
+def _page(items: Sequence[T], query: RecordQuery, place: Callable[[T], Any]) -> Page[T]:
     """One item more than the page has room for says that there is another page."""
-    kept = tuple(items[:limit])
-    return Page(items=kept, next=kind.dump_json(place(kept[-1])).decode() if len(items) > limit else None)
+    kept = tuple(items[: query.limit])
+    is_last = len(items) <= query.limit
+    return Page(items=kept, next=None if is_last else query.PLACE.dump_json(place(kept[-1])).decode())

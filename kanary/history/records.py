@@ -31,6 +31,14 @@ class KnownKanary(Shape):
     """Null while it exists."""
 
 
+class KanarySummary(KnownKanary):
+    """A Kanary, and which of its revisions are kept."""
+
+    first_revision: int | None = None
+    """Null where none is kept."""
+    last_revision: int | None = None
+
+
 class RecordedEntry(Shape):
     """An entry, and whose it is."""
 

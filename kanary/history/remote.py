@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from engine.model.entries import Configuration
 from engine.model.shape import Shape
-from kanary.history.records import KnownKanary, Page, RecordedChange, RecordedEntry
-from kanary.history.remote_errors import NoAnswer
-from kanary.history.selection import PAGE, Selection
-from kanary.history.wire import LIMIT_MAX, PORT, ROOT, Refusal, Refused, Revisions
-from kanary.kube.errors import ClusterError, Unreachable
+from kanary.history.faults import FaultReason, HistoryError
+from kanary.history.queries import ChangeQuery, ConfigurationQuery, EntryQuery, KanaryQuery
+from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry
+from kanary.history.wire import PORT, ROOT, Refusal, Refused
+from kanary.kube.errors import ClusterError, Forbidden, NotForwarded, Unauthorized, Unreachable
 from kanary.kube.resources import PODS, Json, Resource
 
 S = TypeVar("S", bound=Shape)
-Query = dict[str, Any]
 
 OPERATOR = "app.kubernetes.io/name=kanary"
 """Labels of the operator's pods."""
+ROLE = "kanary-viewer"
 
-_MISSING = {Refusal.UNKNOWN_KANARY, Refusal.UNKNOWN_REVISION, Refusal.UNKNOWN_CONFIGURATION}
+_LONGEST = 500  # characters of a message that comes from elsewhere
+_OTHER_VERSION = "use the kanary of the operator's version"
 
 
 class Forwarding(Protocol):
@@ -54,81 +53,71 @@ class HttpSource:
     def __init__(self, cluster: Forwarding, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._no_answer = NoAnswer(cluster.host, namespace)
-        self._http = _Forwarded(self._connect)
+        self._http = HTTPConnection("localhost")
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
 
-    def kanaries(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[KnownKanary]:
-        """The Kanaries themselves, by namespace, name and uid; whatever the time."""
-        query = _query(replace(selection, since=None, until=None), after, limit)
-        return self._get("kanaries", query, Page[KnownKanary]) or Page(items=())
+    def kanaries(self, query: KanaryQuery) -> Page[KanarySummary]:
+        """Kanaries, by namespace, name and uid."""
+        return self._get("kanaries", query, Page[KanarySummary])
 
-    def changes(self, selection: Selection, after: str | None = None, limit: int = PAGE) -> Page[RecordedChange]:
-        """Weight changes, the newest first."""
-        return self._get("changes", _query(selection, after, limit), Page[RecordedChange]) or Page(items=())
+    def changes(self, query: ChangeQuery) -> Page[RecordedChange]:
+        """Weight changes, the newest first; those of one name Kanary by Kanary, the existing one first."""
+        return self._get("changes", query, Page[RecordedChange])
 
-    def entries(
-        self, selection: Selection, after: str | None = None, limit: int = PAGE, kinds: frozenset[str] | None = None
-    ) -> Page[RecordedEntry]:
-        """Entries of these kinds, or of every kind, the newest first."""
-        query = _query(selection, after, limit) | ({"kinds": ",".join(sorted(kinds))} if kinds else {})
-        return self._get("entries", query, Page[RecordedEntry]) or Page(items=())
-
-    def in_force(
-        self, selection: Selection, at: datetime, after: str | None = None, limit: int = PAGE
-    ) -> Page[RecordedChange]:
-        """For each Kanary that existed at that time, the weight change that was the newest then."""
-        query = _query(replace(selection, since=None, until=None), after, limit) | {"at": _text(at)}
-        return self._get("in-force", query, Page[RecordedChange]) or Page(items=())
-
-    def revision(self, kanary: KnownKanary, revision: int) -> RecordedChange | None:
-        """One weight change of a Kanary, or None."""
-        return self._get("revision", _of(kanary) | {"revision": revision}, RecordedChange)
-
-    def revisions(self, kanary: KnownKanary) -> tuple[int, int] | None:
-        """The first and the last revision that are kept, or None where none is."""
-        found = self._get("revisions", _of(kanary), Revisions)
-        return None if found is None or found.first is None or found.last is None else (found.first, found.last)
+    def entries(self, query: EntryQuery) -> Page[RecordedEntry]:
+        """Entries, in the order of `changes`."""
+        return self._get("entries", query, Page[RecordedEntry])
 
     def configuration(self, digest: str) -> Configuration | None:
         """A configuration, or None where it is not kept."""
-        return self._get("configuration", {"digest": digest}, Configuration)
+        found = self._get("configurations", ConfigurationQuery(digest=digest), Page[Configuration])
+        return next(iter(found.items), None)
 
-    def _get(self, path: str, query: Query, shape: type[S]) -> S | None:
-        """What is at a path below the API's root; None where the record has nothing of what is named."""
+    def _get(self, path: str, query: BaseModel, shape: type[S]) -> S:
+        """What is at a path below the API's root."""
+        parameters = urlencode(query.model_dump(mode="json", exclude_defaults=True))
+        status, body = self._request(f"{ROOT}/{path}?{parameters}")
         try:
-            status, body = self._ask(f"{ROOT}/{path}?{urlencode(query)}")
             if status == HTTPStatus.OK:
                 return shape.model_validate_json(body, by_alias=True)
             refused = Refused.model_validate_json(body)
         except ValidationError as error:
-            raise self._no_answer.of_another_version(shape.__name__) from error
-        if refused.reason in _MISSING:
-            return None
-        raise self._no_answer.refused(refused)
+            message = f"its answer is no {shape.__name__} that this version can read"
+            raise self._no_answer(message, _OTHER_VERSION) from error
+        if refused.reason == Refusal.UNKNOWN_PATH:
+            raise self._no_answer("it does not serve this part of the history", _OTHER_VERSION)
+        if refused.reason == Refusal.BAD_PARAMETER:
+            raise HistoryError(FaultReason.REFUSED, f"the operator refuses the request: {refused.message}")
+        known = refused.reason in set(FaultReason)
+        reason = FaultReason(refused.reason) if known else FaultReason.UNAVAILABLE
+        raise HistoryError(reason, f"the operator cannot read the history: {refused.message}")
 
-    def _ask(self, path: str) -> tuple[int, bytes]:
+    def _request(self, path: str) -> tuple[int, bytes]:
         is_new = self._http.sock is None
         try:
+            if is_new:
+                self._http.sock = self._connect()
             self._http.request("GET", path)
             response = self._http.getresponse()
             return response.status, response.read()
         except (HTTPException, OSError, ClusterError) as error:
             self._http.close()
             if is_new or not isinstance(error, HTTPException | OSError | Unreachable):
-                raise self._no_answer.because(error) from error
+                raise self._no_connection(error) from error
         # The connection had been used before, and may have been closed since.
-        return self._ask(path)
+        return self._request(path)
 
     def _connect(self) -> Any:
         pods, _ = self._cluster.list(PODS, self._namespace, OPERATOR)
         if not pods:
-            raise self._no_answer.without_pods()
-        if not (ready := [pod for pod in pods if _is_ready(pod)]):
-            raise self._no_answer.without_ready_pods(len(pods))
+            way_out = "install the operator, or name the namespace that it is in: --operator-namespace"
+            raise self._no_answer("it has no pods", way_out)
+        ready = [pod for pod in pods if _is_ready(pod)]
+        if not ready:
+            raise self._no_answer(f"0 of {len(pods)} pods are ready", self._kubectl("get pods"))
         for pod in ready[:-1]:
             try:
                 return self._forward(pod)
@@ -139,16 +128,29 @@ class HttpSource:
     def _forward(self, pod: Json) -> Any:
         return self._cluster.forward(self._namespace, pod["metadata"]["name"], _port(pod))
 
+    def _no_connection(self, error: Exception) -> HistoryError:
+        match error:
+            case Unauthorized():
+                return self._no_answer(f"the API server rejects your credentials: {error}", "log in again")
+            case Forbidden():
+                way_out = f"ask for the Role {ROLE} in namespace {self._namespace}"
+                return self._no_answer(f"permission denied: {error}", way_out)
+            case NotForwarded():
+                way_out = self._kubectl("logs deployment/kanary")
+                return self._no_answer(f"it does not take connections: {error}", way_out)
+        return self._no_answer(str(error) or type(error).__name__, self._kubectl("get pods"))
 
-class _Forwarded(HTTPConnection):
-    """HTTP over a connection that somebody else makes."""
+    def _kubectl(self, command: str) -> str:
+        return f"see kubectl -n {self._namespace} {command}"
 
-    def __init__(self, dial: Any) -> None:
-        super().__init__("localhost")
-        self._dial = dial
-
-    def connect(self) -> None:
-        self.sock = self._dial()
+    def _no_answer(self, obstacle: str, way_out: str) -> HistoryError:
+        obstacle = " ".join(obstacle.split())
+        obstacle = obstacle if len(obstacle) <= _LONGEST else f"{obstacle[: _LONGEST - 1]}…"
+        message = (
+            f"no history from the operator in namespace {self._namespace} of the cluster at {self._cluster.host}: "
+            f"{obstacle}; {way_out}; or read the database itself: --db URL"
+        )
+        return HistoryError(FaultReason.UNAVAILABLE, message)
 
 
 def _is_ready(pod: Json) -> bool:
@@ -160,24 +162,3 @@ def _port(pod: Json) -> int:
     """The port that the pod names `history`, else the usual one."""
     named = (port for container in pod["spec"]["containers"] for port in container.get("ports", ()))
     return next((int(port["containerPort"]) for port in named if port.get("name") == "history"), PORT)
-
-
-def _of(kanary: KnownKanary) -> Query:
-    return {"namespace": kanary.namespace, "name": kanary.name, "uid": kanary.uid}
-
-
-def _query(selection: Selection, after: str | None, limit: int) -> Query:
-    query = {
-        "namespace": selection.namespace,
-        "name": selection.name,
-        "deleted": str(selection.include_deleted).lower(),
-        "since": selection.since and _text(selection.since),
-        "until": selection.until and _text(selection.until),
-        "limit": min(limit, LIMIT_MAX),
-        "after": after,
-    }
-    return {name: value for name, value in query.items() if value is not None}
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

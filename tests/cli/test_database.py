@@ -9,8 +9,8 @@ import pytest
 
 from kanary.cli import database
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection
 from tests.cli.conftest import Kanary
 from tests.cli.record import CHANGES, ONE, change, history_of, record
 
@@ -18,7 +18,7 @@ from tests.cli.record import CHANGES, ONE, change, history_of, record
 def revisions(url: str) -> list[int]:
     reader = Reader(url)
     try:
-        return [item.change.revision for item in reader.changes(Selection()).items]
+        return [item.change.revision for item in reader.changes(ChangeQuery()).items]
     finally:
         reader.close()
 

@@ -14,8 +14,8 @@ import pytest
 
 from engine.model.entries import Configuration
 from kanary.cli.diff import RevisionDiff
+from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection
 from tests.cli.conftest import Kanary, into
 from tests.cli.record import CHANGES, CONFIGURATIONS, NAME, ONE, TWO, at, change, history_of, record, story
 
@@ -92,7 +92,7 @@ def test_where_revisions_are_missing_the_one_before_is_the_last_that_is_there(ka
         f"shop/{NAME}: revision 1 to revision 3\n"
     )
     printed = kanary("diff", NAME, "2", "-n", "shop", "--db", url)
-    assert printed.err == f"kanary: Kanary {NAME} has no revision 2: the history has 1 to 3 without it\n"
+    assert printed.err == f"kanary: Kanary {NAME} has no revision 2 in the history, which has 1 to 3\n"
 
 
 def test_one_revision_is_compared_with_the_one_before(kanary: Kanary, url: str) -> None:
@@ -154,7 +154,7 @@ def shown(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[io.StringIO], 
 
     def show(stream: io.StringIO) -> str:
         reader = Reader(url)
-        new, old = reader.changes(Selection("shop", NAME)).items[1:]
+        new, old = reader.changes(ChangeQuery(namespace="shop", name=NAME)).items[1:]
         reader.close()
         RevisionDiff(old, new, *CONFIGURATIONS[:2]).show(stream)
         return stream.getvalue()
@@ -207,10 +207,10 @@ def test_one_that_is_gone_can_still_be_looked_into(kanary: Kanary, tmp_path: Pat
     ("arguments", "told"),
     [
         ([NAME, "1"], f"revision 1 of Kanary {NAME} is the first in the history: name another revision"),
-        ([NAME, "2", "9"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
-        ([NAME, "9", "2"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
-        ([NAME, "9"], f"Kanary {NAME} has no revision 9: the history has 1 to 3"),
-        (["web", "1", "2"], f"the history has no Kanary web in namespace shop; it has {NAME}"),
+        ([NAME, "2", "9"], f"Kanary {NAME} has no revision 9 in the history, which has 1 to 3"),
+        ([NAME, "9", "2"], f"Kanary {NAME} has no revision 9 in the history, which has 1 to 3"),
+        ([NAME, "9"], f"Kanary {NAME} has no revision 9 in the history, which has 1 to 3"),
+        (["web", "1", "2"], f"the history has no Kanary web in namespace shop: it has {NAME}"),
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(kanary: Kanary, url: str, arguments: list[str], told: str) -> None:
@@ -221,8 +221,8 @@ def test_what_is_not_there_is_told_with_what_is(kanary: Kanary, url: str, argume
 def test_no_digit_of_a_number_is_left_out(kanary: Kanary, url: str) -> None:
     assert kanary("diff", NAME, "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
     assert kanary("diff", NAME, "0" * 40 + "3", "-n", "shop", "--db", url).out == FROM_2_TO_3
-    assert "has no revision 31:" in kanary("diff", NAME, "0" * 19 + "31", "-n", "shop", "--db", url).err
-    assert f"has no revision {10**9}:" in kanary("diff", NAME, str(10**9), "-n", "shop", "--db", url).err
+    assert "has no revision 31 " in kanary("diff", NAME, "0" * 19 + "31", "-n", "shop", "--db", url).err
+    assert f"has no revision {10**9} " in kanary("diff", NAME, str(10**9), "-n", "shop", "--db", url).err
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,10 @@ def test_what_the_operator_has_is_shown_as_what_a_database_has(kanary: Kanary) -
 def test_what_is_not_there_is_told_alike(kanary: Kanary) -> None:
     printed = kanary("history", "web")
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err == f"kanary: the history has no Kanary web in namespace default; it has {NAME}\n"
-    assert kanary("diff", NAME, "9").err == f"kanary: Kanary {NAME} has no revision 9: the history has 1 to 3\n"
+    assert printed.err == f"kanary: the history has no Kanary web in namespace default: it has {NAME}\n"
+    assert (
+        kanary("diff", NAME, "9").err == f"kanary: Kanary {NAME} has no revision 9 in the history, which has 1 to 3\n"
+    )
     assert kanary("history", NAME, "--at", "2026-11-22").err.endswith("its history begins 2026-11-23 13:31:02\n")
 
 

@@ -356,7 +356,7 @@ def test_all_that_is_gone_is_named(stage: Stage) -> None:
 
 
 def test_an_unknown_revision_is_told_with_those_there_are(stage: Stage) -> None:
-    assert stage.refused("--to-revision", "9") == f"Kanary {NAME} has no revision 9: the history has 1 to 3"
+    assert stage.refused("--to-revision", "9") == f"Kanary {NAME} has no revision 9 in the history, which has 1 to 3"
 
 
 def test_the_weights_that_are_there_already_are_not_written_again(stage: Stage) -> None:

@@ -9,8 +9,8 @@ import pytest
 from kanary.history.address import parse_address
 from kanary.history.faults import BadAddressError, FaultReason, HistoryError
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection
 from tests.history.postgres import PASSWORD, QUOTED_PASSWORD, Server
 
 
@@ -80,7 +80,7 @@ def test_what_is_plainly_a_path_is_a_file(path: str) -> None:
 
 def test_a_wrong_password_is_not_told(postgres: Server) -> None:
     url = postgres.url("postgres", password="wr0ng%2Fword")
-    for use in (lambda: open_database(url), lambda: Reader(url).changes(Selection())):
+    for use in (lambda: open_database(url), lambda: Reader(url).changes(ChangeQuery())):
         with pytest.raises(HistoryError) as caught:
             use()
         assert caught.value.fault.reason is FaultReason.UNAVAILABLE

@@ -11,8 +11,8 @@ import pytest
 from kanary.history.backup import backup
 from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection
 from kanary.history.writer import HistoryWriter
 from tests.history.conftest import Volume
 from tests.history.entries import seen
@@ -21,7 +21,7 @@ from tests.history.waiting import WAIT
 
 
 def revisions(path: Path) -> list[int]:
-    return [item.change.revision for item in Reader(str(path)).changes(Selection()).items]
+    return [item.change.revision for item in Reader(str(path)).changes(ChangeQuery()).items]
 
 
 def fill(path: Path) -> None:

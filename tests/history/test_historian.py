@@ -11,8 +11,8 @@ import pytest
 
 from engine.model.entries import ChangeResult
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection
 from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
 from kanary.kube.client import ClusterClient
@@ -26,7 +26,7 @@ from tests.history.entries import change, configuration, phase_change, result, s
 from tests.history.waiting import WAIT, wait_until
 from tests.integration.scene import CRD
 
-ALL = Selection(include_deleted=True)
+ALL = {"deleted": True}
 
 
 def kanary(uid: str = "u-1", name: str = "web") -> dict[str, Any]:
@@ -41,7 +41,7 @@ def reader(sqlite_url: str) -> Iterator[Reader]:
 
 
 def deletions(reader: Reader) -> dict[str, bool]:
-    return {known.uid: known.deleted_at is not None for known in reader.kanaries(ALL).items}
+    return {known.uid: known.deleted_at is not None for known in reader.kanaries(KanaryQuery(**ALL)).items}
 
 
 # Historian
@@ -76,7 +76,7 @@ def test_entries_are_recorded_and_confirmed_by_their_last_number(written: Writte
     assert written.writer.flush(WAIT)
     assert historian.recorded("u-1").number == entries[-1].number
     assert historian.recorded("u-1").recording.is_recorded
-    assert [item.entry for item in reader.entries(ALL).items] == entries[::-1]
+    assert [item.entry for item in reader.entries(EntryQuery(**ALL)).items] == entries[::-1]
     assert reader.configuration(f"{1:016x}") == configuration(f"{1:016x}")
 
 
@@ -100,7 +100,7 @@ def test_a_kanary_without_entries_is_not_in_the_history(written: Written, reader
 def test_a_result_of_a_newer_version_is_recorded_like_any_other(written: Written, reader: Reader) -> None:
     written.historian.record(kanary(), [change(1), result(1, "RolledBack")], None)
     assert written.writer.flush(WAIT)
-    found = reader.changes(ALL).items[0].result
+    found = reader.changes(ChangeQuery(**ALL)).items[0].result
     assert isinstance(found, ChangeResult)
     assert found.result == "RolledBack"
     assert written.historian.recorded("u-1").recording.is_recorded

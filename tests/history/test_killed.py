@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery, every
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection, every
 from tests.history.entries import change
 from tests.history.killed import live, many_lives, one_life, start, state
 from tests.history.postgres import Server
 
-ALL = Selection(include_deleted=True)
+ALL = {"deleted": True}
 KILLED = -9
 
 
@@ -54,7 +54,7 @@ def revisions(url: str) -> dict[str, list[int]]:
     """By Kanary, the oldest first; each of them with all that belongs to it."""
     reader = Reader(url)
     found: dict[str, list[int]] = {}
-    for item in every(lambda after: reader.changes(ALL, after)):
+    for item in every(reader.changes, ChangeQuery(**ALL)):
         uid = item.kanary.uid
         found.setdefault(uid, []).append(item.change.revision)
         assert item.change == change(item.change.revision)

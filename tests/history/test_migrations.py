@@ -21,9 +21,9 @@ from kanary.history.address import parse_address
 from kanary.history.connecting import writer_engine
 from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
 from kanary.history.schema import migrate, version_of
-from kanary.history.selection import Selection
 from kanary.history.tables import METADATA
 from migrations import VERSION_TABLE, VERSIONS
 from tests.history.entries import change, seen
@@ -123,9 +123,9 @@ def test_the_program_goes_on_with_what_every_version_has_left(url: str, old: str
     database.write([seen("u-1", first=3, last=4)])
     database.close()
     reader = Reader(url)
-    revisions = [item.change.revision for item in reader.changes(Selection("shop", "web")).items]
+    revisions = [item.change.revision for item in reader.changes(ChangeQuery(namespace="shop", name="web")).items]
     assert revisions == ([4, 3, 1] if old else [4, 3])
-    assert reader.changes(Selection("shop", "web")).items[0].change == change(4)
+    assert reader.changes(ChangeQuery(namespace="shop", name="web")).items[0].change == change(4)
     reader.close()
 
 
@@ -174,7 +174,7 @@ def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
     before = content(url)
     path = parse_address(url).path
     as_it_was = path.read_bytes() if path else b""
-    for use in (lambda: open_database(url), lambda: Reader(url).changes(Selection())):
+    for use in (lambda: open_database(url), lambda: Reader(url).changes(ChangeQuery())):
         with pytest.raises(
             HistoryError, match=f"has schema 9999 and this program knows 0001 to {VERSIONS[-1]}"
         ) as caught:
@@ -203,7 +203,7 @@ def test_a_reader_migrates_nothing(url: str) -> None:
     with transaction(url) as connection:
         connection.execute(sa.text("CREATE TABLE other (id INTEGER)"))
     with pytest.raises(HistoryError, match="has no history in it yet: the operator migrates it") as caught:
-        Reader(url).changes(Selection())
+        Reader(url).changes(ChangeQuery())
     assert caught.value.fault.reason is FaultReason.TOO_OLD
     assert version(url) is None
 

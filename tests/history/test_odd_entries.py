@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from engine.model.entries import Configuration, Entry, read_entry
+from kanary.history.queries import EntryQuery
 from kanary.history.reader import Reader
 from kanary.history.retention import retention_of
-from kanary.history.selection import Selection
 from kanary.history.writer import HistoryWriter
 from kanary.operator.historian import Historian
 from tests.history.entries import START, change, result, seen, with_entries
@@ -88,4 +88,4 @@ def test_an_entry_with_a_large_number_does_not_silence_later_ones(sqlite_url: st
         historian.record(KANARY, entries, None)
         assert writer.flush(WAIT)
     writer.stop(WAIT)
-    assert len(Reader(sqlite_url).entries(Selection()).items) == 2
+    assert len(Reader(sqlite_url).entries(EntryQuery()).items) == 2

@@ -14,8 +14,8 @@ import pytest
 from kanary.history.backup import backup
 from kanary.history.faults import Fault, FaultReason, HistoryError
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection
 from tests.history.conftest import Volume
 from tests.history.entries import seen
 
@@ -45,7 +45,7 @@ def aside(folder: Path) -> list[Path]:
 
 def revisions(path: Path) -> list[int]:
     reader = Reader(str(path))
-    return [item.change.revision for item in reader.changes(Selection()).items]
+    return [item.change.revision for item in reader.changes(ChangeQuery()).items]
 
 
 def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:

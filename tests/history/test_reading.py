@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from engine.model.entries import Result, WeightChange
 from engine.model.times import exact_time_text
 from kanary.history.database import Database
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every, problem
 from kanary.history.reader import Reader
 from kanary.history.rows import entry_row
-from kanary.history.selection import BadCursorError, Selection, every
 from kanary.history.tables import KANARIES
 from tests.history.entries import at, change, deleted, phase_change, result, seen, with_entries
 
-WEB = Selection("shop", "web")
-EVERYTHING = Selection(include_deleted=True)
+WEB = {"namespace": "shop", "name": "web"}
 PAGE = 7
 ROOT = Path(__file__).parents[2]
 
@@ -44,8 +43,8 @@ def fill(database: Database) -> None:
     database.write([deleted("u-0", minutes=50)])
 
 
-def keys(reader: Reader, selection: Selection, limit: int = PAGE) -> list[tuple[str, int]]:
-    found = every(lambda after: reader.changes(selection, after, limit))
+def keys(reader: Reader, *, limit: int = PAGE, **query: Any) -> list[tuple[str, int]]:
+    found = every(reader.changes, ChangeQuery(**query, limit=limit))
     return [(item.kanary.uid, item.change.revision) for item in found]
 
 
@@ -56,104 +55,122 @@ def down(uid: str, first: int, last: int) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("limit", [1, 3, 10, 100])
 def test_one_kanary_is_read_from_its_newest_revision(database: Database, reader: Reader, limit: int) -> None:
     fill(database)
-    assert keys(reader, WEB, limit) == down("u-1", 10, 1)
-    assert keys(reader, replace(WEB, include_deleted=True), limit) == [*down("u-1", 10, 1), *down("u-0", 5, 1)]
+    assert keys(reader, **WEB, limit=limit) == down("u-1", 10, 1)
+    assert keys(reader, **WEB, deleted=True, limit=limit) == [*down("u-1", 10, 1), *down("u-0", 5, 1)]
+    assert keys(reader, uid="u-1", limit=limit) == down("u-1", 10, 1)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 10, 100])
 def test_all_are_read_from_the_newest_change(database: Database, reader: Reader, limit: int) -> None:
     fill(database)
     living = [(uid, revision) for revision in range(10, 0, -1) for uid in ("u-3", "u-2", "u-1")]
-    assert keys(reader, Selection(), limit) == living
-    assert keys(reader, EVERYTHING, limit) == [*living, *down("u-0", 5, 1)]
-    assert keys(reader, Selection("shop"), limit) == [key for key in living if key[0] != "u-3"]
+    assert keys(reader, limit=limit) == living
+    assert keys(reader, deleted=True, limit=limit) == [*living, *down("u-0", 5, 1)]
+    assert keys(reader, namespace="shop", limit=limit) == [key for key in living if key[0] != "u-3"]
+
+
+def test_a_uid_is_enough_for_one_that_is_deleted(database: Database, reader: Reader) -> None:
+    fill(database)
+    assert keys(reader, uid="u-0") == down("u-0", 5, 1)
+    assert [kanary.name for kanary in reader.kanaries(KanaryQuery(uid="u-0")).items] == ["web"]
+    assert keys(reader, uid="u-0", namespace="bank") == []
 
 
 def test_changes_of_the_same_time_are_all_read(database: Database, reader: Reader) -> None:
     """Several changes fit into a millisecond."""
     for uid in ("u-2", "u-1"):
         database.write([with_entries(seen(uid, name=uid), *(shifted(revision, 1) for revision in range(1, 21)))])
-    assert keys(reader, EVERYTHING) == [*down("u-2", 20, 1), *down("u-1", 20, 1)]
+    assert keys(reader) == [*down("u-2", 20, 1), *down("u-1", 20, 1)]
 
 
 def test_a_clock_that_went_back_does_not_disturb_the_order_of_revisions(database: Database, reader: Reader) -> None:
     database.write([with_entries(seen(), shifted(1, 10), shifted(2, 5), shifted(3, 7))])
-    assert keys(reader, WEB, 1) == down("u-1", 3, 1)
+    assert keys(reader, **WEB, limit=1) == down("u-1", 3, 1)
 
 
 def test_times_select(database: Database, reader: Reader) -> None:
     fill(database)
-    within = Selection(since=at(106), until=at(112))
-    assert keys(reader, replace(within, namespace="shop", name="web")) == down("u-1", 4, 2)
-    assert keys(reader, replace(within, namespace="bank")) == down("u-3", 3, 2)
-    assert keys(reader, within, 2)[0] == ("u-1", 4)
+    within = {"since": at(106), "until": at(112)}
+    assert keys(reader, **WEB, **within) == down("u-1", 4, 2)
+    assert keys(reader, namespace="bank", **within) == down("u-3", 3, 2)
+    assert keys(reader, **within, limit=2)[0] == ("u-1", 4)
 
 
 def test_entries_of_a_kind_are_read_alike(database: Database, reader: Reader) -> None:
     fill(database)
-    moves = frozenset({"PhaseChange"})
 
-    def numbers(selection: Selection, limit: int) -> list[int]:
-        return [item.entry.number for item in every(lambda after: reader.entries(selection, after, limit, kinds=moves))]
+    def numbers(**query: Any) -> list[int]:
+        return [item.entry.number for item in every(reader.entries, EntryQuery(**query))]
 
-    assert numbers(WEB, 3) == [10 * revision + 1 for revision in range(10, 0, -1)]
-    assert len(numbers(Selection(), 4)) == 30
-    assert numbers(replace(WEB, since=at(9)), 100) == [101, 91]
-    assert len(list(every(lambda after: reader.entries(EVERYTHING, after, 7)))) == 65
-    assert reader.entries(WEB, kinds=frozenset()).items == ()
+    assert numbers(**WEB, kinds="PhaseChange", limit=3) == [10 * revision + 1 for revision in range(10, 0, -1)]
+    assert len(numbers(kinds="PhaseChange", limit=4)) == 30
+    assert len(numbers(kinds="PhaseChange,WeightChange", limit=4)) == 60
+    assert numbers(**WEB, kinds="PhaseChange", since=at(9)) == [101, 91]
+    assert len(numbers(deleted=True, limit=7)) == 65
+    assert numbers(**WEB, kinds="") == []
 
 
 def test_kanaries_are_told_by_name(database: Database, reader: Reader) -> None:
     fill(database)
-    found = list(every(lambda after: reader.kanaries(EVERYTHING, after, 1)))
-    assert [(k.namespace, k.name, k.uid) for k in found] == [
-        ("bank", "web", "u-3"),
-        ("shop", "api", "u-2"),
-        ("shop", "web", "u-0"),
-        ("shop", "web", "u-1"),
+    found = list(every(reader.kanaries, KanaryQuery(deleted=True, limit=1)))
+    assert [(k.namespace, k.name, k.uid, k.first_revision, k.last_revision) for k in found] == [
+        ("bank", "web", "u-3", 1, 10),
+        ("shop", "api", "u-2", 1, 10),
+        ("shop", "web", "u-0", 1, 5),
+        ("shop", "web", "u-1", 1, 10),
     ]
-    assert [k.uid for k in reader.kanaries(WEB).items] == ["u-1"]
-    assert reader.kanaries(Selection("shop", "nobody")).items == ()
+    assert [k.uid for k in reader.kanaries(KanaryQuery(**WEB)).items] == ["u-1"]
+    assert reader.kanaries(KanaryQuery(namespace="shop", name="nobody")).items == ()
+
+
+def test_a_kanary_without_weight_changes_has_no_revisions(database: Database, reader: Reader) -> None:
+    database.write([with_entries(seen(), phase_change(1))])
+    (found,) = reader.kanaries(KanaryQuery(**WEB)).items
+    assert (found.first_revision, found.last_revision) == (None, None)
 
 
 def test_what_was_in_force_at_a_time(database: Database, reader: Reader) -> None:
     fill(database)
 
-    def in_force(selection: Selection, minutes: float) -> list[tuple[str, int]]:
-        found = every(lambda after: reader.in_force(selection, at(minutes), after, 1))
-        return [(item.kanary.uid, item.change.revision) for item in found]
+    def in_force(minutes: float, **query: Any) -> list[tuple[str, int]]:
+        return keys(reader, at=at(minutes), **query, limit=1)
 
-    assert in_force(WEB, 106) == [("u-1", 2)]
-    assert in_force(WEB, 105.9) == [("u-1", 1)]
-    assert in_force(WEB, 102) == []
-    assert in_force(Selection(), 106) == [("u-3", 1), ("u-2", 1), ("u-1", 2)]
-    with_deleted = replace(WEB, include_deleted=True)
-    assert in_force(with_deleted, 49) == [("u-0", 5)]
-    assert in_force(with_deleted, 51) == []
-    assert in_force(WEB, 49) == []
+    assert in_force(106, **WEB) == [("u-1", 2)]
+    assert in_force(105.9, **WEB) == [("u-1", 1)]
+    assert in_force(102, **WEB) == []
+    assert in_force(106) == [("u-1", 2), ("u-3", 1), ("u-2", 1)]
+    assert in_force(106, namespace="bank") == [("u-3", 1)]
+    assert in_force(49, **WEB, deleted=True) == [("u-0", 5)]
+    assert in_force(51, **WEB, deleted=True) == []
+    assert in_force(49, uid="u-0") == [("u-0", 5)]
+    assert in_force(49, **WEB) == []
+
+
+def test_what_was_in_force_counts_whether_proxies_served_it_yet_or_not(database: Database, reader: Reader) -> None:
+    """The next change came 0.1 minutes after the second, which is superseded."""
+    changes = [shifted(1, 1), shifted(2, 5), shifted(3, 5.1)]
+    database.write([with_entries(seen(), *changes, result(1), result(2, Result.SUPERSEDED))])
+    for minutes, revision in ((4.9, 1), (5, 2), (5.1, 3)):
+        assert keys(reader, at=at(minutes)) == keys(reader, **WEB, at=at(minutes)) == [("u-1", revision)]
 
 
 def test_one_revision_is_told_with_its_configuration(database: Database, reader: Reader) -> None:
     fill(database)
-    (web,) = reader.kanaries(WEB).items
-    found = reader.revision(web, 3)
-    assert found is not None
-    assert (found.kanary, found.change.revision, found.result) == (web, 3, None)
-    newest = reader.revision(web, 10)
-    assert newest is not None
+    (found,) = reader.changes(ChangeQuery(**WEB, revision=3)).items
+    assert (found.kanary.uid, found.change.revision, found.result) == ("u-1", 3, None)
+    (newest,) = reader.changes(ChangeQuery(uid="u-1", revision=10)).items
     assert newest.change.digest is not None
     kept = reader.configuration(newest.change.digest)
     assert kept is not None
     assert kept.digest in kept.text
-    assert reader.revision(web, 11) is None
-    assert reader.revisions(web) == (1, 10)
-    assert reader.revisions(web.model_copy(update={"uid": "nobody"})) is None
+    assert reader.changes(ChangeQuery(**WEB, revision=11)).items == ()
+    assert keys(reader, **WEB, deleted=True, revision=2) == [("u-1", 2), ("u-0", 2)]
 
 
 def test_the_first_result_of_a_change_counts(database: Database, reader: Reader) -> None:
     again = result(1, Result.SUPERSEDED).model_copy(update={"number": 25, "at": at(90), "seconds": 5000.0})
     database.write([seen(last=2), with_entries(seen(), again)])
-    found = reader.changes(Selection("shop", "web")).items[-1]
+    found = reader.changes(ChangeQuery(**WEB)).items[-1]
     assert found.change.revision == 1
     assert found.result
     assert (found.result.result, found.result.seconds) == ("Ready", 6.125)
@@ -161,12 +178,12 @@ def test_the_first_result_of_a_change_counts(database: Database, reader: Reader)
 
 def test_what_is_recorded_while_pages_are_read_shifts_nothing(database: Database, reader: Reader) -> None:
     fill(database)
-    for selection in (WEB, Selection()):
-        before = keys(reader, selection)
-        first = reader.changes(selection, None, 4)
+    for number, query in enumerate((ChangeQuery(**WEB, limit=4), ChangeQuery(limit=4))):
+        before = [(item.kanary.uid, item.change.revision) for item in every(reader.changes, query)]
+        first = reader.changes(query)
         database.write([with_entries(seen(), *(shifted(n, 200 + n) for n in range(11, 21)))])
-        database.write([seen(f"u-new-{selection.name}", name=f"new-{selection.name}", last=0)])
-        rest = list(every(lambda after: reader.changes(selection, after or first.next, 4)))  # noqa: B023 -- read at once
+        database.write([seen(f"u-new-{number}", name=f"new-{number}", last=0)])
+        rest = every(reader.changes, query.model_copy(update={"after": first.next}))
         read = [(item.kanary.uid, item.change.revision) for item in (*first.items, *rest)]
         assert read == before
 
@@ -181,18 +198,19 @@ def test_one_that_is_deleted_while_its_pages_are_read_is_read_to_its_end(
     def numbers(*items: Any) -> list[int]:
         return [(item.change if read == "changes" else item.entry).number for item in items]
 
-    before = numbers(*every(lambda after: read_page(WEB, after)))
-    first = read_page(WEB, None, 4)
+    query = (ChangeQuery if read == "changes" else EntryQuery)(**WEB, limit=4)
+    before = numbers(*every(read_page, query))
+    first = read_page(query)
     database.write([deleted("u-1", minutes=1000)])
     database.write([seen("u-4", phase_changes=1)])
-    rest = list(every(lambda after: read_page(WEB, after or first.next, 4)))
+    rest = every(read_page, query.model_copy(update={"after": first.next}))
     assert numbers(*first.items, *rest) == before
 
 
 def test_a_place_in_another_kanary_is_none_of_this_one(database: Database, reader: Reader) -> None:
     fill(database)
-    elsewhere = reader.changes(Selection("bank", "web"), None, 4).next
-    assert reader.changes(WEB, elsewhere).items == ()
+    elsewhere = reader.changes(ChangeQuery(namespace="bank", name="web", limit=4)).next
+    assert reader.changes(ChangeQuery(**WEB, after=elsewhere)).items == ()
 
 
 @pytest.mark.parametrize(
@@ -200,16 +218,27 @@ def test_a_place_in_another_kanary_is_none_of_this_one(database: Database, reade
     ["", "x", "[]", "{}", "null", "[1,2,3]", '["2026-01-01","u",1]', '["2026-01-01T00:00:00Z","u",true]',
      '["2026-01-01T00:00:00Z","u",99999999999999999999]', '["2026-01-01T00:00:00Z",1,1]', "[" * 100_000],
 )  # fmt: skip
-def test_what_is_no_place_to_read_on_from_is_refused(database: Database, reader: Reader, text: str) -> None:
-    with pytest.raises(BadCursorError, match="is no place to read on from"):
-        reader.changes(Selection(), text)
-    with pytest.raises(BadCursorError, match="is no place to read on from"):
-        reader.kanaries(Selection(), text)
+def test_what_is_no_place_to_read_on_from_is_refused(text: str) -> None:
+    for query in (KanaryQuery, ChangeQuery, EntryQuery):
+        with pytest.raises(ValidationError) as caught:
+            query(after=text)
+        assert problem(caught.value).startswith("after ")
 
 
-def test_a_name_needs_its_namespace() -> None:
-    with pytest.raises(ValueError, match="of which namespace is web"):
-        Selection(name="web")
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"name": "web"}, "query: Value error, name needs a namespace"),
+        ({"limit": 0}, "limit 0: Input should be greater than or equal to 1"),
+        ({"namespace": "a" * 300}, f"namespace '{'a' * 79}: String should have at most 253 characters"),
+        ({"colour": "red"}, "colour 'red': Extra inputs are not permitted"),
+        ({"after": "x"}, "after 'x': Value error, use the `next` of the page before"),
+    ],
+)
+def test_what_is_wrong_with_a_query_is_reported_with_the_value(query: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ChangeQuery(**query)
+    assert problem(caught.value) == expected
 
 
 # Many
@@ -219,12 +248,13 @@ MANY = 20_000
 
 READ_ALL = """
 import resource, sys
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every, problem
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection, every
+from kanary.history.queries import ChangeQuery, every
 
 reader = Reader(sys.argv[1])
 last = None
-for read, item in enumerate(every(lambda after: reader.changes(Selection(), after)), start=1):
+for read, item in enumerate(every(reader.changes, ChangeQuery()), start=1):
     assert last is None or item.change.at < last
     last = item.change.at
     if read == 3000:
@@ -281,11 +311,13 @@ def test_many_changes_are_read_in_constant_memory(many: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "selection", [Selection(), EVERYTHING, Selection("n-0"), Selection("n-0", "k-0")], ids=lambda s: str(s)[:40]
+    "chosen",
+    [{}, {"deleted": True}, {"namespace": "n-0"}, {"namespace": "n-0", "name": "k-0"}, {"uid": "u-0"}],
+    ids=str,
 )
-def test_no_page_sorts_or_scans_all_that_there_is(many: str, selection: Selection) -> None:
+def test_no_page_sorts_or_scans_all_that_there_is(many: str, chosen: dict[str, Any]) -> None:
     reader = Reader(many)
-    place = reader.changes(selection, None, 100).next
+    place = reader.changes(ChangeQuery(**chosen, limit=100)).next
     asked: list[tuple[str, Any]] = []
 
     def note(_c: object, _u: object, statement: str, parameters: object, *_: object) -> None:
@@ -294,7 +326,7 @@ def test_no_page_sorts_or_scans_all_that_there_is(many: str, selection: Selectio
 
     sa.event.listen(sa.Engine, "before_cursor_execute", note)
     try:
-        assert len(reader.changes(selection, place, 100).items) == 100
+        assert len(reader.changes(ChangeQuery(**chosen, limit=100, after=place)).items) == 100
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
     (statement, parameters) = asked[0]

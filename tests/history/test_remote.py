@@ -16,34 +16,31 @@ from starlette.routing import Route
 
 from kanary.history.faults import Fault as HistoryFault
 from kanary.history.faults import FaultReason, HistoryError
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every
 from kanary.history.reader import Reader
-from kanary.history.records import KnownKanary
 from kanary.history.remote import HttpSource
-from kanary.history.selection import BadCursorError, Selection, every
 from kanary.history.source import Source
 from kanary.kube.client import ClusterClient, Timeouts
 from kanary.web.history import history_api
 from kanary.web.probes import probes
 from tests.apiserver import ApiServer, Fault
-from tests.history.entries import START, at, seen
+from tests.history.entries import at, seen
 from tests.history.serving import put_operator, record, record_shop, running, serving
 
 ROOT = Path(__file__).parents[2]
-WEB = Selection("shop", "web")
-EVERYTHING = Selection(include_deleted=True)
-SELECTIONS = [
-    Selection(),
-    EVERYTHING,
-    Selection("shop"),
-    Selection("bank", include_deleted=True),
-    WEB,
-    Selection("shop", "web", include_deleted=True),
-    Selection("shop", "web", since=at(3.5), until=at(9)),
-    Selection(since=at(20)),
-    Selection("shop", "nothing"),
-    Selection("nobody"),
-    Selection("shop", "No_Name/of ours"),
-    Selection("../.."),
+WEB = ChangeQuery(namespace="shop", name="web")
+CHOSEN: list[dict[str, Any]] = [
+    {},
+    {"deleted": True},
+    {"namespace": "shop"},
+    {"namespace": "bank", "deleted": True},
+    {"namespace": "shop", "name": "web"},
+    {"namespace": "shop", "name": "web", "deleted": True},
+    {"uid": "u-0"},
+    {"namespace": "shop", "name": "nothing"},
+    {"namespace": "nobody"},
+    {"namespace": "shop", "name": "No_Name/of ours"},
+    {"namespace": "../.."},
 ]
 
 
@@ -78,37 +75,33 @@ def forwards(cluster: ApiServer) -> int:
 
 
 def test_all_that_a_database_has_the_operator_has_as_well(source: Source, reader: Reader) -> None:
-    def read(by: Source, selection: Selection, limit: int) -> list[Any]:
-        kinds = frozenset({"PhaseChange", "ChangeResult"})
+    def read(by: Source, chosen: dict[str, Any], limit: int) -> list[Any]:
+        span = {"since": at(3.5), "until": at(9)}
         return [
-            list(every(lambda after: by.kanaries(selection, after, limit))),
-            list(every(lambda after: by.changes(selection, after, limit))),
-            list(every(lambda after: by.entries(selection, after, limit))),
-            list(every(lambda after: by.entries(selection, after, limit, kinds))),
-            list(every(lambda after: by.in_force(selection, at(7.5), after, limit))),
+            list(every(by.kanaries, KanaryQuery(**chosen, limit=limit))),
+            list(every(by.changes, ChangeQuery(**chosen, limit=limit))),
+            list(every(by.changes, ChangeQuery(**chosen, limit=limit, **span))),
+            list(every(by.changes, ChangeQuery(**chosen, limit=limit, at=at(7.5)))),
+            list(every(by.changes, ChangeQuery(**chosen, limit=limit, revision=3))),
+            list(every(by.entries, EntryQuery(**chosen, limit=limit))),
+            list(every(by.entries, EntryQuery(**chosen, limit=limit, kinds="PhaseChange,ChangeResult", **span))),
         ]
 
-    for selection in SELECTIONS:
-        expected = read(reader, selection, 500)
-        assert read(source, selection, 19) == read(source, selection, 5_000) == expected, selection
+    for chosen in CHOSEN:
+        expected = read(reader, chosen, 500)
+        assert read(source, chosen, 19) == read(source, chosen, 1000) == expected, chosen
 
 
 def test_pages_and_places_are_those_of_the_database(source: Source, reader: Reader) -> None:
-    first = source.changes(EVERYTHING, None, 10)
-    assert first == reader.changes(EVERYTHING, None, 10)
-    assert source.changes(EVERYTHING, first.next, 10) == reader.changes(EVERYTHING, first.next, 10)
-
-
-def test_each_revision_is_that_of_the_kanary_which_is_named(source: Source, reader: Reader) -> None:
-    for kanary in reader.kanaries(EVERYTHING).items:
-        assert source.revisions(kanary) == reader.revisions(kanary)
-        for revision in (1, 3, 25, 26):
-            assert source.revision(kanary, revision) == reader.revision(kanary, revision)
+    query = ChangeQuery(deleted=True, limit=10)
+    first = source.changes(query)
+    assert first == reader.changes(query)
+    second = query.model_copy(update={"after": first.next})
+    assert source.changes(second) == reader.changes(second)
 
 
 def test_what_the_record_does_not_have_is_none(source: Source) -> None:
-    nobody = KnownKanary(uid="u-9", namespace="shop", name="web", first_seen=START)
-    assert (source.revisions(nobody), source.revision(nobody, 1)) == (None, None)
+    assert source.changes(ChangeQuery(uid="u-9", revision=1)).items == ()
     for unknown in ("beef", "", "a/b", "../kanaries", "ä"):
         assert source.configuration(unknown) is None
 
@@ -119,13 +112,10 @@ def test_a_configuration_is_what_was_recorded(source: Source, reader: Reader) ->
     assert found == reader.configuration(f"{25:016x}")
 
 
-@pytest.mark.parametrize("after", ["nothing", "\0", "", '["\\u0000"]', "[1,2,3]"])
-def test_an_invalid_place_is_refused(source: Source, reader: Reader, after: str) -> None:
-    for each in (source, reader):
-        with pytest.raises(BadCursorError):
-            each.changes(WEB, after)
-        with pytest.raises(BadCursorError):
-            each.kanaries(Selection(), after)
+def test_a_place_that_no_server_gives_is_refused_by_the_server(source: Source) -> None:
+    with pytest.raises(HistoryError, match="the operator refuses the request: after 'nothing'") as caught:
+        source.changes(WEB.model_copy(update={"after": "nothing"}))
+    assert caught.value.fault.reason is FaultReason.REFUSED
 
 
 def test_a_long_history_is_read_page_by_page_over_one_connection(
@@ -134,7 +124,7 @@ def test_a_long_history_is_read_page_by_page_over_one_connection(
     record(sqlite_url, [seen(last=700)])
     with serving(sqlite_url) as server:
         put_operator(cluster, server.port)
-        found = [item.change.revision for item in every(lambda after: remote.changes(WEB, after))]
+        found = [item.change.revision for item in every(remote.changes, WEB)]
     assert found == [*range(700, 0, -1)]
     assert forwards(cluster) == 1
 
@@ -304,7 +294,7 @@ def test_fields_and_kinds_of_a_newer_operator_are_passed_on(cluster: ApiServer, 
     entry = '{"number":1,"at":"2026-11-23T13:31:02Z","kind":"Verdict","passed":true}'
     with running(answering(f'{{"items":[{{"kanary":{kanary},"entry":{entry}}}],"total":1}}')) as server:
         put_operator(cluster, server.port)
-        (found,) = remote.entries(WEB).items
+        (found,) = remote.entries(EntryQuery(namespace="shop", name="web")).items
     assert found.kanary.name == "web"
     assert (found.entry.kind, found.entry.model_extra) == ("Verdict", {"passed": True})
 

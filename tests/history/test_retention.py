@@ -12,23 +12,23 @@ import sqlalchemy as sa
 from engine.model.entries import Entry
 from kanary.history.database import Database
 from kanary.history.opening import open_database
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every
 from kanary.history.reader import Reader
 from kanary.history.retention import Pruned, Retention, plan, prune, prune_steps
-from kanary.history.selection import Selection, every
 from kanary.history.tables import METADATA
 from tests.history.entries import at, change, configuration, deleted, phase_change, result, seen, with_entries
 
-EVERYTHING = Selection(include_deleted=True)
+EVERYTHING = {"deleted": True}
 NO_LIMIT = Retention(None, None, None)
 
 
 def revisions(reader: Reader, uid: str = "u-1") -> list[int]:
-    found = every(lambda after: reader.changes(EVERYTHING, after))
+    found = every(reader.changes, ChangeQuery(**EVERYTHING))
     return [item.change.revision for item in found if item.kanary.uid == uid]
 
 
 def numbers(reader: Reader, kind: str, uid: str = "u-1") -> list[int]:
-    found = every(lambda after: reader.entries(EVERYTHING, after, kinds=frozenset({kind})))
+    found = every(reader.entries, EntryQuery(**EVERYTHING, kinds=kind))
     return [item.entry.number for item in found if item.kanary.uid == uid]
 
 
@@ -104,7 +104,7 @@ def test_a_deleted_kanary_is_removed_when_it_has_been_deleted_for_long(database:
     database.write([deleted(minutes=10)])
     retention = Retention(timedelta(minutes=5), None, None)
     assert planned_and_pruned(database, reader, retention, 14) == Pruned(changes=3, entries=14)
-    assert [kanary.uid for kanary in reader.kanaries(EVERYTHING).items] == ["u-1"]
+    assert [kanary.uid for kanary in reader.kanaries(KanaryQuery(**EVERYTHING)).items] == ["u-1"]
     assert planned_and_pruned(database, reader, retention, 16) == Pruned(kanaries=1)
     assert set(counts(reader).values()) == {0}
 
@@ -139,7 +139,7 @@ def test_a_clock_that_went_back_deletes_no_change_out_of_the_middle(database: Da
     changes = [change(n, minutes=m) for n, m in ((1, 50), (2, 10), (3, 60), (4, 20))]
     database.write([with_entries(seen(), *changes)])
     prune(database, Retention(timedelta(minutes=5), None, None), at(56))
-    assert [item.change.revision for item in reader.changes(Selection("shop", "web")).items] == [4, 3]
+    assert [item.change.revision for item in reader.changes(ChangeQuery(namespace="shop", name="web")).items] == [4, 3]
 
 
 def test_pruning_takes_short_steps_and_recording_goes_on_between_them(database: Database, reader: Reader) -> None:

@@ -17,10 +17,10 @@ from engine.model.entries import Result
 from kanary.history.faults import BadAddressError, Fault, FaultReason
 from kanary.history.opening import open_database
 from kanary.history.pending import Queue
+from kanary.history.queries import ChangeQuery, KanaryQuery
 from kanary.history.reader import Reader
 from kanary.history.records import KnownKanary
 from kanary.history.retention import Retention
-from kanary.history.selection import Selection
 from kanary.history.writer import HistoryWriter, Hooks, RollCall
 from kanary.kube.backoff import Backoff
 from tests.history.conftest import Volume
@@ -29,7 +29,7 @@ from tests.history.postgres import QUOTED_PASSWORD, Server, name_of
 from tests.history.waiting import WAIT, wait_until
 
 QUICK = Backoff(base=0.01, cap=0.01)
-ALL = Selection(include_deleted=True)
+ALL = {"deleted": True}
 
 Make = Callable[..., HistoryWriter]
 
@@ -82,7 +82,7 @@ def make(heard: Heard) -> Iterator[Make]:
 
 def revisions(url: str, uid: str = "u-1") -> list[int]:
     reader = Reader(url)
-    found = reader.changes(ALL).items
+    found = reader.changes(ChangeQuery(**ALL)).items
     reader.close()
     return [item.change.revision for item in found if item.kanary.uid == uid]
 
@@ -155,7 +155,7 @@ def test_the_deleted_are_marked_and_forgotten(make: Make, url: str) -> None:
     writer.record(deleted("u-never-seen", 60, name="never-seen"))
     assert writer.flush(WAIT)
     assert writer.confirmed("u-1") == 0
-    newest = Reader(url).changes(ALL).items[0]
+    newest = Reader(url).changes(ChangeQuery(**ALL)).items[0]
     assert newest.kanary.deleted_at == at(60)
     assert newest.result is not None
     assert newest.result.result == Result.DELETED
@@ -176,7 +176,9 @@ def test_of_those_that_the_cache_lacks_at_the_start_the_deleted_are_marked(make:
     make(url, roll_call=RollCall({"u-kept"}, "shop", is_deleted))
     wait_until(lambda: len(asked) == 4)
     reader = Reader(url)
-    wait_until(lambda: [k.uid for k in reader.kanaries(ALL).items if k.deleted_at == at(10_000)] == ["u-gone"])
+    wait_until(
+        lambda: [k.uid for k in reader.kanaries(KanaryQuery(**ALL)).items if k.deleted_at == at(10_000)] == ["u-gone"]
+    )
     assert sorted(asked) == ["u-gone", "u-gone", "u-unseen", "u-unseen"]
     reader.close()
 
@@ -195,7 +197,7 @@ def test_recording_goes_on_while_the_cluster_does_not_answer(make: Make, sqlite_
     writer.record(seen())
     assert writer.flush(WAIT / 2)
     assert writer.stop(WAIT / 2)
-    assert [kanary.deleted_at for kanary in Reader(sqlite_url).kanaries(ALL).items] == [None, None]
+    assert [kanary.deleted_at for kanary in Reader(sqlite_url).kanaries(KanaryQuery(**ALL)).items] == [None, None]
 
 
 def test_a_kanary_that_was_marked_and_is_recorded_again_is_not_deleted(make: Make, sqlite_url: str) -> None:
@@ -204,7 +206,7 @@ def test_a_kanary_that_was_marked_and_is_recorded_again_is_not_deleted(make: Mak
         writer.record(pending)
         assert writer.flush(WAIT)
     assert revisions(sqlite_url) == [4, 3, 2, 1]
-    assert Reader(sqlite_url).changes(ALL).items[0].kanary.deleted_at is None
+    assert Reader(sqlite_url).changes(ChangeQuery(**ALL)).items[0].kanary.deleted_at is None
     assert writer.confirmed("u-1") == 40
 
 
@@ -248,7 +250,7 @@ def test_of_what_waits_the_latest_says_whether_the_kanary_is_deleted(sqlite_url:
         writer.record(pending)
     writer.start()
     assert writer.stop(WAIT)
-    known = Reader(sqlite_url).kanaries(ALL).items
+    known = Reader(sqlite_url).kanaries(KanaryQuery(**ALL)).items
     assert {kanary.uid: kanary.deleted_at for kanary in known} == {"u-1": at(60), "u-2": None}
     assert revisions(sqlite_url, "u-1") == revisions(sqlite_url, "u-2") == [3, 2, 1]
 
@@ -553,7 +555,7 @@ def test_stopping_writes_what_waits(make: Make, url: str) -> None:
     for n in range(250):
         writer.record(seen(f"u-{n}", name=f"n-{n}"))
     assert writer.stop(WAIT)
-    assert len(Reader(url).kanaries(ALL).items) == 250
+    assert len(Reader(url).kanaries(KanaryQuery(**ALL)).items) == 250
 
 
 def test_stopping_does_not_wait_for_a_database_that_is_away(make: Make, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from engine.model.entries import Result
 from kanary.history.faults import HistoryError
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection
 from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, routes
 
-RULE = Selection(namespace=NAMESPACE, name="rule", include_deleted=True)
+RULE = {"namespace": NAMESPACE, "name": "rule", "deleted": True}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def recorded(scene: Scene, reader: Reader, count: int) -> list[Any]:
 
     def found() -> list[Any] | None:
         try:
-            changes = reader.changes(RULE).items
+            changes = reader.changes(ChangeQuery(**RULE)).items
         except HistoryError:  # the database may not be there yet
             return None
         return list(changes) if len(changes) == count and all(c.result for c in changes) else None
@@ -78,7 +78,7 @@ def test_every_change_is_kept_with_what_became_of_it(serving: Scene, reader: Rea
 
 def numbers(reader: Reader) -> list[int]:
     """Of all entries, oldest first."""
-    return [found.entry.number for found in reader.entries(RULE).items][::-1]
+    return [found.entry.number for found in reader.entries(EntryQuery(**RULE)).items][::-1]
 
 
 def test_a_deleted_kanary_stays_in_the_history(serving: Scene, reader: Reader) -> None:
@@ -86,9 +86,9 @@ def test_a_deleted_kanary_stays_in_the_history(serving: Scene, reader: Reader) -
     shift(serving, 80, 1)
     recorded(serving, reader, 1)
     serving.server.store.delete("kanaries", "rule", NAMESPACE)
-    gone = serving.wait_for(lambda: [k for k in reader.kanaries(RULE).items if k.deleted_at])
+    gone = serving.wait_for(lambda: [k for k in reader.kanaries(KanaryQuery(**RULE)).items if k.deleted_at])
     assert gone[0].name == "rule"
-    assert len(reader.changes(RULE).items) == 1
+    assert len(reader.changes(ChangeQuery(**RULE)).items) == 1
 
 
 def test_one_that_is_deleted_while_no_operator_runs_is_marked_by_the_next(serving: Scene, reader: Reader) -> None:
@@ -98,7 +98,7 @@ def test_one_that_is_deleted_while_no_operator_runs_is_marked_by_the_next(servin
     operator.stop()
     serving.server.store.delete("kanaries", "rule", NAMESPACE)
     serving.start_operator()
-    serving.wait_for(lambda: [k for k in reader.kanaries(RULE).items if k.deleted_at])
+    serving.wait_for(lambda: [k for k in reader.kanaries(KanaryQuery(**RULE)).items if k.deleted_at])
 
 
 def test_an_operator_that_is_stopped_before_it_has_listed_everything_marks_nothing(
@@ -112,7 +112,7 @@ def test_an_operator_that_is_stopped_before_it_has_listed_everything_marks_nothi
     stopped = serving.start_operator(leader_election=True)
     serving.wait_for(lambda: fault.hits)
     stopped.stop()
-    assert [kanary.deleted_at for kanary in reader.kanaries(RULE).items] == [None]
+    assert [kanary.deleted_at for kanary in reader.kanaries(KanaryQuery(**RULE)).items] == [None]
 
 
 def test_changes_that_the_database_could_not_take_are_kept_later(

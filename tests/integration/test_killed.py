@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from engine.model.entries import entry_json
+from kanary.history.queries import EntryQuery
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection
 from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, routes
 
-RULE = Selection(namespace=NAMESPACE, name="rule")
+RULE = {"namespace": NAMESPACE, "name": "rule"}
 WRITE = "PATCH|PUT|POST|DELETE"
 NO_EVENT = "^(?!.*/events)"
 """Events are best effort, and written beside everything else."""
@@ -27,7 +27,7 @@ def recorded(scene: Scene, tmp_path: Path) -> Callable[[], list[Any]]:
 
     def read() -> list[Any]:
         reader = Reader(scene.history_url)
-        found = reader.entries(RULE, limit=1000).items
+        found = reader.entries(EntryQuery(**RULE, limit=1000)).items
         reader.close()
         return [entry_json(item.entry) for item in reversed(found)]
 

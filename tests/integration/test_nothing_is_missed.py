@@ -12,8 +12,8 @@ import pytest
 from engine.model.entries import Share, WeightChange
 from engine.model.states import read_written
 from kanary.history.faults import HistoryError
+from kanary.history.queries import ChangeQuery, every
 from kanary.history.reader import Reader
-from kanary.history.selection import Selection, every
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
 from kanary.kube.errors import ClusterError
@@ -21,7 +21,7 @@ from kanary.kube.resources import CONFIG_MAPS
 from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, routes
 
-RULE = Selection(namespace=NAMESPACE, name="rule", include_deleted=True)
+RULE = {"namespace": NAMESPACE, "name": "rule", "deleted": True}
 EDITS = int(os.environ.get("KANARY_EDITS", "80"))
 """Of each test. The longest pause between two follows from it: a thousand take up to 2 s each."""
 LONGEST = min(0.15 * EDITS / 80, 2.0)
@@ -79,7 +79,7 @@ def recorded_up_to(url: str, revision: int) -> list[WeightChange]:
     """All weight changes, oldest first, once there are that many."""
     reader = Reader(url)
     try:
-        found = [recorded.change for recorded in every(lambda after: reader.changes(RULE, after))][::-1]
+        found = [recorded.change for recorded in every(reader.changes, ChangeQuery(**RULE))][::-1]
     except HistoryError:  # the database may not be there yet
         return []
     finally:

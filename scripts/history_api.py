@@ -1,26 +1,24 @@
-"""The OpenAPI description of the history's API, made from the operations that the server has.
+"""Writes the OpenAPI description of the history's API, `docs/history-api.yaml`, from the operations of the server.
 
-`python -m kanary.web.description` writes it into `docs/`; a test fails when it is not what this module writes.
+`make manifests` runs it; a test fails when the description is not what this module writes.
 """
 
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from engine.model.shape import Shape
 from kanary.history.wire import ROOT, Refused
-from kanary.web.operations import OPERATIONS, Operation
-from kanary.web.queries import ApiQuery
+from kanary.web.history import OPERATIONS, Operation
 
 Json = dict[str, Any]
 
-PATH = "openapi.json"
 PAGE = "docs/history-api.yaml"
 
 _ABOUT = """\
@@ -32,18 +30,19 @@ The operator serves it on its loopback interface. To read it, forward the port w
     kubectl -n kanary-system port-forward deployment/kanary 8081
     curl http://localhost:8081/history/v1/changes
 
-Pages: where `next` is not null there is more. Repeat the request with it as `after`; what is recorded meanwhile
-shifts nothing. Ignore fields and kinds of entries that you do not know: later versions add some.
+Pages: where `next` is not null there is more, even if the page is empty. Repeat the request with it as `after`; what
+is recorded meanwhile shifts nothing. What the history does not have is an empty page. Ignore fields and kinds of
+entries that you do not know: later versions add some.
 """
 _REFUSED = """\
-`BadParameter` or `BadCursor` (400), `UnknownPath`, `UnknownKanary`, `UnknownRevision` or `UnknownConfiguration` (404),
-or the reason why the record cannot be read, such as `DatabaseUnavailable` (503).
+`BadParameter` (400), `UnknownPath` (404), or the reason why the record cannot be read, such as `DatabaseUnavailable`
+(503).
 """
 
 
 def description() -> Json:
     """The description, as plain data."""
-    shapes: dict[type[Shape], None] = dict.fromkeys([*(operation.shape for operation in OPERATIONS), Refused])
+    shapes: dict[type[Shape], None] = dict.fromkeys([*(operation.shape for operation in OPERATIONS.values()), Refused])
     _, schemas = models_json_schema(
         [(shape, "serialization") for shape in shapes], ref_template="#/components/schemas/{model}"
     )
@@ -52,22 +51,16 @@ def description() -> Json:
         "openapi": "3.1.0",
         "info": {"title": "Kanary's history", "version": "1", "description": _ABOUT},
         "servers": [{"url": f"http://localhost:8081{ROOT}"}],
-        "paths": {f"/{operation.path}": {"get": _operation(operation)} for operation in OPERATIONS},
+        "paths": {f"/{path}": {"get": _operation(path, operation)} for path, operation in OPERATIONS.items()},
         "components": {"responses": {"Refused": refused}, "schemas": _untitled(schemas["$defs"])},
     }
 
 
-@cache
-def encoded() -> bytes:
-    """The description, as the server answers it."""
-    return json.dumps(description()).encode()
-
-
 def text() -> str:
     """The description, as `docs/` has it."""
-    head = "# Made by `make manifests` from the operations in kanary/web/operations.py.\n"
+    head = "# Made by `make manifests` from the operations in kanary/web/history.py.\n"
     # Read back, so that nothing in it is the same object twice, for which YAML would have anchors.
-    return head + yaml.dump(json.loads(encoded()), Dumper=_Dumper, sort_keys=False, width=120)
+    return head + yaml.dump(json.loads(json.dumps(description())), Dumper=_Dumper, sort_keys=False, width=120)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -80,9 +73,9 @@ _Dumper.add_representer(
 )
 
 
-def _operation(operation: Operation[Any]) -> Json:
+def _operation(path: str, operation: Operation[Any]) -> Json:
     return {
-        "operationId": operation.path,
+        "operationId": path,
         "summary": operation.summary,
         "parameters": _parameters(operation.query),
         "responses": {
@@ -92,7 +85,7 @@ def _operation(operation: Operation[Any]) -> Json:
     }
 
 
-def _parameters(query: type[ApiQuery]) -> list[Json]:
+def _parameters(query: type[BaseModel]) -> list[Json]:
     schema = _untitled(query.model_json_schema())
     required = schema.get("required", ())
     return [
