@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,7 @@ from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
+from kanary.kube.clock import ClusterClock
 from kanary.kube.errors import (
     AlreadyExists,
     ApiError,
@@ -95,6 +97,8 @@ class ClusterClient(Verbs):
         """The namespace to work in when none is named: the context's, or the pod's own in the cluster."""
         self.field_manager = field_manager
         self.timeouts = timeouts or Timeouts()
+        self.clock = ClusterClock()
+        """The API server's time, as of its last answers."""
         self._session = session
         self.attempts = _READ_ATTEMPTS
         self._on_request: OnRequest = on_request or (lambda _verb, _status: None)
@@ -142,8 +146,10 @@ class ClusterClient(Verbs):
         return PodConnection(open_websocket(url, headers, configuration, self.timeouts.read), pod)
 
     def _send(self, request: Request, *, read: float) -> BaseHTTPResponse:
+        sent = datetime.now(UTC)
         try:
             response = self._session.send(request, (self.timeouts.connect, read))
+            self.clock.observe(response.headers.get("Date"), sent, datetime.now(UTC))
             failure = None if response.status in range(200, 300) else _failure(response)
         except (HTTPError, OSError, ApiException, ConfigException) as error:
             self._on_request(request.verb, None)

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from datetime import UTC, datetime
 
 from engine.ports import RefusedError, RetryLaterError
 from engine.reconcile import Reconciler
@@ -29,14 +28,6 @@ from kanary.web.server import HttpServer, listen, listen_on_loopback
 from states.timing import CONNECT_PAUSE, RECONCILE_STOP_LIMIT, REFUSED_RECHECK
 
 _log = logging.getLogger(__name__)
-
-
-class SystemClock:
-    """Implements `engine.ports.Clock`."""
-
-    def now(self) -> datetime:
-        """The current time in UTC."""
-        return datetime.now(UTC)
 
 
 class Operator:
@@ -179,7 +170,7 @@ class Operator:
             Writer(self._client, watches, self._may_write),
             EventNarrator(self._recorder, self._metrics),
             history=self._history.start(watches),
-            clock=SystemClock(),
+            clock=self._client.clock,
             proxy_image=self._settings.proxy_image,
         )
         self._threads = [

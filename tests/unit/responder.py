@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ class Responder:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.clock_error = 0.0
+        """Seconds that its clock is ahead."""
         self.answer: Callable[[Asked], Answer] = lambda asked: status(404, "NotFound")
         self._over = threading.Event()
         responder = self
@@ -73,6 +76,9 @@ class Responder:
                 responder._serve(self)
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815 -- http.server's naming
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(time.time() + responder.clock_error)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
