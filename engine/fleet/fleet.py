@@ -113,12 +113,16 @@ class Fleet:
         texts += [_late_text(p) for p in self._missed(digest)]
         return texts[0] if texts else ""
 
-    def refusal(self, digest: str) -> str:
-        """The message of HAProxy, if a proxy reports that it rejects this configuration."""
+    def refusal(self, goal: Goal) -> str:
+        """The message of HAProxy, if a proxy that is to stay reports that it rejects this configuration.
+
+        A proxy with another template is about to be replaced, perhaps by one whose image accepts the configuration.
+        """
         refusals = sorted(
             (proxy.name, proxy.report.refusal)
             for proxy in self.proxies
-            if proxy.report and proxy.report.refused_digest == digest and proxy.serves != digest
+            if proxy.is_to_run and proxy.template == goal.template and _rejects(proxy, goal.digest)
+            if proxy.report and proxy.serves != goal.digest
         )
         return next((f"HAProxy of pod {name} rejects the configuration: {text}" for name, text in refusals), "")
 
@@ -168,7 +172,7 @@ class Fleet:
             p
             for p in sorted(self.awaited(digest), key=lambda proxy: proxy.name)
             if p.request and p.request.has_missed(digest, self.now, p.ready_since)
-            if not (p.report and p.report.refused_digest == digest)
+            if not _rejects(p, digest)
         ]
 
     def fallback(self, applied: Applied) -> str:
@@ -195,7 +199,7 @@ class Fleet:
         """The pods whose kubelets are to update the mounted configuration, and the value of the annotation."""
         found = []
         for proxy in self.proxies:
-            has_it = digest in (proxy.serves, proxy.report.refused_digest if proxy.report else "")
+            has_it = proxy.serves == digest or _rejects(proxy, digest)
             request = next_request(proxy.request, digest, self.now, proxy.serves)
             if proxy.has_reachable_agent and not has_it and request != proxy.request:
                 found.append((proxy.pod, str(request)))
@@ -206,8 +210,9 @@ class Fleet:
         awaited = self.awaited(digest)
         if not awaited:
             return IDLE_REPORT_INTERVAL
-        is_due = any(not p.request or p.request.is_in_time(digest, self.now) for p in awaited)
-        return REPORT_INTERVAL if is_due and not self.refusal(digest) else REFRESH_INTERVAL
+        undecided = [p for p in awaited if not _rejects(p, digest)]
+        is_due = any(not p.request or p.request.is_in_time(digest, self.now) for p in undecided)
+        return REPORT_INTERVAL if is_due else REFRESH_INTERVAL
 
     def reload_spacing(self, written_at: datetime) -> timedelta | None:
         """How much longer the next reload waits, by the number of processes that the proxies still drain."""
@@ -217,6 +222,10 @@ class Fleet:
 
 def _splits_alike(proxy: Proxy, digest: str) -> bool:
     return bool(proxy.serves) and split_of(proxy.serves) == split_of(digest)
+
+
+def _rejects(proxy: Proxy, digest: str) -> bool:
+    return proxy.report is not None and proxy.report.refused_digest == digest
 
 
 def _place(proxy: Proxy) -> str:

@@ -426,3 +426,27 @@ def test_a_silent_agent_after_a_restart_of_the_operator_is_reported_and_then_deg
     world.silent_agents = set()
     world.live_through(60)
     assert world.status()["phase"] == "Ready"
+
+
+def test_another_image_is_judged_by_its_own_proxies_though_haproxy_of_the_former_ones_rejects(serving: World) -> None:
+    serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and HAProxy rejects it")
+    serving.haproxy_refuses = ""
+    serving.stop_slowly = serving.slow_proxies = True
+    declare(serving, 50, 50, proxy={"image": "haproxy:3.2"})
+    serving.run("another image, whose proxies start slowly")
+    assert serving.status()["phase"] == "Rolling"
+    serving.slow_proxies = False
+    serving.run("they are ready, and the former ones stop, which takes ten minutes")
+    serving.live_through(8)
+    assert serving.status()["phase"] == "Ready"
+
+
+def test_another_image_that_rejects_the_configuration_as_well_is_reported(serving: World) -> None:
+    serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
+    declare(serving, 50, 50)
+    serving.run("50 to 50, and HAProxy rejects it")
+    declare(serving, 50, 50, proxy={"image": "haproxy:3.2"})
+    serving.run("another image, which rejects it too")
+    assert serving.status()["reason"] == "RefusedByHAProxy"

@@ -213,11 +213,18 @@ def test_a_condition_that_does_not_hold_is_no_trouble(condition: Json) -> None:
 
 def test_a_rejection_is_told_of_the_configuration_that_is_wanted_and_of_no_other() -> None:
     assert (
-        fleet(live(), live("x-2", REFUSED)).refusal(DIGEST)
-        == "HAProxy of pod x-2 rejects the configuration: [ALERT] no"
+        fleet(live(), live("x-2", REFUSED)).refusal(GOAL) == "HAProxy of pod x-2 rejects the configuration: [ALERT] no"
     )
-    assert fleet(live("x-2", REFUSED)).refusal(NEWER) == ""
-    assert fleet(live("x-2", replace(REFUSED, digest=DIGEST))).refusal(DIGEST) == ""
+    assert fleet(live("x-2", REFUSED)).refusal(replace(GOAL, digest=NEWER)) == ""
+    assert fleet(live("x-2", replace(REFUSED, digest=DIGEST))).refusal(GOAL) == ""
+
+
+def test_a_rejection_by_a_proxy_that_is_replaced_or_stops_is_over() -> None:
+    other_image = replace(GOAL, template="of another image")
+    assert fleet(live("x-2", REFUSED)).refusal(other_image) == ""
+    assert fleet(live("x-2", REFUSED, stopped=NOW)).refusal(GOAL) == ""
+    successor = replace(live("x-3", REFUSED), template=other_image.template)
+    assert fleet(live("x-2", REFUSED), successor).refusal(other_image).startswith("HAProxy of pod x-3")
 
 
 # What they run out of
