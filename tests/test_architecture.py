@@ -79,7 +79,7 @@ def imports(module: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports relatively"
             for alias in node.names:
-                # `from kanary import pruning` imports a module, `from kanary.kube.client import ClusterClient` a name.
+                # `from kanary import crd` imports a module, `from kanary.kube.client import ClusterClient` a name.
                 full = f"{node.module}.{alias.name}"
                 found.add(full if full in paths() else str(node.module))
     return frozenset(found)
@@ -115,7 +115,7 @@ every_pure_module = pytest.mark.parametrize("module", [name for name in paths() 
 def test_the_modules_are_found() -> None:
     assert {"states.rules", "engine.machine", "engine", "kanary.kube.client"} <= paths().keys()
     assert {"transitions", "threading", "states"} <= imports("engine.machine")
-    assert "kanary.operator.pruning" in imports("kanary.operator.watches")
+    assert "kanary.operator.transforms" in imports("kanary.operator.watches")
     assert "kanary.cli.lookup" in imports("kanary.cli.render")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-# 2 to this power exceeds any cap that makes sense, and a float still holds it.
+# 2 to this power exceeds every reasonable cap, and fits into a float.
 _MAX_DOUBLINGS = 32
 
 
@@ -19,9 +19,9 @@ class Backoff:
     def delay(self, failures: int) -> float:
         """Return the seconds to wait after the given number of failures in a row (1 for the first).
 
-        Up to a quarter is taken off at random, so that what failed together does not come back together; never less
-        than the base.
+        Jitter subtracts up to a quarter, so that clients that failed together do not retry together; the result is
+        never less than the base.
         """
         ceiling = min(self.cap, self.base * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
-        spread = random.uniform(0.75, 1.0)  # noqa: S311 -- jitter guards nothing
+        spread = random.uniform(0.75, 1.0)  # noqa: S311 -- jitter is no secret
         return max(self.base, ceiling * spread)

@@ -1,4 +1,4 @@
-"""The objects that a reflector has seen, by key, by namespace and by index, for any number of threads."""
+"""The objects of a reflector, by key, by namespace and by index. Thread-safe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Delta:
-    """One object that appeared (old is None), changed, or vanished (new is None)."""
+    """One object that was added (old is None), changed or deleted (new is None)."""
 
     key: Key
     old: Json | None
@@ -34,10 +34,10 @@ class _Entry:
 
 
 class Cache:
-    """Objects of one kind, of which older versions never replace newer ones.
+    """Objects of one kind. An older version never replaces a newer one.
 
-    Resource versions are compared as numbers, which Kubernetes declares them to be for one kind of object
-    (KEP-5504). Where they are no numbers, the order of arrival counts, and `remember` does nothing.
+    Resource versions are compared as numbers, which Kubernetes guarantees for one kind of object (KEP-5504). If they
+    are not numbers, the order of arrival counts, and `remember` does nothing.
     """
 
     def __init__(self, indexers: Mapping[str, Indexer] | None = None) -> None:
@@ -50,11 +50,11 @@ class Cache:
 
     @property
     def position(self) -> str:
-        """The resource version up to which everything that happened is in the cache; empty before the first list."""
+        """The resource version up to which the cache has all changes; empty before the first list."""
         return self._position
 
     def get(self, key: Key) -> Json | None:
-        """Return an object, None when there is none."""
+        """Return an object, None if there is none."""
         with self._lock:
             entry = self._entries.get(key)
         return entry.obj if entry else None
@@ -79,20 +79,20 @@ class Cache:
             return len(self._entries)
 
     def replace(self, listed: Mapping[Key, tuple[Json, str]], position: str) -> list[Delta]:
-        """Take a whole list, objects with their versions, as of the given position, and return what it changed."""
+        """Replace all objects by a list (objects with their versions) of the given position; return the changes."""
         with self._lock:
-            # A position below the last one is another history, such as an etcd that was restored: nothing counts but
-            # the list. Otherwise what is newer than the list is a write of ours that the list was made before.
+            # A position below the last one means another history, for example a restored etcd: only the list counts.
+            # Otherwise an object that is newer than the list is a write of ours, made after the list.
             rewound = _is_older(position, self._position)
             self._position = position
             ours = set() if rewound else {key for key in self._entries if _is_older(position, self._version(key))}
-            gone = [key for key in self._entries if key not in listed and key not in ours]
-            changes = [self._drop(key) for key in gone]
+            deleted = [key for key in self._entries if key not in listed and key not in ours]
+            changes = [self._drop(key) for key in deleted]
             changes += [self._put(key, *entry) for key, entry in listed.items() if key not in ours]
         return [change for change in changes if change is not None]
 
     def put(self, key: Key, obj: Json, version: str) -> Delta | None:
-        """Take an added or modified object from the watch, and return what it changed."""
+        """Store an added or modified object of the watch; return the change."""
         with self._lock:
             if self._is_past(version):
                 return None
@@ -100,7 +100,7 @@ class Cache:
             return None if _is_older(version, self._version(key)) else self._put(key, obj, version)
 
     def drop(self, key: Key, version: str) -> Delta | None:
-        """Take a deletion from the watch, its version being that of the deletion, and return what it changed."""
+        """Delete an object at the version of the watch's DELETED event; return the change."""
         with self._lock:
             if self._is_past(version):
                 return None
@@ -108,7 +108,7 @@ class Cache:
             return None if _is_older(version, self._version(key)) else self._drop(key)
 
     def advance(self, position: str) -> bool:
-        """Take a bookmark; return False when it lies before the position, so that the list must be made again."""
+        """Move to the position of a bookmark; return False if it is older, so that a new list is necessary."""
         with self._lock:
             if _is_older(position, self._position):
                 return False
@@ -116,9 +116,9 @@ class Cache:
             return True
 
     def remember(self, key: Key, obj: Json, version: str) -> Delta | None:
-        """Take the answer to a write of ours when the watch is not that far yet, and return what it changed."""
+        """Store the response to a write of ours if the watch has not delivered it yet; return the change."""
         with self._lock:
-            # What lies before the position has been delivered, and may have been deleted again since.
+            # The watch has delivered everything before the position, and the object may be deleted since.
             if not _is_older(self._position, version) or self._is_stored_since(key, version):
                 return None
             return self._put(key, obj, version)
@@ -162,8 +162,8 @@ class Cache:
 def _values(name: str, indexer: Indexer, key: Key, obj: Json) -> frozenset[Hashable]:
     try:
         return frozenset(indexer(obj))
-    except Exception:  # one odd object must not keep the others from being followed
-        _log.exception("%s cannot be indexed by %s and is left out of that index", key, name)
+    except Exception:  # an unusual object must not stop the watch of the others
+        _log.exception("cannot index %s by %s: the index does not contain it", key, name)
         return frozenset()
 
 
@@ -174,7 +174,7 @@ def _discard(index: defaultdict[_Value, set[Key]], value: _Value, key: Key) -> N
 
 
 def _is_older(version: str, other: str) -> bool:
-    """Whether a resource version is known to come before another one."""
+    """Whether a resource version is certainly older than another one."""
     if not (_is_number(version) and _is_number(other)):
         return False
     return int(version) < int(other)

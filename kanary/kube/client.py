@@ -1,7 +1,7 @@
-"""The cluster as plain JSON over the official client's configuration, authentication and transport.
+"""A client with plain JSON objects over the official client's configuration, authentication and transport.
 
-The one importer of `kubernetes`. Objects go in and come out as dictionaries: the library's typed models drop every
-field that they do not know, and one odd object makes a whole typed list fail.
+This is the only importer of `kubernetes`. Objects are dictionaries: the library's typed models drop unknown fields, and
+one invalid object makes a whole typed list fail.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from kanary.kube.errors import (
     ClusterError,
     Conflict,
     Forbidden,
-    Garbled,
     Gone,
     Invalid,
+    InvalidResponse,
     NotConfigured,
     NotFound,
     Throttled,
     Unauthorized,
     Unreachable,
-    from_answer,
+    from_response,
 )
 from kanary.kube.resources import PODS
 from kanary.kube.verbs import Request, Timeouts, Verbs
@@ -57,9 +57,9 @@ __all__ = [
     "ClusterError",
     "Conflict",
     "Forbidden",
-    "Garbled",
     "Gone",
     "Invalid",
+    "InvalidResponse",
     "NotConfigured",
     "NotFound",
     "Throttled",
@@ -72,17 +72,17 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 OnRequest = Callable[[str, int | None], None]
-"""Called after each request with its verb and the status of the answer, None when there was no answer."""
+"""Called after each request with its verb and the status of the response, None if there was no response."""
 
 _USERINFO = re.compile(r"(?<=://)[^/]*@")
 _UNAUTHORIZED = 401
-_CONNECTIONS = 32  # kept open: a watch per kind, the workers, the elector and the event recorder have room
+_CONNECTIONS = 32  # of the pool: enough for a watch per kind, the workers, the elector and the event recorder
 _READ_ATTEMPTS = 3
-_RELOAD_SECONDS = 10.0  # credentials that the server refuses are not read again more often than this
+_RELOAD_SECONDS = 10.0  # the shortest time between two reloads of credentials that the server rejects
 
 
 class ClusterClient(Verbs):
-    """The verbs over the official client's transport, for any number of threads."""
+    """The verbs over the official client's transport. Thread-safe."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class ClusterClient(Verbs):
         on_request: OnRequest | None = None,
     ) -> None:
         self.namespace = namespace
-        """The namespace to work in when none is named: the context's, or the pod's own in the cluster."""
+        """The default namespace: that of the context, or in the cluster that of the pod."""
         self.field_manager = field_manager
         self.timeouts = timeouts or Timeouts()
         self.clock = ClusterClock()
@@ -114,32 +114,31 @@ class ClusterClient(Verbs):
         timeouts: Timeouts | None = None,
         on_request: OnRequest | None = None,
     ) -> Self:
-        """Return a client for the configured cluster; no request is made yet.
+        """Return a client for the configured cluster, without a request.
 
         The first of these counts: `kubeconfig` or `context`, the variable KUBECONFIG, the pod's service account,
-        `~/.kube/config`. `user_agent` is the field manager where none is named. Raises NotConfigured when there is no
-        cluster or when it cannot be used.
+        `~/.kube/config`. `user_agent` defaults to the field manager. Raises NotConfigured if there is no configuration
+        or if it is not usable.
         """
         cluster = _find_cluster(kubeconfig, context)
         try:
             session = _Session(cluster.load, user_agent or field_manager)
             namespace = cluster.namespace()
-        except Exception as error:  # whatever the library's files, parsers and plug-ins raise
+        except Exception as error:  # the library's files, parsers and plug-ins raise any exception
             raise NotConfigured(f"{cluster.source} cannot be used: {error}") from error
         return cls(session, namespace, field_manager=field_manager, timeouts=timeouts, on_request=on_request)
 
     @property
     def host(self) -> str:
-        """The API server's URL, for people: without the user and the password that it may have."""
+        """The API server's URL for messages, without user and password."""
         return _USERINFO.sub("", self._session.host)
 
     def forward(self, namespace: str, pod: str, port: int) -> PodConnection:
-        """Connect to a port of a pod. Needs the right to get and to create its subresource `portforward`.
+        """Connect to a port of a pod. This needs the verbs get and create on the subresource `pods/portforward`.
 
-        Raises ApiError and Unreachable; whether the pod takes the connection is seen when it is read.
+        Raises ApiError and Unreachable. If the pod refuses the connection, the first read raises NotForwarded.
         """
-        # A library that the operator has no use for.
-        from kanary.kube.forward import PodConnection, open_websocket  # noqa: PLC0415 -- see above
+        from kanary.kube.forward import PodConnection, open_websocket  # noqa: PLC0415 -- the operator does not need it
 
         request = Request("forward", "GET", PODS.path(namespace, pod, "portforward"), {"ports": str(port)})
         url, headers, configuration = self._session.serialize(request)
@@ -161,7 +160,7 @@ class ClusterClient(Verbs):
 
 
 class _Session:
-    """The library's client, with credentials that stay current."""
+    """The library's client; reloads rejected credentials."""
 
     def __init__(self, load: Callable[[Any], None], user_agent: str | None) -> None:
         self._load = load
@@ -175,23 +174,23 @@ class _Session:
         return str(self._api.configuration.host)
 
     def send(self, request: Request, timeout: tuple[float, float]) -> BaseHTTPResponse:
-        """Send a request; when the credentials are refused, read them again and send it once more."""
+        """Send a request; if the server rejects the credentials, reload them and send it once more."""
         api = self._api
         response = self._send_with(api, request, timeout)
         if response.status == _UNAUTHORIZED and self._reload(api):
-            # A refused request was not carried out, so even a write may be sent again.
+            # The server has not executed a request with status 401, so even a write may be repeated.
             response.drain_conn()
             response = self._send_with(self._api, request, timeout)
         return response
 
     def serialize(self, request: Request) -> tuple[str, dict[str, str], Any]:
-        """The URL and the headers of a request, and the configuration by which it is to be sent."""
+        """The URL and the headers of a request, and the configuration of its connection."""
         api = self._api
         return *self._serialize_with(api, request), api.configuration
 
     def _serialize_with(self, api: Any, request: Request) -> tuple[str, dict[str, str]]:
         headers = {"Accept": "application/json", "Content-Type": request.content_type}
-        # The library refreshes a token while it makes the headers, and not in a way that two threads may do at once.
+        # The library refreshes a token while it builds the headers, which is not thread-safe.
         with self._lock:
             _, url, headers, _, _ = api.param_serialize(
                 request.method,
@@ -208,24 +207,24 @@ class _Session:
         response: BaseHTTPResponse = answer.response
         return response
 
-    def _reload(self, refused: Any) -> bool:
-        """Read the credentials again, and say whether there are others now than those that were refused.
+    def _reload(self, rejected: Any) -> bool:
+        """Reload the credentials; return whether they may differ from the rejected ones.
 
         The library reads a kubeconfig's token file and a plug-in's client certificate only once.
         """
         with self._lock:
-            if self._api is refused and time.monotonic() - self._made_at > _RELOAD_SECONDS:
+            if self._api is rejected and time.monotonic() - self._made_at > _RELOAD_SECONDS:
                 self._made_at = time.monotonic()
                 try:
                     self._api = self._make()
-                except Exception:  # as in connect(); the refusal itself is what the caller gets to see
-                    _log.exception("the credentials were refused and cannot be read again")
-            return self._api is not refused
+                except Exception:  # as in connect(); the caller receives the status 401
+                    _log.exception("the API server rejected the credentials, and they cannot be reloaded")
+            return self._api is not rejected
 
     def _make(self) -> Any:
         configuration = Configuration()
         self._load(configuration)
-        # urllib3 would repeat PUT and DELETE, wait as long as a Retry-After says, and follow redirects.
+        # By default urllib3 repeats PUT and DELETE, obeys Retry-After without a limit, and follows redirects.
         configuration.retries = False
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.keep_alive = True
@@ -237,7 +236,7 @@ class _Session:
 
 @dataclass(frozen=True)
 class _Cluster:
-    """Where a cluster's configuration comes from, and how to read it."""
+    """The source of a cluster's configuration, and functions that read it."""
 
     source: str
     load: Callable[[Any], None]
@@ -280,4 +279,4 @@ def _pod_namespace() -> str:
 
 def _failure(response: BaseHTTPResponse) -> ApiError:
     retry_after: str | None = response.headers.get("Retry-After")
-    return from_answer(response.data, response.status, response.reason or "", retry_after)
+    return from_response(response.data, response.status, response.reason or "", retry_after)

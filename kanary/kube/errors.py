@@ -1,6 +1,6 @@
-"""What can go wrong between a client and the API server, as exceptions that say what to do next."""
+"""Errors of requests to the API server."""
 
-# ruff: noqa: N818 -- the field's words: NotFound, Conflict, Gone are what Kubernetes calls these
+# ruff: noqa: N818 -- Kubernetes uses these names: NotFound, Conflict, Gone
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _CONFLICT = 409
 
 
 class ClusterError(Exception):
-    """Base of every error that a call to the cluster raises."""
+    """Base class of the errors."""
 
 
 class NotConfigured(ClusterError):
-    """No cluster is configured, or the configuration cannot be used."""
+    """There is no configuration of a cluster, or it is not usable."""
 
 
 class Unreachable(ClusterError):
-    """The API server did not answer: connection fault or time-out. A write may have been carried out all the same."""
+    """No response: connection error or time-out. The API server may have executed a write nevertheless."""
 
 
-class Garbled(Unreachable):
-    """Something answered that is not the API server, or not in a way that can be read."""
+class InvalidResponse(Unreachable):
+    """The response is not that of an API server."""
 
 
 class NotForwarded(ClusterError):
-    """The node of a pod could not connect to the port that was to be forwarded."""
+    """The node of a pod cannot connect to the port."""
 
 
 class ApiError(ClusterError):
-    """The API server answered with a failure."""
+    """The API server responded with an error."""
 
     def __init__(self, status: int, reason: str = "", message: str = "", retry_after: float | None = None) -> None:
         super().__init__(f"{message or 'no message'} ({f'{status} {reason}'.rstrip()})")
@@ -41,7 +41,7 @@ class ApiError(ClusterError):
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
-        """Seconds after which the server asks to be tried again, None when it does not say."""
+        """Seconds to wait before a retry, from Retry-After or the Status object; None without one."""
 
 
 class Unauthorized(ApiError):
@@ -57,11 +57,11 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """409: the object changed in between, another field manager owns a field, or a precondition does not hold."""
+    """409: the object has changed, another field manager owns a field, or a precondition failed."""
 
 
 class AlreadyExists(Conflict):
-    """409 on create: the name is taken."""
+    """409 on create: an object of this name exists."""
 
 
 class Gone(ApiError):
@@ -69,7 +69,7 @@ class Gone(ApiError):
 
 
 class Invalid(ApiError):
-    """422: the API server's validation refused the object."""
+    """422: the object is invalid."""
 
 
 class Throttled(ApiError):
@@ -88,32 +88,32 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def from_status(status: Mapping[str, Any], http_status: int, retry_after: str | None = None) -> ApiError:
-    """Return the error for a Status object (meta/v1) of a failed call or of a watch's ERROR event.
+    """Return the error of a Status object (meta/v1): of a failed request, or of a watch's ERROR event.
 
-    `retry_after` is the HTTP header of that name, which counts before the object's own retryAfterSeconds.
+    `retry_after` is the HTTP header Retry-After; it takes precedence over the object's retryAfterSeconds.
     """
     code = _whole(status.get("code")) or http_status
     reason = str(status.get("reason") or "")
     details = status.get("details")
-    asked = details.get("retryAfterSeconds") if isinstance(details, Mapping) else None
-    seconds = _whole(retry_after) or _whole(asked)
+    requested = details.get("retryAfterSeconds") if isinstance(details, Mapping) else None
+    seconds = _whole(retry_after) or _whole(requested)
     kind = AlreadyExists if code == _CONFLICT and reason == "AlreadyExists" else _BY_STATUS.get(code, ApiError)
     return kind(code, reason, str(status.get("message") or ""), float(seconds) if seconds is not None else None)
 
 
-def from_answer(body: bytes, http_status: int, http_reason: str, retry_after: str | None = None) -> ApiError:
-    """Return the error for an HTTP answer outside 2xx, whether or not its body is a Status object."""
+def from_response(body: bytes, http_status: int, http_reason: str, retry_after: str | None = None) -> ApiError:
+    """Return the error of an HTTP response outside 2xx, with or without a Status object as its body."""
     try:
         status = json.loads(body)
     except ValueError:
         status = None
     if not isinstance(status, dict) or status.get("kind") != "Status":
-        # A proxy or an aggregated API in between answers in its own words.
+        # A proxy or an aggregated API server may respond with any text.
         status = {"reason": http_reason, "message": body[:300].decode("utf-8", "replace").strip()}
     return from_status(status, http_status, retry_after)
 
 
 def _whole(value: object) -> int | None:
-    """Return a count or number of seconds, None for anything else (Retry-After may also be a date)."""
+    """Return a whole number, None for anything else (Retry-After may also be a date)."""
     text = str(value).strip()
     return int(text) if text.isascii() and text.isdigit() else None

@@ -1,11 +1,11 @@
-"""Report what happened, as Events (core/v1) on the object that it happened to.
+"""Events (core/v1) on objects, sent in the background.
 
-Best effort: an Event is never worth a delay or a failure of what it reports.
+Sending is best effort: it never delays the caller and never fails for it.
 
-Not by events.k8s.io/v1: on create it refuses `lastTimestamp`, by which `kubectl describe` sorts. Timestamps have whole
-seconds, and kubectl leaves Events of one second in the order in which the server lists them, which is that of their
-names: so the names end in the time in nanoseconds, as those of Kubernetes' own components do. For the same reason only
-the latest Event on an object is counted up: an older one would be shown before what happened earlier in that second.
+The API is core/v1 because events.k8s.io/v1 rejects `lastTimestamp` on create, by which `kubectl describe` sorts.
+Timestamps have whole seconds, and kubectl shows Events of one second in the order of their names: so names end with the
+time in nanoseconds, as those of Kubernetes' components do. For the same reason only the latest Event on an object is
+counted up: kubectl would show an older one before Events that happened earlier in that second.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ EventType = Literal["Normal", "Warning"]
 
 _BACKOFF = Backoff(base=0.5, cap=5.0)
 _ATTEMPTS = 3
-_NOTE_BYTES = 1024  # what events.k8s.io/v1 allows, so what its readers have to expect
-_NAME_LENGTH = 230  # of the object's name in that of the Event, which may have 253 characters
-_SERIES_LIMIT = 1000  # objects whose latest Event is kept in mind; the one unused for longest is forgotten
+_NOTE_BYTES = 1024  # the limit of events.k8s.io/v1, which its readers rely on
+_NAME_LENGTH = 230  # of the object's name in the Event's name, which may have 253 characters
+_SERIES_LIMIT = 1000  # objects whose latest Event is stored; beyond that the least recently used one is dropped
 
 
 @dataclass
 class _Series:
-    """The latest Event on an object, to be counted up when it happens again."""
+    """The latest Event on an object; its count increases if the Event repeats."""
 
     name: str
     content: tuple[str, ...]
@@ -46,11 +46,11 @@ class _Series:
 
 
 class Recorder:
-    """Sends Events from a thread of its own, between `start()` and `stop()`.
+    """Sends Events from its own thread, between `start()` and `stop()`.
 
-    Up to `capacity` Events wait to be sent; beyond that the oldest is dropped. What happens again to an object, with
-    the same reason and note, within `series_seconds` and with nothing else in between, is counted on the Event that is
-    there. `dropped` counts what never reached the cluster, and `on_dropped` is called for each.
+    The queue holds up to `capacity` Events; beyond that the oldest is dropped. An Event with the reason and note of the
+    latest one on the object, within `series_seconds`, increases the count of that one. `dropped` counts the Events that
+    did not reach the cluster, and `on_dropped` is called for each.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Recorder:
         self._changed = threading.Condition()
         self._waiting: deque[Json] = deque()
         self._nanoseconds = 0  # in the name of the last Event
-        self._is_busy = False
+        self._is_sending = False
         self._stopped = threading.Event()
         self._series: OrderedDict[str, _Series] = OrderedDict()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def start(self) -> None:
-        """Start to send what is emitted."""
+        """Start the thread."""
         self._thread.start()
 
     def emit(self, regarding: Json, reason: str, note: str, *, action: str, type: EventType = "Normal") -> None:
@@ -93,8 +93,8 @@ class Recorder:
         """
         try:
             event = self._event(regarding, reason, note, action, type)
-        except (KeyError, TypeError, AttributeError):  # the report must not fail what it reports
-            _log.exception("no Event %s %r: the object it regards has no name or kind", reason, note)
+        except (KeyError, TypeError, AttributeError):  # an Event must not make its caller fail
+            _log.exception("no Event %s %r: its object has no name or kind", reason, note)
             self._drop()
             return
         with self._changed:
@@ -109,19 +109,19 @@ class Recorder:
 
     def _stamp(self, event: Json) -> None:
         now = time.time_ns()
-        # Never the same name twice, whatever is done to the system's clock.
+        # Names stay unique even if the system clock is set back.
         self._nanoseconds = max(now, self._nanoseconds + 1)
         event["metadata"]["name"] += f".{self._nanoseconds:x}"
         seconds = datetime.fromtimestamp(now // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         event["firstTimestamp"] = event["lastTimestamp"] = seconds
 
     def flush(self, timeout: float) -> bool:
-        """Wait so many seconds until nothing is left to send, and return whether that is so."""
+        """Wait up to `timeout` seconds until all Events are sent; return whether they are."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting and not self._is_busy, timeout)
+            return self._changed.wait_for(lambda: not self._waiting and not self._is_sending, timeout)
 
     def stop(self, timeout: float = 2.0) -> None:
-        """Send what is queued for so many seconds at most, then end."""
+        """Send queued Events for up to `timeout` seconds, then end the thread."""
         if self._thread.is_alive():
             self.flush(timeout)
         self._stopped.set()
@@ -133,41 +133,41 @@ class Recorder:
             try:
                 self._send(event)
             except ClusterError as error:
-                _log.warning("Event %s on %s is dropped: %s", event["reason"], event["involvedObject"]["name"], error)
+                _log.warning("dropped Event %s on %s: %s", event["reason"], event["involvedObject"]["name"], error)
                 self._drop()
-            except Exception:  # the thread has to outlive a defect, or no Event would ever be sent again
-                _log.exception("Event %s on %s is dropped", event["reason"], event["involvedObject"]["name"])
+            except Exception:  # a defect must not end the thread, or no further Event would be sent
+                _log.exception("dropped Event %s on %s", event["reason"], event["involvedObject"]["name"])
                 self._drop()
 
     def _next(self) -> Json | None:
         with self._changed:
-            self._is_busy = False
+            self._is_sending = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self._stopped.is_set())
             if self._stopped.is_set():
                 return None
-            self._is_busy = True
+            self._is_sending = True
             return self._waiting.popleft()
 
     def _send(self, event: Json) -> None:
         series = self._series.get(_subject(event))
-        is_again = series is not None and series.content == _content(event)
-        if series is None or not is_again or self._clock() - series.last >= self._series_seconds:
-            self._begin(event)
+        is_repeated = series is not None and series.content == _content(event)
+        if series is None or not is_repeated or self._clock() - series.last >= self._series_seconds:
+            self._create(event)
             return
         try:
             self._count_up(series, event)
-        except NotFound:  # Events expire on the server, after an hour by default
-            self._begin(event)
+        except NotFound:  # the API server deletes Events, by default after an hour
+            self._create(event)
 
-    def _begin(self, event: Json) -> None:
+    def _create(self, event: Json) -> None:
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
 
         def create() -> None:
             try:
                 self._client.create(EVENTS, namespace, event)
             except AlreadyExists:
-                # The name is new with every Event: this is the earlier attempt, whose answer was lost.
+                # Names are unique: an earlier attempt has created it, and its response was lost.
                 return
 
         self._persist(create)
@@ -189,7 +189,7 @@ class Recorder:
         series.last = self._clock()
 
     def _persist(self, call: Callable[[], None]) -> None:
-        """Make a call that may be repeated, a few times if the API server is away or throttles."""
+        """Make an idempotent call, a few times if the API server is unreachable or throttles."""
         for attempt in range(1, _ATTEMPTS):
             try:
                 return call()
@@ -203,7 +203,7 @@ class Recorder:
 
     def _event(self, regarding: Json, reason: str, note: str, action: str, kind: EventType) -> Json:
         metadata = regarding["metadata"]
-        # Those of a cluster-wide object live in the namespace "default".
+        # Events on a cluster-scoped object belong to the namespace "default".
         namespace = metadata.get("namespace") or "default"
         reference = {
             field: metadata[field] for field in ("namespace", "name", "uid", "resourceVersion") if field in metadata
@@ -211,7 +211,7 @@ class Recorder:
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            # A label of the name must not end in these.
+            # A part of a name must not end with these characters.
             "metadata": {"namespace": namespace, "name": metadata["name"][:_NAME_LENGTH].rstrip("-.")},
             "involvedObject": {"apiVersion": regarding["apiVersion"], "kind": regarding["kind"], **reference},
             "count": 1,
@@ -235,7 +235,7 @@ def _content(event: Json) -> tuple[str, ...]:
 
 
 def _cut(note: str) -> str:
-    """Return a note that is at most as long as the API allows, which counts bytes."""
+    """Cut a note to the API's limit, which is in bytes."""
     encoded = note.encode()
     if len(encoded) <= _NOTE_BYTES:
         return note

@@ -10,18 +10,17 @@ from urllib.parse import urlsplit
 
 from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException
 
-from kanary.kube.errors import NotForwarded, Unreachable, from_answer
+from kanary.kube.errors import NotForwarded, Unreachable, from_response
 
-# Of the only protocol that every version since 1.20 has: frames with the number of a channel before the data.
+# The only protocol that all versions since 1.20 support: frames begin with the number of a channel.
 _PROTOCOL = "v4.channel.k8s.io"
 _DATA, _ERROR = 0, 1
 
 
 def open_websocket(url: str, headers: Mapping[str, str], configuration: Any, timeout: float) -> Any:
-    """Connect as the official client's configuration says; `timeout` (s) is that of each read as well.
+    """Connect with the official client's configuration; `timeout` (s) also applies to each read.
 
-    The library's own function sets no time-out, and follows redirects with the credentials. Raises ApiError and
-    Unreachable.
+    The library's own function sets no time-out and sends the credentials to redirects. Raises ApiError and Unreachable.
     """
     proxy = urlsplit(configuration.proxy or "")
     websocket: Any = WebSocket(sslopt=_tls(configuration))
@@ -33,15 +32,15 @@ def open_websocket(url: str, headers: Mapping[str, str], configuration: Any, tim
             suppress_origin=True,
             redirect_limit=0,
             timeout=timeout,
-            # Without one, the library reads the environment.
+            # If this is None, the library reads the environment.
             http_proxy_host=proxy.hostname,
             http_proxy_port=proxy.port,
             http_proxy_auth=(proxy.username, proxy.password) if proxy.username else None,
         )
     except WebSocketBadStatusException as error:
-        raise from_answer(error.resp_body or b"", error.status_code, error.status_message or "") from error
+        raise from_response(error.resp_body or b"", error.status_code, error.status_message or "") from error
     except (WebSocketException, OSError) as error:
-        raise Unreachable(f"no port-forward through the API server at {urlsplit(url).netloc}: {error}") from error
+        raise Unreachable(f"cannot forward a port through the API server at {urlsplit(url).netloc}: {error}") from error
     return websocket
 
 
@@ -57,10 +56,10 @@ def _tls(configuration: Any) -> dict[str, Any]:
 
 
 class PodConnection:
-    """One connection to a pod, in the form in which `http.client` uses a socket.
+    """One connection to a pod, with the methods of a socket that `http.client` uses.
 
-    Reading raises NotForwarded where the pod's node cannot connect to the port; reading and sending raise Unreachable
-    where the connection to the API server breaks.
+    Reading raises NotForwarded if the pod's node cannot connect to the port; reading and sending raise Unreachable if
+    the connection to the API server breaks.
     """
 
     def __init__(self, websocket: Any, pod: str) -> None:
@@ -70,29 +69,29 @@ class PodConnection:
         self._pending = b""
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send the data."""
         try:
             self._websocket.send_binary(bytes([_DATA]) + data)
         except (WebSocketException, OSError) as error:
             raise self._broken(error) from error
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """What the pod sends."""
+        """A reader of the pod's data."""
         return io.BufferedReader(_Incoming(self._receive))
 
     def close(self) -> None:
-        """Close it, without waiting for the other side."""
+        """Close the connection without a closing handshake."""
         self._websocket.shutdown()
 
     def _receive(self, size: int) -> bytes:
-        """Up to so many bytes, none at the end."""
+        """Up to `size` bytes, empty at the end."""
         while not self._pending:
             frame = self._frame()
             if not frame:
                 return b""
             channel, data = frame[0], frame[1:]
             if channel not in self._announced:
-                self._announced.add(channel)  # the first frame of each channel is the port's number
+                self._announced.add(channel)  # the first frame of each channel has the port's number
             elif channel == _ERROR:
                 raise NotForwarded(f"pod {self._pod}: {data.decode(errors='replace').strip()}")
             else:

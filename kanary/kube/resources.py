@@ -1,6 +1,6 @@
-"""Kinds of object, and where the API server keeps them.
+"""Kinds of object and their URL paths.
 
-Data only: nothing here imports the cluster client, so that a command which needs no cluster starts fast.
+This module does not import the cluster client, so that commands without a cluster start fast.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ Json = dict[str, Any]
 
 
 class Key(NamedTuple):
-    """An object's place among those of its kind; the namespace is empty for a cluster-wide kind."""
+    """Namespace and name of an object; the namespace is empty for a cluster-scoped kind."""
 
     namespace: str
     name: str
 
     @classmethod
     def of(cls, obj: Mapping[str, Any]) -> Key:
-        """Return the key of an object as the API server sent it; KeyError when it has no name."""
+        """The key of an API object; KeyError if it has no name."""
         metadata = obj["metadata"]
         return cls(metadata.get("namespace", ""), metadata["name"])
 
@@ -31,7 +31,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Resource:
-    """One kind of object as the API server serves it; the group is empty for the core group."""
+    """One kind of object; the group is empty for the core group."""
 
     group: str
     version: str
@@ -41,19 +41,19 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """Group and version as manifests write them: "apps/v1", and "v1" for the core group."""
+        """Group and version as in manifests: "apps/v1", or "v1" for the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def group_path(self) -> str:
-        """The path under which the API server lists what it serves of this group and version."""
+        """The discovery path of the group and version."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """Return the URL path, quoted, of the whole kind, of one namespace's part of it, or of one object.
+        """The quoted URL path of all objects of the kind, of those in one namespace, or of one object.
 
-        Raises ValueError for one object of a namespaced kind with no namespace: the API server would answer 404,
-        which reads as "there is none".
+        Raises ValueError for an object of a namespaced kind without a namespace: the API server would respond with 404,
+        which means "no such object".
         """
         if name is not None and self.namespaced and not namespace:
             raise ValueError(f"{self.kind} {name!r} is namespaced: name its namespace")

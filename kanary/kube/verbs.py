@@ -1,4 +1,4 @@
-"""The verbs of the Kubernetes API in terms of one HTTP request each; who sends that request is left to the subclass."""
+"""The verbs of the Kubernetes API as HTTP requests; a subclass sends the requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Self
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
-from kanary.kube.errors import Garbled, Gone, NotFound, Unreachable
+from kanary.kube.errors import Gone, InvalidResponse, NotFound, Unreachable
 from kanary.kube.resources import Json, Resource
 from kanary.kube.watch import Watch
 
@@ -27,17 +27,17 @@ _READ_PAUSE = 0.1  # seconds, doubled after each attempt
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds to wait for a connection, for the next bytes of an answer, and for the next bytes of a watch."""
+    """Seconds to wait for a connection, for the next bytes of a response, and for the next bytes of a watch."""
 
     connect: float = 5.0
     read: float = 30.0
-    # The API server sends a bookmark on a quiet watch once in 60 to 75 s, so 90 s of silence means a dead connection.
+    # The API server sends a bookmark every 60 to 75 s without events, so 90 s without data mean a dead connection.
     watch: float = 90.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """One call: its verb for the metrics, and what goes over the wire."""
+    """One HTTP request, with its verb for the metrics."""
 
     verb: str
     method: str
@@ -48,19 +48,18 @@ class Request:
 
 
 class Verbs(ABC):
-    """Calls to one cluster.
+    """Requests to one cluster.
 
-    Every call raises Unreachable when there is no answer, and a subclass of ApiError for an answer that is a failure.
-    Reads are tried again after a connection fault; writes never are, since a lost answer does not tell whether the
-    write was carried out.
+    Every method raises Unreachable without a response, and a subclass of ApiError for an error response. Reads are
+    retried after a connection error; writes are not, because the API server may have executed them.
     """
 
     timeouts: Timeouts
     attempts: int
-    """How often a read is tried."""
+    """The number of attempts of a read."""
     field_manager: str | None
-    """In whose name fields are written; None leaves it to the API server, which takes the user agent up to its slash.
-    `apply` is refused without one."""
+    """The field manager of writes; if None, the API server derives it from the user agent, up to the slash.
+    `apply` requires one."""
 
     @property
     @abstractmethod
@@ -69,10 +68,10 @@ class Verbs(ABC):
 
     @abstractmethod
     def _send(self, request: Request, *, read: float) -> BaseHTTPResponse:
-        """Send a request and return the answer, its body unread; raise Unreachable or ApiError when it failed."""
+        """Send a request and return the response with its body unread. Raises Unreachable or ApiError."""
 
     def with_timeouts(self, timeouts: Timeouts, *, attempts: int = 1) -> Self:
-        """Return a client over the same connections with other time-outs, that tries a read only so many times."""
+        """Return a client with the same connections, other time-outs and this number of attempts of a read."""
         other = copy.copy(self)
         other.timeouts = timeouts
         other.attempts = attempts
@@ -85,10 +84,9 @@ class Verbs(ABC):
     def list(
         self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
     ) -> tuple[Objects, str]:
-        """Return all objects of a kind, in all namespaces or in one, and the resource version to watch from.
+        """Return all objects of a kind, in all namespaces or in one, and the resource version for a watch.
 
-        Fetched in pages. When the snapshot that the pages come from expires in between, it starts again and takes
-        everything in one answer.
+        The objects are read in pages. If the continue token expires, all objects are read in one response.
         """
         path, query = resource.path(namespace), _selection(label_selector)
         try:
@@ -96,7 +94,7 @@ class Verbs(ABC):
         except Gone:
             objects, version = self._pages(path, query)
         for obj in objects:
-            # Items of a built-in kind's list come without these two; those of a watch have them.
+            # Lists of built-in kinds omit these two; watch events have them.
             obj.setdefault("apiVersion", resource.api_version)
             obj.setdefault("kind", resource.kind)
         return objects, version
@@ -110,7 +108,7 @@ class Verbs(ABC):
         label_selector: str | None = None,
         timeout_seconds: float,
     ) -> Watch:
-        """Open a watch from a resource version on, with bookmarks, which the server ends after the given time."""
+        """Open a watch with bookmarks from a resource version; the server closes it after the given time."""
         query = _selection(label_selector) | {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -121,7 +119,7 @@ class Verbs(ABC):
         return Watch(self._send(request, read=self.timeouts.watch), self._unreachable)
 
     def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
-        """Create an object and return it as stored; raises AlreadyExists when the name is taken."""
+        """Create an object and return it as stored. Raises AlreadyExists."""
         return self._call(Request("create", "POST", resource.path(namespace), self._manager(), body))
 
     def apply(
@@ -136,7 +134,7 @@ class Verbs(ABC):
     ) -> Json:
         """Server-side apply: create the object or set the given fields, and return it as stored.
 
-        Raises Conflict when another manager owns a field and `force` does not take it over.
+        Raises Conflict if another manager owns a field, unless `force` takes it over.
         """
         query = self._manager() | {"force": str(force).lower()}
         path = resource.path(namespace, name, subresource)
@@ -154,8 +152,7 @@ class Verbs(ABC):
     ) -> Json:
         """Merge fields into an object (None removes one, a list is replaced whole) and return it as stored.
 
-        `field_manager` replaces the client's own. Raises Conflict when the body has a resourceVersion that is not the
-        latest.
+        `field_manager` replaces the client's. Raises Conflict if the body has a resourceVersion that is not the latest.
         """
         path = resource.path(namespace, name, subresource)
         return self._call(Request("patch", "PATCH", path, self._manager(field_manager), body, _MERGE))
@@ -163,7 +160,7 @@ class Verbs(ABC):
     def replace(
         self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
     ) -> Json:
-        """Write a whole object and return it as stored; raises Conflict when its resourceVersion is not the latest."""
+        """Replace an object and return it as stored. Raises Conflict if its resourceVersion is not the latest."""
         path = resource.path(namespace, name, subresource)
         return self._call(Request("update", "PUT", path, self._manager(), body))
 
@@ -176,14 +173,14 @@ class Verbs(ABC):
         uid: str | None,
         propagation: str = "Background",
     ) -> None:
-        """Delete an object; raises Conflict when `uid` is given and the object of that name is another one."""
+        """Delete an object. Raises Conflict if the object has another UID than `uid`."""
         options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         self._call(Request("delete", "DELETE", resource.path(namespace, name), {}, options))
 
     def serves(self, resource: Resource) -> bool:
-        """Whether the API server has this kind in this version."""
+        """Whether the API server serves this kind and version."""
         try:
             served = self._read(Request("discover", "GET", resource.group_path, {}))
         except NotFound:
@@ -220,21 +217,23 @@ class Verbs(ABC):
     def _call(self, request: Request) -> Json:
         response = self._send(request, read=self.timeouts.read)
         try:
-            answer = json.loads(response.data)
+            body = json.loads(response.data)
         except (HTTPError, OSError) as error:
             raise self._unreachable(error) from error
         except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
+            body = None
+        if not isinstance(body, dict):
             kind = response.headers.get("Content-Type", "no content type")
-            raise Garbled(f"{self.host}{request.path} answered with {kind}, no JSON object: is it an API server?")
-        return answer
+            raise InvalidResponse(
+                f"{self.host}{request.path} responded with {kind} instead of a JSON object: is it an API server?"
+            )
+        return body
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        cause = " ".join(str(error).split())  # the library's are of several lines
+        cause = " ".join(str(error).split())  # the library's messages have several lines
         return Unreachable(
-            f"no answer from the API server at {self.host}: {cause}; check that it runs and that this machine may "
-            "reach it (kubectl cluster-info)"
+            f"no response from the API server at {self.host}: {cause}; check that it runs and is reachable from this "
+            "machine (kubectl cluster-info)"
         )
 
 

@@ -1,4 +1,4 @@
-"""An open watch: the events of one kind of object as they happen, from one HTTP answer that does not end by itself."""
+"""An open watch: the events of one kind of object, from one streamed HTTP response."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any, Self
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
-from kanary.kube.errors import Garbled, Unreachable, from_status
+from kanary.kube.errors import InvalidResponse, Unreachable, from_status
 from kanary.kube.resources import Json
 
 Event = tuple[str, Json]
 
-# What a read raises once another thread has shut the socket down under it: an end of stream for plain text, but
-# for TLS also ValueError and AttributeError out of the ssl module.
+# Errors of a read after another thread has shut down the socket: with TLS also ValueError and AttributeError of the
+# ssl module.
 _READ_FAULTS = (HTTPError, OSError, ValueError, AttributeError)
 
 
 class Watch:
     """Iterate over (type, object) pairs; types are ADDED, MODIFIED, DELETED and BOOKMARK.
 
-    Iteration ends when the server ends the watch or when `close()` is called, which any thread may do. It raises
-    Unreachable when the connection breaks or stays silent for longer than the read time-out, Garbled for a line
-    that is no watch event, and ApiError (Gone for 410) for an ERROR event.
+    Iteration ends when the server ends the watch or any thread calls `close()`. It raises Unreachable if the connection
+    breaks or delivers nothing within the read time-out, InvalidResponse for a line that is not a watch event, and
+    ApiError (Gone for 410) for an ERROR event.
     """
 
     def __init__(self, response: BaseHTTPResponse, unreachable: Callable[[Exception], Unreachable]) -> None:
@@ -42,7 +42,7 @@ class Watch:
     def _lines(self) -> Iterator[bytes]:
         try:
             for line in self._response:
-                # What was cut off in the middle comes again: the resource version to go on from is still the last one.
+                # An incomplete event comes again: the next watch starts at the last complete one.
                 if self._closed or not line.endswith(b"\n"):
                     return
                 yield line
@@ -53,9 +53,9 @@ class Watch:
             self._response.close()
 
     def close(self) -> None:
-        """End the watch, also while another thread waits for its next event."""
+        """Close the watch, also while another thread waits for an event."""
         self._closed = True
-        # Shutting down wakes a blocked read, closing the descriptor does not. It is refused when the answer is over.
+        # A shutdown wakes a blocked read, unlike a close. It fails if the response has ended.
         with suppress(ValueError, RuntimeError, OSError):
             self._response.shutdown()
 
@@ -78,7 +78,9 @@ def _event(line: bytes) -> Event:
         version = obj["metadata"]["resourceVersion"]
         named = kind == "BOOKMARK" or obj["metadata"]["name"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Garbled(f"this is no watch event: {line[:200]!r}; what stands before the API server?") from error
+        raise InvalidResponse(
+            f"not a watch event: {line[:200]!r}; check the proxy or load balancer of the API server"
+        ) from error
     if not (isinstance(kind, str) and isinstance(version, str) and isinstance(named, str | bool)):
-        raise Garbled(f"a watch event's type, name and resourceVersion are text, this one has others: {line[:200]!r}")
+        raise InvalidResponse(f"type, name and resourceVersion of a watch event must be strings: {line[:200]!r}")
     return kind, obj

@@ -21,7 +21,7 @@ from kanary.kube.resources import (
     Key,
     Resource,
 )
-from kanary.operator import pruning
+from kanary.operator import transforms
 from states.timing import ENDPOINTS_COALESCE
 
 Json = dict[str, Any]
@@ -63,23 +63,25 @@ class Watches:
         self.kanaries = self._reflector(
             KANARIES,
             self._on_kanary,
-            pruning.kanary,
+            transforms.kanary,
             indexers={BY_SERVICE: _services_of_kanary, BY_DESTINATION: _destination_of},
         )
-        self.services = self._reflector(SERVICES, self._on_service, pruning.service, indexers={BY_OWNER: _owner_of})
+        self.services = self._reflector(SERVICES, self._on_service, transforms.service, indexers={BY_OWNER: _owner_of})
         self.config_maps = self._reflector(
-            CONFIG_MAPS, self._on_owned, pruning.whole, ours, {BY_SERVICE: _services_of_applied, BY_OWNER: _owner_of}
+            CONFIG_MAPS, self._on_owned, transforms.whole, ours, {BY_SERVICE: _services_of_applied, BY_OWNER: _owner_of}
         )
-        self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, pruning.whole, ours)
-        self.pods = self._reflector(PODS, self._on_owned, pruning.pod, ours, {BY_KANARY: _kanaries_of_owned})
-        self.budgets = self._reflector(PDBS, self._on_owned, pruning.whole, ours) if served.disruption_budgets else None
+        self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, transforms.whole, ours)
+        self.pods = self._reflector(PODS, self._on_owned, transforms.pod, ours, {BY_KANARY: _kanaries_of_owned})
+        self.budgets = (
+            self._reflector(PDBS, self._on_owned, transforms.whole, ours) if served.disruption_budgets else None
+        )
         if served.endpoint_slices:
             self.slices = self._reflector(
-                ENDPOINT_SLICES, self._on_endpoints, pruning.endpoint_slice, indexers={BY_SERVICE: _service_of_slice}
+                ENDPOINT_SLICES, self._on_endpoints, transforms.endpoint_slice, indexers={BY_SERVICE: _service_of_slice}
             )
         else:
             self.slices = self._reflector(
-                ENDPOINTS, self._on_endpoints, pruning.endpoints, indexers={BY_SERVICE: _own_name}
+                ENDPOINTS, self._on_endpoints, transforms.endpoints, indexers={BY_SERVICE: _own_name}
             )
 
     @property
@@ -129,7 +131,7 @@ class Watches:
         self,
         resource: Resource,
         on_change: Callable[[Key, Json | None, Json | None], None],
-        keep: Callable[[Json], Json],
+        transform: Callable[[Json], Json],
         label_selector: str | None = None,
         indexers: Mapping[str, Callable[[Json], Iterable[Any]]] | None = None,
     ) -> Reflector:
@@ -137,7 +139,7 @@ class Watches:
             self._client,
             resource,
             on_change=on_change,
-            keep=keep,
+            transform=transform,
             namespace=self._namespace,
             label_selector=label_selector,
             indexers=indexers,
@@ -199,14 +201,14 @@ def _services_of_applied(config_map: Json) -> Iterator[tuple[str, str]]:
 
 def _service_of_slice(piece: Json) -> Iterator[tuple[str, str]]:
     metadata = piece["metadata"]
-    name = (metadata.get("labels") or {}).get(pruning.SERVICE_OF_SLICE)
+    name = (metadata.get("labels") or {}).get(transforms.SERVICE_OF_SLICE)
     if name:
         yield metadata["namespace"], name
 
 
 def _service_name(key: Key, obj: Json) -> str:
     """The Service of a slice by its label; Endpoints bear the Service's own name."""
-    return str((obj["metadata"].get("labels") or {}).get(pruning.SERVICE_OF_SLICE, key.name))
+    return str((obj["metadata"].get("labels") or {}).get(transforms.SERVICE_OF_SLICE, key.name))
 
 
 def _own_name(obj: Json) -> Iterator[tuple[str, str]]:

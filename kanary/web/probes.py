@@ -1,4 +1,4 @@
-"""What the cluster reads of the operator: liveness, readiness and metrics."""
+"""The operator's probes and metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.routing import Route
 def probes(problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes], metrics_type: str) -> Starlette:
     """Serve /healthz, /readyz and /metrics.
 
-    `problems` says what keeps the operator from being ready, `metrics` exposes the metrics in the content type
+    `problems` returns why the operator is not ready (empty if it is), `metrics` the metrics with the content type
     `metrics_type`.
     """
     page = SharedPage(metrics)
@@ -35,20 +35,20 @@ def probes(problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes], 
 
 
 class SharedPage:
-    """A page that is made once for all those who wait for it, so that many readers cost no more than one."""
+    """A page that is rendered once for all requests that wait for it."""
 
-    def __init__(self, make: Callable[[], bytes]) -> None:
-        self._make = make
+    def __init__(self, render: Callable[[], bytes]) -> None:
+        self._render = render
         self._lock = asyncio.Lock()
         self._page = b""
         self._began = float("-inf")
 
     async def read(self) -> bytes:
-        """The page, as it was made after this was called."""
+        """The page, rendered after this call."""
         called = time.monotonic()
         async with self._lock:
             if self._began < called:
                 began = time.monotonic()
-                self._page = await run_in_threadpool(self._make)
+                self._page = await run_in_threadpool(self._render)
                 self._began = began
             return self._page

@@ -104,7 +104,7 @@ def test_a_cluster_that_is_away_is_told_with_what_does_without(kanary: Kanary, s
     server.faults.add(Fault.drop(path="/pods"))
     printed = kanary("history", NAME)
     assert printed.code == 1
-    assert "no answer from the API server" in printed.err
+    assert "no response from the API server" in printed.err
     assert "--db URL" in printed.err
 
 

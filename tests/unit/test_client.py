@@ -23,9 +23,9 @@ from kanary.kube.client import (
     ClusterClient,
     Conflict,
     Forbidden,
-    Garbled,
     Gone,
     Invalid,
+    InvalidResponse,
     NotConfigured,
     NotFound,
     Throttled,
@@ -166,7 +166,7 @@ def test_what_a_proxy_in_between_says_is_quoted(server: Responder, client: Clust
 @pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[1, 2]", b""])
 def test_an_answer_that_is_no_json_object_is_garbled(server: Responder, client: ClusterClient, body: bytes) -> None:
     server.say(Reply(body, 200, {"Content-Type": "text/html"}))
-    with pytest.raises(Garbled, match="is it an API server"):
+    with pytest.raises(InvalidResponse, match="is it an API server"):
         client.get(SERVICES, "shop", "web")
 
 
@@ -229,7 +229,7 @@ def test_a_port_where_nothing_listens_is_unreachable(tmp_path: Path) -> None:
 
 def test_a_failed_tls_handshake_is_unreachable_and_told_in_one_line(server: Responder, tmp_path: Path) -> None:
     path = write_kubeconfig(tmp_path / "k", server.url.replace("http:", "https:"))
-    with pytest.raises(Unreachable, match=r"^no answer from .*SSL.*kubectl cluster-info\)$"):
+    with pytest.raises(Unreachable, match=r"^no response from .*SSL.*kubectl cluster-info\)$"):
         ClusterClient.connect(kubeconfig=path).server_version()
 
 
@@ -400,7 +400,7 @@ def test_a_line_that_is_no_watch_event_is_garbled(server: Responder, client: Clu
     with client.watch(SERVICES, "10", timeout_seconds=60) as watch:
         events = iter(watch)
         assert next(events)[0] == "ADDED"
-        with pytest.raises(Garbled):
+        with pytest.raises(InvalidResponse):
             next(events)
 
 

@@ -563,7 +563,7 @@ def test_a_release_that_fails_is_no_failure_of_the_stop(
 
     server.before = away
     running.end()
-    assert "has to expire" in caplog.text
+    assert "will expire" in caplog.text
 
 
 def test_a_start_that_fails_releases_the_lease(server: LeaseServer, clock: FakeClock) -> None:

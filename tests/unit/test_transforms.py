@@ -1,4 +1,4 @@
-"""What is kept of each kind of object, and that it is enough for every decision."""
+"""Stored objects have only the needed fields, and enough of them for every decision."""
 
 from copy import deepcopy
 from typing import Any
@@ -14,7 +14,7 @@ from engine.model.states import Endpoint
 from engine.render.objects import covers, deployment, made_from, owner_uid, service
 from engine.render.pods import rolling
 from engine.resolve.endpoints import resolve
-from kanary.operator import pruning
+from kanary.operator import transforms
 from tests.unit.kanaries import OWNER, Json, kanary, spec
 from tests.unit.proxies import live_pod, rolling_pod
 from tests.unit.snapshots import NOW
@@ -86,77 +86,77 @@ def resolved(service: Json, piece: Json) -> Any:
     return resolve(backend, where="x", namespace="shop", service=service, slices=[piece])
 
 
-def test_endpoints_resolve_from_what_is_kept_as_from_the_whole() -> None:
-    kept = resolved(pruning.service(SERVICE), pruning.endpoint_slice(PIECE))
-    assert kept == resolved(SERVICE, PIECE)
-    assert kept == (Endpoint("10.0.0.1", 8080, "v1-a"), Endpoint("10.0.0.4", 8080))
+def test_a_stored_slice_resolves_like_the_whole_object() -> None:
+    stored = resolved(transforms.service(SERVICE), transforms.endpoint_slice(PIECE))
+    assert stored == resolved(SERVICE, PIECE)
+    assert stored == (Endpoint("10.0.0.1", 8080, "v1-a"), Endpoint("10.0.0.4", 8080))
 
 
-def test_of_a_slice_nothing_is_kept_that_does_not_decide() -> None:
-    kept = pruning.endpoint_slice(PIECE)
-    assert kept["metadata"] == {
+def test_a_stored_slice_has_only_the_needed_fields() -> None:
+    stored = transforms.endpoint_slice(PIECE)
+    assert stored["metadata"] == {
         "name": "myapp-v1",
         "namespace": "shop",
         "uid": "1",
         "resourceVersion": "7",
         "labels": {"kubernetes.io/service-name": "myapp-v1"},
     }
-    assert kept["endpoints"][0] == {
+    assert stored["endpoints"][0] == {
         "addresses": ["10.0.0.1"],
         "conditions": {"ready": True},
         "targetRef": {"name": "v1-a"},
     }
 
 
-def test_a_change_that_decides_nothing_leaves_what_is_kept_as_it_was() -> None:
+def test_a_change_of_other_fields_does_not_change_the_stored_slice() -> None:
     """So that it has no Kanary reconciled."""
     changed = deepcopy(PIECE)
     changed["endpoints"][0]["conditions"]["serving"] = False
     changed["endpoints"][0]["nodeName"] = "node-2"
     changed["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": "later"}
-    assert pruning.endpoint_slice(changed) == pruning.endpoint_slice(PIECE)
+    assert transforms.endpoint_slice(changed) == transforms.endpoint_slice(PIECE)
 
 
-def test_proxies_behind_the_destination_are_counted_from_what_is_kept() -> None:
-    assert ready_endpoints([pruning.endpoint_slice(PIECE)]) == 2
+def test_ready_endpoints_are_counted_in_a_stored_slice() -> None:
+    assert ready_endpoints([transforms.endpoint_slice(PIECE)]) == 2
 
 
 @pytest.mark.parametrize("bare", [{"metadata": {"name": "x", "namespace": "shop"}}, {**PIECE, "endpoints": None}])
-def test_a_slice_without_endpoints_is_kept_without(bare: Json) -> None:
-    assert pruning.endpoint_slice(bare)["endpoints"] == []
+def test_a_slice_without_endpoints_is_stored_without_them(bare: Json) -> None:
+    assert transforms.endpoint_slice(bare)["endpoints"] == []
 
 
-def test_endpoints_are_kept_as_slices() -> None:
+def test_endpoints_are_stored_as_slices() -> None:
     ports = [{"name": "http", "port": 8080, "protocol": "TCP"}]
     whole = {"metadata": METADATA, "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": ports}]}
-    kept = pruning.endpoints(whole)
-    assert kept["metadata"] == {"name": "myapp-v1", "namespace": "shop", "uid": "1", "resourceVersion": "7"}
-    assert resolved(SERVICE, kept["slices"][0]) == (Endpoint("10.0.0.1", 8080),)
+    stored = transforms.endpoints(whole)
+    assert stored["metadata"] == {"name": "myapp-v1", "namespace": "shop", "uid": "1", "resourceVersion": "7"}
+    assert resolved(SERVICE, stored["slices"][0]) == (Endpoint("10.0.0.1", 8080),)
 
 
-def test_of_a_service_the_status_and_the_managed_fields_go() -> None:
-    kept = pruning.service(SERVICE)
-    assert kept.keys() == {"apiVersion", "kind", "metadata", "spec"}
-    assert kept["spec"] == SERVICE["spec"]
-    assert not kept["metadata"].keys() & {"managedFields", "selfLink"}
+def test_a_stored_service_has_no_status_and_no_managed_fields() -> None:
+    stored = transforms.service(SERVICE)
+    assert stored.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert stored["spec"] == SERVICE["spec"]
+    assert not stored["metadata"].keys() & {"managedFields", "selfLink"}
 
 
-def test_our_own_service_is_known_as_ours_and_as_unchanged_from_what_is_kept() -> None:
+def test_owner_and_content_of_our_service_are_recognised_in_the_stored_object() -> None:
     desired = service(OWNER, spec())
     live = deepcopy(desired) | {"status": {}}
     live["metadata"]["managedFields"] = [{}]
-    kept = pruning.service(live)
-    assert owner_uid(kept) == OWNER.uid
-    assert made_from(kept, desired)
-    assert covers(kept, desired)
+    stored = transforms.service(live)
+    assert owner_uid(stored) == OWNER.uid
+    assert made_from(stored, desired)
+    assert covers(stored, desired)
 
 
-def test_our_own_deployment_is_kept_whole_but_for_the_managed_fields() -> None:
+def test_our_deployment_is_stored_whole_without_managed_fields() -> None:
     desired = deployment(OWNER, spec(), rolling(OWNER, spec(), "image", "a" * 16), 1)
     live = deepcopy(desired) | {"status": {"replicas": 2}}
     live["metadata"]["managedFields"] = [{}]
-    kept = pruning.whole(live)
-    assert kept == desired | {"status": {"replicas": 2}}
+    stored = transforms.whole(live)
+    assert stored == desired | {"status": {"replicas": 2}}
     assert "managedFields" in live["metadata"]
 
 
@@ -175,53 +175,53 @@ _OOM = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:
     ],
     ids=["bad", "asked", "out of memory", "in trouble", "stopping", "ended"],
 )
-def test_a_proxy_is_read_from_what_is_kept_as_from_the_whole(pod: Json) -> None:
+def test_a_stored_pod_is_read_like_the_whole_object(pod: Json) -> None:
     whole = {**pod, "metadata": {"namespace": "shop", **pod["metadata"]}}
-    assert read_proxy(pruning.pod(whole), Report("a" * 24)) == read_proxy(whole, Report("a" * 24))
+    assert read_proxy(transforms.pod(whole), Report("a" * 24)) == read_proxy(whole, Report("a" * 24))
 
 
-def test_of_a_kanary_it_is_kept_who_wrote_its_routes_and_nothing_else_of_who_wrote_what() -> None:
+def test_a_stored_kanary_has_only_the_managed_fields_of_its_routes() -> None:
     entries = [
         {"manager": "argocd", "time": "1", "operation": "Apply", "fieldsV1": {"f:spec": {"f:routes": {"f:x": {}}}}},
         {"manager": "kanary", "time": "2", "subresource": "status", "fieldsV1": {"f:status": {}}},
     ]
     whole = kanary()
     whole["metadata"]["managedFields"] = entries
-    kept = pruning.kanary(whole)
-    assert kept["metadata"]["managedFields"] == [
+    stored = transforms.kanary(whole)
+    assert stored["metadata"]["managedFields"] == [
         {"manager": "argocd", "time": "1", "fieldsV1": {"f:spec": {"f:routes": {}}}}
     ]
-    assert kept["spec"] == whole["spec"]
+    assert stored["spec"] == whole["spec"]
 
 
-def test_of_a_pod_nothing_is_kept_that_does_not_decide() -> None:
-    kept = pruning.pod(POD)
-    assert kept.keys() == {"apiVersion", "kind", "metadata", "spec", "status"}
-    assert kept["spec"] == {"nodeName": "node-1"}
-    assert kept["metadata"]["annotations"] == {"kanary.k8s.io/config": "a" * 16}
-    assert kept["metadata"]["labels"] == {"kanary.k8s.io/name": "myapp-split"}
-    assert kept["status"].keys() <= {"phase", "conditions", "containerStatuses", "podIP"}
-    assert "podIPs" not in kept["status"]
-    assert "image" not in kept["status"]["containerStatuses"][0]
+def test_a_stored_pod_has_only_the_needed_fields() -> None:
+    stored = transforms.pod(POD)
+    assert stored.keys() == {"apiVersion", "kind", "metadata", "spec", "status"}
+    assert stored["spec"] == {"nodeName": "node-1"}
+    assert stored["metadata"]["annotations"] == {"kanary.k8s.io/config": "a" * 16}
+    assert stored["metadata"]["labels"] == {"kanary.k8s.io/name": "myapp-split"}
+    assert stored["status"].keys() <= {"phase", "conditions", "containerStatuses", "podIP"}
+    assert "podIPs" not in stored["status"]
+    assert "image" not in stored["status"]["containerStatuses"][0]
 
 
-def test_a_pod_of_which_nothing_is_known_is_kept() -> None:
-    kept = pruning.pod({"metadata": {"name": "x", "namespace": "shop"}})
-    assert (kept["status"]["conditions"], kept["status"]["containerStatuses"]) == ([], [])
+def test_a_pod_without_a_status_is_stored() -> None:
+    stored = transforms.pod({"metadata": {"name": "x", "namespace": "shop"}})
+    assert (stored["status"]["conditions"], stored["status"]["containerStatuses"]) == ([], [])
 
 
 @pytest.mark.parametrize(
-    ("prune", "whole"),
+    ("transform", "whole"),
     [
-        (pruning.whole, SERVICE),
-        (pruning.service, SERVICE),
-        (pruning.endpoint_slice, PIECE),
-        (pruning.pod, POD),
-        (pruning.kanary, kanary()),
-        (pruning.endpoints, {"metadata": METADATA, "subsets": []}),
+        (transforms.whole, SERVICE),
+        (transforms.service, SERVICE),
+        (transforms.endpoint_slice, PIECE),
+        (transforms.pod, POD),
+        (transforms.kanary, kanary()),
+        (transforms.endpoints, {"metadata": METADATA, "subsets": []}),
     ],
 )
-def test_pruning_leaves_its_input_as_it_is(prune: Any, whole: Json) -> None:
+def test_a_transform_does_not_change_its_input(transform: Any, whole: Json) -> None:
     before = deepcopy(whole)
-    prune(whole)
+    transform(whole)
     assert whole == before
