@@ -134,6 +134,22 @@ def test_what_somebody_edits_by_hand_is_put_right(serving: Scene) -> None:
     serving.wait_for_phase("Ready")
 
 
+@pytest.mark.parametrize("is_paused", [True, False], ids=["paused", "a Service is missing"])
+def test_a_config_map_that_somebody_deletes_is_restored_though_the_spec_waits(serving: Scene, is_paused: bool) -> None:
+    if is_paused:
+        serving.declare(destination="myapp", routes=routes(myapp_v1=10, myapp_v2=90), paused=True)
+        serving.wait_for_phase("Rendering", reason="Paused")
+    else:
+        serving.server.store.delete("services", "myapp-v2", NAMESPACE)
+        serving.wait_for_phase("Degraded", reason="BackendNotFound")
+    before, proxies = serving.get("configmaps", "rule-haproxy"), serving.proxies()
+    assert before
+    serving.server.store.delete("configmaps", "rule-haproxy", NAMESPACE)
+    restored = serving.wait_for(lambda: serving.get("configmaps", "rule-haproxy"))
+    assert restored["data"] == before["data"]
+    assert serving.proxies() == proxies
+
+
 @pytest.mark.parametrize(
     "spec",
     [
