@@ -147,11 +147,15 @@ class Proxy:
 
     def stop(self) -> None:
         """Asks it to stop as the kubelet does, and returns when it accepts no more connections."""
-        await_that(self._refuses_when_asked_to_stop, "a stopping proxy refuses new connections")
-
-    def _refuses_when_asked_to_stop(self) -> bool:
-        # Again each time: in a container, it cannot be seen when the master is done starting.
+        # Earlier, the signal would end the master. A second one could meet the worker at its end, and kill it.
+        await_that(self._has_started, "the master has started")
         self.process.send_signal(signal.SIGUSR1)
+        await_that(self._refuses, "a stopping proxy refuses new connections")
+
+    def _has_started(self) -> bool:
+        return b"Loading success" in self._log.read_bytes()
+
+    def _refuses(self) -> bool:
         try:
             self.connect().close()
         except ConnectionRefusedError:
