@@ -1,4 +1,4 @@
-"""The interfaces that the engine needs: a view of the cluster, a writer, the history, a narrator and a clock.
+"""The interfaces that the engine needs: a view of the cluster, a writer, the history, a reporter and a clock.
 
 Objects are the API's JSON. A view may lag behind the cluster; the engine decides again when it catches up, and writes
 have preconditions.
@@ -128,7 +128,7 @@ class History(Protocol):
         """Record that the Kanary of that name was deleted."""
 
 
-class Narrator(Protocol):
+class Reporter(Protocol):
     """Reports events to logs, Events and metrics. Never raises, never blocks."""
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:

@@ -17,7 +17,7 @@ from engine.model.states import Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
 from engine.plan import Planner, Target
-from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, Narrator, RefusedError
+from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RefusedError, Reporter
 from engine.render.objects import REFRESH_ANNOTATION, made_from
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
@@ -66,7 +66,7 @@ class Reconciler:
         self,
         view: ClusterView,
         writer: ClusterWriter,
-        narrator: Narrator,
+        reporter: Reporter,
         *,
         history: History,
         clock: Clock,
@@ -74,7 +74,7 @@ class Reconciler:
     ) -> None:
         self._view = view
         self._writer = writer
-        self._narrator = narrator
+        self._reporter = reporter
         self._history = history
         self._clock = clock
         self._proxy_image = proxy_image
@@ -104,7 +104,7 @@ class Reconciler:
         self._status_written.pop((namespace, name), None)
         self._delayed.pop((namespace, name), None)
         self._planner.forget(namespace, name)
-        self._narrator.gone(namespace, name)
+        self._reporter.gone(namespace, name)
         self._history.deleted(namespace, name)
 
     def _step(self, kanary: Json) -> Step:
@@ -226,7 +226,7 @@ class Reconciler:
             configuration = Configuration(digest=target.applied.digest, text=text, endpoints=endpoints)
         self._history.record(kanary, status.history.entries if status.history else (), configuration)
         if decision.trigger or decision.reason.value != before.reason:
-            self._narrator.transition(
+            self._reporter.transition(
                 kanary,
                 trigger=decision.trigger.value if decision.trigger else "",
                 reason=decision.reason.value,
@@ -236,8 +236,8 @@ class Reconciler:
         change = _change_to(status, applied.revision) if applied and applied.revision != before.revision else None
         if change and change.before:
             former, after = weights_text(change.before), weights_text(change.after)
-            self._narrator.weights_changed(kanary, before=former, after=after, revision=change.revision)
-        self._narrator.observed(kanary, status)
+            self._reporter.weights_changed(kanary, before=former, after=after, revision=change.revision)
+        self._reporter.observed(kanary, status)
 
     def report_defect(self, namespace: str, name: str, error: Exception) -> None:
         """Set the condition Ready to Unknown because reconciles fail with a defect of the operator.

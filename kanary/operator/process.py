@@ -15,8 +15,8 @@ from kanary.kube.resources import ENDPOINT_SLICES, PDBS, Key
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator.agents import HttpAgents
 from kanary.operator.metrics import CONTENT_TYPE, Metrics
-from kanary.operator.narrator import EventNarrator
 from kanary.operator.record_feed import RecordFeed
+from kanary.operator.reporter import EventReporter
 from kanary.operator.settings import Settings
 from kanary.operator.view import Agents, View
 from kanary.operator.watches import Served, Watches
@@ -168,7 +168,7 @@ class Operator:
         reconciler = Reconciler(
             View(self._client, watches, self._agents),
             Writer(self._client, watches, self._may_write),
-            EventNarrator(self._recorder, self._metrics),
+            EventReporter(self._recorder, self._metrics),
             history=self._history.start(watches),
             clock=self._client.clock,
             proxy_image=self._settings.proxy_image,

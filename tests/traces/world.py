@@ -281,7 +281,7 @@ class World:
     def deleted(self, namespace: str, name: str) -> None:
         pass
 
-    # engine.ports.Narrator and Clock
+    # engine.ports.Reporter and Clock
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
         self.events.append(f"{'Warning' if is_warning else 'Normal'} {reason}: {message}")

@@ -1,4 +1,4 @@
-"""Tells what happened where people look: Events on the Kanary, metrics, and the log."""
+"""Reports changes of a Kanary as Events, metrics and log lines."""
 
 import logging
 from typing import Any
@@ -15,15 +15,15 @@ _log = logging.getLogger(__name__)
 _ACTION = "Reconcile"
 
 
-class EventNarrator:
-    """Implements `engine.ports.Narrator`."""
+class EventReporter:
+    """Implements `engine.ports.Reporter`."""
 
     def __init__(self, recorder: Recorder, metrics: Metrics) -> None:
         self._recorder = recorder
         self._metrics = metrics
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
-        """An Event, a count, and a line in the log."""
+        """Emit an Event, count the transition and log it."""
         level = logging.WARNING if is_warning else logging.INFO
         _log.log(level, "%s: %s: %s", _name(kanary), reason, message)
         self._recorder.emit(kanary, reason, message, action=_ACTION, type="Warning" if is_warning else "Normal")
@@ -31,13 +31,13 @@ class EventNarrator:
             self._metrics.transition(trigger)
 
     def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
-        """An Event and a line in the log."""
+        """Emit an Event and log it."""
         note = f"weights changed from {before} to {after} (revision {revision})"
         _log.info("%s: %s", _name(kanary), note)
         self._recorder.emit(kanary, "WeightsChanged", note, action=_ACTION)
 
     def observed(self, kanary: Json, status: KanaryStatus) -> None:
-        """The Kanary's own metrics."""
+        """Set the metrics of the Kanary."""
         self._metrics.set_kanary(
             kanary["metadata"]["namespace"],
             kanary["metadata"]["name"],
@@ -47,7 +47,7 @@ class EventNarrator:
         )
 
     def gone(self, namespace: str, name: str) -> None:
-        """Its metrics go with it."""
+        """Delete the metrics of the Kanary."""
         self._metrics.forget_kanary(namespace, name)
 
 
