@@ -1,16 +1,16 @@
-"""The weights and phases of one Kanary over time, as they are drawn: as many of them as can be told apart."""
+"""The weights and phases of one Kanary over time, as both drawings show them, and the ticks of their axis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from engine.model.entries import Entry, PhaseChange, WeightChange
 from kanary.cli.failure import CommandError
 from kanary.cli.find import revision_of
+from kanary.cli.output import weights_of
 from kanary.cli.times import local_text
 from kanary.history.queries import EntryQuery, every
 from kanary.history.records import KanarySummary
@@ -18,34 +18,18 @@ from kanary.history.source import Source
 
 E = TypeVar("E", bound=Entry)
 
-_DRAWN = 2000
-"""Points in time that a picture can show apart; of several changes in one, the last is shown."""
-_SERIES = 10
-"""Backends that are drawn by themselves; the smallest of more are drawn as one."""
-_MOMENT = timedelta(milliseconds=1)
-"""Two recorded times differ by this much at least."""
-OTHERS = "others"
 PHASES = ("Ready", "Pending", "Rendering", "Rolling", "Degraded")
-"""Those that this version knows, from the least to the most severe."""
-
-
-@dataclass(frozen=True)
-class WeightStep:
-    """From this time on, these weights, in percent."""
-
-    at: datetime
-    revision: int
-    weights: Mapping[str, int]
-    cause: str
-
-
-@dataclass(frozen=True)
-class Span:
-    """A phase from one time to another."""
-
-    start: datetime
-    end: datetime
-    phase: str
+"""From the least to the most severe."""
+_SEVERITY = {phase: severity for severity, phase in enumerate(PHASES, 1)}
+Span: TypeAlias = tuple[datetime, datetime, E]
+"""From when to when what an entry has changed is drawn, and the entry."""
+_POINTS = 1000
+"""Points in time that a drawing can show apart. They bound its size, however many changes there are."""
+_MINUTE, _HOUR, _DAY, _MONTH = 60, 3600, 86_400, 30 * 86_400
+_SHORT_STEPS = [n * unit for unit in (1, _MINUTE) for n in (1, 2, 5, 10, 15, 30)]
+_LONG_STEPS = [n * unit for unit in (_HOUR, _MONTH) for n in (1, 3, 6, 12)]
+_STEPS = sorted([*_SHORT_STEPS, *_LONG_STEPS, _DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 60 * _MONTH])
+"""Seconds. Those from a month on stand for whole months of the calendar."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +39,10 @@ class Timeline:
     kanary: KanarySummary
     start: datetime
     end: datetime
-    steps: tuple[WeightStep, ...]
-    """In the order of time; the first may be from before the start."""
-    spans: tuple[Span, ...]
-    backends: tuple[str, ...]
-    """In the order in which they are stacked, the oldest at the bottom."""
+    weights: Sequence[Span[WeightChange]]
+    """In the order of time; the first change may be from before the start."""
+    phases: Sequence[Span[PhaseChange]]
+    """From the least to the most severe phase, so that what is drawn last covers the others."""
 
     @property
     def title(self) -> str:
@@ -67,89 +50,66 @@ class Timeline:
         return f"{self.kanary.namespace}/{self.kanary.name}"
 
     @property
-    def last(self) -> Mapping[str, str]:
-        """The weight of each backend at the end, for a legend."""
-        when = "at the end" if self.kanary.deleted_at else "now"
-        return {backend: f"{when} {self.steps[-1].weights.get(backend, 0)} %" for backend in self.backends}
+    def backends(self) -> Mapping[str, str]:
+        """Each backend, the oldest first, with its last weight: `now 20 %`."""
+        when, last = "at the end" if self.kanary.deleted_at else "now", weights_of(self.weights[-1][2].after)
+        names = dict.fromkeys(share.backend for *_, change in self.weights for share in change.after)
+        return {name: f"{when} {last.get(name, 0)} %" for name in names}
 
-    @property
-    def phases(self) -> Mapping[str, Sequence[Span]]:
-        """The spans of each phase, from the least to the most severe: the last to draw is what matters."""
-        order = [*dict.fromkeys(span.phase for span in self.spans if span.phase not in PHASES), *PHASES]
-        found = {phase: [span for span in self.spans if span.phase == phase] for phase in order}
-        return {phase: spans for phase, spans in found.items() if spans}
-
-    def share(self, time: datetime) -> float:
+    def place(self, time: datetime) -> float:
         """Where a time is between start and end, from 0 to 1."""
-        return min(1.0, max(0.0, (time - self.start) / (self.end - self.start)))
-
-    def intervals(self) -> Iterator[tuple[WeightStep, datetime, datetime]]:
-        """Each step, with the time it lasted."""
-        ends = [*(step.at for step in self.steps[1:]), self.end]
-        for step, end in zip(self.steps, ends, strict=True):
-            yield step, max(step.at, self.start), max(end, self.start)
+        return (time - self.start) / (self.end - self.start)
 
 
 def timeline(source: Source, kanary: KanarySummary, since: datetime | None, now: datetime) -> Timeline:
-    """Read what is drawn, page by page. Raises CommandError where there is nothing to draw."""
+    """Read what is drawn, page by page. Raises CommandError if there is nothing to draw."""
     if kanary.first_revision is None:
         raise CommandError(f"there is nothing to draw: the history has no weight change of {kanary.name}")
-    first = revision_of(source, kanary, kanary.first_revision)
-    start, end = max(since or first.change.at, first.change.at), kanary.deleted_at or now
+    first = revision_of(source, kanary, kanary.first_revision).change.at
+    start, end = max(since or first, first), kanary.deleted_at or now
     if since is not None and since >= end:
         raise CommandError(f"{kanary.name} was deleted at {local_text(end)}: --since has to be before that")
-    end = max(end, start + timedelta(seconds=1)) if start >= end else end
-    during = EntryQuery(uid=kanary.uid, since=start, until=end)
-    before = EntryQuery(uid=kanary.uid, until=start - _MOMENT, limit=1)
-    changes = [
-        *islice(_read(source, before, WeightChange), 1),
-        *_thinned(_read(source, during, WeightChange), start, end),
-    ]
-    moves = _thinned(_read(source, during, PhaseChange), start, end)
-    earlier = (move.to for move in _read(source, before, PhaseChange))
-    phase = moves[0].source if moves else next(earlier, "")
-    backends = _backends(changes, end)
-    steps = tuple(WeightStep(each.at, each.revision, _merged(each, backends), each.cause) for each in changes)
-    return Timeline(kanary, start, end, steps, _spans(start, moves, end, phase), backends)
+    end = max(end, start + timedelta(seconds=1))
+    weights = _read(source, kanary.uid, WeightChange, start, end)
+    phases = _read(source, kanary.uid, PhaseChange, start, end)
+    return Timeline(kanary, start, end, weights, sorted(phases, key=lambda span: _SEVERITY.get(span[2].to, 0)))
 
 
-def _read(source: Source, query: EntryQuery, kind: type[E]) -> Iterator[E]:
-    """The entries of one kind, the newest first."""
-    for each in every(source.entries, query.model_copy(update={"kinds": kind.__name__})):
-        if isinstance(each.entry, kind):
-            yield each.entry
+def _read(source: Source, uid: str, kind: type[E], start: datetime, end: datetime) -> list[Span[E]]:
+    """From the last change before the start on, the last at each point in time: of phases the last of each phase."""
+    found: dict[tuple[int, str], E] = {}
+    for each in every(source.entries, EntryQuery(uid=uid, until=end, kinds=kind.__name__)):
+        if isinstance(entry := each.entry, kind):
+            point = (entry.at - start) * _POINTS // (end - start) if entry.at > start else -1
+            found.setdefault((point, entry.to if isinstance(entry, PhaseChange) else ""), entry)
+            if point < 0:
+                break
+    entries = [*reversed(found.values())]
+    ends = [*(entry.at for entry in entries[1:]), end]
+    return [(max(entry.at, start), until, entry) for entry, until in zip(entries, ends, strict=False)]
 
 
-def _thinned(items: Iterable[E], start: datetime, end: datetime) -> list[E]:
-    """Of items that come newest first, the newest at each point in time; in the order of time."""
-    kept: dict[int, E] = {}
-    for item in items:
-        kept.setdefault(int((item.at - start) / (end - start) * _DRAWN), item)
-    return sorted(kept.values(), key=lambda item: item.at)
+def ticks(start: datetime, end: datetime, most: int) -> list[tuple[datetime, str]]:
+    """The round local times between two times, and a label for each: at most so many, or two more."""
+    step = next((step for step in _STEPS if (end - start) / timedelta(seconds=step) <= most), _STEPS[-1])
+    grain, hour = timedelta(seconds=min(step, _DAY)), timedelta(hours=1)
+    first = start.astimezone().replace(tzinfo=None, fold=0) - hour
+    first -= (first - datetime.min) % grain
+    walls = [first + n * grain for n in range((end - start + 2 * hour) // grain + 2)]
+    # When clocks change they show an hour twice, or skip one: its times become later ones here.
+    times = sorted({wall.replace(fold=fold).astimezone() for wall in walls for fold in (0, 1)})
+    return [(time, _label(time, step)) for time in times if start <= time <= end and _is_round(time, step)]
 
 
-def _spans(start: datetime, moves: Sequence[PhaseChange], end: datetime, first: str) -> tuple[Span, ...]:
-    borders = [start, *(move.at for move in moves), end]
-    spans = map(Span, borders, borders[1:], [first, *(move.to for move in moves)])
-    return tuple(span for span in spans if span.phase and span.end > span.start)
+def _is_round(time: datetime, step: int) -> bool:
+    if step >= _MONTH:
+        return time.day == 1 and (time.year * 12 + time.month - 1) % (step // _MONTH) == 0
+    return not (time.replace(tzinfo=None) - datetime.min) % timedelta(seconds=step)  # weeks begin on Mondays
 
 
-def _backends(changes: Sequence[WeightChange], end: datetime) -> tuple[str, ...]:
-    """Those that are drawn: in the order in which they came, and the largest where there are many."""
-    areas: dict[str, float] = {}
-    for change, until in zip(changes, [*(change.at for change in changes[1:]), end], strict=True):
-        for share in change.after:
-            areas[share.backend] = areas.get(share.backend, 0.0) + share.weight * (until - change.at).total_seconds()
-    if len(areas) <= _SERIES:
-        return tuple(areas)
-    largest = sorted(areas, key=lambda backend: -areas[backend])[: _SERIES - 1]
-    return (*(backend for backend in areas if backend in largest), OTHERS)
-
-
-def _merged(change: WeightChange, backends: tuple[str, ...]) -> Mapping[str, int]:
-    """The weights, with those that are not drawn by themselves under one name."""
-    weights: dict[str, int] = {}
-    for share in change.after:
-        name = share.backend if share.backend in backends else OTHERS
-        weights[name] = weights.get(name, 0) + share.weight
-    return weights
+def _label(time: datetime, step: int) -> str:
+    if step >= _MONTH:
+        return f"{time:%b %Y}"
+    if time.hour == time.minute == time.second == 0:
+        return f"{time.day} {time:%b}"
+    return f"{time:%H:%M:%S}" if step < _MINUTE else f"{time:%H:%M}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_what_the_operator_has_is_shown_as_what_a_database_has(kanary: Kanary) -
     assert kanary("history", NAME).out == TABLE
     assert kanary("history", NAME, "--transitions").out == TRANSITIONS
     assert kanary("diff", NAME, "3").out == FROM_2_TO_3.replace("shop/", "default/")
-    assert "myapp-v2:http  now 50 %" in kanary("history", NAME, "--plot").out
+    assert re.search("\nmyapp-v2:http .*  now 50 %\n", kanary("history", NAME, "--plot").out)
 
 
 @pytest.mark.usefixtures("operator")

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from kanary.cli.axis import ticks
-from kanary.cli.drawing import cells
-from tests.cli.conftest import Kanary, Zone
-from tests.cli.record import NAME, ONE, PHASES, at, change, history_of, phase, record, shares, story
+from kanary.cli.main import main
+from kanary.cli.timeline import ticks
+from tests.cli.conftest import Kanary, Zone, into
+from tests.cli.record import NAME, ONE, PHASES, TWO, at, change, history_of, phase, record, shares, story
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 DRAWN = """\
 shop/simple-kanary-rule, 2026-11-23 13:31:02 to 14:21:02 UTC
 
-100 % ┤███████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
-      ┤███████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
-      ┤█████████████████████████████████████░░░░░░░░░░░░░░░░░░░░░░░
- 75 % ┤█████████████████████████████████████░░░░░░░░░░░░░░░░░░░░░░░
-      ┤█████████████████████████████████████░░░░░░░░░░░░░░░░░░░░░░░
-      ┤█████████████████████████████████████░░░░░░░░░░░░░░░░░░░░░░░
- 50 % ┤████████████████████████████████████████████████████████████
-      ┤████████████████████████████████████████████████████████████
-      ┤████████████████████████████████████████████████████████████
- 25 % ┤████████████████████████████████████████████████████████████
-      ┤████████████████████████████████████████████████████████████
-      ┤████████████████████████████████████████████████████████████
-      └──────────┬───────────┬───────────┬───────────┬───────────┬─
-               13:40       13:50       14:00       14:10      14:20
-phase  R..........R............DDDDDDRR.....R......................
+myapp-v1:http  ███████▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄  at the end 50 %
+myapp-v2:http         ▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄  at the end 50 %
+phase          R......R.......DDDDR...R..............
+                         |13:45      |14:00
 
-       ██ myapp-v1:http  at the end 50 %
-       ░░ myapp-v2:http  at the end 50 %
-       . Ready   r Rendering   R Rolling   D Degraded
+. Ready   r Rendering   R Rolling   D Degraded
 """
+
+
+class Terminal(io.StringIO):
+    """A terminal that has every character."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -51,14 +49,19 @@ def ended(tmp_path: Path) -> str:
 
 @pytest.fixture
 def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "68")
-    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("COLUMNS", "70")
 
 
 def drawn(kanary: Kanary, url: str, *more: str) -> str:
     printed = kanary("history", NAME, "-n", "shop", "--deleted", "--plot", *more, "--db", url)
     assert (printed.code, printed.err) == (0, "")
     return printed.out
+
+
+def row(text: str, name: str) -> str:
+    """The cells of a row, blanks to the left included."""
+    line = next(line for line in text.splitlines() if line.startswith(name))
+    return re.sub(r"  (now|at the end) \d+ %$", "", line).removeprefix(name)[2:]
 
 
 def pictured(kanary: Kanary, url: str, folder: Path, *more: str) -> ET.Element:
@@ -70,12 +73,12 @@ def texts(picture: ET.Element) -> list[str]:
     return [element.text or "" for element in picture.iter(f"{SVG}text")]
 
 
-def areas(picture: ET.Element) -> list[list[tuple[float, float]]]:
-    """The corners of the area of each backend."""
+def steps(picture: ET.Element) -> list[list[tuple[float, float, float, float]]]:
+    """Of each step from left to right the rectangles: x, width, lower edge and height in percent."""
     found = []
-    for polygon in picture.iter(f"{SVG}polygon"):
-        corners = [corner.split(",") for corner in polygon.attrib["points"].split()]
-        found.append([(float(x), float(y)) for x, y in corners])
+    for group in picture.iter(f"{SVG}g"):
+        numbers = [[float(r.attrib[name]) for name in ("x", "width", "y", "height")] for r in group.iter(f"{SVG}rect")]
+        found.append([(x, wide, (316 - y - high) / 2.6, high / 2.6) for x, wide, y, high in numbers])
     return found
 
 
@@ -83,31 +86,120 @@ def areas(picture: ET.Element) -> list[list[tuple[float, float]]]:
 
 
 @pytest.mark.usefixtures("_terminal")
-def test_weights_are_drawn_as_wide_as_the_terminal(kanary: Kanary, ended: str) -> None:
+def test_each_backend_has_a_row_as_wide_as_the_terminal(kanary: Kanary, ended: str) -> None:
     assert drawn(kanary, ended) == DRAWN
+
+
+def test_a_drawing_that_is_piped_has_80_columns(kanary: Kanary, ended: str) -> None:
+    assert max(map(len, drawn(kanary, ended).splitlines())) == 80
 
 
 @pytest.mark.usefixtures("_terminal")
 def test_what_is_drawn_begins_where_it_is_told_to_with_what_was_in_force(kanary: Kanary, ended: str) -> None:
-    lines = drawn(kanary, ended, "--since", "2026-11-23T13:52").splitlines()
-    assert lines[0] == "shop/simple-kanary-rule, 2026-11-23 13:52:00 to 14:21:02 UTC"
-    assert lines[2].startswith("100 % ┤░░░░░")
-    assert lines[14].strip(" └─┬") == ""
-    assert next(line for line in lines if line.startswith("phase")).startswith("phase  DDDDDDDDDRR.")
+    out = drawn(kanary, ended, "--since", "2026-11-23T13:52")
+    assert out.startswith("shop/simple-kanary-rule, 2026-11-23 13:52:00 to 14:21:02 UTC\n")
+    assert row(out, "myapp-v1:http") == "▆" * 13 + "▄" * 25
+    assert row(out, "phase        ").startswith("DDDDDDR.")
 
 
 @pytest.mark.usefixtures("_terminal")
 def test_phases_are_known_where_none_changed_since(kanary: Kanary, ended: str) -> None:
-    out = drawn(kanary, ended, "--since", "2026-11-23T14:15")
-    assert f"phase  {'.' * 60}\n" in out
+    assert row(drawn(kanary, ended, "--since", "2026-11-23T14:15"), "phase        ") == "." * 38
 
 
-@given(st.lists(st.integers(0, 100), min_size=1, max_size=12), st.integers(12, 24))
-@example([1, 1, 1, 33], 12)
-def test_every_share_has_a_cell_and_all_cells_are_shared_out(weights: list[int], rows: int) -> None:
-    counts = cells(weights, rows)
-    assert sum(counts) == (rows if any(weights) else 0)
-    assert [bool(count) for count in counts] == [bool(weight) for weight in weights]
+@pytest.mark.usefixtures("_terminal")
+def test_a_phase_that_is_not_in_the_history_is_blank(kanary: Kanary, tmp_path: Path) -> None:
+    """The retention deletes transitions of a Kanary that flaps earlier than its weight changes."""
+    url = record(tmp_path / "h.db", [history_of(change(1, 0, ONE), PHASES[5])], {"u-1": at(2400)})
+    assert re.fullmatch(r" {18,19}D{18,20}", row(drawn(kanary, url), "phase        "))
+
+
+@pytest.mark.parametrize(
+    ("weight", "signs"),
+    [(0, "  "), (1, "▁0"), (20, "▂2"), (50, "▄5"), (99, "▇9"), (100, "█#")],
+)
+def test_a_weight_is_visible_and_only_100_percent_is_full(
+    kanary: Kanary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight: int, signs: str
+) -> None:
+    changes = change(1, 0, shares(v1=50, v2=50)), change(2, 1, shares(v1=weight, v2=100 - weight))
+    url = record(tmp_path / "h.db", [history_of(*changes)], {"u-1": at(10_000)})
+    assert set(row(drawn(kanary, url), "v1:http")) == {signs[0]}
+    monkeypatch.setattr("kanary.cli.plot.is_unicode", lambda stream: False)
+    out = drawn(kanary, url)
+    assert out.isascii()
+    assert set(row(out, "v1:http")) == {signs[1]}
+    assert "0 to 9 are tens of percent, # is 100 %" in out
+
+
+def test_any_number_of_backends_is_drawn_each_in_its_row(kanary: Kanary, tmp_path: Path) -> None:
+    """A Service for each version, of which the last one has all connections."""
+    changes = [change(n, n * 100, shares(**{f"web-v{n}": 100})) for n in range(1, 41)]
+    out = drawn(kanary, record(tmp_path / "h.db", [history_of(*changes)], {"u-1": at(4100)}))
+    assert [line.split()[0] for line in out.splitlines() if ":http" in line] == [f"web-v{n}:http" for n in range(1, 41)]
+    assert "".join(row(out, f"web-v{n}:http".ljust(12)).strip() for n in range(1, 41)) == "█" * 48
+    assert out.count("at the end 0 %") == 39
+    assert out.count("at the end 100 %") == 1
+
+
+def test_a_column_shows_the_weights_at_its_end_and_its_most_severe_phase(kanary: Kanary, tmp_path: Path) -> None:
+    """Three minutes of other weights and of Degraded, an hour before the end of a day."""
+    brief = (change(2, 82_800, TWO), change(3, 82_980, ONE))
+    moves = (phase(0, "Rolling Ready", "a", "A"), phase(82_800, "Ready Degraded", "b", "B"))
+    history = history_of(change(1, 0, ONE), *brief, *moves, phase(82_980, "Degraded Ready", "c", "C"))
+    out = drawn(kanary, record(tmp_path / "h.db", [history], {"u-1": at(86_400)}))
+    assert (set(row(out, "myapp-v1:http")), row(out, "myapp-v2:http").strip()) == ({"█"}, "")
+    assert re.fullmatch(r"\.+D\.{1,3}", row(out, "phase        "))
+
+
+def test_a_phase_of_a_newer_version_is_marked_as_unknown_and_covers_no_other(kanary: Kanary, tmp_path: Path) -> None:
+    moves = [phase(0, "Ready Draining\x1b[31m", "a", "A"), phase(5000, "Draining Ready", "b", "B")]
+    out = drawn(kanary, record(tmp_path / "h.db", [history_of(change(1, 0, ONE), *moves)], {"u-1": at(10_000)}))
+    assert re.fullmatch(r"\?{20,}\.{20,}", row(out, "phase        "))
+    assert "\n? Draining\\x1b[31m   . Ready\n" in out
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(kanary: Kanary, tmp_path: Path) -> None:
+    evil = change(1, 0, shares(**{"a\x1b[31m\n": 100}), "\x1b[2J")
+    out = drawn(kanary, record(tmp_path / "h.db", [history_of(evil)], {"u-1": at(10)}))
+    assert "\na\\x1b[31m :http  ███" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_no_line_is_longer_than_the_terminal_and_versions_stay_distinct(
+    kanary: Kanary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    weights = shares(**{f"{'long-' * 11}name-v{n}": 50 for n in (1, 2)})
+    url = record(tmp_path / "h.db", [history_of(change(1, 0, weights), *PHASES)], {"u-1": at(3000)})
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = drawn(kanary, url).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert [line[:columns].split()[0][-5:] for line in lines if "http" in line] == [":http"] * 2
+    assert len({line.split()[0] for line in lines if "v1:" in line or "v2:" in line}) == (2 if columns > 20 else 0)
+
+
+@pytest.mark.usefixtures("_terminal")
+def test_only_a_terminal_without_no_color_gets_colours(ended: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(stream: io.StringIO) -> str:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["history", NAME, "-n", "shop", "--deleted", "--plot", "--db", ended]) == 0
+        return stream.getvalue()
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured = shown(Terminal())
+    assert "\x1b[31mDDDD\x1b[0m" in coloured
+    assert re.sub(r"\x1b\[\d*m", "", coloured) == DRAWN == shown(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown(Terminal()) == DRAWN
+
+
+def test_an_encoding_without_blocks_gets_ascii(ended: str, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as output:
+        done = into(
+            output, "history", NAME, "-n", "shop", "--deleted", "--plot", "--db", ended, PYTHONIOENCODING="ascii"
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search("^myapp-v1:http  #+8+5+  at the end 50 %$", (tmp_path / "out").read_text("ascii"), re.MULTILINE)
 
 
 # As a picture
@@ -125,22 +217,24 @@ def test_a_picture_is_well_formed_and_says_what_it_shows(kanary: Kanary, ended: 
         "0 %",
         "100 %",
         "14:00",
+        *"123",
     } <= set(texts(picture))
 
 
-def test_areas_are_steps_at_the_times_of_the_changes(kanary: Kanary, ended: str, tmp_path: Path) -> None:
-    first, second = areas(pictured(kanary, ended, tmp_path))
-    left, right, top, height = 56, 936, 0, 260
+def test_weights_are_stacked_steps_at_the_times_of_the_changes(kanary: Kanary, ended: str, tmp_path: Path) -> None:
+    found = steps(pictured(kanary, ended, tmp_path))
+    assert [[(round(low), round(high)) for *_, low, high in step] for step in found] == [
+        [(0, 100)],
+        [(0, 80), (80, 20)],
+        [(0, 50), (50, 50)],
+    ]
+    left, right = 56, 936
     xs = [left + (right - left) * seconds / 3000 for seconds in (0, 593, 1868, 3000)]
-    bottom = first[-1][1]
-    heights = [round((bottom - y) / height * 100) for _, y in first[:6]]
-    assert heights == [100, 100, 80, 80, 50, 50]
-    assert [x for x, _ in first[:6]] == pytest.approx([xs[0], xs[1], xs[1], xs[2], xs[2], xs[3]], abs=0.01)
-    assert [round((bottom - y) / height * 100) for _, y in second[:6]] == [100] * 6
-    assert top < min(y for _, y in second)
+    assert [step[0][0] for step in found] == pytest.approx(xs[:3], abs=0.01)
+    assert [step[0][0] + step[0][1] for step in found] == pytest.approx(xs[1:], abs=0.01)
 
 
-def test_pointing_at_a_step_tells_its_revision_and_cause(kanary: Kanary, ended: str, tmp_path: Path) -> None:
+def test_pointing_at_a_step_or_a_phase_tells_what_it_is(kanary: Kanary, ended: str, tmp_path: Path) -> None:
     titles = [title.text for title in pictured(kanary, ended, tmp_path).iter(f"{SVG}title")]
     assert "revision 3, 2026-11-23 14:02:10: myapp-v1:http=50 myapp-v2:http=50 (raise to half (JIRA-12))" in titles
     assert "Degraded from 2026-11-23 13:51:02 to 2026-11-23 13:56:02" in titles
@@ -161,22 +255,37 @@ def test_many_backends_and_changes_make_a_picture_of_bounded_size(kanary: Kanary
     moves = [phase(n * 60, "Ready Rolling", "roll", "R") for n in range(1, 2501)]
     url = record(tmp_path / "h.db", [history_of(*changes, *moves)], {"u-1": at(2600 * 60)})
     picture = pictured(kanary, url, tmp_path)
-    assert len(areas(picture)) == 10
-    assert (tmp_path / "x.svg").stat().st_size < 2_000_000
-    assert [text for text in texts(picture) if text.startswith("others, at the end")] != []
+    assert 900 < len(steps(picture)) <= 1001
+    assert {len(step) for step in steps(picture)} == {25}
+    assert (tmp_path / "x.svg").stat().st_size < 3_000_000
+    assert len([text for text in texts(picture) if text.endswith(("at the end 4 %", "at the end 0 %"))]) == 29
+
+
+def test_revisions_have_their_numbers_where_there_is_room(kanary: Kanary, tmp_path: Path) -> None:
+    changes = [change(n, n * 60, shares(a=n % 2 * 100, b=100 - n % 2 * 100)) for n in range(1, 301)]
+    found = texts(pictured(kanary, record(tmp_path / "h.db", [history_of(*changes)], {"u-1": at(301 * 60)}), tmp_path))
+    numbers = [int(text) for text in found if text.isdecimal()]
+    assert 20 < len(numbers) < 60
+    assert numbers == sorted(numbers)
 
 
 def test_one_moment_can_be_drawn(kanary: Kanary, tmp_path: Path) -> None:
     """A Kanary that was deleted as soon as it was there, and whose transitions are gone."""
     url = record(tmp_path / "h.db", [history_of(change(1, 0, ONE))], {"u-1": at(0)})
-    assert len(areas(pictured(kanary, url, tmp_path))) == 1
-    assert "phase" not in drawn(kanary, url)
+    assert len(steps(pictured(kanary, url, tmp_path))) == 1
+    assert set(row(drawn(kanary, url), "myapp-v1:http")) == {"█"}
 
 
 def test_earlier_ones_of_the_same_name_are_not_mixed_in(kanary: Kanary, tmp_path: Path) -> None:
     gone = history_of(change(1, -900, shares(other=100)), uid="u-0")
     url = record(tmp_path / "h.db", [gone, story()], {"u-0": at(5), "u-1": at(3000)})
-    assert len(areas(pictured(kanary, url, tmp_path))) == 2
+    assert len(steps(pictured(kanary, url, tmp_path))) == 3
+
+
+def test_a_kanary_that_was_deleted_before_the_time_cannot_be_drawn(kanary: Kanary, ended: str) -> None:
+    printed = kanary("history", NAME, "-n", "shop", "--deleted", "--plot", "--since", "2026-11-23T15:00", "--db", ended)
+    assert (printed.code, printed.out) == (1, "")
+    assert "was deleted at 2026-11-23 14:21:02" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -211,10 +320,14 @@ def test_what_has_no_change_cannot_be_drawn(kanary: Kanary, tmp_path: Path) -> N
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 
 
+def labels(start: datetime, seconds: float, most: int) -> list[str]:
+    return [label for _, label in ticks(start, start + timedelta(seconds=seconds), most)]
+
+
 @given(moments, st.floats(1, 4e8), st.integers(2, 12))
 def test_ticks_are_few_in_order_and_between_the_ends(start: datetime, seconds: float, most: int) -> None:
     end = start + timedelta(seconds=seconds)
-    found = [tick.at for tick in ticks(start, end, most)]
+    found = [time for time, _ in ticks(start, end, most)]
     assert len(found) <= most + 2
     assert found == sorted(set(found))
     assert all(start <= time <= end for time in found)
@@ -222,9 +335,12 @@ def test_ticks_are_few_in_order_and_between_the_ends(start: datetime, seconds: f
 
 def test_ticks_are_round_local_times_on_both_sides_of_a_change_of_clocks(zone: Zone) -> None:
     zone("Europe/Berlin")
-    start = datetime.fromisoformat("2026-10-24T20:00+00:00")
-    labels = [tick.label for tick in ticks(start, start + timedelta(days=1), 10)]
-    assert labels == ["25 Oct", "03:00", "06:00", "09:00", "12:00", "15:00", "18:00", "21:00"]
+    autumn = datetime.fromisoformat("2026-10-24T20:00+00:00")
+    round_times = ["25 Oct", "03:00", "06:00", "09:00", "12:00", "15:00", "18:00", "21:00"]
+    assert labels(autumn, 86_400, 10) == round_times
+    assert labels(autumn + timedelta(hours=4), 9000, 6) == ["02:00", "02:30", "02:00", "02:30", "03:00", "03:30"]
+    spring = datetime.fromisoformat("2026-03-29T00:00+00:00")
+    assert labels(spring, 7200, 5) == ["01:00", "01:30", "03:00", "03:30", "04:00"]
 
 
 @pytest.mark.parametrize(
@@ -232,6 +348,6 @@ def test_ticks_are_round_local_times_on_both_sides_of_a_change_of_clocks(zone: Z
     [(9, r"\d\d:\d\d:\d\d"), (7200, r"\d\d:\d\d"), (864_000, r"\d+ [A-Z]\w\w"), (3e7, r"[A-Z]\w\w \d{4}")],
 )
 def test_labels_are_as_fine_as_the_ticks(seconds: float, pattern: str) -> None:
-    labels = [tick.label for tick in ticks(at(0), at(seconds), 8)]
-    assert labels
-    assert [label for label in labels if not re.fullmatch(pattern, label)] == []
+    found = labels(at(0), seconds, 8)
+    assert found
+    assert [label for label in found if not re.fullmatch(pattern, label)] == []
