@@ -13,7 +13,7 @@ PROGRESSING = "Progressing"
 HISTORY_RECORDED = "HistoryRecorded"
 
 
-_STUCK = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
+_STUCK = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS)
 
 
 @dataclass(frozen=True, slots=True)

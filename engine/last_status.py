@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from engine.model.status import KanaryStatus
 from states import Phase, Problem, Reason
 
-_REFUSALS = (Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
+_REJECTIONS = (Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS)
 
 
 def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
@@ -36,7 +36,7 @@ def read_phase(status: KanaryStatus) -> Phase:
         return Phase.PENDING
 
 
-def refused_before(status: KanaryStatus) -> Problem | None:
+def last_rejection(status: KanaryStatus) -> Problem | None:
     """The rejection by the API server in the last reconcile."""
-    reason = next((reason for reason in _REFUSALS if reason.value == status.reason), None)
+    reason = next((reason for reason in _REJECTIONS if reason.value == status.reason), None)
     return Problem(reason, status.message) if reason else None

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from engine.fleet.fleet import Fleet, ready_endpoints
 from engine.fleet.proxy import has_agent, read_proxy
-from engine.last_status import read_phase, read_status, refused_before
+from engine.last_status import last_rejection, read_phase, read_status
 from engine.model.spec import Backend, KanarySpec
 from engine.model.states import Endpoint, Intent, Split, Written, read_written, unpaused
 from engine.model.status import KanaryStatus
@@ -170,7 +170,7 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         waits_for_endpoints=status.reason == Reason.WAITING_FOR_ENDPOINTS,
         fault=next((problem for problem in problems if problem.reason not in _AWAITED), None),
         missing=next((problem for problem in problems if problem.reason in _AWAITED), None),
-        refusal=refused_before(status),
+        rejection=last_rejection(status),
         has_served=applied is not None,
         lost=_lost(observed),
         spec_changed=intent.generation != status.observed_generation,

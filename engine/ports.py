@@ -29,7 +29,7 @@ class RetryLaterError(Exception):
         self.delay = delay
 
 
-class RefusedError(Exception):
+class RejectedError(Exception):
     """The API server rejected a request; `problem` is what the user reads."""
 
     def __init__(self, problem: Problem) -> None:
@@ -64,7 +64,7 @@ class ClusterView(Protocol):
     def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The pod templates of a Kanary's ReplicaSets with at least one desired replica.
 
-        Sends a request to the API server: for rare use. Raises RetryLaterError and RefusedError.
+        Sends a request to the API server: for rare use. Raises RetryLaterError and RejectedError.
         """
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
@@ -85,7 +85,7 @@ class ClusterView(Protocol):
 
 
 class ClusterWriter(Protocol):
-    """Writes to the cluster. Each call is idempotent, and raises RetryLaterError or RefusedError."""
+    """Writes to the cluster. Each call is idempotent, and raises RetryLaterError or RejectedError."""
 
     def apply(self, desired: Json) -> None:
         """Apply the object unless the cluster has it already. Never modifies an object with another owner.

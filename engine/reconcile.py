@@ -17,7 +17,7 @@ from engine.model.states import Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
 from engine.plan import Planner, Target
-from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RefusedError, Reporter
+from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
 from engine.render.objects import REFRESH_ANNOTATION, made_from
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
@@ -36,7 +36,7 @@ from states import (
     left,
     soonest,
 )
-from states.timing import HELD_PODS_RECHECK, REFUSED_RECHECK, STATUS_INTERVAL
+from states.timing import HELD_PODS_RECHECK, REJECTED_RECHECK, STATUS_INTERVAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +155,10 @@ class Reconciler:
             for action in decision.actions:
                 self._perform(situation, action)
                 done.append(action)
-        except RefusedError as error:
-            refusal = degraded(situation.snapshot, error.problem)
-            requeue = Requeue(REFUSED_RECHECK, "the rejected object is retried")
-            return replace(refusal, actions=tuple(done), requeue=requeue, rule=decision.rule)
+        except RejectedError as error:
+            rejection = degraded(situation.snapshot, error.problem)
+            requeue = Requeue(REJECTED_RECHECK, "the rejected object is retried")
+            return replace(rejection, actions=tuple(done), requeue=requeue, rule=decision.rule)
         return decision
 
     def _perform(self, situation: Situation, action: Action) -> None:
@@ -242,7 +242,7 @@ class Reconciler:
     def report_defect(self, namespace: str, name: str, error: Exception) -> None:
         """Set the condition Ready to Unknown because reconciles fail with a defect of the operator.
 
-        Raises RetryLaterError and RefusedError.
+        Raises RetryLaterError and RejectedError.
         """
         kanary = self._view.kanary(namespace, name)
         if kanary is None:
@@ -275,8 +275,8 @@ def _written_now(situation: Situation, decision: Decision) -> Written | None:
     return target.written if target and is_other and Action.CONFIGURE in decision.actions else None
 
 
-def refused(message: str) -> RefusedError:
+def rejected(message: str) -> RejectedError:
     """The error for a request that the API server rejected, with the way out."""
     cause = " ".join(message.split())
     text = f"the API server rejected the change: {cause}; fix this and Kanary retries automatically"
-    return RefusedError(Problem(Reason.REFUSED_BY_CLUSTER, text))
+    return RejectedError(Problem(Reason.REJECTED_BY_CLUSTER, text))

@@ -26,7 +26,7 @@ def stale_objects(view: ClusterView, observed: Observed, target: Target, rollout
 def is_needed(view: ClusterView, owner: Identity, stale: Json) -> bool:
     """Whether a stale object may still be mounted: a ReplicaSet replaces a lost pod.
 
-    Sends a request to the API server. Raises RetryLaterError and RefusedError.
+    Sends a request to the API server. Raises RetryLaterError and RejectedError.
     """
     if stale["kind"] != "ConfigMap":
         return False

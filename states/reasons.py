@@ -30,8 +30,8 @@ class Reason(StrEnum):
     NO_READY_ENDPOINTS = "NoReadyEndpoints"
     ROUTE_WITHOUT_ENDPOINTS = "RouteWithoutEndpoints"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
-    REFUSED_BY_CLUSTER = "RefusedByCluster"
-    REFUSED_BY_HAPROXY = "RefusedByHAProxy"
+    REJECTED_BY_CLUSTER = "RejectedByCluster"
+    REJECTED_BY_HAPROXY = "RejectedByHAProxy"
     PROXIES_EXHAUSTED = "ProxiesExhausted"
 
     # Progress and success.

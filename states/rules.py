@@ -90,15 +90,15 @@ def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
     return degraded(snapshot, Problem(Reason.NO_READY_ENDPOINTS, message))
 
 
-def haproxy_refuses(snapshot: Snapshot) -> Decision | None:
+def haproxy_rejects(snapshot: Snapshot) -> Decision | None:
     """A configuration that HAProxy rejects reaches no running proxy; the message quotes HAProxy."""
-    if not snapshot.rollout.refusal:
+    if not snapshot.rollout.rejection:
         return None
     message = (
-        f"{snapshot.rollout.refusal}; the proxies keep the previous configuration: "
+        f"{snapshot.rollout.rejection}; the proxies keep the previous configuration: "
         "change what the line names, or set spec.proxy.image to an image with HAProxy 3.0 or later"
     )
-    return degraded(snapshot, Problem(Reason.REFUSED_BY_HAPROXY, message))
+    return degraded(snapshot, Problem(Reason.REJECTED_BY_HAPROXY, message))
 
 
 def route_is_empty(snapshot: Snapshot) -> Decision | None:
@@ -127,11 +127,11 @@ def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
     return degraded(snapshot, Problem(Reason.PROGRESS_DEADLINE_EXCEEDED, message))
 
 
-def cluster_refuses(snapshot: Snapshot) -> Decision | None:
+def cluster_rejects(snapshot: Snapshot) -> Decision | None:
     """The operator retries a rejected object, without a change of phase, until the API server accepts it."""
-    if not snapshot.refusal or snapshot.spec_changed or snapshot.rollout.is_applied:
+    if not snapshot.rejection or snapshot.spec_changed or snapshot.rollout.is_applied:
         return None
-    return degraded(snapshot, snapshot.refusal)
+    return degraded(snapshot, snapshot.rejection)
 
 
 def endpoints_wait(snapshot: Snapshot) -> Decision | None:
@@ -211,10 +211,10 @@ RULES: tuple[Rule, ...] = (
     is_paused,
     first_endpoints_are_awaited,
     no_endpoint_is_left,
-    haproxy_refuses,
+    haproxy_rejects,
     route_is_empty,
     deadline_is_exceeded,
-    cluster_refuses,
+    cluster_rejects,
     endpoints_wait,
     configuration_differs,
     proxies_are_behind,

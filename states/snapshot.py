@@ -111,7 +111,7 @@ class Rollout:
     """What keeps a proxy from becoming ready, as the cluster reports it."""
     waiting_for: str = ""
     """The first proxy that does not serve the target weights, with its node."""
-    refusal: str = ""
+    rejection: str = ""
     """HAProxy's message if it rejects the configuration."""
     exhaustion: str = ""
     """The exhausted resource of a proxy, and how to raise it."""
@@ -138,7 +138,7 @@ class Snapshot:
     routes: tuple[RouteFacts, ...] = ()
     """As declared."""
     on_empty_route: OnEmptyRoute = OnEmptyRoute.REDISTRIBUTE
-    refusal: Problem | None = None
+    rejection: Problem | None = None
     """The rejection by the API server in the last reconcile."""
     paused: bool = False
     has_served: bool = False

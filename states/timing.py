@@ -61,7 +61,7 @@ EXHAUSTION_REPORTED = timedelta(minutes=10)
 HELD_PODS_RECHECK = timedelta(seconds=10)
 """How often the operator looks up pods that it serves although no Service selects them."""
 
-REFUSED_RECHECK = timedelta(seconds=30)
+REJECTED_RECHECK = timedelta(seconds=30)
 """How often the operator retries an object that the API server rejected."""
 
 STATUS_INTERVAL = timedelta(seconds=1)

@@ -113,18 +113,18 @@ class Fleet:
         texts += [_late_text(p) for p in self._missed(digest)]
         return texts[0] if texts else ""
 
-    def refusal(self, goal: Goal) -> str:
+    def rejection(self, goal: Goal) -> str:
         """The message of HAProxy, if a proxy that is to stay reports that it rejects this configuration.
 
         A proxy with another template is about to be replaced, perhaps by one whose image accepts the configuration.
         """
-        refusals = sorted(
-            (proxy.name, proxy.report.refusal)
+        rejections = sorted(
+            (proxy.name, proxy.report.rejection)
             for proxy in self.proxies
             if proxy.is_to_run and proxy.template == goal.template and _rejects(proxy, goal.digest)
             if proxy.report and proxy.serves != goal.digest
         )
-        return next((f"HAProxy of pod {name} rejects the configuration: {text}" for name, text in refusals), "")
+        return next((f"HAProxy of pod {name} rejects the configuration: {text}" for name, text in rejections), "")
 
     def exhaustion(self, digest: str, max_connections: int | None) -> str:
         """The exhausted resource of a proxy, and how to raise it; empty if nothing."""
@@ -225,7 +225,7 @@ def _splits_alike(proxy: Proxy, digest: str) -> bool:
 
 
 def _rejects(proxy: Proxy, digest: str) -> bool:
-    return proxy.report is not None and proxy.report.refused_digest == digest
+    return proxy.report is not None and proxy.report.rejected_digest == digest
 
 
 def _place(proxy: Proxy) -> str:

@@ -12,9 +12,9 @@ class Report:
 
     digest: str
     """Digest of the configuration that it serves; empty while HAProxy does not answer."""
-    refused_digest: str = ""
+    rejected_digest: str = ""
     """Digest of the configuration that HAProxy rejects, if any."""
-    refusal: str = ""
+    rejection: str = ""
     """The message of HAProxy about that."""
     draining: int = 0
     """HAProxy processes that only serve connections from before a reload."""
@@ -34,8 +34,8 @@ def read_report(raw: object) -> Report:
         raise ValueError("refused is not an object")  # noqa: TRY004  as above
     return Report(
         digest=_text(raw.get("digest")),
-        refused_digest=_text(refused.get("digest")),
-        refusal=_text(refused.get("message")),
+        rejected_digest=_text(refused.get("digest")),
+        rejection=_text(refused.get("message")),
         draining=_count(raw.get("draining")),
         connections=_count(raw.get("connections")),
         max_connections=_count(raw.get("maxConnections")),

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 
-from engine.ports import RefusedError, RetryLaterError
+from engine.ports import RejectedError, RetryLaterError
 from engine.reconcile import Reconciler
 from kanary.history.reader import Reader
 from kanary.kanaries import FIELD_MANAGER, KANARIES
@@ -25,7 +25,7 @@ from kanary.version import VERSION
 from kanary.web.history import history_api
 from kanary.web.probes import probes
 from kanary.web.server import HttpServer, listen, listen_on_loopback
-from states.timing import CONNECT_PAUSE, RECONCILE_STOP_LIMIT, REFUSED_RECHECK
+from states.timing import CONNECT_PAUSE, RECONCILE_STOP_LIMIT, REJECTED_RECHECK
 
 _log = logging.getLogger(__name__)
 
@@ -207,9 +207,9 @@ class Operator:
             delay = self._queue.retry(key, at_least=error.delay or 0.0)
             _log.info("%s: %s; again in %.1f s", key, error, delay)
             self._metrics.reconciled("retry", time.monotonic() - started)
-        except RefusedError as error:
+        except RejectedError as error:
             # Of a status that cannot be written, such as that of an object which the CRD's schema no longer allows.
-            delay = self._queue.retry(key, at_least=REFUSED_RECHECK.total_seconds())
+            delay = self._queue.retry(key, at_least=REJECTED_RECHECK.total_seconds())
             _log.error("%s: %s; again in %.1f s", key, error, delay)
             self._metrics.reconciled("refused", time.monotonic() - started)
         except Exception as error:  # a defect with one Kanary must not end the work on the others

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from engine.fleet.reports import Report
 from engine.ports import RetryLaterError
-from engine.reconcile import refused
+from engine.reconcile import rejected
 from engine.render.objects import KANARY_LABEL
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden
@@ -69,12 +69,12 @@ class View:
         return self._watches.pods.lookup(BY_KANARY, Key(namespace, kanary))
 
     def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
-        """The templates that a Kanary's ReplicaSets are to have proxies of. Raises RetryLaterError and RefusedError."""
+        """The pod templates of a Kanary's ReplicaSets with desired pods. Raises RetryLaterError and RejectedError."""
         what = f"cannot list the ReplicaSets of namespace {namespace}"
         try:
             found, _ = self._client.list(REPLICA_SETS, namespace, f"{KANARY_LABEL}={kanary}")
         except Forbidden as error:
-            raise refused(f"{what}: {error}") from error
+            raise rejected(f"{what}: {error}") from error
         except ClusterError as error:
             raise RetryLaterError(f"{what}: {error}") from error
         return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.model.spec import KIND
-from engine.ports import RefusedError, RetryLaterError
-from engine.reconcile import refused
+from engine.ports import RejectedError, RetryLaterError
+from engine.reconcile import rejected
 from engine.render.objects import covers, made_from, owner_uid
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
-_REFUSALS = (400, 403, 405, 413, 415, 422)
+_REJECTIONS = (400, 403, 405, 413, 415, 422)
 """Answers that the same request would get again."""
 
 _UID_FIELD = "metadata.uid"
@@ -43,7 +43,7 @@ class Writer:
         otherwise than what it was sent (a CPU quantity of 0.5 is kept as 500m), and is not to be sent again."""
 
     def apply(self, desired: Json) -> None:
-        """Make the object so, unless it already is. Raises RetryLaterError and RefusedError."""
+        """Make the object so, unless it already is. Raises RetryLaterError and RejectedError."""
         metadata = desired["metadata"]
         resource = self._resource(desired)
         live = self._live(resource, desired)
@@ -58,7 +58,7 @@ class Writer:
         self._apply(resource, identified, force=True)
 
     def delete(self, existing: Json) -> None:
-        """Delete this very object; one that is gone is as good as deleted. Raises RetryLaterError and RefusedError."""
+        """Delete this very object; one that is gone is as good as deleted. Raises RetryLaterError and RejectedError."""
         metadata, resource = existing["metadata"], self._resource(existing)
         with self._request(f"delete {resource.kind} {metadata['name']}"):
             try:
@@ -67,7 +67,7 @@ class Writer:
                 _log.info("%s %s/%s is gone already", resource.kind, metadata["namespace"], metadata["name"])
 
     def annotate(self, pod: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
-        """Set annotations on this very pod; one that is gone needs none. Raises RetryLaterError and RefusedError."""
+        """Set annotations on this very pod; one that is gone needs none. Raises RetryLaterError and RejectedError."""
         metadata = pod["metadata"]
         with self._request(f"annotate pod {metadata['name']}"):
             body = {"metadata": {"uid": metadata["uid"], "annotations": dict(annotations)}}
@@ -81,7 +81,7 @@ class Writer:
     def write_status(self, kanary: Json, status: Json) -> Json | None:
         """Replace the status of the Kanary as it was read; returns what it is then, or None where it is gone.
 
-        Raises RetryLaterError and RefusedError.
+        Raises RetryLaterError and RejectedError.
         """
         metadata = kanary["metadata"]
         with self._request(f"write the status of Kanary {metadata['name']}"):
@@ -122,7 +122,7 @@ class Writer:
             f'{resource.kind} "{name}" exists, and Kanary did not make it and will not touch it: '
             "delete or rename it, or create the Kanary under another name"
         )
-        raise RefusedError(Problem(Reason.OBJECT_EXISTS, text))
+        raise RejectedError(Problem(Reason.OBJECT_EXISTS, text))
 
     def _apply(self, resource: Resource, desired: Json, *, force: bool) -> None:
         metadata = desired["metadata"]
@@ -179,8 +179,8 @@ class Writer:
         except Conflict as error:
             raise RetryLaterError(f"cannot {what}: {error}", STALE_COPY_RETRY.total_seconds()) from error
         except ApiError as error:
-            if error.status in _REFUSALS and _UID_FIELD not in error.message:
-                raise refused(f"cannot {what}: {error}") from error
+            if error.status in _REJECTIONS and _UID_FIELD not in error.message:
+                raise rejected(f"cannot {what}: {error}") from error
             raise RetryLaterError(f"cannot {what}: {error}", error.retry_after) from error
         except ClusterError as error:
             raise RetryLaterError(f"cannot {what}: {error}") from error

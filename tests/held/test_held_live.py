@@ -97,7 +97,7 @@ def test_an_agent_that_is_killed_at_any_moment_costs_no_connection(pods: Pods, r
     assert not seen.cuts
 
 
-def test_a_configuration_that_haproxy_refuses_costs_no_connection(pods: Pods, report: Report) -> None:
+def test_a_configuration_that_haproxy_rejects_costs_no_connection(pods: Pods, report: Report) -> None:
     config = config_for(pods)
     times = 5
     with in_use(config) as (proxy, clients):

@@ -71,12 +71,12 @@ def test_an_operator_that_starts_before_the_crd_waits_for_it(serving: Scene) -> 
 def test_a_refusal_is_told_and_tried_again_when_something_changes(serving: Scene) -> None:
     fault = serving.server.faults.add(Fault.status(403, "PATCH", "/deployments/"))
     serving.start_operator()
-    status = serving.wait_for_phase("Degraded", reason="RefusedByCluster")
+    status = serving.wait_for_phase("Degraded", reason="RejectedByCluster")
     assert "cannot apply Deployment rule-haproxy" in status["message"]
     serving.server.faults.remove(fault)
     serving.declare(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=30))
     serving.wait_for_phase("Ready")
-    assert len(serving.events("RefusedByCluster")) == 1
+    assert len(serving.events("RejectedByCluster")) == 1
 
 
 def test_without_the_right_to_see_who_mounts_a_configuration_all_else_is_done_and_the_refusal_is_told(
@@ -87,7 +87,7 @@ def test_without_the_right_to_see_who_mounts_a_configuration_all_else_is_done_an
     serving.start_operator()
     serving.wait_for_phase("Ready")
     serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
-    status = serving.wait_for_phase("Degraded", reason="RefusedByCluster", revision=2)
+    status = serving.wait_for_phase("Degraded", reason="RejectedByCluster", revision=2)
     assert "cannot list the ReplicaSets" in status["message"]
     serving.wait_for(lambda: serving.status()["display"]["weights"] == "myapp-v1:http=30 myapp-v2:http=70")
 

@@ -207,14 +207,14 @@ def test_an_agent_that_falls_silent_changes_nothing(serving: World) -> None:
 
 
 def test_what_haproxy_refuses_is_told_in_its_words_and_the_next_change_is_taken(serving: World) -> None:
-    serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
+    serving.haproxy_rejects = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
     declare(serving, 50, 50)
     serving.run("50 to 50, and HAProxy refuses it")
     assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
     serving.wait(60)
     serving.run("a minute later")
     assert strategy(serving) == "Live"
-    serving.haproxy_refuses = ""
+    serving.haproxy_rejects = ""
     declare(serving, 40, 60)
     serving.run("40 to 60, and it does not")
 
@@ -222,7 +222,7 @@ def test_what_haproxy_refuses_is_told_in_its_words_and_the_next_change_is_taken(
 def test_a_proxy_that_is_lost_while_haproxy_refuses_the_latest_is_replaced_by_one_that_serves_the_last(
     serving: World,
 ) -> None:
-    serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
+    serving.haproxy_rejects = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
     declare(serving, 50, 50)
     serving.run("50 to 50, and HAProxy refuses it")
     before = serving.reported[POD].digest

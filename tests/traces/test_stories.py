@@ -268,14 +268,14 @@ def test_a_proxy_is_lost_and_replaced(serving: World) -> None:
 
 def test_the_cluster_refuses_what_is_applied(world: World) -> None:
     world.create_service("myapp-v1", 1)
-    world.refusals["Deployment"] = "exceeded quota: requests.cpu (403 Forbidden)"
+    world.rejections["Deployment"] = "exceeded quota: requests.cpu (403 Forbidden)"
     world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
     world.run("a quota leaves no room for proxies")
     world.run("and goes on doing so")
     assert [event for event in world.events if event.startswith("Warning")] == [
-        "Warning RefusedByCluster: " + world.status()["message"]
+        "Warning RejectedByCluster: " + world.status()["message"]
     ]
-    world.refusals.clear()
+    world.rejections.clear()
     world.run("the quota is raised")
     assert world.status()["phase"] == "Ready"
 

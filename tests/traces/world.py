@@ -20,8 +20,8 @@ from engine.last_status import read_status
 from engine.model.entries import Configuration, Entry, PhaseChange
 from engine.model.states import read_written
 from engine.model.status import KanaryStatus
-from engine.ports import Recorded, RefusedError, RetryLaterError
-from engine.reconcile import Reconciler, Step, refused
+from engine.ports import Recorded, RejectedError, RetryLaterError
+from engine.reconcile import Reconciler, Step, rejected
 from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
 from states import Problem, Reason
 
@@ -39,7 +39,7 @@ class World:
         self.objects: dict[tuple[str, str], Json] = {}
         self.story: list[str] = []
         self.events: list[str] = []
-        self.refusals: dict[str, str] = {}
+        self.rejections: dict[str, str] = {}
         """By kind, what the API server says of an attempt to apply one."""
         self.die_after: int | None = None
         """Writes that succeed before the operator's process dies."""
@@ -59,7 +59,7 @@ class World:
         """How far the operator's clock is ahead of the cluster's."""
         self.late_kubelets = False
         """Kubelets do not renew what pods mount, whatever is done to the pods."""
-        self.haproxy_refuses = ""
+        self.haproxy_rejects = ""
         """What HAProxy says of any configuration that is mounted from now on."""
         self.annotated = 0
         self.status_writes = 0
@@ -239,11 +239,11 @@ class World:
     def apply(self, desired: Json) -> None:
         live = self.live(desired)
         if live and owner_uid(live) != owner_uid(desired):
-            raise RefusedError(Problem(Reason.OBJECT_EXISTS, f"{desired['kind']} exists and is not ours"))
+            raise RejectedError(Problem(Reason.OBJECT_EXISTS, f"{desired['kind']} exists and is not ours"))
         if live and made_from(live, desired) and covers(live, desired):
             return
-        if desired["kind"] in self.refusals:
-            raise refused(self.refusals[desired["kind"]])
+        if desired["kind"] in self.rejections:
+            raise rejected(self.rejections[desired["kind"]])
         self._count_write()
         kept = {"status": live["status"]} if live and "status" in live else {}
         generation = (live or {"metadata": {}})["metadata"].get("generation", 0) + 1
@@ -376,13 +376,13 @@ class World:
         if not read_proxy(pod, None).is_live or applied is None:
             return
         before = self.reported.get(name, Report(""))
-        if self.haproxy_refuses:
+        if self.haproxy_rejects:
             # Without a configuration of its own, one begins with what others have accepted.
             accepted = re.search(r"proc\.digest str\((\w+)\)", written.accepted)
             before = before if before.digest or not accepted else replace(before, digest=accepted[1])
-            report = replace(before, refused_digest=applied.digest, refusal=self.haproxy_refuses)
+            report = replace(before, rejected_digest=applied.digest, rejection=self.haproxy_rejects)
         else:
-            report = replace(before, digest=applied.digest, refused_digest="", refusal="", max_connections=20_000)
+            report = replace(before, digest=applied.digest, rejected_digest="", rejection="", max_connections=20_000)
         self.reported[name] = report
 
     def _stop_pod(self, name: str) -> None:

@@ -43,7 +43,7 @@ def test_ready_and_progressing_are_told_apart(is_ready: bool, is_behind: bool) -
 
 @pytest.mark.parametrize("reason", Reason)
 def test_whoever_is_behind_makes_progress_unless_the_reason_says_that_nothing_moves(reason: Reason) -> None:
-    stuck = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REFUSED_BY_CLUSTER, Reason.OBJECT_EXISTS)
+    stuck = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS)
     found = made(is_ready=False, is_behind=True, decision=Decision(None, reason, "why"))
     assert statuses(found) == {READY: "False", PROGRESSING: str(reason not in stuck), HISTORY_RECORDED: "True"}
 

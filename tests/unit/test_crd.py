@@ -277,7 +277,7 @@ def within(node: Json, value: Any) -> Iterator[tuple[Json, Any]]:
             yield from within(node["items"], each)
 
 
-def refusals(obj: Json) -> list[str]:
+def rejections(obj: Json) -> list[str]:
     """What a cluster would say of an object that its schema allows: the message of each rule that fails."""
     told = []
     for node, value in within(schema(), obj):
@@ -292,7 +292,7 @@ RULES = [rule for _, node in nodes(schema()) for rule in node.get("x-kubernetes-
 
 
 def test_a_good_kanary_breaks_no_rule() -> None:
-    assert refusals(kanary()) == []
+    assert rejections(kanary()) == []
 
 
 @pytest.mark.parametrize(
@@ -316,11 +316,11 @@ def test_a_good_kanary_breaks_no_rule() -> None:
     ],
 )
 def test_a_cluster_refuses_with_what_is_wrong(obj: Json, message: str) -> None:
-    assert refusals(obj) == [message]
+    assert rejections(obj) == [message]
 
 
 def test_one_service_with_two_ports_is_no_double() -> None:
-    assert refusals(kanary(routes=[route("v1", 50, 80), route("v1", 30, "http"), route("v1", 20, 81)])) == []
+    assert rejections(kanary(routes=[route("v1", 50, 80), route("v1", 30, "http"), route("v1", 20, 81)])) == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["fieldPath"])
@@ -333,7 +333,7 @@ def test_every_rule_has_a_message_for_clusters_that_know_no_expressions(rule: Js
 def test_a_cluster_takes_every_port_that_the_operator_takes(port: str | int) -> None:
     obj = kanary(routes=[route("v1", 100, port)])
     assert is_read(obj)
-    assert refusals(obj) == []
+    assert rejections(obj) == []
 
 
 _names = st.sampled_from(["a", "b", "myapp"]) | names
@@ -347,12 +347,12 @@ _any_routes = st.lists(
 @given(_any_routes, _names, _names | st.sampled_from(["v1.2", "A", "a" * 56]))
 def test_a_cluster_refuses_exactly_what_the_operator_would(routes: list[Json], destination: str, name: str) -> None:
     obj = kanary(routes=routes, destination=destination) | {"metadata": {"name": name}}
-    assert bool(refusals(obj)) is not is_read(obj)
+    assert bool(rejections(obj)) is not is_read(obj)
 
 
 @given(valid_specs)
 def test_every_good_spec_breaks_no_rule(spec: Json) -> None:
-    assert refusals(kanary() | {"spec": spec}) == []
+    assert rejections(kanary() | {"spec": spec}) == []
 
 
 def is_read(obj: Json) -> bool:
@@ -391,7 +391,7 @@ def test_the_first_kanarys_manifest_is_read_as_it_stands() -> None:
               servicePort: 9090
             weight: 20
         """)
-    assert refusals(manifest) == []
+    assert rejections(manifest) == []
     assert read_spec(manifest, unknown="forbid").shares == spec().shares
 
 
@@ -406,7 +406,7 @@ EXAMPLES = [
 @pytest.mark.parametrize("manifest", EXAMPLES)
 def test_every_example_is_taken(manifest: Json) -> None:
     assert manifest["apiVersion"] == f"{GROUP}/v1"
-    assert refusals(manifest) == []
+    assert rejections(manifest) == []
     assert read_spec(manifest, unknown="forbid")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from engine.journal import KEPT_ENTRIES
 from kanary import diagram
 from states import TRANSITIONS, Phase, Reason, Snapshot, decide, next_phase
-from states.timing import FIRST_ENDPOINTS_GRACE, REFUSED_RECHECK
+from states.timing import FIRST_ENDPOINTS_GRACE, REJECTED_RECHECK
 from tests.unit.snapshots import snapshots
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ OF_THE_RULES = {
     Reason.NO_READY_ENDPOINTS,
     Reason.ROUTE_WITHOUT_ENDPOINTS,
     Reason.PROGRESS_DEADLINE_EXCEEDED,
-    Reason.REFUSED_BY_HAPROXY,
+    Reason.REJECTED_BY_HAPROXY,
     Reason.PROXIES_EXHAUSTED,
     Reason.CONFIGURATION_CHANGED,
     Reason.ROLLING_OUT,
@@ -86,7 +86,7 @@ def test_every_phase_of_a_reason_is_one() -> None:
 
 @given(snapshots)
 def test_a_reason_is_given_only_in_the_phases_that_the_page_names(snapshot: Snapshot) -> None:
-    snapshot = replace(snapshot, fault=None, missing=None, refusal=None)
+    snapshot = replace(snapshot, fault=None, missing=None, rejection=None)
     decision = decide(snapshot)
     phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
     assert decision.reason in OF_THE_RULES
@@ -98,7 +98,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert KEPT_ENTRIES == 10
     assert "The last ten entries" in PAGE
     assert f"for {FIRST_ENDPOINTS_GRACE.total_seconds():.0f} s if some have" in PAGE
-    assert f"it is sent again every {REFUSED_RECHECK.total_seconds():.0f} s" in PAGE
+    assert f"the operator retries every {REJECTED_RECHECK.total_seconds():.0f} s" in PAGE
 
 
 def test_other_pages_lead_to_this_one() -> None:

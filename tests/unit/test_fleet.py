@@ -26,7 +26,7 @@ from tests.unit.proxies import SECOND, TEMPLATE, late, live, rolling
 from tests.unit.snapshots import NOW
 
 GOAL = Goal(DIGEST, TEMPLATE, replicas=2, ready_endpoints=2)
-REFUSED = Report(OTHER, refused_digest=DIGEST, refusal="[ALERT] no")
+REFUSED = Report(OTHER, rejected_digest=DIGEST, rejection="[ALERT] no")
 
 
 def deployment(generation: int = 2, *, observed: int = 2, conditions: tuple[Json, ...] = (), **counts: int) -> Json:
@@ -213,18 +213,19 @@ def test_a_condition_that_does_not_hold_is_no_trouble(condition: Json) -> None:
 
 def test_a_rejection_is_told_of_the_configuration_that_is_wanted_and_of_no_other() -> None:
     assert (
-        fleet(live(), live("x-2", REFUSED)).refusal(GOAL) == "HAProxy of pod x-2 rejects the configuration: [ALERT] no"
+        fleet(live(), live("x-2", REFUSED)).rejection(GOAL)
+        == "HAProxy of pod x-2 rejects the configuration: [ALERT] no"
     )
-    assert fleet(live("x-2", REFUSED)).refusal(replace(GOAL, digest=NEWER)) == ""
-    assert fleet(live("x-2", replace(REFUSED, digest=DIGEST))).refusal(GOAL) == ""
+    assert fleet(live("x-2", REFUSED)).rejection(replace(GOAL, digest=NEWER)) == ""
+    assert fleet(live("x-2", replace(REFUSED, digest=DIGEST))).rejection(GOAL) == ""
 
 
 def test_a_rejection_by_a_proxy_that_is_replaced_or_stops_is_over() -> None:
     other_image = replace(GOAL, template="of another image")
-    assert fleet(live("x-2", REFUSED)).refusal(other_image) == ""
-    assert fleet(live("x-2", REFUSED, stopped=NOW)).refusal(GOAL) == ""
+    assert fleet(live("x-2", REFUSED)).rejection(other_image) == ""
+    assert fleet(live("x-2", REFUSED, stopped=NOW)).rejection(GOAL) == ""
     successor = replace(live("x-3", REFUSED), template=other_image.template)
-    assert fleet(live("x-2", REFUSED), successor).refusal(other_image).startswith("HAProxy of pod x-3")
+    assert fleet(live("x-2", REFUSED), successor).rejection(other_image).startswith("HAProxy of pod x-3")
 
 
 # What they run out of
@@ -336,7 +337,7 @@ def test_otherwise_a_pod_is_left_alone(proxy: Proxy) -> None:
 
 
 def test_a_pod_whose_haproxy_rejected_something_else_is_not() -> None:
-    assert asked(live(report=replace(REFUSED, refused_digest=OTHER))) != []
+    assert asked(live(report=replace(REFUSED, rejected_digest=OTHER))) != []
 
 
 @pytest.mark.parametrize(

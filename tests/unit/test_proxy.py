@@ -62,7 +62,7 @@ def test_whatever_is_read_is_of_bounded_length(raw: Any) -> None:
         report = read_report(raw)
     except ValueError:
         return
-    assert len(report.digest) + len(report.refusal) + len(report.problem) <= 1200
+    assert len(report.digest) + len(report.rejection) + len(report.problem) <= 1200
 
 
 # Pods

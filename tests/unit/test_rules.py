@@ -37,7 +37,7 @@ BEHIND = replace(DONE, ready=1, progress=Progress.BEHIND, former=Progress.BEHIND
 OTHER_WEIGHTS = replace(DONE, difference=Difference.WEIGHTS, progress=Progress.BEHIND)
 NEWER_ENDPOINTS = replace(DONE, difference=Difference.ENDPOINTS, progress=Progress.SERVING)
 SETTLING = replace(NEWER_ENDPOINTS, progress=Progress.BEHIND, former=Progress.BEHIND, written_at=NOW)
-REFUSAL = Problem(Reason.OBJECT_EXISTS, 'ConfigMap "x-haproxy" exists: delete or rename it')
+REJECTION = Problem(Reason.OBJECT_EXISTS, 'ConfigMap "x-haproxy" exists: delete or rename it')
 EMPTY_V2 = with_endpoints(2, 0)
 ALL_EMPTY = with_endpoints(0, 0)
 
@@ -68,7 +68,7 @@ def test_a_new_kanary_whose_spec_cannot_be_obeyed_makes_nothing() -> None:
 
 
 def test_a_fault_is_told_before_anything_else() -> None:
-    snapshot = serving(fault=FAULT, missing=MISSING, paused=True, routes=ALL_EMPTY, refusal=REFUSAL)
+    snapshot = serving(fault=FAULT, missing=MISSING, paused=True, routes=ALL_EMPTY, rejection=REJECTION)
     check(snapshot, "spec_is_unusable", Trigger.DEGRADE, Reason.INVALID_WEIGHTS)
 
 
@@ -240,25 +240,25 @@ def test_a_new_spec_starts_over_after_the_deadline() -> None:
 
 
 def test_what_the_cluster_refused_is_tried_again_and_the_refusal_stays_told() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=replace(BEHIND, is_applied=False))
-    decision = check(snapshot, "cluster_refuses", None, Reason.OBJECT_EXISTS)
-    assert decision.message == REFUSAL.message
+    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=replace(BEHIND, is_applied=False))
+    decision = check(snapshot, "cluster_rejects", None, Reason.OBJECT_EXISTS)
+    assert decision.message == REJECTION.message
     assert decision.actions == KEEP_SERVING
 
 
 def test_what_was_refused_is_tried_again_as_soon_as_the_last_rollout_has_settled() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=replace(SETTLING, is_applied=False))
-    decision = check(snapshot, "cluster_refuses", None, Reason.OBJECT_EXISTS)
+    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=replace(SETTLING, is_applied=False))
+    decision = check(snapshot, "cluster_rejects", None, Reason.OBJECT_EXISTS)
     assert (decision.actions, after(decision)) == ((), SECOND)
 
 
 def test_a_refusal_is_over_when_everything_is_applied() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=BEHIND)
+    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=BEHIND)
     check(snapshot, "proxies_are_behind", Trigger.ROLL, Reason.ROLLING_OUT)
 
 
 def test_a_new_spec_is_tried_whatever_was_refused_before() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, refusal=REFUSAL, rollout=OTHER_WEIGHTS, spec_changed=True)
+    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=OTHER_WEIGHTS, spec_changed=True)
     check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
 
@@ -421,10 +421,10 @@ def test_the_rules_are_asked_in_this_order() -> None:
         "is_paused",
         "first_endpoints_are_awaited",
         "no_endpoint_is_left",
-        "haproxy_refuses",
+        "haproxy_rejects",
         "route_is_empty",
         "deadline_is_exceeded",
-        "cluster_refuses",
+        "cluster_rejects",
         "endpoints_wait",
         "configuration_differs",
         "proxies_are_behind",
@@ -470,9 +470,9 @@ def test_why_proxies_are_replaced_is_told() -> None:
 
 
 def test_what_haproxy_refuses_degrades_with_its_own_words_and_what_serves_goes_on() -> None:
-    rollout = replace(AWAITED, refusal="HAProxy of pod x-1 rejects the configuration: [ALERT] no")
+    rollout = replace(AWAITED, rejection="HAProxy of pod x-1 rejects the configuration: [ALERT] no")
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=NOW)
-    decision = check(snapshot, "haproxy_refuses", Trigger.DEGRADE, Reason.REFUSED_BY_HAPROXY)
+    decision = check(snapshot, "haproxy_rejects", Trigger.DEGRADE, Reason.REJECTED_BY_HAPROXY)
     assert decision.message.startswith("HAProxy of pod x-1 rejects the configuration: [ALERT] no; the proxies keep")
     assert "spec.proxy.image" in decision.message
 
@@ -500,8 +500,8 @@ def test_they_wait_whatever_the_phase(phase: Phase, trigger: Trigger | None) -> 
         {"missing": MISSING},
         {"routes": EMPTY_V2},
         {"routes": ALL_EMPTY},
-        {"refusal": REFUSAL, "rollout": replace(SPACED, is_applied=False)},
-        {"rollout": replace(SPACED, refusal="HAProxy of pod x-1 rejects the configuration")},
+        {"rejection": REJECTION, "rollout": replace(SPACED, is_applied=False)},
+        {"rollout": replace(SPACED, rejection="HAProxy of pod x-1 rejects the configuration")},
         {"progressing_since": LONG_AGO},
         {"paused": True, "is_change": True},
     ],
@@ -628,16 +628,16 @@ def test_a_time_to_look_again_lies_ahead_and_has_a_reason(snapshot: Snapshot) ->
 
 @given(snapshots)
 def test_ready_is_said_only_where_every_proxy_serves_the_declared_weights(snapshot: Snapshot) -> None:
-    decision = decide(replace(snapshot, fault=None, missing=None, refusal=None))
+    decision = decide(replace(snapshot, fault=None, missing=None, rejection=None))
     if decision.trigger is Trigger.COMPLETE or decision.reason is Reason.SERVING:
         assert snapshot.rollout.progress >= Progress.SERVING
 
 
 @given(snapshots)
 def test_newer_endpoints_alone_never_take_ready_away(snapshot: Snapshot) -> None:
-    rollout = replace(snapshot.rollout, difference=Difference.ENDPOINTS, refusal="", exhaustion="")
+    rollout = replace(snapshot.rollout, difference=Difference.ENDPOINTS, rejection="", exhaustion="")
     rollout = replace(rollout, progress=max(rollout.progress, Progress.SERVING))
-    quiet = {"fault": None, "missing": None, "refusal": None, "paused": False, "progressing_since": None}
+    quiet = {"fault": None, "missing": None, "rejection": None, "paused": False, "progressing_since": None}
     ready = replace(snapshot, phase=Phase.READY, has_served=True, is_in_status=True, rollout=rollout, **quiet)
     assume(not ready.empty_routes)
     assert (decide(ready).trigger, decide(ready).reason) == (None, Reason.SERVING)
@@ -666,7 +666,7 @@ def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
         since=snapshot.since if is_waiting and snapshot.waits_for_endpoints else snapshot.now,
         waits_for_endpoints=is_waiting,
         spec_changed=False,
-        refusal=None,
+        rejection=None,
         is_in_status=snapshot.is_in_status or phase is not Phase.PENDING,
         has_served=snapshot.has_served or done,
         rollout=DONE if done else arrived,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.conditions import RECORDED
 from engine.journal import Journal, journal
-from engine.last_status import read_phase, read_status, refused_before
+from engine.last_status import last_rejection, read_phase, read_status
 from engine.model.entries import entry_json
 from engine.model.spec import MAX_ROUTES
 from engine.model.states import Applied, Split
@@ -266,9 +266,9 @@ def test_an_unknown_phase_begins_again_in_pending(text: str) -> None:
 
 
 def test_what_the_api_server_rejected_is_remembered() -> None:
-    told = KanaryStatus(phase="Degraded", reason="RefusedByCluster", message="quota")
-    assert refused_before(told) == Problem(Reason.REFUSED_BY_CLUSTER, "quota")
-    assert refused_before(KanaryStatus(phase="Degraded", reason="NoReadyEndpoints", message="none")) is None
+    told = KanaryStatus(phase="Degraded", reason="RejectedByCluster", message="quota")
+    assert last_rejection(told) == Problem(Reason.REJECTED_BY_CLUSTER, "quota")
+    assert last_rejection(KanaryStatus(phase="Degraded", reason="NoReadyEndpoints", message="none")) is None
 
 
 @pytest.mark.parametrize(
