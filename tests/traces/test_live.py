@@ -429,10 +429,10 @@ def test_a_silent_agent_after_a_restart_of_the_operator_is_reported_and_then_deg
 
 
 def test_another_image_is_judged_by_its_own_proxies_though_haproxy_of_the_former_ones_rejects(serving: World) -> None:
-    serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
+    serving.haproxy_rejects = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
     declare(serving, 50, 50)
     serving.run("50 to 50, and HAProxy rejects it")
-    serving.haproxy_refuses = ""
+    serving.haproxy_rejects = ""
     serving.stop_slowly = serving.slow_proxies = True
     declare(serving, 50, 50, proxy={"image": "haproxy:3.2"})
     serving.run("another image, whose proxies start slowly")
@@ -444,9 +444,9 @@ def test_another_image_is_judged_by_its_own_proxies_though_haproxy_of_the_former
 
 
 def test_another_image_that_rejects_the_configuration_as_well_is_reported(serving: World) -> None:
-    serving.haproxy_refuses = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
+    serving.haproxy_rejects = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
     declare(serving, 50, 50)
     serving.run("50 to 50, and HAProxy rejects it")
     declare(serving, 50, 50, proxy={"image": "haproxy:3.2"})
     serving.run("another image, which rejects it too")
-    assert serving.status()["reason"] == "RefusedByHAProxy"
+    assert serving.status()["reason"] == "RejectedByHAProxy"
