@@ -37,15 +37,11 @@ local time, the other formats UTC. A time without a fraction of a second means
 the end of that second for --at and its beginning for --since.
 """
 
-_CONFLICTS = (
-    ("at", "since"),
-    ("at", "transitions"),
-    ("plot", "at"),
-    ("plot", "transitions"),
-    ("plot", "output"),
-    ("name", "all_namespaces"),
-    ("namespace", "all_namespaces"),
-)
+_CONFLICTS = {
+    "at": ("since", "transitions"),
+    "plot": ("at", "transitions", "output"),
+    "all_namespaces": ("name", "namespace"),
+}
 
 
 def _require_compatible(context: click.Context) -> None:
@@ -55,9 +51,10 @@ def _require_compatible(context: click.Context) -> None:
         for each in context.command.params
         if context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
     }
-    for one, other in _CONFLICTS:
-        if one in given and other in given:
-            raise click.UsageError(f"{given[one]} and {given[other]} exclude each other: leave one out")
+    for one, others in _CONFLICTS.items():
+        for other in others:
+            if one in given and other in given:
+                raise click.UsageError(f"{given[one]} and {given[other]} exclude each other: leave one out")
     if "plot" in given and "name" not in given:
         raise click.UsageError("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
 

@@ -38,8 +38,14 @@ def write(output: str, form: Form, pages: Iterator[Sequence[Shape]], stream: Tex
     items = (document(item) for page in pages for item in page)
     if output == "csv":
         csv.writer(stream, lineterminator="\n").writerows(_rows(form.parts, items))
-    else:
-        stream.writelines(_json(items, stream) if output == "json" else _yaml(items, stream))
+        return
+    # JSON has a record on each line.
+    text, before, between, end = (json_text, "[\n", ",\n", "\n]\n") if output == "json" else (_yaml_item, "", "", "")
+    is_empty = True
+    for item in items:
+        stream.write(before + text(item, stream))
+        before, is_empty = between, False
+    stream.write("[]\n" if is_empty else end)
 
 
 def document(item: Shape) -> Json:
@@ -67,35 +73,16 @@ def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
     return _legible(lambda is_ascii: json.dumps(value, ensure_ascii=is_ascii, indent=indent), stream)
 
 
-def _yaml_text(value: Any, stream: TextIO) -> str:
+def _yaml_item(value: Any, stream: TextIO) -> str:
     import yaml  # noqa: PLC0415 -- loaded by the one format that needs it
 
-    return _legible(lambda is_ascii: yaml.safe_dump(value, allow_unicode=not is_ascii, sort_keys=False), stream)
+    return _legible(lambda is_ascii: yaml.safe_dump([value], allow_unicode=not is_ascii, sort_keys=False), stream)
 
 
 def _legible(dump: Callable[[bool], str], stream: TextIO) -> str:
     """The dump with its characters as they are, or where not all can be shown, the one in ASCII, which escapes them."""
     text = dump(False)
     return text if is_unicode(stream) and text.replace("\n", "").isprintable() else dump(True)
-
-
-def _json(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
-    """One array with a record on each line."""
-    before = "[\n"
-    for item in items:
-        yield before + json_text(item, stream)
-        before = ",\n"
-    yield "[]\n" if before == "[\n" else "\n]\n"
-
-
-def _yaml(items: Iterable[Json], stream: TextIO) -> Iterator[str]:
-    """One list."""
-    text = ""
-    for item in items:
-        text = _yaml_text([item], stream)
-        yield text
-    if not text:
-        yield "[]\n"
 
 
 def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[list[Any]]:

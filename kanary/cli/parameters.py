@@ -21,11 +21,8 @@ NUMBER = click.IntRange(1, 10**9)
 _TYPE = re.compile(r"(?:ky|kanary|kanaries)(?:\.kanary\.k8s\.io)?/")
 
 
-# click shows the ValueError of a type as wrong usage, with the name of the option.
-
-
 def text(value: str) -> str:
-    """A text that is not empty, as one from a variable that is not set would be."""
+    """A text that is not empty, as one from a variable that is not set would be. Like those below raises ValueError."""
     if not value.strip():
         raise ValueError("it is empty: give a value, or leave it out")
     return value
@@ -39,18 +36,19 @@ def kanary_name(value: str) -> str:
     return name
 
 
-def past_time(value: str, *, through_second: bool = False) -> datetime:
-    """A time up to now, in UTC; see `read_time` for the rest."""
+def past_time(value: str) -> datetime:
+    """A time up to now, in UTC."""
     now = datetime.now(UTC)
-    time = read_time(value, now, through_second=through_second)
-    if time.replace(microsecond=0) > now:
+    time = read_time(value, now)
+    if time > now:
         raise ValueError(f"{local_text(time)} is in the future")
     return time
 
 
 def past_second(value: str) -> datetime:
-    """The same, to the end of the second."""
-    return past_time(value, through_second=True)
+    """The same; one without a fraction is the end of its second, since tables show no more of a time than that."""
+    time = past_time(value)
+    return time if time.microsecond else time.replace(microsecond=999_999)
 
 
 def age(value: str) -> timedelta:

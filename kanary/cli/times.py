@@ -11,17 +11,11 @@ _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in _UNITS), re.ASCII)
 
 
-def read_time(text: str, now: datetime, *, through_second: bool = False) -> datetime:
-    """The time in UTC that an ISO 8601 text (without a zone: local) or an age names. Raises ValueError.
-
-    With `through_second` a time without a fraction is the end of its second: tables show no more of a time than that.
-    """
+def read_time(text: str, now: datetime) -> datetime:
+    """The time in UTC that an ISO 8601 text (without a zone: local) or an age names. Raises ValueError."""
     age = read_duration(text)
     try:
-        time = now - age if age is not None else datetime.fromisoformat(text.upper())
-        if through_second and age is None and not re.search("[.,]", text):
-            time = time.replace(microsecond=999_999)
-        return time.astimezone(UTC)
+        return (datetime.fromisoformat(text.upper()) if age is None else now - age).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"invalid time {text[:60]!r}, expected {_EXPECTED}") from None
 
