@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from kanary.cli.parameters import (
-    IN_THE_POD,
-    NUMBER,
-    Command,
-    age,
-    complete_name,
-    kanary_name,
-    past_second,
-    past_time,
-    source_options,
-    text,
-)
+from kanary.cli.parameters import IN_THE_POD, NUMBER, age, name_argument, past_second, past_time, source_options, text
 
 TERMINAL = "-"
 """Value of --plot without a file."""
@@ -59,21 +47,13 @@ def _require_compatible(context: click.Context) -> None:
         raise click.UsageError("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
 
 
-def _name_argument(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:
-    return click.argument("name", required=required, type=kanary_name, shell_complete=complete_name, help=help_text)
-
-
-def _output_option(*formats: str) -> Callable[[Command], Command]:
-    return click.option("-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True)
-
-
 @click.command(epilog=_HISTORY_END)
-@_name_argument("Kanary name.  [default: all of the namespace]", required=False)
+@name_argument("Kanary name.  [default: all of the namespace]", required=False)
 @click.option("--transitions", is_flag=True, help="Show phase changes instead of weight changes.")
 @click.option("--at", type=past_second, metavar="TIME", help="Show the weights in force at that time.")
 @click.option("--since", type=past_time, metavar="TIME", help="Show only what happened since then.")
 @click.option("--deleted", is_flag=True, help="Include deleted Kanaries.")
-@_output_option("table", "json", "yaml", "csv")
+@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml", "csv"]), default="table", show_default=True)
 @click.option(
     "--plot",
     type=text,
@@ -126,10 +106,10 @@ def history(
 
 
 @click.command()
-@_name_argument("Kanary name; of deleted ones the most recent.")
+@name_argument("Kanary name; of deleted ones the most recent.")
 @click.argument("revision", type=NUMBER, help="Revision to compare.")
 @click.argument("other", type=NUMBER, required=False, metavar="[REVISION]", help="Revision to compare it with.")
-@_output_option("text", "json")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @source_options
 def diff(*, name: str, revision: int, other: int | None, output: str, **source_of: Any) -> None:
     """Compare two revisions: weights, endpoints and configuration.
@@ -146,7 +126,7 @@ def diff(*, name: str, revision: int, other: int | None, output: str, **source_o
 
 
 @click.command()
-@_name_argument("Kanary name.")
+@name_argument("Kanary name.")
 @click.option("--to-revision", type=NUMBER, metavar="N", help="[default: the revision before the current one]")
 @click.option("-y", "--yes", is_flag=True, help="Skip the question where a weight changes by more than 50 points.")
 @source_options

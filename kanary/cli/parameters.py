@@ -66,6 +66,11 @@ def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
     return [name for name in kanary_names(*options) if name.startswith(incomplete)]
 
 
+def name_argument(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:
+    """Add NAME."""
+    return click.argument("name", required=required, type=kanary_name, shell_complete=complete_name, help=help_text)
+
+
 def _together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Options as one decorator; `--help` has them in this order."""
     return lambda command: reduce(lambda decorated, add: add(decorated), reversed(decorators), command)

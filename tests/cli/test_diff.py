@@ -7,13 +7,14 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.model.entries import Configuration
-from kanary.cli.diff import RevisionDiff
+from kanary.cli.diff import difference, show
 from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
 from tests.cli.conftest import Kanary, into
@@ -114,9 +115,9 @@ def test_a_revision_is_the_same_as_itself(kanary: Kanary, url: str) -> None:
 def test_a_configuration_that_is_not_kept_is_said_to_be_missing(kanary: Kanary, tmp_path: Path) -> None:
     changes = (change(1, 0, ONE), change(2, 10, TWO, digest="a1"), change(3, 20, ONE, digest="unknown"))
     url = record(tmp_path / "h.db", [history_of(*changes, name="web")])
-    for revision, missing in (("2", "1"), ("3", "3")):
+    for revision, before in (("2", "1"), ("3", "2")):
         printed = kanary("diff", "web", revision, "-n", "shop", "--db", url).out
-        not_kept = f"not kept of revision {missing}\n"
+        not_kept = f"unknown: the configuration of revision {before} or revision {revision} is not kept\n"
         assert printed.endswith(f"\nENDPOINTS\n{not_kept}\nCONFIGURATION\n{not_kept}")
     found = json.loads(kanary("diff", "web", "2", "-n", "shop", "--db", url, "-o", "json").out)
     assert (found["endpoints"], found["configuration"]) == (None, None)
@@ -152,14 +153,13 @@ def shown(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[io.StringIO], 
     """What is written of revisions 1 and 2 to a stream."""
     monkeypatch.setenv("TERM", "xterm-256color")
 
-    def show(stream: io.StringIO) -> str:
-        reader = Reader(url)
-        new, old = reader.changes(ChangeQuery(namespace="shop", name=NAME)).items[1:]
-        reader.close()
-        RevisionDiff(old, new, *CONFIGURATIONS[:2]).show(stream)
+    def written(stream: io.StringIO) -> str:
+        with closing(Reader(url)) as reader:
+            new, old = reader.changes(ChangeQuery(namespace="shop", name=NAME)).items[1:]
+            show(old, new, difference(reader, old, new), stream)
         return stream.getvalue()
 
-    return show
+    return written
 
 
 def test_a_terminal_gets_colours(shown: Callable[[io.StringIO], str]) -> None:
