@@ -15,21 +15,20 @@ TERMINAL = "-"
 
 _HISTORY_END = """\
 The history is read from the operator, through the API server and with your
-own rights, or with --db directly from a database:
-sqlite:////path/of/history.db or postgresql://user:password@host/database.
+own rights, or with --db from a database: sqlite:////path/of/history.db or
+postgresql://user:password@host/database.
 
-A TIME is like 2026-11-23T13:35, with or without seconds and a time zone (Z,
-+01:00); without a zone it is local. A date is the beginning of that day. An
-age such as 90m, 12h, 7d, 2w or 1d12h is a time that long ago. Tables show
-local time, the other formats UTC. A time without a fraction of a second means
-the end of that second for --at and its beginning for --since.
+A TIME is a date, a date with a time such as 2026-11-23T13:35 (local, unless
+Z or +01:00 follows), or an age such as 90m, 7d or 1d12h. Without a fraction
+of a second it means for --at the end of its second. Tables show local time,
+the other formats UTC.
 """
 
-_CONFLICTS = {
-    "at": ("since", "transitions"),
-    "plot": ("at", "transitions", "output"),
-    "all_namespaces": ("name", "namespace"),
-}
+_CONFLICTS = (
+    *(("at", other) for other in ("since", "transitions")),
+    *(("plot", other) for other in ("at", "transitions", "output")),
+    *(("all_namespaces", other) for other in ("name", "namespace")),
+)
 
 
 def _require_compatible(context: click.Context) -> None:
@@ -39,10 +38,9 @@ def _require_compatible(context: click.Context) -> None:
         for each in context.command.params
         if context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
     }
-    for one, others in _CONFLICTS.items():
-        for other in others:
-            if one in given and other in given:
-                raise click.UsageError(f"{given[one]} and {given[other]} exclude each other: leave one out")
+    for one, other in _CONFLICTS:
+        if one in given and other in given:
+            raise click.UsageError(f"{given[one]} and {given[other]} exclude each other: leave one out")
     if "plot" in given and "name" not in given:
         raise click.UsageError("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
 
@@ -76,9 +74,7 @@ def history(
     all_namespaces: bool,
     **source_of: Any,
 ) -> None:
-    """Show who changed which weight when, why, and with what result.
-
-    The newest change comes first.
+    """Show who changed which weight when, why and with what result.
 
     \b
       kanary history web                   the weight changes of one Kanary
@@ -133,18 +129,16 @@ def diff(*, name: str, revision: int, other: int | None, output: str, **source_o
 def undo(*, name: str, to_revision: int | None, yes: bool, **source_of: Any) -> None:
     """Restore the weights of an earlier revision.
 
-    They are written into the spec of the Kanary: the operator validates,
-    applies and records them as a new revision.
+    They are written into the spec: the operator validates, applies and records
+    them as a new revision. Everything else in the spec is kept. Nothing is
+    written if a backend of that revision does not exist any more, or if the
+    Kanary is changed at the same time. If a GitOps tool manages the Kanary,
+    change the weights in its manifest as well.
 
     \b
-      kanary undo web                  restore the revision before the current
-                                       one; run it again to redo the change
-      kanary undo web --to-revision 2  restore revision 2
-
-    Other fields of the spec are kept, and so are the options of a route whose
-    backend stays. Nothing is written where a backend of that revision does not
-    exist any more, or where the Kanary is changed at the same time. A GitOps
-    tool writes the weights of its manifest again: change them there, too.
+      kanary undo web                  the revision before the current one;
+                                       run it again to redo the change
+      kanary undo web --to-revision 2  revision 2
     """
     from kanary.cli.access import connect, opened, reported
     from kanary.cli.undo import Undo
@@ -160,7 +154,7 @@ def db() -> None:
     """Maintain the database of the history."""
 
 
-_WHERE = f"\b\nThis needs the database itself, which the pod of the operator has:\n  {IN_THE_POD}"
+_WHERE = f"\b\nThis needs the database itself, which the operator's pod has:\n  {IN_THE_POD}"
 _own_database = click.option(
     "--db", "url", type=text, metavar="URL", help="[default: KANARY_HISTORY_URL, then the volume of the operator]"
 )
