@@ -88,17 +88,19 @@ def history(
     _require_compatible(click.get_current_context())
     from kanary.cli.access import opened
     from kanary.cli.history import show
-    from kanary.history.queries import ChangeQuery
+    from kanary.history.queries import ChangeQuery, EntryQuery
 
     with opened(**source_of) as (source, namespace):
-        chosen = None if all_namespaces else namespace
-        query = ChangeQuery(namespace=chosen, name=name, deleted=deleted, since=since, at=at)
+        chosen: Any = {"namespace": None if all_namespaces else namespace, "name": name}
+        chosen |= {"deleted": deleted, "since": since}
         if plot:
             from kanary.cli.plot import draw
 
-            draw(source, query, None if plot == TERMINAL else plot)
+            draw(source, ChangeQuery(**chosen), None if plot == TERMINAL else plot)
+        elif transitions:
+            show(source, EntryQuery(**chosen, kinds="PhaseChange"), output)
         else:
-            show(source, query, output, is_of_phases=transitions)
+            show(source, ChangeQuery(**chosen, at=at), output)
 
 
 @click.command()

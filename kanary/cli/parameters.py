@@ -19,6 +19,7 @@ IN_THE_POD = f"kubectl -n {OPERATOR_NAMESPACE} exec deploy/kanary --"
 NUMBER = click.IntRange(1, 10**9)
 
 _TYPE = re.compile(r"(?:ky|kanary|kanaries)(?:\.kanary\.k8s\.io)?/")
+_NAME = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
 
 
 def text(value: str) -> str:
@@ -28,12 +29,16 @@ def text(value: str) -> str:
     return value
 
 
+def name(value: str) -> str:
+    """A name as Kubernetes takes it."""
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"invalid name {value[:60]!r}, expected lower-case letters, digits, - and . (253 at most)")
+    return value
+
+
 def kanary_name(value: str) -> str:
     """The name of a Kanary, without the type that may be before it, as for kubectl: `ky/web`."""
-    name = _TYPE.sub("", value, count=1)
-    if not name or "/" in name:
-        raise ValueError(f"invalid Kanary name {value!r}")
-    return name
+    return name(_TYPE.sub("", value, count=1))
 
 
 def past_time(value: str) -> datetime:
@@ -81,11 +86,9 @@ cluster_options = _together(
     click.option("--context", help="Context of the kubeconfig.  [default: the current one]"),
 )
 source_options = _together(
-    click.option("-n", "--namespace", type=text, help="[default: the context's; with --db: default]"),
+    click.option("-n", "--namespace", type=name, help="[default: the context's; with --db: default]"),
     cluster_options,
-    click.option(
-        "--operator-namespace", type=text, default=OPERATOR_NAMESPACE, show_default=True, help="Where the operator is."
-    ),
+    click.option("--operator-namespace", type=name, default=OPERATOR_NAMESPACE, show_default=True),
     click.option("--db", type=text, metavar="URL", help="Read the history from this database."),
 )
 """Where the history is read, and of which namespace: the arguments of `opened`."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from functools import cache
+from itertools import chain
 from typing import Any
 
 from engine.last_status import read_status
 from kanary.cli import weights
 from kanary.cli.failure import CommandError, listed, note
-from kanary.cli.find import revision_before, revision_of
+from kanary.cli.find import revision_of
 from kanary.cli.output import weights_of, weights_text
 from kanary.cli.text import one_line
 from kanary.cli.weights import Weights
 from kanary.history.queries import ChangeQuery, KanaryQuery, every
-from kanary.history.records import KanarySummary, RecordedChange
+from kanary.history.records import RecordedChange
 from kanary.history.source import Source
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
@@ -35,20 +38,22 @@ class Undo:
         self._source = source
         self._namespace = namespace
         self._name = name
-        self._services: dict[str, Json | None] = {}
+        self._services = cache(self._service)
 
     def restore(self, revision: int | None, *, is_confirmed: bool) -> None:
         """Write the weights of the revision, or of the one before the current. Raises CommandError, ClusterError."""
         kanary = self._live()
-        known, newest = self._newest(kanary)
-        target = self._target(kanary, known, newest, revision)
-        before, after = weights.declared(kanary), weights_of(target.change.after)
-        self._check(target, before, after)
+        newest, target = self._revisions(kanary, revision)
+        number, before, after = target.change.revision, weights.declared(kanary), weights_of(target.change.after)
+        if problems := list(filter(None, (self._resolved(backend)[1] for backend in after))):
+            raise CommandError(f"revision {number} cannot be restored: {'; '.join(problems)}")
+        if self._by_number(before) == self._by_number(after):
+            raise CommandError(f"{self._name} has the weights of revision {number} already: {weights_text(after)}")
         if not is_confirmed:
-            self._confirm(self._large_steps(kanary, newest, after))
+            self._confirm(kanary, newest, after)
         if (kanary.get("spec") or {}).get("paused") is True:
             note(f"warning: {self._name} is paused: the weights are written, but not served until it is resumed")
-        cause = f"undo to revision {target.change.revision}"
+        cause = f"undo to revision {number}"
         self._write(kanary, after, cause)
         done = f"{weights_text(before) or 'no routes'} becomes {weights_text(after)} ({cause})"
         watch = f"watch: kubectl -n {self._namespace} get ky {self._name} --watch"
@@ -58,36 +63,29 @@ class Undo:
         try:
             kanary = self._client.get(KANARIES, self._namespace, self._name)
         except NotFound as error:
-            raise CommandError(self._not_found()) from error
+            names: list[str] = []
+            with suppress(ClusterError):
+                kanaries, _ = self._client.list(KANARIES, self._namespace)
+                names = sorted(each["metadata"]["name"] for each in kanaries)
+            missing = f"there is no Kanary {self._name} in namespace {self._namespace} of {self._client.host}"
+            raise CommandError(f"{missing}; it has {listed(names or ['none'])}") from error
         if kanary["metadata"].get("deletionTimestamp"):
             raise CommandError(f"{self._name} is being deleted")
         return kanary
 
-    def _not_found(self) -> str:
-        missing = f"there is no Kanary {self._name} in namespace {self._namespace} of {self._client.host}"
-        try:
-            kanaries, _ = self._client.list(KANARIES, self._namespace)
-        except ClusterError:
-            return missing
-        names = sorted(kanary["metadata"]["name"] for kanary in kanaries)
-        return f"{missing}; it has {listed(names) if names else 'none'}"
-
-    def _newest(self, kanary: Json) -> tuple[KanarySummary, RecordedChange]:
-        """The Kanary in the history, not another one that had its name before, and its newest change."""
-        found = self._source.kanaries(KanaryQuery(uid=kanary["metadata"]["uid"])).items
-        known = found[0] if found else None
-        if known is None or known.last_revision is None:
+    def _revisions(self, kanary: Json, revision: int | None) -> tuple[RecordedChange, RecordedChange]:
+        """The newest revision in the history, and the one to restore."""
+        uid = kanary["metadata"]["uid"]
+        changes = every(self._source.changes, ChangeQuery(uid=uid))
+        newest = next(changes, None)
+        if newest is None:
             raise CommandError(
                 f"the history has no change of {self._name} yet; condition HistoryRecorded says whether it is written: "
                 f"kubectl -n {self._namespace} describe ky {self._name}"
             )
-        return known, revision_of(self._source, known, known.last_revision)
-
-    def _target(
-        self, kanary: Json, known: KanarySummary, newest: RecordedChange, revision: int | None
-    ) -> RecordedChange:
         if revision is not None:
-            return revision_of(self._source, known, revision)
+            known = next(every(self._source.kanaries, KanaryQuery(uid=uid)))
+            return newest, revision_of(self._source, known, revision)
         current, kept = read_status(kanary).revision, newest.change.revision
         if current > kept:
             # The revision before the newest in the history is not the one before the current.
@@ -95,41 +93,25 @@ class Undo:
                 f"Kanary {self._namespace}/{self._name} is at revision {current}, and the history has up to {kept}: "
                 "name one with --to-revision (condition HistoryRecorded says why the history is behind)"
             )
-        if not self._is_same(weights.declared(kanary), weights_of(newest.change.after)):
+        if self._by_number(weights.declared(kanary)) != self._by_number(weights_of(newest.change.after)):
             # The spec has not become a revision, so the newest is the one before it.
-            return newest
-        found = self._replaced_by(known, newest) or revision_before(self._source, known, kept)
-        if found is None:
+            return newest, newest
+        earlier = next(changes, None)
+        if earlier is None:
             raise CommandError(
                 f"there is nothing to undo: {self._name} is at revision {kept}, and the history has none before it"
             )
-        return found
+        # That which was in force before the newest: some in between may never have been served.
+        replaced = (each for each in chain([earlier], changes) if each.change.after == newest.change.before)
+        return newest, next(replaced, earlier)
 
-    def _replaced_by(self, known: KanarySummary, newest: RecordedChange) -> RecordedChange | None:
-        """The revision that was in force before the newest: some in between may never have been served."""
-        changes = every(self._source.changes, ChangeQuery(uid=known.uid))
-        earlier = (each for each in changes if each.change.revision < newest.change.revision)
-        return next((each for each in earlier if each.change.after == newest.change.before), None)
-
-    def _check(self, target: RecordedChange, before: Weights, after: Weights) -> None:
-        """Raises CommandError where the weights cannot be restored, or are there already."""
-        revision = target.change.revision
-        self._look_up(after)
-        if missing := weights.missing(after, self._services, self._namespace):
-            raise CommandError(f"revision {revision} cannot be restored: {'; '.join(missing)}")
-        if self._is_same(before, after):
-            raise CommandError(f"{self._name} has the weights of revision {revision} already: {weights_text(after)}")
-
-    def _large_steps(self, kanary: Json, newest: RecordedChange, after: Weights) -> dict[str, tuple[int, int]]:
-        """From what is served and from what is declared; without a status the newest revision is served."""
-        status = {each.backend: each.weight for each in read_status(kanary).weights}
-        served = status or weights_of(newest.change.after)
-        new = self._by_number(after)
-        from_served = weights.large_steps(self._by_number(served), new)
-        return from_served | weights.large_steps(self._by_number(weights.declared(kanary)), new)
-
-    def _confirm(self, large: dict[str, tuple[int, int]]) -> None:
-        """Raises CommandError unless there is no large step, or the user agrees."""
+    def _confirm(self, kanary: Json, newest: RecordedChange, after: Weights) -> None:
+        """Raises CommandError unless the user agrees to each large step from what is served or declared."""
+        # Without a status the newest revision is served.
+        served = {each.backend: each.weight for each in read_status(kanary).weights or newest.change.after}
+        large: dict[str, tuple[int, int]] = {}
+        for before in (served, weights.declared(kanary)):
+            large |= weights.large_steps(self._by_number(before), self._by_number(after))
         if not large:
             return
         steps = listed([f"{backend} from {old} to {new} %" for backend, (old, new) in large.items()])
@@ -140,26 +122,23 @@ class Undo:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CommandError(f"nothing was written to {self._name}")
 
-    def _is_same(self, one: Weights, other: Weights) -> bool:
-        return self._by_number(one) == self._by_number(other)
-
     def _by_number(self, these: Weights) -> Weights:
-        self._look_up(these)
-        return weights.by_number(these, self._services)
+        return {self._resolved(backend)[0]: weight for backend, weight in these.items()}
 
-    def _look_up(self, these: Weights) -> None:
-        """Get the Services that have not been looked up yet."""
-        for name in sorted(weights.service_names(these) - self._services.keys()):
-            try:
-                self._services[name] = self._client.get(SERVICES, self._namespace, name)
-            except NotFound:
-                self._services[name] = None
+    def _resolved(self, backend: str) -> tuple[str, str]:
+        return weights.resolved(backend, self._namespace, self._services)
+
+    def _service(self, name: str) -> Json | None:
+        try:
+            return self._client.get(SERVICES, self._namespace, name)
+        except NotFound:
+            return None
 
     def _write(self, kanary: Json, after: Weights, cause: str) -> None:
         """Write, provided that nobody has changed the Kanary since; its status apart."""
         uid, generation = kanary["metadata"]["uid"], kanary["metadata"]["generation"]
         for _ in range(_ATTEMPTS):
-            patch = weights.patch(kanary, after, cause, self._services)
+            patch = weights.patch(kanary, after, cause, lambda backend: self._resolved(backend)[0])
             try:
                 self._client.merge_patch(KANARIES, self._namespace, self._name, patch, field_manager=FIELD_MANAGER)
             except Conflict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,8 +12,6 @@ from engine.resolve.endpoints import port_number, resolve
 from states import Problem
 
 Json = dict[str, Any]
-Services = Mapping[str, Json | None]
-"""Of the namespace, by name; None for one that does not exist."""
 Weights = Mapping[str, int]
 """By backend, as `str(Backend)` writes it."""
 
@@ -23,42 +21,25 @@ LARGE = 50
 
 
 def declared(kanary: Json) -> Weights:
-    """What the spec says, as far as it can be read."""
-    weights = ((_backend(route), route.get("weight")) for route in _routes(kanary))
-    return {backend: weight if isinstance(weight, int) else 0 for backend, weight in weights}
+    """What the spec says; a route that cannot be read stands for itself, with no weight."""
+    return {backend: route.get("weight", 0) for backend, route in _routes(kanary).items()}
 
 
-def by_number(weights: Weights, services: Services) -> Weights:
-    """With the number of each port where its Service is there, so that a port's name and number are the same."""
-    return {_by_number(backend, services): weight for backend, weight in weights.items()}
+def resolved(text: str, namespace: str, services: Callable[[str], Json | None]) -> tuple[str, str]:
+    """A backend with the number of its port, since a port's name and number are the same; and what is wrong with it.
 
-
-def _by_number(backend: str, services: Services) -> str:
-    parsed = _parsed(backend)
-    number = port_number(parsed, services.get(parsed.service_name)) if parsed else None
-    return f"{parsed.service_name}:{number}" if parsed and number else backend
-
-
-def _parsed(backend: str) -> Backend | None:
+    The first is the same text where anything is wrong, the second is empty where nothing is.
+    """
     try:
-        return Backend.parse(backend)
+        backend = Backend.parse(text)
     except ValidationError:
-        return None
-
-
-def missing(weights: Weights, services: Services, namespace: str) -> list[str]:
-    """What is wrong with the backends, as they are now."""
-    found = []
-    for text in weights:
-        backend = _parsed(text)
-        if backend is None:
-            found.append(f"backend {text} cannot be read")
-            continue
-        problem = resolve(backend, where="", namespace=namespace, service=services.get(backend.service_name), slices=())
-        if isinstance(problem, Problem):
-            # Without the place in a spec, which is before the colon.
-            found.append(problem.message.partition(": ")[2])
-    return found
+        return text, f"backend {text} cannot be read"
+    service = services(backend.service_name)
+    found = resolve(backend, where="", namespace=namespace, service=service, slices=())
+    if isinstance(found, Problem):
+        # Without the place in a spec, which is before the colon.
+        return text, found.message.partition(": ")[2]
+    return f"{backend.service_name}:{port_number(backend, service)}", ""
 
 
 def large_steps(old: Weights, new: Weights) -> dict[str, tuple[int, int]]:
@@ -67,39 +48,25 @@ def large_steps(old: Weights, new: Weights) -> dict[str, tuple[int, int]]:
     return {backend: step for backend, step in steps.items() if abs(step[1] - step[0]) > LARGE}
 
 
-def patch(kanary: Json, weights: Weights, cause: str, services: Services) -> Json:
-    """A merge patch of weights that the API server refuses once the Kanary has changed.
+def patch(kanary: Json, weights: Weights, cause: str, by_number: Callable[[str], str]) -> Json:
+    """A merge patch of weights that the API server rejects once the Kanary has changed.
 
     It replaces the whole list, so the other options of a route are copied from the spec, where it has the backend.
     """
-    present = {_by_number(_backend(route), services): route for route in _routes(kanary)}
-    routes = (present.get(_by_number(backend, services)) or {"backend": _spec(backend)} for backend in weights)
+    present = {by_number(backend): route for backend, route in _routes(kanary).items()}
+    new = {text: {"backend": Backend.parse(text).model_dump(mode="json", by_alias=True)} for text in weights}
+    routes = [{**present.get(by_number(text), new[text]), "weight": weight} for text, weight in weights.items()]
     return {
         "metadata": {"resourceVersion": kanary["metadata"]["resourceVersion"], "annotations": {CAUSE: cause}},
-        "spec": {
-            "routes": [{**route, "weight": weight} for route, weight in zip(routes, weights.values(), strict=True)]
-        },
+        "spec": {"routes": routes},
     }
 
 
-def _spec(backend: str) -> Json:
-    return Backend.parse(backend).model_dump(mode="json", by_alias=True)
-
-
-def service_names(*all_weights: Weights) -> set[str]:
-    """The Services of the backends."""
-    return {parsed.service_name for weights in all_weights for backend in weights if (parsed := _parsed(backend))}
-
-
-def _routes(kanary: Json) -> Sequence[Json]:
-    """The spec's routes, whatever else is among them."""
-    spec = kanary.get("spec")
-    routes = spec.get("routes") if isinstance(spec, dict) else None
-    return [route for route in routes if isinstance(route, dict)] if isinstance(routes, list) else []
-
-
-def _backend(route: Json) -> str:
-    """The text of a route's backend, which may be invalid."""
-    fields = route["backend"] if isinstance(route.get("backend"), dict) else {}
-    name, port = fields.get("serviceName", ""), fields.get("servicePort", "")
-    return str(Backend.model_construct(service_name=name, service_port=port))
+def _routes(kanary: Json) -> dict[str, Json]:
+    found = {}
+    for route in (kanary.get("spec") or {}).get("routes") or ():
+        try:
+            found[str(Backend.model_validate(route["backend"]))] = route
+        except (KeyError, TypeError, ValidationError):
+            found[str(route)] = {}
+    return found

@@ -157,45 +157,40 @@ def test_what_has_been_since_a_time_leaves_out_what_was_before(kanary: Kanary, u
     assert [line.split()[0] for line in lines] == ["REVISION", "3", "2"]
 
 
-def test_a_time_before_the_record_begins_is_told_with_its_beginning(kanary: Kanary, url: str) -> None:
-    printed = kanary("history", NAME, "-n", "shop", "--at", "2026-11-22", "--db", url)
-    assert (printed.code, printed.out) == (1, "")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [NAME, "-n", "shop", "--at", "2026-11-22"],
+        [NAME, "-n", "shop", "--since", "2026-11-23T20:00"],
+        [NAME, "-n", "shop", "--since", "2026-11-23T20:00", "--transitions"],
+        ["-n", "shop", "--since", "2026-11-23T20:00"],
+        ["-A", "--at", "2026-11-22"],
+        [],
+    ],
+)
+def test_that_nothing_matches_is_an_answer_with_the_ways_out_and_no_error(
+    kanary: Kanary, url: str, arguments: list[str]
+) -> None:
+    printed = kanary("history", *arguments, "--db", url)
+    assert (printed.code, printed.out) == (0, "")
     assert printed.err == (
-        f"kanary: the history has nothing of {NAME} at 2026-11-22 00:00:00: its history begins 2026-11-23 13:31:02\n"
+        "kanary: nothing in the history matches: try another time (--at, --since) or --deleted; "
+        "there are Kanaries in shop\n"
     )
 
 
-def test_that_nothing_has_been_since_is_an_answer_and_no_error(kanary: Kanary, url: str) -> None:
-    printed = kanary("history", NAME, "-n", "shop", "--since", "2026-11-23T20:00", "--db", url)
-    assert (printed.code, printed.out) == (0, "")
-    assert printed.err == f"kanary: the history has no weight change of {NAME} since 2026-11-23 20:00:00\n"
-
-
-def test_a_time_after_the_deletion_is_told_with_the_deletion(kanary: Kanary, tmp_path: Path) -> None:
+def test_a_deleted_kanary_has_no_weights_in_force_after_its_deletion(kanary: Kanary, tmp_path: Path) -> None:
     url = record(tmp_path / "h.db", [story()], {"u-1": at(5000)})
-    printed = kanary("history", NAME, "-n", "shop", "--deleted", "--at", "2026-11-23T20:00", "--db", url)
-    assert (printed.code, printed.out) == (1, "")
-    assert printed.err == (
-        f"kanary: the history has nothing of {NAME} at 2026-11-23 20:00:00: it was deleted at 2026-11-23 14:54:22\n"
-    )
+    for time, lines in (("2026-11-23T14:54:21", 2), ("2026-11-23T14:54:22", 0)):
+        printed = kanary("history", NAME, "-n", "shop", "--deleted", "--at", time, "--db", url)
+        assert (printed.code, len(printed.out.splitlines())) == (0, lines)
 
 
-def test_where_no_transition_is_shown_it_is_transitions_that_are_told_of(kanary: Kanary, url: str) -> None:
-    arguments = ("history", NAME, "-n", "shop", "--transitions", "--since", "2026-11-23T20:00", "--db", url)
-    printed = kanary(*arguments)
-    assert (printed.code, printed.out) == (0, "")
-    assert printed.err == f"kanary: the history has no phase change of {NAME} since 2026-11-23 20:00:00\n"
-
-
-def test_of_a_kanary_without_transitions_it_is_said_that_none_is_kept(kanary: Kanary, tmp_path: Path) -> None:
+def test_a_kanary_without_transitions_is_not_unknown(kanary: Kanary, tmp_path: Path) -> None:
     url = record(tmp_path / "h.db", [history_of(*CHANGES)])
     printed = kanary("history", NAME, "-n", "shop", "--transitions", "--db", url)
-    assert (printed.code, printed.err) == (0, f"kanary: the history has no phase change of {NAME}\n")
-
-
-def test_a_namespace_of_whose_kanaries_nothing_is_shown_is_not_said_to_have_none(kanary: Kanary, url: str) -> None:
-    printed = kanary("history", "-n", "shop", "--since", "2026-11-23T20:00", "--db", url)
-    assert printed.err == "kanary: the history has nothing for that time: there are Kanaries in shop\n"
+    assert (printed.code, printed.out) == (0, "")
+    assert printed.err.startswith("kanary: nothing in the history matches")
 
 
 # For programs
@@ -270,7 +265,7 @@ def test_csv_of_transitions_can_be_read_back(kanary: Kanary, tmp_path: Path) -> 
 def test_nothing_is_an_empty_list(kanary: Kanary, url: str, name: str, empty: str) -> None:
     printed = kanary("history", "--db", url, "-o", name)
     assert (printed.code, printed.out) == (0, empty)
-    assert printed.err == "kanary: the history has nothing: there are Kanaries in shop\n"
+    assert printed.err.endswith("; there are Kanaries in shop\n")
 
 
 def test_each_field_is_documented() -> None:
@@ -455,6 +450,10 @@ def test_a_database_that_cannot_be_read_is_told_in_one_line(kanary: Kanary, data
         ["web", "again"],
         [""],
         ["pod/web"],
+        ["ky/"],
+        ["Web"],
+        ["a" * 254],
+        ["web", "-n", "a" * 254],
         ["--plot"],
         ["--plot", "web"],
         ["web", "--plot", "--transitions"],

@@ -214,7 +214,9 @@ def test_a_spec_that_is_spoilt_can_be_undone(stage: Stage) -> None:
 
 def test_nothing_of_a_spec_is_obeyed_by_the_terminal(stage: Stage) -> None:
     stage.declare({"weight": 50, "backend": {"serviceName": "\x1b[2J", "servicePort": "http"}})
-    assert stage.undo("--yes").out.startswith(f"shop/{NAME}: \\x1b[2J:http=50 becomes ")
+    printed = stage.undo("--yes").out
+    assert printed.rstrip("\n").isprintable()
+    assert "\\x1b[2J" in printed
 
 
 def test_a_paused_kanary_is_warned_of(stage: Stage) -> None:
@@ -476,10 +478,16 @@ revisions = st.sampled_from([ONE, TWO, THREE, shares(myapp_v2=100), shares(a=1, 
 SERVICES = {name: {"spec": {"ports": [{"name": "http", "port": 80}]}} for name in ("myapp-v1", "myapp-v2", "a", "b")}
 
 
+def by_number(backend: str) -> str:
+    return weights.resolved(backend, "shop", SERVICES.get)[0]
+
+
 @given(revisions, revisions)
 def test_the_patch_makes_the_spec_say_what_the_revision_said(present: Shares, past: Shares) -> None:
     kanary = {"metadata": {"resourceVersion": "7"}, "spec": {"routes": spec_routes(present)}}
-    patch = weights.patch(kanary, weights_of(past), "undo", SERVICES)
+    patch = weights.patch(
+        kanary, weights_of(past), "undo", lambda text: weights.resolved(text, "shop", SERVICES.get)[0]
+    )
     assert patch["spec"] == {"routes": spec_routes(past)}
     assert weights.declared({**kanary, "spec": patch["spec"]}) == weights_of(past)
 
