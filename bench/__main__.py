@@ -20,25 +20,25 @@ from bench.session import FULL, QUICK, Session, say
 from bench.stats import table
 
 _HOW = """
-`make bench` writes this file (on Debian, as root), but for the last section. Everything runs on one machine, on
-loopback in network namespaces of its own. What is compared runs in turns, round after round, in another order each
-time. Clients, proxies and pods share the machine's cores, so only ratios mean anything: each is against the plain
-configuration in the same round, and told as **median** (lower to upper quartile). **The plain configuration takes
-part twice: its ratio to itself shows the noise.**
+`make bench` writes this file (on Debian, as root). Everything except the last section runs on one machine, on
+loopback in separate network namespaces. The candidates run one after the other in each round, in a random order.
+Clients, proxies and pods share the machine's cores, so only ratios are meaningful: each compares a candidate with the
+plain configuration in the same round, as **median** (lower to upper quartile). **The plain configuration takes part
+twice: its ratio to itself shows the noise.**
 
-All proxies have two threads (nginx: two workers). "HAProxy, plain round robin" is written by hand, knows no
-weights, and has Kanary's timeouts and health checks: it is the limit. Kanary's configuration is what the operator
-writes with its defaults. HAProxy runs without its master process, which carries no traffic. The pods are one nginx
-that answers at all of their addresses.
+All proxies have two threads (nginx: two workers). "HAProxy, plain round robin" is a manual configuration without
+weights, with Kanary's time-outs and health checks: it is the upper limit. Kanary's configuration is that of the
+operator with its defaults. HAProxy runs without its master process, which carries no traffic. The pods are one nginx
+that listens on all of their addresses.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures what is asked for."""
+    """Measure the selected sections."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measure Kanary's data plane beside its peers."
+        prog="python -m bench", description="Measure Kanary's data plane against its peers."
     )
-    parser.add_argument("--quick", action="store_true", help="little of everything, and only print it")
+    parser.add_argument("--quick", action="store_true", help="measure little, and only print the result")
     parser.add_argument(
         "--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME", help=str([*FIGURES])
     )
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measured(names: Sequence[str], quick: bool) -> Iterator[tuple[str, str]]:
-    """Each section as soon as it is there: what comes later cannot lose it."""
+    """Each section as soon as it is measured, so that a later failure does not lose it."""
     taking_part = programs()
     yield "how", f"{_HOW.strip()}\n\n{_machine(taking_part)}"
     with Lab(taking_part) as lab:

@@ -1,6 +1,6 @@
 """Measures on a kind cluster how long a change of weights takes: `python -m bench.change CLUSTER [--rounds N]`.
 
-All connections go to one version, then `kubectl patch` gives them all to the other, with each way of updating in turn.
+All connections go to one version, then `kubectl patch` moves them to the other, with each strategy in turn.
 Writes the last section of docs/performance.md.
 """
 
@@ -28,15 +28,15 @@ from tests.e2e.stacks import CLIENT, backend, kanary, route
 
 STRATEGIES = ("Live", "Rolling")
 PROXIES = 2
-# Rolling takes some 10 s; what is left over shows that the last answer of the old version was the last.
+# Rolling takes some 10 s; the rest shows that no later answer comes from the old version.
 WATCHED_SECONDS = 25
 _CLIENT = Path(__file__).parent / "clients" / "shift.py"
 
 _HOW = f"""
 `python -m bench.change` writes this section (`make bench` runs it last, on a kind cluster: {{version}}, one node). A
-client in the cluster opens connections to the destination Service one after the other, some hundred per second;
-`kubectl patch` gives all of the weight of one version to the other. {PROXIES} proxies, {{rounds}} changes each way of
-updating, in turns. Seconds from the start of `kubectl patch`, which itself takes {{patch}} s.
+client in the cluster opens consecutive connections to the destination Service, some hundred per second; `kubectl patch`
+moves all weight from one version to the other. {PROXIES} proxies, {{rounds}} changes with each strategy, alternating.
+Seconds from the start of `kubectl patch`, which itself takes {{patch}} s.
 """
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m bench.change", description=__doc__)
     parser.add_argument("cluster", help="name of a kind cluster that runs, with the images in it")
-    parser.add_argument("--rounds", type=int, default=10, help="changes with each way of updating")
+    parser.add_argument("--rounds", type=int, default=10, help="changes with each strategy")
     options = parser.parse_args()
     kubectl = Cluster(options.cluster).client()
     operator.install(kubectl)
@@ -115,7 +115,9 @@ def _change(scene: Scene, name: str, to: str) -> Change:
 def _section(changes: dict[str, list[Change]], version: str) -> str:
     rows = []
     for strategy, measured in changes.items():
-        cells = [_told([getattr(change, field) for change in measured]) for field in ("first_new", "last_old", "ready")]
+        cells = [
+            _seconds([getattr(change, field) for change in measured]) for field in ("first_new", "last_old", "ready")
+        ]
         rows.append([strategy, *cells, str(sum(change.failed for change in measured))])
     live, rolling = (changes[strategy] for strategy in STRATEGIES)
     by_ratio = [
@@ -130,7 +132,7 @@ def _section(changes: dict[str, list[Change]], version: str) -> str:
     return f"{how.strip()}\n\n{table(header, rows)}\n\nMeasured on {today}."
 
 
-def _told(seconds: list[float]) -> str:
+def _seconds(seconds: list[float]) -> str:
     spread = Spread.of(seconds)
     return f"**{spread.median:.2f} s** ({spread.lower:.2f} to {spread.upper:.2f})"
 

@@ -1,4 +1,4 @@
-"""The place where proxies are run: namespaces, the pods behind them, ports."""
+"""The environment of the proxies: namespaces, pods and ports."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Something that listens at a port of 127.0.0.1 and splits; the kernel does so without a process."""
+    """Something that splits connections to a port of 127.0.0.1; without a process if it is the kernel."""
 
     namespace: Namespace
     port: int
@@ -62,7 +62,7 @@ class Room:
 
 
 class Lab:
-    """Everything that is measured runs in here, and is gone when the context ends."""
+    """The environment of all measured processes, removed when the context ends."""
 
     def __init__(self, programs: Programs) -> None:
         self.programs = programs
@@ -80,7 +80,7 @@ class Lab:
         self._stack.close()
 
     def port(self) -> int:
-        """One that nobody else uses: the namespaces are ours."""
+        """An unused port: nothing else runs in the namespaces."""
         return next(self._ports)
 
     def file(self, name: str, text: str) -> Path:
@@ -90,7 +90,7 @@ class Lab:
         return folder / name
 
     def room(self, name: str) -> Room:
-        """The room of this name, made when it is first asked for.
+        """The room of this name, created on first use.
 
         The kernel's ways of splitting get rooms of their own: the tracking of connections that they need would
         burden the others, too.
@@ -122,11 +122,11 @@ def timed_start(
     Ready means that a pod answers, or, where the pods are not of those that do, that the port is open.
     """
     enough = [] if pod_port == POD_PORT else ["listens"]
-    with inside.start(*client_command("ready", port, _PATIENCE, *enough), stdout=subprocess.PIPE) as asking:
-        assert asking.stdout is not None
-        asking.stdout.readline()
+    with inside.start(*client_command("ready", port, _PATIENCE, *enough), stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
         with running(inside, command) as process:
-            answered = asking.stdout.readline()
+            answered = client.stdout.readline()
             if not answered:
                 raise RuntimeError(f"{Path(command[0]).name} does not answer at its port")
             yield Service(inside, port, process.pid), json.loads(answered) - process.began
@@ -142,7 +142,7 @@ class Started:
 
 @contextlib.contextmanager
 def running(inside: Namespace, command: Sequence[str | Path], silent: bool = False) -> Iterator[Started]:
-    """A running program, ended with the context. A silent one's complaints are not heard."""
+    """A running program, ended with the context. `silent` discards its output."""
     began = time.monotonic()
     process = inside.start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if silent else None)
     try:

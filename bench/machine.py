@@ -1,4 +1,4 @@
-"""What the machine is, as far as it is anybody's business."""
+"""Facts about the machine that matter for the figures."""
 
 from __future__ import annotations
 

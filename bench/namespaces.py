@@ -31,28 +31,28 @@ class Namespace:
         self._enter = ("nsenter", f"--net=/proc/{holder}/ns/net", "--")
 
     def start(self, *command: str | Path, **options: Any) -> subprocess.Popen[str]:
-        """Starts a program and does not wait for it."""
+        """Start a program without waiting for it."""
         return subprocess.Popen([*self._enter, *command], text=True, **options)
 
     def run(self, *command: str | Path, timeout: float = 60, given: str | None = None) -> str:
-        """What a program writes, given its input. Raises CalledProcessError, with what it complained of in stderr."""
+        """The output of a program for this input. Raises CalledProcessError, with its errors in stderr."""
         words = [*self._enter, *command]
         done = subprocess.run(words, check=True, text=True, capture_output=True, timeout=timeout, input=given)
         return done.stdout
 
     def client(self, name: str, *arguments: object, timeout: float = 60) -> Any:
-        """What one of our clients found out."""
+        """The result of a client."""
         return json.loads(self.run(*client_command(name, *arguments), timeout=timeout))
 
 
 def client_command(name: str, *arguments: object) -> Sequence[str]:
-    """The command that runs one of our clients, without what it does not need to start."""
+    """The command that runs a client, without modules that it does not need."""
     return [sys.executable, "-I", "-S", str(CLIENTS / f"{name}.py"), *map(str, arguments)]
 
 
 @contextlib.contextmanager
 def namespace() -> Iterator[Namespace]:
-    """A namespace that is gone when the context or this program ends, in whatever way.
+    """A namespace that is removed when the context or this program ends, in any way.
 
     It lives as long as a process that waits for the end of its input. Nothing is left in a file system.
     """

@@ -1,4 +1,4 @@
-"""What the kernel says of a process and all that it started."""
+"""CPU, memory and connections of a process and its descendants."""
 
 from __future__ import annotations
 

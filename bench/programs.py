@@ -1,4 +1,4 @@
-"""The programs that take part, wherever they are."""
+"""The programs of the measurements."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Programs:
     ipvsadm: str
 
     def versions(self) -> dict[str, str]:
-        """The version of each, as it says itself."""
+        """The version that each reports."""
         commands = {
             "HAProxy": [*self.haproxy, "-v"],
             "nginx": [self.nginx, "-v"],
@@ -51,7 +51,7 @@ class Programs:
 
 
 def programs() -> Programs:
-    """Has what is missing installed first."""
+    """Install missing programs, and find all."""
     said = subprocess.run([ROOT / "bench" / "setup"], check=True, stdout=subprocess.PIPE, text=True).stdout
     paths = dict(line.split("=", 1) for line in said.splitlines())
     return Programs(haproxy=_haproxy(), **paths)

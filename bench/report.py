@@ -1,4 +1,4 @@
-"""Keeps docs/performance.md: sections between markers, each of which is written without touching the others.
+"""Maintains docs/performance.md: sections between markers, each written without a change of the others.
 
 From Python: `put(path, "change", markdown)`. From a shell: `python -m bench.report change <section.md`.
 """
@@ -24,14 +24,14 @@ TITLES = {
     "record": "The history: recording and reading it",
     "change": "Change of weights to first connection at the new split, Live against Rolling, on kind",
 }
-"""The sections in their order. `change` is measured on a cluster, by other means than the rest."""
+"""The sections in their order. `change` is measured on a cluster, by other programs than the rest."""
 
 _TITLE = "# Performance\n"
 _NOTHING = "Not measured yet."
 
 
 def put(path: Path, name: str, markdown: str) -> None:
-    """Writes one section; the others stay as they are. The first one in a new file brings them all, empty.
+    """Writes one section; the others stay as they are. A new file gets all sections.
 
     Raises KeyError for a section that is not one of TITLES.
     """
@@ -42,7 +42,7 @@ def put(path: Path, name: str, markdown: str) -> None:
 
 
 def sections(text: str) -> dict[str, str]:
-    """What stands between the markers, by name."""
+    """The text between the markers, by name."""
     found = re.finditer(r"^<!-- begin (\w+) -->\n(.*?)\n?<!-- end \1 -->$", text, re.MULTILINE | re.DOTALL)
     return {match[1]: match[2] for match in found}
 
@@ -52,7 +52,7 @@ def _headed(name: str, markdown: str) -> str:
 
 
 def _head(text: str) -> str:
-    """What stands before the first section, by whomever."""
+    """The text before the first section."""
     return text.partition("<!-- begin ")[0].rstrip() + "\n"
 
 

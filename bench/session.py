@@ -1,4 +1,4 @@
-"""What every figure is measured with: the lab, the peers that can run here, and how much to measure."""
+"""The context of all figures: the lab, the peers that can run here, and how much to measure."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ QUICK = Scale(
 
 @dataclass(slots=True)
 class Session:
-    """One run. `missing` says of each peer that cannot run here why not."""
+    """One run. `missing` has the reason for each peer that cannot run here."""
 
     lab: Lab
     scale: Scale
     missing: dict[str, str] = field(default_factory=dict)
 
     def probe(self, peers: Sequence[Peer]) -> None:
-        """Finds out which peers can run."""
+        """Detect which peers can run."""
         for peer in peers:
             try:
                 with peer.serve(self.lab, TWO):
@@ -106,7 +106,7 @@ class Session:
 
 
 def in_turns(whose: Sequence[Who], rounds: int, sample: Callable[[Who], Sample]) -> dict[Who, list[Sample]]:
-    """A sample of each in every round, in another order each time: nobody always comes after the same one."""
+    """A sample of each in every round, in a random order, so that no candidate always follows the same one."""
     found: dict[Who, list[Sample]] = {who: [] for who in whose}
     for number in range(rounds):
         order = list(whose)
@@ -117,5 +117,5 @@ def in_turns(whose: Sequence[Who], rounds: int, sample: Callable[[Who], Sample])
 
 
 def say(text: str) -> None:
-    """Tells whoever waits how far it is."""
+    """Print the progress."""
     print(f"== {time.strftime('%T')}  {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Numbers of several rounds, and how they are told."""
+"""Numbers of several rounds, and their presentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says which pods answer: `count.py PORT CONNECTIONS`, one connection after the other."""
+"""Prints which pods answer: `count.py PORT CONNECTIONS`, one connection after the other."""
 
 import json
 import socket
@@ -13,7 +13,7 @@ def ask(port: int) -> str:
             connection.connect(("127.0.0.1", port))
             connection.sendall(b"GET /who HTTP/1.0\r\n\r\n")
             answer = b""
-            # To the end: the pod closes first, and no port of ours is kept waiting.
+            # Read to the end: the pod closes first, and no local port stays in TIME_WAIT.
             while data := connection.recv(4096):
                 answer += data
     except OSError:

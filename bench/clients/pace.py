@@ -1,4 +1,4 @@
-"""Opens connections at a fixed rate, whatever became of the former: `pace.py PORT RATE SECONDS`.
+"""Opens connections at a fixed rate, independent of earlier ones: `pace.py PORT RATE SECONDS`.
 
 Prints the milliseconds from each connect to its first byte, and how many connections failed.
 """
@@ -16,7 +16,7 @@ PATIENCE = 5.0
 
 
 class Pace:
-    """Connections that are on their way, each with the time at which it began."""
+    """Open connections, each with its start time."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -56,7 +56,7 @@ class Pace:
         except OSError:
             data = b""
         if not data:
-            # Only now is it closed: the pod was first, and no port of ours is kept waiting.
+            # Close only now: the pod closed first, and no local port stays in TIME_WAIT.
             self._end(connection)
         elif connection not in self.answered:
             self.answered.add(connection)

@@ -1,4 +1,4 @@
-"""Asks at a port until a pod answers, and says when: `ready.py PORT SECONDS`.
+"""Connects to a port until a pod answers, and prints when: `ready.py PORT SECONDS`.
 
 With a third word, `listens`, being connected is enough: not every pod answers a question.
 """
@@ -23,7 +23,7 @@ def answers(port: int, listens: bool) -> bool:
 def main() -> None:
     port, end = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
     listens = "listens" in sys.argv[3:]
-    print("asking", flush=True)
+    print("trying", flush=True)
     while not answers(port, listens):
         if time.monotonic() > end:
             sys.exit(f"nothing answers at port {port}")

@@ -1,4 +1,4 @@
-"""Connects to HOST PORT again and again and prints who answered, and when on the wall clock.
+"""Connects to HOST PORT again and again and prints which version answered, and when.
 
     python3 shift.py HOST PORT SECONDS
 

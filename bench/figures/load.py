@@ -19,15 +19,14 @@ MOST_CPU = 1.05
 
 _TEXT = f"""
 `wrk` opens a connection for each request, {CLIENTS_AT_ONCE} at once, as fast as they are served. CPU is user and
-system time of the proxy's processes. Clients and pods have a part in the machine's work, so a proxy that costs more
-shows less in the connections per second than in its CPU. Where the kernel splits, there is no process to be asked
-for its CPU.
+system time of the proxy's processes. Clients and pods use the same cores, so a more expensive proxy differs less in
+connections per second than in CPU. If the kernel splits, there is no process whose CPU could be measured.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one stretch of load gave."""
+    """The result of one stretch of load."""
 
     rate: float
     cpu: float | None

@@ -1,4 +1,4 @@
-"""Memory that held connections take."""
+"""Memory for held connections."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bench.stats import Spread, figures, ratios, table
 _PATIENCE = 30
 
 _TEXT = """
-What the proxy's processes grow by (proportional set size) from {first:,} to {last:,} held connections, which have
-each carried a few bytes and are idle, for each 1,000. The kernel's own memory for the sockets, and for what it
-tracks of connections where it splits, is not in it.
+Growth of the proxy's processes (proportional set size) from {first:,} to {last:,} held connections, for each
+1,000. Each connection has carried a few bytes and is idle. The kernel's memory for sockets and for connection tracking
+is not included.
 """
 
 
@@ -42,7 +42,7 @@ def measure(session: Session) -> str:
 
 def _mebibytes(session: Session, peer: Peer, count: int) -> float:
     """For each 1,000 connections."""
-    # A fresh one each time: memory of connections that are over is kept for the next.
+    # A new process each time: memory of closed connections is kept for later ones.
     with peer.serve(session.lab, THREE) as service:
         assert service.process is not None
         pods = session.lab.room("proxies").pods
@@ -58,7 +58,7 @@ def _mebibytes(session: Session, peer: Peer, count: int) -> float:
 
 @contextlib.contextmanager
 def _held(service: Service, count: int) -> Iterator[None]:
-    """As many connections more."""
+    """Hold this many more connections."""
     command = client_command("hold", service.port, count)
     with service.namespace.start(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdin is not None and client.stdout is not None
@@ -69,7 +69,7 @@ def _held(service: Service, count: int) -> Iterator[None]:
 
 
 def _await_held(pods: int, count: int) -> None:
-    """Until the pods have them all."""
+    """Wait until the pods have all of them."""
     end = time.monotonic() + _PATIENCE
     while (held := held_by(pods, POD_PORT)) < count:
         if time.monotonic() > end:

@@ -14,15 +14,15 @@ from bench.stats import Spread, figures, ratios, table
 RATE = 500
 
 _TEXT = f"""
-{RATE} connections each second, opened by the clock, whatever became of the former ones; from connect to the first
-byte of the pod's answer, in milliseconds, which includes the client's and the pod's own time. {THREE}. The median
+{RATE} connections per second at a fixed rate, independent of earlier ones; from connect to the first byte of
+the pod's answer, in milliseconds, including the client's and the pod's own time. {THREE}. The median
 of the rounds.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one stretch gave, in milliseconds."""
+    """The result of one stretch, in milliseconds."""
 
     p50: float
     p99: float

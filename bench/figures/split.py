@@ -14,8 +14,8 @@ from bench.stats import table
 WIDTHS = (100, 1_000, 10_000)
 
 _TEXT = """
-Connections that one route got too many or too few: the worst route of the worst stretch of 100, 1,000 and 10,000
-connections in a row, of 10,000. 0 / 0 / 0 is exact.
+Excess or missing connections of a route: the worst route in the worst stretch of 100, 1,000 and 10,000 consecutive
+connections, of 10,000. 0 / 0 / 0 is exact.
 """
 
 

@@ -18,7 +18,7 @@ from bench.stats import Spread, figures, ratios, table
 
 _TEXT = """
 Two routes with half of the pods each. Check: `haproxy -c`, `nginx -t`. Start: from the start of the process to the
-first answer of a pod through it. Milliseconds, the median of the rounds.
+first answer of a pod through the proxy. Milliseconds, the median of the rounds.
 """
 _CHECKS_TEXT = """
 CPU of a proxy without clients: its health checks, in percent of one core. nginx has none.

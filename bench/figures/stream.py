@@ -17,17 +17,17 @@ from bench.stats import Spread, figures, ratios, table
 _ATTEMPTS = 10
 
 _TEXT = """
-One connection of `iperf3` through the proxy, from client to pod. Once a connection has its route, nothing that
-decides about routes has a part in it.
+One connection of `iperf3` through the proxy, from client to pod. After the choice of a route, the split has no
+influence on the stream.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one stream gave."""
+    """The result of one stream."""
 
     gigabits: float
-    """In each second."""
+    """Per second."""
     cpu: float | None
     """Milliseconds for each gigabit."""
 
@@ -39,7 +39,7 @@ def measure(session: Session) -> str:
         for room in ("proxies", "iptables", "ipvs"):
             inside = session.lab.room(room).namespace
             server = [session.lab.programs.iperf3, "--server", "--port", str(STREAM_PORT)]
-            # It complains of each health check.
+            # It reports an error for each health check.
             stack.enter_context(running(inside, server, silent=True))
         say(f"stream: {scale.stream_rounds} rounds of {len(session.available(PEERS))} times {scale.stream_seconds} s")
         samples = in_turns(session.available(PEERS), scale.stream_rounds, lambda peer: _sample(session, peer))
@@ -59,9 +59,9 @@ def _sample(session: Session, peer: Peer) -> Sample:
 
 
 def _stream(session: Session, service: Service) -> tuple[float, float]:
-    """How many gigabits in how many seconds.
+    """Gigabits, and the seconds that they took.
 
-    Again where a health check came between the two connections that a stream begins with.
+    Retries if a health check came between the two connections that start a stream.
     """
     command = [session.lab.programs.iperf3, "--client", "127.0.0.1", "--port", str(service.port), "--json"]
     for _ in range(_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""What is measured side by side: Kanary and its peers."""
+"""The candidates: Kanary and its peers."""
 
 from bench.peers.haproxy import INTEGER_WEIGHTS, KANARY, PLAIN, PLAIN_AGAIN, TRUNCATED_WEIGHTS
 from bench.peers.kernel import IPTABLES, IPVS
@@ -9,7 +9,7 @@ KERNEL: tuple[Peer, ...] = (IPTABLES, IPVS)
 """Those without a process."""
 PEERS: tuple[Peer, ...] = (PLAIN, PLAIN_AGAIN, KANARY, NGINX, TRUNCATED_WEIGHTS, INTEGER_WEIGHTS, *KERNEL)
 SPLITTERS = tuple(peer for peer in PEERS if peer not in (PLAIN, PLAIN_AGAIN))
-"""Those that heed weights."""
+"""Those that support weights."""
 
 __all__ = [
     "INTEGER_WEIGHTS",

@@ -13,7 +13,7 @@ from engine.render.haproxy import Pool, ProxyConfig, Server, render
 from states import OnEmptyRoute
 
 TOP_WEIGHT = 256
-"""The largest weight of a server that HAProxy knows."""
+"""The largest server weight of HAProxy."""
 
 _SAME_GLOBALS = ("thread-hard-limit ", "nbthread ", "fd-hard-limit ")
 _SAME_DEFAULTS = ("timeout ", "default-server ", "retries ", "option redispatch")
@@ -28,7 +28,7 @@ class HAProxy:
 
     @contextlib.contextmanager
     def serve(self, lab: Lab, mix: Mix, pod_port: int = POD_PORT) -> Iterator[Service]:
-        """Without a master process, which has no part in what is measured."""
+        """Serve without a master process, which carries no traffic."""
         ports = lab.port(), lab.port()
         command = self.command(lab, lab.file("haproxy.cfg", self.text(mix, pod_port, ports)))
         with lab.served(lab.room("proxies").namespace, command, ports[0], pod_port) as service:
@@ -44,7 +44,7 @@ class HAProxy:
 
 
 def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
-    """Exactly what the operator writes, with its defaults."""
+    """The configuration of the operator with its defaults."""
     routes = tuple(
         Pool(f"myapp-v{number}:http", weight, tuple(Server(pod, pod_port) for pod in pods))
         for number, (weight, pods) in enumerate(mix.routes(), 1)
@@ -78,7 +78,7 @@ def integers(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
 
 
 def best_integers(mix: Mix) -> list[int]:
-    """A server weight for each route's pods, from 1 to 256, such that the worst of the routes is as close as may be."""
+    """A server weight for each route's pods, from 1 to 256, with the smallest error of the worst route."""
     exact = [weight / pods for weight, pods in zip(mix.weights, mix.pods, strict=True)]
     candidates = (
         [max(1, round(weight * top / max(exact))) if weight else 0 for weight in exact]
@@ -89,7 +89,7 @@ def best_integers(mix: Mix) -> list[int]:
 
 def _worst_error(mix: Mix, weights: Sequence[int]) -> float:
     shares = [weight * pods for weight, pods in zip(weights, mix.pods, strict=True)]
-    return max(abs(100 * share / sum(shares) - wanted) for share, wanted in zip(shares, mix.weights, strict=True))
+    return max(abs(100 * share / sum(shares) - weight) for share, weight in zip(shares, mix.weights, strict=True))
 
 
 def _one_backend(mix: Mix, pod_port: int, ports: tuple[int, int], weights: Sequence[str]) -> str:
@@ -103,7 +103,7 @@ def _one_backend(mix: Mix, pod_port: int, ports: tuple[int, int], weights: Seque
 
 
 def _kept(rendered: Sequence[str], beginnings: tuple[str, ...]) -> list[str]:
-    """Threads, limits, timeouts and checks: what is to be the same for all is taken from the one that is measured.
+    """Threads, limits, timeouts and checks: all candidates use those of Kanary's configuration.
 
     Each word once, as it stands in the sections that come first: what follows them is for some frontend only.
     """

@@ -1,4 +1,4 @@
-"""The kernel's own ways: rules that draw lots, and IPVS. No process of theirs could be asked for its CPU time."""
+"""The kernel's own methods: random rules, and IPVS. They have no process whose CPU time could be measured."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Iptables:
                 _see_an_answer(inside, port)
             yield Service(inside, port, None)
         finally:
-            # The namespace is ours: there are no other rules.
+            # The namespace has no other rules.
             with contextlib.suppress(subprocess.CalledProcessError):
                 inside.run(restore, given="*nat\nCOMMIT\n")
 
@@ -108,13 +108,13 @@ def _plainly(complaint: str) -> str:
 
 
 def _forget_at_once(inside: Namespace) -> None:
-    """Connections that are over leave the table of tracked ones, which would fill up otherwise."""
+    """Remove closed connections from the tracking table, which would fill up otherwise."""
     names = ("time_wait", "close", "last_ack", "close_wait", "fin_wait")
     inside.run("sysctl", "-qw", *(f"net.netfilter.nf_conntrack_tcp_timeout_{name}=1" for name in names))
 
 
 def _see_an_answer(inside: Namespace, port: int) -> None:
-    """Rules may be accepted and do nothing."""
+    """Check the rules: they may be accepted without effect."""
     if inside.client("count", port, 1) == [""]:
         raise UnavailableError("its rules are accepted, and no connection comes through")
 
