@@ -84,7 +84,7 @@ def _read(source: Source, uid: str, kind: type[E], start: datetime, end: datetim
             found.setdefault((point, entry.to if isinstance(entry, PhaseChange) else ""), entry)
             if point < 0:
                 break
-    entries = [*reversed(found.values())]
+    entries = sorted(found.values(), key=lambda entry: (entry.at, entry.number))
     ends = [*(entry.at for entry in entries[1:]), end]
     return [(max(entry.at, start), until, entry) for entry, until in zip(entries, ends, strict=False)]
 

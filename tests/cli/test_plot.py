@@ -6,6 +6,7 @@ import io
 import re
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from kanary.cli.main import main
 from kanary.cli.timeline import ticks
 from tests.cli.conftest import Kanary, Zone, into
-from tests.cli.record import NAME, ONE, PHASES, TWO, at, change, history_of, phase, record, shares, story
+from tests.cli.record import NAME, ONE, PHASES, THREE, TWO, at, change, history_of, phase, record, shares, story
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -267,6 +268,14 @@ def test_revisions_have_their_numbers_where_there_is_room(kanary: Kanary, tmp_pa
     numbers = [int(text) for text in found if text.isdecimal()]
     assert 20 < len(numbers) < 60
     assert numbers == sorted(numbers)
+
+
+def test_changes_from_a_clock_that_was_set_back_are_drawn_in_the_order_of_time(kanary: Kanary, tmp_path: Path) -> None:
+    history = history_of(change(1, 0, ONE), change(3, 50, THREE), change(2, 100, TWO))
+    by_revision = tuple(entry.model_copy(update={"number": entry.revision}) for entry in history.entries)
+    url = record(tmp_path / "h.db", [replace(history, entries=by_revision)], {"u-1": at(200)})
+    widths = [step[0][1] for step in steps(pictured(kanary, url, tmp_path))]
+    assert widths == pytest.approx([220, 220, 440], abs=0.1)
 
 
 def test_one_moment_can_be_drawn(kanary: Kanary, tmp_path: Path) -> None:
