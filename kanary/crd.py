@@ -1,6 +1,6 @@
-"""Writes the manifests: the CRD from `engine.model.spec`, and the one file that holds all that an admin applies.
+"""Writes the manifests: the CRD from `engine.model.spec`, and the single file that an admin applies.
 
-`python -m kanary.crd` writes them into `manifests/`; a test fails when they are not what this module writes.
+`python -m kanary.crd` writes them into `manifests/`; a test fails if they differ from what this module writes.
 """
 
 import sys
@@ -17,7 +17,7 @@ from engine.resolve.validation import MAX_NAME_LENGTH
 Json = dict[str, Any]
 
 PARTS = ("crd.yaml", "rbac.yaml", "operator.yaml")
-"""The files of `manifests/` that `kanary.yml` is made of, in the order in which a cluster needs them."""
+"""The files of `manifests/` that form `kanary.yml`, in the order in which a cluster needs them."""
 
 _KEPT = (
     "type",
@@ -37,8 +37,8 @@ _KEPT = (
     "x-kubernetes-int-or-string",
 )
 _Rules = tuple[Mapping[str, str], ...]
-# A server refuses rules whose worst case it estimates as too expensive. That the result of string() and of filter()
-# has no known size is forgiven in the arguments of replace() alone, so the messages are made with it and not with +.
+# An API server rejects rules with an estimated worst case that is too expensive. The results of string() and filter()
+# have no known size, which is allowed only in the arguments of replace(): the messages use it instead of +.
 _SPEC_RULES: _Rules = (
     {
         "rule": "self.routes.map(r, r.weight).sum() == 100",
@@ -57,9 +57,9 @@ _SPEC_RULES: _Rules = (
     },
     {
         "rule": "self.routes.all(r, r.backend.serviceName != self.destination)",
-        "message": "a backend is the destination too, which would create a loop: name the Service of a "
+        "message": "a backend is also the destination, which would create a loop: name the Service of a "
         "version, or another destination",
-        "messageExpression": "'backend NAME is the destination too, which would create a loop: name "
+        "messageExpression": "'backend NAME is also the destination, which would create a loop: name "
         "the Service of a version, or another destination'.replace('NAME', self.destination)",
         "fieldPath": ".destination",
     },
@@ -72,13 +72,13 @@ _KANARY_RULES: _Rules = (
         "fieldPath": ".metadata.name",
     },
 )
-# The rule above can only point at a field that the schema has; every cluster limits names to this length anyway.
+# The rule above can only refer to a field of the schema; every cluster limits names to this length anyway.
 _METADATA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}}
 _COLUMNS = (
     ("Phase", "string", ".status.phase", "Pending, Rendering, Rolling, Ready or Degraded", 0),
-    ("Weights", "string", ".status.display.weights", "The weights that are served", 0),
-    ("Ready", "string", ".status.display.ready", "Proxies that are ready with the current configuration, of all", 0),
-    ("Age", "date", ".metadata.creationTimestamp", "Since when the Kanary exists", 0),
+    ("Weights", "string", ".status.display.weights", "Weights that every proxy serves", 0),
+    ("Ready", "string", ".status.display.ready", "Ready and desired proxies", 0),
+    ("Age", "date", ".metadata.creationTimestamp", "Time since the Kanary was created", 0),
     ("Reason", "string", ".status.reason", "Why the Kanary is in its phase", 1),
     ("Revision", "integer", ".status.revision", "Counts the changes of the weights", 1),
     ("Destination", "string", ".spec.destination", "The Service that clients connect to", 1),
@@ -92,7 +92,7 @@ def crd() -> Json:
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": f"kanaries.{GROUP}",
-            # A cluster refuses groups under k8s.io without it (https://github.com/kubernetes/enhancements/pull/1111).
+            # A cluster rejects groups under k8s.io without it (https://github.com/kubernetes/enhancements/pull/1111).
             "annotations": {"api-approved.kubernetes.io": "unapproved, not a Kubernetes project"},
         },
         "spec": {
@@ -153,9 +153,9 @@ def _add_rules(schema: Json, rules: _Rules) -> None:
 
 
 def structural(schema: Json) -> Json:
-    """A JSON schema of pydantic's in the form that a CRD takes: no references, no titles, no unions.
+    """Convert a JSON schema of pydantic to that of a CRD: no references, titles or unions.
 
-    A union is either "or null", which is left out with its field, or an integer or string.
+    A union is either "or null", which becomes an optional field, or an integer or string.
     """
     return _inlined(schema, schema.get("$defs") or {})
 
@@ -178,7 +178,7 @@ def _inlined(node: Json, definitions: Mapping[str, Json]) -> Json:
 
 
 def _without_defaults(node: Json) -> Json:
-    """The schema of what is observed: nothing in it is ever assumed."""
+    """The schema of a status: it has no defaults."""
     made = {key: value for key, value in node.items() if key != "default"}
     if "properties" in node:
         made["properties"] = {name: _without_defaults(child) for name, child in node["properties"].items()}
@@ -190,30 +190,30 @@ def _without_defaults(node: Json) -> Json:
 def _one_of(node: Json) -> Json:
     rest = {key: value for key, value in node.items() if key != "anyOf"}
     if node.get("x-kubernetes-int-or-string"):
-        # Bounds for numbers and for strings stand side by side: each speaks only of values of its kind.
+        # Bounds for numbers and for strings can be combined: each applies only to values of its type.
         bounds = {key: value for branch in node["anyOf"] for key, value in branch.items() if key != "type"}
         return {**bounds, **rest}
     branches = [branch for branch in node["anyOf"] if branch.get("type") != "null"]
     if len(branches) != 1:
-        raise ValueError(f"a CRD cannot say {branches}: make it one type")
+        raise ValueError(f"a CRD cannot express {branches}: use one type")
     return {**branches[0], **rest}
 
 
 def all_in_one(directory: Path) -> str:
-    """The text of `kanary.yml`: every part, the CRD as the models have it now."""
+    """The text of `kanary.yml`: all parts, with the CRD of the current models."""
     texts = [crd_text() if part == "crd.yaml" else (directory / part).read_text(encoding="utf-8") for part in PARTS]
-    head = "# All that a cluster needs to run Kanary. Made by `make manifests` from the other files of this folder.\n"
+    head = "# The complete installation of Kanary. Generated by `make manifests` from the other files of this folder.\n"
     return head + "---\n".join(texts)
 
 
 def crd_text() -> str:
     """The text of `crd.yaml`."""
-    head = "# Made by `make manifests` from the models in engine/model/spec.py.\n"
+    head = "# Generated by `make manifests` from the models in engine/model/.\n"
     return head + yaml.safe_dump(crd(), sort_keys=False, width=120)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the manifests into the folder that is named, `manifests/` by default."""
+    """Write the manifests into the given folder, by default `manifests/`."""
     named = sys.argv[1:] if arguments is None else arguments
     directory = Path(named[0] if named else "manifests")
     (directory / "crd.yaml").write_text(crd_text(), encoding="utf-8")

@@ -1,6 +1,6 @@
 """Writes the generated parts of docs/state-machine.md from the states.
 
-`python -m kanary.diagram` writes them in place; a test fails when they are not what this module writes.
+`python -m kanary.diagram` writes them in place; a test fails if they differ from what this module writes.
 """
 
 import sys
@@ -24,17 +24,17 @@ def _arrows() -> Iterator[str]:
 
 
 def table() -> str:
-    """Where each trigger leads from each phase."""
+    """The phase that each trigger leads to from each phase."""
     head = ["phase", *(f"`{trigger}`" for trigger in Trigger)]
     rows = [[f"**{phase}**", *((next_phase(phase, trigger) or "") for trigger in Trigger)] for phase in Phase]
     return _table(head, rows)
 
 
 def rules() -> str:
-    """The rules in the order in which they are asked, each with the first line of its docstring."""
+    """The rules in their order, each with the first line of its docstring."""
     described = [(rule.__name__, (rule.__doc__ or "").splitlines()[0]) for rule in RULES]
     return _table(
-        ["", "rule", "says"], [[str(n), f"`{name}`", text] for n, (name, text) in enumerate(described, start=1)]
+        ["", "rule", "meaning"], [[str(n), f"`{name}`", text] for n, (name, text) in enumerate(described, start=1)]
     )
 
 
@@ -49,7 +49,7 @@ def parts() -> Mapping[str, str]:
 
 
 def updated(page: str) -> str:
-    """The page with its generated parts as they are to be. Raises ValueError where the markers of one are missing."""
+    """The page with its generated parts updated. Raises ValueError if the markers of one are missing."""
     for name, text in parts().items():
         start, end = f"<!-- {name}: made by python -m kanary.diagram -->\n", f"<!-- end of {name} -->"
         before, found, rest = page.partition(start)

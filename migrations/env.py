@@ -1,4 +1,4 @@
-"""What Alembic runs: migrates on the connection that it is handed, inside the transaction that is open there."""
+"""The Alembic environment: migrates on the given connection, inside its open transaction."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from migrations import VERSION_TABLE
 context.configure(
     connection=context.config.attributes["connection"],
     version_table=VERSION_TABLE,
-    # Off by default on SQLite, where a migration that fails would then leave half of its tables.
+    # Off by default on SQLite, where a failed migration would then leave half of its tables.
     transactional_ddl=True,
     render_as_batch=True,
 )

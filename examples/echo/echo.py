@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A TCP server that says who answered, and the clients that count its answers.
+"""A TCP server that sends its version and pod, and the clients that count its answers.
 
-The server sends one line, ``VERSION POD``, to whoever connects, and closes. With ``HOLD=1`` it keeps the
+The server sends one line, ``VERSION POD``, to each client, and closes. With ``HOLD=1`` it keeps the
 connection open and sends back whatever comes.
 
     kanary-echo serve                        VERSION, PORT and HOLD from the environment; POD is the host name
@@ -31,7 +31,7 @@ LONGEST_LINE = 1024
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send this server's line, then close, or echo until the client closes."""
-    # The client may be gone at any time, which is its right.
+    # The client may close at any time.
     with contextlib.suppress(ConnectionError):
         writer.write(f"{os.environ.get('VERSION', 'unknown')} {socket.gethostname()}\n".encode())
         await writer.drain()
@@ -42,7 +42,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def serve(port: int) -> None:
-    """Serve on ``port`` until SIGTERM or SIGINT; who has connected by then still gets the line."""
+    """Serve on ``port`` until SIGTERM or SIGINT; clients connected by then still get the line."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -75,7 +75,7 @@ def ask(host: str, port: int, timeout: float) -> str:
 
 
 class Tally:
-    """How often each version and pod answered, and what went wrong. Shared by threads."""
+    """Counts of answers by version and pod, and errors. Shared by threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class Tally:
 
 
 def count(arguments: argparse.Namespace) -> None:
-    """Connect as often as asked, or until a file appears, and print the tally."""
+    """Open the given number of connections, or until a file appears, and print the tally."""
     tally, tickets, lock = Tally(), itertools.count(), threading.Lock()
 
     def work() -> None:
@@ -128,7 +128,7 @@ def hold(arguments: argparse.Namespace) -> None:
     try:
         with socket.create_connection((arguments.host, arguments.port), timeout=arguments.timeout) as connection:
             line = line_of(connection)
-            # Whoever waits for the connection to stand reads this.
+            # The caller waits for this line.
             print(json.dumps({"line": line}), flush=True)
             while not (arguments.until and arguments.until.exists()):
                 connection.sendall(b"ping\n")
@@ -159,7 +159,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command."""
     arguments = parse()
     if arguments.command == "serve":
         asyncio.run(serve(int(os.environ.get("PORT", "9000"))))

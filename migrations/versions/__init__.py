@@ -1,1 +1,1 @@
-"""The versions of the schema. They never change once they are released, and import nothing of the product."""
+"""The versions of the schema. They never change after a release, and import nothing of the product."""

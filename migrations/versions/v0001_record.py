@@ -1,4 +1,4 @@
-"""The record: Kanaries, the entries of each, and the configurations that its weight changes name."""
+"""The first schema: Kanaries, the entries of each, and the configurations of its weight changes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """From nothing."""
+    """Create the tables."""
     op.create_table(
         "kanaries",
         sa.Column("uid", sa.Text, primary_key=True),

@@ -50,7 +50,7 @@ def port(value: Any) -> Manifest:
         pytest.param(
             kanary(destination="web-v2"),
             "spec.destination",
-            "backend web-v2 is the destination too, which would create a loop: name the Service of a "
+            "backend web-v2 is also the destination, which would create a loop: name the Service of a "
             "version, or another destination",
             id="backend-is-destination",
         ),
@@ -71,7 +71,7 @@ def test_all_broken_rules_are_told_at_once(kubectl: Kubectl) -> None:
     told = refusal(kubectl, kanary(destination="a", routes=[route("a", 50), route("a", 60)]))
     assert "weights sum to 110" in told
     assert "duplicate backend a" in told
-    assert "backend a is the destination too" in told
+    assert "backend a is also the destination" in told
 
 
 @pytest.mark.parametrize(

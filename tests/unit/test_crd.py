@@ -306,7 +306,7 @@ def test_a_good_kanary_breaks_no_rule() -> None:
         ),
         (
             kanary(routes=[route("myapp", 100)]),
-            "backend myapp is the destination too, which would create a loop: "
+            "backend myapp is also the destination, which would create a loop: "
             "name the Service of a version, or another destination",
         ),
         (
