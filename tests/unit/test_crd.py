@@ -173,7 +173,7 @@ def test_the_description_of_the_phase_names_every_phase() -> None:
 
 
 def test_what_has_several_types_is_refused_rather_than_written() -> None:
-    with pytest.raises(ValueError, match="make it one type"):
+    with pytest.raises(ValueError, match="use one type"):
         structural({"anyOf": [{"type": "integer"}, {"type": "string"}]})
 
 
