@@ -6,12 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from kanary.cli.parameters import IN_THE_POD, NUMBER, age, name_argument, past_second, past_time, source_options, text
 
-TERMINAL = "-"
-"""Value of --plot without a file."""
+_TERMINAL = "-"
 
 _HISTORY_END = """\
 The history is read from the operator, through the API server and with your
@@ -23,26 +21,6 @@ Z or +01:00 follows), or an age such as 90m, 7d or 1d12h. Without a fraction
 of a second it means for --at the end of its second. Tables show local time,
 the other formats UTC.
 """
-
-_CONFLICTS = (
-    *(("at", other) for other in ("since", "transitions")),
-    *(("plot", other) for other in ("at", "transitions", "output")),
-    *(("all_namespaces", other) for other in ("name", "namespace")),
-)
-
-
-def _require_compatible(context: click.Context) -> None:
-    """Raises UsageError for arguments and options that exclude each other."""
-    given = {
-        each.name: each.get_error_hint(context)
-        for each in context.command.params
-        if context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
-    }
-    for one, other in _CONFLICTS:
-        if one in given and other in given:
-            raise click.UsageError(f"{given[one]} and {given[other]} exclude each other: leave one out")
-    if "plot" in given and "name" not in given:
-        raise click.UsageError("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
 
 
 @click.command(epilog=_HISTORY_END)
@@ -56,7 +34,7 @@ def _require_compatible(context: click.Context) -> None:
     "--plot",
     type=text,
     is_flag=False,
-    flag_value=TERMINAL,
+    flag_value=_TERMINAL,
     metavar="[FILE.svg]",
     help="Draw the weights over time, in the terminal or into a file.",
 )
@@ -85,7 +63,20 @@ def history(
       kanary history web --plot            drawn in the terminal
       kanary history web --plot web.svg    drawn as a picture
     """
-    _require_compatible(click.get_current_context())
+    conflicts = {
+        "--at and --since": at and since,
+        "--at and --transitions": at and transitions,
+        "--plot and --at": plot and at,
+        "--plot and --transitions": plot and transitions,
+        "--plot and --output": plot and output != "table",
+        "NAME and --all-namespaces": name and all_namespaces,
+        "--namespace and --all-namespaces": source_of["namespace"] and all_namespaces,
+    }
+    for pair, are_given in conflicts.items():
+        if are_given:
+            raise click.UsageError(f"{pair} exclude each other: leave one out")
+    if plot and not name:
+        raise click.UsageError("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
     from kanary.cli.access import opened
     from kanary.cli.history import show
     from kanary.history.queries import ChangeQuery, EntryQuery
@@ -96,7 +87,7 @@ def history(
         if plot:
             from kanary.cli.plot import draw
 
-            draw(source, ChangeQuery(**chosen), None if plot == TERMINAL else plot)
+            draw(source, ChangeQuery(**chosen), None if plot == _TERMINAL else plot)
         elif transitions:
             show(source, EntryQuery(**chosen, kinds="PhaseChange"), output)
         else:
@@ -151,18 +142,17 @@ def undo(*, name: str, to_revision: int | None, yes: bool, **source_of: Any) -> 
             Undo(client, source, namespace, name).restore(to_revision, is_confirmed=yes)
 
 
-@click.group()
+@click.group(epilog=f"\b\nThe database is in the operator's pod:\n  {IN_THE_POD} kanary db prune --dry-run")
 def db() -> None:
     """Maintain the database of the history."""
 
 
-_WHERE = f"\b\nThis needs the database itself, which the operator's pod has:\n  {IN_THE_POD}"
 _own_database = click.option(
     "--db", "url", type=text, metavar="URL", help="[default: KANARY_HISTORY_URL, then the volume of the operator]"
 )
 
 
-@db.command(epilog=f"{_WHERE} kanary db prune --dry-run")
+@db.command()
 @click.option("--older-than", type=age, metavar="AGE", help="Age limit.  [default: KANARY_HISTORY_DAYS]")
 @click.option("--keep", type=NUMBER, metavar="N", help="Changes of each Kanary.  [default: KANARY_HISTORY_CHANGES]")
 @click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
@@ -179,7 +169,7 @@ def prune(older_than: timedelta | None, keep: int | None, dry_run: bool, url: st
     prune(url, older_than, keep, is_dry_run=dry_run)
 
 
-@db.command(epilog=f"{_WHERE} kanary db backup /var/lib/kanary/backup.db")
+@db.command()
 @click.argument("file", type=text, help="The copy; it must not exist yet.")
 @_own_database
 def backup(file: str, url: str | None) -> None:

@@ -18,23 +18,11 @@ def one_line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
-def width(text: str) -> int:
-    """The columns that a text takes."""
-    from rich.cells import cell_len  # noqa: PLC0415 -- not loaded for --help
-
-    return cell_len(text)
-
-
 def cut(text: str, columns: int) -> str:
     """At most so many columns of a text."""
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 -- not loaded for --help
 
     return text if cell_len(text) <= columns else f"{set_cell_size(text, columns - 1)}…"
-
-
-def padded(text: str, columns: int) -> str:
-    """With spaces after it."""
-    return text + " " * (columns - width(text))
 
 
 class Table:

@@ -76,7 +76,7 @@ class Undo:
     def _revisions(self, kanary: Json, revision: int | None) -> tuple[RecordedChange, RecordedChange]:
         """The newest revision in the history, and the one to restore."""
         uid = kanary["metadata"]["uid"]
-        changes = every(self._source.changes, ChangeQuery(uid=uid))
+        changes = every(self._source.changes, ChangeQuery(uid=uid, limit=50))
         newest = next(changes, None)
         if newest is None:
             raise CommandError(
@@ -109,9 +109,8 @@ class Undo:
         """Raises CommandError unless the user agrees to each large step from what is served or declared."""
         # Without a status the newest revision is served.
         served = {each.backend: each.weight for each in read_status(kanary).weights or newest.change.after}
-        large: dict[str, tuple[int, int]] = {}
-        for before in (served, weights.declared(kanary)):
-            large |= weights.large_steps(self._by_number(before), self._by_number(after))
+        present = [self._by_number(each) for each in (served, weights.declared(kanary))]
+        large = weights.large_steps(present, self._by_number(after))
         if not large:
             return
         steps = listed([f"{backend} from {old} to {new} %" for backend, (old, new) in large.items()])
@@ -139,14 +138,12 @@ class Undo:
         uid, generation = kanary["metadata"]["uid"], kanary["metadata"]["generation"]
         for _ in range(_ATTEMPTS):
             patch = weights.patch(kanary, after, cause, lambda backend: self._resolved(backend)[0])
-            try:
+            with suppress(Conflict):
                 self._client.merge_patch(KANARIES, self._namespace, self._name, patch, field_manager=FIELD_MANAGER)
-            except Conflict:
-                kanary = self._live()
-                if (kanary["metadata"]["uid"], kanary["metadata"]["generation"]) != (uid, generation):
-                    break
-            else:
                 return
+            kanary = self._live()
+            if (kanary["metadata"]["uid"], kanary["metadata"]["generation"]) != (uid, generation):
+                break
         raise CommandError(
             f"{self._name} was changed at the same time: nothing was written; see what it is now "
             f"(kubectl -n {self._namespace} get ky {self._name}), and try again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -42,10 +42,14 @@ def resolved(text: str, namespace: str, services: Callable[[str], Json | None]) 
     return f"{backend.service_name}:{port_number(backend, service)}", ""
 
 
-def large_steps(old: Weights, new: Weights) -> dict[str, tuple[int, int]]:
-    """Each backend whose weight changes by more than `LARGE`, with the old and the new weight."""
-    steps = {backend: (old.get(backend, 0), new.get(backend, 0)) for backend in {**old, **new}}
-    return {backend: step for backend, step in steps.items() if abs(step[1] - step[0]) > LARGE}
+def large_steps(present: Sequence[Weights], new: Weights) -> dict[str, tuple[int, int]]:
+    """Each backend whose weight changes by more than `LARGE`, with its present and its new weight."""
+    return {
+        backend: (old.get(backend, 0), new.get(backend, 0))
+        for old in present
+        for backend in {**old, **new}
+        if abs(new.get(backend, 0) - old.get(backend, 0)) > LARGE
+    }
 
 
 def patch(kanary: Json, weights: Weights, cause: str, by_number: Callable[[str], str]) -> Json:

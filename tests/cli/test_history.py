@@ -476,8 +476,8 @@ def test_wrong_usage_exits_with_2(kanary: Kanary, url: str, arguments: list[str]
 
 
 def test_options_that_exclude_each_other_are_both_named(kanary: Kanary) -> None:
-    assert "'--at' and '--since' exclude each other" in kanary("history", "--at", "2d", "--since", "1d").err
-    assert "'-A' / '--all-namespaces' and '[NAME]' exclude each other" in kanary("history", "web", "-A").err
+    assert "--at and --since exclude each other" in kanary("history", "--at", "2d", "--since", "1d").err
+    assert "NAME and --all-namespaces exclude each other" in kanary("history", "web", "-A").err
 
 
 def test_wrong_usage_is_told_with_what_is_expected(kanary: Kanary) -> None:

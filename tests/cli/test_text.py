@@ -6,8 +6,9 @@ import io
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
-from kanary.cli.text import Table, cut, one_line, plain, width
+from kanary.cli.text import Table, cut, one_line, plain
 
 
 @given(st.text())
@@ -27,7 +28,7 @@ def test_a_message_is_one_line_whatever_is_in_it(text: str) -> None:
 
 @given(st.text(), st.integers(1, 20))
 def test_a_text_is_cut_to_columns(text: str, columns: int) -> None:
-    assert width(cut(text, columns)) <= columns
+    assert cell_len(cut(text, columns)) <= columns
     assert cut(text, 1000) == text
 
 
