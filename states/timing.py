@@ -90,6 +90,9 @@ CONNECT_PAUSE = timedelta(seconds=2)
 RECONCILE_STOP_LIMIT = timedelta(seconds=20)
 """How long running reconciles may take when the process stops: less than a pod's grace period."""
 
+HISTORY_START_LIMIT = timedelta(seconds=2)
+"""How long a new leader may wait for the database, so that HistoryRecorded is not False for a moment at each start."""
+
 HISTORY_STOP_LIMIT = timedelta(seconds=5)
 """How long pending entries of the history may delay the end of the process; the next leader records them again."""
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kanary.cli.access import reported
 from kanary.cli.failure import CommandError
 from kanary.cli.parameters import IN_THE_POD
-from kanary.cli.text import Table
 from kanary.history import backup as backups
 from kanary.history import retention as limits
-from kanary.history.address import parse_address
-from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.opening import open_database
 from kanary.history.reader import Reader
 from kanary.history.retention import Pruned, Retention
@@ -30,47 +25,22 @@ def prune(url: str | None, older_than: timedelta | None, keep: int | None, *, is
     """Delete what is beyond the limits, or report what would be deleted."""
     retention, url, now = _retention(older_than, keep), _url(url), datetime.now(UTC)
     with reported():
+        # Planned in any case: opening a database to write creates it where there is none, and a wrong URL would.
+        with closing(Reader(url)) as reader:
+            planned = limits.plan(reader, retention, now)
         if is_dry_run:
-            print(f"dry run: would delete {_total(_plan(url, retention, now))}")
-        else:
-            print(f"deleted {_total(_prune(url, retention, now))}")
+            print(f"dry run: would delete {_counts(planned)}")
+            return
+        with closing(open_database(url)) as database:
+            print(f"deleted {_counts(limits.prune(database, retention, now))}")
 
 
 def backup(url: str | None, file: str) -> None:
     """Copy the database."""
+    path = Path(file)
     with reported():
-        made = backups.backup(_url(url), Path(file))
-    print(f"{made.file}: {made.size} bytes with {made.changes} weight changes, checked")
-
-
-def _plan(url: str, retention: Retention, now: datetime) -> Pruned:
-    with closing(Reader(url)) as reader:
-        found = limits.plan(reader, retention, now)
-    Table(("NAMESPACE", "NAME", "CHANGES", "ENTRIES", "KANARY"), sys.stdout).write(
-        (kanary.namespace, kanary.name, str(part.changes), str(part.entries), "deleted" if part.kanaries else "")
-        for kanary, part in found.by_kanary
-    )
-    return found.total
-
-
-def _prune(url: str, retention: Retention, now: datetime) -> Pruned:
-    address = parse_address(url)
-    if address.path is not None:
-        # Opening a database to write makes it where there is none, and here a wrong name would.
-        with closing(Reader(address)) as reader, reader.connection():
-            pass
-    try:
-        # The operator replaces a corrupt database: here the URL may be that of anything.
-        database = open_database(address, replaces_corrupt=False)
-    except HistoryError as error:
-        if error.fault.reason is not FaultReason.LOCKED:
-            raise
-        raise CommandError(
-            f"{address} is open for writing already, for example by an operator, which prunes it once an hour "
-            "(KANARY_HISTORY_DAYS, KANARY_HISTORY_CHANGES): use --dry-run"
-        ) from error
-    with closing(database):
-        return limits.prune(database, retention, now)
+        changes = backups.backup(_url(url), path)
+    print(f"{path}: {path.stat().st_size} bytes with {changes} weight changes, checked")
 
 
 def _retention(older_than: timedelta | None, keep: int | None) -> Retention:
@@ -79,10 +49,8 @@ def _retention(older_than: timedelta | None, keep: int | None) -> Retention:
         settings = Settings.load()
     except BadSettingError as error:
         raise CommandError(str(error)) from error
-    retention = limits.retention_of(settings.history_days, settings.history_changes)
-    if keep is not None:
-        retention = replace(retention, changes=keep, others=10 * keep)
-    return replace(retention, age=older_than) if older_than else retention
+    age = timedelta(days=settings.history_days) if older_than is None else older_than
+    return Retention(age, settings.history_changes if keep is None else keep)
 
 
 def _url(url: str | None) -> str:
@@ -94,6 +62,6 @@ def _url(url: str | None) -> str:
     raise CommandError(f"there is no history database here: name it with --db URL, or run this with {IN_THE_POD}")
 
 
-def _total(pruned: Pruned) -> str:
-    others = pruned.entries - pruned.changes
-    return f"weight changes: {pruned.changes}, other entries: {others}, Kanaries: {pruned.kanaries}"
+def _counts(pruned: Pruned) -> str:
+    """By kind, such as `1 ChangeResult, 2 WeightChange`."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(pruned.items())) or "nothing"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -13,7 +12,6 @@ from sqlalchemy.exc import ArgumentError
 from kanary.history.faults import BadAddressError
 
 _POSTGRESQL = ("postgresql+psycopg", "postgresql", "postgres")
-_SCHEME = re.compile(r"[A-Za-z][\w+.-]*:|postgres\w*[+/]")
 _FORMS = "sqlite:////path/of/history.db or postgresql+psycopg://user:password@host/database"
 
 
@@ -47,24 +45,21 @@ class Address:
 def parse_address(text: str) -> Address:
     """The database of a URL, or of the path of an SQLite file. Raises BadAddressError, which does not repeat it."""
     if "://" not in text:
-        if not text.startswith(("/", ".")) and ("@" in text or _SCHEME.match(text)):
-            # It may be a URL with a password, and a path is shown.
+        # What may be a URL with a password is not taken for a path, which is shown.
+        if not text.startswith(("/", ".")) and ("@" in text or ":" in text or text.startswith("postgres")):
             raise BadAddressError(f"invalid database URL, expected {_FORMS}; begin the path of a file with / or ./")
         return _sqlite_file(text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        # What is wrong with it is not said: the text would be in the message, and the password in the text.
         raise BadAddressError(f"invalid database URL, expected {_FORMS}") from None
     if url.drivername in _POSTGRESQL:
         if text.count("@") > 1:
             # What stands between the two is taken for a part of the host, and the host is shown.
             raise BadAddressError("the database URL has more than one @: write those of a password as %40")
         return Address(url.set(drivername="postgresql+psycopg"), None)
-    if url.drivername != "sqlite":
-        raise BadAddressError(f"unsupported database {url.drivername}, expected {_FORMS}")
-    if url.query or url.host:
-        raise BadAddressError(f"invalid SQLite URL, expected {_FORMS}: four slashes, and no options")
+    if url.drivername != "sqlite" or url.query or url.host:
+        raise BadAddressError(f"unsupported database {url.drivername}, or options that it lacks, expected {_FORMS}")
     return _sqlite_file(url.database or "")
 
 

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kanary.history.address import Address
 from kanary.history.connecting import open_sqlite_reader
-from kanary.history.driver_errors import history_error, reason_of, translated
+from kanary.history.driver_errors import reason_of
 from kanary.history.faults import FaultReason, HistoryError
-from kanary.history.files import sync_folder
 from kanary.history.reader import CHANGE, Reader
 
-_EXISTS = "the file exists: name another"
 
+def backup(url: str, file: Path) -> int:
+    """Copy an SQLite database to a new file, which is there only once it is whole and checked.
 
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """A backup that was made and checked."""
-
-    file: Path
-    size: int
-    changes: int
-    """How many weight changes are in it."""
-
-
-def backup(url: str | Address, file: Path) -> Backup:
-    """Copy an SQLite database to a new file, which is there only once it is whole.
-
-    To restore it, put it where the database was while no operator runs, with no `-wal` or `-shm` beside it. Raises
-    BadAddressError and HistoryError.
+    Returns how many weight changes are in it. To restore it, put it where the database was while no operator runs, with
+    no `-wal` or `-shm` beside it. Raises BadAddressError and HistoryError.
     """
     reader = Reader(url)
     address, path = reader.address, reader.address.path
@@ -43,51 +29,41 @@ def backup(url: str | Address, file: Path) -> Backup:
     with reader.connection():
         pass  # it is there, and has a schema that this program knows
     try:
-        if not file.parent.is_dir():
-            raise _refused(file, f"the folder {file.parent} does not exist: create it")
         if file.exists():
-            raise _refused(file, _EXISTS)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         # In the same folder, so that it can be linked.
         with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
             part = Path(folder) / "part"
-            _copy(address, path, part)
-            changes = _checked(part)
+            changes = _copy(path, part)
+            _sync(part)
             # Never over another file, not even one that was made meanwhile.
             os.link(part, file)
-        sync_folder(file.parent)
-    except FileExistsError:
-        raise _refused(file, _EXISTS) from None
-    except OSError as error:
-        raise _refused(file, f"it cannot be written: {error.strerror}") from None
-    except sqlite3.Error as error:
-        raise _refused(file, f"{address} cannot be copied there ({error}): check that there is space for it") from None
-    return Backup(file, file.stat().st_size, changes)
+        _sync(file.parent)
+    except (OSError, sqlite3.Error) as error:
+        text = f"cannot back up {address} to {file} ({getattr(error, 'strerror', None) or error})"
+        if (reason := reason_of(error)) in (FaultReason.CORRUPT, FaultReason.LOCKED):
+            raise HistoryError(reason, text) from None
+        text = f"{text}: name a new file in a folder that exists and has space for it"
+        raise HistoryError(FaultReason.REFUSED, text) from None
+    return changes
 
 
-def _copy(address: Address, path: Path, part: Path) -> None:
-    """Raises HistoryError for what is wrong with the database; sqlite3.Error and OSError for the copy."""
-    with translated(address):
-        opened = open_sqlite_reader(path)
-    with closing(opened) as connection:
-        try:
-            # As bytes: a file's name need not be valid UTF-8.
-            connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(part),))
-        except sqlite3.Error as error:
-            if reason_of(error) in (FaultReason.CORRUPT, FaultReason.LOCKED):
-                raise history_error(error, address) from None
-            raise
-    with part.open("rb") as copy:
-        os.fsync(copy.fileno())
-
-
-def _checked(part: Path) -> int:
+def _copy(path: Path, part: Path) -> int:
+    """Copy the database; returns how many weight changes are in the copy. Raises HistoryError if it is corrupt."""
+    with closing(open_sqlite_reader(path)) as connection:
+        # As bytes: a file's name need not be valid UTF-8.
+        connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(part),))
     with closing(sqlite3.connect(part)) as connection:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
-            message = f"the backup is not whole and was not kept ({found}): the database may be corrupt"
-            raise HistoryError(FaultReason.CORRUPT, message)
+            raise HistoryError(FaultReason.CORRUPT, f"the backup of {path} is corrupt and was not kept ({found})")
         return int(connection.execute("SELECT count(*) FROM entries WHERE kind = ?", (CHANGE,)).fetchone()[0])
 
 
-def _refused(file: Path, why: str) -> HistoryError:
-    return HistoryError(FaultReason.REFUSED, f"cannot back up to {file}: {why}")
+def _sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

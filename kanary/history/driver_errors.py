@@ -1,4 +1,4 @@
-"""What the drivers' errors mean: each is translated to a fault of the database, or of what it was given."""
+"""What the drivers' errors mean: each is translated to a fault of the database, or of the entries that it was given."""
 
 from __future__ import annotations
 
@@ -7,105 +7,71 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import SQLAlchemyError, StatementError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
 
 from kanary.history.address import Address
 from kanary.history.faults import FaultReason, HistoryError
 
-_LONGEST = 300  # characters of a driver's message
+_PROGRAM_LIMIT_EXCEEDED = "54000"  # as of an indexed text that is too long
 
-_BY_SQLITE_CODE = {
-    sqlite3.SQLITE_BUSY: FaultReason.LOCKED,
-    sqlite3.SQLITE_LOCKED: FaultReason.LOCKED,
-    sqlite3.SQLITE_FULL: FaultReason.FULL,
-    sqlite3.SQLITE_READONLY: FaultReason.READ_ONLY,
-    sqlite3.SQLITE_PERM: FaultReason.READ_ONLY,
-    sqlite3.SQLITE_CORRUPT: FaultReason.CORRUPT,
-    sqlite3.SQLITE_NOTADB: FaultReason.CORRUPT,
-    # Extended codes, which come first: the memory-mapped index of the log could not grow.
-    sqlite3.SQLITE_IOERR_SHMSIZE: FaultReason.FULL,
+_NAMES = {
+    FaultReason.LOCKED: {"SQLITE_BUSY", "SQLITE_LOCKED", "40001", "40P01", "55P03", "57014"},
+    # SHMSIZE: the memory-mapped index of the log could not grow.
+    FaultReason.FULL: {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "ENOSPC", "EDQUOT", "53100"},
+    FaultReason.READ_ONLY: {"SQLITE_READONLY", "SQLITE_PERM", "EROFS", "EACCES", "EPERM", "25006"},
+    FaultReason.CORRUPT: {"SQLITE_CORRUPT", "SQLITE_NOTADB", "XX001", "XX002"},
 }
-
-_BY_ERRNO = {
-    errno.ENOSPC: FaultReason.FULL,
-    errno.EDQUOT: FaultReason.FULL,
-    errno.EROFS: FaultReason.READ_ONLY,
-    errno.EACCES: FaultReason.READ_ONLY,
-    errno.EPERM: FaultReason.READ_ONLY,
-}
-
-_BY_SQLSTATE = {
-    "25006": FaultReason.READ_ONLY,
-    "40001": FaultReason.LOCKED,
-    "40P01": FaultReason.LOCKED,
-    "53100": FaultReason.FULL,
-    "55P03": FaultReason.LOCKED,
-    "57014": FaultReason.LOCKED,
-    "XX001": FaultReason.CORRUPT,
-    "XX002": FaultReason.CORRUPT,
-}
-
+"""Names of SQLite's errors and of the system's, and SQLSTATEs."""
 _MESSAGES = {
-    FaultReason.LOCKED: "another process has locked the history database {where}: Kanary retries",
-    FaultReason.FULL: "the history database {where} has no space left: provide a larger volume, or keep less history",
-    FaultReason.READ_ONLY: "the history database {where} is read-only: make it and its folder writable",
-    FaultReason.UNAVAILABLE: "the history database {where} cannot be used",
-    FaultReason.CORRUPT: "the history database {where} is corrupt",
+    FaultReason.LOCKED: "another process has locked the history database {}: Kanary retries",
+    FaultReason.FULL: "the history database {} has no space left: provide a larger volume, or keep less history",
+    FaultReason.READ_ONLY: "the history database {} is read-only: make it and its folder writable",
+    FaultReason.UNAVAILABLE: "the history database {} cannot be used",
+    FaultReason.CORRUPT: "the history database {} is corrupt",
+    FaultReason.ENTRY_REFUSED: "the history database {} refused an entry",
 }
-
-
-class RefusedEntryError(Exception):
-    """The database works, and does not take what it was given."""
 
 
 @contextmanager
-def translated(address: Address, *, with_data: bool = False) -> Iterator[None]:
-    """Raise HistoryError for what is wrong with the database, RefusedEntryError for what is wrong with the data.
+def translated(address: Address, *, with_entries: bool = False) -> Iterator[None]:
+    """Raise HistoryError for errors of the database, and for those of entries where some are written.
 
     The errors' own text and their causes are left behind, since they may quote the URL.
     """
     try:
         yield
-    except (HistoryError, RefusedEntryError):
+    except HistoryError:
         raise
     except Exception as error:
-        if with_data and _is_about_the_data(error):
-            raise RefusedEntryError(address.scrub(_first_line(error))) from None
-        if not isinstance(error, (SQLAlchemyError, sqlite3.Error, OSError)):
+        reason = FaultReason.ENTRY_REFUSED if with_entries and _is_about_data(error) else reason_of(error)
+        if reason is None:
             raise
-        raise history_error(error, address) from None
+        text = str(_cause(error)).strip().partition("\n")[0] or type(error).__name__
+        raise HistoryError(reason, f"{_MESSAGES[reason].format(address)} ({address.scrub(text)})") from None
 
 
-def history_error(error: Exception, address: Address) -> HistoryError:
-    """What is wrong with the database, from an error that using it raised."""
-    reason = reason_of(error)
-    return HistoryError(reason, f"{_MESSAGES[reason].format(where=address)} ({address.scrub(_first_line(error))})")
-
-
-def reason_of(error: Exception) -> FaultReason:
-    """The one word for an error of a driver or of the file system."""
-    cause = error.orig if isinstance(error, StatementError) else error
-    if isinstance(cause, sqlite3.Error):
-        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        return _BY_SQLITE_CODE.get(code) or _BY_SQLITE_CODE.get(code & 0xFF, FaultReason.UNAVAILABLE)
+def reason_of(error: Exception) -> FaultReason | None:
+    """The one word for an error of a driver or of the file system; None for any other error."""
+    cause = _cause(error)
+    if not isinstance(error, (SQLAlchemyError, sqlite3.Error, OSError)):
+        return None
+    name = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
     if isinstance(cause, OSError):
-        return _BY_ERRNO.get(cause.errno or 0, FaultReason.UNAVAILABLE)
-    return _BY_SQLSTATE.get(getattr(cause, "sqlstate", None) or "", FaultReason.UNAVAILABLE)
+        name = errno.errorcode.get(cause.errno or 0, "")
+    # SQLITE_BUSY_SNAPSHOT is a SQLITE_BUSY, too.
+    names = {name, "_".join(name.split("_")[:2])}
+    return next((reason for reason, known in _NAMES.items() if names & known), FaultReason.UNAVAILABLE)
 
 
-def _is_about_the_data(error: Exception) -> bool:
-    """Whether the database would take something else: a value that it cannot hold, or a broken constraint."""
-    cause = error.orig if isinstance(error, StatementError) else error
-    if isinstance(cause, sqlite3.Error):
-        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        return code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
-    state = getattr(cause, "sqlstate", None) or ""
-    # Classes 22, 23, 54: data exceptions, broken constraints, limits. The others are raised before anything is sent.
-    return state[:2] in ("22", "23", "54") or isinstance(cause, (TypeError, ValueError, OverflowError, AttributeError))
+def _is_about_data(error: Exception) -> bool:
+    """Whether the database takes other values; some errors are raised before a value is sent."""
+    cause = _cause(error)
+    return (
+        isinstance(error, (DataError, IntegrityError))
+        or isinstance(cause, (TypeError, ValueError, OverflowError, AttributeError))
+        or getattr(cause, "sqlstate", None) == _PROGRAM_LIMIT_EXCEEDED
+    )
 
 
-def _first_line(error: Exception) -> str:
-    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    text = lines[0].strip()
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _cause(error: Exception) -> BaseException:
+    return error.orig if isinstance(error, StatementError) and error.orig is not None else error

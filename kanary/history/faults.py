@@ -17,6 +17,8 @@ class FaultReason(StrEnum):
     """Of a reader, which may not migrate."""
     ENTRY_REFUSED = "EntryRefused"
     """The database takes everything but this entry."""
+    OPENING = "DatabaseOpening"
+    """It is being opened for the first time."""
     DISABLED = "HistoryDisabled"
     REFUSED = "Refused"
     """The request itself is refused, such as a backup onto a file that exists."""

@@ -14,7 +14,6 @@ from engine.model.entries import ChangeResult, Configuration, Result, WeightChan
 from kanary.history.address import Address, parse_address
 from kanary.history.connecting import reader_engine
 from kanary.history.driver_errors import translated
-from kanary.history.files import require_file
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, RecordQuery
 from kanary.history.records import KanarySummary, KnownKanary, Page, RecordedChange, RecordedEntry, recorded_entry
 from kanary.history.rows import configuration_of, kanary_of
@@ -105,12 +104,9 @@ class Reader:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A transaction that sees one state of the record; for the other modules of this package."""
-        with translated(self.address):
-            if self.address.path is not None:
-                require_file(self.address.path)
-            with self._engine.begin() as connection:
-                require_newest(connection, self.address)
-                yield connection
+        with translated(self.address), self._engine.begin() as connection:
+            require_newest(connection, self.address)
+            yield connection
 
 
 def _rows(connection: Connection, selected: sa.Select[Any], query: ChangeQuery | EntryQuery) -> Page[RowMapping]:

@@ -15,24 +15,22 @@ from migrations import VERSION_TABLE, VERSIONS
 
 NEWEST = VERSIONS[-1]
 
-_VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))
 # Any number that no other program is likely to lock: this program's name, as bytes.
 _MIGRATION_LOCK = int.from_bytes(b"kanary", "big")
 # Alembic keeps its state in variables of its module.
 _alembic = threading.Lock()
 
 
-def version_of(connection: Connection) -> str | None:
-    """The schema's version; None where no schema has been made yet."""
+def version_of(connection: Connection, address: Address) -> str | None:
+    """The schema's version; None where no schema has been made yet.
+
+    Raises HistoryError for a version that this program does not know.
+    """
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
-    return connection.scalar(sa.select(_VERSION.c.version_num))
-
-
-def refuse_newer(address: Address, version: str | None) -> None:
-    """Raise HistoryError where this program does not know the version."""
+    version = connection.scalar(sa.select(sa.column("version_num", sa.Text)).select_from(sa.table(VERSION_TABLE)))
     if version is None or version in VERSIONS:
-        return
+        return version
     message = (
         f"the history database {address} has schema {version} and this program knows {VERSIONS[0]} to {NEWEST}: "
         "run the newer Kanary that wrote it, or name another database. It was not changed"
@@ -42,8 +40,7 @@ def refuse_newer(address: Address, version: str | None) -> None:
 
 def require_newest(connection: Connection, address: Address) -> None:
     """Raise HistoryError unless the schema is the one that this program reads and writes."""
-    version = version_of(connection)
-    refuse_newer(address, version)
+    version = version_of(connection, address)
     if version != NEWEST:
         has = f"has schema {version}, and this program reads {NEWEST}" if version else "has no history in it yet"
         message = f"the history database {address} {has}: the operator migrates it when it starts"
@@ -56,13 +53,11 @@ def migrate(connection: Connection, address: Address) -> None:
     On SQLite that transaction holds the write lock; on PostgreSQL a lock is taken that all migrations wait for.
     Raises HistoryError for a version that this program does not know.
     """
-    if connection.dialect.name == "postgresql":
+    if address.path is None:
         # A migration of a large database takes as long as it takes.
-        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-    version = version_of(connection)
-    refuse_newer(address, version)
-    if version == NEWEST:
+    if version_of(connection, address) == NEWEST:
         return
     # Loaded here: it takes half a second, and where nothing is to be migrated nothing has to wait for it.
     from alembic import command  # noqa: PLC0415 -- see above

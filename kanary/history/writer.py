@@ -7,20 +7,19 @@ import math
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import ParamSpec
 
 from kanary.history.address import parse_address
-from kanary.history.database import Database, Figures
-from kanary.history.driver_errors import RefusedEntryError
+from kanary.history.database import Database, Figures, FileId, file_id
 from kanary.history.faults import Fault, FaultReason, HistoryError
 from kanary.history.opening import open_database
 from kanary.history.pending import Pending, Queue
 from kanary.history.records import KnownKanary
-from kanary.history.retention import Pruned, Retention, prune_steps
+from kanary.history.retention import Retention, prune_steps
 from kanary.kube.backoff import Backoff
 
 P = ParamSpec("P")
@@ -28,26 +27,21 @@ P = ParamSpec("P")
 _log = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(base=1.0, cap=60.0)
-_BATCH = 100
 _FIGURES_SECONDS = 60.0
 _PRUNE_SECONDS = 3600.0
 
 
-def _ignore(*_: object) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class Hooks:
-    """What the writer's thread calls; what they raise is logged and ignored."""
+    """What the writer calls, mostly in its thread; what they raise is logged and ignored."""
 
-    on_change: Callable[[], None] = _ignore
-    """`fault()` or `notice()` has changed. Everything is then to be recorded again: the database may be a new one."""
-    on_rows: Callable[[str, int], None] = _ignore
+    on_change: Callable[[], None] = lambda: None
+    """`fault()` or `notice` has changed. Everything is then to be recorded again: the database may be a new one."""
+    on_rows: Callable[[str, int], None] = lambda _table, _count: None
     """So many rows were written to this table."""
-    on_failure: Callable[[str], None] = _ignore
+    on_failure: Callable[[str], None] = lambda _reason: None
     """Writing failed for this reason; it will be tried again."""
-    on_dropped: Callable[[], None] = _ignore
+    on_dropped: Callable[[], None] = lambda: None
     """What was to be recorded of a Kanary is dropped: too many wait, and its next state includes it; or the Kanary is
     deleted, and it was not written before the end."""
 
@@ -59,20 +53,16 @@ def _call(hook: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         _log.exception("a hook of the history failed")
 
 
-@dataclass(frozen=True, slots=True)
-class RollCall:
-    """Finds the Kanaries that the record takes for living and that are deleted."""
-
-    uids: Set[str]
-    """Of the Kanaries that exist for sure."""
-    namespace: str | None
-    """Where they were looked for; None is everywhere."""
-    is_deleted: Callable[[KnownKanary], bool | None]
-    """Asked about each other one, in the writer's thread; None where that cannot be found out now."""
-
-
 class HistoryWriter:
-    """Writes to the database between `start()` and `stop()`; its other methods serve any thread and never wait."""
+    """Writes to the database between `start()` and `stop()`; its other methods serve any thread and never wait.
+
+    Its public attributes are set by its thread alone, each to an immutable value.
+    """
+
+    notice: Fault | None = None
+    """What happened to the record since the start and does not pass: a corrupt file that was moved aside."""
+    figures: Figures | None = None
+    """The database's size and its oldest entry, a minute old at most while it can be read."""
 
     def __init__(
         self,
@@ -80,39 +70,42 @@ class HistoryWriter:
         *,
         retention: Retention | None = None,
         hooks: Hooks | None = None,
+        is_deleted: Callable[[KnownKanary], bool | None] = lambda _kanary: False,
         backoff: Backoff = _BACKOFF,
         prune_seconds: float = _PRUNE_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Raises BadAddressError for an invalid URL."""
+        """Raises BadAddressError for an invalid URL.
+
+        `is_deleted` is called in the writer's thread for each Kanary that the database takes for living, whenever it
+        was opened; None says that this cannot be found out now.
+        """
         self._address = parse_address(url)
         self._retention = retention or Retention()
         self._hooks = hooks or Hooks()
+        self._is_deleted = is_deleted
         self._backoff = backoff
         self._prune_seconds = prune_seconds
         self._now = now
         self._queue = Queue()
-        self._lock = threading.Lock()
         self._fault: Fault | None = None
         self._refused: dict[str, Fault] = {}
-        self._notice: Fault | None = None
-        self._figures: Figures | None = None
+        self._confirmed: dict[str, int] = {}
+        self._is_tried = threading.Event()
         # Of the thread alone:
         self._database: Database | None = None
+        self._corrupt: FileId | None = None
         self._reported: tuple[Fault | None, Fault | None] = None, None
         self._failures = 0
-        self._is_corrupt = False
-        self._roll_call: RollCall | None = None
-        self._missing: deque[KnownKanary] | None = None
-        self._pruning: Iterator[Pruned] | None = None
-        self._due = {"prune": 0.0, "figures": 0.0, "roll call": math.inf}
+        self._chores: dict[Iterator[float], float] = {}
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
-    def start(self, roll_call: RollCall | None = None) -> None:
-        """Open the database, write what is recorded, and mark as deleted what is found to be."""
-        if roll_call:
-            self._roll_call, self._due["roll call"] = roll_call, 0.0
+    def start(self, wait: float = 0.0) -> None:
+        """Begin to write what is recorded, and wait so many seconds at most for the database to be opened."""
+        opening = Fault(FaultReason.OPENING, f"the history database {self._address} is being opened")
+        self._fault, self._reported = opening, (opening, None)
         self._thread.start()
+        self._is_tried.wait(wait)
 
     def record(self, pending: Pending) -> None:
         """Have this written soon, in place of what waits of the same Kanary."""
@@ -121,22 +114,11 @@ class HistoryWriter:
 
     def confirmed(self, uid: str) -> int:
         """The number of the last entry that is in the database for sure; 0 for none."""
-        return self._queue.confirmed(uid)
+        return self._confirmed.get(uid, 0)
 
     def fault(self, uid: str | None = None) -> Fault | None:
         """What keeps the record, or with `uid` that of one Kanary, from being written now, or None."""
-        with self._lock:
-            return self._fault or (self._refused.get(uid) if uid else next(iter(self._refused.values()), None))
-
-    def notice(self) -> Fault | None:
-        """What happened to the record since the start and does not pass: a corrupt file that was moved aside."""
-        with self._lock:
-            return self._notice
-
-    def figures(self) -> Figures | None:
-        """The database's size and its oldest entry, a minute old at most while it can be read."""
-        with self._lock:
-            return self._figures
+        return self._fault or (self._refused.get(uid) if uid else next(iter(self._refused.values()), None))
 
     def flush(self, timeout: float) -> bool:
         """Wait so many seconds until all that was recorded is written, and return whether it is."""
@@ -147,12 +129,16 @@ class HistoryWriter:
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        for pending, entries in self._queue.lost():
-            _log.error(
-                "the history lacks %d entries of %s/%s (uid %s), which is deleted: they could not be written in time",
-                *(entries, pending.namespace, pending.name, pending.uid),
-            )
-            _call(self._hooks.on_dropped)
+        for pending in self._queue.waiting():
+            # No later operator records it: its status is deleted as well.
+            missing = sum(entry.number > self.confirmed(pending.uid) for entry in pending.entries)
+            if pending.is_deleted and missing:
+                _log.error(
+                    "the history lacks %d entries of %s/%s (uid %s), which is deleted: they could not be written in "
+                    "time",
+                    *(missing, pending.namespace, pending.name, pending.uid),
+                )
+                _call(self._hooks.on_dropped)
         return self._queue.wait_until_empty(0)
 
     def _run(self) -> None:
@@ -167,124 +153,106 @@ class HistoryWriter:
                 self._fail(Fault(FaultReason.UNAVAILABLE, f"internal error: {text.strip().splitlines()[-1]}"))
             else:
                 self._failures = 0
-                self._set_fault(None)
-            if self._failures and self._queue.is_closed():
+                self._report(None)
+            if self._failures and self._queue.is_closed:
                 break
         self._close()
 
     def _seconds_until_due(self) -> float:
         if self._failures:
             return self._backoff.delay(self._failures)
-        if self._database is None or self._pruning is not None:
-            return 0.0
-        return max(0.0, min(self._due.values()) - time.monotonic())
+        return max(0.0, min(self._chores.values()) - time.monotonic()) if self._chores else 0.0
 
     def _turn(self) -> None:
         """Do the next thing: what waits comes first, and the chores are done a step at a time."""
-        database = self._database or self._open()
-        if batch := self._queue.first(_BATCH):
-            self._write(database, batch)
+        database = self._database = self._database or self._open()
+        if not self._chores:
+            self._chores = dict.fromkeys((self._mark(database), self._prune(database), self._measure(database)), 0.0)
+        if pending := self._queue.first():
+            self._write(database, pending)
         else:
-            self._chore(database)
+            chore = min(self._chores, key=self._chores.__getitem__)
+            if self._chores[chore] <= time.monotonic():
+                self._chores[chore] = time.monotonic() + next(chore)
 
     def _open(self) -> Database:
         # Another database may be there now, or the same with less in it.
-        self._queue.forget_confirmed()
-        database = self._database = open_database(self._address, is_corrupt=self._is_corrupt)
-        if database.moved_aside:
-            if not self._is_corrupt:
-                _call(self._hooks.on_failure, FaultReason.CORRUPT)
-            message = (
-                f"the history database {self._address} was corrupt: it is kept as {database.moved_aside}, and a new "
-                "one was created (reported until the operator restarts)"
-            )
-            self._set_fault(None, Fault(FaultReason.CORRUPT, message))
-        self._is_corrupt = False
-        self._due |= {"prune": 0.0, "figures": 0.0}
-        _log.info("recording the history in %s", self._address)
-        return database
+        self._confirmed.clear()
+        return open_database(self._address, on_corrupt=self._on_corrupt, corrupt=self._corrupt)
 
-    def _write(self, database: Database, batch: list[Pending]) -> None:
+    def _on_corrupt(self, aside: Path) -> None:
+        if file_id(aside) != self._corrupt:
+            _call(self._hooks.on_failure, FaultReason.CORRUPT)
+        message = (
+            f"the history database {self._address} was corrupt: it is kept as {aside}, and a new one was created "
+            "(reported until the operator restarts)"
+        )
+        self.notice = Fault(FaultReason.CORRUPT, message)
+
+    def _write(self, database: Database, pending: Pending) -> None:
+        refused = {uid: fault for uid, fault in self._refused.items() if uid != pending.uid}
         try:
-            rows = database.write(batch)
-        except RefusedEntryError as error:
-            if len(batch) > 1:
-                # One that is refused takes its transaction with it, and must not take the others' too.
-                for pending in batch:
-                    self._write(database, [pending])
-            else:
-                self._refuse(batch[0], str(error))
-            return
-        for table, count in rows.items():
-            if count:
-                _call(self._hooks.on_rows, table, count)
-        self._queue.confirm(batch)
-        with self._lock:
-            for pending in batch:
-                self._refused.pop(pending.uid, None)
+            rows = database.write([pending])
+        except HistoryError as error:
+            if error.fault.reason is not FaultReason.ENTRY_REFUSED:
+                raise
+            message = f"{pending.namespace}/{pending.name}: {error.fault.message}"
+            _log.error("%s", message)
+            refused[pending.uid] = Fault(FaultReason.ENTRY_REFUSED, message)
+            _call(self._hooks.on_failure, FaultReason.ENTRY_REFUSED)
+        else:
+            for table, count in rows.items():
+                if count:
+                    _call(self._hooks.on_rows, table, count)
+            self._confirmed[pending.uid] = max(self.confirmed(pending.uid), pending.last())
+            if pending.is_deleted:
+                del self._confirmed[pending.uid]
+        self._refused = refused
+        self._queue.remove(pending)
 
-    def _refuse(self, pending: Pending, why: str) -> None:
-        message = f"the history database refused the entries of {pending.namespace}/{pending.name} ({why})"
-        _log.error("%s", message)
-        self._queue.give_up([pending])
-        with self._lock:
-            self._refused[pending.uid] = Fault(FaultReason.ENTRY_REFUSED, message)
-        _call(self._hooks.on_failure, FaultReason.ENTRY_REFUSED)
+    # Chores: each step yields the seconds until the next one.
 
-    def _chore(self, database: Database) -> None:
-        now = time.monotonic()
-        if self._roll_call and now >= self._due["roll call"]:
-            self._call_one(self._roll_call, database)
-        if self._pruning is None and now >= self._due["prune"]:
-            self._pruning = prune_steps(database, self._retention, self._now())
-        if self._pruning is not None and next(self._pruning, None) is None:
-            self._pruning, self._due["prune"] = None, now + self._prune_seconds
-        if now >= self._due["figures"]:
-            figures = database.figures()
-            self._due["figures"] = now + _FIGURES_SECONDS
-            with self._lock:
-                self._figures = figures
+    def _mark(self, database: Database) -> Iterator[float]:
+        """Mark Kanaries as deleted whose deletion no operator saw."""
+        for kanary in database.living():
+            while (is_deleted := self._is_deleted(kanary)) is None:
+                yield self._backoff.cap
+            if is_deleted:
+                self._queue.add(Pending(kanary.uid, kanary.namespace, kanary.name, self._now(), is_deleted=True))
+            yield 0.0
+        yield math.inf
 
-    def _call_one(self, roll_call: RollCall, database: Database) -> None:
-        """Mark the next of the missing Kanaries as deleted, where it is; without an answer, ask again later."""
-        if self._missing is None:
-            living = database.living(roll_call.namespace)
-            self._missing = deque(kanary for kanary in living if kanary.uid not in roll_call.uids)
-        if not self._missing:
-            self._due["roll call"] = math.inf
-            return
-        kanary = self._missing[0]
-        is_deleted = roll_call.is_deleted(kanary)
-        if is_deleted is None:
-            self._due["roll call"] = time.monotonic() + self._backoff.cap
-            return
-        if is_deleted:
-            self._queue.add(Pending(kanary.uid, kanary.namespace, kanary.name, self._now(), is_deleted=True))
-        self._missing.popleft()
+    def _prune(self, database: Database) -> Iterator[float]:
+        while True:
+            yield from (0.0 for _ in prune_steps(database, self._retention, self._now()))
+            yield self._prune_seconds
+
+    def _measure(self, database: Database) -> Iterator[float]:
+        while True:
+            self.figures = database.figures()
+            yield _FIGURES_SECONDS
 
     def _fail(self, fault: Fault) -> None:
         self._failures += 1
         _call(self._hooks.on_failure, fault.reason)
-        # A file that is corrupt at the start is moved aside by opening it.
-        self._is_corrupt |= fault.reason is FaultReason.CORRUPT and self._database is not None
+        self._chores.clear()
+        if fault.reason is FaultReason.CORRUPT and self._address.path:
+            self._corrupt = file_id(self._address.path)
         if fault.reason is not FaultReason.LOCKED:
             self._close()
-        self._pruning = None
-        self._set_fault(fault)
+        self._report(fault)
 
-    def _set_fault(self, fault: Fault | None, notice: Fault | None = None) -> None:
-        """Report another fault, and a notice that does not pass."""
-        with self._lock:
-            self._fault = fault
-            self._notice = notice or self._notice
-        current = self.fault(), self.notice()
+    def _report(self, fault: Fault | None) -> None:
+        self._fault = fault
+        self._is_tried.set()
+        current = self.fault(), self.notice
         if current == self._reported:
             return
-        if reported := current[0] or notice:
-            _log.warning("%s: %s", reported.reason, reported.message)
-        else:
-            _log.info("the history is recorded again in %s", self._address)
         self._reported = current
+        if current[0]:
+            _log.warning("%s: %s", current[0].reason, current[0].message)
+        else:
+            _log.info("the history is recorded in %s", self._address)
         _call(self._hooks.on_change)
 
     def _close(self) -> None:

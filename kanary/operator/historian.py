@@ -42,7 +42,7 @@ class Historian:
 
     def recorded(self, uid: str) -> Recorded:
         """What the history has for sure, and what is wrong with it, now or since the start."""
-        fault = self._writer.fault(uid) or self._writer.notice()
+        fault = self._writer.fault(uid) or self._writer.notice
         recording = Recording(False, fault.reason.value, fault.message) if fault else RECORDED
         return Recorded(self._writer.confirmed(uid), recording)
 

@@ -1,10 +1,12 @@
 """The history as the leading operator records it: its writer, from the first reconcile to the last."""
 
+from datetime import timedelta
+
 from engine.ports import History
 from kanary.history.faults import Fault
 from kanary.history.records import KnownKanary
-from kanary.history.retention import retention_of
-from kanary.history.writer import HistoryWriter, Hooks, RollCall
+from kanary.history.retention import Retention
+from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient, ClusterError, Timeouts
 from kanary.kube.errors import NotFound
@@ -12,7 +14,7 @@ from kanary.operator.historian import Historian, NoHistory
 from kanary.operator.metrics import Metrics
 from kanary.operator.settings import Settings
 from kanary.operator.watches import Watches
-from states.timing import HISTORY_STOP_LIMIT
+from states.timing import HISTORY_START_LIMIT, HISTORY_STOP_LIMIT
 
 _TIMEOUTS = Timeouts(connect=5.0, read=5.0)
 """Of a request by the writer's thread, which records nothing meanwhile."""
@@ -38,8 +40,10 @@ class RecordFeed:
             on_failure=self._metrics.history_failed,
             on_dropped=self._metrics.history_dropped,
         )
-        retention = retention_of(settings.history_days, settings.history_changes)
-        self._writer = HistoryWriter(settings.history_url, retention=retention, hooks=hooks)
+        retention = Retention(timedelta(days=settings.history_days), settings.history_changes)
+        self._writer = HistoryWriter(
+            settings.history_url, retention=retention, hooks=hooks, is_deleted=self._is_deleted
+        )
         self._historian = Historian(self._writer)
         self._metrics.observe_history(lambda: self.fault() is None, self._size, self._oldest)
 
@@ -52,10 +56,8 @@ class RecordFeed:
         if self._writer is None or self._historian is None:
             return NoHistory()
         self._watches = watches
-        kanaries = watches.kanaries.values()
-        self._historian.observe(kanaries)
-        uids = {str(kanary["metadata"]["uid"]) for kanary in kanaries}
-        self._writer.start(RollCall(uids, self._settings.namespace, self._is_deleted))
+        self._historian.observe(watches.kanaries.values())
+        self._writer.start(wait=HISTORY_START_LIMIT.total_seconds())
         return self._historian
 
     def stop(self) -> None:
@@ -64,7 +66,12 @@ class RecordFeed:
             self._writer.stop(HISTORY_STOP_LIMIT.total_seconds())
 
     def _is_deleted(self, kanary: KnownKanary) -> bool | None:
-        """By the API server: the cache of a replica that has just begun to lead, or that is ending, may lack some."""
+        """Whether the API server says so of one that the cache lacks: a cache that is behind lacks some that exist."""
+        if self._settings.namespace not in (None, kanary.namespace):
+            return False
+        cached = self._watches.kanaries.get(kanary.namespace, kanary.name) if self._watches else None
+        if cached and cached["metadata"]["uid"] == kanary.uid:
+            return False
         try:
             found = self._client.get(KANARIES, kanary.namespace, kanary.name)
         except NotFound as error:
@@ -81,9 +88,9 @@ class RecordFeed:
             self._watches.enqueue_all()
 
     def _size(self) -> int:
-        figures = self._writer.figures() if self._writer else None
+        figures = self._writer.figures if self._writer else None
         return figures.size if figures else 0
 
     def _oldest(self) -> float:
-        figures = self._writer.figures() if self._writer else None
+        figures = self._writer.figures if self._writer else None
         return figures.oldest.timestamp() if figures and figures.oldest else 0.0

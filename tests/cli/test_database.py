@@ -23,11 +23,8 @@ def revisions(url: str) -> list[int]:
         reader.close()
 
 
-PLAN = """\
-NAMESPACE  NAME                CHANGES  ENTRIES  KANARY
-shop       simple-kanary-rule  2        4
-dry run: would delete weight changes: 2, other entries: 2, Kanaries: 0
-"""
+PLAN = "dry run: would delete 2 ChangeResult, 2 WeightChange\n"
+NOTHING = "dry run: would delete nothing\n"
 
 
 def test_a_dry_run_says_what_would_go_and_takes_nothing(kanary: Kanary, url: str) -> None:
@@ -46,13 +43,13 @@ def test_a_dry_run_works_while_an_operator_writes(kanary: Kanary, url: str) -> N
 
 def test_pruning_takes_it(kanary: Kanary, url: str) -> None:
     printed = kanary("db", "prune", "--keep", "1", "--db", url)
-    assert printed.out == "deleted weight changes: 2, other entries: 2, Kanaries: 0\n"
+    assert printed.out == "deleted 2 ChangeResult, 2 WeightChange\n"
     assert revisions(url) == [3]
 
 
 def test_by_default_much_is_kept(kanary: Kanary, url: str) -> None:
     printed = kanary("db", "prune", "--db", url)
-    assert printed.out == "deleted weight changes: 0, other entries: 0, Kanaries: 0\n"
+    assert printed.out == "deleted nothing\n"
 
 
 def test_by_default_as_much_is_kept_as_the_operator_keeps(
@@ -60,9 +57,7 @@ def test_by_default_as_much_is_kept_as_the_operator_keeps(
 ) -> None:
     monkeypatch.setenv("KANARY_HISTORY_CHANGES", "1")
     assert kanary("db", "prune", "--dry-run", "--db", url).out == PLAN
-    assert kanary("db", "prune", "--keep", "3", "--dry-run", "--db", url).out.startswith(
-        "dry run: would delete weight changes: 0,"
-    )
+    assert kanary("db", "prune", "--keep", "3", "--dry-run", "--db", url).out == NOTHING
 
 
 def test_what_the_operator_keeps_without_limit_is_not_pruned(
@@ -70,11 +65,9 @@ def test_what_the_operator_keeps_without_limit_is_not_pruned(
 ) -> None:
     old = change(1, 0, ONE).model_copy(update={"at": datetime(2001, 1, 1, tzinfo=UTC)})
     url = record(tmp_path / "old.db", [history_of(old, *CHANGES[1:])])
-    assert kanary("db", "prune", "--dry-run", "--db", url).out.endswith(
-        "dry run: would delete weight changes: 1, other entries: 0, Kanaries: 0\n"
-    )
+    assert kanary("db", "prune", "--dry-run", "--db", url).out == "dry run: would delete 1 WeightChange\n"
     monkeypatch.setenv("KANARY_HISTORY_DAYS", "0")
-    assert kanary("db", "prune", "--dry-run", "--db", url).out.startswith("dry run: would delete weight changes: 0,")
+    assert kanary("db", "prune", "--dry-run", "--db", url).out == NOTHING
 
 
 def test_a_bad_setting_of_the_operator_is_told(kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +84,8 @@ def test_pruning_beside_a_writer_is_refused_with_the_way_out(kanary: Kanary, url
     finally:
         writer.close()
     assert (printed.code, printed.out) == (1, "")
-    assert "is open for writing already, for example by an operator, which prunes it once an hour" in printed.err
-    assert printed.err.endswith(": use --dry-run\n")
+    assert "another process, such as an operator, has the history database" in printed.err
+    assert "wait until it ends, or stop it" in printed.err
     assert revisions(url) == [3, 2, 1]
 
 
@@ -157,7 +150,7 @@ def test_a_backup_is_a_database_like_the_first(kanary: Kanary, url: str, tmp_pat
 def test_a_backup_never_replaces_a_file(kanary: Kanary, url: str, tmp_path: Path) -> None:
     printed = kanary("db", "backup", str(tmp_path / "history.db"), "--db", url)
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err.endswith("the file exists: name another\n")
+    assert "(File exists): name a new file" in printed.err
 
 
 @pytest.mark.parametrize("arguments", [["prune", "--dry-run"], ["backup", "x"]])
@@ -184,4 +177,4 @@ def test_in_the_operators_pod_its_own_database_is_meant(
     assert kanary("db", "prune", "--keep", "1", "--dry-run").out == PLAN
     other = record(tmp_path / "other.db", [history_of(CHANGES[0])])
     monkeypatch.setenv("KANARY_HISTORY_URL", other)
-    assert kanary("db", "prune", "--keep", "1", "--dry-run").out.startswith("dry run: would delete weight changes: 0,")
+    assert kanary("db", "prune", "--keep", "1", "--dry-run").out == NOTHING

@@ -90,7 +90,7 @@ def _dying_at(boundary: int) -> Callable[..., None]:
 
 def many_lives(url: str, first: dict[str, int], last: dict[str, int], pipe: Connection) -> None:
     """Record one change after the other, each after its status was written, until killed."""
-    writer = HistoryWriter(url, backoff=_QUICK, retention=Retention(changes=None))
+    writer = HistoryWriter(url, backoff=_QUICK, retention=Retention(changes=0))
     writer.start()
     confirmed = {uid: number - 1 for uid, number in first.items()}
     for number in count(1):

@@ -55,25 +55,24 @@ def test_a_backup_is_made_while_the_operator_writes_and_restored_it_is_gone_on_w
         while writer.confirmed("u-1") < 50:
             writer.flush(WAIT)
         before = writer.confirmed("u-1") // 10
-        made = backup(str(path), file)
+        copied = backup(str(path), file)
         after = writer.confirmed("u-1") // 10 + 1
     finally:
         stop.set()
         writing.join()
         writer.stop()
-    assert before <= made.changes <= after
-    assert (made.file, made.size) == (file, file.stat().st_size)
-    assert revisions(file) == list(range(made.changes, 0, -1))
+    assert before <= copied <= after
+    assert revisions(file) == list(range(copied, 0, -1))
 
     for name in ("history.db", "history.db-wal", "history.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
     shutil.copy(file, path)
     restored = HistoryWriter(str(path))
     restored.start()
-    restored.record(seen(last=made.changes + 2))
+    restored.record(seen(last=copied + 2))
     assert restored.stop(WAIT)
-    assert revisions(path) == list(range(made.changes + 2, 0, -1))
-    assert revisions(file) == list(range(made.changes, 0, -1))
+    assert revisions(path) == list(range(copied + 2, 0, -1))
+    assert revisions(file) == list(range(copied, 0, -1))
 
 
 @pytest.mark.parametrize("text", [b"", b"something that is kept"])
@@ -82,13 +81,14 @@ def test_no_file_is_overwritten(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "backup.db").write_bytes(text)
     error = refusal(str(tmp_path / "history.db"), tmp_path / "backup.db")
     assert error.fault.reason is FaultReason.REFUSED
-    assert "the file exists: name another" in str(error)
+    assert f"to {tmp_path}/backup.db (File exists): name a new file" in str(error)
     assert (tmp_path / "backup.db").read_bytes() == text
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     fill(tmp_path / "history.db")
-    assert "does not exist: create it" in str(refusal(str(tmp_path / "history.db"), tmp_path / "none" / "backup.db"))
+    error = refusal(str(tmp_path / "history.db"), tmp_path / "none" / "backup.db")
+    assert f"{tmp_path}/none/backup.db (No such file or directory): name a new file in a folder" in str(error)
 
 
 def test_what_is_not_there_is_not_backed_up(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_volume_without_space_is_told_and_left_as_it_was(tmp_path: Path, volum
     filler = volume.fill()
     error = refusal(str(tmp_path / "history.db"), volume.folder / "backup.db")
     assert error.fault.reason is FaultReason.REFUSED
-    assert f"cannot back up to {volume.folder}/backup.db: " in str(error)
+    assert f"cannot back up {tmp_path}/history.db to {volume.folder}/backup.db" in str(error)
     assert list(volume.folder.iterdir()) == [filler]
 
 
@@ -110,18 +110,14 @@ def test_a_volume_that_fills_up_is_not_taken_for_the_database_s(tmp_path: Path, 
     database.write([seen(last=5000)])
     database.close()
     error = refusal(str(tmp_path / "history.db"), volume.folder / "backup.db")
-    assert str(error) == (
-        f"cannot back up to {volume.folder}/backup.db: {tmp_path}/history.db cannot be copied there (database or "
-        "disk is full): check that there is space for it"
-    )
+    assert error.fault.reason is FaultReason.REFUSED
+    assert f"to {volume.folder}/backup.db (database or disk is full): name a new file" in str(error)
     assert list(volume.folder.iterdir()) == []
 
 
 def test_a_name_that_cannot_be_is_told(tmp_path: Path) -> None:
     fill(tmp_path / "history.db")
-    assert str(refusal(str(tmp_path / "history.db"), tmp_path / ("x" * 300))).endswith(
-        "it cannot be written: File name too long"
-    )
+    assert "(File name too long)" in str(refusal(str(tmp_path / "history.db"), tmp_path / ("x" * 300)))
 
 
 def test_a_corrupt_database_makes_no_backup(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +56,7 @@ class Written:
         hooks = Hooks(on_rows=self._count)
         self.writer = HistoryWriter(url, hooks=hooks, backoff=Backoff(base=0.01, cap=0.01))
         self.historian = Historian(self.writer)
-        self.writer.start()
+        self.writer.start(WAIT)
 
     def _count(self, _table: str, count: int) -> None:
         self.rows += count
@@ -145,6 +146,22 @@ def test_one_that_exists_at_the_start_and_is_deleted_before_anything_of_it_is_re
     assert deletions(reader) == {"u-1": True}
 
 
+def test_nothing_counts_as_recorded_before_the_database_is_open(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = threading.Event()
+    waiting = open_database(sqlite_url)
+    monkeypatch.setattr("kanary.history.writer.open_database", lambda *_, **__: opening.wait(WAIT) and waiting)
+    writer = HistoryWriter(sqlite_url)
+    historian = Historian(writer)
+    writer.start()
+    recording = historian.recorded("u-1").recording
+    assert (recording.is_recorded, recording.reason) == (False, "DatabaseOpening")
+    opening.set()
+    wait_until(lambda: historian.recorded("u-1").recording.is_recorded)
+    writer.stop()
+
+
 def test_what_is_wrong_is_the_condition_s_reason(tmp_path: Path) -> None:
     written = Written(f"{tmp_path}/volume/history.db")
     wait_until(written.writer.fault)
@@ -168,7 +185,8 @@ def started(server: ApiServer, tmp_path: Path, url: str) -> RecordFeed:
     """The feed of an operator that has just begun to lead, with nothing in its cache."""
     client = ClusterClient.connect(kubeconfig=str(server.kubeconfig(tmp_path / "kubeconfig")), field_manager="kanary")
     feed = RecordFeed(client, Settings(history_url=url, namespace="shop"), Metrics())
-    watches = SimpleNamespace(kanaries=SimpleNamespace(values=list), enqueue_all=lambda: None)
+    cache = SimpleNamespace(values=list, get=lambda *_: None)
+    watches = SimpleNamespace(kanaries=cache, enqueue_all=lambda: None)
     feed.start(cast(Watches, watches))
     return feed
 

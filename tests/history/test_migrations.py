@@ -89,7 +89,7 @@ def content(url: str) -> dict[str, list[dict[str, Any]]]:
 
 def version(url: str) -> str | None:
     with transaction(url) as connection:
-        return version_of(connection)
+        return version_of(connection, parse_address(url))
 
 
 def test_the_versions_are_those_in_the_folder_each_after_the_one_before() -> None:

@@ -2,7 +2,7 @@
 
 import random
 import string
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from engine.model.entries import Configuration, Entry, read_entry
 from kanary.history.queries import EntryQuery
 from kanary.history.reader import Reader
-from kanary.history.retention import retention_of
+from kanary.history.retention import Retention
 from kanary.history.writer import HistoryWriter
 from kanary.operator.historian import Historian
 from tests.history.entries import START, change, result, seen, with_entries
@@ -54,7 +54,7 @@ def test_an_odd_entry_keeps_no_other_kanary_from_being_recorded(url: str, entry:
 
 
 def test_a_limit_that_reaches_back_before_all_time_is_none(sqlite_url: str) -> None:
-    writer = HistoryWriter(sqlite_url, retention=retention_of(999_999, 1000), prune_seconds=0.01)
+    writer = HistoryWriter(sqlite_url, retention=Retention(timedelta(days=999_999)), prune_seconds=0.01)
     writer.record(seen("u-1"))
     writer.start()
     assert writer.flush(WAIT)

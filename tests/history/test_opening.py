@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kanary.history.backup import backup
+from kanary.history.database import Database, FileId, file_id
 from kanary.history.faults import Fault, FaultReason, HistoryError
 from kanary.history.opening import open_database
 from kanary.history.queries import ChangeQuery
@@ -33,6 +34,25 @@ def fill(path: Path, last: int = 3) -> None:
     database = open_database(str(path))
     database.write([seen(last=last)])
     database.close()
+
+
+def open_corrupt(path: Path, known: FileId | None = None) -> tuple[Database, Path]:
+    """A new database, and what the corrupt one in its place was renamed to."""
+    kept: list[Path] = []
+    database = open_database(str(path), on_corrupt=kept.append, corrupt=known)
+    assert len(kept) == 1
+    return database, kept[0]
+
+
+def test_a_file_that_took_the_place_of_a_corrupt_one_is_not_moved_aside(tmp_path: Path) -> None:
+    """As another operator creates it, between the error and the next attempt."""
+    path = tmp_path / "history.db"
+    fill(path)
+    known = file_id(path)
+    path.rename(tmp_path / "before.db")
+    fill(path, last=2)
+    open_database(str(path), on_corrupt=lambda _: pytest.fail("moved aside"), corrupt=known).close()
+    assert revisions(path) == [2, 1]
 
 
 def names(folder: Path) -> list[str]:
@@ -68,13 +88,14 @@ def test_a_name_need_not_be_valid_unicode(tmp_path: Path) -> None:
     fill(path)
     assert revisions(path) == [3, 2, 1]
     copy = tmp_path / os.fsdecode(b"\xfe.db")
-    assert backup(str(path), copy).changes == 3
+    assert backup(str(path), copy) == 3
     assert revisions(copy) == [3, 2, 1]
 
 
-def test_a_folder_is_told_from_a_database(tmp_path: Path) -> None:
-    with pytest.raises(HistoryError, match=f"{tmp_path} is a folder: name the history database in it"):
+def test_a_folder_is_no_database_to_read(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match=f"there is no history database {tmp_path}") as caught:
         revisions(tmp_path)
+    assert caught.value.fault.reason is FaultReason.UNAVAILABLE
 
 
 def test_a_folder_in_the_database_s_place_is_left_alone(tmp_path: Path) -> None:
@@ -157,7 +178,7 @@ def test_only_one_process_writes_and_the_other_is_told(tmp_path: Path) -> None:
     script = "import sys; from kanary.history.opening import open_database; open_database(sys.argv[1])"
     other = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
     assert other.returncode == 1
-    assert "another process writes the history database" in other.stderr
+    assert f"has the history database {path} open for writing, and only one can" in other.stderr
     assert fault_of(path).reason is FaultReason.LOCKED
     database.close()
     subprocess.run([sys.executable, "-c", script, path], check=True)
@@ -223,10 +244,9 @@ def test_a_corrupt_header_is_moved_aside_kept_and_told(tmp_path: Path, header: b
     spoilt = path.read_bytes()
     if header == b"x":
         path.write_bytes(spoilt := b"x" * 700)
-    database = open_database(str(path))
-    assert database.moved_aside is not None
-    assert database.moved_aside.name.startswith("history.db.corrupt-20")
-    assert database.moved_aside.read_bytes() == spoilt
+    database, kept = open_corrupt(path)
+    assert kept.name.startswith("history.db.corrupt-20")
+    assert kept.read_bytes() == spoilt
     database.write([seen(last=1)])
     database.close()
     assert revisions(path) == [1]
@@ -240,10 +260,17 @@ def test_a_corrupt_page_in_the_middle_is_found_at_the_start(tmp_path: Path) -> N
     with path.open("r+b") as file:
         file.seek(pages // 2 * PAGE)
         file.write(random.Random(1).randbytes(PAGE))
-    database = open_database(str(path))
-    assert database.moved_aside is not None
-    assert database.moved_aside.stat().st_size == pages * PAGE
+    database, kept = open_corrupt(path)
+    assert kept.stat().st_size == pages * PAGE
     database.close()
+
+
+def test_a_corrupt_database_is_an_error_and_left_as_it_is_where_it_is_not_to_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    path.write_bytes(b"x" * 700)
+    assert fault_of(path).reason is FaultReason.CORRUPT
+    assert path.read_bytes() == b"x" * 700
+    assert aside(tmp_path) == []
 
 
 def test_a_page_that_becomes_corrupt_while_the_database_is_open_is_told(tmp_path: Path) -> None:
@@ -257,8 +284,9 @@ def test_a_page_that_becomes_corrupt_while_the_database_is_open_is_told(tmp_path
         database.write([seen(first=501, last=600)])
     assert caught.value.fault.reason is FaultReason.CORRUPT
     database.close()
-    database = open_database(str(path), is_corrupt=True)
-    assert aside(tmp_path) == [database.moved_aside, *aside(tmp_path)[1:]]
+    # Known to be corrupt it is moved aside, whatever a check finds.
+    database, kept = open_corrupt(path, known=file_id(path))
+    assert aside(tmp_path)[0] == kept
     database.close()
     assert revisions(path) == []
     fill(path)
@@ -276,9 +304,8 @@ def test_the_log_of_a_corrupt_database_is_kept_with_it(tmp_path: Path) -> None:
     log = (tmp_path / "history.db-wal").read_bytes()
     assert log
     path.write_bytes(b"x" * 700)
-    database = open_database(str(path))
-    assert database.moved_aside is not None
-    assert database.moved_aside.with_name(f"{database.moved_aside.name}-wal").read_bytes() == log
+    database, kept = open_corrupt(path)
+    assert kept.with_name(f"{kept.name}-wal").read_bytes() == log
     database.close()
 
 
@@ -293,7 +320,7 @@ def test_two_corrupt_databases_of_the_same_second_are_both_kept(tmp_path: Path) 
     path = tmp_path / "history.db"
     for text in (b"first" * 200, b"second" * 200, b"third" * 200):
         path.write_bytes(text)
-        open_database(str(path)).close()
+        open_corrupt(path)[0].close()
     assert sorted(file.read_bytes()[:5] for file in aside(tmp_path)) == [b"first", b"secon", b"third"]
 
 
@@ -319,5 +346,5 @@ def test_every_connection_has_what_it_needs(tmp_path: Path) -> None:
     assert asked == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 2000}
     with Reader(path).connection() as connection:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
-        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5000
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 2000
     database.close()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from engine.model.entries import Entry, Result, WeightChange, read_entry
 from kanary.history.database import Database
-from kanary.history.driver_errors import RefusedEntryError
+from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery
 from kanary.history.reader import Reader
 from kanary.history.tables import CONFIGURATIONS
@@ -66,11 +66,11 @@ def test_texts_are_bounded_and_made_valid(database: Database, reader: Reader) ->
     assert len(found.cause) == 4096
 
 
-def test_an_entry_that_is_too_large_is_kept_without_what_makes_it_so(database: Database, reader: Reader) -> None:
-    large = Entry(number=1, at=at(1), kind="Verdict", revision=7, rows=["x" * 1000] * 1000)
+def test_an_entry_as_large_as_an_object_may_be_is_kept_whole(database: Database, reader: Reader) -> None:
+    large = Entry(number=1, at=at(1), kind="Verdict", revision=7, rows=["x" * 1000] * 1500)
     database.write([with_entries(seen(), large)])
     (found,) = reader.entries(EntryQuery(**WEB)).items
-    assert found.entry == Entry(number=1, at=at(1), kind="Verdict", revision=7)
+    assert found.entry == large
 
 
 def test_a_change_of_a_hundred_routes_is_kept_whole(database: Database, reader: Reader) -> None:
@@ -80,13 +80,12 @@ def test_a_change_of_a_hundred_routes_is_kept_whole(database: Database, reader: 
     assert reader.changes(ChangeQuery(**WEB)).items[0].change == wide
 
 
-def test_endpoints_of_a_configuration_are_bounded(database: Database, reader: Reader) -> None:
-    many = tuple(f"10.0.{n // 250}.{n % 250}:80" for n in range(1500))
+def test_a_configuration_of_thousands_of_endpoints_is_kept_whole(database: Database, reader: Reader) -> None:
+    many = tuple(f"10.0.{n // 250}.{n % 250}:80" for n in range(5000))
     large = configuration(f"{1:016x}").model_copy(update={"endpoints": {"myapp-v1:http": many}})
     database.write([replace(seen(last=1), configurations=(large,))])
     found = reader.configuration(f"{1:016x}")
-    assert found is not None
-    assert found.endpoints == {"myapp-v1:http": many[:1000]}
+    assert found == large
 
 
 # What newer versions write
@@ -124,8 +123,9 @@ def test_kinds_and_fields_of_a_newer_version_are_passed_on(database: Database, r
 
 def test_what_no_database_takes_is_refused_and_leaves_the_others_untouched(database: Database, reader: Reader) -> None:
     bad = with_entries(seen("u-2", name="bad"), change(1).model_copy(update={"number": 10**30}))
-    with pytest.raises(RefusedEntryError):
+    with pytest.raises(HistoryError) as caught:
         database.write([seen(), bad])
+    assert caught.value.fault.reason is FaultReason.ENTRY_REFUSED
     assert reader.changes(ChangeQuery()).items == ()
     database.write([seen()])
     assert len(reader.changes(ChangeQuery()).items) == 3
@@ -133,8 +133,9 @@ def test_what_no_database_takes_is_refused_and_leaves_the_others_untouched(datab
 
 @pytest.mark.parametrize("spoilt", [{"at": None}, {"number": None}, {"kind": None}])
 def test_what_lacks_a_field_is_refused(database: Database, spoilt: dict[str, object]) -> None:
-    with pytest.raises(RefusedEntryError):
+    with pytest.raises(HistoryError) as caught:
         database.write([with_entries(seen(), change(1).model_copy(update=spoilt))])
+    assert caught.value.fault.reason is FaultReason.ENTRY_REFUSED
 
 
 # Configurations
@@ -210,11 +211,10 @@ def test_entries_and_deletion_can_be_recorded_at_once(database: Database, reader
     assert database.living() == []
 
 
-def test_the_living_are_listed_by_namespace(database: Database) -> None:
-    database.write([seen("u-1"), seen("u-2", namespace="other"), seen("u-3", name="third"), deleted("u-3")])
+def test_the_living_are_listed(database: Database) -> None:
+    database.write([seen("u-1"), seen("u-2", namespace="other"), seen("u-3", name="third")])
     database.write([deleted("u-3")])
-    assert [kanary.uid for kanary in database.living()] == ["u-1", "u-2"]
-    assert [kanary.uid for kanary in database.living("shop")] == ["u-1"]
+    assert sorted(kanary.uid for kanary in database.living()) == ["u-1", "u-2"]
 
 
 def test_figures_say_size_and_the_oldest_entry(database: Database) -> None:

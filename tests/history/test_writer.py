@@ -21,7 +21,7 @@ from kanary.history.queries import ChangeQuery, KanaryQuery
 from kanary.history.reader import Reader
 from kanary.history.records import KnownKanary
 from kanary.history.retention import Retention
-from kanary.history.writer import HistoryWriter, Hooks, RollCall
+from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
 from tests.history.conftest import Volume
 from tests.history.entries import at, change, configuration, deleted, seen, with_entries
@@ -69,10 +69,9 @@ def make(heard: Heard) -> Iterator[Make]:
 
     def start(url: str, **options: Any) -> HistoryWriter:
         options = {"backoff": QUICK, "hooks": heard.hooks(), "now": lambda: at(10_000), **options}
-        roll_call = options.pop("roll_call", None)
         writer = HistoryWriter(url, **options)
         made.append(writer)
-        writer.start(roll_call)
+        writer.start(WAIT)
         return writer
 
     yield start
@@ -104,10 +103,21 @@ def test_what_is_recorded_is_written_and_confirmed(make: Make, url: str, heard: 
     assert writer.flush(WAIT)
     assert writer.confirmed("u-1") == 35
     assert writer.fault() is None
-    assert writer.notice() is None
+    assert writer.notice is None
     assert revisions(url) == [3, 2, 1]
     assert heard.rows == {"kanaries": 1, "configurations": 1, "entries": 20}
-    assert heard.changes == 0
+    wait_until(lambda: heard.changes == 1)
+
+
+def test_the_start_waits_until_the_database_is_open_or_cannot_be_opened(sqlite_url: str, tmp_path: Path) -> None:
+    writer = HistoryWriter(sqlite_url)
+    writer.start(wait=WAIT)
+    assert writer.fault() is None
+    writer.stop()
+    away = HistoryWriter(f"{tmp_path}/volume/history.db")
+    away.start(wait=WAIT)
+    assert fault_of(away).reason is FaultReason.UNAVAILABLE
+    away.stop()
 
 
 def test_figures_are_told_without_asking_the_database(make: Make, url: str) -> None:
@@ -115,8 +125,8 @@ def test_figures_are_told_without_asking_the_database(make: Make, url: str) -> N
     database.write([seen()])
     database.close()
     writer = make(url)
-    wait_until(writer.figures)
-    figures = writer.figures()
+    wait_until(lambda: writer.figures)
+    figures = writer.figures
     assert figures is not None
     assert (figures.oldest, figures.size > 4096) == (at(1), True)
 
@@ -161,11 +171,11 @@ def test_the_deleted_are_marked_and_forgotten(make: Make, url: str) -> None:
     assert newest.result.result == Result.DELETED
 
 
-def test_of_those_that_the_cache_lacks_at_the_start_the_deleted_are_marked(make: Make, url: str) -> None:
-    """Of the others the cache has not heard yet: each that it lacks is asked for until there is an answer."""
+def test_at_the_start_the_deleted_are_marked(make: Make, url: str) -> None:
+    """Each that the record takes for living is asked for until there is an answer."""
     database = open_database(url)
-    for uid, namespace in (("u-kept", "shop"), ("u-gone", "shop"), ("u-elsewhere", "other"), ("u-unseen", "shop")):
-        database.write([seen(uid, namespace=namespace, name=uid)])
+    for uid in ("u-gone", "u-unseen"):
+        database.write([seen(uid, name=uid)])
     database.close()
     asked: list[str] = []
 
@@ -173,7 +183,7 @@ def test_of_those_that_the_cache_lacks_at_the_start_the_deleted_are_marked(make:
         asked.append(kanary.name)
         return None if len(asked) in (1, 3) else kanary.uid == "u-gone"
 
-    make(url, roll_call=RollCall({"u-kept"}, "shop", is_deleted))
+    make(url, is_deleted=is_deleted)
     wait_until(lambda: len(asked) == 4)
     reader = Reader(url)
     wait_until(
@@ -181,6 +191,23 @@ def test_of_those_that_the_cache_lacks_at_the_start_the_deleted_are_marked(make:
     )
     assert sorted(asked) == ["u-gone", "u-gone", "u-unseen", "u-unseen"]
     reader.close()
+
+
+def test_in_a_database_that_takes_the_place_of_another_the_deleted_are_marked_as_well(
+    make: Make, sqlite_url: str, tmp_path: Path
+) -> None:
+    """As in a backup that is restored while the operator runs."""
+    restored = open_database(str(tmp_path / "restored.db"))
+    restored.write([seen("u-gone", name="gone")])
+    restored.close()
+    writer = make(sqlite_url, is_deleted=lambda kanary: kanary.uid == "u-gone")
+    for file in tmp_path.glob("history.db*"):
+        file.unlink()
+    (tmp_path / "restored.db").rename(tmp_path / "history.db")
+    writer.record(seen())
+    wait_until(
+        lambda: [k.uid for k in Reader(sqlite_url).kanaries(KanaryQuery(**ALL)).items if k.deleted_at] == ["u-gone"]
+    )
 
 
 def test_recording_goes_on_while_the_cluster_does_not_answer(make: Make, sqlite_url: str) -> None:
@@ -192,7 +219,7 @@ def test_recording_goes_on_while_the_cluster_does_not_answer(make: Make, sqlite_
     def is_deleted(_: KnownKanary) -> None:
         asked.set()
 
-    writer = make(sqlite_url, roll_call=RollCall(set(), None, is_deleted), backoff=Backoff(base=WAIT, cap=WAIT))
+    writer = make(sqlite_url, is_deleted=is_deleted, backoff=Backoff(base=WAIT, cap=WAIT))
     assert asked.wait(WAIT)
     writer.record(seen())
     assert writer.flush(WAIT / 2)
@@ -259,25 +286,27 @@ def test_what_waits_is_bounded_and_what_is_dropped_is_counted() -> None:
     queue = Queue(most=3)
     dropped = sum(queue.add(seen(f"u-{n}")) for n in range(5))
     assert dropped == 2
-    assert [pending.uid for pending in queue.first(10)] == ["u-2", "u-3", "u-4"]
+    assert [pending.uid for pending in queue.waiting()] == ["u-2", "u-3", "u-4"]
 
 
 def test_configurations_that_wait_are_bounded() -> None:
     queue = Queue()
     for n in range(100):
         queue.add(replace(seen(), configurations=(configuration(str(n)),)))
-    assert [c.digest for c in queue.first(1)[0].configurations] == [str(n) for n in range(84, 100)]
+    assert [c.digest for c in queue.waiting()[0].configurations] == [str(n) for n in range(84, 100)]
 
 
-def test_what_is_added_while_a_batch_is_written_still_waits() -> None:
+def test_what_is_added_while_the_former_is_written_still_waits() -> None:
     queue = Queue()
     queue.add(seen(last=1))
-    batch = queue.first(10)
+    former = queue.first()
+    assert former is not None
     queue.add(seen(last=2))
-    queue.confirm(batch)
-    assert queue.confirmed("u-1") == 10
-    assert [pending.last() for pending in queue.first(10)] == [20]
-    queue.confirm(queue.first(10))
+    queue.remove(former)
+    latest = queue.first()
+    assert latest is not None
+    assert latest.last() == 20
+    queue.remove(latest)
     assert queue.wait_until_empty(0)
 
 
@@ -332,7 +361,7 @@ def test_a_missing_folder_is_told_and_made_up_for(make: Make, tmp_path: Path, he
 
 def test_a_lock_is_told_and_made_up_for(make: Make, sqlite_url: str, tmp_path: Path, heard: Heard) -> None:
     writer = make(sqlite_url)
-    wait_until(writer.figures)
+    wait_until(lambda: writer.figures)
     other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     writer.record(seen(last=1))
@@ -354,7 +383,7 @@ def test_two_operators_on_one_file_take_turns(make: Make, sqlite_url: str) -> No
     second = make(sqlite_url)
     second.record(seen(last=2))
     fault = fault_of(second)
-    assert "one operator at a time" in fault.message
+    assert fault.reason is FaultReason.LOCKED
     assert revisions(sqlite_url) == [1]
     first.stop()
     assert second.flush(WAIT)
@@ -395,7 +424,7 @@ def test_a_file_that_is_removed_is_begun_anew_and_nothing_counts_as_confirmed(
     assert heard.failures[FaultReason.UNAVAILABLE] == 1
     assert revisions(sqlite_url) == [3, 2, 1]
     assert (writer.confirmed("u-1"), writer.confirmed("u-2")) == (30, 0)
-    wait_until(lambda: heard.changes == 2)
+    wait_until(lambda: heard.changes == 3)
 
 
 def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
@@ -411,7 +440,7 @@ def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
     assert writer.fault() is None
     (kept,) = [file for file in tmp_path.iterdir() if "corrupt" in file.name]
     assert kept.read_bytes() == b"x" * 10_000
-    notice = writer.notice()
+    notice = writer.notice
     assert notice is not None
     assert notice.reason is FaultReason.CORRUPT
     assert f"it is kept as {kept}, and a new one was created" in notice.message
@@ -425,11 +454,11 @@ def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
     database.write([seen(last=500)])
     database.close()
     writer = make(sqlite_url)
-    wait_until(writer.figures)
+    wait_until(lambda: writer.figures)
     with (tmp_path / "history.db").open("r+b") as file:
         file.seek(4096)
         file.write(b"\x55" * 4096 * 50)
-    while not writer.notice():
+    while not writer.notice:
         writer.record(seen("u-2"))
         writer.flush(0.02)
     assert heard.failures[FaultReason.CORRUPT] == 1
@@ -437,7 +466,7 @@ def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
     assert writer.flush(WAIT)
     assert revisions(sqlite_url, "u-2") == [3, 2, 1]
     wait_until(lambda: writer.fault() is None)
-    assert writer.notice()
+    assert writer.notice
     assert [file for file in tmp_path.iterdir() if "corrupt" in file.name]
 
 
@@ -467,7 +496,7 @@ def test_one_bad_entry_is_told_and_the_others_are_written(make: Make, url: str, 
     assert writer.flush(WAIT)
     wait_until(lambda: writer.fault() is None)
     assert writer.confirmed("u-bad") == 30
-    wait_until(lambda: heard.changes == 2)
+    wait_until(lambda: heard.changes == 3)
 
 
 def test_a_hook_that_raises_is_not_the_record_s_end(make: Make, tmp_path: Path) -> None:
@@ -524,7 +553,7 @@ def test_a_server_that_crashes_is_made_up_for(make: Make, postgres: Server, capl
 def test_a_lock_on_the_server_is_told_and_made_up_for(make: Make, postgres: Server) -> None:
     url = postgres.new_database()
     writer = make(url)
-    wait_until(writer.figures)
+    wait_until(lambda: writer.figures)
     with postgres.connect(name_of(url)) as other, other.transaction():
         other.execute("LOCK TABLE entries")
         writer.record(seen())
