@@ -1,4 +1,4 @@
-"""What the operator measures, for Prometheus. The one importer of `prometheus_client`."""
+"""The operator's metrics for Prometheus. The only importer of `prometheus_client`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from prometheus_client.exposition import generate_latest
 from states import Phase
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Of what `Metrics.expose` returns: the text format, which every version of Prometheus reads."""
+"""Content type of `Metrics.expose`: the text format, which every version of Prometheus reads."""
 
-# Seconds. A reconcile that changes nothing takes a millisecond, one with a dozen slow writes some seconds.
+# Seconds. A reconcile without changes takes a millisecond, one with a dozen slow writes some seconds.
 _RECONCILE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 _KANARY = ("namespace", "name")
@@ -23,7 +23,7 @@ _ROUTE = (*_KANARY, "backend")
 
 @dataclass(frozen=True)
 class RouteFigures:
-    """One route of a Kanary: its share in percent, and how many ready endpoints it has."""
+    """One route of a Kanary: its weight in percent and its number of ready endpoints."""
 
     backend: str
     weight: int
@@ -31,11 +31,11 @@ class RouteFigures:
 
 
 class Metrics:
-    """The operator's metrics, in a registry of their own; for any number of threads."""
+    """The operator's metrics, in their own registry. Thread-safe."""
 
     def __init__(self) -> None:
-        # A second series with its time of creation beside each counter would say nothing that anyone asks.
-        disable: Callable[[], None] = disable_created_metrics  # named, since the library gives it no type
+        # The library would add a series with the time of creation to each counter.
+        disable: Callable[[], None] = disable_created_metrics  # with a type, which the library does not declare
         disable()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -49,42 +49,43 @@ class Metrics:
         self._reconciles = self._counter("kanary_reconcile", "Reconciles by result", "result")
         self._duration = Histogram(
             "kanary_reconcile_duration_seconds",
-            "How long a reconcile takes",
+            "Duration of a reconcile",
             buckets=_RECONCILE_SECONDS,
             registry=self._registry,
         )
-        self._queue_depth = self._gauge("kanary_queue_depth", "Kanaries that wait for a reconcile")
-        self._leader = self._gauge("kanary_leader", "1 while this process may write, else 0")
-        self._transitions = self._counter("kanary_transitions", "Changes of phase by trigger", "trigger")
-        self._events_dropped = self._counter("kanary_events_dropped", "Events that did not reach the cluster")
-        self._watch_restarts = self._counter(
-            "kanary_watch_restarts", "Watches that had to be opened anew, by kind of object", "resource"
-        )
+        self._queue_depth = self._gauge("kanary_queue_depth", "Kanaries in the work queue")
+        self._leader = self._gauge("kanary_leader", "1 if this process is the leader, otherwise 0")
+        self._transitions = self._counter("kanary_transitions", "Phase transitions by trigger", "trigger")
+        self._events_dropped = self._counter("kanary_events_dropped", "Events that were not sent to the API server")
+        self._watch_restarts = self._counter("kanary_watch_restarts", "Restarts of watches by resource", "resource")
         self._watch_age = self._gauge(
-            "kanary_watch_age_seconds", "Time since the API server was last heard of, by kind of object", "resource"
+            "kanary_watch_age_seconds", "Time since the last data of a watch by resource", "resource"
         )
         self._requests = self._counter(
-            "kanary_api_requests", "Requests to the API server by verb and status; code 0 is no answer", "verb", "code"
+            "kanary_api_requests",
+            "Requests to the API server by verb and status; code 0 means no response",
+            "verb",
+            "code",
         )
 
     def _make_history_metrics(self) -> None:
         self._history_rows = self._counter("kanary_history_rows", "Rows written to the history by table", "table")
         self._history_failures = self._counter(
-            "kanary_history_failures", "Attempts to write to the history that failed, by reason", "reason"
+            "kanary_history_failures", "Failed writes to the history by reason", "reason"
         )
         self._history_dropped = self._counter(
             "kanary_history_entries_dropped",
-            "Entries given up: too many waited to be written, or the operator stopped and their Kanary was gone",
+            "Entries lost because the queue was full, or because the operator stopped and the Kanary was deleted",
         )
         self._history_ok = self._gauge("kanary_history_recorded", "1 if history writes succeed, otherwise 0")
-        self._history_size = self._gauge("kanary_history_size_bytes", "Size of the history's database")
+        self._history_size = self._gauge("kanary_history_size_bytes", "Size of the history database")
         self._history_oldest = self._gauge(
-            "kanary_history_oldest_timestamp_seconds", "Time of the oldest entry in the history; 0 for none"
+            "kanary_history_oldest_timestamp_seconds", "Time of the oldest history entry; 0 if there is none"
         )
 
     def _make_kanary_metrics(self) -> None:
-        self._phase = self._gauge("kanary_phase", "1 for the phase a Kanary is in, 0 for the others", *_KANARY, "phase")
-        self._weight = self._gauge("kanary_route_weight", "Percentage of connections that a backend gets", *_ROUTE)
+        self._phase = self._gauge("kanary_phase", "1 for the current phase, 0 for the others", *_KANARY, "phase")
+        self._weight = self._gauge("kanary_route_weight", "Weight of a backend in percent of the connections", *_ROUTE)
         self._endpoints = self._gauge("kanary_route_endpoints", "Ready endpoints of a backend", *_ROUTE)
         self._proxies = self._gauge("kanary_proxies_ready", "Proxies that serve the current configuration", *_KANARY)
 
@@ -95,55 +96,55 @@ class Metrics:
         return Gauge(name, text, labels, registry=self._registry)
 
     def observe_queue(self, depth: Callable[[], int]) -> None:
-        """Read the depth of the queue from this function whenever the metrics are read."""
+        """Read the depth of the queue from this function at each scrape."""
         self._queue_depth.set_function(depth)
 
     def observe_leadership(self, is_leader: Callable[[], bool]) -> None:
-        """Read from this function whether this process leads whenever the metrics are read."""
+        """Read the leadership from this function at each scrape."""
         self._leader.set_function(lambda: float(is_leader()))
 
     def observe_watch(self, resource: str, age: Callable[[], float]) -> None:
-        """Read the age of a watch, in seconds, from this function whenever the metrics are read."""
+        """Read the age of a watch, in seconds, from this function at each scrape."""
         self._watch_restarts.labels(resource)
         self._watch_age.labels(resource).set_function(age)
 
     def reconciled(self, result: str, seconds: float) -> None:
-        """Count a reconcile that took so many seconds."""
+        """Count a reconcile and its duration."""
         self._reconciles.labels(result).inc()
         self._duration.observe(seconds)
 
     def transition(self, trigger: str) -> None:
-        """Count a change of phase."""
+        """Count a phase transition."""
         self._transitions.labels(trigger).inc()
 
     def event_dropped(self) -> None:
-        """Count an Event that did not reach the cluster."""
+        """Count a dropped Event."""
         self._events_dropped.inc()
 
     def watch_restarted(self, resource: str) -> None:
-        """Count a watch that is opened anew."""
+        """Count a restart of a watch."""
         self._watch_restarts.labels(resource).inc()
 
     def requested(self, verb: str, status: int | None) -> None:
-        """Count a request to the API server; None is one without an answer."""
+        """Count a request to the API server; the status is None without a response."""
         self._requests.labels(verb, str(status or 0)).inc()
 
     def history_rows(self, table: str, count: int) -> None:
-        """Count rows that were written to the history."""
+        """Count rows written to the history."""
         self._history_rows.labels(table).inc(count)
 
     def history_failed(self, reason: str) -> None:
-        """Count an attempt to write to the history that failed."""
+        """Count a failed write to the history."""
         self._history_failures.labels(reason).inc()
 
     def history_dropped(self) -> None:
-        """Count an entry of the history that was given up."""
+        """Count a lost history entry."""
         self._history_dropped.inc()
 
     def observe_history(
         self, is_recorded: Callable[[], bool], size: Callable[[], int], oldest: Callable[[], float]
     ) -> None:
-        """Read from these functions how the history is, whenever the metrics are read; sizes in bytes, times in s."""
+        """Read the state of the history from these functions at each scrape; size in bytes, Unix time in s."""
         self._history_ok.set_function(lambda: float(is_recorded()))
         self._history_size.set_function(lambda: float(size()))
         self._history_oldest.set_function(oldest)
@@ -151,7 +152,7 @@ class Metrics:
     def set_kanary(
         self, namespace: str, name: str, *, phase: Phase, routes: Iterable[RouteFigures], proxies_ready: int
     ) -> None:
-        """Show a Kanary as it is now; backends that it no longer has are no longer shown."""
+        """Set the metrics of a Kanary, and delete those of its former backends."""
         figures = {route.backend: route for route in routes}
         with self._lock:
             for backend in self._backends.get((namespace, name), set()) - figures.keys():
@@ -165,7 +166,7 @@ class Metrics:
             self._proxies.labels(namespace, name).set(proxies_ready)
 
     def forget_kanary(self, namespace: str, name: str) -> None:
-        """Show a Kanary no longer that was deleted; one that was never shown is no error."""
+        """Delete the metrics of a Kanary, if there are any."""
         with self._lock:
             backends = self._backends.pop((namespace, name), None)
             if backends is None:
@@ -177,12 +178,12 @@ class Metrics:
             self._proxies.remove(namespace, name)
 
     def forget_kanaries(self) -> None:
-        """Show no Kanary any longer: for a process that has stopped to lead, and no longer knows how they are."""
+        """Delete the metrics of all Kanaries: a process that is not the leader does not know their states."""
         for namespace, name in list(self._backends):
             self.forget_kanary(namespace, name)
 
     def expose(self) -> bytes:
-        """Return all metrics as text of type CONTENT_TYPE."""
+        """All metrics in the format CONTENT_TYPE."""
         return generate_latest(self._registry)
 
     def _remove_route(self, namespace: str, name: str, backend: str) -> None:

@@ -1,4 +1,4 @@
-"""The operator's process: connects, follows the cluster, and reconciles while it leads."""
+"""The operator's process: connects to the cluster, watches it, and reconciles while it is the leader."""
 
 import logging
 import threading
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Operator:
-    """One replica of the operator; `run` returns when `stop` is set, or when leadership is lost."""
+    """One replica of the operator; `run` returns after `stop`, or when leadership is lost."""
 
     def __init__(
         self, client: ClusterClient, settings: Settings, metrics: Metrics, agents: Agents | None = None
@@ -56,7 +56,7 @@ class Operator:
         )
         self._recorder = Recorder(client, "kanary.k8s.io/operator", settings.pod_name, on_dropped=metrics.event_dropped)
         self._http = HttpServer(probes(self._problems, metrics.expose, CONTENT_TYPE), listen(settings.http_port))
-        # Every replica serves the history, whether it leads or not: it reads the database that the URL names.
+        # Every replica serves the history, leader or not: it reads the configured database.
         source = Reader(settings.history_url) if settings.history_url else None
         self._history_http = HttpServer(
             history_api(source, self._history.fault), listen_on_loopback(settings.history_port)
@@ -75,11 +75,11 @@ class Operator:
         return self._history_http.port
 
     def stop(self) -> None:
-        """Have `run` end: a reconcile that is under way is finished, and leadership is given up."""
+        """Stop `run`: it finishes reconciles in progress and releases the Lease."""
         self._stop.set()
 
     def run(self) -> int:
-        """Work until stopped; returns the process's exit code, 1 when leadership was lost."""
+        """Run until stopped; returns the process's exit code, 1 if leadership was lost."""
         self._http.start()
         self._history_http.start()
         self._recorder.start()
@@ -97,15 +97,15 @@ class Operator:
         return 1 if self._has_lost else 0
 
     def _discover(self) -> Served | None:
-        """Wait until the cluster answers and has our CRD; None when stopped before that."""
+        """Wait until the cluster responds and has the CRD; returns None if stopped before."""
         while not self._stop.is_set():
             try:
                 if self._client.serves(KANARIES):
                     _log.info("connected to %s, Kubernetes %s", self._client.host, self._client.server_version())
                     return Served(self._client.serves(ENDPOINT_SLICES), self._client.serves(PDBS))
-                _log.error("this cluster does not know %s: kubectl apply -f manifests/kanary.yml", KANARIES)
+                _log.error("the CRD %s is not installed: kubectl apply -f manifests/kanary.yml", KANARIES)
             except ClusterError as error:
-                _log.error("cannot ask the cluster what it has: %s", error)
+                _log.error("cannot discover the API: %s", error)
             self._stop.wait(CONNECT_PAUSE.total_seconds())
         return None
 
@@ -123,18 +123,18 @@ class Operator:
         watches.start()
         while not self._stop.is_set() and not watches.are_synced():
             self._stop.wait(0.05)
-        # A process that ends takes no Lease, and concludes nothing from a copy that is not complete.
+        # A process that stops must not acquire the Lease, and an incomplete copy proves nothing.
         if self._stop.is_set():
             return
         if self._settings.leader_election:
             self._lead(watches)
         else:
-            self._take_up(watches)
+            self._start_or_resume(watches)
             self._stop.wait()
             self._finish()
 
     def _lead(self, watches: Watches) -> None:
-        """Take part in the election. The Lease is released only when no worker writes any more."""
+        """Run the election. The Lease is released only after the workers have ended."""
         over = threading.Event()
 
         def finish() -> None:
@@ -145,26 +145,26 @@ class Operator:
         finisher = threading.Thread(target=finish, name="finish", daemon=True)
         finisher.start()
         try:
-            self._has_lost = not self._elector.run(over, lambda: self._take_up(watches))
+            self._has_lost = not self._elector.run(over, lambda: self._start_or_resume(watches))
         finally:
             self._stop.set()
             finisher.join()
 
-    def _take_up(self, watches: Watches) -> None:
-        """Start to work, or go on with it after a time without leadership."""
+    def _start_or_resume(self, watches: Watches) -> None:
+        """Start the workers, or resume after a time without leadership."""
         with self._starting:
             if self._stop.is_set():
                 return
             if not self._threads:
-                self._work(watches)
+                self._start_workers(watches)
                 return
-        # The API server was away: what failed meanwhile need not wait for its back-off.
+        # The API server responds again: retry without waiting for the backoff.
         for reflector in watches.all:
             reflector.retry()
         watches.enqueue_all()
 
-    def _work(self, watches: Watches) -> None:
-        _log.info("working: %d workers, %s", self._settings.workers, self._settings.namespace or "all namespaces")
+    def _start_workers(self, watches: Watches) -> None:
+        _log.info("started %d workers for %s", self._settings.workers, self._settings.namespace or "all namespaces")
         reconciler = Reconciler(
             View(self._client, watches, self._agents),
             Writer(self._client, watches, self._may_write),
@@ -182,7 +182,7 @@ class Operator:
         watches.enqueue_all()
 
     def _finish(self) -> None:
-        """Let the workers end what they are at. To be called when `stop` is set, so that none starts afterwards."""
+        """Wait for the reconciles in progress. Call this after `stop` is set, so that no worker starts afterwards."""
         self._queue.shutdown()
         deadline = time.monotonic() + RECONCILE_STOP_LIMIT.total_seconds()
         with self._starting:
@@ -205,45 +205,45 @@ class Operator:
             step = reconciler.reconcile(key.namespace, key.name)
         except RetryLaterError as error:
             delay = self._queue.retry(key, at_least=error.delay or 0.0)
-            _log.info("%s: %s; again in %.1f s", key, error, delay)
+            _log.info("%s: %s; retrying in %.1f s", key, error, delay)
             self._metrics.reconciled("retry", time.monotonic() - started)
         except RejectedError as error:
-            # Of a status that cannot be written, such as that of an object which the CRD's schema no longer allows.
+            # The status cannot be written, for example because the object violates a newer schema of the CRD.
             delay = self._queue.retry(key, at_least=REJECTED_RECHECK.total_seconds())
-            _log.error("%s: %s; again in %.1f s", key, error, delay)
+            _log.error("%s: %s; retrying in %.1f s", key, error, delay)
             self._metrics.reconciled("refused", time.monotonic() - started)
-        except Exception as error:  # a defect with one Kanary must not end the work on the others
+        except Exception as error:  # a defect in one Kanary must not stop the others
             delay = self._queue.retry(key)
-            _log.exception("%s: reconcile failed; again in %.1f s", key, delay)
+            _log.exception("%s: reconcile failed; retrying in %.1f s", key, delay)
             self._metrics.reconciled("error", time.monotonic() - started)
             self._report_defect(reconciler, key, error)
         else:
             self._queue.forget(key)
             if step.requeue is not None:
-                _log.debug("%s: again in %s, when %s", key, step.requeue.after, step.requeue.why)
+                _log.debug("%s: requeued in %s, when %s", key, step.requeue.after, step.requeue.why)
                 self._queue.add_after(key, step.requeue.after.total_seconds())
             self._metrics.reconciled("success", time.monotonic() - started)
 
     def _report_defect(self, reconciler: Reconciler, key: Key, error: Exception) -> None:
         try:
             reconciler.report_defect(key.namespace, key.name, error)
-        except Exception:  # the defect may be anywhere, and has been logged
-            _log.debug("%s: its conditions cannot be written", key, exc_info=True)
+        except Exception:  # the defect itself is logged already
+            _log.debug("%s: cannot write the conditions", key, exc_info=True)
 
     def _may_write(self) -> bool:
         return not self._settings.leader_election or self._elector.is_leader()
 
     def _problems(self) -> list[str]:
-        """What keeps this replica from being ready."""
+        """Why this replica is not ready; empty if it is."""
         if self._watches is None or not self._watches.are_synced():
-            return ["the cluster's objects have not all been listed yet"]
+            return ["the first list of the watched objects is not complete"]
         return self._watches.problems()
 
 
 def make(settings: Settings) -> Operator:
     """Connect to the configured cluster.
 
-    Raises NotConfigured where there is none, OSError where the port is taken.
+    Raises NotConfigured if there is none, OSError if a port is in use.
     """
     metrics = Metrics()
     client = ClusterClient.connect(

@@ -1,4 +1,4 @@
-"""`kanary run`: logging, signals, and the operator between them."""
+"""Runs the operator with logging and signal handlers."""
 
 import logging
 import signal
@@ -14,8 +14,8 @@ _FORMAT = "%(asctime)s %(levelname)-7s %(threadName)s %(message)s"
 def run(settings: Settings) -> int:
     """Run the operator until SIGTERM or SIGINT; returns the exit code."""
     logging.basicConfig(level=settings.log_level.upper(), format=_FORMAT, stream=sys.stderr)
-    # What urllib3 says about a connection that is tried again, our own client says better; the state machine's library
-    # tells each step of a move, and the migrations' that it is there.
+    # Our client reports the retries that urllib3 logs; the libraries of the state machine and of the migrations log
+    # each of their steps.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.getLogger("transitions").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What is kept of each kind of object: memory follows the fields that decide, not what the cluster has to say."""
+"""Reduces objects of the watches to the fields that the operator needs, which saves memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,13 +26,13 @@ SERVICE_OF_SLICE = "kubernetes.io/service-name"
 
 
 def whole(obj: Json) -> Json:
-    """All but the record of who set which field, which is often the largest part."""
+    """The object without managedFields, which are often its largest part."""
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     return {**obj, "metadata": metadata}
 
 
 def kanary(obj: Json) -> Json:
-    """The whole Kanary, and of the record of who set which field what is about its routes."""
+    """The Kanary; of its managedFields only the entries about its routes."""
     entries = obj["metadata"].get("managedFields") or ()
     about_routes = [
         _only(entry, ("manager", "time", "subresource")) | {"fieldsV1": {"f:spec": {"f:routes": {}}}}
@@ -49,7 +49,7 @@ def service(obj: Json) -> Json:
 
 
 def endpoint_slice(obj: Json) -> Json:
-    """Of each endpoint its first address (the one that consumers are to use), its readiness and its pod."""
+    """The slice with each endpoint's readiness, pod and first address (clients must not use the others)."""
     endpoints = [
         {
             "addresses": endpoint["addresses"][:1],
@@ -73,7 +73,7 @@ def endpoints(obj: Json) -> Json:
 
 
 def pod(obj: Json) -> Json:
-    """Of a proxy's pod what tells whether it serves, and if not why."""
+    """The proxy pod with the fields that show whether it serves, and why not."""
     status = obj.get("status") or {}
     kept = _identity(obj)
     annotations = kept["metadata"].get("annotations") or {}

@@ -19,9 +19,9 @@ Json = dict[str, Any]
 
 
 class Agents(Protocol):
-    """What asks proxies what they serve."""
+    """Requests the reports of proxies."""
 
-    def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """As `engine.ports.ClusterView.reports`."""
 
 
@@ -40,7 +40,7 @@ class View:
         return self._watches.kanaries.get(namespace, name)
 
     def kanaries_for(self, namespace: str, destination: str) -> Sequence[Json]:
-        """Every Kanary of the namespace whose spec names this destination."""
+        """The Kanaries of the namespace with this destination."""
         return self._watches.kanaries.lookup(BY_DESTINATION, (namespace, destination))
 
     def service(self, namespace: str, name: str) -> Json | None:
@@ -55,7 +55,7 @@ class View:
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's slices."""
         found = self._watches.slices.lookup(BY_SERVICE, (namespace, service))
-        # Endpoints are kept as the slices that they amount to.
+        # Endpoints are stored in the form of slices.
         return [piece for obj in found for piece in obj.get("slices", (obj,))]
 
     def live(self, desired: Json) -> Json | None:
@@ -80,11 +80,11 @@ class View:
         return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        """The last report of each of these proxies' pods. Raises RetryLaterError."""
-        return self._agents.ask(pods)
+        """The last report of each of these proxy pods. Raises RetryLaterError."""
+        return self._agents.reports(pods)
 
     def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
-        """The addresses of those of these pods that have not ended. Raises RetryLaterError."""
+        """The addresses of those of these pods that have not terminated. Raises RetryLaterError."""
         key, now = (namespace, names), time.monotonic()
         with self._lock:
             fresh = {k: v for k, v in self._addresses.items() if now - v[0] < HELD_PODS_RECHECK.total_seconds()}
@@ -94,14 +94,14 @@ class View:
         try:
             pods, _ = self._client.list(PODS, namespace)
         except ClusterError as error:
-            raise RetryLaterError(f"the pods of namespace {namespace} cannot be listed: {error}") from error
+            raise RetryLaterError(f"cannot list the pods of namespace {namespace}: {error}") from error
         found = {pod["metadata"]["name"]: _addresses(pod) for pod in pods if pod["metadata"]["name"] in names}
         with self._lock:
             self._addresses[key] = now, found
         return found
 
     def serves_disruption_budgets(self) -> bool:
-        """Whether the cluster has policy/v1."""
+        """Whether the cluster serves policy/v1."""
         return self._watches.budgets is not None
 
 

@@ -1,4 +1,4 @@
-"""Follows every kind of object that matters, and tells which Kanaries a change concerns."""
+"""Watches all kinds of objects that the operator needs, and enqueues the Kanaries that a change affects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from states.timing import ENDPOINTS_COALESCE
 
 Json = dict[str, Any]
 Enqueue = Callable[[Key, float], None]
-"""Has a Kanary reconciled after so many seconds."""
+"""Enqueues a Kanary after a delay in seconds."""
 
 
 BY_SERVICE = "service"
@@ -37,14 +37,14 @@ BY_KANARY = "kanary"
 
 @dataclass(frozen=True)
 class Served:
-    """What this cluster has beyond what every supported one has."""
+    """The optional APIs that this cluster serves."""
 
     endpoint_slices: bool
     disruption_budgets: bool
 
 
 class Watches:
-    """A reflector for each kind, with the indexes that lead from an object to the Kanaries that it concerns."""
+    """A reflector for each kind, with indexes from objects to the Kanaries that they affect."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Watches:
         return tuple(reflector for reflector in found if reflector)
 
     def of(self, api_version: str, kind: str) -> Reflector | None:
-        """The reflector that follows a kind, or None."""
+        """The reflector of a kind, or None."""
         wanted = (api_version, kind)
         found = (r for r in self.all if (r.resource.api_version, r.resource.kind) == wanted)
         return next(found, None)
@@ -119,11 +119,11 @@ class Watches:
         return all(reflector.synced.is_set() for reflector in self.all)
 
     def problems(self) -> list[str]:
-        """What keeps any of them from being current."""
+        """Why any of the copies is stale."""
         return [reflector.problem() for reflector in self.all if not reflector.healthy() and reflector.problem()]
 
     def enqueue_all(self) -> None:
-        """Have every Kanary reconciled."""
+        """Enqueue every Kanary."""
         for kanary in self.kanaries.values():
             self._enqueue(Key.of(kanary), 0)
 
@@ -148,11 +148,11 @@ class Watches:
 
     def _on_kanary(self, key: Key, old: Json | None, new: Json | None) -> None:
         self._enqueue(key, 0)
-        # Whoever waits for a destination hears that its holder has changed or gone.
+        # Another Kanary may wait for the destination that this one has or had.
         for destination in {name for obj in (old, new) if obj for name in _destination_of(obj)}:
-            for rival in self.kanaries.lookup(BY_DESTINATION, destination):
-                if Key.of(rival) != key:
-                    self._enqueue(Key.of(rival), 0)
+            for other in self.kanaries.lookup(BY_DESTINATION, destination):
+                if Key.of(other) != key:
+                    self._enqueue(Key.of(other), 0)
 
     def _on_service(self, key: Key, old: Json | None, new: Json | None) -> None:
         self._enqueue_users(key.namespace, key.name, 0)
@@ -163,12 +163,12 @@ class Watches:
         for name in {_service_name(key, obj) for obj in (old, new) if obj}:
             self._enqueue_users(key.namespace, name, ENDPOINTS_COALESCE.total_seconds())
 
-    def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  a reflector's form
+    def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  the signature of OnChange
         for owner in _kanaries_of_owned(new or old or {}):
             self._enqueue(owner, 0)
 
     def _enqueue_users(self, namespace: str, service: str, seconds: float) -> None:
-        """Those that name the Service in their spec, and those that still serve a spec that did."""
+        """Enqueue the Kanaries whose spec names the Service, or whose applied spec does."""
         for kanary in self.kanaries.lookup(BY_SERVICE, (namespace, service)):
             self._enqueue(Key.of(kanary), seconds)
         for config_map in self.config_maps.lookup(BY_SERVICE, (namespace, service)):
@@ -177,7 +177,7 @@ class Watches:
 
 
 def _services_of_kanary(kanary: Json) -> Iterator[tuple[str, str]]:
-    """The Services that a spec names, the destination included; a spec may be anything."""
+    """The Services that a spec names, the destination included; the spec may be invalid."""
     namespace, spec = kanary["metadata"]["namespace"], _mapping(kanary.get("spec"))
     yield namespace, str(spec.get("destination"))
     routes = spec.get("routes")
@@ -207,7 +207,7 @@ def _service_of_slice(piece: Json) -> Iterator[tuple[str, str]]:
 
 
 def _service_name(key: Key, obj: Json) -> str:
-    """The Service of a slice by its label; Endpoints bear the Service's own name."""
+    """The Service of a slice, by its label, or of Endpoints, by their name."""
     return str((obj["metadata"].get("labels") or {}).get(transforms.SERVICE_OF_SLICE, key.name))
 
 

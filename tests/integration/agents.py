@@ -26,7 +26,7 @@ class ClusterAgents:
         """By pod, the annotation that it was last seen with, and the configuration that it serves since then."""
         self.silent = False
 
-    def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         if self.silent:
             # As in the operator, what each reported last is what is known.
             return {pod["metadata"]["name"]: Report(self._last(pod)) for pod in pods if self._last(pod)}
@@ -56,7 +56,7 @@ class ClusterAgents:
         """Answers an operator in another process, for as long as it lives."""
         with suppress(EOFError, OSError):
             while True:
-                pipe.send(self.ask(pipe.recv()))
+                pipe.send(self.reports(pipe.recv()))
 
 
 class RemoteAgents:
@@ -66,7 +66,7 @@ class RemoteAgents:
         self._pipe = pipe
         self._lock = threading.Lock()
 
-    def ask(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         with self._lock:
             self._pipe.send(pods)
             answer: Mapping[str, Report] = self._pipe.recv()

@@ -1,4 +1,4 @@
-"""Agents that are asked over HTTP, and do not always answer."""
+"""Requests to agents that respond, and to agents that do not."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ KNOWN = Report("a" * 24, "", "", 1, 2, 3, "")
 
 
 def pod(name: str = "x-1", address: str = "127.0.0.1", *, ready: bool = False, uid: str = "") -> Json:
-    """A proxy's pod, which is not ready: nobody waits for its agent."""
+    """A proxy pod; one that is not ready need not report."""
     found = live_pod(name, ready=ready)
     found["metadata"] |= {"namespace": "shop", "uid": uid or f"uid-{name}"}
     found["status"]["podIP"] = address
@@ -36,12 +36,12 @@ def pod(name: str = "x-1", address: str = "127.0.0.1", *, ready: bool = False, u
 
 @contextmanager
 def answering(body: bytes, status: int = 200) -> Iterator[tuple[int, list[str]]]:
-    """An agent that always says this; its port, and the paths that it was asked for."""
-    asked: list[str] = []
+    """An agent with this response; its port, and the requested paths."""
+    requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
@@ -51,17 +51,17 @@ def answering(body: bytes, status: int = 200) -> Iterator[tuple[int, list[str]]]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        yield server.server_port, asked
+        yield server.server_port, requested
     finally:
         server.shutdown()
         server.server_close()
 
 
-def test_every_pod_is_asked_and_told_by_its_name() -> None:
-    with answering(json.dumps(REPORT).encode()) as (port, asked):
-        reports = HttpAgents(port, PATIENCE).ask([pod("x-1"), pod("x-2")])
+def test_the_reports_of_all_pods_are_returned_by_name() -> None:
+    with answering(json.dumps(REPORT).encode()) as (port, requested):
+        reports = HttpAgents(port, PATIENCE).reports([pod("x-1"), pod("x-2")])
     assert reports == dict.fromkeys(["x-1", "x-2"], KNOWN)
-    assert asked == ["/report", "/report"]
+    assert requested == ["/report", "/report"]
 
 
 @pytest.mark.parametrize(
@@ -69,78 +69,78 @@ def test_every_pod_is_asked_and_told_by_its_name() -> None:
     [(b"", 200), (b"[]", 200), (b"{", 200), (b"\xff", 200), (b"[" * 60_000, 200), (b"x" * 70_000, 200), (b"{}", 503)],
     ids=["nothing", "a list", "half", "no text", "too deep", "too much", "an error"],
 )
-def test_nonsense_is_silence(body: bytes, status: int) -> None:
+def test_an_invalid_response_counts_as_none(body: bytes, status: int) -> None:
     with answering(body, status) as (port, _):
-        assert HttpAgents(port).ask([pod()]) == {}
+        assert HttpAgents(port).reports([pod()]) == {}
 
 
-def test_who_refuses_or_hangs_is_left_out_and_the_others_are_heard() -> None:
+def test_agents_that_refuse_or_hang_do_not_affect_the_others() -> None:
     with answering(json.dumps(REPORT).encode()) as (port, _), socket.create_server(("127.0.0.2", port)):
-        reports = HttpAgents(port, timeout_seconds=2).ask(
+        reports = HttpAgents(port, timeout_seconds=2).reports(
             [pod("hangs", "127.0.0.2"), pod("refuses", "127.0.0.3"), pod("nonsense", "no address"), pod("answers")]
         )
     assert set(reports) == {"answers"}
 
 
-def test_who_was_silent_is_left_alone_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_did_not_respond_is_retried_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    with answering(b"{") as (port, asked):
+    with answering(b"{") as (port, requested):
         agents = HttpAgents(port, PATIENCE)
         for clock[0], times in ((0.0, 1), (0.1, 1), (SILENCE_PAUSES[0].total_seconds(), 2)):
-            assert agents.ask([pod()]) == {}
-            assert len(asked) == times
+            assert agents.reports([pod()]) == {}
+            assert len(requested) == times
 
 
-def test_a_proxy_that_falls_silent_is_known_by_its_last_report() -> None:
-    """What it serves changes only with what it mounts."""
+def test_the_last_report_stands_when_an_agent_no_longer_responds() -> None:
+    """A proxy serves the same without a new mount."""
     with answering(json.dumps(REPORT).encode()) as (port, _):
         agents = HttpAgents(port, PATIENCE)
-        assert agents.ask([pod(ready=True)]) == {"x-1": KNOWN}
+        assert agents.reports([pod(ready=True)]) == {"x-1": KNOWN}
     for _ in range(2):
-        assert agents.ask([pod(ready=True)]) == {"x-1": KNOWN}
-    assert agents.ask([pod(uid="of another pod of that name")]) == {}
+        assert agents.reports([pod(ready=True)]) == {"x-1": KNOWN}
+    assert agents.reports([pod(uid="of another pod of that name")]) == {}
 
 
-def test_of_too_many_proxies_the_one_that_has_not_reported_for_longest_is_forgotten(
+def test_beyond_the_limit_the_oldest_report_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_REMEMBERED", 2)
+    monkeypatch.setattr(module, "_STORED", 2)
     with answering(json.dumps(REPORT).encode()) as (port, _):
         agents = HttpAgents(port, PATIENCE)
         for name in ("x-1", "x-2", "x-1", "x-3"):
-            agents.ask([pod(name)])
-    assert agents.ask([pod("x-1"), pod("x-2"), pod("x-3")]) == {"x-1": KNOWN, "x-3": KNOWN}
+            agents.reports([pod(name)])
+    assert agents.reports([pod("x-1"), pod("x-2"), pod("x-3")]) == {"x-1": KNOWN, "x-3": KNOWN}
 
 
-def test_a_proxy_that_stops_is_not_asked_and_known_by_its_last_report() -> None:
-    """It listens for a while longer, and splits connections as it did."""
-    with answering(json.dumps(REPORT).encode()) as (port, asked):
+def test_a_terminating_proxy_gets_no_request_and_keeps_its_last_report() -> None:
+    """It still listens, and splits connections as before."""
+    with answering(json.dumps(REPORT).encode()) as (port, requested):
         agents = HttpAgents(port, PATIENCE)
-        agents.ask([pod(ready=True)])
+        agents.reports([pod(ready=True)])
         stopping = pod(ready=True)
         stopping["metadata"]["deletionTimestamp"] = "2026-01-01T12:10:00Z"
-        assert agents.ask([stopping]) == {"x-1": KNOWN}
-    assert len(asked) == 1
+        assert agents.reports([stopping]) == {"x-1": KNOWN}
+    assert len(requested) == 1
 
 
-def test_a_ready_proxy_has_some_time_to_answer_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new leader knows of no proxy what it serves: all would seem to be behind."""
+def test_a_ready_proxy_has_a_time_limit_for_its_first_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new leader has no reports: without them all proxies would seem to be behind."""
     clock = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     with answering(b"{") as (port, _):
         agents = HttpAgents(port, PATIENCE)
         for clock[0] in (0.0, FIRST_REPORT_LIMIT.total_seconds() - 0.1):
             with pytest.raises(RetryLaterError, match="pod x-1 has not reported yet") as raised:
-                agents.ask([pod(ready=True)])
+                agents.reports([pod(ready=True)])
             assert raised.value.delay
         clock[0] = FIRST_REPORT_LIMIT.total_seconds()
-        assert agents.ask([pod(ready=True)]) == {}
+        assert agents.reports([pod(ready=True)]) == {}
 
 
 @contextmanager
 def dripping(pause: float) -> Iterator[int]:
-    """An agent that says a byte now and then, and never the last one; its port."""
+    """An agent that sends a byte at a time and never ends its response; its port."""
     over = threading.Event()
 
     def drip(connection: socket.socket) -> None:
@@ -163,29 +163,29 @@ def dripping(pause: float) -> Iterator[int]:
             listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_agents_that_drip_have_one_time_limit_for_all_that_they_say() -> None:
+def test_slow_agents_share_one_time_limit_for_their_whole_responses() -> None:
     with dripping(0.05) as port:
         started = time.monotonic()
-        reports = HttpAgents(port, timeout_seconds=0.3).ask([pod(f"x-{n}", f"127.0.0.{n}") for n in range(1, 101)])
+        reports = HttpAgents(port, timeout_seconds=0.3).reports([pod(f"x-{n}", f"127.0.0.{n}") for n in range(1, 101)])
     assert reports == {}
-    # Each in its own time, they would take 30 s.
+    # One after another, they would take 30 s.
     assert 0.3 <= time.monotonic() - started < 15
 
 
-def test_an_agent_that_drips_is_hung_up_on() -> None:
+def test_the_connection_to_a_slow_agent_is_closed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert HttpAgents(listener.getsockname()[1], timeout_seconds=0.1).ask([pod()]) == {}
+        assert HttpAgents(listener.getsockname()[1], timeout_seconds=0.1).reports([pod()]) == {}
         connection, _ = listener.accept()
         with connection:
             connection.settimeout(PATIENCE)
-            asked = connection.recv(4096)
+            requested = connection.recv(4096)
             with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-    assert asked.startswith(b"GET /report ")
+    assert requested.startswith(b"GET /report ")
 
 
-def test_an_agent_that_says_more_and_more_is_not_heard_out() -> None:
-    said = []
+def test_an_endless_response_is_not_read_to_its_end() -> None:
+    sent = []
 
     def serve(listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -193,12 +193,12 @@ def test_an_agent_that_says_more_and_more_is_not_heard_out() -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             while True:
                 connection.sendall(b" " * 65_536)
-                said.append(1)
+                sent.append(1)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
-        assert HttpAgents(listener.getsockname()[1], timeout_seconds=20).ask([pod()]) == {}
+        assert HttpAgents(listener.getsockname()[1], timeout_seconds=20).reports([pod()]) == {}
         thread.join(PATIENCE)
-    # What the kernel's buffers hold is said to nobody.
-    assert len(said) < 200
+    # The rest is in the kernel's buffers.
+    assert len(sent) < 200

@@ -37,14 +37,14 @@ def test_a_kanary_is_shown_with_phase_routes_and_proxies(metrics: Metrics) -> No
     assert samples(metrics, "kanary_proxies_ready") == {("web", "shop"): 1}
 
 
-def test_a_phase_that_is_left_is_shown_as_left(metrics: Metrics) -> None:
+def test_a_former_phase_has_the_value_0(metrics: Metrics) -> None:
     show(metrics, "web", Phase.ROLLING)
     show(metrics, "web", Phase.READY)
     assert samples(metrics, "kanary_phase")["web", "shop", "Rolling"] == 0
     assert samples(metrics, "kanary_phase")["web", "shop", "Ready"] == 1
 
 
-def test_a_backend_that_is_no_longer_routed_to_is_no_longer_shown(metrics: Metrics) -> None:
+def test_the_metrics_of_a_removed_backend_are_deleted(metrics: Metrics) -> None:
     show(metrics, "web", Phase.READY, RouteFigures("v1", 80, 3), RouteFigures("v2", 20, 1))
     show(metrics, "web", Phase.READY, RouteFigures("v2", 100, 1))
     assert samples(metrics, "kanary_route_weight") == {("v2", "web", "shop"): 100}
@@ -54,7 +54,7 @@ def test_a_backend_that_is_no_longer_routed_to_is_no_longer_shown(metrics: Metri
 KANARY_METRICS = ("kanary_phase", "kanary_route_weight", "kanary_route_endpoints", "kanary_proxies_ready")
 
 
-def test_a_deleted_kanary_leaves_nothing_behind_and_the_others_as_they_are(metrics: Metrics) -> None:
+def test_the_metrics_of_a_deleted_kanary_are_deleted_and_no_others(metrics: Metrics) -> None:
     show(metrics, "web", Phase.READY, RouteFigures("v1", 100, 3))
     show(metrics, "api", Phase.READY, RouteFigures("v1", 100, 3))
     metrics.forget_kanary("shop", "web")
@@ -70,14 +70,14 @@ def test_forgetting_an_unknown_kanary_is_no_error(metrics: Metrics) -> None:
     metrics.forget_kanary("shop", "web")
 
 
-def test_who_stops_to_lead_shows_no_kanary(metrics: Metrics) -> None:
+def test_without_leadership_no_kanary_has_metrics(metrics: Metrics) -> None:
     show(metrics, "web", Phase.READY, RouteFigures("v1", 100, 3))
     show(metrics, "api", Phase.DEGRADED)
     metrics.forget_kanaries()
     assert [samples(metrics, name) for name in KANARY_METRICS] == [{}] * 4
 
 
-def test_queue_leadership_and_watches_are_read_when_the_metrics_are(metrics: Metrics) -> None:
+def test_queue_leadership_and_watches_are_read_at_each_scrape(metrics: Metrics) -> None:
     depth, leads, age = 3, False, 1.5
     metrics.observe_queue(lambda: depth)
     metrics.observe_leadership(lambda: leads)
