@@ -32,9 +32,9 @@ def test_every_configuration_has_every_pod(mix: Mix) -> None:
 
 
 def test_the_plain_configuration_has_the_threads_timeouts_and_checks_of_kanarys() -> None:
-    wanted, found = kanary(TWO, 9000, PORTS).splitlines(), plain(TWO, 9000, PORTS).splitlines()
+    weighted, found = kanary(TWO, 9000, PORTS).splitlines(), plain(TWO, 9000, PORTS).splitlines()
     for setting in ("thread-hard-limit", "timeout connect", "timeout client", "timeout server", "default-server check"):
-        line = next(line for line in wanted if line.strip().startswith(setting))
+        line = next(line for line in weighted if line.strip().startswith(setting))
         assert line in found
 
 
@@ -65,7 +65,7 @@ def test_ipvs_takes_all_weights(mix: Mix) -> None:
     assert all(0 < weight < 65536 for weight in weights)
 
 
-def test_an_address_tells_the_route() -> None:
+def test_an_address_identifies_the_route() -> None:
     assert [route_of(address(route, pod)) for route in (0, 9) for pod in (0, 249, 250, 2499)] == [0] * 4 + [9] * 4
     assert len({address(0, pod) for pod in range(2500)}) == 2500
 
@@ -87,9 +87,9 @@ def test_ratios_are_taken_within_each_round() -> None:
     assert str(Spread.of([1.0])) == "**1.00** (1.00 to 1.00)"
 
 
-@pytest.mark.parametrize(("number", "told"), [(12345, "12,300"), (123.4, "123"), (12.34, "12.3"), (0.1234, "0.123")])
-def test_figures_have_three_digits(number: float, told: str) -> None:
-    assert figures(number) == told
+@pytest.mark.parametrize(("number", "text"), [(12345, "12,300"), (123.4, "123"), (12.34, "12.3"), (0.1234, "0.123")])
+def test_figures_have_three_digits(number: float, text: str) -> None:
+    assert figures(number) == text
 
 
 def test_mixes_say_what_they_are() -> None:

@@ -69,7 +69,7 @@ class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is unty
         return Kubectl(str(self.kubectl_path), str(self.kubeconfig_path))
 
     def exists(self) -> bool:
-        """Whether kind knows a cluster of this name."""
+        """Whether kind has a cluster of this name."""
         self.ensure_kind()
         # With no cluster at all, kind says so on standard error.
         names = subprocess.run([self.kind_path, "get", "clusters"], check=True, capture_output=True, text=True)
@@ -85,7 +85,7 @@ class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is unty
         except subprocess.CalledProcessError:
             return False
         self.ensure_kubectl()
-        asked = [
+        command = [
             self.kubectl_path,
             "--kubeconfig",
             self.kubeconfig_path,
@@ -93,7 +93,7 @@ class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is unty
             "get",
             "--raw=/healthz",
         ]
-        return subprocess.run(asked, check=False, capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
 
     def up(self) -> None:
         """Make the cluster unless it runs already, wait for its node, and load the images."""
@@ -133,7 +133,7 @@ class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is unty
         self.client().apply(_HISTORY_VOLUME)
 
     def _load(self, image: str) -> None:
-        """Load an image unless the node has it. The node of a built image cannot tell, so it keeps a note."""
+        """Load an image unless the node has it. A node of a built image cannot list its images, so a file has them."""
         inspect = ["docker", "image", "inspect", "-f", "{{.Id}}", image]
         identity = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
         note = f"/kind/loaded-{image.replace(':', '-')}"

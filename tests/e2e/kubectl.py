@@ -15,7 +15,7 @@ Manifest = dict[str, Any]
 
 
 class KubectlError(AssertionError):
-    """kubectl failed; the message is what it said."""
+    """kubectl failed; the message is its output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Kubectl:
         return self("apply", *self._leniency(), "-f", str(path))
 
     def _leniency(self) -> list[str]:
-        # A cluster before 1.28 does not know all that the CRD's rules say, and kubectl would refuse to send it any.
+        # Clusters before 1.28 lack fields of the CRD's rules, and kubectl would reject the file.
         return ["--validate=false"] if self.server_minor < 28 else []
 
     @cached_property

@@ -14,7 +14,7 @@ from tests.e2e.traffic import Count
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS_PER_BLOCK = 240
-# A node may need a second to hear of new proxies, which is longer than a count takes.
+# A node may need a second to learn about new proxies, which is longer than a count takes.
 TRIES = 5
 
 Expectation = Callable[[Count], bool]
@@ -48,7 +48,7 @@ class Reader:
     def follow(self, readme: Path, *expected: Expectation) -> list[str]:
         """Run every block of a README, in order, and return what each printed.
 
-        ``expected`` says of each count that the blocks print whether it is as the README says.
+        ``expected`` has a check for each count that the blocks print.
         """
         outputs, left = [], list(expected)
         for block in BLOCK.findall(readme.read_text()):

@@ -31,7 +31,7 @@ class Scene:
 
     @cached_property
     def client(self) -> Client:
-        """The pod that connections are made from, there from the first time that it is asked for."""
+        """The client pod, created on first use."""
         return Client(self.kubectl)
 
     def apply(self, *manifests: Manifest) -> None:
@@ -120,9 +120,9 @@ class Scene:
     # Traffic
 
     def wait_for_split(self, destination: str, *, port: int = 80, proxies: int = 1, **shares: int) -> None:
-        """Wait until connections through the Service are split as said and none fails.
+        """Wait until connections through the Service are split as expected and none fails.
 
-        A node hears of new proxies a second or so after the Kanary is Ready.
+        Nodes learn about new proxies about a second after the Kanary is Ready.
         """
         address, within = self.service_address(destination), SLACK_PER_PROXY * proxies
         self.wait(

@@ -1,4 +1,4 @@
-"""A mistake is told where people look, and connections go on as they were."""
+"""Errors are reported in status and Events, and connections continue."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +13,9 @@ from tests.e2e.stacks import backend, kanary, route
 pytestmark = pytest.mark.cluster
 
 GOOD = [route("app-v1", 80), route("app-v2", 20)]
-# Where the API server knows CEL rules, it refuses at once what the operator would tell later.
-REFUSED_WHERE_RULES_ARE_KNOWN = pytest.mark.parametrize(
-    ("spec", "reason", "told"),
+# An API server with CEL rules rejects at once what the operator would report later.
+REJECTED_BY_CEL_RULES = pytest.mark.parametrize(
+    ("spec", "reason", "reported"),
     [
         pytest.param(
             {"routes": [route("app-v1", 80), route("app-v2", 30)]}, "InvalidWeights", "sum to 110", id="sum_not_100"
@@ -26,8 +26,8 @@ REFUSED_WHERE_RULES_ARE_KNOWN = pytest.mark.parametrize(
         pytest.param({"destination": "app-v1"}, "BackendIsDestination", "create a loop", id="backend_is_itself"),
     ],
 )
-TOLD_BY_THE_OPERATOR = pytest.mark.parametrize(
-    ("routes", "reason", "told"),
+REPORTED_BY_THE_OPERATOR = pytest.mark.parametrize(
+    ("routes", "reason", "reported"),
     [
         pytest.param(
             [route("app-v1", 80), route("app-v2", 20, "grpc")],
@@ -49,8 +49,8 @@ TOLD_BY_THE_OPERATOR = pytest.mark.parametrize(
         ),
     ],
 )
-REFUSED_EVERYWHERE = pytest.mark.parametrize(
-    ("routes", "told"),
+REJECTED_BY_THE_SCHEMA = pytest.mark.parametrize(
+    ("routes", "reported"),
     [
         pytest.param([], "spec.routes", id="no_routes"),
         pytest.param([route("app-v1", 101), route("app-v2", 0)], "spec.routes", id="above_100"),
@@ -84,18 +84,18 @@ def scene(serving: Scene) -> Iterator[Scene]:
     serving.wait_until_ready("app")
 
 
-def assert_told(scene: Scene, reason: str, told: str) -> None:
+def assert_reported(scene: Scene, reason: str, reported: str) -> None:
     status = scene.wait_for_phase("app", "Degraded", reason)
-    assert told in status["message"]
+    assert reported in status["message"]
     assert f" {reason} " in f"{scene.columns('app', '-o', 'wide')} "
     described = scene.wait(lambda: events_of(scene, reason), f"an Event with reason {reason}")
-    assert told in described
+    assert reported in described
     ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
     assert (ready["status"], ready["reason"]) == ("False", reason)
 
 
 def events_of(scene: Scene, reason: str) -> str | None:
-    """What ``kubectl describe`` says about a Kanary with an Event for that reason; None without one."""
+    """The output of ``kubectl describe`` for a Kanary with an Event for that reason; None without one."""
     described = scene.kubectl("describe", "kanary", "app")
     _, _, events = described.partition("\nEvents:")
     return described if reason in events else None
@@ -106,40 +106,40 @@ def assert_served_as_before(scene: Scene) -> None:
     assert counted.is_split(v1=80, v2=20), counted
 
 
-@REFUSED_WHERE_RULES_ARE_KNOWN
-def test_a_spec_that_contradicts_itself_is_refused_or_told(
-    scene: Scene, spec: dict[str, Any], reason: str, told: str
+@REJECTED_BY_CEL_RULES
+def test_a_spec_that_contradicts_itself_is_rejected_or_reported(
+    scene: Scene, spec: dict[str, Any], reason: str, reported: str
 ) -> None:
     try:
         scene.change("app", **spec)
     except KubectlError as refusal:
-        assert told in str(refusal)
+        assert reported in str(refusal)
     else:
-        assert_told(scene, reason, told)
+        assert_reported(scene, reason, reported)
     assert_served_as_before(scene)
 
 
-@TOLD_BY_THE_OPERATOR
-def test_a_backend_that_cannot_be_used_is_told(
-    scene: Scene, routes: list[dict[str, Any]], reason: str, told: str
+@REPORTED_BY_THE_OPERATOR
+def test_a_backend_that_cannot_be_used_is_reported(
+    scene: Scene, routes: list[dict[str, Any]], reason: str, reported: str
 ) -> None:
     scene.change("app", routes=routes)
-    assert_told(scene, reason, told)
+    assert_reported(scene, reason, reported)
     assert_served_as_before(scene)
 
 
-@REFUSED_EVERYWHERE
+@REJECTED_BY_THE_SCHEMA
 def test_a_spec_that_no_schema_allows_is_refused_by_the_cluster(
-    scene: Scene, routes: list[dict[str, Any]], told: str
+    scene: Scene, routes: list[dict[str, Any]], reported: str
 ) -> None:
-    with pytest.raises(KubectlError, match=told):
+    with pytest.raises(KubectlError, match=reported):
         scene.change("app", routes=routes)
     assert_served_as_before(scene)
 
 
-def test_an_image_that_cannot_be_pulled_is_told_when_the_deadline_passes(scene: Scene) -> None:
+def test_an_image_that_cannot_be_pulled_is_reported_when_the_deadline_passes(scene: Scene) -> None:
     scene.change("app", proxy={"image": "registry.invalid/haproxy:none"}, progressDeadlineSeconds=10)
-    assert_told(scene, "ProgressDeadlineExceeded", "registry.invalid/haproxy:none")
+    assert_reported(scene, "ProgressDeadlineExceeded", "registry.invalid/haproxy:none")
     assert_served_as_before(scene)
 
 

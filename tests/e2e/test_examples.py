@@ -60,7 +60,7 @@ def test_three_versions_of_unequal_size_get_their_shares(scene: Scene, reader: R
     scene.wait_for_split("search", proxies=2, v1=70, v2=20, v3=10)
 
 
-def test_a_share_that_nobody_is_ready_to_take_goes_where_the_spec_says(reader: Reader) -> None:
+def test_an_empty_route_follows_its_policy(reader: Reader) -> None:
     reader.follow(
         EXAMPLES / "03-empty-route" / "README.md",
         split(v1=100),

@@ -25,14 +25,14 @@ def run(scene: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def told(scene: Scene, *arguments: str) -> str:
+def output(scene: Scene, *arguments: str) -> str:
     done = run(scene, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def changes(scene: Scene) -> list[dict]:
-    found: list[dict] = json.loads(told(scene, "history", "app", "-o", "json"))
+    found: list[dict] = json.loads(output(scene, "history", "app", "-o", "json"))
     return found
 
 
@@ -57,28 +57,28 @@ def shifted(scene: Scene) -> Scene:
     return scene
 
 
-def test_every_change_is_told_with_its_cause_its_author_and_what_became_of_it(shifted: Scene) -> None:
-    lines = told(shifted, "history", "app").splitlines()
+def test_every_change_is_reported_with_its_cause_author_and_result(shifted: Scene) -> None:
+    lines = output(shifted, "history", "app").splitlines()
     assert lines[0].split() == ["REVISION", "WHEN", "WEIGHTS", "CAUSE", "BY", "RESULT", "TOOK"]
     assert "app-v1:http=50 app-v2:http=50" in lines[1]
     assert "raise to half (JIRA-12)" in lines[1]
     assert "kubectl" in lines[1]
     assert "Ready" in lines[1]
     assert len(lines) == 4
-    moves = told(shifted, "history", "app", "--transitions")
+    moves = output(shifted, "history", "app", "--transitions")
     assert "ConfigurationChanged" in moves
     conditions = {c["type"]: c["status"] for c in shifted.status("app")["conditions"]}
     assert conditions["HistoryRecorded"] == "True"
 
 
 def test_two_revisions_are_compared(shifted: Scene) -> None:
-    text = told(shifted, "diff", "app", "2", "3")
+    text = output(shifted, "diff", "app", "2", "3")
     assert "app-v1" in text
     assert "haproxy.cfg" in text or "@@" in text
 
 
 def test_undo_brings_the_weights_back_as_a_revision_of_its_own(shifted: Scene) -> None:
-    told(shifted, "undo", "app", "--to-revision", "2")
+    output(shifted, "undo", "app", "--to-revision", "2")
     status = shifted.wait_until_ready("app")
     assert status["revision"] == 4
     counted = shifted.count_at_one_proxy("app", 1000)
@@ -100,12 +100,12 @@ def test_the_history_outlives_the_operator_and_the_kanary(shifted: Scene, system
     assert changes(shifted) == before
 
     shifted.kubectl("delete", "kanary", "app")
-    shifted.wait(lambda: run(shifted, "history", "app").returncode == 1, "a history that knows of the deletion")
-    assert "app-v1:http=50 app-v2:http=50" in told(shifted, "history", "app", "--deleted")
+    shifted.wait(lambda: run(shifted, "history", "app").returncode == 1, "a history with the deletion")
+    assert "app-v1:http=50 app-v2:http=50" in output(shifted, "history", "app", "--deleted")
 
 
 def test_a_viewer_reads_the_history_with_no_other_right(shifted: Scene, system: Kubectl, tmp_path: Path) -> None:
-    """As the README says how to give it."""
+    """With the Role that the README names."""
     shifted.kubectl("create", "serviceaccount", "viewer")
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(kubeconfig_of(shifted, "viewer")))
@@ -114,7 +114,7 @@ def test_a_viewer_reads_the_history_with_no_other_right(shifted: Scene, system: 
     account = f"{shifted.namespace}:viewer"
     system("create", "rolebinding", shifted.namespace, "--role=kanary-viewer", f"--serviceaccount={account}")
     try:
-        assert told(shifted, *arguments) == told(shifted, "history", "app")
+        assert output(shifted, *arguments) == output(shifted, "history", "app")
     finally:
         system("delete", "rolebinding", shifted.namespace)
 

@@ -46,7 +46,7 @@ def test_the_old_service_goes_only_after_the_renamed_one_serves(served: Scene) -
     served.wait_for_split("shop", proxies=2, v1=80, v2=20)
 
 
-def test_with_a_deleted_kanary_goes_all_that_was_made_for_it_and_nothing_else(served: Scene) -> None:
+def test_a_deleted_kanary_takes_its_objects_and_nothing_else_with_it(served: Scene) -> None:
     ours = ("services,deployments,configmaps,pods", "-l", "app.kubernetes.io/managed-by=kanary")
     assert {"app", "app-haproxy"} <= names(served, *ours)
     users = names(served, "services,deployments") - names(served, *ours)
@@ -122,7 +122,7 @@ def test_what_was_made_by_hand_under_a_name_of_ours_is_undone_or_left_alone(serv
     assert served.kubectl.get("service", "taken")["spec"]["selector"] == {"app": "taken"}
 
 
-def test_what_somebody_does_to_the_destination_by_hand_is_undone(served: Scene) -> None:
+def test_manual_changes_of_the_destination_are_reverted(served: Scene) -> None:
     for spec in (
         {"selector": {"app": "mine"}},
         {"ports": [{"name": "tcp", "port": 82, "protocol": "TCP", "targetPort": 8404}]},

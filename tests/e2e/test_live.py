@@ -1,4 +1,4 @@
-"""Proxies take changes as they run, are replaced where they have to be, and nobody loses a connection over it."""
+"""Running proxies load changes, are replaced if necessary, and no connection fails."""
 
 import json
 
@@ -96,7 +96,7 @@ def test_an_agent_that_dies_is_started_again_and_takes_the_next_change(served: S
     assert names(served) == before
 
 
-def test_what_somebody_writes_into_the_configuration_reaches_no_proxy_that_runs(served: Scene) -> None:
+def test_manual_changes_of_the_configuration_reach_no_running_proxy(served: Scene) -> None:
     before = names(served)
     with served.client.keep_counting(served.service_address("app"), 80) as counting:
         nonsense = {"data": {"haproxy.cfg": "global\n  no such keyword\n"}}

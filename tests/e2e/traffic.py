@@ -34,7 +34,7 @@ def in_pod(program: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Running:
-    """A client that goes on until it is stopped, or until the ``with`` block that it belongs to ends."""
+    """A client that runs until it is stopped, or until its ``with`` block ends."""
 
     def __init__(self, kubectl: Kubectl, *arguments: str) -> None:
         self._kubectl = kubectl
@@ -55,7 +55,7 @@ class Running:
         return self._process.stdout.readline()
 
     def is_running(self) -> bool:
-        """Whether the client still goes on."""
+        """Whether the client still runs."""
         return self._process.poll() is None
 
     def stop(self, timeout: float = 60) -> Any:

@@ -57,7 +57,7 @@ def kubectl(kubeconfig: Path) -> Kubectl:
 
 @pytest.fixture
 def stage(kubectl: Kubectl, kubeconfig: Path, tmp_path: Path) -> Iterator[Stage]:
-    """A namespace of the test's own, emptied of Kanaries afterwards: there is nobody to clear it."""
+    """A namespace of the test's own, emptied of Kanaries afterwards: no controller does that."""
     namespace = f"stage-{uuid.uuid4().hex[:6]}"
     kubectl("create", "namespace", namespace)
     yield Stage(kubectl.within(namespace), kubeconfig, tmp_path / "operator.log")

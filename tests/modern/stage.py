@@ -41,7 +41,7 @@ class Stage:
                 process.terminate()
 
     def await_status(self, phase: str, reason: str) -> Json:
-        """Wait until the Kanary says so of its present spec, and return its status."""
+        """Wait until the Kanary reports this for its current spec, and return its status."""
 
         def status() -> Json | None:
             kanary = self.kubectl.get("kanary", "web")
@@ -65,7 +65,7 @@ class Stage:
         self.endpoints(name, *addresses)
 
     def endpoints(self, service: str, *addresses: str) -> None:
-        """What the endpoint slice controller says of a Service."""
+        """What the endpoint slice controller writes for a Service."""
         endpoints = [{"addresses": [address], "conditions": {"ready": True}} for address in addresses]
         body = {
             "addressType": "IPv4",

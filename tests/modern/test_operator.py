@@ -99,9 +99,9 @@ def test_new_weights_are_a_new_revision(stage: Stage) -> None:
     assert status["revision"] == 2
 
 
-def test_a_move_is_told_as_an_event(stage: Stage) -> None:
+def test_a_move_is_reported_as_an_event(stage: Stage) -> None:
     with stage.operator():
         serve(stage)
-    told = {event["reason"]: event for event in stage.kubectl.get("events.events.k8s.io")["items"]}
-    assert told["Serving"]["regarding"]["name"] == "web"
-    assert "web-v1:http=80 web-v2:http=20" in told["ConfigurationChanged"]["note"]
+    reported = {event["reason"]: event for event in stage.kubectl.get("events.events.k8s.io")["items"]}
+    assert reported["Serving"]["regarding"]["name"] == "web"
+    assert "web-v1:http=80 web-v2:http=20" in reported["ConfigurationChanged"]["note"]

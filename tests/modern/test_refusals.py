@@ -1,4 +1,4 @@
-"""What a person reads when `kubectl apply` of a wrong Kanary is refused by the cluster itself."""
+"""The errors of `kubectl apply` when the API server itself rejects a Kanary."""
 
 import json
 from typing import Any
@@ -59,19 +59,19 @@ def port(value: Any) -> Manifest:
         pytest.param(kanary("1-web"), "metadata.name", NOT_A_LABEL, id="name-starts-with-digit"),
     ],
 )
-def test_a_broken_rule_is_told_with_its_field_and_the_way_out(
+def test_a_broken_rule_is_reported_with_its_field_and_the_way_out(
     kubectl: Kubectl, manifest: Manifest, field: str, message: str
 ) -> None:
-    told = refusal(kubectl, manifest)
-    assert f'The Kanary "{manifest["metadata"]["name"]}" is invalid: {field}: Invalid value: ' in told
-    assert told.endswith(message)
+    reported = refusal(kubectl, manifest)
+    assert f'The Kanary "{manifest["metadata"]["name"]}" is invalid: {field}: Invalid value: ' in reported
+    assert reported.endswith(message)
 
 
-def test_all_broken_rules_are_told_at_once(kubectl: Kubectl) -> None:
-    told = refusal(kubectl, kanary(destination="a", routes=[route("a", 50), route("a", 60)]))
-    assert "weights sum to 110" in told
-    assert "duplicate backend a" in told
-    assert "backend a is also the destination" in told
+def test_all_broken_rules_are_reported_at_once(kubectl: Kubectl) -> None:
+    reported = refusal(kubectl, kanary(destination="a", routes=[route("a", 50), route("a", 60)]))
+    assert "weights sum to 110" in reported
+    assert "duplicate backend a" in reported
+    assert "backend a is also the destination" in reported
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ def test_all_broken_rules_are_told_at_once(kubectl: Kubectl) -> None:
         pytest.param(kanary(weigth=100), 'unknown field "spec.weigth"', "strict decoding error", id="misspelt"),
     ],
 )
-def test_what_the_schema_forbids_is_told_with_its_field(
+def test_what_the_schema_forbids_is_reported_with_its_field(
     kubectl: Kubectl, manifest: Manifest, field: str, message: str
 ) -> None:
-    told = refusal(kubectl, manifest)
-    assert field in told
-    assert message in told
+    reported = refusal(kubectl, manifest)
+    assert field in reported
+    assert message in reported
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_what_the_schema_forbids_is_told_with_its_field(
         pytest.param(port("80"), id="port-named-80"),
     ],
 )
-def test_what_is_right_is_taken(kubectl: Kubectl, manifest: Manifest) -> None:
+def test_valid_kanaries_are_accepted(kubectl: Kubectl, manifest: Manifest) -> None:
     assert "created (server dry run)" in dry_run(kubectl, manifest)
 
 
-def test_a_change_that_breaks_a_rule_is_refused_and_nothing_changes(stage: Stage) -> None:
+def test_a_change_that_breaks_a_rule_is_rejected_and_nothing_changes(stage: Stage) -> None:
     stage.kubectl.apply(kanary())
     patch = [{"op": "replace", "path": "/spec/routes/0/weight", "value": 81}]
     with pytest.raises(KubectlError, match="weights sum to 101, and must sum to 100"):

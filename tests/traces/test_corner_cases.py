@@ -145,7 +145,7 @@ def test_pods_that_come_and_go_change_no_phase_of_an_exhausted_kanary(serving: W
     assert len(serving.events) == events
 
 
-def test_a_new_kanary_whose_spec_is_mended_waits_for_its_first_endpoints(world: World) -> None:
+def test_a_new_kanary_whose_spec_is_corrected_waits_for_its_first_endpoints(world: World) -> None:
     world.create_service("myapp-v1", 2)
     world.create_service("myapp-v2", 0)
     declare(world, 80, 10)
@@ -174,10 +174,10 @@ def test_event_of_changed_weights_is_right_after_a_crash(serving: World) -> None
         serving.settle()
     serving.die_after = None
     serving.settle()
-    told = [e for e in serving.events if "WeightsChanged" in e]
-    assert told == [
+    changes = [e for e in serving.events if "WeightsChanged" in e]
+    assert changes == [
         "Normal WeightsChanged: myapp-v1:http=80 myapp-v2:http=20 to myapp-v1:http=50 myapp-v2:http=50 as revision 2"
-    ], told
+    ], changes
 
 
 def test_an_entry_of_another_shape_costs_no_others(serving: World) -> None:
@@ -204,7 +204,7 @@ def test_the_first_configuration_of_a_revision_is_in_the_history(serving: World)
     assert change.digest in serving.configurations
 
 
-def test_a_defect_is_told_once(serving: World) -> None:
+def test_a_defect_is_reported_once(serving: World) -> None:
     before = serving.status_writes
     for number in range(5):
         serving.reconciler.report_defect("default", "rule", RuntimeError(f"<object at {number:#x}>"))

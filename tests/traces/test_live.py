@@ -62,7 +62,7 @@ def test_ready_waits_for_the_report_of_every_proxy(serving: World) -> None:
     assert serving.status()["display"]["weights"] == "myapp-v1:http=50 myapp-v2:http=50"
 
 
-def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) -> None:
+def test_proxies_that_do_not_load_a_change_in_time_are_replaced(serving: World) -> None:
     before = proxies(serving)
     serving.late_kubelets = True
     declare(serving, 50, 50)
@@ -82,7 +82,7 @@ def test_proxies_that_do_not_take_a_change_in_time_are_replaced(serving: World) 
 
 @pytest.mark.parametrize("writes", range(7))
 def test_an_operator_that_dies_anywhere_leaves_proxies_their_time(writes: int) -> None:
-    """Its successor leads 20 s later, and may be the first to ask them for what is written."""
+    """Its successor leads 20 s later, and may be the first to request what is written."""
     world = World()
     world.create_service("myapp-v1", 2)
     declare(world, 100, 0, routes=routes(myapp_v1=100))
@@ -160,7 +160,7 @@ def test_the_status_of_a_leader_whose_clock_was_ahead_holds_up_nothing(world: Wo
     assert world.status()["reason"] == "RouteWithoutEndpoints"
 
 
-def test_proxies_that_nobody_could_ask_are_not_late(serving: World) -> None:
+def test_unreachable_proxies_are_not_late(serving: World) -> None:
     before = proxies(serving)
     declare(serving, 50, 50)
     serving.die_after = 2
@@ -173,7 +173,7 @@ def test_proxies_that_nobody_could_ask_are_not_late(serving: World) -> None:
     assert strategy(serving) == "Live"
 
 
-def test_a_new_leader_asks_more_than_once_before_it_replaces_proxies(serving: World) -> None:
+def test_a_new_leader_sends_more_than_one_request_before_it_replaces_proxies(serving: World) -> None:
     serving.late_kubelets = True
     declare(serving, 50, 50)
     serving.live_through(14)
@@ -206,7 +206,7 @@ def test_an_agent_that_falls_silent_changes_nothing(serving: World) -> None:
     assert serving.status()["phase"] == "Ready"
 
 
-def test_what_haproxy_refuses_is_told_in_its_words_and_the_next_change_is_taken(serving: World) -> None:
+def test_a_rejection_by_haproxy_is_quoted_and_the_next_change_is_applied(serving: World) -> None:
     serving.haproxy_rejects = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
     declare(serving, 50, 50)
     serving.run("50 to 50, and HAProxy refuses it")
@@ -219,7 +219,7 @@ def test_what_haproxy_refuses_is_told_in_its_words_and_the_next_change_is_taken(
     serving.run("40 to 60, and it does not")
 
 
-def test_a_proxy_that_is_lost_while_haproxy_refuses_the_latest_is_replaced_by_one_that_serves_the_last(
+def test_a_proxy_that_is_lost_while_haproxy_rejects_the_latest_is_replaced_by_one_that_serves_the_last(
     serving: World,
 ) -> None:
     serving.haproxy_rejects = "[ALERT] config : parsing [haproxy.cfg:7] : unknown keyword 'bind'"
@@ -240,7 +240,9 @@ def test_a_change_of_the_image_replaces_the_proxies(serving: World) -> None:
     assert strategy(serving) == "Live"
 
 
-def test_weights_are_told_as_running_proxies_serve_them_though_their_successors_do_not_start(serving: World) -> None:
+def test_weights_are_reported_as_running_proxies_serve_them_though_their_successors_do_not_start(
+    serving: World,
+) -> None:
     serving.bad_images["haproxy:none"] = "no such image"
     declare(serving, 30, 70, proxy={"image": "haproxy:none"})
     serving.run("30 to 70, and an image that cannot be pulled")
@@ -261,7 +263,7 @@ def test_proxies_that_are_one_too_many_stop_and_the_kanary_stays_ready(serving: 
     serving.stop_slowly = True
     serving.silent_agents = proxies(serving)
     declare(serving, 80, 20, proxy={"replicas": 1})
-    serving.run("one proxy instead of two; the other is told to stop, and listens for a while longer")
+    serving.run("one proxy instead of two; the other stops, and listens for a while longer")
     assert serving.status()["display"]["ready"] == "1/1"
     assert serving.status()["phase"] == "Ready"
     ready = [move.to for move in serving.moves()]
@@ -338,7 +340,7 @@ def test_endpoints_do_not_wait_where_most_pods_are_new(serving: World) -> None:
     assert serving.config().count("  server ") == 6
 
 
-def test_a_proxy_that_can_hold_less_than_promised_is_told(serving: World) -> None:
+def test_a_proxy_that_can_hold_less_than_promised_is_reported(serving: World) -> None:
     declare(serving, 80, 20, proxy={"maxConnections": 20_000})
     serving.run("20,000 connections each")
     serving.reported[POD] = replace(serving.reported[POD], max_connections=1000)
@@ -351,7 +353,7 @@ def test_a_proxy_that_can_hold_less_than_promised_is_told(serving: World) -> Non
     assert serving.status()["phase"] == "Ready"
 
 
-def test_a_proxy_that_ran_out_of_memory_is_told_for_a_while(serving: World) -> None:
+def test_a_proxy_that_ran_out_of_memory_is_reported_for_a_while(serving: World) -> None:
     ended = {"reason": "OOMKilled", "exitCode": 137, "finishedAt": "2026-11-23T12:00:00Z"}
     status = serving.objects["Pod", POD]["status"]
     container = {"name": "haproxy", "state": {"running": {}}, "lastState": {"terminated": ended}}

@@ -1,4 +1,4 @@
-"""Objects that somebody deletes are restored as they were, whether the spec can be obeyed or not."""
+"""Deleted objects are restored as they were, whether the spec can be applied or not."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -49,7 +49,7 @@ def without_pods(world: World) -> None:
 
 
 STANDSTILLS = [paused, paused_with_a_change, without_a_service, with_bad_weights, without_pods]
-"""What keeps a Kanary from obeying its spec."""
+"""What keeps a Kanary from applying its spec."""
 
 
 def own_objects(world: World) -> dict[tuple[str, str], object]:

@@ -1,4 +1,4 @@
-"""A status that somebody removes or spoils costs no entry, and no reconcile."""
+"""A deleted or damaged status costs no entry and no reconcile."""
 
 import copy
 from collections.abc import Callable

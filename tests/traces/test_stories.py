@@ -128,7 +128,7 @@ def test_bad_weights_leave_traffic_as_it_was(serving: World) -> None:
     serving.run("70 to 30")
 
 
-def test_a_route_that_loses_its_pods_is_told_and_the_others_take_its_share(serving: World) -> None:
+def test_a_route_that_loses_its_pods_is_reported_and_the_others_take_its_share(serving: World) -> None:
     serving.scale("myapp-v2", 0)
     serving.run("the second version has no pod any more")
     serving.scale("myapp-v2", 2)
@@ -222,7 +222,7 @@ def test_the_older_of_two_kanaries_keeps_the_destination(serving: World) -> None
     assert serving.status("younger")["phase"] == "Ready"
 
 
-def test_an_image_that_cannot_be_pulled_is_told_before_and_after_the_deadline(serving: World) -> None:
+def test_an_image_that_cannot_be_pulled_is_reported_before_and_after_the_deadline(serving: World) -> None:
     serving.bad_images["haproxy:typo"] = "no such image"
     declare(serving, 80, 20, proxy={"image": "haproxy:typo"}, progressDeadlineSeconds=60)
     serving.run("a misspelt image")
@@ -266,7 +266,7 @@ def test_a_proxy_is_lost_and_replaced(serving: World) -> None:
     assert serving.status()["phase"] == "Ready"
 
 
-def test_the_cluster_refuses_what_is_applied(world: World) -> None:
+def test_the_api_server_rejects_an_object(world: World) -> None:
     world.create_service("myapp-v1", 1)
     world.rejections["Deployment"] = "exceeded quota: requests.cpu (403 Forbidden)"
     world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
@@ -353,7 +353,7 @@ def test_time_spent_waiting_for_a_destination_does_not_count_against_the_deadlin
 def test_a_replaced_proxy_that_still_listens_keeps_the_kanary_from_being_ready(serving: World) -> None:
     serving.stop_slowly = True
     declare(serving, 50, 50)
-    serving.run("50 to 50; the old proxies are told to stop and listen for a while longer")
+    serving.run("50 to 50; the old proxies stop, and listen for a while longer")
     assert serving.status()["phase"] == "Rolling"
     serving.wait(7)
     serving.run("7 s later")
@@ -374,7 +374,7 @@ def test_endpoints_that_never_stop_changing_do_not_exceed_the_deadline_while_rol
     assert serving.status()["phase"] == "Ready"
 
 
-def test_a_record_that_somebody_spoils_is_written_anew_and_the_revision_stays(serving: World) -> None:
+def test_a_record_that_is_damaged_is_written_again_and_the_revision_stays(serving: World) -> None:
     serving.objects["ConfigMap", "rule-haproxy"]["data"] = {"haproxy.cfg": "spoilt"}
     serving.run("somebody edits the ConfigMap")
     assert "frontend split" in serving.config()
@@ -382,7 +382,7 @@ def test_a_record_that_somebody_spoils_is_written_anew_and_the_revision_stays(se
     assert not [event for event in serving.events if "WeightsChanged" in event]
 
 
-def test_a_selector_that_somebody_adds_to_is_put_right(serving: World) -> None:
+def test_a_selector_with_additions_is_corrected(serving: World) -> None:
     serving.objects["Service", "myapp"]["spec"]["selector"]["app"] = "mine"
     serving.run("somebody adds to the destination's selector, which then selects no proxy")
     assert "app" not in serving.objects["Service", "myapp"]["spec"]["selector"]
@@ -404,7 +404,7 @@ def test_what_the_last_good_proxies_mount_stays_until_the_next_ones_serve(servin
     assert not mounted(serving) & before
 
 
-def test_weights_are_told_as_they_are_served(serving: World) -> None:
+def test_weights_are_reported_as_they_are_served(serving: World) -> None:
     serving.slow_proxies = True
     declare(serving, 50, 50)
     serving.run("50 to 50, and proxies that do not start")

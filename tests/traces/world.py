@@ -1,4 +1,4 @@
-"""A small cluster in memory, and a teller that writes down what the engine makes of it, one line per step.
+"""A small cluster in memory, and a recorder of the steps of the engine, one line per step.
 
 The engine under test is the real one. The world plays what is outside of it: the API server's bookkeeping, the
 controllers that make pods of Deployments and slices of Services, and the time.
@@ -40,7 +40,7 @@ class World:
         self.story: list[str] = []
         self.events: list[str] = []
         self.rejections: dict[str, str] = {}
-        """By kind, what the API server says of an attempt to apply one."""
+        """By kind, the error of the API server for an apply."""
         self.die_after: int | None = None
         """Writes that succeed before the operator's process dies."""
         self.slow_proxies = False
@@ -51,7 +51,7 @@ class World:
         """Of every address that is given from now on."""
         self.bad_images: dict[str, str] = {}
         self.silent_agents: set[str] = set()
-        """Names of proxies' pods whose agents do not answer: what they reported last is what is known."""
+        """Names of proxies' pods whose agents do not answer: their last reports stay."""
         self.heard: dict[str, Report] = {}
         self.dead: set[str] = set()
         """Names of proxies' pods whose node is gone: nothing about them changes any more."""
@@ -60,7 +60,7 @@ class World:
         self.late_kubelets = False
         """Kubelets do not renew what pods mount, whatever is done to the pods."""
         self.haproxy_rejects = ""
-        """What HAProxy says of any configuration that is mounted from now on."""
+        """The error of HAProxy for any configuration that is mounted from now on."""
         self.annotated = 0
         self.status_writes = 0
         self.reported: dict[str, Report] = {}
@@ -127,7 +127,7 @@ class World:
         self.time += timedelta(seconds=seconds)
 
     def live_through(self, seconds: float) -> None:
-        """Let time pass, and have the engine look whenever it wants to."""
+        """Let time pass, and reconcile whenever the engine requests it."""
         end = self.time + timedelta(seconds=seconds)
         while self.time < end:
             requeue = self.settle().requeue
@@ -136,7 +136,7 @@ class World:
     # Telling.
 
     def step(self, name: str = "rule") -> Step:
-        """One reconcile, told."""
+        """One reconcile, recorded in the story."""
         before, known = self._phase(name), set(self.entries)
         outcome = self.reconciler.reconcile(NAMESPACE, name)
         decision = outcome.decision
@@ -148,9 +148,9 @@ class World:
             after = self._phase(name)
             move = f"{before} -> {after}" if decision.trigger else after
             actions = ", ".join(decision.actions) or "nothing"
-            told = f"{move} ({decision.rule}; does {actions})\n    {decision.reason}: {decision.message}"
-            if self.story[-1:] != [told]:
-                self.story.append(told)
+            line = f"{move} ({decision.rule}; does {actions})\n    {decision.reason}: {decision.message}"
+            if self.story[-1:] != [line]:
+                self.story.append(line)
         return outcome
 
     def run(self, what: str, name: str = "rule") -> None:
@@ -339,8 +339,8 @@ class World:
         made_of = self._templates.setdefault(text, len(self._templates) + 1)
         image = spec["template"]["spec"]["containers"][0]["image"]
         is_well = image not in self.bad_images and not self.slow_proxies
-        wanted = [f"{metadata['name']}-template{made_of}-{number}" for number in range(spec["replicas"])]
-        for name in wanted:
+        desired = [f"{metadata['name']}-template{made_of}-{number}" for number in range(spec["replicas"])]
+        for name in desired:
             is_new = ("Pod", name) not in self.objects
             if (is_well or is_new) and name not in self.dead:
                 annotations = {} if is_new else self.objects["Pod", name]["metadata"]["annotations"]
@@ -351,14 +351,14 @@ class World:
         for pod in self.proxy_pods(NAMESPACE, kanary):
             # Of former ones, those that are not ready are ended first, whether the new ones get ready or not.
             is_ready = pod["status"]["conditions"][0]["status"] == "True"
-            if pod["metadata"]["name"] not in wanted and (is_well or not is_ready):
+            if pod["metadata"]["name"] not in desired and (is_well or not is_ready):
                 self._stop_pod(pod["metadata"]["name"])
         pods = [pod for pod in self.proxy_pods(NAMESPACE, kanary) if "deletionTimestamp" not in pod["metadata"]]
         ready = [pod for pod in pods if pod["status"]["conditions"][0]["status"] == "True"]
         self.objects["Deployment", metadata["name"]]["status"] = {
             "observedGeneration": metadata["generation"],
             "replicas": len(pods),
-            "updatedReplicas": len(wanted),
+            "updatedReplicas": len(desired),
             "readyReplicas": len(ready),
             "availableReplicas": len(ready),
         }

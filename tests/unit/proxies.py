@@ -23,7 +23,7 @@ TEMPLATE = "0123456789abcdef"
 
 
 def rolling_pod(name: str = "x-1", digest: str = DIGEST, **changes: Any) -> Json:
-    """A ready proxy that serves what its template says."""
+    """A ready proxy that serves the configuration of its template."""
     return _pod(name, {CONFIG_ANNOTATION: digest, TEMPLATE_ANNOTATION: TEMPLATE}, **changes)
 
 
@@ -45,16 +45,16 @@ def _pod(
     node: str = "",
     request: str = "",
 ) -> Json:
-    """A pod; one that was told to stop, at `stopped`, has ten minutes to do so."""
+    """A pod; one that stops since `stopped` has a grace period of ten minutes."""
     state = {"waiting": waiting} if waiting else {"running": {}}
     container = {"name": "haproxy", "state": state, "lastState": {"terminated": ended} if ended else {}}
     readiness = {"type": "Ready", "status": str(ready), "lastTransitionTime": time_text(NOW - 60 * SECOND)}
     stop = (
         {"deletionTimestamp": time_text(stopped + 600 * SECOND), "deletionGracePeriodSeconds": 600} if stopped else {}
     )
-    asked = {REFRESH_ANNOTATION: request} if request else {}
+    refresh = {REFRESH_ANNOTATION: request} if request else {}
     return {
-        "metadata": {"name": name, "uid": f"uid-{name}", "annotations": annotations | asked, **stop},
+        "metadata": {"name": name, "uid": f"uid-{name}", "annotations": annotations | refresh, **stop},
         "spec": {"nodeName": node} if node else {},
         "status": {
             "phase": phase,
@@ -76,5 +76,5 @@ def live(name: str = "x-1", report: Report | str | None = DIGEST, **changes: Any
 
 
 def late(name: str = "x-1", report: Report | str | None = OTHER, after: timedelta = 15 * SECOND, **more: Any) -> Proxy:
-    """A proxy as of NOW that was asked to load DIGEST so long ago first, and 3 s ago last."""
+    """A proxy as of NOW whose first request for DIGEST is this old, and whose last is 3 s old."""
     return live(name, report, request=str(RefreshRequest(DIGEST, NOW - after, NOW - 3 * SECOND)), **more)

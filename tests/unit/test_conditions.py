@@ -33,7 +33,7 @@ def statuses(found: tuple[Condition, ...]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("is_ready", "is_behind"), POLARITIES)
-def test_ready_and_progressing_are_told_apart(is_ready: bool, is_behind: bool) -> None:
+def test_ready_and_progressing_are_distinguished(is_ready: bool, is_behind: bool) -> None:
     assert statuses(made(is_ready=is_ready, is_behind=is_behind)) == {
         READY: str(is_ready),
         PROGRESSING: str(is_behind),
@@ -42,7 +42,7 @@ def test_ready_and_progressing_are_told_apart(is_ready: bool, is_behind: bool) -
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_whoever_is_behind_makes_progress_unless_the_reason_says_that_nothing_moves(reason: Reason) -> None:
+def test_proxies_behind_are_progress_unless_the_reason_says_that_nothing_moves(reason: Reason) -> None:
     stuck = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS)
     found = made(is_ready=False, is_behind=True, decision=Decision(None, reason, "why"))
     assert statuses(found) == {READY: "False", PROGRESSING: str(reason not in stuck), HISTORY_RECORDED: "True"}
@@ -73,7 +73,7 @@ def test_conditions_that_others_left_are_dropped() -> None:
     assert [condition.type for condition in made(foreign)] == [READY, PROGRESSING, HISTORY_RECORDED]
 
 
-def test_what_keeps_the_history_from_taking_changes_is_told_by_a_condition_of_its_own() -> None:
+def test_what_keeps_the_history_from_taking_changes_is_reported_by_a_condition_of_its_own() -> None:
     full = Recording(False, "DatabaseFull", "the disk is full: make room")
     found = made(recording=full)
     assert statuses(found) == {READY: "True", PROGRESSING: "False", HISTORY_RECORDED: "False"}

@@ -1,4 +1,4 @@
-"""The CRD: written from the models, in the form that a cluster takes, with rules that say what the operator says."""
+"""The CRD: generated from the models, accepted by a cluster, with the same rules as the operator."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -279,13 +279,13 @@ def within(node: Json, value: Any) -> Iterator[tuple[Json, Any]]:
 
 def rejections(obj: Json) -> list[str]:
     """What a cluster would say of an object that its schema allows: the message of each rule that fails."""
-    told = []
+    reported = []
     for node, value in within(schema(), obj):
         for rule in node.get("x-kubernetes-validations", ()):
             if not program(rule["rule"])(value):
                 expression = rule.get("messageExpression")
-                told.append(str(program(expression)(value)) if expression else rule["message"])
-    return told
+                reported.append(str(program(expression)(value)) if expression else rule["message"])
+    return reported
 
 
 RULES = [rule for _, node in nodes(schema()) for rule in node.get("x-kubernetes-validations", ())]
@@ -315,7 +315,7 @@ def test_a_good_kanary_breaks_no_rule() -> None:
         ),
     ],
 )
-def test_a_cluster_refuses_with_what_is_wrong(obj: Json, message: str) -> None:
+def test_a_cluster_rejects_with_the_reason(obj: Json, message: str) -> None:
     assert rejections(obj) == [message]
 
 
@@ -324,7 +324,7 @@ def test_one_service_with_two_ports_is_no_double() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["fieldPath"])
-def test_every_rule_has_a_message_for_clusters_that_know_no_expressions(rule: Json) -> None:
+def test_every_rule_has_a_message_for_clusters_without_expressions(rule: Json) -> None:
     assert rule["message"]
     assert rule["fieldPath"].startswith(".")
 
@@ -345,7 +345,7 @@ _any_routes = st.lists(
 
 
 @given(_any_routes, _names, _names | st.sampled_from(["v1.2", "A", "a" * 56]))
-def test_a_cluster_refuses_exactly_what_the_operator_would(routes: list[Json], destination: str, name: str) -> None:
+def test_a_cluster_rejects_exactly_what_the_operator_would(routes: list[Json], destination: str, name: str) -> None:
     obj = kanary(routes=routes, destination=destination) | {"metadata": {"name": name}}
     assert bool(rejections(obj)) is not is_read(obj)
 

@@ -1,4 +1,4 @@
-"""docs/state-machine.md says what the states say."""
+"""docs/state-machine.md agrees with the states."""
 
 import re
 from dataclasses import replace
@@ -69,12 +69,12 @@ def test_the_diagram_begins_where_a_kanary_begins() -> None:
     assert diagram.diagram().startswith("```mermaid\nstateDiagram-v2\n")
 
 
-def test_every_phase_is_told() -> None:
+def test_every_phase_is_reported() -> None:
     assert [row[0].strip("*") for row in section("Phases")] == [phase.value for phase in Phase]
     assert all(row[1] and row[2] for row in section("Phases"))
 
 
-def test_every_reason_is_told_once_with_its_meaning_and_the_way_out() -> None:
+def test_every_reason_is_reported_once_with_its_meaning_and_the_way_out() -> None:
     assert [row[0].strip("`") for row in section("Reasons")] == [reason.value for reason in Reason]
     assert all(row[2] and row[3] for row in section("Reasons"))
 

@@ -157,7 +157,7 @@ def test_of_several_addresses_the_first_is_the_one_to_use() -> None:
     ("address", "port"), [("224.0.0.1", 80), ("0.0.0.0", 80), ("10.0.0.300", 80), ("10.0.0.1", 70_000), ("", 80)]
 )
 def test_what_no_pod_can_have_is_left_out_so_that_the_others_are_served(address: str, port: int) -> None:
-    """A slice that somebody wrote by hand is checked by nobody before."""
+    """Nothing has validated a manual slice before."""
     by_hand = piece(member(address), http=port)
     assert addresses(service(HTTP), by_hand, piece(member("10.0.0.2"), http=80)) == ["10.0.0.2:80"]
 
@@ -356,7 +356,7 @@ def test_endpoints_without_addresses_are_no_slices(endpoints: Json) -> None:
         ),
     ],
 )
-def test_what_is_wrong_with_a_backend_is_told_with_the_way_out(
+def test_what_is_wrong_with_a_backend_is_reported_with_the_way_out(
     service: Json | None, port: str | int, problem: Problem
 ) -> None:
     assert found(service, V4, port=port) == problem

@@ -1,4 +1,4 @@
-"""All proxies of a Kanary: how far they are, what is wrong with them, and what they are to be asked."""
+"""All proxies of a Kanary: their progress, their problems, and the requests to them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -71,7 +71,7 @@ def fleet(*proxies: Proxy, of: Json | None = ROLLED_OUT, after: timedelta = time
         ),
     ],
 )
-def test_progress_is_told_from_what_each_proxy_serves(proxies: list[Proxy], expected: Progress) -> None:
+def test_progress_is_derived_from_what_each_proxy_serves(proxies: list[Proxy], expected: Progress) -> None:
     assert fleet(*proxies).progress(GOAL) is expected
 
 
@@ -86,7 +86,7 @@ def test_progress_is_told_from_what_each_proxy_serves(proxies: list[Proxy], expe
         (replace(GOAL, digest=NEWER), ROLLED_OUT, Progress.SERVING),
     ],
     ids=[
-        "one more is wanted",
+        "one more is desired",
         "not behind the Service",
         "not as declared",
         "an old pod",
@@ -94,7 +94,7 @@ def test_progress_is_told_from_what_each_proxy_serves(proxies: list[Proxy], expe
         "newer pods",
     ],
 )
-def test_progress_is_told_from_how_proxies_are_run_as_well(goal: Goal, of: Json | None, expected: Progress) -> None:
+def test_progress_is_derived_from_how_proxies_are_run_as_well(goal: Goal, of: Json | None, expected: Progress) -> None:
     assert fleet(live(), live("x-2"), of=of).progress(goal) is expected
 
 
@@ -110,7 +110,7 @@ def test_of_several_replaced_proxies_the_one_that_listens_longest_counts() -> No
     assert fleet(rolling(), *stopping, after=10 * SECOND).others_listen_for(DIGEST) is None
 
 
-def test_a_replaced_proxy_that_was_not_told_yet_is_looked_at_again() -> None:
+def test_a_replaced_proxy_that_is_not_stopping_yet_is_checked_again() -> None:
     assert fleet(rolling(digest=OTHER)).others_listen_for(DIGEST) == SETTLING_RECHECK
 
 
@@ -148,7 +148,7 @@ def test_a_configuration_is_mounted_as_long_as_a_pod_of_rolling_has_not_ended() 
         pytest.param(deployment(updatedReplicas=1), 2, False, id="one is of an old template"),
         pytest.param(deployment(readyReplicas=1), 2, False, id="one is not ready"),
         pytest.param(deployment(availableReplicas=1), 2, False, id="one is not available"),
-        pytest.param(ROLLED_OUT, 3, False, id="one more is wanted"),
+        pytest.param(ROLLED_OUT, 3, False, id="one more is desired"),
     ],
 )
 def test_a_deployment_is_rolled_out_when_every_pod_is_of_its_template_and_available(
@@ -182,7 +182,7 @@ FAILURE = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
 
 
 @pytest.mark.parametrize(
-    ("proxies", "told"),
+    ("proxies", "reported"),
     [
         ([rolling(), rolling("x-2", ready=False), rolling("x-3", ready=False, waiting=PULL)], "pod x-3: ErrImagePull"),
         ([rolling(digest=OTHER, ready=False, waiting=PULL)], ""),
@@ -197,11 +197,11 @@ FAILURE = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
         ([late(report=REFUSED)], ""),
     ],
 )
-def test_the_first_proxy_in_trouble_is_told_of(proxies: list[Proxy], told: str) -> None:
-    assert fleet(*proxies).trouble(DIGEST) == told
+def test_the_first_proxy_in_trouble_is_reported(proxies: list[Proxy], reported: str) -> None:
+    assert fleet(*proxies).trouble(DIGEST) == reported
 
 
-def test_pods_that_cannot_be_made_at_all_are_told_before_any_other_trouble() -> None:
+def test_pods_that_cannot_be_made_at_all_are_reported_before_any_other_trouble() -> None:
     found = fleet(rolling(ready=False, waiting=PULL), of=deployment(conditions=(FAILURE,)))
     assert found.trouble(DIGEST) == "FailedCreate: exceeded quota: pods"
 
@@ -211,7 +211,7 @@ def test_a_condition_that_does_not_hold_is_no_trouble(condition: Json) -> None:
     assert fleet(of=deployment(conditions=(condition,))).trouble(DIGEST) == ""
 
 
-def test_a_rejection_is_told_of_the_configuration_that_is_wanted_and_of_no_other() -> None:
+def test_a_rejection_is_reported_for_the_target_only() -> None:
     assert (
         fleet(live(), live("x-2", REFUSED)).rejection(GOAL)
         == "HAProxy of pod x-2 rejects the configuration: [ALERT] no"
@@ -231,10 +231,10 @@ def test_a_rejection_by_a_proxy_that_is_replaced_or_stops_is_over() -> None:
 # What they run out of
 
 
-def test_a_proxy_that_was_killed_for_want_of_memory_is_told_for_ten_minutes() -> None:
+def test_a_proxy_that_was_killed_for_lack_of_memory_is_reported_for_ten_minutes() -> None:
     killed = live(ended={"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:00Z"})
-    told = fleet(live("x-0"), killed, after=EXHAUSTION_REPORTED - SECOND).exhaustion(DIGEST, None)
-    assert told == (
+    reported = fleet(live("x-0"), killed, after=EXHAUSTION_REPORTED - SECOND).exhaustion(DIGEST, None)
+    assert reported == (
         "pod x-1: container haproxy was OOMKilled at 2026-01-01T12:00:00Z; its connections were dropped: "
         "raise spec.proxy.resources.limits.memory"
     )
@@ -242,7 +242,7 @@ def test_a_proxy_that_was_killed_for_want_of_memory_is_told_for_ten_minutes() ->
 
 
 @pytest.mark.parametrize(
-    ("report", "asked", "told"),
+    ("report", "requested", "reported"),
     [
         (Report(DIGEST, connections=5, max_connections=100), 100, ""),
         (Report(DIGEST, connections=5, max_connections=99), 100, "can hold 99 connections of the 100"),
@@ -254,10 +254,10 @@ def test_a_proxy_that_was_killed_for_want_of_memory_is_told_for_ten_minutes() ->
     ],
     ids=["room", "less than promised", "full", "another configuration", "unknown", "nothing promised", "full anyway"],
 )
-def test_a_proxy_without_room_is_told(report: Report, asked: int | None, told: str) -> None:
-    found = fleet(live(report=report)).exhaustion(DIGEST, asked)
-    assert told in found
-    assert bool(told) is bool(found)
+def test_a_proxy_without_room_is_reported(report: Report, requested: int | None, reported: str) -> None:
+    found = fleet(live(report=report)).exhaustion(DIGEST, requested)
+    assert reported in found
+    assert bool(reported) is bool(found)
 
 
 # Being late
@@ -266,14 +266,14 @@ LAST = applied()
 
 
 def test_proxies_that_miss_the_limit_are_replaced() -> None:
-    told = "pod x-1 on node node-b did not load the configuration within 15 s (spec.updateStrategy: Live)"
-    assert fleet(late(node="node-b"), late("x-2")).fallback(LAST) == told
+    reported = "pod x-1 on node node-b did not load the configuration within 15 s (spec.updateStrategy: Live)"
+    assert fleet(late(node="node-b"), late("x-2")).fallback(LAST) == reported
     assert fleet(late(after=LOAD_LIMIT - SECOND)).fallback(LAST) == ""
 
 
-def test_one_that_does_not_answer_at_all_is_told_of_first() -> None:
-    told = "pod x-2 did not answer the operator within 15 s (spec.updateStrategy: Live)"
-    assert fleet(late(), late("x-2", None)).fallback(LAST) == told
+def test_one_that_does_not_answer_at_all_is_reported_first() -> None:
+    reported = "pod x-2 did not answer the operator within 15 s (spec.updateStrategy: Live)"
+    assert fleet(late(), late("x-2", None)).fallback(LAST) == reported
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_one_that_does_not_answer_at_all_is_told_of_first() -> None:
         pytest.param([late(stopped=NOW)], id="it stops"),
         pytest.param([late(phase="Failed")], id="it has ended"),
         pytest.param([rolling(digest=OTHER)], id="it has no agent"),
-        pytest.param([live(report=OTHER)], id="it was never asked"),
+        pytest.param([live(report=OTHER)], id="it was never requested"),
     ],
 )
 def test_otherwise_they_are_waited_for(proxies: list[Proxy]) -> None:
@@ -306,19 +306,19 @@ def test_a_replaced_proxy_that_has_loaded_it_is_no_reason_to_wait() -> None:
     assert fleet(live("x-0", stopped=NOW), late()).fallback(LAST) != ""
 
 
-# What they are asked
+# Requests
 
 
-def asked(proxy: Proxy, after: timedelta = timedelta()) -> list[RefreshRequest | None]:
+def requested(proxy: Proxy, after: timedelta = timedelta()) -> list[RefreshRequest | None]:
     return [read_request(text) for _, text in fleet(proxy, after=after).requests(DIGEST)]
 
 
 def test_a_pod_that_serves_something_else_is_requested_to_load_what_is_new() -> None:
     first = [RefreshRequest(DIGEST, NOW, NOW)]
-    assert asked(live(report=OTHER)) == asked(live(report=None)) == first
-    told = live(report=OTHER, request=str(first[0]))
-    assert asked(told) == []
-    assert asked(told, REFRESH_INTERVAL) == [RefreshRequest(DIGEST, NOW, NOW + REFRESH_INTERVAL)]
+    assert requested(live(report=OTHER)) == requested(live(report=None)) == first
+    proxy = live(report=OTHER, request=str(first[0]))
+    assert requested(proxy) == []
+    assert requested(proxy, REFRESH_INTERVAL) == [RefreshRequest(DIGEST, NOW, NOW + REFRESH_INTERVAL)]
 
 
 @pytest.mark.parametrize(
@@ -333,11 +333,11 @@ def test_a_pod_that_serves_something_else_is_requested_to_load_what_is_new() -> 
     ids=["it serves it", "its HAProxy rejects it", "it stops", "it has ended", "it has no agent"],
 )
 def test_otherwise_a_pod_is_left_alone(proxy: Proxy) -> None:
-    assert asked(proxy, timedelta(hours=1)) == []
+    assert requested(proxy, timedelta(hours=1)) == []
 
 
 def test_a_pod_whose_haproxy_rejected_something_else_is_not() -> None:
-    assert asked(live(report=replace(REFUSED, rejected_digest=OTHER))) != []
+    assert requested(live(report=replace(REFUSED, rejected_digest=OTHER))) != []
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_a_pod_whose_haproxy_rejected_something_else_is_not() -> None:
     ],
     ids=["nothing to expect", "about to load", "not ready", "late", "rejected"],
 )
-def test_proxies_are_asked_the_sooner_the_more_there_is_to_expect(proxies: list[Any], expected: timedelta) -> None:
+def test_reports_are_the_sooner_the_more_there_is_to_expect(proxies: list[Any], expected: timedelta) -> None:
     assert fleet(*proxies).report_interval(DIGEST) == expected
 
 

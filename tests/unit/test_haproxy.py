@@ -289,7 +289,7 @@ def test_the_first_half_says_how_connections_are_split_and_nothing_of_which_serv
     assert re.fullmatch(r"[0-9a-f]{24}", plain)
 
 
-def test_proxies_that_send_another_header_are_told_apart() -> None:
+def test_proxies_that_send_another_header_are_distinguished() -> None:
     """Pods that expect one do not understand connections without it: the Kanary is not Ready until all send it."""
     with_header = digest(config(one(100, SERVERS, ProxyProtocol.V1)))
     assert split_of(with_header) != split_of(digest(config()))
@@ -317,7 +317,7 @@ def test_hold_and_fail_are_the_same_to_a_proxy_and_redistribute_is_not() -> None
     assert digest(held) == digest(failed) != digest(shared)
 
 
-def test_the_proxy_listens_on_ipv6_where_a_server_has_it_or_when_told() -> None:
+def test_the_proxy_listens_on_ipv6_where_a_server_has_it_or_when_configured() -> None:
     four, six = one(100, SERVERS[:3]), one(100, SERVERS)
     assert "v6only" not in text_of(config(four))
     assert text_of(config(six)).count("v6only") == 2

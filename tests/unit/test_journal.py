@@ -147,12 +147,12 @@ def test_the_cause_is_what_the_user_says_as_long_as_it_is_new() -> None:
         return after, entries(after)[-1]["cause"]
 
     assert entries(FIRST)[0]["cause"] == "created"
-    half, told = change(FIRST, 2, HALF, "raise to half (JIRA-12)")
-    assert told == "raise to half (JIRA-12)"
-    third, told = change(half, 3, spec(), "raise to half (JIRA-12)")
-    assert told == "spec changed"
-    fourth, told = change(third, 4, HALF, "raise to half (JIRA-12)")
-    assert told == "spec changed"
+    half, reported = change(FIRST, 2, HALF, "raise to half (JIRA-12)")
+    assert reported == "raise to half (JIRA-12)"
+    third, reported = change(half, 3, spec(), "raise to half (JIRA-12)")
+    assert reported == "spec changed"
+    fourth, reported = change(third, 4, HALF, "raise to half (JIRA-12)")
+    assert reported == "spec changed"
     assert change(fourth, 5, spec(), "and back")[1] == "and back"
 
 
@@ -187,7 +187,7 @@ def test_the_author_is_the_field_manager_that_last_wrote_the_routes(fields: list
 
 def test_a_move_is_written_down_with_where_it_came_from_and_why() -> None:
     moved = noted(KanaryStatus(phase="Rendering"), split(), ROLL, last=applied())
-    told = {
+    reported = {
         "number": 1,
         "at": "2026-01-01T12:00:00.000Z",
         "kind": "PhaseChange",
@@ -197,7 +197,7 @@ def test_a_move_is_written_down_with_where_it_came_from_and_why() -> None:
         "reason": "RollingOut",
         "message": "0 of 2 proxies serve revision 1",
     }
-    assert told.items() <= entries(moved)[-1].items()
+    assert reported.items() <= entries(moved)[-1].items()
 
 
 def test_a_kanary_that_stays_in_its_phase_has_no_move_written_down() -> None:

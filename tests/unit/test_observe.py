@@ -41,7 +41,7 @@ def weight_changes(found: World) -> list[WeightChange]:
 def in_force(
     declared: KanarySpec, last: Applied | None = None, noted: KanarySpec | None = None, revision: int = 0
 ) -> Split:
-    """The split by a spec that can be obeyed, where the status notes the weights of another one as `revision`."""
+    """The split by a spec that can be applied, where the status notes the weights of another one as `revision`."""
     kept = noted and SplitStatus(revision=revision, generation=1, at=NOW, weights=noted.shares)
     seen = observed(KanaryStatus(revision=revision, split=kept), last)
     seen = replace(seen, intent=replace(seen.intent, spec=declared))

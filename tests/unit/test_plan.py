@@ -102,7 +102,7 @@ def test_every_spec_that_can_be_read_can_be_planned_and_is_read_back(declared: J
 # Configuration
 
 
-def test_the_proxies_are_told_weights_pods_policy_and_times() -> None:
+def test_the_proxies_receive_weights_pods_policy_and_times() -> None:
     config = proxy_config(split(spec(onEmptyRoute="Fail", proxy={"idleSeconds": 60, "drainSeconds": 30})))
     assert [(r.backend, r.weight, [s.address for s in r.servers]) for r in config.routes] == [
         ("myapp-v1:http", 80, ["10.0.0.1", "10.0.0.2"]),
@@ -111,7 +111,7 @@ def test_the_proxies_are_told_weights_pods_policy_and_times() -> None:
     assert (config.on_empty_route, config.idle_seconds, config.drain_seconds) == (OnEmptyRoute.FAIL, 60, 30)
 
 
-def test_the_proxies_are_told_how_many_connections_to_take_how_to_spread_them_and_what_to_send_ahead() -> None:
+def test_the_proxies_receive_limits_balance_and_the_proxy_protocol() -> None:
     asking = route("v1", 80) | {"sendProxyProtocol": "V2"}
     config = proxy_config(
         split(spec(routes=[asking, route("v2", 20)], proxy={"maxConnections": 50, "balance": "leastconn"}))
@@ -185,7 +185,7 @@ def _of_other_digest(last: Target) -> Written:
     ],
     ids=["nothing", "a pod", "an empty route", "a port", "a time", "a revision"],
 )
-def test_pods_that_come_and_go_are_told_from_settings_and_weights(
+def test_pods_that_come_and_go_are_distinguished_from_settings_and_weights(
     strategy: UpdateStrategy, changes: Json, expected: Difference
 ) -> None:
     kept = {"endpoints", "revision"}
@@ -238,7 +238,7 @@ def test_proxies_that_are_late_are_replaced_until_the_spec_changes() -> None:
     assert target(HALF, replaced, revision=2).applied.strategy is UpdateStrategy.LIVE
 
 
-def test_a_configuration_that_comes_back_is_told_apart_from_its_forerunner() -> None:
+def test_a_configuration_that_comes_back_is_distinguished_from_its_forerunner() -> None:
     first = target()
     between = target(HALF, first, revision=2)
     back = target(last=between, revision=3)

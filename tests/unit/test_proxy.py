@@ -95,7 +95,7 @@ def test_what_a_proxy_with_an_agent_serves_only_the_agent_says() -> None:
         {"metadata": {"name": "x", "annotations": LIVE}, "status": {"containerStatuses": None}},
     ],
 )
-def test_a_pod_of_which_nothing_is_known_is_not_ready_and_not_asked(bare: Json) -> None:
+def test_a_pod_of_which_nothing_is_known_is_not_ready_and_has_no_agent(bare: Json) -> None:
     proxy = read_proxy(bare, None)
     assert (proxy.serves, proxy.is_ready, proxy.trouble, proxy.node) == ("", False, "", "")
     assert not read_proxy(bare, None).has_reachable_agent
@@ -113,7 +113,7 @@ def test_a_pod_of_which_nothing_is_known_is_not_ready_and_not_asked(bare: Json) 
     ],
     ids=["running", "not ready", "stopping", "ended", "without an agent", "without an address"],
 )
-def test_only_a_running_pod_with_an_agent_is_asked(pod: Json, expected: bool) -> None:
+def test_only_a_running_pod_with_an_agent_can_report(pod: Json, expected: bool) -> None:
     assert read_proxy(pod, None).has_reachable_agent is expected
 
 
@@ -132,10 +132,19 @@ def test_only_a_running_pod_with_an_agent_is_asked(pod: Json, expected: bool) ->
         (rolling_pod(stopped=NOW - SECOND, ready=False), LISTENS - SECOND),
         (rolling_pod(stopped=NOW - LISTENS), timedelta()),
     ],
-    ids=["ready", "not ready", "evicted", "ended", "told now", "a second ago", "told and unready", "long enough ago"],
+    ids=[
+        "ready",
+        "not ready",
+        "evicted",
+        "ended",
+        "stopping now",
+        "a second ago",
+        "stopping and unready",
+        "long enough ago",
+    ],
 )
 def test_a_proxy_listens_until_every_node_knows_that_it_stops(pod: Json, expected: timedelta | None) -> None:
-    """A pod that was evicted stays as Failed, and nobody deletes it for days."""
+    """A pod that was evicted stays as Failed, and may stay for days."""
     assert read_proxy(pod, None).listens_for(NOW) == expected
 
 
@@ -182,7 +191,7 @@ LOG = "[NOTICE] haproxy version is 3.0\n[ALERT] (1) : cannot bind socket\n[WARNI
         ({"ready": True, "waiting": {"reason": "ImagePullBackOff"}}, ""),
     ],
 )
-def test_what_keeps_a_proxy_from_being_ready_is_told_in_the_clusters_words(changes: Json, text: str) -> None:
+def test_what_keeps_a_proxy_from_being_ready_is_reported_in_the_clusters_words(changes: Json, text: str) -> None:
     assert rolling(**({"ready": False} | changes)).trouble == text
 
 
@@ -195,5 +204,5 @@ def test_what_keeps_a_proxy_from_being_ready_is_told_in_the_clusters_words(chang
         (None, None),
     ],
 )
-def test_a_container_that_was_killed_for_want_of_memory_is_named(ended: Json | None, expected: Any) -> None:
+def test_a_container_that_was_killed_for_lack_of_memory_is_named(ended: Json | None, expected: Any) -> None:
     assert rolling(ended=ended).out_of_memory == expected

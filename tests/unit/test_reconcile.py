@@ -1,4 +1,4 @@
-"""A whole step: weights are written down before they are served, counts are written seldom, a defect is told."""
+"""A whole step: weights are in the status before they are served, counts are written seldom, defects are reported."""
 
 from datetime import timedelta
 from typing import Any
@@ -77,11 +77,11 @@ def test_each_change_of_pods_is_rendered_once_over_all_steps(monkeypatch: pytest
 
 
 def ready(found: World) -> tuple[str, str]:
-    (told,) = (c for c in found.status()["conditions"] if c["type"] == "Ready")
-    return told["status"], told["reason"]
+    (ready,) = (c for c in found.status()["conditions"] if c["type"] == "Ready")
+    return ready["status"], ready["reason"]
 
 
-def test_a_defect_is_told_until_a_step_succeeds_and_the_proxies_are_left_alone() -> None:
+def test_a_defect_is_reported_until_a_step_succeeds_and_the_proxies_are_left_alone() -> None:
     found = world()
     before = found.status()
     config = found.config()
@@ -99,7 +99,7 @@ def test_a_defect_is_told_until_a_step_succeeds_and_the_proxies_are_left_alone()
     }
 
 
-def test_a_defect_of_a_kanary_that_is_gone_is_nobodys() -> None:
+def test_a_defect_of_a_kanary_that_is_gone_is_ignored() -> None:
     found = world()
     found.remove("Kanary", "rule")
     found.reconciler.report_defect(NAMESPACE, "rule", KeyError("spec"))

@@ -16,28 +16,28 @@ SECOND = timedelta(seconds=1)
 
 
 def asked_until(end: timedelta) -> tuple[RefreshRequest, list[timedelta]]:
-    """What is last asked of a pod that is looked at every 0.2 s from now on, and when it was asked."""
+    """The last request to a pod that is checked every 0.2 s from now on, and the times of all requests."""
     request, times = None, []
     for tick in range(end // (SECOND / 5) + 1):
-        wanted = next_request(request, DIGEST, NOW + tick * SECOND / 5)
-        if wanted != request:
-            request, times = read_request(str(wanted)), [*times, tick * SECOND / 5]
+        due = next_request(request, DIGEST, NOW + tick * SECOND / 5)
+        if due != request:
+            request, times = read_request(str(due)), [*times, tick * SECOND / 5]
     assert request
     return request, times
 
 
-def test_a_pod_is_asked_every_four_seconds_while_it_has_time_and_then_less_and_less_often() -> None:
+def test_requests_have_a_backoff_after_the_limit() -> None:
     _, times = asked_until(timedelta(minutes=5))
     assert [time.total_seconds() for time in times] == [0, 4, 8, 12, 16, 32, 64, 124, 184, 244]
 
 
-def test_another_configuration_is_asked_for_at_once() -> None:
+def test_another_configuration_is_requested_at_once() -> None:
     request, _ = asked_until(10 * SECOND)
     at = NOW + 10 * SECOND
     assert str(next_request(request, OTHER, at)) == f"{OTHER} {exact_time_text(at)} {exact_time_text(at)}"
 
 
-def test_a_pod_is_late_when_it_was_asked_for_long_enough() -> None:
+def test_a_pod_is_late_after_the_limit() -> None:
     request, _ = asked_until(LOAD_LIMIT)
     before, at = NOW + LOAD_LIMIT - SECOND, NOW + LOAD_LIMIT
     assert (request.is_late(DIGEST, before, None), request.is_in_time(DIGEST, before)) == (False, True)
@@ -55,7 +55,7 @@ def test_a_pod_that_became_ready_late_has_its_time_from_then() -> None:
 
 @pytest.mark.parametrize("asked_for", [SECOND, 14 * SECOND, timedelta(minutes=10)])
 @pytest.mark.parametrize("gone_for", [15 * SECOND, timedelta(hours=1)])
-def test_a_new_leader_does_not_take_a_pod_for_late_by_its_first_look(asked_for: timedelta, gone_for: timedelta) -> None:
+def test_a_new_leader_does_not_count_a_pod_as_late_at_once(asked_for: timedelta, gone_for: timedelta) -> None:
     request, times = asked_until(asked_for)
     assert not request.is_late(DIGEST, NOW + times[-1] + gone_for, None)
 
@@ -89,7 +89,7 @@ def test_a_late_pod_that_is_not_replaced_stays_late_after_each_request() -> None
 
 
 @given(st.none() | st.text() | st.text().map(f"{DIGEST} {{}}".format))
-def test_whatever_somebody_writes_there_a_pod_can_be_asked(text: str | None) -> None:
+def test_any_annotation_can_be_replaced_by_a_request(text: str | None) -> None:
     request = read_request(text)
     assert request is None or not request.is_late(DIGEST, NOW, None)
     again = read_request(str(next_request(request, DIGEST, NOW)))

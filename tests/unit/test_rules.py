@@ -1,4 +1,4 @@
-"""The policy: what each rule says about a snapshot, and what holds for every decision."""
+"""The policy: the decision of each rule, and the invariants of all decisions."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -56,18 +56,18 @@ def after(decision: Decision) -> timedelta | None:
 # Each rule
 
 
-def test_a_spec_that_cannot_be_obeyed_degrades_and_tells_the_fault() -> None:
+def test_a_spec_that_cannot_be_applied_degrades_with_the_fault() -> None:
     decision = check(serving(fault=FAULT), "spec_is_unusable", Trigger.DEGRADE, Reason.INVALID_WEIGHTS)
     assert decision.message == FAULT.message
     assert decision.actions == KEEP_SERVING
 
 
-def test_a_new_kanary_whose_spec_cannot_be_obeyed_makes_nothing() -> None:
+def test_a_new_kanary_whose_spec_cannot_be_applied_makes_nothing() -> None:
     decision = check(new(fault=FAULT), "spec_is_unusable", Trigger.DEGRADE, Reason.INVALID_WEIGHTS)
     assert decision.actions == ()
 
 
-def test_a_fault_is_told_before_anything_else() -> None:
+def test_a_fault_is_reported_before_anything_else() -> None:
     snapshot = serving(fault=FAULT, missing=MISSING, paused=True, routes=ALL_EMPTY, rejection=REJECTION)
     check(snapshot, "spec_is_unusable", Trigger.DEGRADE, Reason.INVALID_WEIGHTS)
 
@@ -108,7 +108,7 @@ def test_proxies_whose_configuration_is_lost_are_left_alone_and_the_user_reads_i
     assert decision.message.endswith("; ConfigMap rule-haproxy was deleted")
 
 
-def test_a_configuration_that_is_lost_is_rendered_anew_where_the_spec_can_be_obeyed() -> None:
+def test_a_configuration_that_is_lost_is_rendered_anew_where_the_spec_can_be_applied() -> None:
     snapshot = new(phase=Phase.READY, lost="ConfigMap rule-haproxy was deleted", routes=EMPTY_V2)
     check(snapshot, "route_is_empty", Trigger.DEGRADE, Reason.ROUTE_WITHOUT_ENDPOINTS)
     assert "ConfigMap" not in decide(snapshot).message
@@ -170,7 +170,7 @@ def test_a_route_of_weight_0_is_not_waited_for() -> None:
     check(new(routes=with_endpoints(1, 1, 0)), "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
 
-def test_a_kanary_that_lost_its_last_endpoint_says_what_becomes_of_connections() -> None:
+def test_a_kanary_that_lost_its_last_endpoint_says_what_happens_to_connections() -> None:
     decision = check(serving(routes=ALL_EMPTY), "no_endpoint_is_left", Trigger.DEGRADE, Reason.NO_READY_ENDPOINTS)
     assert decision.message == (
         "none of v1 (weight 80), v2 (weight 20) has a ready endpoint: "
@@ -187,7 +187,7 @@ def test_a_kanary_that_lost_its_last_endpoint_says_what_becomes_of_connections()
         (OnEmptyRoute.FAIL, "connections of its share are closed (spec.onEmptyRoute: Fail)"),
     ],
 )
-def test_an_empty_route_degrades_and_the_policy_is_told(policy: OnEmptyRoute, consequence: str) -> None:
+def test_an_empty_route_degrades_and_the_policy_is_reported(policy: OnEmptyRoute, consequence: str) -> None:
     snapshot = serving(routes=EMPTY_V2, on_empty_route=policy)
     decision = check(snapshot, "route_is_empty", Trigger.DEGRADE, Reason.ROUTE_WITHOUT_ENDPOINTS)
     assert decision.message == (
@@ -211,7 +211,7 @@ def test_a_route_of_weight_0_without_endpoints_is_no_problem() -> None:
     check(serving(routes=routes), "everything_is_served", None, Reason.SERVING)
 
 
-def test_proxies_that_are_not_there_at_the_deadline_degrade_and_the_cause_is_told() -> None:
+def test_proxies_that_are_not_there_at_the_deadline_degrade_and_the_cause_is_reported() -> None:
     rollout = replace(BEHIND, trouble="pod x-1: ImagePullBackOff: no such image")
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO)
     decision = check(snapshot, "deadline_is_exceeded", Trigger.DEGRADE, Reason.PROGRESS_DEADLINE_EXCEEDED)
@@ -239,7 +239,7 @@ def test_a_new_spec_starts_over_after_the_deadline() -> None:
     check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
 
-def test_what_the_cluster_refused_is_tried_again_and_the_refusal_stays_told() -> None:
+def test_a_rejected_object_is_retried_and_the_rejection_stays_reported() -> None:
     snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=replace(BEHIND, is_applied=False))
     decision = check(snapshot, "cluster_rejects", None, Reason.OBJECT_EXISTS)
     assert decision.message == REJECTION.message
@@ -270,7 +270,7 @@ def test_proxies_on_their_way_arrive_before_newer_endpoints_replace_them() -> No
 
 
 def test_while_a_rollout_settles_no_proxy_is_counted_for_what_is_not_written_yet() -> None:
-    """None can serve it, so "0 of 2" would be said even of two proxies that are ready."""
+    """None can serve it, so "0 of 2" would be reported even for two proxies that are ready."""
     snapshot = serving(phase=Phase.ROLLING, rollout=SETTLING, progressing_since=NOW)
     assert "0 of 2" not in decide(snapshot).message
 
@@ -373,21 +373,21 @@ def test_a_proxy_that_is_lost_puts_the_kanary_back_to_rolling(phase: Phase) -> N
 
 
 @pytest.mark.parametrize(
-    ("trouble", "waiting_for", "told"),
+    ("trouble", "waiting_for", "reported"),
     [
         ("pod x-1: ErrImagePull", "", "pod x-1: ErrImagePull"),
         ("", "pod x-1 on node a", "waiting for pod x-1 on node a"),
         ("pod x-1: ErrImagePull", "pod x-2 on node a", "pod x-1: ErrImagePull"),
     ],
 )
-def test_the_proxy_that_is_waited_for_is_named_and_its_trouble_is_told(
-    trouble: str, waiting_for: str, told: str
+def test_the_proxy_that_is_waited_for_is_named_and_its_trouble_is_reported(
+    trouble: str, waiting_for: str, reported: str
 ) -> None:
     rollout = replace(BEHIND, ready=0, trouble=trouble, waiting_for=waiting_for)
-    assert decide(serving(phase=Phase.ROLLING, rollout=rollout)).message == f"0 of 2 {PROXIES}: {told}"
+    assert decide(serving(phase=Phase.ROLLING, rollout=rollout)).message == f"0 of 2 {PROXIES}: {reported}"
 
 
-def test_proxies_that_were_replaced_and_still_listen_are_told_and_looked_at_again() -> None:
+def test_proxies_that_were_replaced_and_still_listen_are_reported_and_looked_at_again() -> None:
     rollout = replace(BEHIND, ready=2, others_listen_for=timedelta(seconds=4))
     decision = check(serving(phase=Phase.ROLLING, rollout=rollout), "proxies_are_behind", None, Reason.ROLLING_OUT)
     assert decision.message == f"2 of 2 {PROXIES}; the replaced proxies may still accept connections"
@@ -414,7 +414,7 @@ def test_what_may_go_goes_whether_everything_is_served_or_not(rollout: Rollout) 
     assert decide(serving(rollout=rollout, stale=("old",))).actions == (*KEEP_SERVING, Action.RETIRE)
 
 
-def test_the_rules_are_asked_in_this_order() -> None:
+def test_the_rules_have_this_order() -> None:
     assert [rule.__name__ for rule in RULES] == [
         "spec_is_unusable",
         "backend_is_missing",
@@ -433,7 +433,7 @@ def test_the_rules_are_asked_in_this_order() -> None:
     ]
 
 
-def test_telling_a_problem_again_is_no_move() -> None:
+def test_the_same_problem_again_is_no_move() -> None:
     assert degraded(serving(phase=Phase.DEGRADED), FAULT).trigger is None
 
 
@@ -443,33 +443,33 @@ LIVE = replace(DONE, strategy=UpdateStrategy.LIVE, report_interval=timedelta(sec
 AWAITED = replace(BEHIND, strategy=UpdateStrategy.LIVE, report_interval=timedelta(seconds=0.2))
 
 
-def test_running_proxies_are_asked_how_they_are_now_and_then() -> None:
+def test_running_proxies_report_at_long_intervals() -> None:
     decision = check(serving(rollout=LIVE), "everything_is_served", None, Reason.SERVING)
     assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
     assert after(decision) == timedelta(seconds=30)
 
 
-def test_those_that_are_about_to_serve_are_asked_soon() -> None:
+def test_proxies_that_are_about_to_load_report_soon() -> None:
     snapshot = serving(phase=Phase.ROLLING, rollout=AWAITED, progressing_since=NOW)
     decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
     assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
     assert after(decision) == timedelta(seconds=0.2)
 
 
-def test_the_deadline_is_kept_although_proxies_are_asked_later() -> None:
+def test_the_deadline_is_kept_although_the_next_report_is_later() -> None:
     rollout = replace(AWAITED, report_interval=timedelta(seconds=30))
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO + SECOND)
     assert after(decide(snapshot)) == SECOND
 
 
-def test_why_proxies_are_replaced_is_told() -> None:
+def test_why_proxies_are_replaced_is_reported() -> None:
     rollout = replace(DONE, difference=Difference.SETTINGS, fallback="pod x-1 did not answer the operator")
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout)
     decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
     assert decision.message == "pod x-1 did not answer the operator: the proxies are replaced instead"
 
 
-def test_what_haproxy_refuses_degrades_with_its_own_words_and_what_serves_goes_on() -> None:
+def test_a_rejection_by_haproxy_degrades_and_the_proxies_continue() -> None:
     rollout = replace(AWAITED, rejection="HAProxy of pod x-1 rejects the configuration: [ALERT] no")
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=NOW)
     decision = check(snapshot, "haproxy_rejects", Trigger.DEGRADE, Reason.REJECTED_BY_HAPROXY)
@@ -515,16 +515,16 @@ def test_they_wait_whatever_else_is_wrong(problem: dict[str, Any]) -> None:
 
 
 def test_a_proxy_that_is_exhausted_degrades_once_everything_is_served() -> None:
-    told = "pod x-1 holds 100 connections, all that it may"
+    reported = "pod x-1 holds 100 connections, all that it may"
     decision = check(
-        serving(rollout=replace(LIVE, exhaustion=told)),
+        serving(rollout=replace(LIVE, exhaustion=reported)),
         "proxies_are_exhausted",
         Trigger.DEGRADE,
         Reason.PROXIES_EXHAUSTED,
     )
-    assert decision.message == told
+    assert decision.message == reported
     assert after(decision) == timedelta(seconds=30)
-    snapshot = serving(phase=Phase.ROLLING, rollout=replace(AWAITED, exhaustion=told), progressing_since=NOW)
+    snapshot = serving(phase=Phase.ROLLING, rollout=replace(AWAITED, exhaustion=reported), progressing_since=NOW)
     assert decide(snapshot).rule == "proxies_are_behind"
 
 
@@ -571,7 +571,7 @@ def test_a_second_later_a_decision_says_the_same_unless_a_time_limit_passed(snap
 
 
 @given(snapshots)
-def test_whoever_stays_or_becomes_pending_does_nothing(snapshot: Snapshot) -> None:
+def test_a_pending_kanary_has_no_actions(snapshot: Snapshot) -> None:
     decision = decide(snapshot)
     phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
     assert phase is not Phase.PENDING or decision.actions == ()
@@ -594,7 +594,7 @@ def test_a_kanary_that_has_served_never_waits_as_if_it_had_not(snapshot: Snapsho
 
 
 def waits(snapshot: Snapshot) -> bool:
-    """Whether newer endpoints wait, said in another way than the rules say it."""
+    """Whether newer endpoints wait, expressed independently of the rules."""
     rollout = snapshot.rollout
     is_young = rollout.written_at is not None and abs(snapshot.now - rollout.written_at) <= SETTLE_LIMIT
     settles = rollout.strategy is UpdateStrategy.ROLLING and rollout.former < Progress.CURRENT and not rollout.trouble
@@ -654,7 +654,7 @@ def test_a_time_that_somebody_wrote_into_the_status_stops_nothing(phase: Phase, 
 
 
 def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
-    """What is found at the next look in a cluster that does what it is asked."""
+    """The next snapshot in a cluster that executes all actions."""
     phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
     done = Action.CONFIGURE in decision.actions
     arrived = replace(snapshot.rollout, former=Progress.CURRENT, others_listen_for=None, reload_spacing=None)
@@ -678,7 +678,7 @@ def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
 @example(new(routes=EMPTY_V2))
 @example(new(phase=Phase.DEGRADED, progressing_since=LONG_AGO, spec_changed=False))
 @example(new(phase=Phase.READY))
-def test_whatever_the_start_a_spec_that_can_be_obeyed_is_served_in_the_end(snapshot: Snapshot) -> None:
+def test_whatever_the_start_a_spec_that_can_be_applied_is_served_in_the_end(snapshot: Snapshot) -> None:
     for _ in range(10):
         snapshot = _after(snapshot, decide(snapshot))
     final = decide(snapshot)

@@ -1,4 +1,4 @@
-"""The data of the states: phases, the table, reasons, actions, whether the spec is obeyed, and how time is counted."""
+"""The data of the states: phases, the table, reasons, actions, whether the spec is applied, and how time is counted."""
 
 import re
 from dataclasses import replace
@@ -91,7 +91,7 @@ def test_endpoints_of_a_route_without_weight_are_no_help() -> None:
     assert [route.backend for route in snapshot.empty_routes] == ["v1"]
 
 
-def test_the_deadline_is_ten_minutes_unless_the_user_says_otherwise() -> None:
+def test_the_deadline_is_ten_minutes_by_default() -> None:
     assert Snapshot(Phase.PENDING, NOW).progress_deadline == timedelta(seconds=600)
 
 
@@ -100,8 +100,8 @@ def test_the_deadline_is_ten_minutes_unless_the_user_says_otherwise() -> None:
     [
         pytest.param(serving(), True, id="nothing is wrong"),
         pytest.param(new(), True, id="nothing is wrong with a new one"),
-        pytest.param(serving(fault=FAULT), False, id="a spec that cannot be obeyed"),
-        pytest.param(new(fault=FAULT), False, id="a spec that cannot be obeyed, and never one that could"),
+        pytest.param(serving(fault=FAULT), False, id="a spec that cannot be applied"),
+        pytest.param(new(fault=FAULT), False, id="a spec that cannot be applied, and never one that could"),
         pytest.param(serving(missing=MISSING), False, id="a backend that is gone"),
         pytest.param(new(missing=MISSING), False, id="a backend that is not there yet"),
         pytest.param(serving(paused=True), False, id="paused"),
@@ -121,7 +121,7 @@ def test_the_deadline_is_ten_minutes_unless_the_user_says_otherwise() -> None:
         pytest.param(new(routes=with_endpoints(0, 0)), False, id="a new one with empty routes only"),
     ],
 )
-def test_the_declared_spec_is_obeyed_where_it_can_be(snapshot: Snapshot, expected: bool) -> None:
+def test_the_declared_spec_is_applied_where_it_can_be(snapshot: Snapshot, expected: bool) -> None:
     assert snapshot.applies_spec is expected
 
 

@@ -106,7 +106,7 @@ def test_where_nothing_is_served_nothing_is_shown() -> None:
 
 
 def test_the_revision_outlives_what_was_written() -> None:
-    """Should somebody delete the ConfigMap, the next weights are not called revision 1 again."""
+    """After a deletion of the ConfigMap, the next weights are not revision 1 again."""
     assert following({"revision": 12}, last=None)["revision"] == 12
 
 
@@ -146,11 +146,11 @@ def test_it_is_said_since_when_a_phase_and_its_reason_last() -> None:
     assert following(first, now=NOW - SECOND)["since"] == "2026-01-01T11:59:59.000Z"
 
 
-def test_what_the_history_missed_is_told_beside_whether_it_records_now() -> None:
+def test_what_the_history_missed_is_reported_beside_whether_it_records_now() -> None:
     lost = following(None, noted=Journal(None, HistoryStatus(last=9, lost=4), None))
-    told = condition(lost, "HistoryRecorded")
+    reported = condition(lost, "HistoryRecorded")
     assert (
-        told["message"]
+        reported["message"]
         == "changes are written to the history database; 4 entries were dropped before the history recorded them"
     )
 
@@ -266,8 +266,8 @@ def test_an_unknown_phase_begins_again_in_pending(text: str) -> None:
 
 
 def test_what_the_api_server_rejected_is_remembered() -> None:
-    told = KanaryStatus(phase="Degraded", reason="RejectedByCluster", message="quota")
-    assert last_rejection(told) == Problem(Reason.REJECTED_BY_CLUSTER, "quota")
+    reported = KanaryStatus(phase="Degraded", reason="RejectedByCluster", message="quota")
+    assert last_rejection(reported) == Problem(Reason.REJECTED_BY_CLUSTER, "quota")
     assert last_rejection(KanaryStatus(phase="Degraded", reason="NoReadyEndpoints", message="none")) is None
 
 
@@ -382,7 +382,7 @@ def test_progress_ends_when_all_proxies_serve() -> None:
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.DEGRADED])
 def test_while_the_user_is_awaited_no_progress_is_counted(phase: Phase) -> None:
-    """A deadline that passed meanwhile would be told as soon as the user is done."""
+    """A deadline that passed meanwhile would be reported as soon as the user is done."""
     assert "progressingSince" not in following({"observedGeneration": 1}, phase=phase, last=None)
 
 

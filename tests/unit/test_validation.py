@@ -1,4 +1,4 @@
-"""What a spec may be, and what the user is told about one that it may not be."""
+"""Valid specs, and the messages for invalid ones."""
 
 import json
 from datetime import date
@@ -119,7 +119,7 @@ def test_no_null_is_mistaken_for_a_default() -> None:
         ((50,), "spec.routes: weights sum to 50 (50), 50 too few: they must sum to 100"),
     ],
 )
-def test_weights_that_do_not_sum_to_100_are_told_with_their_sum(shares: tuple[int, ...], message: str) -> None:
+def test_weights_that_do_not_sum_to_100_are_reported_with_their_sum(shares: tuple[int, ...], message: str) -> None:
     assert refusal(weights(*shares)) == Problem(Reason.INVALID_WEIGHTS, message)
 
 
@@ -140,12 +140,12 @@ def test_weights_that_do_not_sum_to_100_are_told_with_their_sum(shares: tuple[in
         pytest.param(10**5000, "a value that cannot be shown", id="5001 digits"),
     ],
 )
-def test_a_weight_that_is_no_whole_number_of_percent_is_told(weight: Any, shown: str) -> None:
+def test_a_weight_that_is_no_whole_number_of_percent_is_reported(weight: Any, shown: str) -> None:
     problem = refusal(weights(weight, 20))
     assert problem == Problem(Reason.INVALID_WEIGHTS, f"spec.routes[0].weight is {shown}: {PERCENT}")
 
 
-def test_a_weight_that_is_left_out_is_told() -> None:
+def test_a_weight_that_is_left_out_is_reported() -> None:
     problem = refusal(kanary(routes=[{"backend": {"serviceName": "v1", "servicePort": 80}}]))
     assert problem == Problem(Reason.INVALID_SPEC, f"spec.routes[0].weight is missing: {PERCENT}")
 
@@ -154,16 +154,16 @@ def test_a_weight_that_is_left_out_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("routes", "told"),
+    ("routes", "reported"),
     [([], "is empty"), (None, "is null")],
 )
-def test_a_kanary_without_routes_is_told_what_a_route_is(routes: Any, told: str) -> None:
+def test_a_kanary_without_routes_is_reported_what_a_route_is(routes: Any, reported: str) -> None:
     problem = refusal(kanary(routes=routes))
-    message = f"spec.routes {told}: must be a list of 1 to 100 routes, each with a backend and a weight"
+    message = f"spec.routes {reported}: must be a list of 1 to 100 routes, each with a backend and a weight"
     assert problem == Problem(Reason.NO_ROUTES, message)
 
 
-def test_routes_that_are_left_out_are_told() -> None:
+def test_routes_that_are_left_out_are_reported() -> None:
     without = kanary()
     del without["spec"]["routes"]
     problem = refusal(without)
@@ -171,7 +171,7 @@ def test_routes_that_are_left_out_are_told() -> None:
     assert problem.message.startswith("spec.routes is missing: must be a list of 1 to 100 routes")
 
 
-def test_more_routes_than_percents_are_told() -> None:
+def test_more_routes_than_percents_are_reported() -> None:
     problem = refusal(weights(*[1] * 101))
     assert problem.reason is Reason.INVALID_SPEC
     assert problem.message.startswith("spec.routes has 101 entries: must be a list of 1 to 100 routes")
@@ -191,17 +191,17 @@ def test_more_routes_than_percents_are_told() -> None:
         ),
     ],
 )
-def test_a_route_that_is_none_is_told_once_and_with_its_place(broken: Any, message: str) -> None:
+def test_a_route_that_is_none_is_reported_once_and_with_its_place(broken: Any, message: str) -> None:
     assert refusal(kanary(routes=[broken])) == Problem(Reason.INVALID_SPEC, message)
 
 
-def test_the_same_backend_twice_is_told_by_name() -> None:
+def test_the_same_backend_twice_is_reported_by_name() -> None:
     problem = refusal(kanary(routes=[route("v1", 50), route("v2", 20), route("v1", 30)]))
     message = "spec.routes: duplicate backend v1:http (2 times): give it one route with the sum of weights"
     assert problem == Problem(Reason.DUPLICATE_BACKEND, message)
 
 
-def test_a_backend_that_is_the_destination_is_told() -> None:
+def test_a_backend_that_is_the_destination_is_reported() -> None:
     problem = refusal(kanary(routes=[route("v1", 50), route("myapp", 50)]))
     assert problem.reason is Reason.BACKEND_IS_DESTINATION
     assert problem.message == (
@@ -211,7 +211,7 @@ def test_a_backend_that_is_the_destination_is_told() -> None:
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, 80.5, True, None, "", "HTTP", "-1", "+1", "a\nb", "x" * 64, {}])
-def test_a_port_that_is_neither_name_nor_number_is_told(port: Any) -> None:
+def test_a_port_that_is_neither_name_nor_number_is_reported(port: Any) -> None:
     problem = refusal(kanary(routes=[route("v1", 100, port)]))
     assert problem.reason is Reason.INVALID_SPEC
     assert problem.message.startswith("spec.routes[0].backend.servicePort is ")
@@ -225,7 +225,7 @@ NO_LABELS = ["", "My-App", "my_app", "1st", "-a", "a-", "a.b", "a b", "a#b", "${
 
 
 @pytest.mark.parametrize("name", NO_LABELS)
-def test_a_destination_that_is_no_dns_label_is_told(name: str) -> None:
+def test_a_destination_that_is_no_dns_label_is_reported(name: str) -> None:
     problem = refusal(kanary(destination=name))
     assert problem.reason is Reason.INVALID_NAME
     assert problem.message.startswith("spec.destination is ")
@@ -233,7 +233,7 @@ def test_a_destination_that_is_no_dns_label_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NO_LABELS)
-def test_a_backend_that_is_no_dns_label_is_told(name: str) -> None:
+def test_a_backend_that_is_no_dns_label_is_reported(name: str) -> None:
     problem = refusal(kanary(routes=[route(name, 100)]))
     assert problem.reason is Reason.INVALID_NAME
     assert problem.message.startswith("spec.routes[0].backend.serviceName is ")
@@ -241,7 +241,7 @@ def test_a_backend_that_is_no_dns_label_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a" * (MAX_NAME_LENGTH + 1), "v1.2", "Shop", "a\n", "", None, 5, float("nan"), ["a"]])
-def test_a_kanary_whose_objects_could_not_be_named_is_told(name: Any) -> None:
+def test_a_kanary_whose_objects_could_not_be_named_is_reported(name: Any) -> None:
     named = kanary()
     named["metadata"]["name"] = name
     problem = refusal(named)
@@ -258,7 +258,7 @@ def test_the_longest_name_still_fits_the_names_of_the_objects() -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, [], "x"])
-def test_metadata_that_is_none_is_told_as_a_missing_name(metadata: Any) -> None:
+def test_metadata_that_is_none_is_reported_as_a_missing_name(metadata: Any) -> None:
     assert refusal(kanary() | {"metadata": metadata}).reason is Reason.INVALID_NAME
 
 
@@ -308,19 +308,19 @@ def test_every_field_names_its_value_and_what_would_do(field: str, value: Any, m
 
 
 @pytest.mark.parametrize("version", ["v1", "V3", "", True, 2])
-def test_a_proxy_protocol_that_does_not_exist_is_told_with_its_place(version: Any) -> None:
+def test_a_proxy_protocol_that_does_not_exist_is_reported_with_its_place(version: Any) -> None:
     problem = refusal(kanary(routes=[route("v1", 100) | {"sendProxyProtocol": version}]))
     assert problem.reason is Reason.INVALID_SPEC
     assert problem.message == (f"spec.routes[0].sendProxyProtocol is {json.dumps(version)}: must be V1, V2 or left out")
 
 
 @pytest.mark.parametrize("spec", ["text", 5, [1], True])
-def test_a_spec_that_is_no_object_is_told(spec: Any) -> None:
+def test_a_spec_that_is_no_object_is_reported(spec: Any) -> None:
     assert "must be an object" in refusal(kanary() | {"spec": spec}).message
 
 
 @pytest.mark.parametrize("spec", [None, {}])
-def test_an_empty_spec_is_told_what_it_needs(spec: Any) -> None:
+def test_an_empty_spec_is_reported_what_it_needs(spec: Any) -> None:
     message = refusal(kanary() | {"spec": spec}).message
     assert "spec.destination is missing" in message
     assert "spec.routes is missing" in message
@@ -329,7 +329,7 @@ def test_an_empty_spec_is_told_what_it_needs(spec: Any) -> None:
 # Several at once
 
 
-def test_all_problems_are_told_and_the_first_gives_the_reason() -> None:
+def test_all_problems_are_reported_and_the_first_gives_the_reason() -> None:
     problem = refusal(kanary(destination="Shop", port=0, paused=3))
     assert problem.reason is Reason.INVALID_NAME
     assert [part.split(" is ")[0] for part in problem.message.split("; ")] == [
@@ -339,7 +339,7 @@ def test_all_problems_are_told_and_the_first_gives_the_reason() -> None:
     ]
 
 
-def test_rules_are_told_together_too() -> None:
+def test_rules_are_reported_together_too() -> None:
     problem = refusal(kanary(routes=[route("myapp", 50), route("v1", 20), route("v1", 20)]))
     assert problem.reason is Reason.INVALID_WEIGHTS
     assert "sum to 90" in problem.message
@@ -455,6 +455,6 @@ def test_no_two_routes_have_the_same_backend(spec: Json) -> None:
     assert len({share.backend for share in shares}) == len(shares)
 
 
-def test_a_sum_of_many_weights_is_told_without_each_of_them() -> None:
+def test_a_sum_of_many_weights_is_reported_without_each_of_them() -> None:
     message = refusal(kanary(routes=[route(f"v{number}", 2) for number in range(90)])).message
     assert message.startswith("spec.routes: weights sum to 180, 80 too many: they must sum to 100")
