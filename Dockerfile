@@ -1,7 +1,7 @@
-# The operator. Its wheels are built outside, by scripts/wheels, since a build may reach no package index.
+# The operator. Its wheels are built outside, by scripts/wheels, because a build may have no access to a package index.
 ARG BASE=python:3.11-slim
 FROM ${BASE} AS installed
-# The dependencies first: they change seldom, and their layer is kept.
+# The dependencies come first: they change seldom, so their layer is cached.
 COPY build/wheels/dependencies/ /wheels/
 RUN python3 -m venv /opt/kanary \
  && /opt/kanary/bin/pip install --no-index --no-deps --no-cache-dir /wheels/*.whl

@@ -1,4 +1,4 @@
-# Every target makes what it needs first, on a fresh Debian machine (as root) as on a laptop with Docker.
+# Every target creates what it needs first, on a fresh Debian machine (as root) or a laptop with Docker.
 
 PYTHON ?= python3
 CLUSTER ?= kanary-e2e
@@ -17,7 +17,7 @@ export PYTHON
 .PHONY: help venv lint test test-fast docker node-image images cluster cluster-down conformance e2e \
   modern bench manifests constraints demo demo-down clean
 
-help: ## Say what can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 venv: .venv/made ## Make .venv with Kanary and the tools of its tests
@@ -30,16 +30,16 @@ lint: venv ## Check style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-test: ## Run everything, from nothing: lint, fast tests, a kind cluster, the tests on it
+test: ## Run everything from scratch: lint, fast tests, a kind cluster, the tests on it
 	@MAKE="$(MAKE)" scripts/stages venv lint test-fast docker node-image images cluster conformance e2e cluster-down
 
 test-fast: venv ## Run the tests that need no cluster
 	$(BIN)/pytest -m "not cluster" -n auto --dist worksteal $(PYTEST_ARGS)
 
-docker: ## Make sure a Docker engine answers (on Debian, as root: install and start one)
+docker: ## Check that a Docker engine answers (on Debian, as root: install and start one)
 	@$(SCRIPTS)/docker-engine
 
-node-image: docker ## Make sure there is a kind node image: pulled, or else built (6 minutes, once)
+node-image: docker ## Provide a kind node image: pulled, otherwise built (6 minutes, once)
 	@$(SCRIPTS)/node-image
 
 images: venv docker ## Build the images of the operator, its proxies and the example server
@@ -61,7 +61,7 @@ modern: venv ## Check the CRD on an API server of a current release, which is co
 	@$(SCRIPTS)/modern-apiserver
 	$(BIN)/pytest tests/modern $(PYTEST_ARGS)
 
-bench: venv cluster ## Measure the data plane beside its peers and write docs/performance.md (Debian, root; 20 minutes)
+bench: venv cluster ## Measure the data plane against its peers and write docs/performance.md (Debian, root; 20 minutes)
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 	@$(BIN)/python -m bench.record
 	@$(BIN)/python -m bench.change $(CLUSTER)
@@ -81,7 +81,7 @@ demo: venv ## Show a Kanary at work on a kind cluster that stays
 demo-down: venv ## Remove the demo's cluster
 	@$(BIN)/python -m tests.e2e.kind down $(DEMO_CLUSTER)
 
-clean: ## Remove the clusters, the virtual environment and everything that was built here
+clean: ## Remove the clusters, the virtual environment and all build results
 	@if [ -x $(BIN)/python ] && docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory cluster-down demo-down; fi
 	rm -rf build *.egg-info .venv .pytest-kind .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@echo "Kept for the next time: Docker's images, and $${XDG_CACHE_HOME:-$$HOME/.cache}/kanary-e2e"
+	@echo "Not removed: Docker's images, and $${XDG_CACHE_HOME:-$$HOME/.cache}/kanary-e2e"

@@ -1,7 +1,7 @@
 """Shows a Kanary at work on a kind cluster: ``make demo``.
 
-Makes the cluster unless it runs already, installs the operator, applies ``examples/simple-stack.yml`` and counts who
-answers real connections, first at 80/20 and then at 50/50. Exits with 1 where a split is not what was declared.
+Creates the cluster unless it runs already, installs the operator, applies ``examples/simple-stack.yml`` and counts the
+answers to real connections, first at 80/20 and then at 50/50. Exits with 1 if a split is not the declared one.
 """
 
 import shutil
@@ -40,7 +40,7 @@ def title(text: str) -> None:
 
 
 def step(what: str, expected: str, *command: str) -> None:
-    """Run a command that takes a while: say so, pass on its headlines, and say how long it took."""
+    """Run a long command: print its headlines and how long it took."""
     say(f"{what}\n    takes {expected}")
     began = time.monotonic()
     pipe = subprocess.PIPE
@@ -62,40 +62,40 @@ def tail_of_log() -> str:
 
 
 def shown(kubectl: Kubectl, *arguments: str) -> None:
-    """Run kubectl as a person would, and show both the command and what it prints."""
+    """Run kubectl, and show both the command and its output."""
     say(f"$ kubectl {' '.join(arguments)}")
     say(kubectl(*arguments).rstrip())
 
 
 class Phases:
-    """Prints the phases as the Kanary passes them. Made before what is to be followed begins."""
+    """Prints the phases of the Kanary as they change. Create it before the change."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._began = time.monotonic()
-        self._told = ("", "")
+        self._shown = ("", "")
         found = scene.kubectl.find("kanary", NAME) or {}
         self._number = max((move["number"] for move in moves_of(found.get("status", {}))), default=0)
 
     def follow(self) -> None:
-        """Print until the Kanary is Ready. Exits where that takes too long."""
+        """Print until the Kanary is Ready. Exits if that takes too long."""
         say(f"{'TIME':>7}  {'PHASE':<10} {'REASON':<21} MESSAGE")
         while time.monotonic() < self._began + PATIENCE:
             status = self._scene.status(NAME)
             for move in moves_of(status):
                 if move["number"] > self._number:
                     self._number = move["number"]
-                    self._tell(move["to"], move["reason"], move["message"])
-            self._tell(status.get("phase", ""), status.get("reason", ""), status.get("message", ""))
+                    self._show(move["to"], move["reason"], move["message"])
+            self._show(status.get("phase", ""), status.get("reason", ""), status.get("message", ""))
             if status.get("phase") == "Ready":
                 return
             time.sleep(0.2)
         sys.exit(f"not Ready within {PATIENCE} s; see: kubectl describe kanary {NAME}")
 
-    def _tell(self, phase: str, reason: str, message: str) -> None:
-        if not phase or self._told == (phase, message):
+    def _show(self, phase: str, reason: str, message: str) -> None:
+        if not phase or self._shown == (phase, message):
             return
-        self._told = (phase, message)
+        self._shown = (phase, message)
         head = f"{time.monotonic() - self._began:5.1f} s  {phase:<10} {reason:<21} "
         first, *more = textwrap.wrap(message, WIDTH - len(head))
         say(head + first)
@@ -104,7 +104,7 @@ class Phases:
 
 
 def show_count(counted: Count) -> None:
-    """Print who answered, as a table."""
+    """Print the answers by version, as a table."""
     for version, number in sorted(counted.versions.items()):
         share = number / counted.connections
         say(f"    {version:<4} {number:>5} connections  {share:6.1%}  {'#' * round(50 * share)}")
@@ -122,16 +122,16 @@ def check_split(scene: Scene, client: Client, expected: dict[str, int]) -> None:
     say(f"{CONNECTIONS} connections to one of the proxies ({proxy['metadata']['name']}):")
     at_one_proxy = client.count(proxy["status"]["podIP"], SPLIT_PORT, CONNECTIONS)
     show_count(at_one_proxy)
-    wanted = {version: CONNECTIONS * weight // 100 for version, weight in expected.items()}
-    if at_one_proxy.versions != wanted or through_service.errors:
-        sys.exit(f"that is not the declared split: one proxy has to give {wanted}, and no connection may fail")
-    say(f"Exactly as declared: {', '.join(f'{version} {number}' for version, number in wanted.items())}.")
+    exact = {version: CONNECTIONS * weight // 100 for version, weight in expected.items()}
+    if at_one_proxy.versions != exact or through_service.errors:
+        sys.exit(f"that is not the declared split: one proxy must give {exact}, and no connection may fail")
+    say(f"Exactly as declared: {', '.join(f'{version} {number}' for version, number in exact.items())}.")
 
 
 def prepare(name: str) -> Cluster:
-    """An engine, a cluster and the images, made where they are missing."""
+    """Create the engine, the cluster and the images if they are missing."""
     title("Preparing")
-    step("Docker engine", "seconds; minutes where it is installed first", str(SCRIPTS / "docker-engine"))
+    step("Docker engine", "seconds; minutes if it has to be installed", str(SCRIPTS / "docker-engine"))
     step(
         f"kind cluster {name} and its images",
         "1 to 2 minutes; without an image registry up to 8, the first time",
@@ -167,7 +167,7 @@ def show_first_split(scene: Scene) -> Client:
 
 def show_second_split(scene: Scene, client: Client) -> None:
     """Change the weights and show 50/50."""
-    title("The weights are changed: 50 % each")
+    title("New weights: 50 % each")
     phases = Phases(scene)
     say(f"$ sed 's/weight: .*/weight: 50/' {STACK} | kubectl apply -f -")
     lines = (ROOT / STACK).read_text().replace("weight: 80", "weight: 50").replace("weight: 20", "weight: 50")
@@ -181,35 +181,35 @@ def show_second_split(scene: Scene, client: Client) -> None:
 
 
 def show_history(scene: Scene) -> None:
-    """What has become of the two changes, as `kanary history` tells it."""
-    title("What was changed")
+    """Show both changes with `kanary history`."""
+    title("The history of the changes")
     program = Path(sys.executable).with_name("kanary")
     command = [str(program), "history", NAME]
 
-    def told() -> str:
-        # The command is this project's own.
+    def both_changes() -> str:
+        # The command is part of this project.
         done = subprocess.run(  # noqa: S603
             command, env=environment(scene.kubectl), capture_output=True, text=True, check=False
         )
         return done.stdout if done.stdout.count("Ready") == CHANGES else ""
 
-    lines = wait_until(told, "both changes in the history")
+    lines = wait_until(both_changes, "both changes in the history")
     say(f"$ kanary history {NAME}")
     say(lines.rstrip())
 
 
-def say_how_to_go_on(cluster: Cluster) -> None:
+def say_next_steps(cluster: Cluster) -> None:
     """Leave the user with a running cluster and something to do."""
-    title("Going on")
+    title("Next steps")
     for command, remark in (
         (f"export KUBECONFIG={cluster.kubeconfig_path}", ""),
         *([] if shutil.which("kubectl") else [(f"alias kubectl={cluster.kubectl_path}", "")]),
         (f"kubectl describe ky {NAME}", "conditions, history, Events"),
-        (f"kubectl get configmap {NAME}-haproxy -o yaml", "what the proxies serve"),
+        (f"kubectl get configmap {NAME}-haproxy -o yaml", "the configuration of the proxies"),
         ("kubectl scale deployment myapp-v2 --replicas=3", "more pods, the same split"),
         (f"kubectl edit ky {NAME}", "other weights; try 80 and 30"),
-        (f".venv/bin/kanary undo {NAME}", "the weights before"),
-        ("less examples/README.md", "more to apply"),
+        (f".venv/bin/kanary undo {NAME}", "restores the weights before"),
+        ("less examples/README.md", "more examples"),
         ("make demo-down", "removes the cluster"),
     ):
         say(f"{command:<58}  # {remark}" if remark else command)
@@ -227,7 +227,7 @@ def main(name: str) -> None:
     client = show_first_split(scene)
     show_second_split(scene, client)
     show_history(scene)
-    say_how_to_go_on(cluster)
+    say_next_steps(cluster)
     say(f"\nThe demo took {time.monotonic() - began:.0f} s.")
 
 
