@@ -1,4 +1,4 @@
-"""The history as the leading operator records it: its writer, from the first reconcile to the last."""
+"""The leader's recording of the history: owns the writer and connects it with the engine, watches and metrics."""
 
 from datetime import timedelta
 
@@ -10,25 +10,25 @@ from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient, ClusterError, Timeouts
 from kanary.kube.errors import NotFound
-from kanary.operator.historian import Historian, NoHistory
+from kanary.operator.history_recorder import HistoryRecorder, NoHistory
 from kanary.operator.metrics import Metrics
 from kanary.operator.settings import Settings
 from kanary.operator.watches import Watches
 from states.timing import HISTORY_START_LIMIT, HISTORY_STOP_LIMIT
 
 _TIMEOUTS = Timeouts(connect=5.0, read=5.0)
-"""Of a request by the writer's thread, which records nothing meanwhile."""
+"""Of requests by the writer's thread, which records nothing in the meantime."""
 
 
 class RecordFeed:
-    """Has at most one writer at a time. Only the leader starts it: a file has one writer."""
+    """Owns one history writer. Only the leader starts it: an SQLite file has one writer."""
 
     def __init__(self, client: ClusterClient, settings: Settings, metrics: Metrics) -> None:
         self._client = client.with_timeouts(_TIMEOUTS)
         self._settings = settings
         self._metrics = metrics
         self._writer: HistoryWriter | None = None
-        self._historian: Historian | None = None
+        self._recorder: HistoryRecorder | None = None
         self._watches: Watches | None = None
         if settings.history_url:
             self._make(settings)
@@ -44,29 +44,29 @@ class RecordFeed:
         self._writer = HistoryWriter(
             settings.history_url, retention=retention, hooks=hooks, is_deleted=self._is_deleted
         )
-        self._historian = Historian(self._writer)
+        self._recorder = HistoryRecorder(self._writer)
         self._metrics.observe_history(lambda: self.fault() is None, self._size, self._oldest)
 
     def fault(self) -> Fault | None:
-        """What keeps this process from recording, or None."""
+        """Why this process cannot record, or None."""
         return self._writer.fault() if self._writer else None
 
     def start(self, watches: Watches) -> History:
-        """Open the database, and return what the engine is given. The watches must have listed everything."""
-        if self._writer is None or self._historian is None:
+        """Open the database and return the history for the engine. The watches must be synced."""
+        if self._writer is None or self._recorder is None:
             return NoHistory()
         self._watches = watches
-        self._historian.observe(watches.kanaries.values())
+        self._recorder.observe(watches.kanaries.values())
         self._writer.start(wait=HISTORY_START_LIMIT.total_seconds())
-        return self._historian
+        return self._recorder
 
     def stop(self) -> None:
-        """Write what waits, for some seconds at most."""
+        """Write pending entries, for HISTORY_STOP_LIMIT at most."""
         if self._writer and self._watches:
             self._writer.stop(HISTORY_STOP_LIMIT.total_seconds())
 
     def _is_deleted(self, kanary: KnownKanary) -> bool | None:
-        """Whether the API server says so of one that the cache lacks: a cache that is behind lacks some that exist."""
+        """Whether a Kanary is deleted, None if unknown. The API server decides, because the cache may be stale."""
         if self._settings.namespace not in (None, kanary.namespace):
             return False
         cached = self._watches.kanaries.get(kanary.namespace, kanary.name) if self._watches else None
@@ -75,16 +75,16 @@ class RecordFeed:
         try:
             found = self._client.get(KANARIES, kanary.namespace, kanary.name)
         except NotFound as error:
-            # Where the whole kind is not served, which passes, the reason is another one.
+            # The reason is another one while the API server does not serve the CRD.
             return True if error.reason == "NotFound" else None
         except ClusterError:
             return None
         return bool(found["metadata"]["uid"] != kanary.uid)
 
     def _on_change(self) -> None:
-        """Have every Kanary report whether it is recorded, and hand on its entries again."""
-        if self._historian and self._watches:
-            self._historian.forget()
+        """Reconcile every Kanary, which updates its condition and passes its entries again."""
+        if self._recorder and self._watches:
+            self._recorder.forget()
             self._watches.enqueue_all()
 
     def _size(self) -> int:

@@ -12,7 +12,7 @@ from kanary.history.queries import EntryQuery
 from kanary.history.reader import Reader
 from kanary.history.retention import Retention
 from kanary.history.writer import HistoryWriter
-from kanary.operator.historian import Historian
+from kanary.operator.history_recorder import HistoryRecorder
 from tests.history.entries import START, change, result, seen, with_entries
 
 WAIT = 60.0
@@ -43,13 +43,13 @@ def odd(**fields: Any) -> Entry:
 )
 def test_an_odd_entry_keeps_no_other_kanary_from_being_recorded(url: str, entry: Entry) -> None:
     writer = HistoryWriter(url)
-    historian = Historian(writer)
+    recorder = HistoryRecorder(writer)
     writer.record(with_entries(seen("u-bad", name="bad", namespace="secret"), entry))
     writer.record(seen("u-1"))
     writer.start()
     assert writer.flush(WAIT)
     assert writer.confirmed("u-1")
-    assert historian.recorded("u-1").recording.is_recorded
+    assert recorder.recorded("u-1").recording.is_recorded
     writer.stop(WAIT)
 
 
@@ -70,9 +70,9 @@ def test_the_configuration_of_a_change_outlives_pods_that_come_and_go_while_the_
     sqlite_url: str,
 ) -> None:
     writer = HistoryWriter(sqlite_url)
-    historian = Historian(writer)
+    recorder = HistoryRecorder(writer)
     for number in range(20):
-        historian.record(KANARY, (change(1, digest="d0"),), configuration(f"d{number}"))
+        recorder.record(KANARY, (change(1, digest="d0"),), configuration(f"d{number}"))
     writer.start()
     assert writer.flush(WAIT)
     writer.stop(WAIT)
@@ -81,11 +81,11 @@ def test_the_configuration_of_a_change_outlives_pods_that_come_and_go_while_the_
 
 def test_an_entry_with_a_large_number_does_not_silence_later_ones(sqlite_url: str) -> None:
     writer = HistoryWriter(sqlite_url)
-    historian = Historian(writer)
+    recorder = HistoryRecorder(writer)
     large = read_entry({"number": 2**60, "at": datetime(2026, 11, 23, tzinfo=UTC), "kind": "Note"})
     writer.start()
     for entries in ((large,), (large, result(1))):
-        historian.record(KANARY, entries, None)
+        recorder.record(KANARY, entries, None)
         assert writer.flush(WAIT)
     writer.stop(WAIT)
     assert len(Reader(sqlite_url).entries(EntryQuery()).items) == 2

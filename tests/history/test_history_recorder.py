@@ -17,7 +17,7 @@ from kanary.history.reader import Reader
 from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
 from kanary.kube.client import ClusterClient
-from kanary.operator.historian import Historian
+from kanary.operator.history_recorder import HistoryRecorder
 from kanary.operator.metrics import Metrics
 from kanary.operator.record_feed import RecordFeed
 from kanary.operator.settings import Settings
@@ -45,7 +45,7 @@ def deletions(reader: Reader) -> dict[str, bool]:
     return {known.uid: known.deleted_at is not None for known in reader.kanaries(KanaryQuery(**ALL)).items}
 
 
-# Historian
+# HistoryRecorder
 
 
 class Written:
@@ -55,7 +55,7 @@ class Written:
         self.rows = 0
         hooks = Hooks(on_rows=self._count)
         self.writer = HistoryWriter(url, hooks=hooks, backoff=Backoff(base=0.01, cap=0.01))
-        self.historian = Historian(self.writer)
+        self.recorder = HistoryRecorder(self.writer)
         self.writer.start(WAIT)
 
     def _count(self, _table: str, count: int) -> None:
@@ -70,46 +70,46 @@ def written(sqlite_url: str) -> Iterator[Written]:
 
 
 def test_entries_are_recorded_and_confirmed_by_their_last_number(written: Written, reader: Reader) -> None:
-    historian = written.historian
-    assert historian.recorded("u-1").number == 0
+    recorder = written.recorder
+    assert recorder.recorded("u-1").number == 0
     entries = [change(1), phase_change(1), result(1)]
-    historian.record(kanary(), entries, configuration(f"{1:016x}"))
+    recorder.record(kanary(), entries, configuration(f"{1:016x}"))
     assert written.writer.flush(WAIT)
-    assert historian.recorded("u-1").number == entries[-1].number
-    assert historian.recorded("u-1").recording.is_recorded
+    assert recorder.recorded("u-1").number == entries[-1].number
+    assert recorder.recorded("u-1").recording.is_recorded
     assert [item.entry for item in reader.entries(EntryQuery(**ALL)).items] == entries[::-1]
     assert reader.configuration(f"{1:016x}") == configuration(f"{1:016x}")
 
 
 def test_what_is_handed_over_again_is_not_written_again(written: Written) -> None:
     for _ in range(3):
-        written.historian.record(kanary(), [change(1)], configuration(f"{1:016x}"))
+        written.recorder.record(kanary(), [change(1)], configuration(f"{1:016x}"))
         assert written.writer.flush(WAIT)
     assert written.rows == 3
-    written.historian.record(kanary(), [change(1), result(1)], configuration(f"{1:016x}"))
+    written.recorder.record(kanary(), [change(1), result(1)], configuration(f"{1:016x}"))
     assert written.writer.flush(WAIT)
     assert written.rows == 4
 
 
 def test_a_kanary_without_entries_is_not_in_the_history(written: Written, reader: Reader) -> None:
-    written.historian.record(kanary(), [], None)
-    written.historian.record(kanary("u-2", "other"), [change(1)], None)
+    written.recorder.record(kanary(), [], None)
+    written.recorder.record(kanary("u-2", "other"), [change(1)], None)
     assert written.writer.flush(WAIT)
     assert deletions(reader) == {"u-2": False}
 
 
 def test_a_result_of_a_newer_version_is_recorded_like_any_other(written: Written, reader: Reader) -> None:
-    written.historian.record(kanary(), [change(1), result(1, "RolledBack")], None)
+    written.recorder.record(kanary(), [change(1), result(1, "RolledBack")], None)
     assert written.writer.flush(WAIT)
     found = reader.changes(ChangeQuery(**ALL)).items[0].result
     assert isinstance(found, ChangeResult)
     assert found.result == "RolledBack"
-    assert written.historian.recorded("u-1").recording.is_recorded
+    assert written.recorder.recorded("u-1").recording.is_recorded
 
 
 def test_one_that_has_the_name_of_another_says_that_that_one_is_deleted(written: Written, reader: Reader) -> None:
     for uid in ("u-1", "u-2"):
-        written.historian.record(kanary(uid), [change(1)], None)
+        written.recorder.record(kanary(uid), [change(1)], None)
     assert written.writer.flush(WAIT)
     assert deletions(reader) == {"u-1": True, "u-2": False}
 
@@ -118,17 +118,17 @@ def test_one_that_is_seen_again_after_its_deletion_is_recorded_as_existing(writt
     """As after a list of an API server that was behind."""
     for is_there in (True, False, True):
         if is_there:
-            written.historian.record(kanary(), [change(1)], None)
+            written.recorder.record(kanary(), [change(1)], None)
         else:
-            written.historian.deleted("shop", "web")
+            written.recorder.deleted("shop", "web")
         assert written.writer.flush(WAIT)
         assert deletions(reader) == {"u-1": not is_there}
-    assert written.historian.recorded("u-1").number == change(1).number
+    assert written.recorder.recorded("u-1").number == change(1).number
 
 
 def test_a_deletion_of_one_that_was_never_seen_is_nothing(written: Written, reader: Reader) -> None:
-    written.historian.record(kanary(), [change(1)], None)
-    written.historian.deleted("shop", "another")
+    written.recorder.record(kanary(), [change(1)], None)
+    written.recorder.deleted("shop", "another")
     assert written.writer.flush(WAIT)
     assert deletions(reader) == {"u-1": False}
 
@@ -140,8 +140,8 @@ def test_one_that_exists_at_the_start_and_is_deleted_before_anything_of_it_is_re
     database.write([seen()])
     database.close()
     written = Written(sqlite_url)
-    written.historian.observe([kanary()])
-    written.historian.deleted("shop", "web")
+    written.recorder.observe([kanary()])
+    written.recorder.deleted("shop", "web")
     assert written.writer.stop(WAIT)
     assert deletions(reader) == {"u-1": True}
 
@@ -153,19 +153,19 @@ def test_nothing_counts_as_recorded_before_the_database_is_open(
     waiting = open_database(sqlite_url)
     monkeypatch.setattr("kanary.history.writer.open_database", lambda *_, **__: opening.wait(WAIT) and waiting)
     writer = HistoryWriter(sqlite_url)
-    historian = Historian(writer)
+    recorder = HistoryRecorder(writer)
     writer.start()
-    recording = historian.recorded("u-1").recording
+    recording = recorder.recorded("u-1").recording
     assert (recording.is_recorded, recording.reason) == (False, "DatabaseOpening")
     opening.set()
-    wait_until(lambda: historian.recorded("u-1").recording.is_recorded)
+    wait_until(lambda: recorder.recorded("u-1").recording.is_recorded)
     writer.stop()
 
 
 def test_what_is_wrong_is_the_condition_s_reason(tmp_path: Path) -> None:
     written = Written(f"{tmp_path}/volume/history.db")
     wait_until(written.writer.fault)
-    recording = written.historian.recorded("u-1").recording
+    recording = written.recorder.recorded("u-1").recording
     assert (recording.is_recorded, recording.reason) == (False, "DatabaseUnavailable")
     assert f"the folder {tmp_path}/volume" in recording.message
     written.writer.stop()

@@ -1,4 +1,4 @@
-"""The history as the engine sees it: entries go to the writer, and what it has recorded comes back."""
+"""The engine's access to the history: passes new entries to the writer and returns what it has recorded."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,15 @@ from kanary.history.writer import HistoryWriter
 
 Json = dict[str, Any]
 
-_REMEMBERED = 20_000
-"""Kanaries of which it is remembered what was handed on; forgetting them costs one needless write each."""
+_STORED = 20_000
+"""Maximum number of Kanaries with stored state; without it each causes one unnecessary write."""
 
 
 class NoHistory:
     """Implements `engine.ports.History` where history is disabled."""
 
-    def recorded(self, uid: str) -> Recorded:  # noqa: ARG002  the protocol's form
-        """As if it had everything: nothing waits for it."""
+    def recorded(self, uid: str) -> Recorded:  # noqa: ARG002  the protocol's signature
+        """All entries count as recorded, so that nothing waits for the history."""
         return Recorded(2**62, DISABLED)
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
@@ -31,45 +31,45 @@ class NoHistory:
         """Record nothing."""
 
 
-class Historian:
-    """Implements `engine.ports.History` by a writer's thread."""
+class HistoryRecorder:
+    """Implements `engine.ports.History` with the thread of a writer."""
 
     def __init__(self, writer: HistoryWriter) -> None:
         self._writer = writer
         self._lock = threading.Lock()
-        self._handed: dict[str, tuple[tuple[Entry, ...], tuple[str, ...]]] = {}
+        self._passed: dict[str, tuple[tuple[Entry, ...], tuple[str, ...]]] = {}
         self._uids: dict[tuple[str, str], str] = {}
 
     def recorded(self, uid: str) -> Recorded:
-        """What the history has for sure, and what is wrong with it, now or since the start."""
+        """The confirmed entries, and the present fault or a notice since the start."""
         fault = self._writer.fault(uid) or self._writer.notice
         recording = Recording(False, fault.reason.value, fault.message) if fault else RECORDED
         return Recorded(self._writer.confirmed(uid), recording)
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
-        """Hand on what is not known to have been handed on."""
+        """Pass the entries to the writer, unless it has received them already."""
         metadata = kanary["metadata"]
         namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
         named = {entry.digest for entry in entries if isinstance(entry, WeightChange)}
-        # The others are not kept, and would be in memory while the database is away.
+        # Other configurations are not recorded, and would use memory while the database is unavailable.
         configurations = (configuration,) if configuration and configuration.digest in named else ()
         pending = Pending(uid, namespace, name, datetime.now(UTC), tuple(entries), configurations)
         state = pending.entries[-1:], tuple(each.digest for each in configurations)
         with self._lock:
             former = self._uids.get((namespace, name), uid)
             self._uids[namespace, name] = uid
-            is_handed = self._handed.get(uid) == state
-            if len(self._handed) >= _REMEMBERED:
-                self._handed.clear()
-            self._handed[uid] = state
-        # One that was deleted and created again may not have been seen to be missing in between.
+            is_passed = self._passed.get(uid) == state
+            if len(self._passed) >= _STORED:
+                self._passed.clear()
+            self._passed[uid] = state
+        # The Kanary was deleted and created again between two reconciles.
         if former != uid:
             self._deleted(namespace, name, former)
-        if entries and not is_handed:
+        if entries and not is_passed:
             self._writer.record(pending)
 
     def deleted(self, namespace: str, name: str) -> None:
-        """The Kanary of that name was seen to be deleted."""
+        """Record the deletion of the Kanary of this name."""
         with self._lock:
             uid = self._uids.pop((namespace, name), None)
         if uid:
@@ -77,16 +77,16 @@ class Historian:
 
     def _deleted(self, namespace: str, name: str, uid: str) -> None:
         with self._lock:
-            self._handed.pop(uid, None)
+            self._passed.pop(uid, None)
         self._writer.record(Pending(uid, namespace, name, datetime.now(UTC), is_deleted=True))
 
     def observe(self, kanaries: Iterable[Json]) -> None:
-        """These exist: the deletion of one is recorded even if it is deleted before anything of it was recorded."""
+        """Store the UIDs of existing Kanaries, so that a deletion is recorded even before their first entry."""
         with self._lock:
             for metadata in (kanary["metadata"] for kanary in kanaries):
                 self._uids[metadata["namespace"], metadata["name"]] = metadata["uid"]
 
     def forget(self) -> None:
-        """Have everything handed on again: the database may be another one."""
+        """Pass all entries again: the database may be another one."""
         with self._lock:
-            self._handed.clear()
+            self._passed.clear()
