@@ -13,7 +13,7 @@ from engine.model.entries import Configuration
 from kanary.cli.failure import CommandError
 from kanary.cli.find import one_kanary, revision_before, revision_of
 from kanary.cli.output import Json, document, json_text, weights_of
-from kanary.cli.text import Table, cut, plain
+from kanary.cli.text import cut, plain, write_table
 from kanary.cli.times import local_text, took_text
 from kanary.history.records import RecordedChange
 from kanary.history.source import Source
@@ -71,9 +71,9 @@ def show(old: RecordedChange, new: RecordedChange, found: Json, stream: TextIO) 
     headings = [_name(old).upper(), _name(new).upper()]
     stream.write(plain(f"{old.kanary.namespace}/{old.kanary.name}: {_name(old)} to {_name(new)}") + "\n\n")
     about = zip(("WHEN", "CAUSE", "BY", "RESULT"), _about(old), _about(new), strict=True)
-    Table(("", *headings), stream).write(about)
+    write_table(("", *headings), [about], stream)
     stream.write("\n")
-    Table(("WEIGHTS", *headings, "CHANGE"), stream).write(map(_weight, found["weights"]))
+    write_table(("WEIGHTS", *headings, "CHANGE"), [map(_weight, found["weights"])], stream)
     endpoints = [
         line
         for each in found["endpoints"] or ()

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from engine.model.entries import Share
 from engine.model.shape import Shape
-from kanary.cli.text import Table, plain
+from kanary.cli.text import plain, write_table
 
 Json = dict[str, Any]
 
@@ -31,9 +31,8 @@ class Form:
 def write(output: str, form: Form, pages: Iterator[Sequence[Shape]], stream: TextIO) -> None:
     """Write records page by page."""
     if output == "table":
-        table = Table([*form.cells], stream)
-        for page in pages:
-            table.write([cell(item) for cell in form.cells.values()] for item in page)
+        rows = ([[cell(item) for cell in form.cells.values()] for item in page] for page in pages)
+        write_table([*form.cells], rows, stream)
         return
     items = (document(item) for page in pages for item in page)
     if output == "csv":
@@ -76,13 +75,20 @@ def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
 def _yaml_item(value: Any, stream: TextIO) -> str:
     import yaml  # noqa: PLC0415 -- loaded by the one format that needs it
 
-    return _legible(lambda is_ascii: yaml.safe_dump([value], allow_unicode=not is_ascii, sort_keys=False), stream)
+    # The former is five times as fast, where PyYAML was built with it.
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return _legible(
+        lambda is_ascii: yaml.dump([value], None, dumper, allow_unicode=not is_ascii, sort_keys=False), stream
+    )
 
 
 def _legible(dump: Callable[[bool], str], stream: TextIO) -> str:
     """The dump with its characters as they are, or where not all can be shown, the one in ASCII, which escapes them."""
     text = dump(False)
-    return text if is_unicode(stream) and text.replace("\n", "").isprintable() else dump(True)
+    if is_unicode(stream) and text.replace("\n", "").isprintable():
+        return text
+    # DEL is in ASCII, and JSON has it as it is.
+    return dump(True).replace("\x7f", "\\u007f")
 
 
 def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[list[Any]]:

@@ -25,23 +25,18 @@ def cut(text: str, columns: int) -> str:
     return text if cell_len(text) <= columns else f"{set_cell_size(text, columns - 1)}…"
 
 
-class Table:
-    """Columns under a heading, written page by page: no more than a page is held in memory."""
+def write_table(headings: Sequence[str], pages: Iterable[Iterable[Sequence[str]]], stream: TextIO) -> None:
+    """Write rows page by page, the headings before the first: no more than a page is held in memory.
 
-    def __init__(self, headings: Sequence[str], output: TextIO) -> None:
-        self._pending = [headings]
-        self._output = output
-        self._widths = [0] * len(headings)
+    Columns may become wider with a later page.
+    """
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 -- not loaded for --help
 
-    def write(self, rows: Iterable[Sequence[str]]) -> None:
-        """Write some rows, the headings before the first. Columns may become wider with a later page."""
-        from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 -- not loaded for --help
-
-        page = [[plain(cell) for cell in row] for row in rows]
-        if not page:
-            return
-        lines, self._pending = [*self._pending, *page], []
-        columns = zip(*lines, strict=True)
-        self._widths = [max(least, *map(cell_len, cells)) for least, cells in zip(self._widths, columns, strict=True)]
-        for line in lines:
-            self._output.write("  ".join(map(set_cell_size, line, self._widths)).rstrip() + "\n")
+    lines, widths = [list(headings)], [0] * len(headings)
+    for page in pages:
+        rows = [[plain(cell) for cell in row] for row in page]
+        if rows:
+            lines += rows
+            widths = [max(least, *map(cell_len, cells)) for least, *cells in zip(widths, *lines, strict=True)]
+            stream.writelines("  ".join(map(set_cell_size, line, widths)).rstrip() + "\n" for line in lines)
+            lines = []

@@ -276,7 +276,7 @@ def test_each_field_is_documented() -> None:
     assert [field for field in sorted(fields) if not any(f"`{field}`" in line for line in rows)] == []
 
 
-HOSTILE = "\x1b]0;owned\x07é \x9b2J \u202eback\nREVISION"
+HOSTILE = "\x1b]0;owned\x07é \x7f\x9b2J \u202eback\nREVISION"
 
 
 @pytest.mark.parametrize("name", ["table", "json", "yaml", "csv"])
