@@ -237,7 +237,7 @@ def degraded(snapshot: Snapshot, problem: Problem) -> Decision:
 
 
 def _pending(snapshot: Snapshot, problem: Problem, requeue: Requeue | None = None) -> Decision:
-    """The decision to wait for the user before anything is served, or to report `problem` where proxies run."""
+    """The decision to wait for the user before anything is served, or to report `problem` if proxies run."""
     if snapshot.lost:
         return degraded(snapshot, problem)
     trigger = None if snapshot.phase is Phase.PENDING else Trigger.WAIT
