@@ -29,13 +29,13 @@ def read_report(raw: object) -> Report:
     """A report from the agent's JSON. Raises ValueError if it is invalid."""
     if not isinstance(raw, Mapping):
         raise ValueError("the report is not an object")  # noqa: TRY004  callers handle all invalid reports alike
-    refused = raw.get("refused") or {}
-    if not isinstance(refused, Mapping):
-        raise ValueError("refused is not an object")  # noqa: TRY004  as above
+    rejected = raw.get("rejected") or {}
+    if not isinstance(rejected, Mapping):
+        raise ValueError("rejected is not an object")  # noqa: TRY004  as above
     return Report(
         digest=_text(raw.get("digest")),
-        rejected_digest=_text(refused.get("digest")),
-        rejection=_text(refused.get("message")),
+        rejected_digest=_text(rejected.get("digest")),
+        rejection=_text(rejected.get("message")),
         draining=_count(raw.get("draining")),
         connections=_count(raw.get("connections")),
         max_connections=_count(raw.get("maxConnections")),

@@ -98,7 +98,7 @@ class ClusterClient(Verbs):
         self.field_manager = field_manager
         self.timeouts = timeouts or Timeouts()
         self.clock = ClusterClock()
-        """The API server's time, as of its last answers."""
+        """The API server's time, by its last responses."""
         self._session = session
         self.attempts = _READ_ATTEMPTS
         self._on_request: OnRequest = on_request or (lambda _verb, _status: None)

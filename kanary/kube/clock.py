@@ -1,6 +1,7 @@
-"""The cluster's time, from the header `Date` of the API server's answers.
+"""The cluster's time, from the header `Date` of the API server's responses.
 
-Times in objects come from the API server's clock. Durations since then are wrong by as much as this machine's clock is.
+Times in objects come from the API server's clock: with this machine's clock, durations since then would include its
+offset.
 """
 
 import threading
@@ -12,9 +13,9 @@ _RESOLUTION = timedelta(seconds=2)
 
 
 class ClusterClock:
-    """The API server's time as far as its answers say, and never ahead of it; for any number of threads.
+    """The API server's time, never ahead of it. Thread-safe.
 
-    This machine's clock is right as long as it agrees with the answers.
+    It is this machine's time as long as the responses are consistent with that.
     """
 
     def __init__(self) -> None:
@@ -26,16 +27,16 @@ class ClusterClock:
         return datetime.now(UTC) + self._offset
 
     def observe(self, date: str | None, sent: datetime, received: datetime) -> None:
-        """Take an answer's header `Date` into account, with this machine's times of the request and of the answer.
+        """Correct the offset by a response's header `Date`, with this machine's times of the request and the response.
 
-        A header that is missing or invalid changes nothing.
+        A missing or invalid header is ignored.
         """
         try:
-            told = parsedate_to_datetime(date or "")
+            server_time = parsedate_to_datetime(date or "")
         except (ValueError, TypeError):
             return
-        told = told if told.tzinfo else told.replace(tzinfo=UTC)
-        earliest, latest = told - received, told + _RESOLUTION - sent
+        server_time = server_time if server_time.tzinfo else server_time.replace(tzinfo=UTC)
+        earliest, latest = server_time - received, server_time + _RESOLUTION - sent
         with self._lock:
             if not earliest <= self._offset <= latest:
                 self._offset = earliest

@@ -211,7 +211,7 @@ class Operator:
             # The status cannot be written, for example because the object violates a newer schema of the CRD.
             delay = self._queue.retry(key, at_least=REJECTED_RECHECK.total_seconds())
             _log.error("%s: %s; retrying in %.1f s", key, error, delay)
-            self._metrics.reconciled("refused", time.monotonic() - started)
+            self._metrics.reconciled("rejected", time.monotonic() - started)
         except Exception as error:  # a defect in one Kanary must not stop the others
             delay = self._queue.retry(key)
             _log.exception("%s: reconcile failed; retrying in %.1f s", key, delay)

@@ -19,12 +19,12 @@ def changes_of(config: ProxyConfig) -> Iterator[ProxyConfig]:
     return (replace(config, idle_seconds=config.idle_seconds + more) for more in itertools.count(1))
 
 
-def refused(config: ProxyConfig) -> str:
-    """A text that HAProxy's check refuses."""
+def rejected(config: ProxyConfig) -> str:
+    """A text that haproxy -c rejects."""
     return render(config).text.replace("timeout connect", "timeout konnect")
 
 
-def refused_at_start(config: ProxyConfig) -> str:
+def rejected_at_start(config: ProxyConfig) -> str:
     """A text that passes the check, and does not start: the check writes no file."""
     return f"{render(config).text}\nglobal\n  pidfile /nowhere/pid\n"
 
@@ -34,6 +34,6 @@ def listening_elsewhere(config: ProxyConfig) -> str:
     return render(config).text.replace("frontend split\n", "frontend split\n  bind 192.0.2.1:80\n")
 
 
-def is_refusal_of(config: ProxyConfig, report: dict[str, object]) -> bool:
-    found = report.get("refused")
+def is_rejection_of(config: ProxyConfig, report: dict[str, object]) -> bool:
+    found = report.get("rejected")
     return isinstance(found, dict) and found["digest"] == render(config).digest

@@ -1,4 +1,4 @@
-"""A mounted configuration comes to be served, without a connection lost, or is refused without a trace."""
+"""A mounted configuration comes to be served, without a connection lost, or is rejected without a trace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import pytest
 
 from engine.render.haproxy import render
 from tests.agent.clients import held, is_alive, stream
-from tests.agent.configs import changes_of, is_refusal_of, listening_elsewhere, refused, refused_at_start, reweighted
+from tests.agent.configs import (
+    changes_of,
+    is_rejection_of,
+    listening_elsewhere,
+    rejected,
+    rejected_at_start,
+    reweighted,
+)
 from tests.agent.live import live, pod
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of
@@ -71,53 +78,53 @@ def test_of_many_changes_in_a_row_the_last_one_is_served(pods: Pods) -> None:
         assert 1 <= reloads < 50
 
 
-def test_a_refused_configuration_changes_nothing_and_is_told_in_haproxys_words(pods: Pods) -> None:
+def test_a_rejected_configuration_changes_nothing_and_is_told_in_haproxys_words(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = reweighted(config, 50, 50)
     with live(config) as proxy:
-        proxy.mount(refused(other))
-        await_that(lambda: is_refusal_of(other, proxy.reported()), "the refusal is reported")
+        proxy.mount(rejected(other))
+        await_that(lambda: is_rejection_of(other, proxy.reported()), "the rejection is reported")
         report = proxy.report()
         assert report["digest"] == render(config).digest
-        assert report["refused"]["message"].startswith("config : parsing [haproxy.cfg:")
-        assert "'konnect'" in report["refused"]["message"]
+        assert report["rejected"]["message"].startswith("config : parsing [haproxy.cfg:")
+        assert "'konnect'" in report["rejected"]["message"]
         assert report["problem"] == ""
         assert (proxy.run / CONFIG_FILE).read_text() == render(config).text
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
         proxy.serve(other)
-        assert proxy.report()["refused"] is None
+        assert proxy.report()["rejected"] is None
         assert Counter(proxy.take(100)) == {0: 50, 1: 50}
 
 
 def test_a_proxy_that_never_had_a_good_configuration_does_not_start_and_says_why(pods: Pods) -> None:
     config = config_of(pods.route(100, 1))
     with pod(config) as proxy:
-        proxy.mount(refused(config))
-        await_that(lambda: is_refusal_of(config, proxy.reported()), "the refusal is reported")
+        proxy.mount(rejected(config))
+        await_that(lambda: is_rejection_of(config, proxy.reported()), "the rejection is reported")
         assert proxy.report()["digest"] == ""
         assert not (proxy.run / CONFIG_FILE).exists()
         proxy.serve(config)
         assert proxy.take(10) == [0] * 10
 
 
-def test_a_proxy_that_is_refused_its_first_configuration_starts_with_one_that_others_serve(pods: Pods) -> None:
-    """So that a proxy that was lost is replaced, whatever the others are refused at that time."""
+def test_a_proxy_that_is_rejected_its_first_configuration_starts_with_one_that_others_serve(pods: Pods) -> None:
+    """So that a proxy that was lost is replaced, whatever the others are rejected at that time."""
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = reweighted(config, 50, 50)
     with pod(config) as proxy:
-        proxy.mounted.swap(refused(other), accepted=render(config).text)
+        proxy.mounted.swap(rejected(other), accepted=render(config).text)
         proxy.await_served()
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
-        assert is_refusal_of(other, proxy.report())
+        assert is_rejection_of(other, proxy.report())
         proxy.serve(other)
-        assert proxy.report()["refused"] is None
+        assert proxy.report()["rejected"] is None
 
 
 def test_what_others_serve_is_no_matter_to_a_proxy_that_serves(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
-        proxy.mounted.swap(refused(config), accepted=render(reweighted(config, 50, 50)).text)
-        await_that(lambda: is_refusal_of(config, proxy.reported()), "the refusal is reported")
+        proxy.mounted.swap(rejected(config), accepted=render(reweighted(config, 50, 50)).text)
+        await_that(lambda: is_rejection_of(config, proxy.reported()), "the rejection is reported")
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
 
 
@@ -125,7 +132,7 @@ def test_a_configuration_that_fails_to_start_is_not_what_haproxy_starts_with_nex
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = reweighted(config, 50, 50)
     with live(config) as proxy, stream(proxy) as clients:
-        proxy.mount(refused_at_start(other))
+        proxy.mount(rejected_at_start(other))
         await_that(lambda: "pidfile" in proxy.reported().get("problem", ""), "the failure is reported")
         assert proxy.report()["digest"] == render(config).digest
         await_that(lambda: (proxy.run / CONFIG_FILE).read_text() == render(config).text, "the former text is back")
@@ -155,7 +162,7 @@ def test_a_text_without_a_digest_is_a_problem_and_changes_nothing(pods: Pods) ->
         assert proxy.report()["digest"] == render(config).digest
 
 
-def test_a_check_that_is_killed_is_no_refusal_and_is_tried_again(pods: Pods, tmp_path: Path) -> None:
+def test_a_check_that_is_killed_is_no_rejection_and_is_tried_again(pods: Pods, tmp_path: Path) -> None:
     config = config_of(pods.route(100, 1))
     program = tmp_path / "check"
     program.write_text(f'#!/bin/sh\n[ -e {tmp_path}/well ] || kill -9 $$\nexec true "$@"\n')
@@ -163,7 +170,7 @@ def test_a_check_that_is_killed_is_no_refusal_and_is_tried_again(pods: Pods, tmp
     with pod(config, program=program) as proxy:
         proxy.mount(config)
         await_that(lambda: "signal 9" in proxy.reported().get("problem", ""), "the problem is reported")
-        assert proxy.report()["refused"] is None
+        assert proxy.report()["rejected"] is None
         (tmp_path / "well").touch()
         proxy.await_served()
 
@@ -216,5 +223,5 @@ def test_both_run_as_nobody_without_capabilities_on_a_read_only_root(pods: Pods)
         proxy.serve(reweighted(config, 50, 50))
         assert Counter(proxy.take(100)) == {0: 50, 1: 50}
         assert is_alive(connections[0])
-        proxy.mount(refused(config))
-        await_that(lambda: is_refusal_of(config, proxy.reported()), "the refusal is reported")
+        proxy.mount(rejected(config))
+        await_that(lambda: is_rejection_of(config, proxy.reported()), "the rejection is reported")

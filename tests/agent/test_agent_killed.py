@@ -115,7 +115,7 @@ def test_killed_at_random_while_configurations_change_it_loses_no_connection(pod
         assert all(is_alive(connection) for connection in connections)
         await_that(lambda: is_at_rest(proxy), "the agent has done its work")
         report = proxy.report()
-        assert (report["refused"], report["problem"]) == (None, "")
+        assert (report["rejected"], report["problem"]) == (None, "")
     assert clients.failed == 0
     assert clients.served > 0
 

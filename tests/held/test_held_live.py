@@ -103,12 +103,12 @@ def test_a_configuration_that_haproxy_rejects_costs_no_connection(pods: Pods, re
     with in_use(config) as (proxy, clients):
         for number in range(1, times + 1):
             proxy.mount(render(weighted(config, 50 + number)).text + "\nno such section\n")
-            await_that(lambda: proxy.report()["refused"] is not None, "the text is refused")
+            await_that(lambda: proxy.report()["rejected"] is not None, "HAProxy rejects the text")
             assert proxy.report()["digest"] == render(weighted(config, 50 + number - 1)).digest
             clients.await_visits(RATE // 10)
             proxy.serve(weighted(config, 50 + number))
         seen = clients.stop()
-    report.change("Live: a refused configuration, then a good one", times, seen)
+    report.change("Live: a rejected configuration, then a good one", times, seen)
     assert not seen.failures
     assert not seen.cuts
 

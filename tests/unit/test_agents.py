@@ -20,7 +20,7 @@ from states.timing import FIRST_REPORT_LIMIT, SILENCE_PAUSES
 from tests.unit.proxies import live_pod
 
 Json = dict[str, Any]
-REPORT = {"digest": "a" * 24, "refused": None, "draining": 1, "connections": 2, "maxConnections": 3, "problem": ""}
+REPORT = {"digest": "a" * 24, "rejected": None, "draining": 1, "connections": 2, "maxConnections": 3, "problem": ""}
 PATIENCE = 30
 """Seconds that nothing takes when the test passes."""
 KNOWN = Report("a" * 24, "", "", 1, 2, 3, "")

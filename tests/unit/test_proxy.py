@@ -25,7 +25,7 @@ LISTENS = ENDPOINTS_SETTLE + LISTEN_MARGIN
 def test_a_report_is_read_as_agents_write_it() -> None:
     raw = {
         "digest": DIGEST,
-        "refused": {"digest": OTHER, "message": "[ALERT] no\n good"},
+        "rejected": {"digest": OTHER, "message": "[ALERT] no\n good"},
         "draining": 2,
         "connections": 17,
         "maxConnections": 20_000,
@@ -35,7 +35,7 @@ def test_a_report_is_read_as_agents_write_it() -> None:
 
 
 def test_what_a_report_leaves_out_is_nothing() -> None:
-    assert read_report({"digest": DIGEST, "refused": None}) == Report(DIGEST)
+    assert read_report({"digest": DIGEST, "rejected": None}) == Report(DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_what_a_report_leaves_out_is_nothing() -> None:
         [],
         "x",
         {"digest": 7},
-        {"refused": "x"},
-        {"refused": {"message": []}},
+        {"rejected": "x"},
+        {"rejected": {"message": []}},
         {"draining": -1},
         {"draining": True},
     ],

@@ -11,14 +11,14 @@ SECONDS = 20
 
 
 class Verdict(NamedTuple):
-    """The result of a check. `refused` is true only if HAProxy itself rejected the text, not if the check failed."""
+    """The result of a check. `rejected` is true only if HAProxy itself rejected the text, not if the check failed."""
 
     accepted: bool
-    refused: bool
+    rejected: bool
     message: str
 
 
-ACCEPTED = Verdict(accepted=True, refused=False, message="")
+ACCEPTED = Verdict(accepted=True, rejected=False, message="")
 
 
 class Check:
@@ -44,7 +44,7 @@ class Check:
         if now < self._end:
             return None
         self.stop()
-        return Verdict(accepted=False, refused=False, message=f"haproxy -c did not end within {SECONDS} s")
+        return Verdict(accepted=False, rejected=False, message=f"haproxy -c did not end within {SECONDS} s")
 
     def stop(self) -> None:
         """Kill the process."""
@@ -56,6 +56,6 @@ class Check:
             return ACCEPTED
         if code < 0:
             message = f"signal {-code} ended haproxy -c, perhaps because memory ran out"
-            return Verdict(accepted=False, refused=False, message=message)
+            return Verdict(accepted=False, rejected=False, message=message)
         log = files.Watched(self._log).text() or ""
-        return Verdict(accepted=False, refused=True, message=texts.alerts(log, self._folder))
+        return Verdict(accepted=False, rejected=True, message=texts.alerts(log, self._folder))

@@ -45,11 +45,11 @@ def report(master: Master, updater: Updater, ejector: Ejector) -> str:
         figures, silence = master.figures(), ""
     except SilentError as error:
         figures, silence = NOTHING, str(error)
-    refused = updater.refused
+    rejected = updater.rejected
     return json.dumps(
         {
             "digest": figures.digest,
-            "refused": {"digest": refused[0], "message": refused[1]} if refused else None,
+            "rejected": {"digest": rejected[0], "message": rejected[1]} if rejected else None,
             "draining": figures.draining,
             "connections": figures.connections,
             "maxConnections": figures.max_connections,

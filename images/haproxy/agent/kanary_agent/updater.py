@@ -24,7 +24,7 @@ RELOAD_BACKOFF_SECONDS = (30, 600)
 class Failure(NamedTuple):
     """A failed attempt to serve a text, with its reason, and the time of the next attempt."""
 
-    refused: bool
+    rejected: bool
     message: str
     delay: int
     retry: float
@@ -59,16 +59,16 @@ class Updater:
         return self._check is not None
 
     @property
-    def refused(self) -> tuple[str, str] | None:
+    def rejected(self) -> tuple[str, str] | None:
         """The digest of the mounted text and HAProxy's reason, if HAProxy rejected it."""
         text = self._mounted.text() or ""
         failure = self._failures.get(text)
-        return (texts.digest_of(text), failure.message) if failure and failure.refused else None
+        return (texts.digest_of(text), failure.message) if failure and failure.rejected else None
 
     @property
     def problem(self) -> str:
         """Any other reason why the mounted text is not served, in one line."""
-        failed = [failure.message for failure in self._failures.values() if not failure.refused]
+        failed = [failure.message for failure in self._failures.values() if not failure.rejected]
         return self._mount_problem() or "; ".join(failed)
 
     def step(self) -> None:
@@ -102,7 +102,7 @@ class Updater:
 
     def _fallback(self) -> str:
         """The text to serve if HAProxy rejects the mounted text and has no former one, or ''."""
-        return self._accepted.text() or "" if self.refused and not self._validated_text() else ""
+        return self._accepted.text() or "" if self.rejected and not self._validated_text() else ""
 
     def _mount_problem(self) -> str:
         text = self._mounted.text()
@@ -120,8 +120,8 @@ class Updater:
 
     def _conclude(self, text: str, verdict: Verdict, now: float) -> None:
         if not verdict.accepted:
-            delays = (CHECK_BACKOFF_SECONDS if verdict.refused else 1, CHECK_BACKOFF_SECONDS)
-            self._fail(text, verdict.message, delays, refused=verdict.refused)
+            delays = (CHECK_BACKOFF_SECONDS if verdict.rejected else 1, CHECK_BACKOFF_SECONDS)
+            self._fail(text, verdict.message, delays, rejected=verdict.rejected)
         elif problem := binding.bind_problem(text, self._validated_text() or text):
             self._fail(text, problem, (1, CHECK_BACKOFF_SECONDS))
         else:
@@ -129,7 +129,7 @@ class Updater:
             self._converge(now)
 
     def _accept(self, text: str) -> None:
-        self._logged.pop("refused", None)
+        self._logged.pop("rejected", None)
         # Last chance to save the former text as served, in case this one fails to start.
         with contextlib.suppress(SilentError):
             self._is_outdated()
@@ -205,14 +205,14 @@ class Updater:
     def _may_try(self, text: str, now: float) -> bool:
         return text not in self._failures or now >= self._failures[text].retry
 
-    def _fail(self, text: str, message: str, delays: tuple[int, int], refused: bool = False) -> None:
+    def _fail(self, text: str, message: str, delays: tuple[int, int], rejected: bool = False) -> None:
         least, most = delays
         former = self._failures.get(text)
         delay = min(max(2 * former.delay if former else 0, least), most)
         # The delay starts now: the attempt may have taken longer than the delay.
-        self._failures[text] = Failure(refused, message, delay, time.monotonic() + delay)
-        if refused:
-            self._log("refused", f"{texts.digest_of(text)}: {message}")
+        self._failures[text] = Failure(rejected, message, delay, time.monotonic() + delay)
+        if rejected:
+            self._log("rejected", f"{texts.digest_of(text)}: {message}")
 
     def _forget_all_but(self, *present: str) -> None:
         self._failures = {text: failure for text, failure in self._failures.items() if text in present}
