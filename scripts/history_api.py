@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from engine.model.shape import Shape
 from kanary.history.wire import ROOT, Refused
-from kanary.web.history import OPERATIONS, Operation
+from kanary.web.history import OPERATIONS
 
 Json = dict[str, Any]
 
@@ -42,7 +42,7 @@ _REFUSED = """\
 
 def description() -> Json:
     """The description, as plain data."""
-    shapes: dict[type[Shape], None] = dict.fromkeys([*(operation.shape for operation in OPERATIONS.values()), Refused])
+    shapes: dict[type[Shape], None] = dict.fromkeys([*(shape for _, shape in OPERATIONS.values()), Refused])
     _, schemas = models_json_schema(
         [(shape, "serialization") for shape in shapes], ref_template="#/components/schemas/{model}"
     )
@@ -51,7 +51,7 @@ def description() -> Json:
         "openapi": "3.1.0",
         "info": {"title": "Kanary's history", "version": "1", "description": _ABOUT},
         "servers": [{"url": f"http://localhost:8081{ROOT}"}],
-        "paths": {f"/{path}": {"get": _operation(path, operation)} for path, operation in OPERATIONS.items()},
+        "paths": {f"/{path}": {"get": _operation(path, *operation)} for path, operation in OPERATIONS.items()},
         "components": {"responses": {"Refused": refused}, "schemas": _untitled(schemas["$defs"])},
     }
 
@@ -73,13 +73,14 @@ _Dumper.add_representer(
 )
 
 
-def _operation(path: str, operation: Operation[Any]) -> Json:
+def _operation(path: str, query: type[BaseModel], shape: type[Shape]) -> Json:
+    summary = (query.__doc__ or "").removesuffix(".")
     return {
         "operationId": path,
-        "summary": operation.summary,
-        "parameters": _parameters(operation.query),
+        "summary": summary,
+        "parameters": _parameters(query),
         "responses": {
-            "200": {"description": operation.summary, **_json(_name(operation))},
+            "200": {"description": summary, **_json(_name(shape))},
             "default": {"$ref": "#/components/responses/Refused"},
         },
     }
@@ -106,8 +107,8 @@ def _given(schema: Json) -> Json:
     return options[0] if options else schema
 
 
-def _name(operation: Operation[Any]) -> str:
-    return operation.shape.__name__.replace("[", "_").replace("]", "_")
+def _name(shape: type[Shape]) -> str:
+    return shape.__name__.replace("[", "_").replace("]", "_")
 
 
 def _json(schema: str) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import islice
 
@@ -13,7 +13,8 @@ from kanary.history.records import KanarySummary, RecordedChange
 from kanary.history.source import Source
 
 _MOST = 2000
-"""Kanaries that a message could be about."""
+"""Kanaries that a message is about."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def one_kanary(source: Source, namespace: str, name: str, *, deleted: bool = True) -> KanarySummary:
@@ -22,47 +23,42 @@ def one_kanary(source: Source, namespace: str, name: str, *, deleted: bool = Tru
     Raises CommandError where there is none; the message says which there are.
     """
     known = every(source.kanaries, KanaryQuery(namespace=namespace, name=name, deleted=True))
-    found = max(known, key=_lastness, default=None)
+    found = max(known, key=lambda kanary: kanary.deleted_at or _NEVER, default=None)
     if found is None:
-        others = _others(source, namespace, name)
-        raise CommandError(f"the history has no Kanary {name} in namespace {namespace}: {others}")
+        there_is = _close_names(source, namespace, name) or what_there_is(source)
+        raise CommandError(f"the history has no Kanary {name} in namespace {namespace}: {there_is}")
     if found.deleted_at and not deleted:
         when = local_text(found.deleted_at)
-        message = f"Kanary {name} of namespace {namespace} was deleted at {when}: add --deleted to see its history"
-        raise CommandError(message)
+        way_out = "add --deleted to see its history"
+        raise CommandError(f"Kanary {name} of namespace {namespace} was deleted at {when}: {way_out}")
     return found
 
 
-def _lastness(kanary: KanarySummary) -> tuple[bool, datetime]:
-    return kanary.deleted_at is None, kanary.deleted_at or kanary.first_seen
-
-
-def _others(source: Source, namespace: str, name: str) -> str:
-    """The Kanaries of the namespace, the closest names first; where it has none, what there is elsewhere."""
+def _close_names(source: Source, namespace: str, name: str) -> str:
+    """The Kanaries of the namespace, the closest names first; empty where it has none."""
     known = islice(every(source.kanaries, KanaryQuery(namespace=namespace)), _MOST)
-    names = list(dict.fromkeys(kanary.name for kanary in known))
-    close = get_close_matches(name, names)
-    return f"it has {listed(list(dict.fromkeys([*close, *names])))}" if names else what_there_is(source)
+    names = [kanary.name for kanary in known]
+    return f"it has {listed([*dict.fromkeys([*get_close_matches(name, names), *names])])}" if names else ""
 
 
 def what_there_is(source: Source) -> str:
     """The namespaces that have Kanaries."""
     known = islice(every(source.kanaries, KanaryQuery()), _MOST)
-    if namespaces := list(dict.fromkeys(kanary.namespace for kanary in known)):
+    if namespaces := [*dict.fromkeys(kanary.namespace for kanary in known)]:
         return f"there are Kanaries in {listed(namespaces)}"
     return "it is empty; the operator records each Kanary from its first weights on"
 
 
 def revision_of(source: Source, kanary: KanarySummary, revision: int) -> RecordedChange:
     """A change by its revision. Raises CommandError with the revisions that there are."""
-    for found in every(source.changes, ChangeQuery(uid=kanary.uid, revision=revision)):
+    for found in source.changes(ChangeQuery(uid=kanary.uid, revision=revision)).items:
         return found
     kept = f"{kanary.first_revision} to {kanary.last_revision}" if kanary.last_revision else "none"
     raise CommandError(f"Kanary {kanary.name} has no revision {revision} in the history, which has {kept}")
 
 
 def revision_before(source: Source, kanary: KanarySummary, revision: int) -> RecordedChange | None:
-    """The last change before a revision; the retention may have deleted some in between."""
+    """The last change before a revision, which is not always that of the number before: history may be lost."""
     # Small pages: what is looked for is among the newest as a rule.
     changes = every(source.changes, ChangeQuery(uid=kanary.uid, limit=50))
     return next((found for found in changes if found.change.revision < revision), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -18,8 +19,6 @@ PAGE = 500
 
 Text = Annotated[str, Field(max_length=253, pattern=r"^[^\x00]*$")]
 """A name or word. PostgreSQL takes no NUL."""
-Revision = Annotated[int, Field(ge=0, lt=2**63)]
-_Number = Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)]
 
 
 class _Query(BaseModel):
@@ -74,7 +73,7 @@ class KanaryQuery(RecordQuery):
 
 
 class _SpanQuery(RecordQuery):
-    PLACE = TypeAdapter(tuple[Time, Text, _Number])
+    PLACE = TypeAdapter(tuple[Time, Text, Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)]])
 
     since: Time | None = None
     """Nothing before this time (RFC 3339; a `+` in it is written %2B)."""
@@ -90,16 +89,16 @@ class EntryQuery(_SpanQuery):
 
 
 class ChangeQuery(_SpanQuery):
-    """Weight changes, in the order of entries."""
+    """Weight changes, the newest first: those of one Kanary by number, else all by time."""
 
     at: Time | None = None
     """Of each Kanary that existed at this time only the newest change up to then, served already or not."""
-    revision: Revision | None = None
+    revision: int | None = Field(default=None, ge=0, lt=2**63)
     """Only this revision."""
 
 
 class ConfigurationQuery(_Query):
-    """One configuration."""
+    """The configuration with a digest, if it is kept."""
 
     digest: Text
     """The `digest` of a weight change."""
@@ -123,5 +122,4 @@ def pages(read: Callable[[Q], Page[T]], query: Q) -> Iterator[tuple[T, ...]]:
 
 def every(read: Callable[[Q], Page[T]], query: Q) -> Iterator[T]:
     """All items, in the memory of one page."""
-    for items in pages(read, query):
-        yield from items
+    return chain.from_iterable(pages(read, query))

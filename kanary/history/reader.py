@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import dropwhile
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from kanary.history.address import Address, parse_address
 from kanary.history.connecting import reader_engine
 from kanary.history.driver_errors import translated
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, RecordQuery
-from kanary.history.records import KanarySummary, KnownKanary, Page, RecordedChange, RecordedEntry, recorded_entry
+from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry, recorded_entry
 from kanary.history.rows import configuration_of, kanary_of
 from kanary.history.schema import require_newest
 from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES
@@ -37,11 +38,13 @@ _RESULT = (
 )
 _CHANGES = sa.select(ENTRIES, _RESULT.scalar_subquery().label("result")).where(ENTRIES.c.kind == CHANGE)
 _OWN = ENTRIES.alias("own")
-_OF_KANARY = sa.and_(_OWN.c.uid == KANARIES.c.uid, _OWN.c.kind == CHANGE)
-_SUMMARIES = sa.select(
+_IS_OWN = _OWN.c.uid == KANARIES.c.uid
+_IS_CHANGE = _OWN.c.kind == CHANGE
+_KANARIES = sa.select(
     KANARIES,
-    sa.select(sa.func.min(_OWN.c.revision)).where(_OF_KANARY).scalar_subquery().label("first_revision"),
-    sa.select(sa.func.max(_OWN.c.revision)).where(_OF_KANARY).scalar_subquery().label("last_revision"),
+    sa.select(sa.func.min(_OWN.c.revision)).where(_IS_OWN, _IS_CHANGE).scalar_subquery().label("first_revision"),
+    sa.select(sa.func.max(_OWN.c.revision)).where(_IS_OWN, _IS_CHANGE).scalar_subquery().label("last_revision"),
+    sa.select(sa.func.max(_OWN.c.number)).where(_IS_OWN).scalar_subquery().label("last_number"),
 )
 
 
@@ -63,13 +66,13 @@ class Reader:
     def kanaries(self, query: KanaryQuery) -> Page[KanarySummary]:
         """Kanaries, by namespace, name and uid."""
         key = (KANARIES.c.namespace, KANARIES.c.name, KANARIES.c.uid)
-        selected = _SUMMARIES.where(*_chosen(query)).order_by(*key).limit(query.limit + 1)
+        selected = _KANARIES.where(*_chosen(query)).order_by(*key).limit(query.limit + 1)
         if query.place is not None:
             selected = selected.where(sa.tuple_(*key) > sa.tuple_(*query.place))
         with self.connection() as connection:
             rows = connection.execute(selected).mappings().all()
-        page = _page(rows, query, lambda row: (row["namespace"], row["name"], row["uid"]))
-        return Page(items=tuple(KanarySummary.model_validate(dict(row)) for row in page.items), next=page.next)
+        found = [KanarySummary.model_validate(dict(row)) for row in rows]
+        return _page(found, query, lambda kanary: (kanary.namespace, kanary.name, kanary.uid))
 
     def changes(self, query: ChangeQuery) -> Page[RecordedChange]:
         """Weight changes, the newest first; those of one name Kanary by Kanary, else all by time."""
@@ -81,7 +84,7 @@ class Reader:
         with self.connection() as connection:
             page = _rows(connection, selected, query)
             owners = _owners(connection, page.items)
-            return Page(items=tuple(_changes(connection, page.items, owners)), next=page.next)
+        return Page(items=tuple(_changes(page.items, owners)), next=page.next)
 
     def entries(self, query: EntryQuery) -> Page[RecordedEntry]:
         """Entries, in the order of `changes`."""
@@ -91,7 +94,7 @@ class Reader:
         with self.connection() as connection:
             page = _rows(connection, selected, query)
             owners = _owners(connection, page.items)
-        found = (RecordedEntry(kanary=owners[row["uid"]], entry=row["body"]) for row in page.items)
+        found = (RecordedEntry(kanary=kanary_of(owners[row["uid"]]), entry=row["body"]) for row in page.items)
         return Page(items=tuple(found), next=page.next)
 
     def configuration(self, digest: str) -> Configuration | None:
@@ -115,42 +118,34 @@ def _rows(connection: Connection, selected: sa.Select[Any], query: ChangeQuery |
     if query.until is not None:
         selected = selected.where(ENTRIES.c.at <= query.until)
     read = _rows_by_time if query.name is None and query.uid is None else _rows_by_kanary
-    rows = read(connection, selected, query, query.limit + 1)
-    return _page(rows, query, lambda row: (row["at"], row["uid"], row["number"]))
+    return _page(read(connection, selected, query), query, lambda row: (row["at"], row["uid"], row["number"]))
 
 
-def _rows_by_time(
-    connection: Connection, selected: sa.Select[Any], query: RecordQuery, limit: int
-) -> Sequence[RowMapping]:
+def _rows_by_time(connection: Connection, selected: sa.Select[Any], query: RecordQuery) -> Sequence[RowMapping]:
     key = (ENTRIES.c.at, ENTRIES.c.uid, ENTRIES.c.number)
     if query.place is not None:
         # With the columns' types, which say how a time is written.
-        types = [column.type for column in key]
-        selected = selected.where(sa.tuple_(*key) < sa.tuple_(*query.place, types=types))
+        selected = selected.where(sa.tuple_(*key) < sa.tuple_(*query.place, types=[column.type for column in key]))
     if chosen := _chosen(query):
         # Not a join: the database is to walk along the index by time and stop at the end of the page.
         selected = selected.where(sa.exists().where(KANARIES.c.uid == ENTRIES.c.uid, *chosen))
-    return connection.execute(selected.order_by(*(column.desc() for column in key)).limit(limit)).mappings().all()
+    selected = selected.order_by(*(column.desc() for column in key)).limit(query.limit + 1)
+    return connection.execute(selected).mappings().all()
 
 
-def _rows_by_kanary(
-    connection: Connection, selected: sa.Select[Any], query: RecordQuery, limit: int
-) -> Sequence[RowMapping]:
+def _rows_by_kanary(connection: Connection, selected: sa.Select[Any], query: RecordQuery) -> Sequence[RowMapping]:
     """Those of the Kanary that exists, then those of earlier ones of its name; by number, whatever the clocks said."""
     _, begun, last = query.place or (None, None, None)
-    known = sa.select(KANARIES.c.uid).where(*_chosen(query, or_uid=begun))
     # One that is deleted while its pages are read stays where it was: it is the last that was.
     order = (KANARIES.c.deleted_at.is_not(None), KANARIES.c.deleted_at.desc(), KANARIES.c.uid.desc())
-    uids = list(connection.scalars(known.order_by(*order)))
-    if begun is not None:
-        uids = uids[uids.index(begun) :] if begun in uids else []
+    uids = connection.scalars(sa.select(KANARIES.c.uid).where(*_chosen(query, or_uid=begun)).order_by(*order)).all()
     rows: list[RowMapping] = []
-    for uid in uids:
-        mine = selected.where(ENTRIES.c.uid == uid)
+    for uid in dropwhile(lambda uid: begun not in (None, uid), uids):
+        mine = selected.where(ENTRIES.c.uid == uid).order_by(ENTRIES.c.number.desc())
         if uid == begun:
             mine = mine.where(ENTRIES.c.number < last)
-        rows += connection.execute(mine.order_by(ENTRIES.c.number.desc()).limit(limit - len(rows))).mappings()
-        if len(rows) == limit:
+        rows += connection.execute(mine.limit(query.limit + 1 - len(rows))).mappings()
+        if len(rows) > query.limit:
             break
     return rows
 
@@ -166,52 +161,39 @@ def _chosen(query: RecordQuery, *, or_uid: str | None = None) -> list[sa.ColumnE
 
 def _is_newest_at(time: datetime, query: RecordQuery) -> sa.ColumnElement[bool]:
     """Whether a change was the newest of its Kanary at a time at which the Kanary existed."""
-    newest = sa.select(_OWN.c.number).where(_OF_KANARY, _OWN.c.at <= time).order_by(_OWN.c.revision.desc()).limit(1)
+    newest = sa.select(_OWN.c.number).where(_IS_OWN, _IS_CHANGE, _OWN.c.at <= time)
     existed = sa.or_(KANARIES.c.deleted_at.is_(None), KANARIES.c.deleted_at > time)
+    newest = newest.order_by(_OWN.c.revision.desc()).limit(1)
     of_each = sa.select(KANARIES.c.uid, newest.scalar_subquery()).where(existed, *_chosen(query))
     return sa.tuple_(ENTRIES.c.uid, ENTRIES.c.number).in_(of_each)
 
 
-def _owners(connection: Connection, rows: Sequence[RowMapping]) -> dict[str, KnownKanary]:
-    query = sa.select(KANARIES).where(KANARIES.c.uid.in_(sorted({row["uid"] for row in rows})))
-    return {row["uid"]: kanary_of(row) for row in connection.execute(query).mappings()}
+def _owners(connection: Connection, rows: Sequence[RowMapping]) -> dict[str, RowMapping]:
+    selected = _KANARIES.where(KANARIES.c.uid.in_(sorted({row["uid"] for row in rows})))
+    return {row["uid"]: row for row in connection.execute(selected).mappings()}
 
 
-def _changes(
-    connection: Connection, rows: Sequence[RowMapping], owners: Mapping[str, KnownKanary]
-) -> Iterator[RecordedChange]:
+def _changes(rows: Sequence[RowMapping], owners: Mapping[str, RowMapping]) -> Iterator[RecordedChange]:
     """The changes that this version can read, with their results."""
-    open_ones = {row["uid"] for row in rows if row["result"] is None and owners[row["uid"]].deleted_at is not None}
-    ends = _ends(connection, open_ones) if open_ones else {}
     for row in rows:
-        kanary, change, result = owners[row["uid"]], recorded_entry(row["body"]), recorded_entry(row["result"])
-        if result is None and isinstance(change, WeightChange) and row["uid"] in ends:
-            result = _deleted(kanary, change, *ends[row["uid"]])
+        change, result, owner = recorded_entry(row["body"]), recorded_entry(row["result"]), owners[row["uid"]]
         if isinstance(change, WeightChange):
+            if result is None and owner["deleted_at"] is not None and change.revision == owner["last_revision"]:
+                result = _deletion(change, owner)
             known = result if isinstance(result, ChangeResult) else None
-            yield RecordedChange(kanary=kanary, change=change, result=known)
+            yield RecordedChange(kanary=kanary_of(owner), change=change, result=known)
 
 
-def _ends(connection: Connection, uids: set[str]) -> dict[str, tuple[int, int]]:
-    """The last revision and the last number of these Kanaries."""
-    mine = ENTRIES.c.uid == KANARIES.c.uid
-    revision = sa.select(sa.func.max(ENTRIES.c.revision)).where(mine, ENTRIES.c.kind == CHANGE).scalar_subquery()
-    number = sa.select(sa.func.max(ENTRIES.c.number)).where(mine).scalar_subquery()
-    query = sa.select(KANARIES.c.uid, revision, number).where(KANARIES.c.uid.in_(sorted(uids)))
-    return {uid: (revision, number) for uid, revision, number in connection.execute(query)}
-
-
-def _deleted(kanary: KnownKanary, change: WeightChange, revision: int, number: int) -> ChangeResult | None:
+def _deletion(change: WeightChange, owner: RowMapping) -> ChangeResult:
     """How the last change of a deleted Kanary ended.
 
     It follows from the deletion and is not recorded: the number that it would take is that of the Kanary's next entry,
     should the Kanary turn out to exist.
     """
-    if change.revision != revision or kanary.deleted_at is None:
-        return None
-    at = kanary.deleted_at
+    at = owner["deleted_at"]
     seconds = max(0.0, (at - change.at).total_seconds())
-    return ChangeResult(number=number + 1, at=at, revision=revision, result=Result.DELETED, seconds=seconds)
+    number = owner["last_number"] + 1
+    return ChangeResult(number=number, at=at, revision=change.revision, result=Result.DELETED, seconds=seconds)
 
 
 def _page(items: Sequence[T], query: RecordQuery, place: Callable[[T], Any]) -> Page[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ValidationError
@@ -16,32 +16,25 @@ from kanary.history.queries import ChangeQuery, ConfigurationQuery, EntryQuery, 
 from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry
 from kanary.history.wire import PORT, ROOT, Refusal, Refused
 from kanary.kube.errors import ClusterError, Forbidden, NotForwarded, Unauthorized, Unreachable
-from kanary.kube.resources import PODS, Json, Resource
+from kanary.kube.resources import PODS, Json
+
+if TYPE_CHECKING:  # it loads the official client, and its caller has one
+    from kanary.kube.client import ClusterClient
 
 S = TypeVar("S", bound=Shape)
 
 OPERATOR = "app.kubernetes.io/name=kanary"
 """Labels of the operator's pods."""
-ROLE = "kanary-viewer"
 
 _LONGEST = 500  # characters of a message that comes from elsewhere
 _OTHER_VERSION = "use the kanary of the operator's version"
-
-
-class Forwarding(Protocol):
-    """What is needed of `ClusterClient`. Each call raises ClusterError."""
-
-    @property
-    def host(self) -> str:
-        """The API server's URL."""
-
-    def list(
-        self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
-    ) -> tuple[list[Json], str]:
-        """The objects of a kind, and their version."""
-
-    def forward(self, namespace: str, pod: str, port: int) -> Any:
-        """A connection to a port of a pod, which `http.client` can use as a socket."""
+_SEE_PODS = "see kubectl -n {} get pods"
+_CAUSES = {
+    Unauthorized: ("the API server rejects your credentials", "log in again"),
+    Forbidden: ("permission denied", "ask for the Role kanary-viewer in namespace {}"),
+    NotForwarded: ("it does not take connections", "see kubectl -n {} logs deployment/kanary"),
+}
+"""What is in the way where there is no connection, and the way out, by the error."""
 
 
 class HttpSource:
@@ -50,7 +43,7 @@ class HttpSource:
     Errors say how it was tried, what is in the way, and that `--db` does without the operator.
     """
 
-    def __init__(self, cluster: Forwarding, namespace: str) -> None:
+    def __init__(self, cluster: ClusterClient, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._http = HTTPConnection("localhost")
@@ -85,14 +78,14 @@ class HttpSource:
                 return shape.model_validate_json(body, by_alias=True)
             refused = Refused.model_validate_json(body)
         except ValidationError as error:
-            message = f"its answer is no {shape.__name__} that this version can read"
-            raise self._no_answer(message, _OTHER_VERSION) from error
-        if refused.reason == Refusal.UNKNOWN_PATH:
-            raise self._no_answer("it does not serve this part of the history", _OTHER_VERSION)
-        if refused.reason == Refusal.BAD_PARAMETER:
-            raise HistoryError(FaultReason.REFUSED, f"the operator refuses the request: {refused.message}")
-        known = refused.reason in set(FaultReason)
-        reason = FaultReason(refused.reason) if known else FaultReason.UNAVAILABLE
+            obstacle = f"its answer is no {shape.__name__} that this version can read"
+            raise self._no_answer(obstacle, _OTHER_VERSION) from error
+        match refused.reason:
+            case Refusal.UNKNOWN_PATH:
+                raise self._no_answer("it does not serve this part of the history", _OTHER_VERSION)
+            case Refusal.BAD_PARAMETER:
+                raise HistoryError(FaultReason.REFUSED, f"the operator refuses the request: {refused.message}")
+        reason = FaultReason(refused.reason) if refused.reason in set(FaultReason) else FaultReason.UNAVAILABLE
         raise HistoryError(reason, f"the operator cannot read the history: {refused.message}")
 
     def _request(self, path: str) -> tuple[int, bytes]:
@@ -117,38 +110,26 @@ class HttpSource:
             raise self._no_answer("it has no pods", way_out)
         ready = [pod for pod in pods if _is_ready(pod)]
         if not ready:
-            raise self._no_answer(f"0 of {len(pods)} pods are ready", self._kubectl("get pods"))
-        for pod in ready[:-1]:
+            raise self._no_answer(f"0 of {len(pods)} pods are ready", _SEE_PODS)
+        for pod in ready:
             try:
-                return self._forward(pod)
-            except ClusterError:
-                continue  # its node may be gone: any replica has the whole history
-        return self._forward(ready[-1])
-
-    def _forward(self, pod: Json) -> Any:
-        return self._cluster.forward(self._namespace, pod["metadata"]["name"], _port(pod))
+                return self._cluster.forward(self._namespace, pod["metadata"]["name"], _port(pod))
+            except ClusterError as error:
+                failure = error  # the pod's node may be gone: any replica has the whole history
+        raise failure
 
     def _no_connection(self, error: Exception) -> HistoryError:
-        match error:
-            case Unauthorized():
-                return self._no_answer(f"the API server rejects your credentials: {error}", "log in again")
-            case Forbidden():
-                way_out = f"ask for the Role {ROLE} in namespace {self._namespace}"
-                return self._no_answer(f"permission denied: {error}", way_out)
-            case NotForwarded():
-                way_out = self._kubectl("logs deployment/kanary")
-                return self._no_answer(f"it does not take connections: {error}", way_out)
-        return self._no_answer(str(error) or type(error).__name__, self._kubectl("get pods"))
-
-    def _kubectl(self, command: str) -> str:
-        return f"see kubectl -n {self._namespace} {command}"
+        for kind, (obstacle, way_out) in _CAUSES.items():
+            if isinstance(error, kind):
+                return self._no_answer(f"{obstacle}: {error}", way_out)
+        return self._no_answer(str(error) or type(error).__name__, _SEE_PODS)
 
     def _no_answer(self, obstacle: str, way_out: str) -> HistoryError:
         obstacle = " ".join(obstacle.split())
         obstacle = obstacle if len(obstacle) <= _LONGEST else f"{obstacle[: _LONGEST - 1]}…"
         message = (
             f"no history from the operator in namespace {self._namespace} of the cluster at {self._cluster.host}: "
-            f"{obstacle}; {way_out}; or read the database itself: --db URL"
+            f"{obstacle}; {way_out.format(self._namespace)}; or read the database itself: --db URL"
         )
         return HistoryError(FaultReason.UNAVAILABLE, message)
 

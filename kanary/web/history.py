@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -20,19 +20,12 @@ from starlette.routing import Route
 from engine.model.entries import Configuration
 from engine.model.shape import Shape
 from kanary.history.faults import Fault, FaultReason, HistoryError
-from kanary.history.queries import (
-    ChangeQuery,
-    ConfigurationQuery,
-    EntryQuery,
-    KanaryQuery,
-    RecordQuery,
-    problem,
-)
+from kanary.history.queries import ChangeQuery, ConfigurationQuery, EntryQuery, KanaryQuery, RecordQuery, problem
 from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry
 from kanary.history.source import Source
 from kanary.history.wire import ROOT, Refusal, Refused
 
-Q = TypeVar("Q", bound=BaseModel)
+Query = KanaryQuery | ChangeQuery | EntryQuery | ConfigurationQuery
 R = TypeVar("R", bound=RecordQuery)
 
 _LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
@@ -41,70 +34,16 @@ _PAGE_BYTES = 1024 * 1024
 _ROWS = 50
 """Read at a time, so that a page is not much larger than that."""
 _reads = threading.BoundedSemaphore(8)
-"""Answers that are read at a time: each holds a connection to the database, and its items."""
+"""Pages at a time: each holds a connection to the database, and its items."""
 
 
-@dataclass(frozen=True)
-class Operation(Generic[Q]):
-    """What is served at one path."""
-
-    summary: str
-    query: type[Q]
-    shape: type[Shape]
-    answer: Callable[[Source, Q], bytes]
-    """JSON of the shape. Raises HistoryError."""
-
-
-def _page(read: Callable[[R], Page[Any]], query: R) -> bytes:
-    """Up to `limit` items, read in parts until the page has its size."""
-    items: list[bytes] = []
-    after, left, size = query.after, query.limit, 0
-    while left > 0 and size < _PAGE_BYTES:
-        page = read(query.model_copy(update={"after": after, "limit": min(left, _ROWS)}))
-        # As text, of which the page is made: as objects, all of them would be in memory once more.
-        items += map(_encoded, page.items)
-        after, left, size = page.next, left - _ROWS, sum(map(len, items))
-        if after is None:
-            break
-    return b'{"items":[%b],"next":%b}' % (b",".join(items), json.dumps(after).encode())
-
-
-def _configurations(source: Source, query: ConfigurationQuery) -> bytes:
-    found = source.configuration(query.digest)
-    return _encoded(Page[Configuration](items=() if found is None else (found,)))
-
-
-def _encoded(shape: Shape) -> bytes:
-    return shape.model_dump_json(by_alias=True).encode()
-
-
-OPERATIONS: Mapping[str, Operation[Any]] = {
-    "kanaries": Operation(
-        "Kanaries, by namespace, name and uid",
-        KanaryQuery,
-        Page[KanarySummary],
-        lambda source, query: _page(source.kanaries, query),
-    ),
-    "changes": Operation(
-        "Weight changes, the newest first",
-        ChangeQuery,
-        Page[RecordedChange],
-        lambda source, query: _page(source.changes, query),
-    ),
-    "entries": Operation(
-        "Entries of some kinds, or of every kind, the newest first",
-        EntryQuery,
-        Page[RecordedEntry],
-        lambda source, query: _page(source.entries, query),
-    ),
-    "configurations": Operation(
-        "The configuration of the proxies with a digest, if it is kept",
-        ConfigurationQuery,
-        Page[Configuration],
-        _configurations,
-    ),
+OPERATIONS: Mapping[str, tuple[type[Query], type[Shape]]] = {
+    "kanaries": (KanaryQuery, Page[KanarySummary]),
+    "changes": (ChangeQuery, Page[RecordedChange]),
+    "entries": (EntryQuery, Page[RecordedEntry]),
+    "configurations": (ConfigurationQuery, Page[Configuration]),
 }
-"""What is served, by its path below `ROOT`."""
+"""What is served: by the path below `ROOT`, the query and the shape of the answer."""
 
 
 def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambda: None) -> Starlette:
@@ -113,38 +52,60 @@ def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambd
     `fault` says what is wrong with the record as its writer knows it, which a reader may see less well.
     """
 
-    def route(path: str, operation: Operation[Any]) -> Route:
-        return Route(f"{ROOT}/{path}", lambda request: _response(operation, request, source, fault))
+    def respond(request: Request, query_of: type[Query]) -> Response:
+        if source is None:
+            message = "history is disabled (KANARY_HISTORY_URL is empty)"
+            return _refused(HTTPStatus.SERVICE_UNAVAILABLE, FaultReason.DISABLED, message)
+        try:
+            query = query_of.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            message = f"{problem(error)}; parameters: {', '.join(query_of.model_fields)}"
+            return _refused(HTTPStatus.BAD_REQUEST, Refusal.BAD_PARAMETER, message)
+        try:
+            with _reads:
+                return _json(HTTPStatus.OK, _answer(source, query))
+        except HistoryError as error:
+            found = fault() or error.fault
+            return _refused(HTTPStatus.SERVICE_UNAVAILABLE, found.reason, found.message)
 
     # A page of another site in a reader's browser must not get at a forwarded port under a name of its own.
     local = Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK)
-    routes = [route(path, operation) for path, operation in OPERATIONS.items()]
+    routes = [Route(f"{ROOT}/{path}", partial(respond, query_of=query)) for path, (query, _) in OPERATIONS.items()]
     app = Starlette(routes=routes, middleware=[local], exception_handlers={HTTPStatus.NOT_FOUND: _unknown_path})
     app.router.redirect_slashes = False
     return app
 
 
-def _response(
-    operation: Operation[Any], request: Request, source: Source | None, fault: Callable[[], Fault | None]
-) -> Response:
-    if source is None:
-        message = "history is disabled (KANARY_HISTORY_URL is empty)"
-        return _refused(HTTPStatus.SERVICE_UNAVAILABLE, FaultReason.DISABLED, message)
-    try:
-        query = operation.query.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        message = f"{problem(error)}; parameters: {', '.join(operation.query.model_fields)}"
-        return _refused(HTTPStatus.BAD_REQUEST, Refusal.BAD_PARAMETER, message)
-    try:
-        with _reads:
-            return _json(HTTPStatus.OK, operation.answer(source, query))
-    except HistoryError as error:
-        found = fault() or error.fault
-        return _refused(HTTPStatus.SERVICE_UNAVAILABLE, found.reason, found.message)
+def _answer(source: Source, query: Query) -> bytes:
+    """A page as JSON. Raises HistoryError."""
+    match query:
+        case KanaryQuery():
+            return _page(source.kanaries, query)
+        case ChangeQuery():
+            return _page(source.changes, query)
+        case EntryQuery():
+            return _page(source.entries, query)
+        case ConfigurationQuery():
+            found = source.configuration(query.digest)
+            return _encoded(Page(items=() if found is None else (found,)))
+
+
+def _page(read: Callable[[R], Page[Any]], query: R) -> bytes:
+    """Up to `limit` items, read in parts until the page has its size."""
+    items: list[bytes] = []
+    after, left = query.after, query.limit
+    while left > 0 and sum(map(len, items)) < _PAGE_BYTES:
+        page = read(query.model_copy(update={"after": after, "limit": min(left, _ROWS)}))
+        # As text, of which the page is made: as objects, all of them would be in memory once more.
+        items += map(_encoded, page.items)
+        after, left = page.next, left - _ROWS
+        if after is None:
+            break
+    return b'{"items":[%b],"next":%b}' % (b",".join(items), json.dumps(after).encode())
 
 
 def _unknown_path(_request: Request, _error: Exception) -> Response:
-    message = f"nothing is served here: the paths are {', '.join(f'{ROOT}/{path}' for path in OPERATIONS)}"
+    message = f"nothing is served here; the paths are {', '.join(f'{ROOT}/{path}' for path in OPERATIONS)}"
     return _refused(HTTPStatus.NOT_FOUND, Refusal.UNKNOWN_PATH, message)
 
 
@@ -154,3 +115,7 @@ def _refused(status: HTTPStatus, reason: str, message: str) -> Response:
 
 def _json(status: HTTPStatus, body: bytes) -> Response:
     return Response(body, status, media_type="application/json")
+
+
+def _encoded(shape: Shape) -> bytes:
+    return shape.model_dump_json(by_alias=True).encode()
