@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from kanary.cli.failure import CommandError
 from kanary.history.faults import BadAddressError, HistoryError
-from kanary.history.queries import problem
 from kanary.history.source import Source
 from kanary.kanaries import KANARIES
 from kanary.kube.errors import ClusterError
@@ -57,11 +54,9 @@ def opened(  # noqa: PLR0917 -- called with the options, by their names
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Raise errors of the history, of its queries and of the cluster as CommandError."""
+    """Raise errors of the history and of the cluster as CommandError."""
     try:
         yield
-    except ValidationError as error:
-        raise CommandError(problem(error)) from error
     except (HistoryError, BadAddressError, ClusterError) as error:
         raise CommandError(str(error)) from error
 

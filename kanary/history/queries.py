@@ -104,13 +104,6 @@ class ConfigurationQuery(_Query):
     """The `digest` of a weight change."""
 
 
-def problem(error: ValidationError) -> str:
-    """What is wrong with the parameters of a query, in one line."""
-    first = error.errors(include_url=False)[0]
-    value = f" {first['input']!r:.80}" if first["loc"] else ""
-    return f"{'.'.join(map(str, first['loc'])) or 'query':.80}{value}: {first['msg']}"
-
-
 def pages(read: Callable[[Q], Page[T]], query: Q) -> Iterator[tuple[T, ...]]:
     """The items of one page after the other; each is read when it is needed: `pages(source.changes, query)`."""
     page = read(query)

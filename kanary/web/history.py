@@ -20,7 +20,7 @@ from starlette.routing import Route
 from engine.model.entries import Configuration
 from engine.model.shape import Shape
 from kanary.history.faults import Fault, FaultReason, HistoryError
-from kanary.history.queries import ChangeQuery, ConfigurationQuery, EntryQuery, KanaryQuery, RecordQuery, problem
+from kanary.history.queries import ChangeQuery, ConfigurationQuery, EntryQuery, KanaryQuery, RecordQuery
 from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry
 from kanary.history.source import Source
 from kanary.history.wire import ROOT, Refusal, Refused
@@ -59,7 +59,7 @@ def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambd
         try:
             query = query_of.model_validate(dict(request.query_params))
         except ValidationError as error:
-            message = f"{problem(error)}; parameters: {', '.join(query_of.model_fields)}"
+            message = f"{_first_problem(error)}; parameters: {', '.join(query_of.model_fields)}"
             return _refused(HTTPStatus.BAD_REQUEST, Refusal.BAD_PARAMETER, message)
         try:
             with _reads:
@@ -102,6 +102,12 @@ def _page(read: Callable[[R], Page[Any]], query: R) -> bytes:
         if after is None:
             break
     return b'{"items":[%b],"next":%b}' % (b",".join(items), json.dumps(after).encode())
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    value = f" {first['input']!r:.80}" if first["loc"] else ""
+    return f"{'.'.join(map(str, first['loc'])) or 'query':.80}{value}: {first['msg']}"
 
 
 def _unknown_path(_request: Request, _error: Exception) -> Response:

@@ -281,6 +281,24 @@ def test_a_bad_parameter_is_a_bad_request(client: Client, query: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"name": "web"}, "query: Value error, name needs a namespace"),
+        ({"limit": 0}, "limit '0': Input should be greater than or equal to 1"),
+        ({"namespace": "a" * 300}, f"namespace '{'a' * 79}: String should have at most 253 characters"),
+        ({"colour": "red"}, "colour 'red': Extra inputs are not permitted"),
+        ({"after": "x"}, "after 'x': Value error, use the `next` of the page before"),
+    ],
+)
+def test_a_bad_parameter_is_reported_with_its_value_and_what_there_is(
+    client: Client, query: dict[str, object], expected: str
+) -> None:
+    known = "namespace, name, uid, deleted, limit, after, since, until, at, revision"
+    message = f"{expected}; parameters: {known}"
+    assert client.ask("changes", **query) == (400, {"reason": "BadParameter", "message": message})
+
+
+@pytest.mark.parametrize(
     "after",
     [
         "nothing",

@@ -16,7 +16,7 @@ from engine.model.entries import Result, WeightChange
 from engine.model.times import exact_time_text
 from kanary.history.database import Database
 from kanary.history.opening import open_database
-from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every, problem
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every
 from kanary.history.reader import Reader
 from kanary.history.rows import entry_row
 from kanary.history.tables import KANARIES
@@ -220,25 +220,8 @@ def test_a_place_in_another_kanary_is_none_of_this_one(database: Database, reade
 )  # fmt: skip
 def test_what_is_no_place_to_read_on_from_is_refused(text: str) -> None:
     for query in (KanaryQuery, ChangeQuery, EntryQuery):
-        with pytest.raises(ValidationError) as caught:
+        with pytest.raises(ValidationError, match=r"^1 validation error for \w+\nafter\n"):
             query(after=text)
-        assert problem(caught.value).startswith("after ")
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ({"name": "web"}, "query: Value error, name needs a namespace"),
-        ({"limit": 0}, "limit 0: Input should be greater than or equal to 1"),
-        ({"namespace": "a" * 300}, f"namespace '{'a' * 79}: String should have at most 253 characters"),
-        ({"colour": "red"}, "colour 'red': Extra inputs are not permitted"),
-        ({"after": "x"}, "after 'x': Value error, use the `next` of the page before"),
-    ],
-)
-def test_what_is_wrong_with_a_query_is_reported_with_the_value(query: dict[str, Any], expected: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        ChangeQuery(**query)
-    assert problem(caught.value) == expected
 
 
 # Many
@@ -248,7 +231,7 @@ MANY = 20_000
 
 READ_ALL = """
 import resource, sys
-from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every, problem
+from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every
 from kanary.history.reader import Reader
 from kanary.history.queries import ChangeQuery, every
 
