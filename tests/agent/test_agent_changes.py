@@ -1,4 +1,4 @@
-"""A mounted configuration comes to be served, without a connection lost, or is rejected without a trace."""
+"""The agent serves a mounted configuration without losing a connection, or rejects it without any effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of
 from tests.haproxy.test_haproxy_lifecycle import can_play_the_kubelet
 
 
-def test_what_is_mounted_comes_to_be_served(pods: Pods) -> None:
+def test_a_mounted_configuration_is_served(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
@@ -58,7 +58,7 @@ def test_the_stream_of_clients_notices_a_proxy_that_is_stopped_and_started(pods:
 
 
 def test_a_small_route_gets_its_share_however_often_something_changes(pods: Pods) -> None:
-    """A count that began anew at each change would never come to the small route, or come to it each time."""
+    """If the count started anew at each change, the small route would get no connection, or one at each change."""
     config = config_of(pods.route(99, 1), pods.route(1, 1))
     taken: Counter[int | None] = Counter()
     with live(config) as proxy:
@@ -68,7 +68,7 @@ def test_a_small_route_gets_its_share_however_often_something_changes(pods: Pods
     assert taken == {0: 396, 1: 4}
 
 
-def test_of_many_changes_in_a_row_the_last_one_is_served(pods: Pods) -> None:
+def test_the_last_of_many_changes_is_served(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
         for change in islice(changes_of(config), 50):
@@ -78,7 +78,7 @@ def test_of_many_changes_in_a_row_the_last_one_is_served(pods: Pods) -> None:
         assert 1 <= reloads < 50
 
 
-def test_a_rejected_configuration_changes_nothing_and_is_told_in_haproxys_words(pods: Pods) -> None:
+def test_a_rejected_configuration_changes_nothing_and_is_reported_with_haproxys_message(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = reweighted(config, 50, 50)
     with live(config) as proxy:
@@ -108,7 +108,7 @@ def test_a_proxy_that_never_had_a_good_configuration_does_not_start_and_says_why
 
 
 def test_a_proxy_that_is_rejected_its_first_configuration_starts_with_one_that_others_serve(pods: Pods) -> None:
-    """So that a proxy that was lost is replaced, whatever the others are rejected at that time."""
+    """So that a lost proxy is replaced while HAProxy rejects the latest configuration."""
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = reweighted(config, 50, 50)
     with pod(config) as proxy:
@@ -120,7 +120,7 @@ def test_a_proxy_that_is_rejected_its_first_configuration_starts_with_one_that_o
         assert proxy.report()["rejected"] is None
 
 
-def test_what_others_serve_is_no_matter_to_a_proxy_that_serves(pods: Pods) -> None:
+def test_a_serving_proxy_ignores_the_accepted_configuration_of_others(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
         proxy.mounted.swap(rejected(config), accepted=render(reweighted(config, 50, 50)).text)
@@ -128,7 +128,7 @@ def test_what_others_serve_is_no_matter_to_a_proxy_that_serves(pods: Pods) -> No
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
 
 
-def test_a_configuration_that_fails_to_start_is_not_what_haproxy_starts_with_next(pods: Pods) -> None:
+def test_haproxy_does_not_restart_with_a_configuration_that_failed_to_start(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     other = reweighted(config, 50, 50)
     with live(config) as proxy, stream(proxy) as clients:
@@ -162,7 +162,7 @@ def test_a_text_without_a_digest_is_a_problem_and_changes_nothing(pods: Pods) ->
         assert proxy.report()["digest"] == render(config).digest
 
 
-def test_a_check_that_is_killed_is_no_rejection_and_is_tried_again(pods: Pods, tmp_path: Path) -> None:
+def test_a_killed_check_is_not_a_rejection_and_is_repeated(pods: Pods, tmp_path: Path) -> None:
     config = config_of(pods.route(100, 1))
     program = tmp_path / "check"
     program.write_text(f'#!/bin/sh\n[ -e {tmp_path}/well ] || kill -9 $$\nexec true "$@"\n')
@@ -175,7 +175,7 @@ def test_a_check_that_is_killed_is_no_rejection_and_is_tried_again(pods: Pods, t
         proxy.await_served()
 
 
-def test_haproxy_started_again_serves_what_was_checked_last_without_an_agent(pods: Pods) -> None:
+def test_a_restarted_haproxy_serves_the_last_validated_configuration_without_an_agent(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
         other = reweighted(config, 50, 50)
@@ -212,7 +212,7 @@ def test_an_agent_waits_for_haproxy_and_finds_it_again(pods: Pods) -> None:
 
 
 @pytest.mark.skipif(not can_play_the_kubelet(), reason="needs root that may mount")
-def test_both_run_as_nobody_without_capabilities_on_a_read_only_root(pods: Pods) -> None:
+def test_both_containers_run_as_nobody_without_capabilities_on_a_read_only_root(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1), drain_seconds=600)
     with live(config, as_pod=True) as proxy, held(proxy, 1) as connections:
         for process in (proxy.agent, proxy.process):

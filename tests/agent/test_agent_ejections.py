@@ -100,19 +100,19 @@ def test_a_connection_that_is_counted_as_reset_before_it_has_ended_does_not_end_
     assert servers.outliers() == ["a"]
 
 
-def test_what_happened_between_looks_that_are_far_apart_is_no_matter() -> None:
+def test_changes_between_distant_observations_do_not_count() -> None:
     servers = Counting("a", "b")
     servers.observe(after=FORGET_SECONDS + 1, a=(0, 20, 0), b=(20, 0, 20))
     assert servers.outliers() == []
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (3, 1), (4, 2), (7, 3)])
-def test_half_of_a_route_may_go(count: int, most: int) -> None:
+def test_at_most_half_of_a_route_is_ejectable(count: int, most: int) -> None:
     names = [f"s{number}" for number in range(count)]
     assert Counting(*names).route.ejectable(names) == names[:most]
 
 
-def test_one_that_is_up_is_left() -> None:
+def test_the_last_server_that_is_up_is_not_ejectable() -> None:
     servers = Counting("a", "b", "c", "d")
     servers.down("d")
     assert servers.route.ejectable(["a", "b"]) == ["a", "b"]

@@ -41,6 +41,6 @@ def test_a_module_imports_the_standard_library_and_the_agent_alone(module: Path)
 
 
 @every_module
-def test_a_module_says_what_it_is_for_and_can_be_read_in_one_go(module: Path) -> None:
+def test_a_module_has_a_docstring_and_at_most_so_many_lines(module: Path) -> None:
     assert ast.get_docstring(ast.parse(module.read_text()))
     assert len(module.read_text().splitlines()) <= MAX_LINES

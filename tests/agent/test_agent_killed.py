@@ -1,4 +1,4 @@
-"""An agent that is killed, at any point, leaves nothing that its successor does not put right."""
+"""The next agent completes the work of an agent that is killed at any point."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, await_that, config_of
 
 
 class Killed(BaseException):
-    """In place of the end of the process. Nobody catches it on the way."""
+    """Simulates the end of the process. A BaseException, so that no handler catches it."""
 
 
 class Fate:
@@ -143,14 +143,16 @@ def stuck(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_told_to_stop_it_ends_well_and_leaves_haproxy_alone(pods: Pods, number: signal.Signals) -> None:
+def test_a_stop_signal_ends_the_agent_with_success_and_does_not_affect_haproxy(
+    pods: Pods, number: signal.Signals
+) -> None:
     config = config_of(pods.route(100, 1))
     with live(config) as proxy:
         assert proxy.stop_agent(number) == 0
         assert proxy.take(10) == [0] * 10
 
 
-def test_told_to_stop_during_a_check_it_ends_the_check_too(pods: Pods, stuck: Path) -> None:
+def test_a_stop_signal_during_a_check_ends_the_check(pods: Pods, stuck: Path) -> None:
     config: ProxyConfig = config_of(pods.route(100, 1))
     with live(config) as proxy:
         proxy.restart_agent(program=stuck)

@@ -1,4 +1,4 @@
-"""Pods that reset their connections are taken out of their route for a while, and nobody else is."""
+"""The agent ejects pods that reset their connections for a while, and no others."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_pod_that_was_bad_from_the_start_is_out_too(pods: MoodyPods) -> None:
         assert failures(proxy, 50) == 0
 
 
-def test_what_a_pod_holds_goes_on_when_it_is_out(pods: MoodyPods) -> None:
+def test_connections_of_an_ejected_pod_continue(pods: MoodyPods) -> None:
     config = config_of(pods.route(100, 2))
     with live(config, eject_seconds=LONG) as proxy, proxy.connect() as connection:
         bad = greeted_by(connection)
@@ -110,7 +110,7 @@ def test_a_pod_that_is_back_and_still_resets_is_out_for_longer_after_a_connectio
 
 
 @pytest.mark.parametrize(("count", "bad", "out"), [(1, 1, 0), (2, 2, 0), (3, 3, 0), (3, 2, 1), (4, 3, 2), (5, 2, 2)])
-def test_no_more_than_half_of_a_route_is_out_and_nobody_where_all_are_alike(
+def test_at_most_half_of_a_route_is_ejected_and_none_if_all_pods_fail(
     pods: MoodyPods, count: int, bad: int, out: int
 ) -> None:
     config = config_of(pods.route(50, 1), pods.route(50, count))
@@ -166,7 +166,7 @@ def service(*cases: tuple[Talk, Visit]) -> pytest.MarkDecorator:
     (moods.swallow_and_reset, moods.tell),
     (moods.reset_some, moods.ask),
 )
-def test_a_service_that_works_in_a_way_of_its_own_keeps_all_its_pods(pods: MoodyPods, mood: Talk, visit: Visit) -> None:
+def test_a_service_with_an_unusual_protocol_keeps_all_its_pods(pods: MoodyPods, mood: Talk, visit: Visit) -> None:
     config = config_of(pods.route(100, 3))
     pods.put(mood, *config.routes[0].servers)
     with live(config) as proxy:

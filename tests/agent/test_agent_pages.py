@@ -1,4 +1,4 @@
-"""What the agent's pages cost, however many clients ask for them."""
+"""The cost of the agent's pages is bounded for any number of clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.haproxy.proxies import free_port
 
 
 def answers(port: int, server: ReportServer, clients: int, path: str = "/report") -> list[bytes]:
-    """What so many clients are told that ask in one step."""
+    """The responses to so many clients in one step."""
     with contextlib.ExitStack() as stack:
         asking = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(clients)]
         for client in asking:
@@ -28,7 +28,7 @@ def number_of(answer: bytes) -> int:
     return int(answer.rpartition(b"\r\nnumber ")[2])
 
 
-def test_a_page_is_made_a_few_times_in_one_turn_for_however_many_who_ask_and_anew_in_the_next() -> None:
+def test_a_page_is_rendered_at_most_four_times_in_one_step_for_any_number_of_clients() -> None:
     port, made = free_port(), itertools.count(1)
     server = ReportServer(port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"})
     first, second = (answers(port, server, CONNECTIONS) for _ in range(2))
@@ -38,7 +38,7 @@ def test_a_page_is_made_a_few_times_in_one_turn_for_however_many_who_ask_and_ane
     assert healthy.endswith(b"\r\nok")
 
 
-def test_a_page_that_takes_long_is_made_once_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_page_is_rendered_once_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """HAProxy hangs: each question takes two seconds, and the agent has other things to do."""
     port, clock = free_port(), [0.0]
 

@@ -23,7 +23,7 @@ def has_ipv6() -> bool:
     return False
 
 
-def test_it_tells_what_is_served_when_it_is_asked(pods: Pods) -> None:
+def test_the_report_shows_what_is_served(pods: Pods) -> None:
     """Not what was served when the agent last looked."""
     config = config_of(pods.route(100, 1))
     with live(config) as proxy:
@@ -33,7 +33,7 @@ def test_it_tells_what_is_served_when_it_is_asked(pods: Pods) -> None:
             assert proxy.report()["digest"] == render(change).digest
 
 
-def test_it_counts_what_is_held_and_the_workers_that_drain(pods: Pods) -> None:
+def test_the_report_counts_open_connections_and_draining_workers(pods: Pods) -> None:
     config = config_of(pods.route(100, 1), drain_seconds=600)
     changes = changes_of(config)
     with live(config) as proxy:
@@ -64,7 +64,7 @@ def test_a_former_worker_that_hangs_hides_nothing(pods: Pods) -> None:
         assert (report["digest"], report["draining"]) == (render(change).digest, 1)
 
 
-def test_it_tells_how_many_connections_the_limits_really_allow(pods: Pods) -> None:
+def test_the_report_shows_the_effective_limit_of_connections(pods: Pods) -> None:
     with live(config_of(pods.route(100, 1), max_connections=50)) as proxy:
         assert proxy.report()["maxConnections"] == 50
     with live(config_of(pods.route(100, 1)), descriptors=300) as proxy:
@@ -91,7 +91,7 @@ def test_it_is_there_on_ipv6_too(pods: Pods) -> None:
         assert proxy.get_from_agent("/report", host="::1")[0] == 200
 
 
-def test_clients_that_say_nothing_keep_nobody_waiting_and_are_sent_away(pods: Pods) -> None:
+def test_silent_clients_delay_no_other_client_and_are_disconnected(pods: Pods) -> None:
     config = config_of(pods.route(100, 1))
     with live(config) as proxy, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(proxy.connect_to_agent()) for _ in range(100)]

@@ -1,4 +1,4 @@
-"""Pods come to a running proxy and leave it without a reload: nothing that it holds is ever cut for that."""
+"""Pods are added to a running proxy and removed from it without a reload, and no connection is closed for that."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_pods_come_and_go_without_a_reload(pods: Pods) -> None:
         assert "servers: 2 added, 1 removed" in proxy.agent_log()
 
 
-def test_what_a_pod_that_leaves_holds_goes_on_beyond_the_drain_time(pods: Pods) -> None:
+def test_connections_of_a_removed_pod_continue_beyond_the_drain_time(pods: Pods) -> None:
     config = config_of(pods.route(100, 2), drain_seconds=1)
     stays = config.routes[0].servers[0]
     with live(config) as proxy, held(proxy, 20) as connections:
@@ -81,7 +81,7 @@ def test_what_a_pod_that_leaves_holds_goes_on_beyond_the_drain_time(pods: Pods) 
         assert all(is_alive(connection) for connection in connections)
 
 
-def test_the_round_goes_on_while_pods_come_and_go(pods: Pods) -> None:
+def test_the_split_continues_while_pods_are_added_and_removed(pods: Pods) -> None:
     config = config_of(pods.route(99, 1), pods.route(1, 1))
     more = [pods.add(f"127.1.1.{number}") for number in range(1, 11)]
     taken: Counter[int | None] = Counter()
@@ -119,7 +119,7 @@ def test_a_pod_that_has_come_is_checked_like_any_other(pods: Pods) -> None:
 
 
 @pytest.mark.parametrize("version", ProxyProtocol)
-def test_a_pod_that_has_come_gets_the_header_that_its_route_wants(version: ProxyProtocol) -> None:
+def test_an_added_pod_receives_the_proxy_protocol_of_its_route(version: ProxyProtocol) -> None:
     with Pods(first_bytes) as pods:
         config = config_of(replace(pods.route(100, 1), proxy_protocol=version))
         with live(config) as proxy:
@@ -175,7 +175,7 @@ def test_those_that_have_left_do_not_add_up_for_ever(pods: Pods) -> None:
         assert proxy.tell("@1 show servers state").count(f" {config.routes[0].backend} ") == 46
 
 
-def test_haproxy_starts_again_with_those_that_have_come(pods: Pods) -> None:
+def test_a_restarted_haproxy_has_the_added_pods(pods: Pods) -> None:
     config = config_of(pods.route(100, 1))
     other = with_servers(config, 0, pods.add("127.1.1.1"), pods.add("127.1.1.2"))
     with live(config) as proxy:
@@ -188,13 +188,13 @@ def test_haproxy_starts_again_with_those_that_have_come(pods: Pods) -> None:
         assert active(proxy) == declared(other)
 
 
-def test_an_agent_that_was_killed_half_way_is_followed_by_one_that_goes_on(pods: Pods) -> None:
+def test_the_next_agent_completes_the_change_of_a_killed_agent(pods: Pods) -> None:
     config = config_of(pods.route(100, 2))
     new, other = pods.add("127.1.1.1"), pods.add("127.1.1.2")
     with live(config) as proxy, stream(proxy) as clients:
         process = worker(proxy)
         proxy.kill_agent()
-        # As it leaves things after one command of several: added, but not yet told to take connections.
+        # The state after the first of several commands: added, but without connections yet.
         proxy.tell(f"@1 add server {config.routes[0].backend}/{new.address}:{new.port} {new.address}:{new.port} check")
         proxy.start_agent()
         proxy.serve(with_servers(config, 0, new, other))
@@ -204,7 +204,7 @@ def test_an_agent_that_was_killed_half_way_is_followed_by_one_that_goes_on(pods:
 
 
 def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
-    """The time for which it was out ends when it has gone."""
+    """Its ejection ends after it was removed."""
     config = config_of(pods.route(100, 3))
     bad, *others = config.routes[0].servers
     with live(config, eject_seconds=1) as proxy:
@@ -218,7 +218,7 @@ def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
         assert active(proxy) == declared(proxy.config)
 
 
-def test_what_a_pod_did_is_remembered_while_others_come_and_go() -> None:
+def test_failures_of_a_pod_still_count_after_other_pods_were_added_and_removed() -> None:
     """With three connections between two changes, no one span between them shows a pod that resets."""
     with MoodyPods() as pods:
         config = config_of(pods.route(100, 3))
@@ -236,7 +236,9 @@ def test_what_a_pod_did_is_remembered_while_others_come_and_go() -> None:
 
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.tuples(st.sets(st.integers(1, 6)), st.sets(st.integers(1, 6))), min_size=5, max_size=15))
-def test_whatever_comes_and_goes_haproxy_has_what_is_declared(rounds: list[tuple[set[int], set[int]]]) -> None:
+def test_after_any_additions_and_removals_haproxy_has_the_declared_servers(
+    rounds: list[tuple[set[int], set[int]]],
+) -> None:
     with Pods() as pods:
         config = config_of(pods.route(60, 1), pods.route(40, 1))
         each = [[pods.add(f"127.{route}.1.{number}") for number in range(1, 7)] for route in (1, 2)]

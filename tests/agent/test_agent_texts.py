@@ -1,4 +1,4 @@
-"""What the agent reads out of texts, and adds to them."""
+"""Reading configurations and messages of HAProxy, and adding to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_text_without_a_digest_has_none(text: str) -> None:
     assert texts.digest_of(text) == ""
 
 
-def test_what_is_added_for_a_reload_can_be_taken_away() -> None:
+def test_plain_removes_what_continued_adds() -> None:
     text = "global\n  set-var proc.start int(0)\n"
     assert texts.continued(text, 7).endswith("global\n  set-var proc.start int(7)\n")
     assert texts.plain(texts.continued(text, 7)) == texts.plain(text) == text
@@ -49,18 +49,18 @@ def test_alerts_are_haproxys_lines_without_folders_process_numbers_and_summaries
     )
 
 
-def test_a_summary_is_told_where_nothing_else_is() -> None:
+def test_the_summary_is_used_if_there_is_no_other_line() -> None:
     assert texts.alerts("[ALERT]    (1) : config : Fatal errors found in configuration.\n", "/run") == (
         "config : Fatal errors found in configuration."
     )
 
 
-def test_a_log_without_alerts_is_told_as_it_is() -> None:
+def test_a_log_without_alerts_is_used_unchanged() -> None:
     assert texts.alerts("Segmentation\n  fault\n", "/run") == "Segmentation fault"
     assert texts.alerts("", "/run") != ""
 
 
-def test_many_alerts_are_cut_to_what_fits_into_a_status() -> None:
+def test_many_alerts_are_cut_to_the_limit_of_a_status() -> None:
     message = texts.alerts(LOG * 100, "/run/kanary/check")
     assert len(message) == texts.MESSAGE_LIMIT
     assert message.startswith("config : parsing [haproxy.cfg:2]")
@@ -75,7 +75,7 @@ def test_any_bytes_survive_being_read_and_written(tmp_path: Path) -> None:
     assert path.read_bytes() == bytes(range(256))
 
 
-def test_servers_are_told_from_all_else_and_what_they_have_in_common_is_not_theirs() -> None:
+def test_servers_are_split_from_all_other_lines_without_their_common_parameters() -> None:
     one, other = Server("127.0.0.1", 80), Server("::1", 81)
     config = config_of(Pool("app:_9090", 100, (one,)), ipv6=True)
     moved = replace(config, routes=(Pool("app:_9090", 100, (other,)),))
@@ -89,6 +89,6 @@ def test_servers_are_told_from_all_else_and_what_they_have_in_common_is_not_thei
     assert "  timeout check 1s" in rest
 
 
-def test_what_holds_for_every_server_is_found() -> None:
+def test_the_default_server_parameters_are_found() -> None:
     assert texts.server_defaults(render(config_of(Pool("app:_9090", 100, ()))).text).startswith("check inter 2s ")
     assert texts.server_defaults("global\n") == ""

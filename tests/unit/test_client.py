@@ -1,4 +1,4 @@
-"""The cluster client against a server on loopback that answers as it is told."""
+"""The cluster client against a server on loopback with programmable responses."""
 
 import datetime
 import json
@@ -140,7 +140,7 @@ def test_a_failure_is_raised_as_the_error_of_its_status(
     assert raised.value.retry_after is None
 
 
-def test_a_throttled_read_is_left_to_the_caller_with_the_pause_that_the_server_asks_for(
+def test_a_throttled_read_is_not_retried_and_has_the_retry_after_of_the_server(
     server: Responder, client: ClusterClient
 ) -> None:
     body = {"kind": "Status", "reason": "TooManyRequests", "details": {"retryAfterSeconds": 3}}
@@ -156,7 +156,7 @@ def test_a_throttled_read_is_left_to_the_caller_with_the_pause_that_the_server_a
     assert len(server.asked) == 3
 
 
-def test_what_a_proxy_in_between_says_is_quoted(server: Responder, client: ClusterClient) -> None:
+def test_the_text_of_a_proxy_in_between_is_quoted(server: Responder, client: ClusterClient) -> None:
     server.say(Reply(b"<h1>upstream is away</h1>", 502, {"Content-Type": "text/html"}))
     with pytest.raises(ApiError, match="<h1>upstream is away</h1>") as raised:
         client.get(SERVICES, "shop", "web")
@@ -164,7 +164,7 @@ def test_what_a_proxy_in_between_says_is_quoted(server: Responder, client: Clust
 
 
 @pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[1, 2]", b""])
-def test_an_answer_that_is_no_json_object_is_garbled(server: Responder, client: ClusterClient, body: bytes) -> None:
+def test_a_response_without_a_json_object_is_invalid(server: Responder, client: ClusterClient, body: bytes) -> None:
     server.say(Reply(body, 200, {"Content-Type": "text/html"}))
     with pytest.raises(InvalidResponse, match="is it an API server"):
         client.get(SERVICES, "shop", "web")
@@ -205,7 +205,7 @@ def test_a_write_is_never_sent_twice(
     assert len(server.asked) == 1
 
 
-def test_a_server_that_hangs_is_unreachable_and_the_message_says_which_and_what_to_check(
+def test_a_server_that_hangs_is_unreachable_and_the_message_names_it_and_what_to_check(
     server: Responder, connect: Callable[..., ClusterClient]
 ) -> None:
     server.say(Hang())
@@ -227,7 +227,7 @@ def test_a_port_where_nothing_listens_is_unreachable(tmp_path: Path) -> None:
             ClusterClient.connect(kubeconfig=write_kubeconfig(tmp_path / "k", url)).server_version()
 
 
-def test_a_failed_tls_handshake_is_unreachable_and_told_in_one_line(server: Responder, tmp_path: Path) -> None:
+def test_a_failed_tls_handshake_is_unreachable_with_one_line(server: Responder, tmp_path: Path) -> None:
     path = write_kubeconfig(tmp_path / "k", server.url.replace("http:", "https:"))
     with pytest.raises(Unreachable, match=r"^no response from .*SSL.*kubectl cluster-info\)$"):
         ClusterClient.connect(kubeconfig=path).server_version()
@@ -303,7 +303,7 @@ def test_server_side_apply_names_manager_force_and_content_type(server: Responde
     assert second.query["force"] == "false"
 
 
-def test_an_apply_of_nothing_is_sent_as_an_empty_object(server: Responder, client: ClusterClient) -> None:
+def test_an_empty_apply_is_sent_as_an_empty_object(server: Responder, client: ClusterClient) -> None:
     server.say(Reply({}))
     client.apply(SERVICES, "shop", "web", {}, force=True)
     assert server.asked[0].body == {}
@@ -395,7 +395,7 @@ def test_an_error_event_is_raised_as_the_error_of_its_code(server: Responder, cl
         b'{"type":"BOOKMARK","object":{"metadata":{}}}\n',
     ],
 )
-def test_a_line_that_is_no_watch_event_is_garbled(server: Responder, client: ClusterClient, garbage: bytes) -> None:
+def test_a_line_that_is_not_a_watch_event_is_invalid(server: Responder, client: ClusterClient, garbage: bytes) -> None:
     server.say(Stream((line("ADDED"), garbage)))
     with client.watch(SERVICES, "10", timeout_seconds=60) as watch:
         events = iter(watch)
@@ -521,7 +521,7 @@ def test_the_variable_kubeconfig_counts_before_the_file_at_home(
     assert ClusterClient.connect().host == "http://other"
 
 
-def test_without_any_configuration_the_message_says_what_was_looked_for(
+def test_without_any_configuration_the_message_lists_the_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""The cluster's time: that of the API server's answers, whatever this machine's clock says."""
+"""The cluster's time comes from the API server's responses, independent of this machine's clock."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -53,9 +53,7 @@ def test_a_clock_that_agrees_is_left_alone(milliseconds: list[int]) -> None:
     st.lists(st.integers(0, 999), min_size=1),
     st.integers(0, 900).map(lambda n: n * SECOND / 1000),
 )
-def test_it_is_never_ahead_of_a_server_whose_clock_differs(
-    error: timedelta, fractions: list[int], took: timedelta
-) -> None:
+def test_the_time_is_never_ahead_of_the_servers(error: timedelta, fractions: list[int], took: timedelta) -> None:
     clock = ClusterClock()
     for number, fraction in enumerate(fractions):
         answered(clock, error, START + number * SECOND + fraction * SECOND / 1000, took)
@@ -72,7 +70,7 @@ def test_a_server_whose_clock_is_set_is_followed() -> None:
 
 
 @pytest.mark.parametrize("date", [None, "", "soon", "Thu, 99 Jan 2026 12:00:00 GMT", "0"])
-def test_a_header_that_is_no_date_changes_nothing(date: str | None) -> None:
+def test_an_invalid_date_header_is_ignored(date: str | None) -> None:
     clock = ClusterClock()
     clock.observe(date, START, START)
     assert abs(offset(clock)) < SECOND / 10

@@ -25,7 +25,7 @@ KANARY: Json = {
 
 
 class EventServer:
-    """Keeps Events; fails as told before a call."""
+    """Stores Events; fails as set before a call."""
 
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str], Json] = {}
@@ -89,7 +89,7 @@ def emit(recorder: Recorder, note: str = "a note", **changes: Any) -> None:
     recorder.emit(**{"regarding": KANARY, "reason": "Rolled", "note": note, "action": "Roll", **changes})
 
 
-def test_an_event_says_what_happened_to_which_object_and_who_saw_it(server: EventServer, recorder: Recorder) -> None:
+def test_an_event_has_its_object_reason_note_and_reporter(server: EventServer, recorder: Recorder) -> None:
     emit(recorder, "2 of 2 proxies serve revision 7", type="Warning")
     assert recorder.flush(WAIT)
     (event,) = server.events
@@ -140,7 +140,7 @@ def test_a_note_is_cut_to_the_bytes_that_the_api_takes(server: EventServer, reco
     assert note.startswith(sent[:-3])
 
 
-def test_a_note_of_just_the_length_that_the_api_takes_is_left_as_it_is(server: EventServer, recorder: Recorder) -> None:
+def test_a_note_of_the_maximum_length_is_not_cut(server: EventServer, recorder: Recorder) -> None:
     emit(recorder, "x" * 1024)
     assert recorder.flush(WAIT)
     assert server.events[0]["message"] == "x" * 1024
@@ -175,9 +175,7 @@ def test_kubectl_shows_events_in_the_order_in_which_they_were_emitted(server: Ev
     assert in_the_order_of_kubectl(server) == notes
 
 
-def test_kubectl_shows_what_happens_again_after_what_happened_in_between(
-    server: EventServer, recorder: Recorder
-) -> None:
+def test_kubectl_shows_a_repeated_event_after_events_in_between(server: EventServer, recorder: Recorder) -> None:
     notes = ["rolling", "rolling", "ready", "ready", "rolling", "degraded", "rolling", "ready"]
     for note in notes:
         emit(recorder, note)
@@ -199,7 +197,7 @@ def test_no_two_events_have_the_same_name_when_the_system_s_clock_stands_still(
 # Series
 
 
-def test_what_happens_again_is_counted_on_the_same_event(server: EventServer, recorder: Recorder) -> None:
+def test_a_repeated_event_increases_the_count_of_the_first(server: EventServer, recorder: Recorder) -> None:
     for _ in range(4):
         emit(recorder)
     assert recorder.flush(WAIT)
@@ -218,7 +216,7 @@ def test_what_happens_again_is_counted_on_the_same_event(server: EventServer, re
         {"regarding": {**KANARY, "metadata": {**KANARY["metadata"], "uid": "u-2"}}},
     ],
 )
-def test_what_differs_is_another_event(server: EventServer, recorder: Recorder, change: dict[str, Any]) -> None:
+def test_a_different_event_is_created(server: EventServer, recorder: Recorder, change: dict[str, Any]) -> None:
     emit(recorder)
     emit(recorder, **change)
     assert recorder.flush(WAIT)
@@ -236,7 +234,9 @@ def test_the_same_after_a_long_time_is_a_new_event(server: EventServer, make: Ca
     assert server.calls == ["create", "patch", "patch", "create"]
 
 
-def test_a_repeated_event_that_has_expired_on_the_server_is_sent_anew(server: EventServer, recorder: Recorder) -> None:
+def test_a_repeated_event_that_has_expired_on_the_server_is_created_again(
+    server: EventServer, recorder: Recorder
+) -> None:
     emit(recorder)
     assert recorder.flush(WAIT)
     server.stored.clear()
@@ -342,7 +342,7 @@ def test_an_event_on_nothing_known_is_dropped_and_counted(
     assert (recorder.dropped, len(server.events)) == (1, 1)
 
 
-def test_stop_sends_what_is_queued(server: EventServer, recorder: Recorder) -> None:
+def test_stop_sends_queued_events(server: EventServer, recorder: Recorder) -> None:
     for number in range(20):
         emit(recorder, f"{number}")
     recorder.stop(WAIT)

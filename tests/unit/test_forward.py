@@ -33,7 +33,7 @@ def pod() -> Iterator[HttpServer]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the server, and of the client; each trusts it. It names a host that nobody looks up."""
+    """The certificate of server and client, which trust each other. Its host name is not resolved."""
     path = tmp_path_factory.mktemp("tls") / "certificate.pem"
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", path.with_suffix(".key")]
     name = ["-subj", "/CN=kubernetes", "-addext", "subjectAltName=DNS:kubernetes"]

@@ -85,7 +85,7 @@ def test_nothing_can_be_written(server: HttpServer, method: str) -> None:
 
 
 def test_a_page_is_made_once_for_all_who_wait_for_it() -> None:
-    """Those who come while it is being made for the first share a second one, which is newer than their requests."""
+    """Requests during a rendering share the next one, which is newer than they are."""
     entered, release, made = threading.Event(), threading.Event(), []
 
     def make() -> bytes:
@@ -106,7 +106,7 @@ def test_a_page_is_made_once_for_all_who_wait_for_it() -> None:
     assert asyncio.run(read()) == [b"1", *[b"2"] * 8]
 
 
-def test_metrics_that_fail_are_an_error_of_the_server_and_the_next_page_is_made(
+def test_failing_metrics_are_a_server_error_and_the_next_page_is_rendered(
     serve: Callable[..., HttpServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     pages = [b"", b"page"]
@@ -228,7 +228,7 @@ def test_a_route_that_takes_long_holds_up_no_other(serve: Callable[..., HttpServ
         release.set()
 
 
-def test_stop_frees_the_port_and_closes_what_is_open(server: HttpServer) -> None:
+def test_stop_frees_the_port_and_closes_open_connections(server: HttpServer) -> None:
     with dial(server) as client:
         assert ask(server, "/healthz")[0] == 200
         port = server.port
@@ -271,14 +271,14 @@ def test_both_families_are_listened_on(serve: Callable[..., HttpServer], open_: 
     assert [ask(server, "/healthz", host=host)[0] for host in ("127.0.0.1", "::1")] == [200, 200]
 
 
-def test_without_ipv6_the_addresses_of_ipv4_are_listened_on(
+def test_without_ipv6_the_server_listens_on_ipv4(
     serve: Callable[..., HttpServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     assert ask(serve(probes(list, bytes, "text/plain"), listen(0)), "/healthz")[0] == 200
 
 
-def test_on_loopback_nobody_else_is_answered() -> None:
+def test_a_loopback_server_does_not_listen_on_other_addresses() -> None:
     sockets = listen_on_loopback(0)
     assert {each.getsockname()[0] for each in sockets} <= {"127.0.0.1", "::1"}
     for each in sockets:

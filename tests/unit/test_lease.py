@@ -20,7 +20,7 @@ WAIT = 60  # seconds that no condition takes when the test passes, however busy 
 
 
 class FakeClock:
-    """Seconds that pass when told to."""
+    """A clock that the test advances."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -30,7 +30,7 @@ class FakeClock:
 
 
 class LeaseServer:
-    """One Lease with optimistic concurrency, and the faults that a test asks for."""
+    """One Lease with optimistic concurrency, and faults that the test sets."""
 
     def __init__(self) -> None:
         self.stored: Json | None = None
@@ -238,12 +238,12 @@ def test_the_duration_that_counts_is_the_one_that_the_holder_promised(
 
 
 @pytest.mark.parametrize("spec", [{"holderIdentity": ""}, {"holderIdentity": None}, {}, None])
-def test_a_lease_that_nobody_holds_is_taken_at_once(server: LeaseServer, clock: FakeClock, spec: Any) -> None:
+def test_a_lease_without_a_holder_is_acquired_at_once(server: LeaseServer, clock: FakeClock, spec: Any) -> None:
     server._store({"metadata": {"name": "operator"}, "spec": spec})
     assert make(server, clock).attempt()
 
 
-def test_what_others_wrote_on_the_lease_is_kept(server: LeaseServer, clock: FakeClock) -> None:
+def test_fields_that_others_wrote_on_the_lease_are_kept(server: LeaseServer, clock: FakeClock) -> None:
     server.hold("", preferredHolder="someone")
     assert server.stored is not None
     server.stored["metadata"]["labels"] = {"team": "a"}
@@ -252,16 +252,14 @@ def test_what_others_wrote_on_the_lease_is_kept(server: LeaseServer, clock: Fake
     assert server.spec["preferredHolder"] == "someone"
 
 
-def test_two_processes_of_the_same_name_do_not_take_each_other_for_themselves(
-    server: LeaseServer, clock: FakeClock
-) -> None:
+def test_two_processes_of_the_same_name_have_different_holder_identities(server: LeaseServer, clock: FakeClock) -> None:
     first, second = make(server, clock, "pod"), make(server, clock, "pod")
     assert first.attempt()
     assert not second.attempt()
     assert (first.is_leader(), second.is_leader()) == (True, False)
 
 
-def test_of_two_candidates_that_create_the_lease_at_once_one_leads(server: LeaseServer, clock: FakeClock) -> None:
+def test_one_of_two_candidates_that_create_the_lease_at_once_leads(server: LeaseServer, clock: FakeClock) -> None:
     late = make(server, clock)
     calls = 0
 
@@ -276,7 +274,7 @@ def test_of_two_candidates_that_create_the_lease_at_once_one_leads(server: Lease
     assert not late.is_leader()
 
 
-def test_a_lease_that_was_deleted_is_made_anew_by_its_holder(server: LeaseServer, clock: FakeClock) -> None:
+def test_the_holder_creates_a_deleted_lease_again(server: LeaseServer, clock: FakeClock) -> None:
     elector = make(server, clock)
     assert elector.attempt()
     server.stored = None
@@ -292,7 +290,7 @@ def succeed(server: LeaseServer, clock: FakeClock, identity: str = "pod-a_uid-1"
     return make(server, clock, identity, is_exclusive=True)
 
 
-def test_a_process_takes_over_at_once_from_the_former_one_of_its_pod(server: LeaseServer, clock: FakeClock) -> None:
+def test_a_process_takes_over_at_once_from_the_former_process_of_its_pod(server: LeaseServer, clock: FakeClock) -> None:
     former = succeed(server, clock)
     assert former.attempt()
     acquired = server.spec["acquireTime"]
@@ -330,7 +328,7 @@ def test_only_who_was_there_before_is_succeeded_at_once(server: LeaseServer, clo
 
 
 @pytest.mark.parametrize("holder", ["pod-a_uid-2_x", "pod-a_x", "pod-a_uid-1", "pod-a_uid-1_x_y", "uid-1", "x"])
-def test_a_record_of_another_pod_is_waited_out(server: LeaseServer, clock: FakeClock, holder: str) -> None:
+def test_a_lease_of_another_pod_must_expire_first(server: LeaseServer, clock: FakeClock, holder: str) -> None:
     server.hold(holder)
     assert not succeed(server, clock).attempt()
 
@@ -535,7 +533,7 @@ def test_a_candidate_that_is_stopped_leaves_the_lease_alone(server: LeaseServer,
     assert (server.spec["holderIdentity"], server.writes) == ("other", 1)
 
 
-def test_a_leader_that_stops_after_its_deadline_releases_what_is_its_own_still(
+def test_a_leader_that_stops_after_its_deadline_still_releases_its_lease(
     server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
 ) -> None:
     running = elect(retry_seconds=9)
@@ -552,7 +550,7 @@ def test_an_elector_that_is_stopped_before_it_runs_takes_no_lease(server: LeaseS
     assert server.writes == 0
 
 
-def test_a_release_that_fails_is_no_failure_of_the_stop(
+def test_a_failed_release_does_not_fail_the_stop(
     server: LeaseServer, elect: Callable[..., Running], caplog: pytest.LogCaptureFixture
 ) -> None:
     running = elect()
@@ -617,7 +615,7 @@ def test_the_clock_never_goes_back() -> None:
 
 
 class FaultyServer(LeaseServer):
-    """Answers as told: at once, not at all, or after the write was carried out but without an answer."""
+    """Responds at once, never, or executes the write without a response."""
 
     def __init__(self) -> None:
         super().__init__()

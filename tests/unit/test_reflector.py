@@ -54,7 +54,7 @@ class FakeWatch:
 
 
 class FakeCluster:
-    """Lists what the test says; hands each watch that is opened to the test."""
+    """Returns the lists of the test, and passes each open watch to the test."""
 
     def __init__(self) -> None:
         self.lists: queue.SimpleQueue[tuple[list[Json], str] | Exception] = queue.SimpleQueue()
@@ -152,7 +152,7 @@ def test_it_lists_then_watches_from_the_list_on(followed: tuple[Reflector, FakeW
     assert reflector.get("shop", "b") is None
 
 
-def test_it_goes_on_after_a_clean_end_from_the_last_version_without_a_new_list(
+def test_after_a_clean_end_the_watch_continues_from_the_last_version_without_a_new_list(
     followed: tuple[Reflector, FakeWatch], cluster: FakeCluster, changes: Changes
 ) -> None:
     _, watch = followed
@@ -166,7 +166,7 @@ def test_it_goes_on_after_a_clean_end_from_the_last_version_without_a_new_list(
     assert cluster.asked == ["list", "watch 10", "watch 50"]
 
 
-def test_it_goes_on_after_a_broken_connection_from_the_last_version(
+def test_after_a_broken_connection_the_watch_continues_from_the_last_version(
     followed: tuple[Reflector, FakeWatch], cluster: FakeCluster
 ) -> None:
     _, watch = followed
@@ -216,7 +216,7 @@ def test_it_keeps_trying_until_the_first_list_succeeds(
     assert cluster.asked[:4] == ["list"] * 4
 
 
-def test_a_fault_is_told_until_the_server_is_heard_of_again(
+def test_a_fault_is_reported_until_the_server_responds_again(
     followed: tuple[Reflector, FakeWatch], cluster: FakeCluster, changes: Changes
 ) -> None:
     reflector, watch = followed
@@ -239,7 +239,7 @@ def test_a_fault_is_told_until_the_server_is_heard_of_again(
     assert reflector.problem() == ""
 
 
-def test_every_watch_that_is_opened_anew_is_counted(cluster: FakeCluster, make: Callable[..., Reflector]) -> None:
+def test_every_restart_of_a_watch_is_counted(cluster: FakeCluster, make: Callable[..., Reflector]) -> None:
     restarts: list[int] = []
     cluster.lists.put(([], "10"))
     make(on_restart=lambda: restarts.append(1))
@@ -253,7 +253,7 @@ def test_every_watch_that_is_opened_anew_is_counted(cluster: FakeCluster, make: 
 
 
 class PausesOnly(threading.Event):
-    """A flag on which no one waits in earnest: it keeps the pauses that were asked for, and calls `end` after some."""
+    """A flag whose `wait` returns at once: it records the requested pauses, and calls `end` after some."""
 
     def __init__(self, pauses: int, end: Callable[[], None]) -> None:
         super().__init__()
@@ -288,9 +288,7 @@ def test_faults_in_a_row_are_met_with_longer_and_longer_pauses(cluster: FakeClus
     assert [1.5 <= asked[1] <= 2, 3 <= asked[2] <= 4, 22.5 <= asked[7] <= 30] == [True] * 3
 
 
-def test_what_waits_for_its_back_off_is_repeated_at_once_on_request(
-    cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]
-) -> None:
+def test_retry_skips_the_backoff(cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]) -> None:
     cluster.lists.put(Unreachable("refused"))
     reflector = make(backoff=Backoff(base=3600, cap=3600))
     assert_eventually(lambda: reflector.problem() != "")
@@ -299,7 +297,7 @@ def test_what_waits_for_its_back_off_is_repeated_at_once_on_request(
     assert changes.next() == "+a@1"
 
 
-def test_a_server_that_ends_every_watch_at_once_is_not_asked_in_a_hot_loop(cluster: FakeCluster) -> None:
+def test_a_server_that_ends_every_watch_at_once_causes_no_hot_loop(cluster: FakeCluster) -> None:
     cluster.lists.put(([], "10"))
 
     def watch(*_: Any, **__: Any) -> FakeWatch:
@@ -338,9 +336,7 @@ def test_after_a_watch_that_lived_long_the_next_is_opened_at_once(cluster: FakeC
 
 
 @pytest.mark.parametrize(("asked_for", "least"), [(7.0, 7.0), (86400.0, 60.0)])
-def test_the_pause_that_a_server_asks_for_is_kept_within_reason(
-    cluster: FakeCluster, asked_for: float, least: float
-) -> None:
+def test_retry_after_is_obeyed_up_to_a_limit(cluster: FakeCluster, asked_for: float, least: float) -> None:
     cluster.lists.put(Throttled(429, "TooManyRequests", "slow down", asked_for))
     assert pauses(cluster, 1) == [least]
 
@@ -379,9 +375,7 @@ def test_health_is_a_list_and_recent_word_from_the_server(
 # Versions
 
 
-def test_an_event_that_is_older_than_what_is_known_is_ignored(
-    followed: tuple[Reflector, FakeWatch], changes: Changes
-) -> None:
+def test_an_event_older_than_the_copy_is_ignored(followed: tuple[Reflector, FakeWatch], changes: Changes) -> None:
     reflector, watch = followed
     watch.events.put(("MODIFIED", service("a", 20, port=20)))
     watch.events.put(("MODIFIED", service("a", 15, port=15)))
@@ -406,7 +400,7 @@ def test_the_answer_to_a_write_is_known_at_once_and_reported_once(
     assert changes.next() == "a@12->13"
 
 
-def test_the_answer_to_a_write_does_not_bring_back_what_was_deleted_since(
+def test_the_response_to_a_write_does_not_restore_an_object_deleted_since(
     followed: tuple[Reflector, FakeWatch], changes: Changes
 ) -> None:
     reflector, watch = followed
@@ -429,7 +423,7 @@ def test_the_answer_to_a_write_never_replaces_something_newer(
 
 
 @pytest.mark.parametrize("version", ["", "abc", "-5", "²"])
-def test_the_answer_to_a_write_is_ignored_when_its_version_is_no_number(
+def test_the_response_to_a_write_is_ignored_if_its_version_is_not_a_number(
     followed: tuple[Reflector, FakeWatch], changes: Changes, version: str
 ) -> None:
     reflector, _ = followed
@@ -476,7 +470,7 @@ def test_a_cluster_restored_from_a_backup_is_followed_in_its_new_history(
     assert reflector.values() == [service("a", 3, port=3)]
 
 
-def test_versions_that_are_no_numbers_are_taken_in_the_order_of_arrival() -> None:
+def test_versions_that_are_not_numbers_count_in_the_order_of_arrival() -> None:
     cache = Cache()
     key = Key("shop", "a")
     cache.replace({key: ({"n": 1}, "v1")}, "list-1")
@@ -513,7 +507,7 @@ def test_an_object_that_cannot_be_transformed_is_stored_whole_and_the_others_are
     assert "Service shop/odd" in caplog.text
 
 
-def test_a_listener_that_fails_is_logged_and_misses_nothing_more(
+def test_a_failing_handler_is_logged_and_receives_the_next_changes(
     cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector], caplog: pytest.LogCaptureFixture
 ) -> None:
     def on_change(key: Key, old: Json | None, new: Json | None) -> None:
@@ -566,7 +560,7 @@ def test_objects_are_found_by_namespace_and_by_index(
         reflector.lookup("absent", "x")
 
 
-def test_an_object_that_cannot_be_indexed_is_stored_all_the_same(
+def test_an_object_that_cannot_be_indexed_is_stored(
     cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector], caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.lists.put(([service("odd", 1), service("a", 2, owner="x")], "10"))
@@ -597,7 +591,7 @@ def test_stop_without_start_is_no_error(cluster: FakeCluster) -> None:
     Reflector(cluster, SERVICES, on_change=lambda *_: None).stop()
 
 
-def test_a_fault_is_logged_with_the_pause_that_follows(
+def test_a_fault_is_logged_with_its_backoff(
     cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

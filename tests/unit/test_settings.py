@@ -1,4 +1,4 @@
-"""The operator's settings: where they come from, and what is said about a bad one."""
+"""The operator's settings: their sources, and the errors for invalid values."""
 
 import os
 import socket

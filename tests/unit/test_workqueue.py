@@ -12,7 +12,7 @@ from kanary.kube.workqueue import WorkQueue
 
 
 class FakeClock:
-    """Seconds that pass when told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -122,7 +122,7 @@ def test_many_workers_handle_every_key_and_none_twice_at_once() -> None:
     assert last_seen == dict.fromkeys(keys, rounds)
 
 
-def test_a_delayed_key_comes_when_its_time_has_come(queue: WorkQueue[str], clock: FakeClock) -> None:
+def test_a_delayed_key_is_returned_after_its_delay(queue: WorkQueue[str], clock: FakeClock) -> None:
     queue.add_after("a", 5.0)
     clock.advance(4.9)
     assert queue.depth() == 0
@@ -132,13 +132,13 @@ def test_a_delayed_key_comes_when_its_time_has_come(queue: WorkQueue[str], clock
     assert queue.depth() == 0
 
 
-def test_a_delay_of_nothing_is_no_delay(queue: WorkQueue[str]) -> None:
+def test_a_delay_of_0_adds_the_key_at_once(queue: WorkQueue[str]) -> None:
     queue.add_after("a", 0)
     queue.add_after("b", -1)
     assert drain(queue) == ["a", "b"]
 
 
-def test_of_several_delays_of_one_key_the_earliest_counts(queue: WorkQueue[str], clock: FakeClock) -> None:
+def test_the_earliest_of_several_delays_of_one_key_counts(queue: WorkQueue[str], clock: FakeClock) -> None:
     queue.add_after("a", 10)
     queue.add_after("a", 5)
     queue.add_after("a", 20)
@@ -148,7 +148,7 @@ def test_of_several_delays_of_one_key_the_earliest_counts(queue: WorkQueue[str],
     assert queue.depth() == 0
 
 
-def test_a_delay_that_an_earlier_one_replaced_never_comes(queue: WorkQueue[str], clock: FakeClock) -> None:
+def test_a_delay_replaced_by_an_earlier_one_has_no_effect(queue: WorkQueue[str], clock: FakeClock) -> None:
     queue.add_after("a", 10)
     queue.add_after("a", 5)
     queue.add_after("b", 7)
@@ -175,9 +175,7 @@ def test_a_delayed_key_that_is_waiting_already_is_not_queued_twice(queue: WorkQu
     assert drain(queue) == ["a"]
 
 
-def test_a_delayed_key_that_comes_due_while_it_is_handled_is_handled_again(
-    queue: WorkQueue[str], clock: FakeClock
-) -> None:
+def test_a_key_that_comes_due_while_it_is_processed_is_processed_again(queue: WorkQueue[str], clock: FakeClock) -> None:
     queue.add("a")
     assert queue.get() == "a"
     queue.add_after("a", 1)
@@ -208,7 +206,7 @@ def test_the_failures_of_one_key_do_not_slow_another_one_down(queue: WorkQueue[s
     assert queue.retry("b") == 0.2
 
 
-def test_a_retry_can_be_asked_to_wait_at_least_so_long(queue: WorkQueue[str], clock: FakeClock) -> None:
+def test_a_retry_has_a_minimum_delay(queue: WorkQueue[str], clock: FakeClock) -> None:
     assert queue.retry("a", at_least=7) == 7
     clock.advance(6.9)
     assert queue.depth() == 0
@@ -225,7 +223,7 @@ def test_failures_without_end_do_not_overflow() -> None:
     assert Backoff(base=0.2, cap=60).delay(100_000) <= 60
 
 
-def test_backoff_spreads_what_failed_together() -> None:
+def test_backoff_spreads_keys_that_failed_together() -> None:
     assert len({Backoff(base=0.2, cap=60).delay(5) for _ in range(20)}) > 1
 
 
@@ -237,7 +235,7 @@ def test_a_waiting_worker_gets_a_key_that_is_added(
     assert got.result(10) == "a"
 
 
-def test_waiting_workers_share_what_is_ready_and_what_comes_due(
+def test_waiting_workers_share_ready_and_due_keys(
     in_thread: Callable[[Callable[[], str | None]], Future[str | None]],
 ) -> None:
     queue: WorkQueue[str] = WorkQueue()
@@ -262,7 +260,7 @@ def test_shutdown_ends_every_waiting_worker_and_every_later_one(
     assert queue.get() is None
 
 
-def test_shutdown_drops_what_is_queued(queue: WorkQueue[str]) -> None:
+def test_shutdown_drops_queued_keys(queue: WorkQueue[str]) -> None:
     queue.add("a")
     queue.shutdown()
     assert queue.get() is None
