@@ -1,4 +1,4 @@
-"""Network namespaces with nothing but loopback: no load of ours meets the host's connection tracking."""
+"""Network namespaces with only loopback: the load does not use the connection tracking of the host."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 CLIENTS = Path(__file__).parent / "clients"
 
-# Ports for outgoing connections above our own. Timestamps with a random offset for each pair of addresses would, behind
-# translated addresses, look to a pod like a packet of long ago: it would drop the first one of a connection whose port
-# was used a minute before.
+# Outgoing ports are above the ports of the proxies. TCP timestamps have a random offset for each pair of addresses:
+# with address translation, a pod could take them for old ones, and drop the first packet of a connection whose port was
+# used a minute before.
 _PREPARE = """
 ip link set lo up
 sysctl -qw net.ipv4.ip_local_port_range="32768 65535"

@@ -111,7 +111,7 @@ class Reconciler:
         situation = self._situation(kanary)
         decision = self._act(situation, decide(situation.snapshot))
         written, requeue = self._finish(situation, decision)
-        if written and _is_in(written, situation.split):
+        if written and _contains(written, situation.split):
             # Continue with the written object: otherwise a spec that changes all the time would never be served.
             return self._step(written)
         return Step(decision, requeue)
@@ -185,9 +185,9 @@ class Reconciler:
         applied = latest.applied
         recorded = self._history.recorded(observed.owner.uid)
         digest = target.applied.digest if target else None
-        entries = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
+        record = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
         rollout = situation.snapshot.rollout
-        result = Outcome(phase, decision, applied, rollout, written_now is not None, entries, recorded.recording)
+        result = Outcome(phase, decision, applied, rollout, written_now is not None, record, recorded.recording)
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
         if wait is None:
@@ -257,7 +257,7 @@ class Reconciler:
         self._writer.write_status(kanary, status_json(status))
 
 
-def _is_in(kanary: Json, split: Split | None) -> bool:
+def _contains(kanary: Json, split: Split | None) -> bool:
     """Whether this new split is in the status now."""
     noted = read_status(kanary).split
     return split is not None and not split.is_in_status and noted is not None and noted.revision == split.revision

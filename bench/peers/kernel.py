@@ -77,7 +77,7 @@ def rules(mix: Mix, pod_port: int, port: int) -> str:
 
 
 def _lot(part: int, whole: int) -> str:
-    """One in so many of those that earlier rules have left; all of them where it is the last rule."""
+    """The random match of a rule, among the connections that earlier rules have left; the last rule takes all."""
     return "" if part == whole else f" -m statistic --mode random --probability {part / whole:.10f}"
 
 

@@ -5,7 +5,7 @@ The server sends one line, ``VERSION POD``, to each client, and closes. With ``H
 connection open and sends back whatever comes.
 
     kanary-echo serve                        VERSION, PORT and HOLD from the environment; POD is the host name
-    kanary-echo count HOST PORT CONNECTIONS  connects so many times, prints what answered as one line of JSON
+    kanary-echo count HOST PORT CONNECTIONS  opens this number of connections, prints the counts as one line of JSON
     kanary-echo hold HOST PORT               keeps one connection in use (against HOLD=1), prints how it ended
 """
 

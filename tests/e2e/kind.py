@@ -80,7 +80,7 @@ class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is unty
         if not self.exists():
             return False
         try:
-            # pytest-kind takes an existing cluster's kubeconfig to be where it was left.
+            # pytest-kind expects the kubeconfig of an existing cluster in its former place.
             self._kind("export", "kubeconfig")
         except subprocess.CalledProcessError:
             return False

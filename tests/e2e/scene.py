@@ -43,7 +43,7 @@ class Scene:
         self.kubectl("patch", "kanary", name, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def wait(self, condition: Any, what: str, deadline: float = PATIENCE) -> Any:
-        """Wait for a condition; when it does not come, say all there is to say about this namespace."""
+        """Wait for a condition; on failure, print the state of this namespace."""
         return wait_until(condition, what, deadline=deadline, describe=lambda: diagnostics.report(self.kubectl))
 
     # Kanaries
@@ -72,7 +72,7 @@ class Scene:
         return status
 
     def wait_until_ready(self, name: str, endpoints: Mapping[str, int] = MappingProxyType({})) -> Json:
-        """Wait until the Kanary is Ready, with so many ready endpoints of each Service, and its proxies have them."""
+        """Wait until the Kanary is Ready, with these counts of ready endpoints, and its proxies have them."""
 
         def arrived() -> Json | None:
             status = self.status(name)

@@ -16,7 +16,7 @@ CONTAINER_PORT = 9000
 def deployment(name: str, version: str, replicas: int = 1, *, lingers: int = 0, **variables: str) -> Manifest:
     """A Deployment of the echo server that answers with ``version``.
 
-    A pod that is to go still answers for ``lingers`` seconds.
+    A terminating pod still answers for ``lingers`` seconds.
     """
     environment = {"VERSION": version, "PORT": str(CONTAINER_PORT), **variables}
     container = {

@@ -1,4 +1,4 @@
-"""Each example does what its README says, by its README's own commands."""
+"""Each example has the results of its README, with the commands of its README."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def reader(scene: Scene, tmp_path: Path) -> Reader:
 
 
 def split(proxies: int = 0, **shares: int) -> Expectation:
-    """A count of 1,000 connections shared by so many proxies; 0 for a split that has to be exact."""
+    """A count of 1,000 connections over this number of proxies; 0 for a split that must be exact."""
     return lambda counted: counted.connections == 1000 and counted.is_split(within=SLACK_PER_PROXY * proxies, **shares)
 
 

@@ -72,7 +72,7 @@ def test_the_users_objects_are_not_written_to(served: Scene) -> None:
 
 
 def test_an_operator_killed_in_the_middle_of_a_rollout_carries_on(served: Scene, system: Kubectl) -> None:
-    # Proxies that take the change as they run are Ready too soon to be seen on their way.
+    # Running proxies load the change too fast for intermediate phases to be observed.
     served.change("app", routes=[route("app-v1", 10), route("app-v2", 90)], updateStrategy="Rolling")
     served.wait_for_phase("app", "Rolling")
     with served.client.keep_counting(served.service_address("app"), 80) as counting:

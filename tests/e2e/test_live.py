@@ -41,7 +41,7 @@ def test_new_weights_reach_the_proxies_that_run_and_no_connection_fails_or_is_cu
     with served.client.hold(address, 80) as held, served.client.keep_counting(address, 80) as counting:
         for v1 in (50, 0, 100, 30):
             shift(served, v1, 100 - v1)
-            # Beside the connections that go on all the time, which take turns as well.
+            # In addition to the continuous connections, which take turns as well.
             counted = served.count_at_one_proxy("app", 200)
             assert counted.is_split(20, **{f"v{n}": w for n, w in ((1, v1), (2, 100 - v1)) if w}), counted
         counted, ended = counting.stop_counting(), held.stop()

@@ -1,4 +1,4 @@
-"""Connections are split as the weights say, and go on while they change."""
+"""Connections are split by weight, and continue during changes."""
 
 import pytest
 

@@ -80,7 +80,7 @@ class Client:
         kubectl("wait", "--for=condition=Ready", f"pod/{stacks.CLIENT}", "--timeout=60s")
 
     def count(self, address: str, port: int, connections: int, *, workers: int = 4) -> Count:
-        """Open so many connections, one after the other on each of ``workers`` threads."""
+        """Open this number of connections, one after the other on each of ``workers`` threads."""
         arguments = ("count", address, str(port), str(connections), "--workers", str(workers))
         return Count(**json.loads(self._kubectl(*in_pod((*ECHO, *arguments)), timeout=300)))
 

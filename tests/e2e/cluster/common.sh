@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What the scripts of this folder share. Sourced by them, never run.
+# Functions of the scripts in this folder. They source it.
 
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kanary-e2e
 # shellcheck disable=SC2034 # used by those that source this
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 mkdir -p "$CACHE"
-# What fails inside of $(...) ends the script, too. (The bash of macOS does not know this option.)
+# A failure inside $(...) also ends the script. (The bash of macOS lacks this option.)
 shopt -s inherit_errexit 2>/dev/null || true
 
 say() { printf '== %s  %s\n' "$(date +%T)" "$*" >&2; }
@@ -27,14 +27,14 @@ install_packages() { # PACKAGE...
     { tail -n 20 "$CACHE/apt-install.log" >&2; fail "apt-get install failed: $*"; }
 }
 
-# One run at a time makes a thing; the others wait, and then find it made.
+# Only one run at a time creates an artefact; the others wait and then use it.
 one_at_a_time() { # NAME
   has_programs flock || return 0
   exec 9>"$CACHE/$1.lock"
   flock 9
 }
 
-# The address that this machine's own apt fetches Debian from. apt knows a codename only once it has fetched a list.
+# The Debian mirror of this machine's own apt, which has a codename only after it has fetched a list.
 debian_repository() {
   local codename found
   # shellcheck source=/dev/null
@@ -48,8 +48,8 @@ debian_repository() {
   echo "$found"
 }
 
-# Runs apt with lists and a package status of its own, so that this machine's sources stay as they are and
-# what is installed here has no say in what is downloaded.
+# Runs apt with its own lists and package status, so that this machine's sources are unchanged and its installed
+# packages do not influence the download.
 debian() { # SUITE COMMAND...
   local suite=$1 root
   shift
@@ -87,8 +87,8 @@ unpack() { # SUITE PACKAGE DIRECTORY: the package's files, without installing it
   rm -rf "$download"
 }
 
-# The path of a program: on PATH, else Debian trixie's, unpacked and not installed (it needs only libc 2.34).
-# Nothing where there is neither: pytest-kind then downloads the program itself.
+# The path of a program: from PATH, otherwise from Debian trixie, unpacked and not installed (it needs only libc 2.34).
+# Empty if there is neither: pytest-kind then downloads the program itself.
 program() { # NAME
   local kept=$CACHE/programs/$1
   command -v "$1" && return
@@ -104,10 +104,10 @@ program() { # NAME
 
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
-# True once the image is here. Where no registry answers this fails at once, by its name not being found.
+# True once the image is here. Without a registry this fails at once, because its name is not found.
 pull() { has_image "$1" || { say "pulling $1"; docker pull -q "$1" >"$CACHE/pull.log" 2>&1; }; }
 
-# Debian's Docker has the legacy builder only, and there a build reaches the network as the host does.
+# Debian's Docker has only the legacy builder, whose builds use the network of the host.
 docker_build() { # ARGUMENT...
   local log=$CACHE/docker-build.log
   if docker buildx version >/dev/null 2>&1; then
@@ -117,7 +117,7 @@ docker_build() { # ARGUMENT...
   fi || { tail -n 30 "$log" >&2; fail "docker build failed: the whole log is $log"; }
 }
 
-# A minimal Debian as a Docker image, where it cannot be pulled.
+# A minimal Debian as a Docker image, if it cannot be pulled.
 debian_image() { # SUITE
   pull "debian:$1-slim" && return
   has_programs debootstrap || install_packages debootstrap debian-archive-keyring
