@@ -74,7 +74,7 @@ def _is_ready(url: str, certificate: Path) -> bool:
 
 def _kubeconfig(path: Path, url: str, certificate: Path) -> Path:
     cluster = {"server": url, "certificate-authority": str(certificate)}
-    # The server asks nobody who they are, but kubectl asks for a name where it finds no credentials.
+    # The server has no authentication, but kubectl prompts for a name if it has no credentials.
     config = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -376,7 +376,7 @@ def test_endpoints_that_never_stop_changing_do_not_exceed_the_deadline_while_rol
 
 def test_a_record_that_is_damaged_is_written_again_and_the_revision_stays(serving: World) -> None:
     serving.objects["ConfigMap", "rule-haproxy"]["data"] = {"haproxy.cfg": "spoilt"}
-    serving.run("somebody edits the ConfigMap")
+    serving.run("a user edits the ConfigMap")
     assert "frontend split" in serving.config()
     assert serving.status()["revision"] == 1
     assert not [event for event in serving.events if "WeightsChanged" in event]
@@ -384,7 +384,7 @@ def test_a_record_that_is_damaged_is_written_again_and_the_revision_stays(servin
 
 def test_a_selector_with_additions_is_corrected(serving: World) -> None:
     serving.objects["Service", "myapp"]["spec"]["selector"]["app"] = "mine"
-    serving.run("somebody adds to the destination's selector, which then selects no proxy")
+    serving.run("a user adds to the destination's selector, which then selects no proxy")
     assert "app" not in serving.objects["Service", "myapp"]["spec"]["selector"]
 
 
