@@ -82,8 +82,8 @@ def history(
     from kanary.history.queries import ChangeQuery, EntryQuery
 
     with opened(**source_of) as (source, namespace):
-        chosen: Any = {"namespace": None if all_namespaces else namespace, "name": name}
-        chosen |= {"deleted": deleted, "since": since}
+        chosen: Any = {"name": name, "deleted": deleted, "since": since}
+        chosen["namespace"] = None if all_namespaces else namespace
         if plot:
             from kanary.cli.plot import draw
 

@@ -70,5 +70,5 @@ def show(source: Source, query: ChangeQuery | EntryQuery, output: str) -> None:
         one_kanary(source, query.namespace or "", query.name, deleted=query.deleted)
     write(output, replace(form, cells=cells), chain([first], full), sys.stdout)
     if not first:
-        ways_out = "try another time (--at, --since) or --deleted"
-        note(f"nothing in the history matches: {ways_out}; {what_there_is(source)}")
+        way_out = "try another time (--at, --since) or --deleted"
+        note(f"nothing in the history matches: {way_out}; {what_there_is(source)}")

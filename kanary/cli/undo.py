@@ -6,13 +6,12 @@ import sys
 from contextlib import suppress
 from functools import cache
 from itertools import chain
-from typing import Any
 
 from engine.last_status import read_status
 from kanary.cli import weights
 from kanary.cli.failure import CommandError, listed, note
 from kanary.cli.find import revision_of
-from kanary.cli.output import weights_of, weights_text
+from kanary.cli.output import Json, weights_of, weights_text
 from kanary.cli.text import one_line
 from kanary.cli.weights import Weights
 from kanary.history.queries import ChangeQuery, KanaryQuery, every
@@ -23,10 +22,7 @@ from kanary.kube.client import ClusterClient
 from kanary.kube.errors import ClusterError, Conflict, NotFound
 from kanary.kube.resources import SERVICES
 
-Json = dict[str, Any]
-
 FIELD_MANAGER = "kanary-undo"
-
 _ATTEMPTS = 5
 
 
