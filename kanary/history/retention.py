@@ -29,8 +29,8 @@ Pruned = Counter[str]
 class Retention:
     """How much is kept of each Kanary; 0 is without limit. The newest change of one that exists always stays."""
 
-    age: timedelta = timedelta(days=400)
-    changes: int = 1_000
+    age: timedelta = timedelta()
+    changes: int = 0
     """Weight changes, each with the entries of its revision; and ten times as many entries that are about none."""
 
     def cutoff(self, now: datetime) -> datetime:

@@ -52,13 +52,9 @@ def planned_and_pruned(database: Database, reader: Reader, retention: Retention,
     return pruned
 
 
-def test_the_defaults_are_generous() -> None:
-    assert Retention() == Retention(timedelta(days=400), 1000)
-
-
 def test_without_limits_everything_stays(database: Database, reader: Reader) -> None:
     database.write([seen(last=5, phase_changes=5)])
-    assert planned_and_pruned(database, reader, Retention(FOREVER, 0), 10**7) == Pruned()
+    assert planned_and_pruned(database, reader, Retention(), 10**7) == Pruned()
 
 
 def test_by_count_the_newest_changes_stay_each_with_its_result(database: Database, reader: Reader) -> None:
