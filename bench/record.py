@@ -18,8 +18,7 @@ from bench.session import say
 from bench.stats import figures, ratios, table
 from engine.model.entries import ChangeResult, Configuration, Entry, PhaseChange, Result, Share, WeightChange
 from engine.ports import Json
-from kanary.history.database import Database
-from kanary.history.opening import open_database
+from kanary.history.database import Database, open_database
 from kanary.history.pending import Pending
 from kanary.history.queries import PAGE, ChangeQuery
 from kanary.history.reader import Reader

@@ -12,7 +12,7 @@ from kanary.cli.failure import CommandError
 from kanary.cli.parameters import IN_THE_POD
 from kanary.history import backup as backups
 from kanary.history import retention as limits
-from kanary.history.opening import open_database
+from kanary.history.database import open_database
 from kanary.history.reader import Reader
 from kanary.history.retention import Pruned, Retention
 from kanary.operator.settings import DEFAULT_HISTORY_URL, BadSettingError, Settings

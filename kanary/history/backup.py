@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -29,8 +28,6 @@ def backup(url: str, file: Path) -> int:
     with reader.connection():
         pass  # it is there, and has a schema that this program knows
     try:
-        if file.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         # In the same folder, so that it can be linked.
         with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
             part = Path(folder) / "part"

@@ -1,12 +1,16 @@
-"""The database as its one writer has it open."""
+"""The database as its one writer has it open: created where there is none, migrated, moved aside where it is corrupt.
+
+The file of an SQLite database is opened by SQLite alone: closing it would drop the locks that SQLite holds on it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +18,27 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from kanary.history.address import Address
+from kanary.history.address import Address, parse_address
+from kanary.history.connecting import beside, has_log, reader_engine, writer_engine
 from kanary.history.driver_errors import translated
 from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.pending import Pending
 from kanary.history.records import KnownKanary
-from kanary.history.rows import configuration_rows, entry_row, kanary_of, kanary_row
-from kanary.history.schema import require_newest
-from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES, METADATA
+from kanary.history.schema import migrate, require_newest, version_of
+from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES, METADATA, configuration_rows, entry_row, kanary_of
 
 _log = logging.getLogger(__name__)
 
 FileId = tuple[int, int]
 
 
-def file_id(path: Path) -> FileId | None:
+def file_id(path: Path | None) -> FileId | None:
     """Which file this is, whatever its name; None where there is none."""
     try:
-        stat = path.stat()
+        stat = path.stat() if path else None
     except OSError:
         return None
-    return stat.st_dev, stat.st_ino
+    return (stat.st_dev, stat.st_ino) if stat else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Database:
         self.address = address
         self._connection = connection
         self._resources = resources
-        self._file = file_id(address.path) if address.path else None
+        self._file = file_id(address.path)
 
     def write(self, batch: Sequence[Pending]) -> dict[str, int]:
         """Record what is pending in one transaction; returns how many rows were written to each table.
@@ -96,7 +100,7 @@ class Database:
 
         Raises HistoryError for what is wrong with the database, or with the entries that are written.
         """
-        if self.address.path and file_id(self.address.path) != self._file:
+        if file_id(self.address.path) != self._file:
             message = f"the history database {self.address} was removed or replaced while it was open"
             raise HistoryError(FaultReason.UNAVAILABLE, message)
         with translated(self.address, with_entries=with_entries), self._connection.begin():
@@ -111,6 +115,84 @@ class Database:
             _log.debug("closing the history database %s: %s", self.address, type(error).__name__)
 
 
+def open_database(
+    url: str | Address, *, on_corrupt: Callable[[Path], None] | None = None, corrupt: FileId | None = None
+) -> Database:
+    """Open the database, create it where there is none, and migrate its schema to the newest version.
+
+    A corrupt SQLite file is an error; with `on_corrupt` it is moved aside, a new one is created, and the former file's
+    new name is passed. `corrupt` is a file that turned out to be corrupt in use. Raises BadAddressError for an invalid
+    URL, and HistoryError for all else that is wrong.
+    """
+    address = url if isinstance(url, Address) else parse_address(url)
+    with translated(address), ExitStack() as resources:
+        if path := address.path:
+            resources.enter_context(_writer_lock(path))
+            try:
+                _check(address, path, corrupt)
+            except HistoryError as error:
+                if on_corrupt is None or error.fault.reason is not FaultReason.CORRUPT:
+                    raise
+                on_corrupt(_move_aside(path))
+        engine = writer_engine(address)
+        resources.callback(engine.dispose)
+        connection = engine.connect()
+        resources.callback(connection.close)
+        with connection.begin():
+            migrate(connection, address)
+        return Database(address, connection, resources.pop_all())
+
+
+@contextmanager
+def _writer_lock(path: Path) -> Iterator[None]:
+    """Keep other processes from writing; the kernel frees the lock of a process that ends.
+
+    SQLite before 3.51.3 can corrupt a database in WAL mode that two connections write or checkpoint at once.
+    """
+    if not path.parent.is_dir():
+        message = f"the folder {path.parent} of the history database does not exist: create it, or mount a volume"
+        raise HistoryError(FaultReason.UNAVAILABLE, message)
+    with beside(path, ".lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = (
+                f"another process, such as an operator, has the history database {path} open for writing, and only one "
+                "can: wait until it ends, or stop it"
+            )
+            raise HistoryError(FaultReason.LOCKED, message) from None
+        yield
+
+
+def _check(address: Address, path: Path, corrupt: FileId | None) -> None:
+    """Read before anything is written: a database that is newer or corrupt stays as it is, to the byte."""
+    if not path.exists():
+        if has_log(path):
+            # It may be all that is left, and SQLite deletes a log that it finds beside a new database.
+            _move_aside(path)
+    elif file_id(path) == corrupt:
+        raise HistoryError(FaultReason.CORRUPT, f"the history database {address} is corrupt")
+    else:
+        with translated(address), reader_engine(address).connect() as connection:
+            version_of(connection, address)
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if found != "ok":
+            raise HistoryError(FaultReason.CORRUPT, f"the history database {address} is corrupt ({found})")
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename a database and the files that belong to it, and return its new name.
+
+    The database goes first: a log that is left alone is moved aside when the next one is created.
+    """
+    aside = beside(path, f".corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        if (file := beside(path, suffix)).exists():
+            file.rename(beside(aside, suffix))
+    _log.error("the history database %s is corrupt: it is kept as %s", path, aside)
+    return aside
+
+
 def _missing_rows(
     connection: Connection, pending: Pending, known: sa.Row[Any] | None
 ) -> dict[sa.Table, list[dict[str, Any]]]:
@@ -121,8 +203,10 @@ def _missing_rows(
     # Most of a status is there already, and making rows of it takes ten times as long as looking.
     query = sa.select(ENTRIES.c.number).where(ENTRIES.c.uid == pending.uid)
     there = set(connection.scalars(query.where(ENTRIES.c.number.in_([entry.number for entry in entries]))))
+    first_seen = min((entry.at for entry in entries), default=pending.at)
+    kanary = {"uid": pending.uid, "namespace": pending.namespace, "name": pending.name, "first_seen": first_seen}
     return {
-        KANARIES: [] if known else [kanary_row(pending)],
+        KANARIES: [] if known else [kanary],
         ENTRIES: [entry_row(pending.uid, entry) for entry in entries if entry.number not in there],
         CONFIGURATIONS: configuration_rows(pending.uid, entries, pending.configurations),
     }

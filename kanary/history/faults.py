@@ -18,7 +18,6 @@ class FaultReason(StrEnum):
     ENTRY_REFUSED = "EntryRefused"
     """The database takes everything but this entry."""
     OPENING = "DatabaseOpening"
-    """It is being opened for the first time."""
     DISABLED = "HistoryDisabled"
     REFUSED = "Refused"
     """The request itself is refused, such as a backup onto a file that exists."""

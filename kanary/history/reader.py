@@ -17,9 +17,8 @@ from kanary.history.connecting import reader_engine
 from kanary.history.driver_errors import translated
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, RecordQuery
 from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry, recorded_entry
-from kanary.history.rows import configuration_of, kanary_of
 from kanary.history.schema import require_newest
-from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES
+from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES, configuration_of, kanary_of
 
 T = TypeVar("T")
 

@@ -14,8 +14,7 @@ from sqlalchemy.engine import Connection
 from kanary.history.database import Database
 from kanary.history.reader import CHANGE, Reader
 from kanary.history.records import KnownKanary
-from kanary.history.rows import kanary_of
-from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES
+from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES, kanary_of
 
 _ROWS = 500  # deleted in one transaction, some milliseconds
 _OTHERS = 10  # kept for each weight change that is

@@ -1,19 +1,28 @@
-"""The tables of the newest version of the schema, which `migrations/` makes."""
+"""The tables of the newest version of the schema, which `migrations/` makes, and their rows."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.types import TypeDecorator
 
+from engine.model.entries import Configuration, Entry, WeightChange, entry_json
 from engine.model.times import exact_time_text
+from kanary.history.records import KnownKanary
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
+Row = dict[str, Any]
+
 METADATA = sa.MetaData()
+_TEXT = 4096  # characters of one text
+_KIND = 253  # characters; indexed, and PostgreSQL indexes no more than 2,700 bytes
 
 
 class TimeText(TypeDecorator[datetime]):
@@ -70,3 +79,52 @@ CONFIGURATIONS = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("configurations_by_digest", "digest"),
 )
+
+
+def entry_row(uid: str, entry: Entry) -> Row:
+    """An entry of any kind."""
+    body = _storable(entry_json(entry))
+    revision = body.get("revision")
+    return {
+        "uid": uid,
+        "number": entry.number,
+        "at": entry.at,
+        "kind": _storable(entry.kind)[:_KIND],
+        "revision": revision if type(revision) is int else None,
+        "body": body,
+    }
+
+
+def configuration_rows(uid: str, entries: Sequence[Entry], configurations: Sequence[Configuration]) -> list[Row]:
+    """The configurations that a weight change names, each with the number of the last one that does."""
+    numbers = {entry.digest: entry.number for entry in entries if isinstance(entry, WeightChange)}
+    return [
+        {
+            "uid": uid,
+            "digest": found.digest,
+            "number": numbers[found.digest],
+            "body": zlib.compress(found.model_dump_json(by_alias=True).encode()),
+        }
+        for found in configurations
+        if found.digest in numbers
+    ]
+
+
+def configuration_of(packed: bytes) -> Configuration:
+    """A configuration from the body of its row."""
+    return Configuration.model_validate_json(zlib.decompress(packed))
+
+
+def kanary_of(row: RowMapping) -> KnownKanary:
+    """A Kanary from its row."""
+    return KnownKanary.model_validate(dict(row))
+
+
+def _storable(value: Any) -> Any:
+    """JSON that every database takes, without NUL and in valid Unicode, with each text cut to so many characters."""
+    if isinstance(value, str):
+        clean = value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+        return clean if len(clean) <= _TEXT else f"{clean[: _TEXT - 1]}…"
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list) else value

@@ -11,18 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ParamSpec
 
 from kanary.history.address import parse_address
-from kanary.history.database import Database, Figures, FileId, file_id
+from kanary.history.database import Database, Figures, FileId, file_id, open_database
 from kanary.history.faults import Fault, FaultReason, HistoryError
-from kanary.history.opening import open_database
 from kanary.history.pending import Pending, Queue
 from kanary.history.records import KnownKanary
 from kanary.history.retention import Retention, prune_steps
 from kanary.kube.backoff import Backoff
-
-P = ParamSpec("P")
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +38,12 @@ class Hooks:
     on_failure: Callable[[str], None] = lambda _reason: None
     """Writing failed for this reason; it will be tried again."""
     on_dropped: Callable[[], None] = lambda: None
-    """What was to be recorded of a Kanary is dropped: too many wait, and its next state includes it; or the Kanary is
-    deleted, and it was not written before the end."""
+    """What waited of a Kanary was dropped: too many wait, or it is deleted and could not be written before the end."""
 
 
-def _call(hook: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+def _call(hook: Callable[..., None], *args: object) -> None:
     try:
-        hook(*args, **kwargs)
+        hook(*args)
     except Exception:  # the record does not depend on its observers
         _log.exception("a hook of the history failed")
 
@@ -133,11 +128,8 @@ class HistoryWriter:
             # No later operator records it: its status is deleted as well.
             missing = sum(entry.number > self.confirmed(pending.uid) for entry in pending.entries)
             if pending.is_deleted and missing:
-                _log.error(
-                    "the history lacks %d entries of %s/%s (uid %s), which is deleted: they could not be written in "
-                    "time",
-                    *(missing, pending.namespace, pending.name, pending.uid),
-                )
+                name = f"{pending.namespace}/{pending.name} (uid {pending.uid})"
+                _log.error("the history lacks %d entries of %s, which is deleted: not written in time", missing, name)
                 _call(self._hooks.on_dropped)
         return self._queue.wait_until_empty(0)
 
@@ -183,11 +175,8 @@ class HistoryWriter:
     def _on_corrupt(self, aside: Path) -> None:
         if file_id(aside) != self._corrupt:
             _call(self._hooks.on_failure, FaultReason.CORRUPT)
-        message = (
-            f"the history database {self._address} was corrupt: it is kept as {aside}, and a new one was created "
-            "(reported until the operator restarts)"
-        )
-        self.notice = Fault(FaultReason.CORRUPT, message)
+        message = f"the history database {self._address} was corrupt: it is kept as {aside}, and a new one was created"
+        self.notice = Fault(FaultReason.CORRUPT, f"{message} (reported until the operator restarts)")
 
     def _write(self, database: Database, pending: Pending) -> None:
         refused = {uid: fault for uid, fault in self._refused.items() if uid != pending.uid}
@@ -236,7 +225,7 @@ class HistoryWriter:
         self._failures += 1
         _call(self._hooks.on_failure, fault.reason)
         self._chores.clear()
-        if fault.reason is FaultReason.CORRUPT and self._address.path:
+        if fault.reason is FaultReason.CORRUPT:
             self._corrupt = file_id(self._address.path)
         if fault.reason is not FaultReason.LOCKED:
             self._close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from engine.model.entries import ChangeResult, Configuration, Entry, PhaseChange, Share, WeightChange
-from kanary.history.opening import open_database
+from kanary.history.database import open_database
 from kanary.history.pending import Pending
 from kanary.history.tables import KANARIES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kanary.cli import database
-from kanary.history.opening import open_database
+from kanary.history.database import open_database
 from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
 from tests.cli.conftest import Kanary

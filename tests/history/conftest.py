@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kanary.history.database import Database
-from kanary.history.opening import open_database
+from kanary.history.database import Database, open_database
 from kanary.history.reader import Reader
 from tests.history.postgres import Server, running
 

@@ -16,7 +16,7 @@ import psycopg  # noqa: F401 -- loaded before the fork, as all else is
 import sqlalchemy as sa
 from alembic import command  # noqa: F401 -- see above
 
-from kanary.history.opening import open_database
+from kanary.history.database import open_database
 from kanary.history.pending import Pending
 from kanary.history.retention import Retention, prune
 from kanary.history.writer import HistoryWriter, Hooks

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from kanary.history.opening import open_database
+from kanary.history.database import open_database
 from kanary.history.pending import Pending
 from kanary.history.reader import Reader
 from kanary.history.wire import ROOT

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kanary.history.address import parse_address
+from kanary.history.database import open_database
 from kanary.history.faults import BadAddressError, FaultReason, HistoryError
-from kanary.history.opening import open_database
 from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
 from tests.history.postgres import PASSWORD, QUOTED_PASSWORD, Server

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kanary.history.backup import backup
+from kanary.history.database import open_database
 from kanary.history.faults import FaultReason, HistoryError
-from kanary.history.opening import open_database
 from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
 from kanary.history.writer import HistoryWriter

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from engine.model.entries import ChangeResult
-from kanary.history.opening import open_database
+from kanary.history.database import open_database
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery
 from kanary.history.reader import Reader
 from kanary.history.writer import HistoryWriter, Hooks

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kanary.history.opening import open_database
+from kanary.history.database import open_database
 from kanary.history.queries import ChangeQuery, every
 from kanary.history.reader import Reader
 from tests.history.entries import change

@@ -19,8 +19,8 @@ import migrations
 from kanary.history import schema
 from kanary.history.address import parse_address
 from kanary.history.connecting import writer_engine
+from kanary.history.database import open_database
 from kanary.history.faults import FaultReason, HistoryError
-from kanary.history.opening import open_database
 from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
 from kanary.history.schema import migrate, version_of

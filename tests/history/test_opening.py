@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from kanary.history.backup import backup
-from kanary.history.database import Database, FileId, file_id
+from kanary.history.database import Database, FileId, file_id, open_database
 from kanary.history.faults import Fault, FaultReason, HistoryError
-from kanary.history.opening import open_database
 from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
 from tests.history.conftest import Volume
@@ -175,7 +174,7 @@ def test_a_database_that_may_not_grow_is_full(tmp_path: Path) -> None:
 def test_only_one_process_writes_and_the_other_is_told(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     database = open_database(str(path))
-    script = "import sys; from kanary.history.opening import open_database; open_database(sys.argv[1])"
+    script = "import sys; from kanary.history.database import open_database; open_database(sys.argv[1])"
     other = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
     assert other.returncode == 1
     assert f"has the history database {path} open for writing, and only one can" in other.stderr
@@ -296,7 +295,7 @@ def test_a_page_that_becomes_corrupt_while_the_database_is_open_is_told(tmp_path
 def test_the_log_of_a_corrupt_database_is_kept_with_it(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     script = (
-        "import os, sys; from kanary.history.opening import open_database; from tests.history.entries import seen;"
+        "import os, sys; from kanary.history.database import open_database; from tests.history.entries import seen;"
         "database = open_database(sys.argv[1]); database.write([seen(last=501)]); os.kill(os.getpid(), 9)"
     )
     fill(path, last=500)

@@ -14,12 +14,10 @@ from pydantic import ValidationError
 
 from engine.model.entries import Result, WeightChange
 from engine.model.times import exact_time_text
-from kanary.history.database import Database
-from kanary.history.opening import open_database
+from kanary.history.database import Database, open_database
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every
 from kanary.history.reader import Reader
-from kanary.history.rows import entry_row
-from kanary.history.tables import KANARIES
+from kanary.history.tables import KANARIES, entry_row
 from tests.history.entries import at, change, deleted, phase_change, result, seen, with_entries
 
 WEB = {"namespace": "shop", "name": "web"}

@@ -9,8 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.model.entries import Entry
-from kanary.history.database import Database
-from kanary.history.opening import open_database
+from kanary.history.database import Database, open_database
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every
 from kanary.history.reader import Reader
 from kanary.history.retention import Pruned, Retention, plan, prune, prune_steps
