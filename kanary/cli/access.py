@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kanary.cli.failure import CommandError
 from kanary.history.faults import BadAddressError, HistoryError
@@ -25,15 +25,13 @@ def connect(kubeconfig: str | None, context: str | None) -> ClusterClient:
 
 
 @contextmanager
-def opened(  # noqa: PLR0917 -- called with the options, by their names
-    kubeconfig: str | None,
-    context: str | None,
-    namespace: str | None,
-    operator_namespace: str,
-    db: str | None,
-    client: ClusterClient | None = None,
+def opened(
+    *, namespace: str | None, operator_namespace: str, db: str | None, client: ClusterClient | None = None, **way: Any
 ) -> Iterator[tuple[Source, str]]:
-    """The history, and the namespace that the command is about. Their errors are raised as CommandError."""
+    """The history, and the namespace that the command is about; `way` is that of `connect`.
+
+    Errors of both are raised as CommandError.
+    """
     source: Source
     with reported():
         if db is not None:
@@ -44,7 +42,7 @@ def opened(  # noqa: PLR0917 -- called with the options, by their names
             from kanary.history.remote import HttpSource  # noqa: PLC0415 -- loads what --db does not need
 
             try:
-                client = client or connect(kubeconfig, context)
+                client = client or connect(**way)
             except ClusterError as error:
                 raise CommandError(f"{error}; or read a history database: --db URL") from error
             source = HttpSource(client, operator_namespace)

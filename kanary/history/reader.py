@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import dropwhile
@@ -80,21 +80,14 @@ class Reader:
             selected = selected.where(ENTRIES.c.revision == query.revision)
         if query.at is not None:
             selected = selected.where(ENTRIES.c.at <= query.at, _is_newest_at(query.at, query))
-        with self.connection() as connection:
-            page = _rows(connection, selected, query)
-            owners = _owners(connection, page.items)
-        return Page(items=tuple(_changes(page.items, owners)), next=page.next)
+        return self._recorded(selected, query, _change)
 
     def entries(self, query: EntryQuery) -> Page[RecordedEntry]:
         """Entries, in the order of `changes`."""
         selected = sa.select(ENTRIES)
         if query.kinds is not None:
             selected = selected.where(ENTRIES.c.kind.in_(query.kinds.split(",")))
-        with self.connection() as connection:
-            page = _rows(connection, selected, query)
-            owners = _owners(connection, page.items)
-        found = (RecordedEntry(kanary=kanary_of(owners[row["uid"]]), entry=row["body"]) for row in page.items)
-        return Page(items=tuple(found), next=page.next)
+        return self._recorded(selected, query, _entry)
 
     def configuration(self, digest: str) -> Configuration | None:
         """A configuration, or None where it is not kept."""
@@ -103,21 +96,33 @@ class Reader:
             packed = connection.scalar(selected)
         return None if packed is None else configuration_of(packed)
 
+    def _recorded(
+        self,
+        selected: sa.Select[Any],
+        query: ChangeQuery | EntryQuery,
+        record: Callable[[RowMapping, RowMapping], T | None],
+    ) -> Page[T]:
+        """A page of what this version can read, from the rows of entries and of their Kanaries."""
+        if query.since is not None:
+            selected = selected.where(ENTRIES.c.at >= query.since)
+        if query.until is not None:
+            selected = selected.where(ENTRIES.c.at <= query.until)
+        read = _rows_by_time if query.name is None and query.uid is None else _rows_by_kanary
+        with self.connection() as connection:
+            rows = read(connection, selected, query)
+            page = _page(rows, query, lambda row: (row["at"], row["uid"], row["number"]))
+            uids = sorted({row["uid"] for row in page.items})
+            found = connection.execute(_KANARIES.where(KANARIES.c.uid.in_(uids))).mappings()
+            kanaries = {kanary["uid"]: kanary for kanary in found}
+        items = (record(row, kanaries[row["uid"]]) for row in page.items)
+        return Page(items=tuple(item for item in items if item is not None), next=page.next)
+
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A transaction that sees one state of the record; for the other modules of this package."""
         with translated(self.address), self._engine.begin() as connection:
             require_newest(connection, self.address)
             yield connection
-
-
-def _rows(connection: Connection, selected: sa.Select[Any], query: ChangeQuery | EntryQuery) -> Page[RowMapping]:
-    if query.since is not None:
-        selected = selected.where(ENTRIES.c.at >= query.since)
-    if query.until is not None:
-        selected = selected.where(ENTRIES.c.at <= query.until)
-    read = _rows_by_time if query.name is None and query.uid is None else _rows_by_kanary
-    return _page(read(connection, selected, query), query, lambda row: (row["at"], row["uid"], row["number"]))
 
 
 def _rows_by_time(connection: Connection, selected: sa.Select[Any], query: RecordQuery) -> Sequence[RowMapping]:
@@ -167,31 +172,27 @@ def _is_newest_at(time: datetime, query: RecordQuery) -> sa.ColumnElement[bool]:
     return sa.tuple_(ENTRIES.c.uid, ENTRIES.c.number).in_(of_each)
 
 
-def _owners(connection: Connection, rows: Sequence[RowMapping]) -> dict[str, RowMapping]:
-    selected = _KANARIES.where(KANARIES.c.uid.in_(sorted({row["uid"] for row in rows})))
-    return {row["uid"]: row for row in connection.execute(selected).mappings()}
+def _entry(row: RowMapping, kanary: RowMapping) -> RecordedEntry:
+    return RecordedEntry(kanary=kanary_of(kanary), entry=row["body"])
 
 
-def _changes(rows: Sequence[RowMapping], owners: Mapping[str, RowMapping]) -> Iterator[RecordedChange]:
-    """The changes that this version can read, with their results."""
-    for row in rows:
-        change, result, owner = recorded_entry(row["body"]), recorded_entry(row["result"]), owners[row["uid"]]
-        if isinstance(change, WeightChange):
-            if result is None and owner["deleted_at"] is not None and change.revision == owner["last_revision"]:
-                result = _deletion(change, owner)
-            known = result if isinstance(result, ChangeResult) else None
-            yield RecordedChange(kanary=kanary_of(owner), change=change, result=known)
+def _change(row: RowMapping, kanary: RowMapping) -> RecordedChange | None:
+    change, result = recorded_entry(row["body"]), recorded_entry(row["result"])
+    if not isinstance(change, WeightChange):
+        return None
+    if result is None and kanary["deleted_at"] is not None and change.revision == kanary["last_revision"]:
+        result = _deletion(change, kanary["deleted_at"], kanary["last_number"] + 1)
+    known = result if isinstance(result, ChangeResult) else None
+    return RecordedChange(kanary=kanary_of(kanary), change=change, result=known)
 
 
-def _deletion(change: WeightChange, owner: RowMapping) -> ChangeResult:
+def _deletion(change: WeightChange, at: datetime, number: int) -> ChangeResult:
     """How the last change of a deleted Kanary ended.
 
-    It follows from the deletion and is not recorded: the number that it would take is that of the Kanary's next entry,
-    should the Kanary turn out to exist.
+    It follows from the deletion and is not recorded: the number is that of the Kanary's next entry, should the Kanary
+    turn out to exist.
     """
-    at = owner["deleted_at"]
     seconds = max(0.0, (at - change.at).total_seconds())
-    number = owner["last_number"] + 1
     return ChangeResult(number=number, at=at, revision=change.revision, result=Result.DELETED, seconds=seconds)
 
 
