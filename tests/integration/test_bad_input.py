@@ -137,7 +137,7 @@ def test_a_name_that_is_no_dns_label_is_refused(cluster: Scene) -> None:
         assert "at most 55 characters" in status["message"]
 
 
-def test_all_endpoints_gone_is_told_and_recovered_from(cluster: Scene) -> None:
+def test_the_loss_of_all_endpoints_is_reported_and_recovered(cluster: Scene) -> None:
     cluster.declare(**GOOD)
     cluster.wait_for_phase("Ready")
     cluster.endpoints("myapp-v1")

@@ -1,4 +1,4 @@
-"""A fault of the API server, or of our own process, delays what was asked for and takes nothing down."""
+"""Faults of the API server and of the operator delay changes and interrupt no traffic."""
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_an_operator_that_starts_before_the_crd_waits_for_it(serving: Scene) -> 
     assert fault.hits == 1
 
 
-def test_a_refusal_is_told_and_tried_again_when_something_changes(serving: Scene) -> None:
+def test_a_rejection_is_reported_and_retried_after_a_change(serving: Scene) -> None:
     fault = serving.server.faults.add(Fault.status(403, "PATCH", "/deployments/"))
     serving.start_operator()
     status = serving.wait_for_phase("Degraded", reason="RejectedByCluster")
@@ -79,7 +79,7 @@ def test_a_refusal_is_told_and_tried_again_when_something_changes(serving: Scene
     assert len(serving.events("RejectedByCluster")) == 1
 
 
-def test_without_the_right_to_see_who_mounts_a_configuration_all_else_is_done_and_the_refusal_is_told(
+def test_without_the_right_to_list_replica_sets_all_else_is_done_and_the_rejection_is_reported(
     serving: Scene,
 ) -> None:
     serving.server.faults.add(Fault.status(403, "GET", "/replicasets"))

@@ -149,7 +149,7 @@ def test_a_database_that_cannot_be_had_is_in_the_way_of_nothing(serving: Scene, 
     assert [change["revision"] for change in changes] == [1, 2]
 
 
-def test_a_corrupt_database_is_told_for_as_long_as_the_operator_runs(
+def test_a_corrupt_database_is_reported_until_the_operator_restarts(
     serving: Scene, reader: Reader, database: Path
 ) -> None:
     database.write_bytes(b"no database" * 1000)

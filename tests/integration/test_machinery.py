@@ -201,7 +201,7 @@ def test_a_reflector_outlives_a_server_that_hangs(server: ApiServer, follow: Cal
     assert agrees(reflector, server)()
 
 
-def test_a_reflector_lists_again_when_the_history_it_needs_is_gone(
+def test_a_reflector_lists_again_if_its_resource_version_has_expired(
     server: ApiServer, follow: Callable[..., Reflector]
 ) -> None:
     server.store.put(config_map("old", x="1"))
@@ -232,9 +232,7 @@ def test_a_bookmark_spares_a_new_list(server: ApiServer, follow: Callable[..., R
     assert len(server.requests.find("GET", "configmaps", 200, watch=False)) == 1
 
 
-def test_a_throttled_reflector_waits_as_long_as_it_is_asked_to(
-    server: ApiServer, follow: Callable[..., Reflector]
-) -> None:
+def test_a_throttled_reflector_obeys_retry_after(server: ApiServer, follow: Callable[..., Reflector]) -> None:
     throttle = server.faults.add(Fault.status(429, "GET", "configmaps", retry_after=3600))
     reflector = follow()
     throttle.wait_for_hits()

@@ -82,7 +82,7 @@ def test_running_proxies_take_a_change_and_their_pods_stay(serving: Scene) -> No
     assert status["proxies"]["strategy"] == "Live"
 
 
-def test_proxies_that_cannot_be_asked_are_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_without_a_reachable_agent_are_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refresh, "LOAD_LIMIT", timedelta(seconds=2))
     scene.agents.silent = True
     scene.backend("myapp-v1", "10.0.0.1")
@@ -123,7 +123,7 @@ def test_endpoints_are_followed(serving: Scene) -> None:
     assert status["revision"] == 1
 
 
-def test_what_somebody_edits_by_hand_is_put_right(serving: Scene) -> None:
+def test_manual_edits_of_owned_objects_are_reverted(serving: Scene) -> None:
     def edit(service: dict) -> None:
         service["spec"]["selector"] = {"app": "elsewhere"}
 
@@ -135,7 +135,7 @@ def test_what_somebody_edits_by_hand_is_put_right(serving: Scene) -> None:
 
 
 @pytest.mark.parametrize("is_paused", [True, False], ids=["paused", "a Service is missing"])
-def test_a_config_map_that_somebody_deletes_is_restored_though_the_spec_waits(serving: Scene, is_paused: bool) -> None:
+def test_a_deleted_config_map_is_restored_although_the_spec_waits(serving: Scene, is_paused: bool) -> None:
     if is_paused:
         serving.declare(destination="myapp", routes=routes(myapp_v1=10, myapp_v2=90), paused=True)
         serving.wait_for_phase("Rendering", reason="Paused")
@@ -163,7 +163,7 @@ def test_a_config_map_that_somebody_deletes_is_restored_though_the_spec_waits(se
     ],
     ids=["another port of the same name", "one more port", "one more label to select by"],
 )
-def test_what_somebody_adds_to_the_destination_is_taken_away(serving: Scene, spec: dict) -> None:
+def test_additions_to_the_destination_are_reverted(serving: Scene, spec: dict) -> None:
     before = serving.get("services", "myapp")["spec"]
     serving.server.store.change("services", "myapp", lambda service: service["spec"].update(spec), NAMESPACE)
     serving.wait_for(lambda: serving.get("services", "myapp")["spec"] == before)
@@ -255,7 +255,7 @@ def test_two_kanaries_of_one_destination_the_older_keeps_it_and_hands_it_on(serv
     serving.wait_for_phase("Ready", "younger")
 
 
-def test_a_fault_is_told_by_one_event(serving: Scene) -> None:
+def test_a_fault_is_reported_by_one_event(serving: Scene) -> None:
     serving.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=30))
     serving.wait_for_phase("Degraded", reason="InvalidWeights")
     serving.endpoints("myapp-v1", "10.0.0.7")
