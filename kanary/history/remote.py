@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -125,8 +126,7 @@ class HttpSource:
         return self._no_answer(str(error) or type(error).__name__, _SEE_PODS)
 
     def _no_answer(self, obstacle: str, way_out: str) -> HistoryError:
-        obstacle = " ".join(obstacle.split())
-        obstacle = obstacle if len(obstacle) <= _LONGEST else f"{obstacle[: _LONGEST - 1]}…"
+        obstacle = shorten(obstacle, _LONGEST, placeholder="…")
         message = (
             f"no history from the operator in namespace {self._namespace} of the cluster at {self._cluster.host}: "
             f"{obstacle}; {way_out.format(self._namespace)}; or read the database itself: --db URL"
