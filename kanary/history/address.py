@@ -58,8 +58,10 @@ def parse_address(text: str) -> Address:
             # What stands between the two is taken for a part of the host, and the host is shown.
             raise BadAddressError("the database URL has more than one @: write those of a password as %40")
         return Address(url.set(drivername="postgresql+psycopg"), None)
-    if url.drivername != "sqlite" or url.query or url.host:
-        raise BadAddressError(f"unsupported database {url.drivername}, or options that it lacks, expected {_FORMS}")
+    if url.drivername != "sqlite":
+        raise BadAddressError(f"unsupported database {url.drivername}, expected {_FORMS}")
+    if url.query or url.host:
+        raise BadAddressError(f"invalid SQLite URL, expected {_FORMS}: four slashes, and no options")
     return _sqlite_file(url.database or "")
 
 
