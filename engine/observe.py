@@ -101,7 +101,7 @@ def observe(
     owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
     intent, status, fleet = read_intent(view, owner, kanary), read_status(kanary), _fleet(view, owner, now)
     written = read_written(_own(view, owner, "v1", "ConfigMap"))
-    if written.applied is None and last and _is_latest(last, status, fleet):
+    if written.applied is None and last and _is_latest(last, intent, status, fleet):
         written = replace(last, version=written.version)
     applied = written.applied
     generation = max(applied.generation if applied else 0, generation_of(fleet.deployment))
@@ -125,13 +125,16 @@ def observe(
     )
 
 
-def _is_latest(last: Written, status: KanaryStatus, fleet: Fleet) -> bool:
-    """Whether no other process has written since, as far as the other objects say."""
+def _is_latest(last: Written, intent: Intent, status: KanaryStatus, fleet: Fleet) -> bool:
+    """Whether no other process has written since, as far as the other objects say.
+
+    A Kanary of an older generation comes from a backup of the cluster, and generations after it are void.
+    """
     applied = last.applied
     return (
         applied is not None
         and applied.revision >= status.revision
-        and applied.generation >= generation_of(fleet.deployment)
+        and intent.generation >= applied.generation >= generation_of(fleet.deployment)
     )
 
 

@@ -111,3 +111,23 @@ def test_a_record_that_is_deleted_while_no_operator_runs_is_reported(
     world.settle()
     assert world.status()["phase"] == "Ready"
     assert ("ConfigMap", "rule-haproxy") in world.objects
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_cluster_restored_from_a_backup_counts_more_than_what_the_operator_wrote(strategy: str) -> None:
+    world = World()
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare(world, 80, 20, updateStrategy=strategy)
+    backup = deepcopy(world.objects["Kanary", "rule"])
+    world.settle()
+    declare(world, 50, 50, updateStrategy=strategy)
+    world.settle()
+    for key in own_objects(world):
+        world.remove(*key)
+    world.objects["Kanary", "rule"] = backup
+    world.settle()
+    assert (world.status()["phase"], world.status()["display"]["weights"]) == (
+        "Ready",
+        "myapp-v1:http=80 myapp-v2:http=20",
+    )
