@@ -13,9 +13,10 @@ _RESOLUTION = timedelta(seconds=2)
 
 
 class ClusterClock:
-    """The API server's time, never ahead of it. Thread-safe.
+    """The API server's time. Thread-safe.
 
-    It is this machine's time as long as the responses are consistent with that.
+    It is this machine's time as long as the responses are consistent with that: then it may be ahead of the API server
+    by up to two seconds, the resolution of the header. A corrected time is never ahead.
     """
 
     def __init__(self) -> None:

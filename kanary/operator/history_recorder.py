@@ -1,7 +1,7 @@
 """The engine's access to the history: passes new entries to the writer and returns what it has recorded."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,10 +32,11 @@ class NoHistory:
 
 
 class HistoryRecorder:
-    """Implements `engine.ports.History` with the thread of a writer."""
+    """Implements `engine.ports.History` with the thread of a writer. `now` is the clock of the entries."""
 
-    def __init__(self, writer: HistoryWriter) -> None:
+    def __init__(self, writer: HistoryWriter, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._writer = writer
+        self._now = now
         self._lock = threading.Lock()
         self._passed: dict[str, tuple[tuple[Entry, ...], tuple[str, ...]]] = {}
         self._uids: dict[tuple[str, str], str] = {}
@@ -53,7 +54,7 @@ class HistoryRecorder:
         named = {entry.digest for entry in entries if isinstance(entry, WeightChange)}
         # Other configurations are not recorded, and would use memory while the database is unavailable.
         configurations = (configuration,) if configuration and configuration.digest in named else ()
-        pending = Pending(uid, namespace, name, datetime.now(UTC), tuple(entries), configurations)
+        pending = Pending(uid, namespace, name, self._now(), tuple(entries), configurations)
         state = pending.entries[-1:], tuple(each.digest for each in configurations)
         with self._lock:
             former = self._uids.get((namespace, name), uid)
@@ -78,7 +79,7 @@ class HistoryRecorder:
     def _deleted(self, namespace: str, name: str, uid: str) -> None:
         with self._lock:
             self._passed.pop(uid, None)
-        self._writer.record(Pending(uid, namespace, name, datetime.now(UTC), is_deleted=True))
+        self._writer.record(Pending(uid, namespace, name, self._now(), is_deleted=True))
 
     def observe(self, kanaries: Iterable[Json]) -> None:
         """Store the UIDs of existing Kanaries, so that a deletion is recorded even before their first entry."""

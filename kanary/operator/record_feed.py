@@ -40,11 +40,12 @@ class RecordFeed:
             on_failure=self._metrics.history_failed,
             on_dropped=self._metrics.history_dropped,
         )
+        now = self._client.clock.now
         retention = Retention(timedelta(days=settings.history_days), settings.history_changes)
         self._writer = HistoryWriter(
-            settings.history_url, retention=retention, hooks=hooks, is_deleted=self._is_deleted
+            settings.history_url, retention=retention, hooks=hooks, is_deleted=self._is_deleted, now=now
         )
-        self._recorder = HistoryRecorder(self._writer)
+        self._recorder = HistoryRecorder(self._writer, now)
         self._metrics.observe_history(lambda: self.fault() is None, self._size, self._oldest)
 
     def fault(self) -> Fault | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +18,7 @@ from kanary.history.reader import Reader
 from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
 from kanary.kube.client import ClusterClient
+from kanary.kube.clock import ClusterClock
 from kanary.operator.history_recorder import HistoryRecorder
 from kanary.operator.metrics import Metrics
 from kanary.operator.record_feed import RecordFeed
@@ -181,13 +183,20 @@ def server() -> Iterator[ApiServer]:
         yield running
 
 
+NOTHING_CACHED = cast(
+    Watches, SimpleNamespace(kanaries=SimpleNamespace(values=list, get=lambda *_: None), enqueue_all=lambda: None)
+)
+
+
+def connected(server: ApiServer, tmp_path: Path, url: str) -> RecordFeed:
+    client = ClusterClient.connect(kubeconfig=str(server.kubeconfig(tmp_path / "kubeconfig")), field_manager="kanary")
+    return RecordFeed(client, Settings(history_url=url, namespace="shop"), Metrics())
+
+
 def started(server: ApiServer, tmp_path: Path, url: str) -> RecordFeed:
     """The feed of an operator that has just begun to lead, with nothing in its cache."""
-    client = ClusterClient.connect(kubeconfig=str(server.kubeconfig(tmp_path / "kubeconfig")), field_manager="kanary")
-    feed = RecordFeed(client, Settings(history_url=url, namespace="shop"), Metrics())
-    cache = SimpleNamespace(values=list, get=lambda *_: None)
-    watches = SimpleNamespace(kanaries=cache, enqueue_all=lambda: None)
-    feed.start(cast(Watches, watches))
+    feed = connected(server, tmp_path, url)
+    feed.start(NOTHING_CACHED)
     return feed
 
 
@@ -230,3 +239,21 @@ def test_nothing_is_marked_while_the_api_server_does_not_say(
     wait_until(lambda: fault.hits)
     feed.stop()
     assert deletions(reader) == {"u-gone": False}
+
+
+def test_a_deletion_has_the_time_of_the_cluster_as_entries_have(
+    server: ApiServer, tmp_path: Path, sqlite_url: str, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the time of a machine that is behind, a Kanary would be deleted before its last change."""
+    database = open_database(sqlite_url)
+    database.write([seen("u-gone", name="gone")])
+    database.close()
+    cluster_time = datetime(2040, 1, 1, tzinfo=UTC)
+    monkeypatch.setattr(ClusterClock, "now", lambda _clock: cluster_time)
+    feed = connected(server, tmp_path, sqlite_url)
+    history = feed.start(NOTHING_CACHED)
+    history.record(kanary(), [change(1)], None)
+    history.deleted("shop", "web")
+    wait_until(lambda: deletions(reader) == {"u-gone": True, "u-1": True})
+    feed.stop()
+    assert {known.deleted_at for known in reader.kanaries(KanaryQuery(**ALL)).items} == {cluster_time}
