@@ -1,4 +1,4 @@
-"""The objects of a reflector, by key, by namespace and by index. Thread-safe."""
+"""The objects of a reflector, by key and by index. Thread-safe."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from kanary.kube.resources import Json, Key
 
 Indexer = Callable[[Json], Iterable[Hashable]]
-_Value = TypeVar("_Value", bound=Hashable)
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +42,6 @@ class Cache:
         self._indexers = dict(indexers or {})
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
-        self._namespaces: defaultdict[str, set[Key]] = defaultdict(set)
         self._indexes: dict[str, defaultdict[Hashable, set[Key]]] = {name: defaultdict(set) for name in self._indexers}
         self._position = ""
 
@@ -64,19 +61,10 @@ class Cache:
         with self._lock:
             return [entry.obj for entry in self._entries.values()]
 
-    def by_namespace(self, namespace: str) -> list[Json]:
-        """Return the objects of one namespace."""
-        with self._lock:
-            return [self._entries[key].obj for key in self._namespaces.get(namespace, ())]
-
     def lookup(self, index: str, value: Hashable) -> list[Json]:
         """Return the objects for which the indexer of that name gave that value; KeyError for an unknown index."""
         with self._lock:
             return [self._entries[key].obj for key in self._indexes[index].get(value, ())]
-
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._entries)
 
     def replace(self, listed: Mapping[Key, tuple[Json, str]], position: str) -> list[Delta]:
         """Replace all objects by a list (objects with their versions) of the given position; return the changes."""
@@ -138,7 +126,6 @@ class Cache:
         values = {name: _values(name, indexer, key, obj) for name, indexer in self._indexers.items()}
         self._unindex(key)
         self._entries[key] = _Entry(obj, version, values)
-        self._namespaces[key.namespace].add(key)
         for name, found in values.items():
             for value in found:
                 self._indexes[name][value].add(key)
@@ -151,12 +138,15 @@ class Cache:
 
     def _unindex(self, key: Key) -> None:
         entry = self._entries.get(key)
-        if entry is None:
-            return
-        _discard(self._namespaces, key.namespace, key)
-        for name, values in entry.values.items():
+        for name, values in (entry.values if entry else {}).items():
             for value in values:
-                _discard(self._indexes[name], value, key)
+                self._discard(name, value, key)
+
+    def _discard(self, index: str, value: Hashable, key: Key) -> None:
+        keys = self._indexes[index][value]
+        keys.discard(key)
+        if not keys:
+            del self._indexes[index][value]
 
 
 def _values(name: str, indexer: Indexer, key: Key, obj: Json) -> frozenset[Hashable]:
@@ -165,12 +155,6 @@ def _values(name: str, indexer: Indexer, key: Key, obj: Json) -> frozenset[Hasha
     except Exception:  # an unusual object must not stop the watch of the others
         _log.exception("cannot index %s by %s: the index does not contain it", key, name)
         return frozenset()
-
-
-def _discard(index: defaultdict[_Value, set[Key]], value: _Value, key: Key) -> None:
-    index[value].discard(key)
-    if not index[value]:
-        del index[value]
 
 
 def _is_older(version: str, other: str) -> bool:

@@ -109,10 +109,6 @@ class Reflector:
         """Return all objects."""
         return self._cache.values()
 
-    def by_namespace(self, namespace: str) -> list[Json]:
-        """Return the objects of one namespace."""
-        return self._cache.by_namespace(namespace)
-
     def lookup(self, index: str, value: Hashable) -> list[Json]:
         """Return the objects for which the indexer of that name gave that value; KeyError for an unknown index."""
         return self._cache.lookup(index, value)

@@ -113,7 +113,7 @@ class WorkQueue(Generic[K]):
         self._due[key] = due
         self._serial += 1  # so that the heap compares no keys
         heapq.heappush(self._heap, (due, self._serial, key))
-        # Wake all: each idle worker must know this due time.
+        # Wake all: each idle worker waits until the earliest due time.
         self._changed.notify_all()
 
     def _add_due(self) -> None:

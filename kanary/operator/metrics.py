@@ -178,7 +178,7 @@ class Metrics:
             self._proxies.remove(namespace, name)
 
     def forget_kanaries(self) -> None:
-        """Delete the metrics of all Kanaries: a process that is not the leader does not know their states."""
+        """Delete the metrics of all Kanaries: their states are those of the leader, which this process is no longer."""
         for namespace, name in list(self._backends):
             self.forget_kanary(namespace, name)
 

@@ -534,9 +534,7 @@ def test_an_event_of_unknown_type_is_ignored(
     assert "unknown type 'RENAMED'" in caplog.text
 
 
-def test_objects_are_found_by_namespace_and_by_index(
-    cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]
-) -> None:
+def test_objects_are_found_by_index(cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]) -> None:
     def owners(obj: Json) -> list[str]:
         return obj["spec"].get("owners", [])
 
@@ -549,8 +547,6 @@ def test_objects_are_found_by_namespace_and_by_index(
         return sorted(obj["metadata"]["name"] for obj in reflector.lookup("owner", owner))
 
     assert (found("x"), found("y"), found("z")) == (["a", "b"], ["a"], [])
-    assert [obj["metadata"]["resourceVersion"] for obj in reflector.by_namespace("other")] == ["3"]
-    assert reflector.by_namespace("absent") == []
     watch.events.put(("MODIFIED", service("a", 11, owners=["z"])))
     watch.events.put(("DELETED", service("b", 12, owners=["x"])))
     for _ in range(5):
