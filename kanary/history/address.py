@@ -66,7 +66,7 @@ def parse_address(text: str) -> Address:
 
 
 def _sqlite_file(text: str) -> Address:
-    if text in ("", ":memory:") or "\0" in text:
+    if not text.strip() or text == ":memory:" or "\0" in text:
         raise BadAddressError(f"the database URL names no file, expected {_FORMS}")
     # Absolute, so that all that is said about it can be followed wherever one stands.
     path = Path(text).absolute()

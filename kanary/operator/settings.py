@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import socket
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -124,7 +125,7 @@ class Setting:
             return "a whole number from {} to {}".format(*self.bounds)
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        return "true or false" if isinstance(self.default, bool) else "a text"
+        return "true or false" if isinstance(self.default, bool) else "text"
 
 
 class BadSettingError(ValueError):
@@ -161,4 +162,4 @@ def _bad_setting(error: ErrorDetails) -> BadSettingError:
     if error["type"] == "value_error":
         # Our own check says it all, and a URL may contain a password.
         return BadSettingError(setting, str(error["ctx"]["error"]))
-    return BadSettingError(setting, f"expected {setting.expected}, not {error['input']!r}")
+    return BadSettingError(setting, f"expected {setting.expected}, not {reprlib.repr(error['input'])}")

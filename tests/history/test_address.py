@@ -43,6 +43,7 @@ def test_a_password_is_taken_out_however_it_is_written() -> None:
     "text",
     [
         "",
+        " ",
         "sqlite://",
         "sqlite:///:memory:",
         "sqlite://history.db",

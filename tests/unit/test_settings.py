@@ -97,6 +97,11 @@ def test_variables_of_the_pod_have_no_prefix() -> None:
         ("KANARY_LEADER_ELECTION", "maybe", "KANARY_LEADER_ELECTION: expected true or false, not 'maybe'"),
         ("KANARY_LOG_LEVEL", "l", "KANARY_LOG_LEVEL: expected one of debug, info, warning, error, not 'l'"),
         ("KANARY_NAMESPACE", " ", "KANARY_NAMESPACE: expected a value that is not empty, not ' '"),
+        (
+            "KANARY_WORKERS",
+            "9" * 5000,
+            "KANARY_WORKERS: expected a whole number from 1 to 1000, not '999999999999...9999999999999'",
+        ),
         ("POD_NAME", "\n", "POD_NAME: expected a value that is not empty, not '\\n'"),
     ],
 )
