@@ -34,8 +34,8 @@ A kubelet updates a mounted ConfigMap within about a second of a change of the p
 REFRESH_INTERVAL = timedelta(seconds=4)
 """How often the operator requests the kubelet of a proxy without the latest configuration to update it."""
 
-REFRESH_INTERVAL_LIMIT = timedelta(seconds=60)
-"""The longest interval, for a proxy that missed the limit and is not replaced."""
+LATE_REFRESH_INTERVAL = timedelta(seconds=60)
+"""The same, for a proxy that missed the longest limit (SETTLE_LIMIT) and is not replaced."""
 
 ANSWER_TIME = timedelta(seconds=3)
 """How long after the last request a proxy counts as late: one failed report to a new leader is not enough."""

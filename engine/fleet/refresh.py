@@ -10,7 +10,14 @@ from datetime import datetime, timedelta
 
 from engine.model.times import exact_time_text, read_time
 from engine.render.haproxy import split_of
-from states.timing import ANSWER_TIME, LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT, REQUEST_LIFETIME
+from states.timing import (
+    ANSWER_TIME,
+    LATE_REFRESH_INTERVAL,
+    LOAD_LIMIT,
+    REFRESH_INTERVAL,
+    REQUEST_LIFETIME,
+    SETTLE_LIMIT,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,7 @@ class RefreshRequest:
     @property
     def interval(self) -> timedelta:
         """How long after the last request the next one is due."""
-        passed = self.last - self.first
-        return min(passed, REFRESH_INTERVAL_LIMIT) if passed >= LOAD_LIMIT else REFRESH_INTERVAL
+        return REFRESH_INTERVAL if self.last - self.first < SETTLE_LIMIT else LATE_REFRESH_INTERVAL
 
     def is_active(self, digest: str, now: datetime) -> bool:
         """Whether a leader still waits for the result.

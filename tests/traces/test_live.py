@@ -388,10 +388,11 @@ def test_proxies_that_load_nothing_are_replaced_though_another_one_cannot_be_sch
         world.heard.clear()
         world.silent_agents = proxies(world)
     declare(world, 50, 50)
-    world.live_through(50)
+    world.live_through(59)
     assert strategy(world) == "Live"
-    world.live_through(45)
+    world.live_through(5)
     assert strategy(world) == "Rolling"
+    world.live_through(30)
     assert world.status()["phase"] == "Ready"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.fleet.refresh import RefreshRequest, next_request, read_request
 from engine.model.times import exact_time_text
-from states.timing import LOAD_LIMIT, REFRESH_INTERVAL, REFRESH_INTERVAL_LIMIT
+from states.timing import LATE_REFRESH_INTERVAL, LOAD_LIMIT, REFRESH_INTERVAL, SETTLE_LIMIT
 from tests.unit.observations import DIGEST, OTHER
 from tests.unit.snapshots import NOW
 
@@ -26,9 +26,16 @@ def asked_until(end: timedelta) -> tuple[RefreshRequest, list[timedelta]]:
     return request, times
 
 
-def test_requests_have_a_backoff_after_the_limit() -> None:
+def test_requests_are_rare_after_the_longest_limit() -> None:
     _, times = asked_until(timedelta(minutes=5))
-    assert [time.total_seconds() for time in times] == [0, 4, 8, 12, 16, 32, 64, 124, 184, 244]
+    assert [time.total_seconds() for time in times] == [*range(0, 61, 4), 120, 180, 240, 300]
+
+
+@pytest.mark.parametrize("limit", [LOAD_LIMIT, SETTLE_LIMIT])
+def test_a_pod_is_late_as_soon_as_either_limit_has_passed(limit: timedelta) -> None:
+    request, _ = asked_until(limit - SECOND / 5)
+    assert not request.is_late(DIGEST, NOW + limit - SECOND / 5, None, limit)
+    assert request.is_late(DIGEST, NOW + limit, None, limit)
 
 
 def test_another_configuration_is_requested_at_once() -> None:
@@ -49,7 +56,7 @@ def test_a_pod_is_late_after_the_limit() -> None:
 def test_a_pod_that_became_ready_late_has_its_time_from_then() -> None:
     request, times = asked_until(30 * SECOND)
     at = NOW + times[-1] + 3 * SECOND
-    assert not request.is_late(DIGEST, at, NOW + 10 * SECOND)
+    assert not request.is_late(DIGEST, at, NOW + 20 * SECOND)
     assert request.is_late(DIGEST, at, NOW)
 
 
@@ -85,7 +92,7 @@ def test_a_request_by_a_clock_that_is_ahead_is_none_and_is_made_anew(ahead: time
 def test_a_late_pod_that_is_not_replaced_stays_late_after_each_request() -> None:
     request, times = asked_until(timedelta(minutes=5))
     assert request.is_late(DIGEST, NOW + times[-1] + 3 * SECOND, None)
-    assert times[-1] - times[-2] == REFRESH_INTERVAL_LIMIT
+    assert times[-1] - times[-2] == LATE_REFRESH_INTERVAL
 
 
 @given(st.none() | st.text() | st.text().map(f"{DIGEST} {{}}".format))
