@@ -85,6 +85,26 @@ def test_what_is_deleted_is_restored_while_the_spec_waits(
     assert [entry for entry in world.entries.values() if isinstance(entry, WeightChange)] == changes
 
 
+@pytest.mark.parametrize(
+    "data", [{}, {"applied.json": "{}"}, {"haproxy.cfg": "broken"}], ids=["no data", "JSON", "text"]
+)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("stand_still", STANDSTILLS)
+def test_a_damaged_config_map_is_restored_while_the_spec_waits(
+    stand_still: Callable[[World], None], strategy: str, data: dict[str, str]
+) -> None:
+    world = serving(strategy)
+    stand_still(world)
+    world.settle()
+    before, pods, status = own_objects(world), proxies(world), world.status()
+    config_map = world.objects["ConfigMap", "rule-haproxy"]
+    config_map["data"] = {**config_map["data"], **data} if data else {}
+    world.settle()
+    assert own_objects(world) == before
+    assert proxies(world) == pods
+    assert (world.status()["display"], world.status()["reason"]) == (status["display"], status["reason"])
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("stand_still", [paused_with_a_change, without_a_service, with_bad_weights])
 def test_a_record_that_is_deleted_while_no_operator_runs_is_reported(
