@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 
 from engine.model.entries import Configuration, Entry
 
@@ -63,21 +65,17 @@ class Queue:
             self._changed.notify_all()
         return len(oldest)
 
-    def first(self) -> Pending | None:
-        """What has waited for the longest; it waits on until it is removed."""
+    def waiting(self, most: int | None = None) -> list[Pending]:
+        """What waits, the oldest first, or at most so many of it; it waits on until it is removed."""
         with self._changed:
-            return next(iter(self._waiting.values()), None)
+            return list(islice(self._waiting.values(), most))
 
-    def waiting(self) -> list[Pending]:
-        """What waits, the oldest first."""
+    def remove(self, batch: Iterable[Pending]) -> None:
+        """These items wait no longer; what was added to them meanwhile does."""
         with self._changed:
-            return list(self._waiting.values())
-
-    def remove(self, pending: Pending) -> None:
-        """This waits no longer; what was added to it meanwhile does."""
-        with self._changed:
-            if self._waiting.get(pending.uid) is pending:
-                del self._waiting[pending.uid]
+            for pending in batch:
+                if self._waiting.get(pending.uid) is pending:
+                    del self._waiting[pending.uid]
             self._changed.notify_all()
 
     def wait(self, seconds: float, *, is_held: bool) -> bool:

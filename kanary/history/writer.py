@@ -23,6 +23,8 @@ from kanary.kube.backoff import Backoff
 _log = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(base=1.0, cap=60.0)
+_BATCH = 100
+"""Kanaries of one transaction: a transaction waits for the disk, however little it writes."""
 _FIGURES_SECONDS = 60.0
 _PRUNE_SECONDS = 3600.0
 
@@ -160,8 +162,8 @@ class HistoryWriter:
         database = self._database = self._database or self._open()
         if not self._chores:
             self._chores = dict.fromkeys((self._mark(database), self._prune(database), self._measure(database)), 0.0)
-        if pending := self._queue.first():
-            self._write(database, pending)
+        if batch := self._queue.waiting(_BATCH):
+            self._write(database, batch)
         else:
             chore = min(self._chores, key=self._chores.__getitem__)
             if self._chores[chore] <= time.monotonic():
@@ -170,7 +172,10 @@ class HistoryWriter:
     def _open(self) -> Database:
         # Another database may be there now, or the same with less in it.
         self._confirmed.clear()
-        return open_database(self._address, on_corrupt=self._on_corrupt, corrupt=self._corrupt)
+        database = open_database(self._address, on_corrupt=self._on_corrupt, corrupt=self._corrupt)
+        # It was moved aside or replaced, and another file may have its number later.
+        self._corrupt = None
+        return database
 
     def _on_corrupt(self, aside: Path) -> None:
         if file_id(aside) != self._corrupt:
@@ -178,26 +183,36 @@ class HistoryWriter:
         message = f"the history database {self._address} was corrupt: it is kept as {aside}, and a new one was created"
         self.notice = Fault(FaultReason.CORRUPT, f"{message} (reported until the operator restarts)")
 
-    def _write(self, database: Database, pending: Pending) -> None:
-        refused = {uid: fault for uid, fault in self._refused.items() if uid != pending.uid}
+    def _write(self, database: Database, batch: list[Pending]) -> None:
         try:
-            rows = database.write([pending])
+            rows = database.write(batch)
         except HistoryError as error:
             if error.fault.reason is not FaultReason.ENTRY_REFUSED:
                 raise
-            message = f"{pending.namespace}/{pending.name}: {error.fault.message}"
-            _log.error("%s", message)
-            refused[pending.uid] = Fault(FaultReason.ENTRY_REFUSED, message)
-            _call(self._hooks.on_failure, FaultReason.ENTRY_REFUSED)
-        else:
-            for table, count in rows.items():
-                if count:
-                    _call(self._hooks.on_rows, table, count)
+            if len(batch) == 1:
+                self._refuse(batch[0], error.fault.message)
+            else:
+                # A refused entry takes its transaction with it, and must not take the other Kanaries' entries, too.
+                for pending in batch:
+                    self._write(database, [pending])
+            return
+        for table, count in rows.items():
+            if count:
+                _call(self._hooks.on_rows, table, count)
+        for pending in batch:
             self._confirmed[pending.uid] = max(self.confirmed(pending.uid), pending.last())
             if pending.is_deleted:
                 del self._confirmed[pending.uid]
-        self._refused = refused
-        self._queue.remove(pending)
+        written = {pending.uid for pending in batch}
+        self._refused = {uid: fault for uid, fault in self._refused.items() if uid not in written}
+        self._queue.remove(batch)
+
+    def _refuse(self, pending: Pending, why: str) -> None:
+        message = f"{pending.namespace}/{pending.name}: {why}"
+        _log.error("%s", message)
+        self._refused = {**self._refused, pending.uid: Fault(FaultReason.ENTRY_REFUSED, message)}
+        _call(self._hooks.on_failure, FaultReason.ENTRY_REFUSED)
+        self._queue.remove([pending])
 
     # Chores: each step yields the seconds until the next one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 import threading
 from collections import Counter
@@ -299,14 +300,12 @@ def test_configurations_that_wait_are_bounded() -> None:
 def test_what_is_added_while_the_former_is_written_still_waits() -> None:
     queue = Queue()
     queue.add(seen(last=1))
-    former = queue.first()
-    assert former is not None
+    former = queue.waiting()
     queue.add(seen(last=2))
     queue.remove(former)
-    latest = queue.first()
-    assert latest is not None
+    (latest,) = queue.waiting()
     assert latest.last() == 20
-    queue.remove(latest)
+    queue.remove([latest])
     assert queue.wait_until_empty(0)
 
 
@@ -470,6 +469,32 @@ def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
     assert [file for file in tmp_path.iterdir() if "corrupt" in file.name]
 
 
+def test_a_backup_that_is_restored_after_a_corruption_is_kept(make: Make, sqlite_url: str, tmp_path: Path) -> None:
+    """The file system may give it the number of the file that was corrupt."""
+    file, backup = tmp_path / "history.db", tmp_path / "backup.db"
+    database = open_database(sqlite_url)
+    database.write([seen(last=500)])
+    database.close()
+    shutil.copy(file, backup)
+    writer = make(sqlite_url)
+    wait_until(lambda: writer.figures)
+    with file.open("r+b") as damaged:
+        damaged.seek(4096)
+        damaged.write(b"\x55" * 4096 * 50)
+    while not writer.notice:
+        writer.record(seen("u-2"))
+        writer.flush(0.02)
+    wait_until(lambda: writer.fault() is None)
+    (kept,) = tmp_path.glob("*.corrupt-*Z")
+    shutil.copyfile(backup, kept)
+    for each in tmp_path.glob("history.db-*"):
+        each.unlink()
+    kept.rename(file)
+    writer.record(seen("u-3"))
+    assert writer.flush(WAIT)
+    assert revisions(sqlite_url)[0] == 500
+
+
 def test_a_newer_database_is_told_and_left_alone(make: Make, url: str) -> None:
     database = open_database(url)
     with database.transaction() as connection:
@@ -480,6 +505,20 @@ def test_a_newer_database_is_told_and_left_alone(make: Make, url: str) -> None:
     fault = fault_of(writer)
     assert fault.reason is FaultReason.TOO_NEW
     assert not writer.stop(0.1)
+
+
+def test_kanaries_that_wait_are_written_together(make: Make, url: str, heard: Heard) -> None:
+    """A transaction for each would take minutes where thousands wait, as after an outage of the database."""
+    transactions = Counter[str]()
+    hooks = replace(heard.hooks(), on_rows=lambda table, _: transactions.update([table]))
+    writer = HistoryWriter(url, hooks=hooks)
+    for number in range(250):
+        writer.record(seen(f"u-{number}"))
+    writer.start(WAIT)
+    assert writer.flush(WAIT)
+    assert all(writer.confirmed(f"u-{number}") == 30 for number in range(250))
+    assert transactions["kanaries"] == 3
+    writer.stop()
 
 
 def test_one_bad_entry_is_told_and_the_others_are_written(make: Make, url: str, heard: Heard) -> None:
