@@ -10,7 +10,8 @@ from engine.model.states import Applied, Endpoints, Intent, Split, Written, unpa
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed
 from engine.render import objects, pods
-from engine.render.haproxy import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig, Rendered, Server, render, split_of
+from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig, Server
+from engine.render.haproxy import Rendered, render, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Identity, Json
 from states import Action, Difference, UpdateStrategy
 
@@ -97,14 +98,14 @@ class Planner:
         before, key = observed.written.applied, (observed.owner.namespace, observed.owner.name)
         serial = before.serial if before else 0
         if strategy is UpdateStrategy.ROLLING:
-            return serial, self._cached(key, proxy_config(split, ipv6=ipv6))
-        config = proxy_config(split, serial=serial, ipv6=ipv6)
+            return serial, self._cached(key, proxy_config(split, strategy, ipv6=ipv6))
+        config = proxy_config(split, strategy, serial=serial, ipv6=ipv6)
         known = [
             known for known, rendered in self._rendered.get(key, ()) if before and rendered.digest == before.digest
         ]
         if before and (config in known or not known) and self._cached(key, config).digest == before.digest:
             return serial, self._cached(key, config)
-        return serial + 1, self._cached(key, proxy_config(split, serial=serial + 1, ipv6=ipv6))
+        return serial + 1, self._cached(key, proxy_config(split, strategy, serial=serial + 1, ipv6=ipv6))
 
     def _cached(self, key: tuple[str, str], config: ProxyConfig) -> Rendered:
         memory = self._rendered.setdefault(key, [])
@@ -125,19 +126,25 @@ def plan_unapplied(
     return Planner().plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_in_status=False))
 
 
-def proxy_config(split: Split, *, serial: int = 0, ipv6: bool = False) -> ProxyConfig:
-    """The configuration of HAProxy."""
+def proxy_config(
+    split: Split, strategy: UpdateStrategy = UpdateStrategy.LIVE, *, serial: int = 0, ipv6: bool = False
+) -> ProxyConfig:
+    """The configuration of HAProxy.
+
+    With Live, it has the routes of weight 0, so that running proxies can give them a weight without a reload. With
+    Rolling, changes of their pods would replace the proxies.
+    """
     spec = split.spec
     return ProxyConfig(
         routes=tuple(
             Pool(
                 str(route.backend),
                 route.weight,
-                # Changes in a route of weight 0 need no new configuration.
-                tuple(Server(e.address, e.port) for e in split.endpoints[route.backend] if route.weight),
+                tuple(Server(e.address, e.port) for e in split.endpoints[route.backend]),
                 route.send_proxy_protocol,
             )
             for route in spec.routes
+            if route.weight or strategy is UpdateStrategy.LIVE
         ),
         on_empty_route=spec.on_empty_route,
         idle_seconds=spec.proxy.idle_seconds,

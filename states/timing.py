@@ -28,7 +28,7 @@ Each reload leaves a process until its connections have ended. With long-lived c
 LOAD_LIMIT = timedelta(seconds=15)
 """How long running proxies may take to load a new configuration before they are replaced instead.
 
-A kubelet updates a mounted ConfigMap within about a second of a change of the pod; HAProxy then reloads at once.
+A kubelet updates a mounted ConfigMap within about a second of a change of the pod; the agent then loads it at once.
 """
 
 REFRESH_INTERVAL = timedelta(seconds=4)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.lab import POD_PORT, Lab, Service
 from bench.mixes import Mix
-from engine.render.haproxy import Pool, ProxyConfig, Server, render
+from engine.render.config import Pool, ProxyConfig, Server
+from engine.render.haproxy import render
 from states import OnEmptyRoute
 
 TOP_WEIGHT = 256

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from engine.model.entries import Share
 from engine.model.shape import Shape
-from engine.render.haproxy import DEFAULT_MAX_CONNECTIONS, MAX_CONNECTIONS, Balance, ProxyProtocol
+from engine.render.config import DEFAULT_MAX_CONNECTIONS, MAX_CONNECTIONS, Balance, ProxyProtocol
 from states import OnEmptyRoute, UpdateStrategy
 
 GROUP = "kanary.k8s.io"
@@ -92,8 +92,8 @@ class ProxySettings(Shape):
     resources: Resources = Field(default_factory=Resources, description="Compute resources of each HAProxy pod.")
     drain_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
         default=600,
-        description="Maximum time that connections stay open after a change of weights (with Rolling, also of "
-        "endpoints) or after their proxy stops.",
+        description="Maximum time that connections stay open after HAProxy reloads or their proxy stops. With Live, "
+        "weights and endpoints change without either; with Rolling, each change stops the old proxies.",
     )
     idle_seconds: Annotated[int, Field(ge=1, le=604_800, strict=True)] = Field(
         default=86_400, description="Maximum time that a connection may carry no data before the proxy closes it."

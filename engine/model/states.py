@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from engine.model.entries import Share
 from engine.model.shape import Shape
 from engine.model.spec import Backend, KanarySpec, weights_text
-from engine.render.haproxy import TOTAL_WEIGHT, Server
+from engine.render.config import TOTAL_WEIGHT, Server
 from states import Problem, UpdateStrategy
 
 CONFIG_KEY = "haproxy.cfg"

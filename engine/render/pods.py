@@ -11,7 +11,8 @@ from typing import Any
 
 from engine.model.spec import KanarySpec
 from engine.model.states import ACCEPTED_KEY, CONFIG_KEY
-from engine.render.haproxy import OPS_PORT, SPLIT_PORT, STOPPING_PATH, ready_path
+from engine.render.config import OPS_PORT, SPLIT_PORT
+from engine.render.haproxy import STOPPING_PATH, ready_path
 from engine.render.objects import CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, Identity, hash_of
 from states import UpdateStrategy
 from states.timing import ENDPOINTS_SETTLE

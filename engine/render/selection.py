@@ -1,20 +1,31 @@
-"""The HAProxy rules that count connections and select the backend of each.
+"""The HAProxy rules that count connections and select the backend of each, and the data that they read.
 
-All connections share one tracked entry with the counters `gpc0` and `gpc1`. The schedule is a string: the name of the
-backend of each turn, padded to equal length with dots, which no name contains.
+The weights are data: the rules are the same for all weights, and a running worker takes new data without a reload. The
+data are one variable, `proc.split`, so that no connection sees a part of a change. It has two parts, in a fixed number
+of digits each:
+
+- the turns of a round, each with the index of its route; the number of turns is constant, because a connection may read
+  the number before a change and the turn after it;
+- with `redistribute`, the weight of each route, and 0 for a route without servers.
+
+All connections share one tracked entry with the counters `gpc0` and `gpc1`, which number them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
+from engine.render.config import TOTAL_WEIGHT, Pool
 from engine.render.schedule import schedule
 
-# The schedule assumes that every route has a server that is up. While health checks mark a whole route down, the
-# remaining routes own slots of a shorter round, and successive connections are this many slots apart. The number is
-# coprime to every number up to 100, so each round visits every slot once. It is the smallest that stays within 6
-# connections of the weights in every stretch of every such round. (461 is as good for a hundred slots, but it is 1
-# modulo 92, 46 and 20: each route would get all its slots in one run.)
+TURNS = TOTAL_WEIGHT
+"""The turns of a round: the shortest round that gives every possible weight its turns."""
+
+# The schedule assumes that every route has a server that is up. While one has none, the other routes own slots of a
+# shorter round, and successive connections are this many slots apart. The number is coprime to every number up to 100,
+# so each round visits every slot once. It is the smallest that stays within 6 connections of the weights in every
+# stretch of every such round. (461 is as good for a hundred slots, but it is 1 modulo 92, 46 and 20: each route would
+# get all its slots in one run.)
 STRIDE = 19541
 
 # Number of values of a HAProxy counter before it wraps.
@@ -26,43 +37,70 @@ RANDOM_START = f"date(0,us),mod({_COUNTER})"
 _NUMBER = f"sc_get_gpc1(0),mul({_COUNTER}),add(txn.count),add(proc.start)"
 """The connection's number. A counter has 32 bits: a second one counts its wraps, which would shorten a round."""
 
+_WEIGHT_DIGITS = len(str(TOTAL_WEIGHT))
 
-def selection_rules(weights: Mapping[str, int], *, redistribute: bool) -> Iterator[str]:
-    """The rules for these backends and weights. `redistribute` skips backends without a server that is up."""
-    yield from _in_turn(weights)
+
+def split_data(routes: Sequence[Pool], *, redistribute: bool) -> str:
+    """The data of these routes, as digits."""
+    order = schedule([route.weight for route in routes])
+    digits = _route_digits(len(routes))
+    turns = "".join(f"{route:0{digits}}" for route in order) * (TURNS // len(order))
+    shared = [route.weight if route.servers else 0 for route in routes] if redistribute else []
+    return turns + "".join(f"{weight:0{_WEIGHT_DIGITS}}" for weight in shared)
+
+
+def selection_rules(backends: Sequence[str], *, redistribute: bool) -> Iterator[str]:
+    """The rules for these backends. `redistribute` skips backends without a server that is up."""
+    yield from _in_turn(backends)
     # With a single backend there is no other to redistribute to.
-    if redistribute and len(weights) > 1:
-        yield from _without_empty_backends(weights)
-    # Not in the expression of `bytes`, which may pass a wrong size to a converter that follows it.
-    yield "  use_backend %[var(txn.backend),rtrim(.)]"
+    if redistribute and len(backends) > 1:
+        yield from _without_empty_backends(backends)
+    yield "  use_backend %[var(txn.backend)]"
 
 
-def _in_turn(weights: Mapping[str, int]) -> Iterator[str]:
-    names, order = list(weights), schedule(list(weights.values()))
-    # One dot more than the longest name needs, for readability.
-    width = max(map(len, names)) + 1
-    text = "".join(names[place].ljust(width, ".") for place in order)
+def _route_digits(routes: int) -> int:
+    return len(str(routes - 1))
+
+
+def _in_turn(backends: Sequence[str]) -> Iterator[str]:
+    digits = _route_digits(len(backends))
+    # The names are padded to equal length with dots, which no name contains. One dot more than the longest name needs,
+    # for readability.
+    width = max(map(len, backends)) + 1
+    names = "".join(name.ljust(width, ".") for name in backends)
     yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
     yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
-    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({len(order)}),mul({width})"
-    yield f"  tcp-request content set-var(txn.backend) str({text}),bytes(txn.at,{width})"
+    # `bytes` ends each expression, because it may pass a wrong size to a converter that follows it.
+    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({TURNS}),mul({digits})"
+    yield f"  tcp-request content set-var(txn.route) var(proc.split),bytes(txn.at,{digits})"
+    yield f"  tcp-request content set-var(txn.at) var(txn.route),mul({width})"
+    yield f"  tcp-request content set-var(txn.name) str({names}),bytes(txn.at,{width})"
+    yield "  tcp-request content set-var(txn.backend) var(txn.name),rtrim(.)"
 
 
-def _without_empty_backends(weights: Mapping[str, int]) -> Iterator[str]:
+def _without_empty_backends(backends: Sequence[str]) -> Iterator[str]:
     """The rules that override the schedule while one of its backends has no server that is up.
+
+    To count the servers of all backends for each connection would be expensive. A connection counts those of its own
+    backend; the first one that finds none sets `proc.count_all`, and from then on all are counted, until all have one.
 
     Each other backend owns as many slots as its weight. If all are down, HAProxy's modulo by 0 is 0, a slot of no
     backend: the backend of the turn closes the connection.
     """
-    for name in weights:
-        yield f"  acl is-short nbsrv({name}) 0"
-    yield "  tcp-request content accept unless is-short"
-    ends = {name: f"txn.end{number}" for number, name in enumerate(weights)}
-    before = ""
-    for name, weight in weights.items():
-        yield f"  tcp-request content set-var({ends[name]}) nbsrv({name}),bool,mul({weight}){before}"
-        before = f",add({ends[name]})"
-    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod({list(ends.values())[-1]})"
+    yield "  tcp-request content set-var(proc.count_all) int(1) unless { var(txn.backend),nbsrv gt 0 }"
+    yield "  tcp-request content accept unless { var(proc.count_all) -m int 1 }"
+    yield "  tcp-request content set-var(txn.split) var(proc.split)"
+    ends = {name: f"txn.end{number}" for number, name in enumerate(backends)}
+    at, before = TURNS * _route_digits(len(backends)), ""
+    for name, end in ends.items():
+        yield f"  tcp-request content set-var(txn.weight) var(txn.split),bytes({at},{_WEIGHT_DIGITS})"
+        yield f"  tcp-request content set-var({end}) nbsrv({name}),bool,mul(txn.weight){before}"
+        at, before = at + _WEIGHT_DIGITS, f",add({end})"
+    total = list(ends.values())[-1]
+    yield f"  acl is-complete var({total}) -m int {TOTAL_WEIGHT}"
+    yield "  tcp-request content set-var(proc.count_all) int(0) if is-complete"
+    yield "  tcp-request content accept if is-complete"
+    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod({total})"
     # From the last backend to the first, so that the first one that ends beyond the slot is set last.
     for name, end in reversed(ends.items()):
         yield f"  tcp-request content set-var(txn.backend) str({name}) if {{ var(txn.slot),sub({end}) -m int lt 0 }}"

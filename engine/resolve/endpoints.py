@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
-from engine.render.haproxy import Server
+from engine.render.config import Server
 from states import Problem, Reason
 
 Json = Mapping[str, Any]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.model.spec import DNS_LABEL, MAX_ROUTES, KanarySpec
-from engine.render.haproxy import MAX_CONNECTIONS
+from engine.render.config import MAX_CONNECTIONS
 from states import Problem, Reason
 
 MAX_NAME_LENGTH = 55

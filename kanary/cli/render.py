@@ -14,7 +14,7 @@ from engine.model.spec import GROUP, KIND, Backend, KanarySpec
 from engine.model.states import Endpoint
 from engine.observe import Defaults
 from engine.plan import Target, plan_unapplied
-from engine.render.haproxy import Server
+from engine.render.config import Server
 from engine.render.objects import Identity
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.resolve.endpoints import resolve

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from engine.render.haproxy import ProxyConfig, render
+from engine.render.config import ProxyConfig
+from engine.render.haproxy import render
 
 
 def reweighted(config: ProxyConfig, *weights: int) -> ProxyConfig:

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.render.haproxy import ProxyConfig, render
+from engine.render.config import ProxyConfig
+from engine.render.haproxy import render
 from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
 
 ACCEPTED_FILE = "accepted.cfg"
@@ -177,6 +178,11 @@ class LiveProxy(Proxy):
             self.process.kill()
             self.process.wait()
             raise
+
+
+def worker(proxy: Proxy) -> str:
+    """Which process serves new connections."""
+    return next(line for line in proxy.tell("@1 show info").splitlines() if line.startswith("Pid: "))
 
 
 @contextlib.contextmanager

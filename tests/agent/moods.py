@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 
-from engine.render.haproxy import Server
+from engine.render.config import Server
 from tests.haproxy.pods import Pods, Talk, greet_and_echo
 from tests.haproxy.proxies import Proxy
 

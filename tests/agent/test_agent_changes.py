@@ -189,7 +189,7 @@ def test_a_restarted_haproxy_serves_the_last_validated_configuration_without_an_
 def test_each_start_begins_elsewhere_in_the_round_after_a_change_too(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
-        proxy.serve(reweighted(config, 50, 50))
+        proxy.serve(next(changes_of(config)))
         await_that(
             lambda: "proc.start int(" not in (proxy.run / CONFIG_FILE).read_text(), "the count of the reload is gone"
         )

@@ -15,7 +15,8 @@ import pytest
 from kanary_agent.master import Master
 from kanary_agent.updater import Updater
 
-from engine.render.haproxy import ProxyConfig, render
+from engine.render.config import ProxyConfig
+from engine.render.haproxy import render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import changes_of
 from tests.agent.live import LiveProxy, live

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.render.haproxy import Server
+from engine.render.config import Server
 from tests.agent import moods
 from tests.agent.clients import is_alive
 from tests.agent.configs import changes_of

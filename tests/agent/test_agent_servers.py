@@ -11,18 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.render.haproxy import ProxyConfig, ProxyProtocol, Server, render
+from engine.render.config import OnEmptyRoute, ProxyConfig, ProxyProtocol, Server
+from engine.render.haproxy import render
 from tests.agent.clients import held, is_alive, stream
-from tests.agent.configs import changes_of, reweighted
-from tests.agent.live import LiveProxy, live
+from tests.agent.configs import changes_of
+from tests.agent.live import LiveProxy, live, worker
 from tests.agent.moods import MoodyPods, failures, reset_at_once
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of
 from tests.held.configs import with_servers
-
-
-def worker(proxy: LiveProxy) -> str:
-    return next(line for line in proxy.tell("@1 show info").splitlines() if line.startswith("Pid: "))
 
 
 def active(proxy: LiveProxy) -> set[str]:
@@ -65,7 +62,7 @@ def test_pods_come_and_go_without_a_reload(pods: Pods) -> None:
         assert active(proxy) == declared(other)
         pods.kill(goes)
         assert {proxy.ask() for _ in range(60)} == {server for route in other.routes for server in route.servers}
-        assert "servers: 2 added, 1 removed" in proxy.agent_log()
+        assert "changed without a reload: 2 servers added, 1 removed" in proxy.agent_log()
 
 
 def test_connections_of_a_removed_pod_continue_beyond_the_drain_time(pods: Pods) -> None:
@@ -135,10 +132,10 @@ def test_with_anything_else_that_changes_there_is_a_reload(pods: Pods) -> None:
     first, second = config.routes
     more = with_servers(config, 0, *first.servers, pods.add("127.1.1.1"))
     changes = {
-        "a weight": reweighted(more, 40, 60),
         "a time": reconfigured(more),
         "a header": replace(more, routes=(replace(more.routes[0], proxy_protocol=ProxyProtocol.V2), second)),
-        "an empty route": with_servers(more, 1),
+        "a route": replace(more, routes=(*more.routes, pods.route(0, 1))),
+        "a policy": replace(more, on_empty_route=OnEmptyRoute.FAIL),
     }
     with live(config) as proxy:
         for what, change in changes.items():

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from kanary_agent import files, texts
 
-from engine.render.haproxy import Pool, ProxyProtocol, Server, render
+from engine.render.config import Pool, ProxyProtocol, Server
+from engine.render.haproxy import render
+from tests.agent.configs import reweighted
 from tests.haproxy.proxies import config_of
 
 LOG = """\
@@ -80,15 +82,33 @@ def test_servers_are_split_from_all_other_lines_without_their_common_parameters(
     config = config_of(Pool("app:_9090", 100, (one,)), ipv6=True)
     moved = replace(config, routes=(Pool("app:_9090", 100, (other,)),))
     announced = replace(config, routes=(Pool("app:_9090", 100, (other,), ProxyProtocol.V2),))
-    (rest, servers), (same, others), (different, _) = (
-        texts.split_servers(render(each).text) for each in (config, moved, announced)
-    )
-    assert servers == {("app:_9090", "127.0.0.1:80"): "127.0.0.1:80"}
-    assert others == {("app:_9090", "::1:81"): "[::1]:81"}
-    assert rest == same != different
-    assert "  timeout check 1s" in rest
+    first, second, third = (texts.parts_of(render(each).text) for each in (config, moved, announced))
+    assert first.servers.keys() == {("app:_9090", "127.0.0.1:80")}
+    assert second.servers["app:_9090", "::1:81"].startswith("[::1]:81 check inter 2s ")
+    assert first.fixed == second.fixed != third.fixed
+    assert "  timeout check 1s" in first.fixed
 
 
-def test_the_default_server_parameters_are_found() -> None:
-    assert texts.server_defaults(render(config_of(Pool("app:_9090", 100, ()))).text).startswith("check inter 2s ")
-    assert texts.server_defaults("global\n") == ""
+def test_a_server_has_the_parameters_of_the_defaults_and_of_its_own_backend() -> None:
+    text = """\
+defaults
+  default-server check inter 2s
+backend a
+  default-server send-proxy
+  server x 10.0.0.1:80
+backend b
+  server x 10.0.0.1:80 weight 2
+"""
+    assert texts.parts_of(text).servers == {
+        ("a", "x"): "10.0.0.1:80 check inter 2s send-proxy",
+        ("b", "x"): "10.0.0.1:80 weight 2 check inter 2s",
+    }
+
+
+def test_weights_are_split_from_all_other_lines() -> None:
+    pools = [Pool(f"app-v{number}:http", 50, (Server(f"127.0.0.{number}", 80),)) for number in (1, 2)]
+    config = config_of(*pools)
+    first, second = (render(each).text for each in (config, reweighted(config, 0, 100)))
+    assert texts.parts_of(first).fixed == texts.parts_of(second).fixed
+    assert texts.split_of(first) != texts.split_of(second) == "1" * 100 + "000100"
+    assert texts.parts_of(second).variables["proc.split"] == f"str({texts.split_of(second)})"

@@ -54,10 +54,12 @@ def test_new_weights_reach_the_proxies_that_run_and_no_connection_fails_or_is_cu
     assert served.status("app")["proxies"]["strategy"] == "Live"
 
 
-def test_a_held_connection_is_served_until_the_drain_time_is_over(served: Scene) -> None:
+def test_a_connection_from_before_a_reload_is_served_until_the_drain_time_is_over(served: Scene) -> None:
     shift(served, 80, 20, proxy={"drainSeconds": 20})
     with served.client.hold(served.service_address("app"), 80) as held:
         shift(served, 0, 100)
+        # A change of weights is no reload. Another idle time is one.
+        shift(served, 0, 100, proxy={"idleSeconds": 3600})
         assert held.is_running()
         served.wait(lambda: not held.is_running(), "the end of the connection that was held")
         ended = held.stop()
@@ -82,6 +84,8 @@ def test_pods_that_come_and_go_are_taken_and_left_without_a_reload(served: Scene
     assert ended["end"] == "stopped", ended
     assert workers(served) == before == 2
     shift(served, 60, 40)
+    assert workers(served) == 2
+    shift(served, 60, 40, proxy={"idleSeconds": 3600})
     assert workers(served) == 4
 
 

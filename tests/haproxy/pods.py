@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from engine.render.haproxy import Pool, Server
+from engine.render.config import Pool, Server
 
 # Every form that the port of a backend has: a name, a number, and a name of digits only.
 _PORTS = "http", "9090", "_9090"

@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.render.haproxy import OnEmptyRoute, Pool, ProxyConfig, Server, ready_path, render
+from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
+from engine.render.haproxy import ready_path, render
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 

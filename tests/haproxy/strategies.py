@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import strategies as st
 
-from engine.render.haproxy import (
+from engine.render.config import (
     MAX_CONNECTIONS,
     MAX_SECONDS,
     Balance,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from engine.render.haproxy import OnEmptyRoute, Pool, ProxyConfig, Server, render
+from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
+from engine.render.haproxy import render
 from tests.haproxy.proxies import HAPROXY
 from tests.haproxy.strategies import configs
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.render.haproxy import Pool, ProxyProtocol, Server
+from engine.render.config import Pool, ProxyProtocol, Server
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, Proxy, await_that, config_of, greeted_by, running
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from engine.render.haproxy import OnEmptyRoute
+from engine.render.config import OnEmptyRoute
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import config_of, greeted_by, running, windows
 
@@ -39,18 +39,34 @@ def test_without_any_pod_every_connection_is_closed_and_a_route_of_weight_0_stay
         assert proxy.take(100) == [None] * 100
 
 
-def test_redistribute_stays_exact_after_a_whole_route_died_and_after_it_came_back(pods: Pods) -> None:
-    routes = pods.route(60, 2), pods.route(30, 3), pods.route(10, 1)
+@pytest.mark.parametrize("split", [(60, 30, 10), (61, 3, 36)])
+def test_redistribute_stays_exact_after_a_whole_route_died_and_after_it_came_back(
+    pods: Pods, split: tuple[int, int, int]
+) -> None:
+    """From the first connection on whose turn would have been the dead route's."""
+    first, dead, last = split
+    routes = pods.route(first, 2), pods.route(dead, 3), pods.route(last, 1)
     with running(config_of(*routes)) as proxy:
         pods.kill(*routes[1].servers)
         proxy.await_servers_up(route=1, count=0)
+        assert None not in proxy.take(100)
         taken = proxy.take(350)
-        assert all(window == {0: 60, 2: 10} for window in windows(taken, 70))
+        assert all(window == {0: first, 2: last} for window in windows(taken, first + last))
 
         pods.revive(*routes[1].servers)
         proxy.await_servers_up(route=1, count=3)
         taken = proxy.take(500)
-        assert all(window == {0: 60, 1: 30, 2: 10} for window in windows(taken, 100))
+        assert all(window == {0: first, 1: dead, 2: last} for window in windows(taken, 100))
+
+
+def test_a_dead_route_of_weight_0_changes_nothing_of_the_order_of_turns(pods: Pods) -> None:
+    """Redistributed turns would come in longer runs."""
+    routes = pods.route(50, 1), pods.route(0, 1), pods.route(50, 1), pods.route(0, 0)
+    with running(config_of(*routes)) as proxy:
+        pods.kill(*routes[1].servers)
+        proxy.await_servers_up(route=1, count=0)
+        taken = proxy.take(100)
+    assert taken in ([0, 2] * 50, [2, 0] * 50)
 
 
 @pytest.mark.parametrize("on_empty_route", CLOSING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.render.haproxy import ProxyConfig, Server
+from engine.render.config import ProxyConfig, Server
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import config_of
 
@@ -18,6 +18,11 @@ def weighted(config: ProxyConfig, second: int) -> ProxyConfig:
     """The second route gets this weight, the first one what is left."""
     first, other = config.routes
     return replace(config, routes=(replace(first, weight=100 - second), replace(other, weight=second)))
+
+
+def reloading(config: ProxyConfig, number: int) -> ProxyConfig:
+    """Another one for each number, which a proxy loads with a reload. Splits alike."""
+    return replace(config, idle_seconds=config.idle_seconds + number)
 
 
 def with_servers(config: ProxyConfig, number: int, *servers: Server) -> ProxyConfig:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from engine.render.haproxy import Pool
+from engine.render.config import Pool
 from tests.haproxy.proxies import Proxy
 from tests.held.report import kinds, milliseconds
 from tests.held.traffic import Seen, Traffic, Visit, traffic

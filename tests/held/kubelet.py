@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from engine.render.haproxy import ProxyConfig
+from engine.render.config import ProxyConfig
 from tests.haproxy.proxies import Proxy, await_that, running
 from tests.held.service import LAG_SECONDS, Service
 

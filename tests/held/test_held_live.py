@@ -6,11 +6,12 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from engine.render.haproxy import ProxyConfig, render
-from tests.agent.live import LiveProxy, live
+from engine.render.config import ProxyConfig
+from engine.render.haproxy import render
+from tests.agent.live import LiveProxy, live, worker
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import await_that
-from tests.held.configs import config_for, weighted, with_servers
+from tests.held.configs import config_for, reloading, weighted, with_servers
 from tests.held.report import Report
 from tests.held.service import Service
 from tests.held.traffic import Traffic, traffic
@@ -30,14 +31,30 @@ def in_use(config: ProxyConfig) -> Iterator[tuple[LiveProxy, Traffic]]:
 
 
 def test_changing_weights_costs_no_connection(pods: Pods, report: Report) -> None:
-    config = config_for(pods)
+    """No process is left behind, so the drain time, which passes several times, cuts nothing."""
+    config = config_for(pods, DRAIN_SECONDS)
     with in_use(config) as (proxy, clients):
+        process = worker(proxy)
         for number in range(1, CHANGES + 1):
             proxy.serve(weighted(config, 5 * number))
             clients.await_visits(RATE // 10)
             clients.hold(5)
+        assert (worker(proxy), proxy.report()["draining"]) == (process, 0)
         seen = clients.stop()
     report.change("Live: weights", CHANGES, seen)
+    assert not seen.failures
+    assert not seen.cuts
+
+
+def test_reloads_cost_no_connection(pods: Pods, report: Report) -> None:
+    config = config_for(pods)
+    with in_use(config) as (proxy, clients):
+        for number in range(1, CHANGES + 1):
+            proxy.serve(reloading(config, number))
+            clients.await_visits(RATE // 10)
+            clients.hold(5)
+        seen = clients.stop()
+    report.change("Live: timeouts", CHANGES, seen)
     assert not seen.failures
     assert not seen.cuts
 
@@ -46,12 +63,12 @@ def test_a_burst_of_changes_costs_no_connection(pods: Pods, report: Report) -> N
     config = config_for(pods)
     with in_use(config) as (proxy, clients):
         for number in range(1, CHANGES):
-            proxy.mount(weighted(config, 5 * number))
+            proxy.mount(reloading(weighted(config, 5 * number), number))
             clients.await_visits(RATE // 20)
         proxy.serve(weighted(config, 100))
         clients.await_visits(RATE)
         seen = clients.stop()
-    report.change("Live: weights, not waiting in between", CHANGES, seen)
+    report.change("Live: weights and timeouts, not waiting in between", CHANGES, seen)
     assert not seen.failures
     assert not seen.cuts
 
@@ -84,7 +101,8 @@ def test_an_agent_that_is_killed_at_any_moment_costs_no_connection(pods: Pods, r
     times = 10
     with in_use(config) as (proxy, clients):
         for number in range(1, times + 1):
-            proxy.mount(weighted(config, 5 * number))
+            # Every other change takes a reload.
+            proxy.mount(reloading(weighted(config, 5 * number), number // 2))
             # The next change is under way for ever longer: seen, checked, reloaded, served.
             clients.await_visits(number * RATE // 50)
             proxy.kill_agent()
@@ -92,7 +110,7 @@ def test_an_agent_that_is_killed_at_any_moment_costs_no_connection(pods: Pods, r
             proxy.start_agent()
             proxy.await_served()
         seen = clients.stop()
-    report.change("Live: weights, the agent killed each time", times, seen)
+    report.change("Live: weights and timeouts, the agent killed each time", times, seen)
     assert not seen.failures
     assert not seen.cuts
 
@@ -104,9 +122,10 @@ def test_a_configuration_that_haproxy_rejects_costs_no_connection(pods: Pods, re
         for number in range(1, times + 1):
             proxy.mount(render(weighted(config, 50 + number)).text + "\nno such section\n")
             await_that(lambda: proxy.report()["rejected"] is not None, "HAProxy rejects the text")
-            assert proxy.report()["digest"] == render(weighted(config, 50 + number - 1)).digest
+            former = reloading(weighted(config, 50 + number - 1), number - 1)
+            assert proxy.report()["digest"] == render(former).digest
             clients.await_visits(RATE // 10)
-            proxy.serve(weighted(config, 50 + number))
+            proxy.serve(reloading(weighted(config, 50 + number), number))
         seen = clients.stop()
     report.change("Live: a rejected configuration, then a good one", times, seen)
     assert not seen.failures
@@ -120,10 +139,10 @@ def test_a_former_worker_serves_what_it_holds_until_the_drain_time_passes_and_no
     config = config_for(pods, drain_seconds=DRAIN_SECONDS)
     with in_use(config) as (proxy, clients):
         told = time.monotonic()
-        proxy.serve(weighted(config, 10))
+        proxy.serve(reloading(config, 1))
         await_that(lambda: proxy.report()["draining"] == 0, "the former worker has ended")
         seen = clients.stop()
-    report.change(f"Live: weights, with a drain time of {DRAIN_SECONDS} s", 1, seen)
+    report.change(f"Live: timeouts, with a drain time of {DRAIN_SECONDS} s", 1, seen)
     assert not seen.failures
     assert seen.cuts.total() == HELD
     assert all(held.cut_at > told + DRAIN_SECONDS for held in seen.held if held.cut_at)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.render.haproxy import Server
+from engine.render.config import Server
 from tests.haproxy.proxies import await_that
 from tests.held.service import ADDRESS, PORT
 

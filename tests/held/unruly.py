@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from engine.render.haproxy import Server
+from engine.render.config import Server
 from tests.agent.moods import break_off
 from tests.haproxy.pods import Pods, greet_and_echo
 from tests.held.namespace import apply_rules

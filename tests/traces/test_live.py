@@ -130,6 +130,18 @@ def test_pods_that_come_and_go_change_no_phase_and_write_one_status_a_second(ser
     assert serving.status()["proxies"]["updated"] == 2
 
 
+def test_pods_of_a_route_of_weight_0_reach_the_proxies_and_change_no_phase(serving: World) -> None:
+    declare(serving, 100, 0)
+    serving.run("100 to 0")
+    moves = len(serving.moves())
+    for pods in (0, 3):
+        serving.scale("myapp-v2", pods)
+        serving.live_through(2)
+        assert serving.objects["ConfigMap", "rule-haproxy"]["data"]["haproxy.cfg"].count("\n  server ") == 2 + pods
+        assert (serving.status()["phase"], serving.status()["proxies"]["updated"]) == ("Ready", 2)
+    assert len(serving.moves()) == moves
+
+
 @pytest.mark.parametrize("minutes", [-60, -5, 5, 60])
 def test_no_wait_is_longer_than_twice_its_limit_whatever_clocks_say(minutes: int) -> None:
     world = World()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
-from engine.render.haproxy import Server
+from engine.render.config import Server
 from engine.resolve.endpoints import port_number, resolve, slices_from_endpoints, unready
 from states import Problem, Reason
 

@@ -11,17 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.render.haproxy import (
-    Balance,
-    OnEmptyRoute,
-    Pool,
-    ProxyConfig,
-    ProxyProtocol,
-    Server,
-    render,
-    split_of,
-)
-from engine.render.selection import STRIDE
+from engine.render.config import Balance, OnEmptyRoute, Pool, ProxyConfig, ProxyProtocol, Server
+from engine.render.haproxy import render, split_of
+from engine.render.selection import STRIDE, TURNS
 from tests.haproxy.strategies import configs
 
 SERVERS = (Server("10.0.0.10", 80), Server("10.0.0.9", 80), Server("10.0.0.9", 8080), Server("2001:db8::1", 80))
@@ -244,10 +236,29 @@ def test_routes_keep_their_order() -> None:
     assert digest(config(one(60, SERVERS), two(40, SERVERS))) != digest(config(two(40, SERVERS), one(60, SERVERS)))
 
 
-def test_a_route_of_weight_0_is_not_written_so_its_pods_may_come_and_go() -> None:
-    """Otherwise every pod of a version that gets no traffic would roll the proxies."""
-    assert render(config(one(100, SERVERS), two(0, SERVERS))) == render(config(one(100, SERVERS), two(0, ())))
-    assert "v2" not in text_of(config(one(100, SERVERS), two(0, ())))
+def test_nothing_but_one_variable_depends_on_the_weights() -> None:
+    """So that a running proxy can change them without a reload, from 0 and to 0 as well."""
+
+    def rest(*weights: int) -> list[str]:
+        first, second = weights
+        lines = text_of(config(one(first, SERVERS[:3]), two(second, SERVERS[:1]))).splitlines()
+        return [line for line in lines if not re.match(r"  set-var proc\.(digest|split) ", line)]
+
+    assert rest(100, 0) == rest(0, 100) == rest(37, 63)
+
+
+@pytest.mark.parametrize("policy", OnEmptyRoute)
+@pytest.mark.parametrize("servers", [(), SERVERS[:1], SERVERS], ids=["no servers", "fewer servers", "another family"])
+def test_pods_of_a_route_of_weight_0_change_nothing_of_the_split(
+    policy: OnEmptyRoute, servers: tuple[Server, ...]
+) -> None:
+    before, after = (config(one(100, SERVERS[:3]), two(0, s), on_empty_route=policy) for s in (SERVERS[:3], servers))
+    assert split_of(digest(before)) == split_of(digest(after))
+
+
+def test_a_route_of_weight_0_is_checked_so_that_it_can_get_a_weight() -> None:
+    text = text_of(config(one(100, SERVERS[:1]), two(0, SERVERS[1:2])))
+    assert text.endswith("\nbackend v2:9090\n  balance roundrobin\n  server 10.0.0.9:80 10.0.0.9:80\n")
 
 
 @pytest.mark.parametrize(
@@ -354,35 +365,27 @@ def test_no_round_that_empty_routes_can_leave_is_served_in_long_runs() -> None:
 
 @settings(max_examples=30)
 @given(configs())
-def test_each_backend_has_as_many_places_in_the_order_of_turns_as_its_weight_says(config: ProxyConfig) -> None:
-    """The order is one text: a stretch of it is a backend's name, filled up with dots."""
-    text = text_of(config)
-    found = re.search(r" str\((\S+)\),bytes\(txn\.at,(\d+)\)$", text, re.MULTILINE)
-    if found is None:
-        assert config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
-        assert server_lines(text) == []
-        return
-    order, width = found[1], int(found[2])
-    turns = Counter(order[at : at + width].rstrip(".") for at in range(0, len(order), width))
-    assert len(order) % width == 0
-    for route in config.routes:
-        is_left_out = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE and not route.servers
-        assert turns[route.backend] * shared_weight(config) == (0 if is_left_out else route.weight * turns.total())
+def test_the_data_have_as_many_turns_for_each_route_as_its_weight_and_then_the_weights_to_redistribute(
+    config: ProxyConfig,
+) -> None:
+    """The number of turns is always the same: a connection may be between two rules while the data change."""
+    found = re.search(r"^  set-var proc\.split str\((\d+)\)$", text_of(config), re.MULTILINE)
+    assert found
+    width = len(str(len(config.routes) - 1))
+    turns, weights = found[1][: TURNS * width], found[1][TURNS * width :]
+    order = Counter(int(turns[at : at + width]) for at in range(0, len(turns), width))
+    assert [order[number] for number in range(len(config.routes))] == [route.weight for route in config.routes]
+    shared = [int(weights[at : at + 3]) for at in range(0, len(weights), 3)]
+    redistributes = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
+    assert shared == [route.weight if route.servers else 0 for route in config.routes if redistributes]
 
 
-def shared_weight(config: ProxyConfig) -> int:
-    """The sum of the weights that share the connections."""
-    everyone = config.on_empty_route is not OnEmptyRoute.REDISTRIBUTE
-    return sum(route.weight for route in config.routes if everyone or route.servers)
-
-
-@pytest.mark.parametrize(("version", "word"), [("V1", " send-proxy"), ("V2", " send-proxy-v2"), (None, "")])
+@pytest.mark.parametrize(("version", "word"), [("V1", "send-proxy"), ("V2", "send-proxy-v2"), (None, "")])
 def test_the_servers_of_a_route_are_sent_the_header_that_it_asks_for(version: Any, word: str) -> None:
     asking, silent = one(50, SERVERS[:1], version), two(50, SERVERS[1:2])
-    assert server_lines(text_of(config(asking, silent))) == [
-        f"server 10.0.0.10:80 10.0.0.10:80{word}",
-        "server 10.0.0.9:80 10.0.0.9:80",
-    ]
+    first, second = text_of(config(asking, silent)).split("\nbackend v")[1:]
+    assert re.findall(r"  default-server (.*)", first) == ([word] if word else [])
+    assert "default-server" not in second
 
 
 @pytest.mark.parametrize("version", ["v1", "", "V3", 1])

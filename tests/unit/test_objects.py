@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from engine.model.spec import KanarySpec
 from engine.model.states import Written, read_written
-from engine.render.haproxy import OPS_PORT, SPLIT_PORT, ready_path
+from engine.render.config import OPS_PORT, SPLIT_PORT
+from engine.render.haproxy import ready_path
 from engine.render.objects import (
     HASH_ANNOTATION,
     TEMPLATE_ANNOTATION,

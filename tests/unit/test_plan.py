@@ -16,6 +16,7 @@ from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, Endpoint, Endpoints, W
 from engine.observe import Defaults, Destination
 from engine.plan import Planner, Target, plan_unapplied, proxy_config
 from engine.render import haproxy
+from engine.render.config import Balance, ProxyConfig, ProxyProtocol
 from engine.render.haproxy import render, split_of
 from engine.render.objects import CONFIG_ANNOTATION
 from states import KEEP_SERVING, Action, Difference, OnEmptyRoute, UpdateStrategy
@@ -116,8 +117,8 @@ def test_the_proxies_receive_limits_balance_and_the_proxy_protocol() -> None:
     config = proxy_config(
         split(spec(routes=[asking, route("v2", 20)], proxy={"maxConnections": 50, "balance": "leastconn"}))
     )
-    assert (config.max_connections, config.balance) == (50, haproxy.Balance.LEAST_CONNECTIONS)
-    assert [route.proxy_protocol for route in config.routes] == [haproxy.ProxyProtocol.V2, None]
+    assert (config.max_connections, config.balance) == (50, Balance.LEAST_CONNECTIONS)
+    assert [route.proxy_protocol for route in config.routes] == [ProxyProtocol.V2, None]
 
 
 @pytest.mark.parametrize("strategy", UpdateStrategy)
@@ -209,10 +210,20 @@ def test_another_way_of_updating_differs_although_the_configuration_may_be_the_s
     assert target(ROLLING, target()).difference is Difference.SETTINGS
 
 
-def test_pods_of_a_route_without_weight_change_nothing() -> None:
-    """Else every pod of a version that is switched off would reload the proxies."""
+def test_running_proxies_get_the_pods_of_a_route_of_weight_0_without_another_split() -> None:
+    """So that a weight that it gets needs no reload."""
     declared = spec(routes=[route("myapp-v1", 100), route("myapp-v2", 0, 9090)])
-    assert target(declared, target(declared, endpoints=NO_V2)).difference is Difference.NONE
+    without = target(declared, endpoints=NO_V2)
+    with_pods = target(declared, without)
+    assert with_pods.difference is Difference.ENDPOINTS
+    assert split_of(with_pods.applied.digest) == split_of(without.applied.digest)
+
+
+def test_pods_of_a_route_of_weight_0_do_not_replace_proxies() -> None:
+    declared = spec(routes=[route("myapp-v1", 100), route("myapp-v2", 0, 9090)], updateStrategy="Rolling")
+    without = target(declared, endpoints=NO_V2)
+    assert target(declared, without).difference is Difference.NONE
+    assert "myapp-v2" not in without.written.latest
 
 
 def test_what_proxies_need_not_know_leaves_their_configuration_as_it_is() -> None:
@@ -264,11 +275,11 @@ def test_proxies_that_are_replaced_may_be_the_same_again() -> None:
 
 
 @pytest.fixture
-def renderings(monkeypatch: pytest.MonkeyPatch) -> list[haproxy.ProxyConfig]:
+def renderings(monkeypatch: pytest.MonkeyPatch) -> list[ProxyConfig]:
     """What is rendered while the test runs."""
-    made: list[haproxy.ProxyConfig] = []
+    made: list[ProxyConfig] = []
 
-    def counted(config: haproxy.ProxyConfig) -> haproxy.Rendered:
+    def counted(config: ProxyConfig) -> haproxy.Rendered:
         made.append(config)
         return render(config)
 
@@ -278,7 +289,7 @@ def renderings(monkeypatch: pytest.MonkeyPatch) -> list[haproxy.ProxyConfig]:
 
 @pytest.mark.parametrize("strategy", UpdateStrategy)
 def test_each_change_is_rendered_once_however_often_it_is_looked_at(
-    strategy: UpdateStrategy, renderings: list[haproxy.ProxyConfig]
+    strategy: UpdateStrategy, renderings: list[ProxyConfig]
 ) -> None:
     declared, planner = spec(updateStrategy=strategy.value), Planner()
     last = target(declared, planner=planner)
@@ -291,7 +302,7 @@ def test_each_change_is_rendered_once_however_often_it_is_looked_at(
     assert len(renderings) == len(set(renderings)) <= 4
 
 
-def test_a_kanary_that_is_gone_is_forgotten(renderings: list[haproxy.ProxyConfig]) -> None:
+def test_a_kanary_that_is_gone_is_forgotten(renderings: list[ProxyConfig]) -> None:
     planner = Planner()
     target(planner=planner)
     planner.forget(OWNER.namespace, OWNER.name)

@@ -7,7 +7,8 @@ import pytest
 
 from engine import plan
 from engine.model.states import Applied
-from engine.render.haproxy import ProxyConfig, Rendered, render
+from engine.render.config import ProxyConfig
+from engine.render.haproxy import Rendered, render
 from tests.traces.world import NAMESPACE, World, routes
 from tests.unit.kanaries import Json
 from tests.unit.test_observe import weight_changes, world

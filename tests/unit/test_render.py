@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.render.haproxy import OnEmptyRoute, Pool, ProxyConfig, Server
+from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
 from engine.render.haproxy import render as render_config
 from kanary.cli.render import RenderError, render_file
 from tests.unit.kanaries import Json, kanary, route

@@ -6,7 +6,7 @@ the last answer, instead of waiting for more commands.
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from kanary_agent import texts
@@ -17,10 +17,18 @@ RELOAD_SECONDS = 60
 # Far more than HAProxy reports about 5,000 servers that are down.
 ANSWER_BYTES = 2**22
 
-_GET_DIGEST = "@1 get var proc.digest"
+_GET_DIGEST = f"@1 get var {texts.DIGEST}"
+_STATE = (_GET_DIGEST, f"@1 get var {texts.SPLIT}")
 _COUNT = ("@1 get var proc.start", "@1 show table counter")
 # The frontend alone: the whole table of 5,000 servers is megabytes.
 _FIGURES = (_GET_DIGEST, "@1 show info", "@1 show stat split 1 -1", "show proc")
+
+
+class WorkerState(NamedTuple):
+    """The variables of a worker that say what it serves; empty if it does not have them."""
+
+    digest: str
+    split: str
 
 
 class Figures(NamedTuple):
@@ -46,9 +54,10 @@ class Master:
         self._path = path
         self._folder = folder
 
-    def digest(self) -> str:
-        """The digest of the configuration that the current worker serves; empty if that has none."""
-        return _digest(self.execute(_GET_DIGEST))
+    def state(self) -> WorkerState:
+        """What the current worker serves."""
+        answer = self.execute(*_STATE)
+        return WorkerState(_digest(answer), _variables(answer).get(texts.SPLIT, ""))
 
     def count(self) -> int | None:
         """How many connections the current worker has distributed; None if it does not count them."""
@@ -65,9 +74,10 @@ class Master:
         answer = self.execute("reload", seconds=RELOAD_SECONDS)
         return "" if answer.startswith("Success=1") else texts.alerts(answer, self._folder)
 
-    def set_digest(self, digest: str) -> None:
-        """Set the digest that the current worker reports, after its servers were changed."""
-        self.execute("experimental-mode on", f"@1 set var proc.digest str({digest})")
+    def set_variables(self, variables: Mapping[str, str]) -> None:
+        """Set process variables of the current worker to these expressions, one after the other."""
+        commands = (f"@1 set var {name} {expression}" for name, expression in variables.items())
+        self.execute("experimental-mode on", *commands)
 
     def figures(self) -> Figures:
         """The digest, and how many connections are open and possible."""
@@ -84,7 +94,7 @@ class Master:
         _, _, former = processes.partition("# old workers\n")
         numbers = re.findall(r"^(\d+) +worker ", former, re.MULTILINE)
         try:
-            answers = self.execute(*(f"@!{number} show info" for number in numbers)) if numbers else ""
+            answers = self.execute(*(f"@!{number} show info" for number in numbers))
         except SilentError:
             # A worker that hangs still runs; the report about the current worker must not fail for it.
             return len(numbers)
@@ -92,6 +102,8 @@ class Master:
 
     def execute(self, *commands: str, seconds: float = ANSWER_SECONDS) -> str:
         """Run commands; returns all answers as one text."""
+        if not commands:
+            return ""
         try:
             return self._exchange("".join(f"{command}\n" for command in commands).encode(), seconds)
         except OSError as error:
@@ -126,10 +138,15 @@ class Master:
 
 
 def _digest(answer: str) -> str:
-    found = re.search(r"^(?:proc\.digest: type=str value=<(\w*)>|Variable not found)", answer, re.MULTILINE)
-    if not found:
+    digest = _variables(answer).get(texts.DIGEST, "")
+    if not digest and "Variable not found" not in answer:
         raise SilentError("no HAProxy worker responds")
-    return found[1] or ""
+    return digest
+
+
+def _variables(answer: str) -> dict[str, str]:
+    """The texts in process variables."""
+    return dict(re.findall(r"^(proc\.\w+): type=str value=<(\w*)>", answer, re.MULTILINE))
 
 
 def _number(pattern: str, answer: str) -> int:

@@ -1,12 +1,19 @@
 """Reads configurations and HAProxy's messages, and adds the counter of connections to a configuration."""
 
 import re
+from typing import NamedTuple
 
 MESSAGE_LIMIT = 400
 """Maximum length of a message in a status. HAProxy's log has the rest."""
 
+DIGEST = "proc.digest"
+SPLIT = "proc.split"
+"""The turns of a round and the weights."""
+_CHANGEABLE = (DIGEST, SPLIT, "proc.count_all")
+"""The process variables that a running worker may take from another configuration."""
+
 _CONTINUED = "\n# Added by the agent for one reload: the new worker continues at the former worker's count.\n"
-_DIGEST = re.compile(r"^\s*set-var\s+proc\.digest\s+str\((\w+)\)", re.MULTILINE)
+_TEXT_VARIABLE = re.compile(r"^\s*set-var\s+(proc\.\w+)\s+str\((\w+)\)", re.MULTILINE)
 _ALERT = re.compile(r"^\[ALERT\] *\(\d+\) : (.*)$", re.MULTILINE)
 _PROGRAM = re.compile(r"\[[^\[\]]*haproxy\.main\(\)\] ")
 # They follow the lines that name the error.
@@ -14,9 +21,19 @@ _SUMMARIES = ("config : Error(s) found in configuration file", "config : Fatal e
 
 
 def digest_of(text: str) -> str:
-    """The digest that a configuration sets, empty if there is none. The last one counts, as for HAProxy."""
-    found = _DIGEST.findall(text)
-    return found[-1] if found else ""
+    """The digest that a configuration sets, empty if there is none."""
+    return _variable(text, DIGEST)
+
+
+def split_of(text: str) -> str:
+    """The turns and weights that a configuration sets, empty if there are none."""
+    return _variable(text, SPLIT)
+
+
+def _variable(text: str, name: str) -> str:
+    """The text in a process variable. The last definition counts, as for HAProxy."""
+    found: dict[str, str] = dict(_TEXT_VARIABLE.findall(text))
+    return found.get(name, "")
 
 
 def continued(text: str, count: int) -> str:
@@ -29,33 +46,38 @@ def plain(text: str) -> str:
     return text.partition(_CONTINUED)[0]
 
 
-def split_servers(text: str) -> tuple[list[str], dict[tuple[str, str], str]]:
-    """The lines of a configuration without its servers, and the servers: their parameters by backend and name.
+class Parts(NamedTuple):
+    """A configuration by how a running worker can change it."""
 
-    Parameters that the servers of a backend have in common, such as `send-proxy`, belong to the lines.
+    fixed: list[str]
+    """The lines that only a reload can change."""
+    servers: dict[tuple[str, str], str]
+    """The parameters of each server, by backend and name, with those of `default-server`.
+
+    HAProxy does not apply `default-server` to a server that is added later.
     """
-    rest: list[str] = []
-    servers: dict[tuple[str, str], str] = {}
-    section, common = "", None
+    variables: dict[str, str]
+    """Expressions by name."""
+
+
+def parts_of(text: str) -> Parts:
+    """The parts of a configuration, without comments."""
+    parts = Parts([], {}, {})
+    section, shared, own = "", list[str](), list[str]()
     for line in text.splitlines():
-        words = line.split()
+        keyword, *values = line.split() or [""]
         if line[:1].isalpha():
-            section, common = words[-1], None
-        if words[:1] == ["server"]:
-            _, name, address, *others = words
-            servers[section, name] = " ".join((address, *others))
-            if others != common:
-                rest.append(" ".join(("server", *others)))
-            common = others
-        elif words and not line.lstrip().startswith("#") and not _DIGEST.match(line):
-            rest.append(line)
-    return rest, servers
-
-
-def server_defaults(text: str) -> str:
-    """The parameters of `default-server`. HAProxy does not apply them to a server that is added later."""
-    found = re.search(r"^\s*default-server\s+(.*)$", text, re.MULTILINE)
-    return found[1] if found else ""
+            section, own = values[0] if values else keyword, []
+        if keyword == "server":
+            name, *parameters = values
+            parts.servers[section, name] = " ".join((*parameters, *shared, *own))
+        elif keyword == "set-var" and values[0] in _CHANGEABLE:
+            parts.variables[values[0]] = values[1]
+        elif keyword and not keyword.startswith("#"):
+            parts.fixed.append(line)
+        if keyword == "default-server":
+            (shared if section == "defaults" else own).extend(values)
+    return parts
 
 
 def alerts(log: str, folder: str) -> str:

@@ -1,4 +1,4 @@
-"""Loads the mounted text into the running proxy: with a reload, or with commands if only servers were added or removed.
+"""Loads the mounted text into the running proxy: with commands if only servers and weights differ, else with a reload.
 
 Each step compares and acts on the first difference. Its decisions do not depend on former steps, except for the backoff
 after a failure.
@@ -9,7 +9,7 @@ import os
 import time
 from typing import NamedTuple
 
-from kanary_agent import binding, files, servers, texts
+from kanary_agent import binding, files, runtime, texts
 from kanary_agent.check import Check, Verdict
 from kanary_agent.master import Master, SilentError
 
@@ -50,7 +50,7 @@ class Updater:
         self._failures: dict[str, Failure] = {}
         self._next_poll = 0.0
         self.changes = 0
-        """The number of reloads and of changes of servers."""
+        """The number of reloads and of changes without one."""
         self._logged: dict[str, str] = {}
 
     @property
@@ -141,7 +141,7 @@ class Updater:
         """Load the validated text, if the worker serves another one."""
         self._next_poll = now + POLL_SECONDS
         try:
-            if self._is_outdated() and self._may_try(self._validated_text(), now) and not self._update_servers():
+            if self._is_outdated() and self._may_try(self._validated_text(), now) and not self._update_worker():
                 self._reload()
             self._log("waiting", "")
         except SilentError as error:
@@ -150,9 +150,9 @@ class Updater:
 
     def _is_outdated(self) -> bool:
         """Whether the worker serves another text than the validated one."""
-        served = self._master.digest()
-        self._log("serving", served)
-        if served != texts.digest_of(self._validated_text()):
+        served, text = self._master.state(), self._validated_text()
+        self._log("serving", served.digest)
+        if served != (texts.digest_of(text), texts.split_of(text)):
             return True
         self._save_served()
         return False
@@ -169,16 +169,14 @@ class Updater:
         if text != self._served.text():
             files.write(self._served.path, text)
 
-    def _update_servers(self) -> bool:
+    def _update_worker(self) -> bool:
         """Whether commands were enough for the worker to serve the validated text."""
-        served = self._served.text() or ""
-        if texts.digest_of(served) != self._master.digest() != "":
-            return False
-        changed = servers.update(self._master, served, self._validated_text())
+        served = self._served_text()
+        changed = runtime.update(self._master, served, self._validated_text()) if served else ""
         if not changed:
             return False
         self.changes += 1
-        print(f"servers: {changed}", flush=True)
+        print(f"changed without a reload: {changed}", flush=True)
         return not self._is_outdated()
 
     def _reload(self) -> None:
@@ -196,9 +194,14 @@ class Updater:
 
     def _restore(self) -> None:
         """Restore the served text for the next start: the new one passed the check and failed to start."""
-        text = self._served.text() or ""
-        if texts.digest_of(text) == self._master.digest() != "":
-            files.write(self._validated.path, text)
+        if served := self._served_text():
+            files.write(self._validated.path, served)
+
+    def _served_text(self) -> str:
+        """The text with the digest that the worker reports, or '' if it is not known."""
+        digest = self._master.state().digest
+        known = (self._served.text() or "", self._validated_text())
+        return next((text for text in known if texts.digest_of(text) == digest), "") if digest else ""
 
     # Backoff and log
 

@@ -1,0 +1,163 @@
+"""What HAProxy is configured for: routes with their servers, limits and ports.
+
+All input is validated: backends are named by Service and port, servers by an address parsed with `ipaddress`, and ports
+and weights are integers. A newline in a name would add a directive, and some directives run commands even while HAProxy
+only validates a file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from states.snapshot import OnEmptyRoute
+
+SPLIT_PORT = 8080
+OPS_PORT = 8404
+TOTAL_WEIGHT = 100
+# HAProxy counts milliseconds in 31 bits and rejects longer times.
+MAX_SECONDS = (2**31 - 1) // 1000
+
+MAX_CONNECTIONS = 1_000_000
+DEFAULT_MAX_CONNECTIONS = 20_000
+"""About 80 MiB, with 4 KiB for each idle connection."""
+
+_BACKEND = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?:_?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""Service and port name as in Kubernetes. The colon prevents a clash with the sections that are not backends."""
+
+
+class Balance(StrEnum):
+    """How the connections of a route are spread over its servers: in turn, or to the one with the fewest."""
+
+    ROUND_ROBIN = "roundrobin"
+    LEAST_CONNECTIONS = "leastconn"
+
+
+class ProxyProtocol(StrEnum):
+    """A header before a connection's data with the client's address: V1 is a line of text, V2 is binary.
+
+    https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
+    """
+
+    V1 = "V1"
+    V2 = "V2"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One pod: its IP address, stored in canonical form, and the port that it listens on.
+
+    Raises ValueError for anything except a unicast IP address and a port from 1 to 65535.
+    """
+
+    address: str
+    port: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", str(_unicast(self.address)))
+        _require_integer("port", self.port, 1, 65535)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A backend's share of the connections, in percent, its servers, and the header that these expect, if any.
+
+    `backend` is its Service and port, such as `myapp-v1:http`. The servers are stored in numerical order, without
+    duplicates.
+
+    Raises ValueError for a weight that is not an integer from 0 to 100, and for a name of another form.
+    """
+
+    backend: str
+    weight: int
+    servers: tuple[Server, ...]
+    proxy_protocol: ProxyProtocol | None = None
+
+    def __post_init__(self) -> None:
+        if not _BACKEND.fullmatch(self.backend):
+            raise ValueError(f"{self.backend!r} is not the Service and port of a backend")
+        _require_integer("weight", self.weight, 0, TOTAL_WEIGHT)
+        object.__setattr__(self, "servers", tuple(sorted(set(self.servers), key=_numerically)))
+        # A plain string is not identical with the enum member.
+        if self.proxy_protocol is not None:
+            object.__setattr__(self, "proxy_protocol", ProxyProtocol(self.proxy_protocol))
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """The configuration of the proxies of one Kanary.
+
+    An established connection is closed after `idle_seconds` without a byte in either direction. A stopping proxy
+    closes open connections after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
+    a connection before the next one is tried. Clients beyond `max_connections` wait until another connection ends.
+    `ipv6` makes the proxies listen on IPv6 although no server has such an address. A `serial` above 0 distinguishes
+    equal configurations, so that a proxy that served an earlier one does not count as updated.
+
+    `Hold` and `Fail` of `on_empty_route` are the same for a proxy: they differ in what the operator does.
+
+    Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100 and for
+    duplicate backends.
+    """
+
+    routes: tuple[Pool, ...]
+    on_empty_route: OnEmptyRoute
+    idle_seconds: int
+    drain_seconds: int
+    # The delay for clients of a server that drops packets; within a cluster a handshake takes a few milliseconds.
+    connect_milliseconds: int = 500
+    # HAProxy's own default is one thread per core of the node, whatever the pod's CPU limit: on a large node, dozens
+    # of threads share one core's quota and are throttled together. For more throughput, add replicas.
+    threads: int = 2
+    max_connections: int = DEFAULT_MAX_CONNECTIONS
+    balance: Balance = Balance.ROUND_ROBIN
+    ipv6: bool = False
+    serial: int = 0
+    split_port: int = SPLIT_PORT
+    ops_port: int = OPS_PORT
+
+    def __post_init__(self) -> None:
+        _require_integer("idle_seconds", self.idle_seconds, 1, MAX_SECONDS)
+        _require_integer("drain_seconds", self.drain_seconds, 1, MAX_SECONDS)
+        _require_integer("connect_milliseconds", self.connect_milliseconds, 1, MAX_SECONDS * 1000)
+        _require_integer("threads", self.threads, 1, 64)
+        _require_integer("max_connections", self.max_connections, 1, MAX_CONNECTIONS)
+        _require_integer("serial", self.serial, 0, 2**63)
+        _require_integer("split_port", self.split_port, 1, 65535)
+        _require_integer("ops_port", self.ops_port, 1, 65535)
+        # As in Pool: no plain strings.
+        object.__setattr__(self, "on_empty_route", OnEmptyRoute(self.on_empty_route))
+        object.__setattr__(self, "balance", Balance(self.balance))
+        if self.split_port == self.ops_port:
+            raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
+        if len({route.backend for route in self.routes}) < len(self.routes):
+            raise ValueError("two routes have the same backend")
+        total = sum(route.weight for route in self.routes)
+        if total != TOTAL_WEIGHT:
+            raise ValueError(f"the routes' weights sum to {total}: they must sum to {TOTAL_WEIGHT}")
+
+
+def _numerically(server: Server) -> tuple[int, int, int]:
+    address = ip_address(server.address)
+    return address.version, int(address), server.port
+
+
+def _unicast(text: object) -> IPv4Address | IPv6Address:
+    # ipaddress would accept integers and bytes as well; as text they are invalid.
+    address = ip_address(str(text))
+    if isinstance(address, IPv6Address):
+        # ipaddress accepts any text as a zone, which would be written unchanged.
+        if address.scope_id is not None:
+            raise ValueError(f"address {text!r} has a zone, which is valid only on its own host")
+        address = address.ipv4_mapped or address
+    # For HAProxy, the unspecified address is the address that the client connected to: the proxy itself.
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"address {text!r} is not the address of one host")
+    return address
+
+
+def _require_integer(name: str, value: object, least: int, most: int) -> None:
+    # bool is an int, but would be written as a word.
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} {value!r} is not an integer from {least} to {most}")

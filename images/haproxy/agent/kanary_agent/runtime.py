@@ -1,0 +1,65 @@
+"""Changes servers and weights of a running worker, without a reload and its drain time.
+
+A removed server is set to maintenance: its open connections continue. It is never deleted (`del server` has crashed
+several versions of HAProxy), so a reload is necessary when many servers were removed.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from kanary_agent import counters, texts
+from kanary_agent.counters import Place, State
+from kanary_agent.master import Master
+
+CHANGES = 100
+"""Maximum number of servers that are added and removed at once: each addition stops HAProxy's threads."""
+REMOVED = 500
+"""Maximum number of removed servers: each takes about 5 KiB."""
+
+
+def update(master: Master, served: str, text: str) -> str:
+    """Change the servers and weights of the worker that serves the text `served` to those of `text`.
+
+    Returns what was changed, or '' if a reload is necessary: then anything else differs, or HAProxy did not accept
+    every change. Raises SilentError if HAProxy does not respond.
+    """
+    former, latest = texts.parts_of(served), texts.parts_of(text)
+    if former.fixed != latest.fixed:
+        return ""
+    desired = {Place(*key): words for key, words in latest.servers.items()}
+    present = _states(master)
+    # Some servers may be changed already: a former agent may have been killed in the middle.
+    added = [place for place in desired if place not in present or present[place].is_in_maintenance]
+    removed = [place for place, state in present.items() if place not in desired and not state.is_in_maintenance]
+    if len(added) + len(removed) > CHANGES or sum(place not in desired for place in present) > REMOVED:
+        return ""
+    # A route must have its servers before its first connection, and keep them until its last one.
+    master.execute(*_add({place: desired[place] for place in added}, present))
+    if added and not desired.keys() <= _in_service(master):
+        return ""
+    digest = {texts.DIGEST: latest.variables.pop(texts.DIGEST)}
+    master.set_variables(latest.variables)
+    master.execute(*(f"@1 set server {place} state maint" for place in removed))
+    if _in_service(master) != desired.keys() or master.state().split != texts.split_of(text):
+        return ""
+    # Last, so that a digest that is reported is in force.
+    master.set_variables(digest)
+    weights = ", new weights" if texts.split_of(served) != texts.split_of(text) else ""
+    return f"{len(added)} servers added, {len(removed)} removed{weights}"
+
+
+def _add(added: Mapping[Place, str], present: Mapping[Place, State]) -> Iterator[str]:
+    """The commands that add servers with these parameters. Those that are present were removed before."""
+    for place, words in added.items():
+        if place not in present:
+            yield f"@1 add server {place} {words}"
+    for place in added:
+        yield f"@1 enable health {place}"
+        yield f"@1 set server {place} state ready"
+
+
+def _in_service(master: Master) -> set[Place]:
+    return {place for place, state in _states(master).items() if not state.is_in_maintenance}
+
+
+def _states(master: Master) -> dict[Place, State]:
+    return dict(counters.states(master.stream(counters.STATES)))
