@@ -28,7 +28,9 @@ def draw(source: Source, query: ChangeQuery, file: str | None) -> None:
     if file is None:
         console = Console(width=shutil.get_terminal_size().columns)
         with console.capture() as captured:
-            console.print(*drawing(found, console.width, with_blocks=is_unicode(sys.stdout)), sep="\n")
+            for line in drawing(found, console.width, with_blocks=is_unicode(sys.stdout)):
+                # Without its arguments `print` wraps a row that is to be cut.
+                console.print(line, no_wrap=line.no_wrap, overflow=line.overflow)
         sys.stdout.write(captured.get())
         return
     try:

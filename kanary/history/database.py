@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 
 from kanary.history.address import Address, parse_address
 from kanary.history.connecting import beside, has_log, reader_engine, writer_engine
-from kanary.history.driver_errors import translated
+from kanary.history.driver_errors import database_error, translated
 from kanary.history.faults import FaultReason, HistoryError
 from kanary.history.pending import Pending
 from kanary.history.records import KnownKanary
@@ -171,13 +171,13 @@ def _check(address: Address, path: Path, corrupt: FileId | None) -> None:
             # It may be all that is left, and SQLite deletes a log that it finds beside a new database.
             _move_aside(path)
     elif file_id(path) == corrupt:
-        raise HistoryError(FaultReason.CORRUPT, f"the history database {address} is corrupt")
+        raise database_error(FaultReason.CORRUPT, address, "found while it was open")
     else:
         with translated(address), reader_engine(address).connect() as connection:
             version_of(connection, address)
             found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
         if found != "ok":
-            raise HistoryError(FaultReason.CORRUPT, f"the history database {address} is corrupt ({found})")
+            raise database_error(FaultReason.CORRUPT, address, str(found))
 
 
 def _move_aside(path: Path) -> Path:

@@ -27,7 +27,7 @@ _MESSAGES = {
     FaultReason.FULL: "the history database {} has no space left: provide a larger volume, or keep less history",
     FaultReason.READ_ONLY: "the history database {} is read-only: make it and its folder writable",
     FaultReason.UNAVAILABLE: "the history database {} cannot be used",
-    FaultReason.CORRUPT: "the history database {} is corrupt",
+    FaultReason.CORRUPT: "the history database {} is corrupt: restore a backup, or let the operator replace the file",
     FaultReason.ENTRY_REFUSED: "the history database {} refused an entry",
 }
 
@@ -47,7 +47,12 @@ def translated(address: Address, *, with_entries: bool = False) -> Iterator[None
         if reason is None:
             raise
         text = str(_cause(error)).strip().partition("\n")[0] or type(error).__name__
-        raise HistoryError(reason, f"{_MESSAGES[reason].format(address)} ({address.scrub(text)})") from None
+        raise database_error(reason, address, address.scrub(text)) from None
+
+
+def database_error(reason: FaultReason, address: Address, text: str) -> HistoryError:
+    """What is wrong with a database, and the way out; the text is what was found."""
+    return HistoryError(reason, f"{_MESSAGES[reason].format(address)} ({text})")
 
 
 def reason_of(error: Exception) -> FaultReason | None:

@@ -57,7 +57,7 @@ def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambd
             message = "history is disabled (KANARY_HISTORY_URL is empty)"
             return _refused(HTTPStatus.SERVICE_UNAVAILABLE, FaultReason.DISABLED, message)
         try:
-            query = query_of.model_validate(dict(request.query_params))
+            query = query_of.model_validate(_parameters(request))
         except ValidationError as error:
             message = f"{_first_problem(error)}; parameters: {', '.join(query_of.model_fields)}"
             return _refused(HTTPStatus.BAD_REQUEST, Refusal.BAD_PARAMETER, message)
@@ -104,10 +104,18 @@ def _page(read: Callable[[R], Page[Any]], query: R) -> bytes:
     return b'{"items":[%b],"next":%b}' % (b",".join(items), json.dumps(after).encode())
 
 
+def _parameters(request: Request) -> Mapping[str, str | list[str]]:
+    """By name; a repeated one is a list, which no query accepts: one of its values alone would select too much."""
+    given = {name: request.query_params.getlist(name) for name in request.query_params}
+    return {name: values if len(values) > 1 else values[0] for name, values in given.items()}
+
+
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    value = f" {first['input']!r:.80}" if first["loc"] else ""
-    return f"{'.'.join(map(str, first['loc'])) or 'query':.80}{value}: {first['msg']}"
+    # The input of a missing parameter is the whole query.
+    value = f" {first['input']!r:.80}" if first["loc"] and first["type"] != "missing" else ""
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, first['loc'])) or 'query':.80}{value}: {message}"
 
 
 def _unknown_path(_request: Request, _error: Exception) -> Response:

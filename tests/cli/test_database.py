@@ -106,7 +106,7 @@ def test_a_corrupt_database_is_told_and_left_as_it_is(kanary: Kanary, tmp_path: 
     spoilt = file.read_bytes()
     printed = kanary("db", "prune", "--db", url)
     assert (printed.code, printed.out) == (1, "")
-    assert printed.err.startswith(f"kanary: the history database {file} is corrupt (")
+    assert printed.err.startswith(f"kanary: the history database {file} is corrupt: restore a backup")
     assert printed.err.count("\n") == 1
     assert file.read_bytes() == spoilt
     assert not list(tmp_path.glob("*.corrupt-*"))

@@ -175,6 +175,8 @@ def test_no_line_is_longer_than_the_terminal_and_versions_stay_distinct(
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = drawn(kanary, url).splitlines()
     assert max(map(len, lines)) <= columns
+    first, second = (number for number, line in enumerate(lines) if ":http" in line)
+    assert second == first + 1, "a row is cut, not wrapped"
     assert [line[:columns].split()[0][-5:] for line in lines if "http" in line] == [":http"] * 2
     assert len({line.split()[0] for line in lines if "v1:" in line or "v2:" in line}) == (2 if columns > 20 else 0)
 

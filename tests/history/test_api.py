@@ -283,11 +283,11 @@ def test_a_bad_parameter_is_a_bad_request(client: Client, query: str) -> None:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ({"name": "web"}, "query: Value error, name needs a namespace"),
+        ({"name": "web"}, "query: name needs a namespace"),
         ({"limit": 0}, "limit '0': Input should be greater than or equal to 1"),
         ({"namespace": "a" * 300}, f"namespace '{'a' * 79}: String should have at most 253 characters"),
         ({"colour": "red"}, "colour 'red': Extra inputs are not permitted"),
-        ({"after": "x"}, "after 'x': Value error, use the `next` of the page before"),
+        ({"after": "x"}, "after 'x': use the `next` of the page before"),
     ],
 )
 def test_a_bad_parameter_is_reported_with_its_value_and_what_there_is(
@@ -296,6 +296,24 @@ def test_a_bad_parameter_is_reported_with_its_value_and_what_there_is(
     known = "namespace, name, uid, deleted, limit, after, since, until, at, revision"
     message = f"{expected}; parameters: {known}"
     assert client.ask("changes", **query) == (400, {"reason": "BadParameter", "message": message})
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("namespace=shop&namespace=other", "namespace ['shop', 'other']: Input should be a valid string; parameters: "),
+        ("deleted=1&deleted=1", "deleted ['1', '1']: Input should be a valid boolean; parameters: "),
+    ],
+)
+def test_a_repeated_parameter_is_a_bad_request(client: Client, query: str, expected: str) -> None:
+    """One of its values alone would select what was not requested."""
+    status, body, _ = client.raw(f"{ROOT}/changes?{query}")
+    assert (status, json.loads(body)["message"].startswith(expected)) == (400, True)
+
+
+def test_a_missing_parameter_is_reported_by_its_name(client: Client) -> None:
+    message = "digest: Field required; parameters: digest"
+    assert client.ask("configurations") == (400, {"reason": "BadParameter", "message": message})
 
 
 @pytest.mark.parametrize(
