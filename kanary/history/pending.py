@@ -59,7 +59,7 @@ class Queue:
         with self._changed:
             older = self._waiting.get(pending.uid)
             self._waiting[pending.uid] = older.followed_by(pending) if older else pending
-            oldest = list(self._waiting)[: max(0, len(self._waiting) - self._most)]
+            oldest = list(islice(self._waiting, max(0, len(self._waiting) - self._most)))
             for uid in oldest:
                 del self._waiting[uid]
             self._changed.notify_all()
