@@ -26,7 +26,7 @@ the other formats UTC.
 @click.command(epilog=_HISTORY_END)
 @name_argument("Kanary name.  [default: all of the namespace]", required=False)
 @click.option("--transitions", is_flag=True, help="Show phase changes instead of weight changes.")
-@click.option("--at", type=past_second, metavar="TIME", help="Show the weights in force at that time.")
+@click.option("--at", type=past_second, metavar="TIME", help="Show the newest change up to that time.")
 @click.option("--since", type=past_time, metavar="TIME", help="Show only what happened since then.")
 @click.option("--deleted", is_flag=True, help="Include deleted Kanaries.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "yaml", "csv"]), default="table", show_default=True)
@@ -58,7 +58,7 @@ def history(
       kanary history web                   the weight changes of one Kanary
       kanary history -n shop               those of every Kanary in a namespace
       kanary history web --transitions     its phase changes, and why
-      kanary history web --at 2026-11-23   the weights in force at that time
+      kanary history web --at 2026-11-23   the newest change up to that day
       kanary history -A --since 7d -o csv  the last week, for a spreadsheet
       kanary history web --plot            drawn in the terminal
       kanary history web --plot web.svg    drawn as a picture

@@ -16,10 +16,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 OPERATOR_NAMESPACE = "kanary-system"
 IN_THE_POD = f"kubectl -n {OPERATOR_NAMESPACE} exec deploy/kanary --"
-NUMBER = click.IntRange(1, 10**9)
 
 _TYPE = re.compile(r"(?:ky|kanary|kanaries)(?:\.kanary\.k8s\.io)?/")
 _NAME = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
+
+
+class WholeNumber(click.IntRange):
+    """An integer within bounds; click's own name for it in errors is `integer range`."""
+
+    name = "whole number"
+
+
+NUMBER = WholeNumber(1, 10**9)
 
 
 def text(value: str) -> str:

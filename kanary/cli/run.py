@@ -9,6 +9,7 @@ from click.core import ParameterSource
 from click.types import OptionHelpExtra
 
 from kanary.cli.failure import CommandError
+from kanary.cli.parameters import WholeNumber
 from kanary.operator.settings import SETTINGS, BadSettingError, Setting, Settings
 
 
@@ -61,5 +62,5 @@ def _is_given(context: click.Context, name: str) -> bool:
 
 def _type(setting: Setting) -> Any:
     if setting.bounds:
-        return click.IntRange(*setting.bounds)
+        return WholeNumber(*setting.bounds)
     return click.Choice(setting.choices) if setting.choices else None
