@@ -2,7 +2,8 @@
 
 A pure function from a `ProxyConfig` to text. A running proxy can load two changes without a reload:
 
-- servers: a server's name is its address, and nothing else in the text depends on the servers of a route;
+- servers: a server's name is its address, and of the rest only the limit of descriptors depends on their number, in
+  steps of SERVERS_STEP;
 - weights: they are in one variable, which nothing else in the text depends on.
 
 The split is exact (`selection`). HAProxy's own server weights are rounded to 0..256, which starves a small route beside

@@ -146,6 +146,20 @@ def test_with_anything_else_that_changes_there_is_a_reload(pods: Pods) -> None:
             assert active(proxy) == declared(change), what
 
 
+def test_other_parameters_of_a_server_that_stays_take_a_reload() -> None:
+    """This version of the operator writes none, but the agent may be older than the operator."""
+    with Pods(first_bytes) as pods:
+        config = config_of(pods.route(100, 1))
+        (stays,) = config.routes[0].servers
+        with live(config) as proxy:
+            socket = f"{stays.address}:{stays.port}"
+            other = replace(config, serial=1)
+            digest = render(other).digest
+            proxy.mount(render(other).text.replace(f" {socket} {socket}\n", f" {socket} {socket} send-proxy\n"))
+            await_that(lambda: proxy.reported().get("digest") == digest, "the configuration is reported")
+            assert start_of(proxy) == b"PROXY "
+
+
 def test_when_over_a_hundred_come_and_go_at_once_there_is_a_reload(pods: Pods) -> None:
     config = config_of(pods.route(100, 1))
     stays = config.routes[0].servers

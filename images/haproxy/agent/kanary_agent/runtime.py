@@ -23,7 +23,9 @@ def update(master: Master, served: str, text: str) -> str:
     every change. Raises SilentError if HAProxy does not respond.
     """
     former, latest = texts.parts_of(served), texts.parts_of(text)
-    if former.fixed != latest.fixed:
+    # A server that stays keeps its parameters: HAProxy can change them only with a reload.
+    has_others = any(former.servers.get(key, words) != words for key, words in latest.servers.items())
+    if former.fixed != latest.fixed or has_others:
         return ""
     desired = {Place(*key): words for key, words in latest.servers.items()}
     present = _states(master)
