@@ -1,5 +1,5 @@
-"""What the command line does about the history: shows it, compares revisions, goes back to one, looks after it.
+"""The command line: runs the operator, renders a Kanary, shows the history, compares revisions and restores one.
 
-Modules here are loaded by the command that needs them. SQLAlchemy and the cluster client are loaded by `access` alone,
-each only where the record is reached that way.
+Each command loads only the modules that it needs. For the history, `access` loads SQLAlchemy or the cluster client,
+whichever the source needs.
 """

@@ -1,4 +1,4 @@
-"""The way to the history: a database that is named, or else the operator, through the cluster's API server."""
+"""Access to the history: from the database of `--db`, otherwise from the operator, through the API server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def connect(kubeconfig: str | None, context: str | None) -> ClusterClient:
-    """The cluster. Raises ClusterError."""
+    """A client of the cluster. Raises ClusterError."""
     from kanary.kube.client import ClusterClient  # noqa: PLC0415 -- loads the official client, which --db does not need
 
     return ClusterClient.connect(kubeconfig=kubeconfig, context=context, user_agent=f"kanary-cli/{VERSION}")
@@ -28,9 +28,9 @@ def connect(kubeconfig: str | None, context: str | None) -> ClusterClient:
 def opened(
     *, namespace: str | None, operator_namespace: str, db: str | None, client: ClusterClient | None = None, **way: Any
 ) -> Iterator[tuple[Source, str]]:
-    """The history, and the namespace that the command is about; `way` is that of `connect`.
+    """Open the history; returns it with the namespace of the command. `way` has the arguments of `connect`.
 
-    Errors of both are raised as CommandError.
+    Raises errors of the history and of the cluster as CommandError.
     """
     source: Source
     with reported():
@@ -60,7 +60,7 @@ def reported() -> Iterator[None]:
 
 
 def kanary_names(kubeconfig: str | None, context: str | None, namespace: str | None) -> list[str]:
-    """The Kanaries of a namespace, for completion; none where the cluster cannot be read."""
+    """The names of the Kanaries of a namespace, for completion; empty if the cluster cannot be read."""
     try:
         client = connect(kubeconfig, context)
         kanaries, _ = client.list(KANARIES, namespace or client.namespace)

@@ -1,4 +1,4 @@
-"""`kubectl_complete-kanary`: kubectl's completion runs it for the words that may follow `kubectl kanary ...`."""
+"""`kubectl_complete-kanary`, which kubectl runs to complete `kubectl kanary ...`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from kanary.cli.main import cli
 
 _FILES = ":0"
 _NO_FILES = ":4"
-"""Directives to kubectl: whether it completes the names of files."""
+"""Directives to kubectl: whether to complete file names as well."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the words that may stand where the last argument stands."""
+    """Print the completions of the last argument, and a directive."""
     *before, begun = (sys.argv[1:] if arguments is None else arguments) or [""]
     found = ShellComplete(cli, {}, "kanary", "").get_completions(before, begun)
     words = [item.value for item in found if item.type == "plain"]

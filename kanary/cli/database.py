@@ -1,4 +1,4 @@
-"""`kanary db`: maintenance of the database itself."""
+"""`kanary db`: maintenance of the database."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kanary.history.retention import Pruned, Retention
 from kanary.operator.settings import DEFAULT_HISTORY_URL, BadSettingError, Settings
 
 _OWN = Path(DEFAULT_HISTORY_URL.removeprefix("sqlite:///"))
-"""Where the operator has its database by default."""
+"""The operator's default database."""
 
 
 def prune(url: str | None, older_than: timedelta | None, keep: int | None, *, is_dry_run: bool) -> None:
-    """Delete what is beyond the limits, or report what would be deleted."""
+    """Delete history beyond the limits, or only report what would be deleted. Raises CommandError."""
     retention, url, now = _retention(older_than, keep), _url(url), datetime.now(UTC)
     with reported():
-        # Planned in any case: opening a database to write creates it where there is none, and a wrong URL would.
+        # Plan first in any case: this fails for a wrong URL, where opening for writing would create a database.
         with closing(Reader(url)) as reader:
             planned = limits.plan(reader, retention, now)
         if is_dry_run:
@@ -36,7 +36,7 @@ def prune(url: str | None, older_than: timedelta | None, keep: int | None, *, is
 
 
 def backup(url: str | None, file: str) -> None:
-    """Copy the database."""
+    """Copy the database to a new file. Raises CommandError."""
     path = Path(file)
     with reported():
         changes = backups.backup(_url(url), path)
@@ -44,7 +44,7 @@ def backup(url: str | None, file: str) -> None:
 
 
 def _retention(older_than: timedelta | None, keep: int | None) -> Retention:
-    """What the options say, and the operator's settings where they say nothing. Raises CommandError."""
+    """The limits of the options, with the operator's settings as defaults. Raises CommandError."""
     try:
         settings = Settings.load()
     except BadSettingError as error:
@@ -54,7 +54,7 @@ def _retention(older_than: timedelta | None, keep: int | None) -> Retention:
 
 
 def _url(url: str | None) -> str:
-    """The database that is meant. Raises CommandError where there is none here."""
+    """The URL of the option, the environment or the default database. Raises CommandError if there is none."""
     if found := url or os.environ.get("KANARY_HISTORY_URL"):
         return found
     if os.access(_OWN, os.F_OK):
@@ -63,5 +63,5 @@ def _url(url: str | None) -> str:
 
 
 def _counts(pruned: Pruned) -> str:
-    """By kind, such as `1 ChangeResult, 2 WeightChange`."""
+    """The counts as text, such as `1 ChangeResult, 2 WeightChange`."""
     return ", ".join(f"{count} {kind}" for kind, count in sorted(pruned.items())) or "nothing"

@@ -38,7 +38,7 @@ def show_difference(source: Source, namespace: str, name: str, revisions: tuple[
 
 
 def difference(source: Source, old: RecordedChange, new: RecordedChange) -> Json:
-    """As JSON; endpoints and configuration are None where they changed and a configuration is not kept."""
+    """The difference as JSON; endpoints and configuration are None if they changed and the history lacks one."""
     before, after = (weights_of(each.change.after) for each in (old, new))
     was, now = (digest and source.configuration(digest) for digest in (old.change.digest, new.change.digest))
     found: Json = {
@@ -58,7 +58,7 @@ def _name(found: RecordedChange) -> str:
 
 
 def _endpoints(was: Configuration, now: Configuration) -> Iterator[Json]:
-    """For each backend the endpoints that were removed and added, where there are any."""
+    """The removed and added endpoints of each backend whose endpoints changed."""
     for backend in {**was.endpoints, **now.endpoints}:
         old, new = (each.endpoints.get(backend, ()) for each in (was, now))
         removed, added = [e for e in old if e not in new], [e for e in new if e not in old]
@@ -67,7 +67,7 @@ def _endpoints(was: Configuration, now: Configuration) -> Iterator[Json]:
 
 
 def show(old: RecordedChange, new: RecordedChange, found: Json, stream: TextIO) -> None:
-    """The difference for a person; coloured on a terminal, unless NO_COLOR is set."""
+    """Write the difference as text; coloured on a terminal, unless NO_COLOR is set."""
     headings = [_name(old).upper(), _name(new).upper()]
     stream.write(plain(f"{old.kanary.namespace}/{old.kanary.name}: {_name(old)} to {_name(new)}") + "\n\n")
     about = zip(("WHEN", "CAUSE", "BY", "RESULT"), _about(old), _about(new), strict=True)
@@ -82,7 +82,7 @@ def show(old: RecordedChange, new: RecordedChange, found: Json, stream: TextIO) 
     unknown = f"unknown: the configuration of {_name(old)} or {_name(new)} is not kept"
     nothing = unknown if found["configuration"] is None else "unchanged"
     console = Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=True)
-    # Captured, since rich ends the process with 1 if the reader has closed the output.
+    # Captured: rich exits with 1 if it writes to a closed pipe.
     with console.capture() as captured:
         for heading, lines in (("ENDPOINTS", endpoints), ("CONFIGURATION", found["configuration"])):
             for line in ("", heading, *(lines or [nothing])):

@@ -1,4 +1,4 @@
-"""A timeline in the terminal: a row for each backend, one for the phases and one for the time."""
+"""Draws a timeline in the terminal: a row for each backend, one for the phases and one for the time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LETTERS = dict(zip(PHASES, ".prRD", strict=True))
 
 
 def drawing(timeline: Timeline, columns: int, *, with_blocks: bool) -> Iterator[Text]:
-    """The lines of the drawing, for a terminal of so many columns; ASCII if it is without blocks."""
+    """The lines of the drawing, for a terminal of `columns` columns; in ASCII if without blocks."""
     signs, mark, key = (_BLOCKS, "…", "") if with_blocks else (_DIGITS, "~", "\n0 to 9 are tens of percent, # is 100 %")
     levels = [" ", *(signs[percent * (len(signs) - 1) // 100] for percent in range(1, 101))]
     left = max(len("phase"), min(columns // 3, max(cell_len(plain(backend)) for backend in timeline.backends)))
@@ -48,7 +48,7 @@ def drawing(timeline: Timeline, columns: int, *, with_blocks: bool) -> Iterator[
 
 
 def _columns(timeline: Timeline, spans: Sequence[Span[E]], wide: int) -> list[E | None]:
-    """In each column the last of those spans that are in it: the weights at its end, or its most severe phase."""
+    """The entry of the last span in each column: its weights at the end, or its most severe phase."""
     columns: list[E | None] = [None] * wide
     for start, end, change in spans:
         first = min(wide - 1, int(timeline.place(start) * wide))
@@ -58,7 +58,7 @@ def _columns(timeline: Timeline, spans: Sequence[Span[E]], wide: int) -> list[E 
 
 
 def _axis(timeline: Timeline, wide: int) -> str:
-    """Each label behind a bar in the column of its time, if there is room."""
+    """The time axis: a bar in the column of each tick, followed by its label, if there is room."""
     axis = ""
     for time, label in ticks(timeline.start, timeline.end, max(2, wide // 8)):
         column = int(timeline.place(time) * wide)

@@ -1,4 +1,4 @@
-"""How a command reports that it failed."""
+"""The errors and notes of commands."""
 
 import click
 
@@ -6,7 +6,7 @@ from kanary.cli.text import one_line
 
 
 class CommandError(click.ClickException):
-    """The command failed; the message says why and what to do. It is shown on one line, and the exit code is 1."""
+    """The command failed with exit code 1; the message says why and what to do, and is printed on one line."""
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 -- always the standard error output
         """Print the message."""
@@ -19,7 +19,7 @@ def note(message: str) -> None:
 
 
 def listed(names: list[str], *, shown: int = 5) -> str:
-    """`a`, `a and b`, `a, b, c and 4 more`."""
+    """Names as text: `a`, `a and b`, or `a, b, c and 4 more`."""
     rest = [f"{len(names) - shown} more"] if len(names) > shown else []
     *first, last = names[:shown] + rest
     return f"{', '.join(first)} and {last}" if first else last

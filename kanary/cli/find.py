@@ -1,4 +1,4 @@
-"""Finds Kanaries and revisions in the history, or says which there are."""
+"""Finds Kanaries and revisions in the history; errors list the existing ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from kanary.history.records import KanarySummary, RecordedChange
 from kanary.history.source import Source
 
 _MOST = 2000
-"""Kanaries that a message is about."""
+"""Maximum number of Kanaries read for a message."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def one_kanary(source: Source, namespace: str, name: str, *, deleted: bool = True) -> KanarySummary:
-    """The Kanary of this name that exists, or, with `deleted`, else the one that was deleted last.
+    """The existing Kanary with this name, or, with `deleted`, otherwise the one deleted last.
 
-    Raises CommandError where there is none; the message says which there are.
+    Raises CommandError if there is none; the message lists others.
     """
     known = every(source.kanaries, KanaryQuery(namespace=namespace, name=name, deleted=True))
     found = max(known, key=lambda kanary: kanary.deleted_at or _NEVER, default=None)
@@ -35,14 +35,14 @@ def one_kanary(source: Source, namespace: str, name: str, *, deleted: bool = Tru
 
 
 def _close_names(source: Source, namespace: str, name: str) -> str:
-    """The Kanaries of the namespace, the closest names first; empty where it has none."""
+    """A text with the Kanaries of the namespace, the closest names first; empty if it has none."""
     known = islice(every(source.kanaries, KanaryQuery(namespace=namespace)), _MOST)
     names = [kanary.name for kanary in known]
     return f"it has {listed([*dict.fromkeys([*get_close_matches(name, names), *names])])}" if names else ""
 
 
 def what_there_is(source: Source) -> str:
-    """The namespaces that have Kanaries."""
+    """A text with the namespaces that have Kanaries."""
     known = islice(every(source.kanaries, KanaryQuery()), _MOST)
     if namespaces := [*dict.fromkeys(kanary.namespace for kanary in known)]:
         return f"there are Kanaries in {listed(namespaces)}"
@@ -50,7 +50,7 @@ def what_there_is(source: Source) -> str:
 
 
 def revision_of(source: Source, kanary: KanarySummary, revision: int) -> RecordedChange:
-    """A change by its revision. Raises CommandError with the revisions that there are."""
+    """The change with this revision. Raises CommandError, which lists the existing revisions, if there is none."""
     for found in source.changes(ChangeQuery(uid=kanary.uid, revision=revision)).items:
         return found
     kept = f"{kanary.first_revision} to {kanary.last_revision}" if kanary.last_revision else "none"
@@ -58,7 +58,7 @@ def revision_of(source: Source, kanary: KanarySummary, revision: int) -> Recorde
 
 
 def revision_before(source: Source, kanary: KanarySummary, revision: int) -> RecordedChange | None:
-    """The last change before a revision, which is not always that of the number before: history may be lost."""
-    # Small pages: what is looked for is among the newest as a rule.
+    """The last change before a revision; its number may be lower by more than 1 if entries were lost."""
+    # Small pages: the revision is usually one of the newest.
     changes = every(source.changes, ChangeQuery(uid=kanary.uid, limit=50))
     return next((found for found in changes if found.change.revision < revision), None)

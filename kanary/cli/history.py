@@ -18,16 +18,16 @@ from kanary.history.queries import ChangeQuery, EntryQuery, pages
 from kanary.history.records import KnownKanary
 from kanary.history.source import Source
 
-_CAUSE, _WEIGHTS = 60, 120  # columns; the other formats have the whole text
+_CAUSE, _WEIGHTS = 60, 120  # maximum columns in a table; the other formats have the full text
 
 
 def _field(name: str) -> Callable[[Any], str]:
-    """By name: a newer version may give a phase change other fields."""
+    """A cell with a field by its name: newer versions may write phase changes with other fields."""
     return lambda found: str(document(found)["entry"].get(name) or "")
 
 
 Cells = Mapping[str, Callable[[Any], str]]
-"""Of a record, by the heading of their column."""
+"""The cells of a record, by the heading of their column."""
 
 _OWNER: Cells = {"NAMESPACE": lambda found: found.kanary.namespace, "NAME": lambda found: found.kanary.name}
 _END: Cells = {"DELETED": lambda found: local_text(found.kanary.deleted_at) if found.kanary.deleted_at else ""}

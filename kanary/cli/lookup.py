@@ -1,4 +1,4 @@
-"""The few reads of a cluster that `kanary render --from-cluster` needs."""
+"""Reads Services and endpoints from the cluster, for `kanary render --from-cluster`."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ Json = dict[str, Any]
 
 
 class ClusterLookup:
-    """Services and their endpoints as they are now; every call raises ClusterError, and so does making one."""
+    """The current Services and their endpoints. The constructor and all methods raise ClusterError."""
 
     def __init__(self, kubeconfig: str | None, context: str | None) -> None:
         self._client = ClusterClient.connect(kubeconfig=kubeconfig, context=context)
         self.namespace = self._client.namespace
 
     def service(self, namespace: str, name: str) -> Json | None:
-        """The Service, or None."""
+        """The Service, or None if it does not exist."""
         return self._get(SERVICES, namespace, name)
 
     def slices(self, namespace: str, service: str) -> list[Json]:
-        """The Service's endpoints as slices, whichever way the cluster has them."""
+        """The endpoints of the Service as EndpointSlices, converted from Endpoints if the cluster has no slices."""
         if self._client.serves(ENDPOINT_SLICES):
             slices, _ = self._client.list(ENDPOINT_SLICES, namespace, f"{SERVICE_OF_SLICE}={service}")
             return slices

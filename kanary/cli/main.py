@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of the output has closed it.
+        # The reader of the output has closed the pipe.
         _discard_output()
         return 0
     except OSError as error:
@@ -37,36 +37,36 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Python has None for a stream that is closed (`kanary ... >&-`)."""
+    """Replace closed streams (`kanary ... >&-`), for which Python has None, by /dev/null."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Characters that the encoding of the terminal does not have are no error.
+        # Characters that the terminal's encoding lacks are escaped and cause no error.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:
     try:
-        # Not cli.main(), which exits with 1 where the reader has closed the output.
+        # Not cli.main(), which exits with 1 if the reader has closed the output.
         with cli.make_context(_program(), arguments) as context:
             return cli.invoke(context) or 0
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        # What was written before goes first.
+        # Earlier output must appear before the error.
         sys.stdout.flush()
         error.show()
         return error.exit_code
 
 
 def _discard_output() -> None:
-    """Send what is left of the output nowhere, or Python complains about it at exit."""
+    """Discard the remaining output: otherwise Python reports an error for it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _program() -> str:
-    """What was called: kubectl runs `kubectl-kanary` for `kubectl kanary`."""
+    """The command as the user typed it: kubectl runs `kubectl-kanary` for `kubectl kanary`."""
     return "kubectl kanary" if sys.argv[0].endswith("kubectl-kanary") else "kanary"
 
 
@@ -76,10 +76,10 @@ def cli() -> None:
 
 
 class _RunCommand(click.Command):
-    """Makes its options when they are first needed: the settings load pydantic."""
+    """Creates its options when they are first needed: the settings load pydantic."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Those of the settings."""
+        """The options of the settings."""
         if not self.params:
             from kanary.cli.run import options
 

@@ -1,4 +1,4 @@
-"""Ways to write records: a table for people, and JSON, YAML and CSV for programs, which have every field."""
+"""Writes records as a table for people, and with every field as JSON, YAML or CSV for programs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from kanary.cli.text import plain, write_table
 Json = dict[str, Any]
 
 _FORMULA = ("=", "+", "-", "@")
-"""What a spreadsheet takes for the beginning of a formula, even after a space."""
+"""Spreadsheets treat a text with one of these at its beginning as a formula, even after a space."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How records of one kind are written."""
+    """The columns of records of one kind."""
 
     cells: Mapping[str, Callable[[Any], str]]
-    """Of a table, by heading."""
+    """The cells of a table, by heading."""
     parts: Mapping[str, type[Shape]]
-    """The documents that a record consists of, whose fields are the columns of CSV."""
+    """The documents of a record, by name; their fields are the columns of CSV."""
 
 
 def write(output: str, form: Form, pages: Iterator[Sequence[Shape]], stream: TextIO) -> None:
@@ -38,7 +38,7 @@ def write(output: str, form: Form, pages: Iterator[Sequence[Shape]], stream: Tex
     if output == "csv":
         csv.writer(stream, lineterminator="\n").writerows(_rows(form.parts, items))
         return
-    # JSON has a record on each line.
+    # JSON: one record per line.
     text, before, between, end = (json_text, "[\n", ",\n", "\n]\n") if output == "json" else (_yaml_item, "", "", "")
     is_empty = True
     for item in items:
@@ -48,7 +48,7 @@ def write(output: str, form: Form, pages: Iterator[Sequence[Shape]], stream: Tex
 
 
 def document(item: Shape) -> Json:
-    """A record as the HTTP API has it."""
+    """A record as JSON, as in the HTTP API."""
     return item.model_dump(mode="json", by_alias=True)
 
 
@@ -58,24 +58,24 @@ def weights_of(shares: Iterable[Share]) -> dict[str, int]:
 
 
 def weights_text(weights: Mapping[str, int]) -> str:
-    """`myapp-v1:http=80 myapp-v2:9090=20`."""
+    """Weights as text: `myapp-v1:http=80 myapp-v2:9090=20`."""
     return " ".join(f"{backend}={weight}" for backend, weight in weights.items())
 
 
 def is_unicode(stream: TextIO) -> bool:
-    """Whether every character can be written to it."""
+    """Whether the stream can encode every character."""
     return (stream.encoding or "utf-8").lower().startswith("utf")
 
 
 def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
-    """JSON in the characters of the stream, without any that a terminal obeys."""
+    """JSON in characters that the stream can encode, without control characters."""
     return _legible(lambda is_ascii: json.dumps(value, ensure_ascii=is_ascii, indent=indent), stream)
 
 
 def _yaml_item(value: Any, stream: TextIO) -> str:
     import yaml  # noqa: PLC0415 -- loaded by the one format that needs it
 
-    # The former is five times as fast, where PyYAML was built with it.
+    # CSafeDumper is five times as fast, but PyYAML may be built without it.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return _legible(
         lambda is_ascii: yaml.dump([value], None, dumper, allow_unicode=not is_ascii, sort_keys=False), stream
@@ -83,16 +83,16 @@ def _yaml_item(value: Any, stream: TextIO) -> str:
 
 
 def _legible(dump: Callable[[bool], str], stream: TextIO) -> str:
-    """The dump with its characters as they are, or where not all can be shown, the one in ASCII, which escapes them."""
+    """The dump with all characters unescaped, or, if the stream cannot show some of them, escaped as ASCII."""
     text = dump(False)
     if is_unicode(stream) and text.replace("\n", "").isprintable():
         return text
-    # DEL is in ASCII, and JSON has it as it is.
+    # DEL is an ASCII character that JSON does not escape.
     return dump(True).replace("\x7f", "\\u007f")
 
 
 def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[list[Any]]:
-    """The names of the columns, which are paths such as `change.revision`, then the cells of each record."""
+    """The row of column names, which are paths such as `change.revision`, then a row for each record."""
     paths = [(part, str(field.alias)) for part, model in parts.items() for field in model.model_fields.values()]
     yield [".".join(path) for path in paths]
     for item in items:
@@ -104,5 +104,5 @@ def _cell(value: Any) -> Any:
         value = weights_text(weights_of(map(Share.model_validate, value)))
     if not isinstance(value, str):
         return value
-    # A spreadsheet executes what looks like a formula, and anyone who may change a Kanary writes a cause.
+    # A spreadsheet would execute a formula, and everyone who may change a Kanary can write one into its cause.
     return f"'{plain(value)}" if value.lstrip().startswith(_FORMULA) else plain(value)

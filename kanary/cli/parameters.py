@@ -1,4 +1,4 @@
-"""How arguments and options are read, and the options that several commands have."""
+"""Types of arguments and options, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
 
 
 class WholeNumber(click.IntRange):
-    """An integer within bounds; click's own name for it in errors is `integer range`."""
+    """An integer within bounds; click's errors would call it `integer range`."""
 
     name = "whole number"
 
@@ -31,21 +31,21 @@ NUMBER = WholeNumber(1, 10**9)
 
 
 def text(value: str) -> str:
-    """A text that is not empty, as one from a variable that is not set would be. Like those below raises ValueError."""
+    """A text that is not empty, as an unset variable would be. This and the types below raise ValueError."""
     if not value.strip():
         raise ValueError("it is empty: give a value, or leave it out")
     return value
 
 
 def name(value: str) -> str:
-    """A name as Kubernetes takes it."""
+    """The name of a Kubernetes object."""
     if not _NAME.fullmatch(value):
         raise ValueError(f"invalid name {value[:60]!r}, expected lower-case letters, digits, - and . (253 at most)")
     return value
 
 
 def kanary_name(value: str) -> str:
-    """The name of a Kanary, without the type that may be before it, as for kubectl: `ky/web`."""
+    """The name of a Kanary, without the type that kubectl allows before it: `ky/web`."""
     return name(_TYPE.sub("", value, count=1))
 
 
@@ -59,20 +59,20 @@ def past_time(value: str) -> datetime:
 
 
 def past_second(value: str) -> datetime:
-    """The same; one without a fraction is the end of its second, since tables show no more of a time than that."""
+    """As `past_time`, but a time without a fraction means the end of its second: tables show whole seconds only."""
     time = past_time(value)
     return time if time.microsecond else time.replace(microsecond=999_999)
 
 
 def age(value: str) -> timedelta:
-    """A duration such as `7d`, not zero."""
+    """A duration such as `7d`, greater than zero."""
     if found := read_duration(value):
         return found
     raise ValueError(f"invalid age {value[:40]!r}, expected one like 400d, 26w or 36h")
 
 
 def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """The Kanaries of the cluster whose names begin like this."""
+    """The Kanaries of the namespace whose names begin with the incomplete word."""
     from kanary.cli.access import kanary_names  # noqa: PLC0415 -- loads what only completion needs here
 
     options = (ctx.params.get(option) for option in ("kubeconfig", "context", "namespace"))
@@ -85,7 +85,7 @@ def name_argument(help_text: str, *, required: bool = True) -> Callable[[Command
 
 
 def _together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Options as one decorator; `--help` has them in this order."""
+    """Combine options into one decorator; `--help` lists them in this order."""
     return lambda command: reduce(lambda decorated, add: add(decorated), reversed(decorators), command)
 
 
@@ -99,4 +99,4 @@ source_options = _together(
     click.option("--operator-namespace", type=name, default=OPERATOR_NAMESPACE, show_default=True),
     click.option("--db", type=text, metavar="URL", help="Read the history from this database."),
 )
-"""Where the history is read, and of which namespace: the arguments of `opened`."""
+"""The source of the history and the namespace: the arguments of `opened`."""

@@ -29,7 +29,7 @@ def draw(source: Source, query: ChangeQuery, file: str | None) -> None:
         console = Console(width=shutil.get_terminal_size().columns)
         with console.capture() as captured:
             for line in drawing(found, console.width, with_blocks=is_unicode(sys.stdout)):
-                # Without its arguments `print` wraps a row that is to be cut.
+                # Without these arguments `print` wraps a row that is too long, instead of cropping it.
                 console.print(line, no_wrap=line.no_wrap, overflow=line.overflow)
         sys.stdout.write(captured.get())
         return

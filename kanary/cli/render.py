@@ -1,4 +1,4 @@
-"""`kanary render`: what a Kanary would become, from a file and without a cluster."""
+"""`kanary render`: renders the objects of a Kanary from a file, without a cluster."""
 
 import re
 import sys
@@ -31,23 +31,23 @@ Given = Mapping[str, tuple[Endpoint, ...]]
 
 _UNAPPLIED_UID = "00000000-0000-0000-0000-000000000000"
 _UNAPPLIED_AT = datetime(1970, 1, 1, tzinfo=UTC)
-"""Not the current time: the same file is to give the same text."""
+"""Not the current time, so that the same file gives the same text."""
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
 class RenderError(CommandError):
-    """What was asked for cannot be rendered; the message says what would do."""
+    """The input cannot be rendered; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class EndpointSource:
-    """Where endpoints come from."""
+    """The sources of endpoints."""
 
     given: Given
     services: Mapping[tuple[str, str], Json]
     """Services of the file, by namespace and name."""
     namespace: str
-    """Of objects that name none."""
+    """The namespace of objects without one."""
     cluster: "ClusterLookup | None"
 
 
@@ -61,7 +61,7 @@ def render_file(
     kubeconfig: str | None = None,
     context: str | None = None,
 ) -> str:
-    """The text for every Kanary of a file. Raises RenderError."""
+    """The rendered text of every Kanary in a file. Raises RenderError."""
     documents = _documents(filename)
     kanaries = [d for d in documents if d.get("kind") == KIND and str(d.get("apiVersion", "")).startswith(f"{GROUP}/")]
     if not kanaries:
@@ -97,7 +97,7 @@ def _documents(filename: str) -> list[Json]:
     except OSError as error:
         raise RenderError(f"{filename}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # The library lets through what its parts raise: ValueError for text that is not UTF-8, or a 13th month.
+        # PyYAML also raises ValueError, for invalid UTF-8 or a 13th month, and RecursionError.
         raise RenderError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
     objects = [item for document in documents for item in _items(document)]
     for each in objects:
@@ -107,7 +107,7 @@ def _documents(filename: str) -> list[Json]:
 
 
 def _items(document: Any) -> list[Any]:
-    """The objects of a document, which may be a List of them."""
+    """The objects of a document, which may be a List."""
     items = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
     return items if isinstance(items, list) else [document]
 
@@ -134,10 +134,10 @@ def _endpoint(text: str, part: str) -> Endpoint:
 
 
 def _check_given(given: Given, specs: Sequence[KanarySpec]) -> None:
-    """A name that no route has is a slip that would leave a route empty without a word."""
+    """Reject a name without a route: with a misspelt name a route would silently stay empty."""
     backends = {route.backend for spec in specs for route in spec.routes}
     services = [backend.service_name for backend in backends]
-    # A Service of which two ports are backends does not say which one is meant.
+    # If two ports of a Service are backends, the name of the Service is ambiguous.
     known = {str(backend) for backend in backends} | {name for name in services if services.count(name) == 1}
     for name in given:
         if name not in known:
@@ -195,7 +195,7 @@ def _config(target: Target) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a text of several lines as such."""
+    """Writes multi-line text as a block."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -212,6 +212,6 @@ def _yaml(targets: Sequence[Target]) -> str:
 
 
 def _unowned(desired: Json) -> Json:
-    """Without the reference to its owner, which has no uid before it is applied."""
+    """Remove the owner reference: the owner has no uid before it is applied."""
     metadata = {key: value for key, value in desired["metadata"].items() if key != "ownerReferences"}
     return {**desired, "metadata": metadata}

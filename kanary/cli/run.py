@@ -14,7 +14,7 @@ from kanary.operator.settings import SETTINGS, BadSettingError, Setting, Setting
 
 
 class _SettingOption(click.Option):
-    """An option of one setting. Its environment variable is shown here, and read by `Settings`."""
+    """The option of a setting. It shows the environment variable in `--help`; `Settings` reads the variable."""
 
     def __init__(self, setting: Setting) -> None:
         is_flag = isinstance(setting.default, bool)
@@ -22,7 +22,7 @@ class _SettingOption(click.Option):
             [f"{setting.option}/--no-{setting.option[2:]}" if is_flag else setting.option],
             type=_type(setting),
             default=setting.default,
-            # An empty default says nothing.
+            # An empty default is not worth showing.
             show_default=setting.default not in {None, ""},
             metavar=None if is_flag or setting.choices else setting.name.rpartition("_")[2].upper(),
             help=setting.description,
@@ -30,7 +30,7 @@ class _SettingOption(click.Option):
         self._variable = setting.variable
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """With the environment variable."""
+        """Add the environment variable to the help."""
         return {**super().get_help_extra(ctx), "envvars": (self._variable,)}
 
 
@@ -42,7 +42,7 @@ def options() -> list[click.Parameter]:
 def run(context: click.Context) -> int:
     """Run the operator with the options of the context; returns the exit code.
 
-    Raises BadParameter for a bad option, CommandError for a bad environment variable.
+    Raises BadParameter for an invalid option, CommandError for an invalid environment variable.
     """
     given = {name: value for name, value in context.params.items() if _is_given(context, name)}
     try:

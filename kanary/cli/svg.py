@@ -1,4 +1,4 @@
-"""A timeline as a picture: weights as stacked steps, each revision marked, and phases on a ribbon below."""
+"""Draws a timeline as a picture: weights as stacked steps, a mark for each revision, and a ribbon of phases below."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from kanary.cli.times import local_text, span_text
 _COLOURS = ("#47a", "#e86", "#4a7", "#db3", "#7bd", "#a47", "#993", "#c9b", "#255", "#bbb")
 _PHASES = dict(zip(PHASES, ("#b7dfc0", "#d5d5d5", "#f4dd9a", "#efb64f", "#d0342c"), strict=True))
 _STYLE = {"font-family": "system-ui, 'DejaVu Sans', sans-serif", "font-size": "12", "fill": "#333"}
-_LETTER = 6.7  # the width of most
+_LETTER = 6.7  # width of most letters
 _LEFT, _RIGHT = 56, 936
 _TOP, _BOTTOM, _RIBBON, _AXIS, _LEGEND = 56, 316, 322, 338, 386
-"""Edges of the weights, and where the ribbon, the axis and the legend begin below them."""
+"""Edges of the weights, and the upper edges of the ribbon, the axis and the legend below them."""
 
 
 def svg(timeline: Timeline) -> str:
-    """The picture as an SVG document. It depends on the timeline and the local time zone alone."""
+    """The picture as an SVG document. It depends only on the timeline and the local time zone."""
     return ET.tostring(_Picture(timeline).root, encoding="unicode") + "\n"
 
 
@@ -55,7 +55,7 @@ class _Picture:
         return _LEFT + self._timeline.place(time) * (_RIGHT - _LEFT)
 
     def _draw_weights(self, colours: Mapping[str, str]) -> None:
-        """A group for each revision, with a hint that a browser shows, and its number where there is room."""
+        """Draw a group for each revision, with a tooltip, and with its number if there is room."""
         free = 0.0
         for start, end, change in self._timeline.weights:
             step, weights = self._add("g", shape_rendering="crispEdges"), weights_of(change.after)
@@ -89,7 +89,7 @@ class _Picture:
             self._add("text", label, x=self._x(time), y=_AXIS + 18, text_anchor="middle")
 
     def _draw_legend(self, colours: Mapping[str, str], y: int, columns: int) -> int:
-        """Returns where the next line would be."""
+        """Draw a legend; returns the y coordinate of the line below it."""
         wide = (_RIGHT - _LEFT) // columns
         for number, (text, colour) in enumerate(colours.items()):
             x, line = _LEFT + number % columns * wide, y + number // columns * 20

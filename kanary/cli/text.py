@@ -1,4 +1,4 @@
-"""Texts as a terminal shows them: of known width, and without any control sequence."""
+"""Makes texts fit for a terminal: of known width, and without control sequences."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import TextIO
 
 
 def plain(text: str) -> str:
-    """On one line, and with no character that moves the cursor, changes colours or turns the writing direction."""
+    """Text on one line, without characters that move the cursor, change colours or the writing direction."""
     return "".join(
         c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode("ascii") for c in text
     )
 
 
 def one_line(text: str) -> str:
-    """The same, with each run of white space as one space."""
+    """As `plain`, with each run of white space as one space."""
     return plain(" ".join(text.split()))
 
 
 def cut(text: str, columns: int) -> str:
-    """At most so many columns of a text."""
+    """The text, cut to at most `columns` columns."""
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 -- not loaded for --help
 
     return text if cell_len(text) <= columns else f"{set_cell_size(text, columns - 1)}…"
 
 
 def write_table(headings: Sequence[str], pages: Iterable[Iterable[Sequence[str]]], stream: TextIO) -> None:
-    """Write rows page by page, the headings before the first: no more than a page is held in memory.
+    """Write the headings and then rows page by page, with one page in memory at a time.
 
-    Columns may become wider with a later page.
+    A later page may widen the columns.
     """
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 -- not loaded for --help
 

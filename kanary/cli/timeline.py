@@ -1,4 +1,4 @@
-"""The weights and phases of one Kanary over time, as both drawings show them, and the ticks of their axis."""
+"""The weights and phases of one Kanary over time, and the ticks of the time axis, for both kinds of drawing."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ PHASES = ("Ready", "Pending", "Rendering", "Rolling", "Degraded")
 """From the least to the most severe."""
 _SEVERITY = {phase: severity for severity, phase in enumerate(PHASES, 1)}
 Span: TypeAlias = tuple[datetime, datetime, E]
-"""From when to when what an entry has changed is drawn, and the entry."""
+"""An entry with the start and the end of the time for which the drawing shows it."""
 _POINTS = 1000
-"""Points in time that a drawing can show apart. They bound its size, however many changes there are."""
+"""Points in time that a drawing distinguishes: they bound its size, whatever the number of changes."""
 _MINUTE, _HOUR, _DAY, _MONTH = 60, 3600, 86_400, 30 * 86_400
 _SHORT_STEPS = [n * unit for unit in (1, _MINUTE) for n in (1, 2, 5, 10, 15, 30)]
 _LONG_STEPS = [n * unit for unit in (_HOUR, _MONTH) for n in (1, 3, 6, 12)]
 _STEPS = sorted([*_SHORT_STEPS, *_LONG_STEPS, _DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 60 * _MONTH])
-"""Seconds. Those from a month on stand for whole months of the calendar."""
+"""In seconds. Steps of a month or more mean calendar months."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """What is drawn."""
+    """The content of a drawing."""
 
     kanary: KanarySummary
     start: datetime
     end: datetime
     weights: Sequence[Span[WeightChange]]
-    """In the order of time; the first change may be from before the start."""
+    """In order of time; the first change may be older than the start."""
     phases: Sequence[Span[PhaseChange]]
-    """From the least to the most severe phase, so that what is drawn last covers the others."""
+    """From the least to the most severe phase: phases drawn later cover earlier ones."""
 
     @property
     def title(self) -> str:
@@ -51,18 +51,18 @@ class Timeline:
 
     @property
     def backends(self) -> Mapping[str, str]:
-        """Each backend, the oldest first, with its last weight: `now 20 %`."""
+        """The last weight of each backend as text, such as `now 20 %`; the oldest backend first."""
         when, last = "at the end" if self.kanary.deleted_at else "now", weights_of(self.weights[-1][2].after)
         names = dict.fromkeys(share.backend for *_, change in self.weights for share in change.after)
         return {name: f"{when} {last.get(name, 0)} %" for name in names}
 
     def place(self, time: datetime) -> float:
-        """Where a time is between start and end, from 0 to 1."""
+        """The position of a time between start and end, from 0 to 1."""
         return (time - self.start) / (self.end - self.start)
 
 
 def timeline(source: Source, kanary: KanarySummary, since: datetime | None, now: datetime) -> Timeline:
-    """Read what is drawn, page by page. Raises CommandError if there is nothing to draw."""
+    """Read the content of a drawing page by page. Raises CommandError if there is nothing to draw."""
     if kanary.first_revision is None:
         raise CommandError(f"there is nothing to draw: the history has no weight change of {kanary.name}")
     first = revision_of(source, kanary, kanary.first_revision).change.at
@@ -76,7 +76,7 @@ def timeline(source: Source, kanary: KanarySummary, since: datetime | None, now:
 
 
 def _read(source: Source, uid: str, kind: type[E], start: datetime, end: datetime) -> list[Span[E]]:
-    """From the last change before the start on, the last at each point in time: of phases the last of each phase."""
+    """The last change before the start, then the last one at each point in time; for phases, the last of each phase."""
     found: dict[tuple[int, str], E] = {}
     for each in every(source.entries, EntryQuery(uid=uid, until=end, kinds=kind.__name__)):
         if isinstance(entry := each.entry, kind):
@@ -90,13 +90,13 @@ def _read(source: Source, uid: str, kind: type[E], start: datetime, end: datetim
 
 
 def ticks(start: datetime, end: datetime, most: int) -> list[tuple[datetime, str]]:
-    """The round local times between two times, and a label for each: at most so many, or two more."""
+    """The round local times between two times, each with a label; at most `most` + 2 of them."""
     step = next((step for step in _STEPS if (end - start) / timedelta(seconds=step) <= most), _STEPS[-1])
     grain, hour = timedelta(seconds=min(step, _DAY)), timedelta(hours=1)
     first = start.astimezone().replace(tzinfo=None, fold=0) - hour
     first -= (first - datetime.min) % grain
     walls = [first + n * grain for n in range((end - start + 2 * hour) // grain + 2)]
-    # When clocks change they show an hour twice, or skip one: its times become later ones here.
+    # When the clocks change, an hour occurs twice (fold 0 and 1), or is skipped: skipped times become later ones.
     times = sorted({wall.replace(fold=fold).astimezone() for wall in walls for fold in (0, 1)})
     return [(time, _label(time, step)) for time in times if start <= time <= end and _is_round(time, step)]
 

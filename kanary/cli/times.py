@@ -1,4 +1,4 @@
-"""Times and durations as people write and read them."""
+"""Reads and writes times and durations in the formats of the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in _UNITS
 
 
 def read_time(text: str, now: datetime) -> datetime:
-    """The time in UTC that an ISO 8601 text (without a zone: local) or an age names. Raises ValueError."""
+    """Read a time in ISO 8601 (local without a zone) or an age; returns it in UTC. Raises ValueError."""
     age = read_duration(text)
     try:
         return (datetime.fromisoformat(text.upper()) if age is None else now - age).astimezone(UTC)
@@ -21,7 +21,7 @@ def read_time(text: str, now: datetime) -> datetime:
 
 
 def read_duration(text: str) -> timedelta | None:
-    """`7d`, `1h30m`: larger units first; None for any other text, or where it is too large."""
+    """Read a duration such as `7d` or `1h30m`, larger units first; None if the text is invalid or too large."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         return None
@@ -32,20 +32,20 @@ def read_duration(text: str) -> timedelta | None:
 
 
 def local_text(time: datetime) -> str:
-    """A time for a person: local, to the second."""
+    """A time as text: local, in whole seconds."""
     return time.astimezone().replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
 
 
 def span_text(start: datetime, end: datetime) -> str:
-    """A span of time for a person, with the zone of its end."""
+    """A span of time as text, with the time zone of its end."""
     first, last = start.astimezone(), end.astimezone()
     until = f"{last:%H:%M:%S}" if first.date() == last.date() else local_text(last)
     return f"{local_text(first)} to {until} {last:%Z}"
 
 
 def took_text(seconds: float) -> str:
-    """How long something took: `6.1s`, `2m5s`, `3h20m`, `2d4h`."""
-    if seconds < 59.95:  # noqa: PLR2004 -- what would be shown as 60.0s is 1m0s
+    """A duration as text: `6.1s`, `2m5s`, `3h20m`, `2d4h`."""
+    if seconds < 59.95:  # noqa: PLR2004 -- 59.95 would round to 60.0s, which is 1m0s
         return f"{seconds:.1f}s"
     whole = round(seconds)
     unit, smaller = next(pair for pair in ("dh", "hm", "ms") if whole >= _UNITS[pair[0]])

@@ -1,4 +1,4 @@
-"""`kanary undo`: writes the weights of an earlier revision back into the spec."""
+"""`kanary undo`: writes the weights of an earlier revision into the spec."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ATTEMPTS = 5
 
 
 class Undo:
-    """Of one Kanary."""
+    """Restores the weights of one Kanary."""
 
     def __init__(self, client: ClusterClient, source: Source, namespace: str, name: str) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class Undo:
         self._services = cache(self._service)
 
     def restore(self, revision: int | None, *, is_confirmed: bool) -> None:
-        """Write the weights of the revision, or of the one before the current. Raises CommandError, ClusterError."""
+        """Write the weights of the revision, or of the one before the current. Raises CommandError and ClusterError."""
         kanary = self._live()
         newest, target = self._revisions(kanary, revision)
         number, before, after = target.change.revision, weights.declared(kanary), weights_of(target.change.after)
@@ -84,26 +84,26 @@ class Undo:
             return newest, revision_of(self._source, known, revision)
         current, kept = read_status(kanary).revision, newest.change.revision
         if current > kept:
-            # The revision before the newest in the history is not the one before the current.
+            # Otherwise undo would restore the revision before the newest recorded one, which is not the current one.
             raise CommandError(
                 f"Kanary {self._namespace}/{self._name} is at revision {current}, and the history has up to {kept}: "
                 "name one with --to-revision (condition HistoryRecorded says why the history is behind)"
             )
         if self._by_number(weights.declared(kanary)) != self._by_number(weights_of(newest.change.after)):
-            # The spec has not become a revision, so the newest is the one before it.
+            # The spec is not a revision yet: the newest revision is the one before it.
             return newest, newest
         earlier = next(changes, None)
         if earlier is None:
             raise CommandError(
                 f"there is nothing to undo: {self._name} is at revision {kept}, and the history has none before it"
             )
-        # That which was in force before the newest: some in between may never have been served.
+        # Restore the revision that the newest replaced: those in between may never have been served.
         replaced = (each for each in chain([earlier], changes) if each.change.after == newest.change.before)
         return newest, next(replaced, earlier)
 
     def _confirm(self, kanary: Json, newest: RecordedChange, after: Weights) -> None:
-        """Raises CommandError unless the user agrees to each large step from what is served or declared."""
-        # Without a status the newest revision is served.
+        """Raises CommandError unless the user confirms the large steps from the served and the declared weights."""
+        # Without a status, take the newest revision as served.
         served = {each.backend: each.weight for each in read_status(kanary).weights or newest.change.after}
         present = [self._by_number(each) for each in (served, weights.declared(kanary))]
         large = weights.large_steps(present, self._by_number(after))
@@ -130,7 +130,7 @@ class Undo:
             return None
 
     def _write(self, kanary: Json, after: Weights, cause: str) -> None:
-        """Write, provided that nobody has changed the Kanary since; its status apart."""
+        """Write the weights, provided that nothing but the status of the Kanary has changed since it was read."""
         uid, generation = kanary["metadata"]["uid"], kanary["metadata"]["generation"]
         for _ in range(_ATTEMPTS):
             patch = weights.patch(kanary, after, cause, lambda backend: self._resolved(backend)[0])

@@ -1,4 +1,4 @@
-"""The weights of a spec, compared with others, and the patch that writes them. Pure."""
+"""Compares the weights of a spec with others, and builds the patch that writes them. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from states import Problem
 
 Json = dict[str, Any]
 Weights = Mapping[str, int]
-"""By backend, as `str(Backend)` writes it."""
+"""Weights by backend, in the form of `str(Backend)`."""
 
 CAUSE = "kubernetes.io/change-cause"
 LARGE = 50
-"""A change of a weight by more percentage points than this has to be confirmed."""
+"""A weight change by more percentage points requires confirmation."""
 
 
 def declared(kanary: Json) -> Weights:
-    """What the spec says; a route that cannot be read stands for itself, with no weight."""
+    """The weights in the spec; a route without a readable backend counts as its own text, with weight 0."""
     return {backend: route.get("weight", 0) for backend, route in _routes(kanary).items()}
 
 
 def resolved(text: str, namespace: str, services: Callable[[str], Json | None]) -> tuple[str, str]:
-    """A backend with the number of its port, since a port's name and number are the same; and what is wrong with it.
+    """Resolve the port of a backend to its number, since name and number mean the same port; returns it and an error.
 
-    The first is the same text where anything is wrong, the second is empty where nothing is.
+    If there is an error, the backend is returned as given; otherwise the error is empty.
     """
     try:
         backend = Backend.parse(text)
@@ -37,13 +37,13 @@ def resolved(text: str, namespace: str, services: Callable[[str], Json | None]) 
     service = services(backend.service_name)
     found = resolve(backend, where="", namespace=namespace, service=service, slices=())
     if isinstance(found, Problem):
-        # Without the place in a spec, which is before the colon.
+        # Without the path in a spec, which is before the colon.
         return text, found.message.partition(": ")[2]
     return f"{backend.service_name}:{port_number(backend, service)}", ""
 
 
 def large_steps(present: Sequence[Weights], new: Weights) -> dict[str, tuple[int, int]]:
-    """Each backend whose weight changes by more than `LARGE`, with its present and its new weight."""
+    """The backends whose weight changes by more than `LARGE`, with the present and the new weight."""
     return {
         backend: (old.get(backend, 0), new.get(backend, 0))
         for old in present
@@ -53,9 +53,9 @@ def large_steps(present: Sequence[Weights], new: Weights) -> dict[str, tuple[int
 
 
 def patch(kanary: Json, weights: Weights, cause: str, by_number: Callable[[str], str]) -> Json:
-    """A merge patch of weights that the API server rejects once the Kanary has changed.
+    """A merge patch of the weights, which the API server rejects if the Kanary has changed since it was read.
 
-    It replaces the whole list, so the other options of a route are copied from the spec, where it has the backend.
+    A merge patch replaces the whole list of routes: their other options are copied from the spec if it has the backend.
     """
     present = {by_number(backend): route for backend, route in _routes(kanary).items()}
     new = {text: {"backend": Backend.parse(text).model_dump(mode="json", by_alias=True)} for text in weights}

@@ -1,5 +1,5 @@
-"""The record of what happened to Kanaries, in SQLite or PostgreSQL. The one user of SQLAlchemy.
+"""The history of Kanaries, in SQLite or PostgreSQL. The only user of SQLAlchemy.
 
-`HistoryWriter` records entries from a thread of its own, so that nothing waits for it; `Reader` reads page by page, and
-`HttpSource` of `remote` reads the same from an operator over HTTP; `retention` and `backup` maintain the database.
+`HistoryWriter` writes entries in its own thread, so that no caller waits for the database. `Reader` reads page by page;
+`HttpSource` in `remote` reads the same from an operator over HTTP. `retention` and `backup` maintain the database.
 """

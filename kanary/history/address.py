@@ -1,4 +1,4 @@
-"""Where the record is: a URL, which may contain a password that is never shown."""
+"""The address of the database: a URL that may contain a password, which is never shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORMS = "sqlite:////path/of/history.db or postgresql+psycopg://user:password@ho
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Address:
-    """A database. As text it is named without its password."""
+    """The address of a database. Its text has no password."""
 
     url: URL
     path: Path | None
@@ -34,7 +34,7 @@ class Address:
     __repr__ = __str__
 
     def scrub(self, text: str) -> str:
-        """A text of a driver or a library, with no secret of this URL in it."""
+        """The text of a driver or a library, with the secrets of this URL replaced by `***`."""
         named = (value for key, value in self.url.query.items() if "password" in key and isinstance(value, str))
         secrets = {secret for secret in (self.url.password, *named) if secret}
         for secret in sorted(secrets | {quote(secret, safe="") for secret in secrets}, key=len, reverse=True):
@@ -43,9 +43,9 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """The database of a URL, or of the path of an SQLite file. Raises BadAddressError, which does not repeat it."""
+    """Parse a URL or the path of an SQLite file. Raises BadAddressError, whose message does not repeat the text."""
     if "://" not in text:
-        # What may be a URL with a password is not taken for a path, which is shown.
+        # This may be a URL with a password. Paths are shown, so it must not count as one.
         if not text.startswith(("/", ".")) and ("@" in text or ":" in text or text.startswith("postgres")):
             raise BadAddressError(f"invalid database URL, expected {_FORMS}; begin the path of a file with / or ./")
         return _sqlite_file(text)
@@ -55,7 +55,7 @@ def parse_address(text: str) -> Address:
         raise BadAddressError(f"invalid database URL, expected {_FORMS}") from None
     if url.drivername in _POSTGRESQL:
         if text.count("@") > 1:
-            # What stands between the two is taken for a part of the host, and the host is shown.
+            # The text between the two would count as part of the host, which is shown.
             raise BadAddressError("the database URL has more than one @: write those of a password as %40")
         return Address(url.set(drivername="postgresql+psycopg"), None)
     if url.drivername != "sqlite":
@@ -68,6 +68,6 @@ def parse_address(text: str) -> Address:
 def _sqlite_file(text: str) -> Address:
     if not text.strip() or text == ":memory:" or "\0" in text:
         raise BadAddressError(f"the database URL names no file, expected {_FORMS}")
-    # Absolute, so that all that is said about it can be followed wherever one stands.
+    # Absolute, so that messages name the file from any working directory.
     path = Path(text).absolute()
     return Address(URL.create("sqlite", database=str(path)), path)

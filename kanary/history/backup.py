@@ -1,4 +1,4 @@
-"""A copy of the record, made while the operator writes on."""
+"""A copy of the database, made while the operator keeps writing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from kanary.history.reader import CHANGE, Reader
 
 
 def backup(url: str, file: Path) -> int:
-    """Copy an SQLite database to a new file, which is there only once it is whole and checked.
+    """Copy an SQLite database to a new file, which appears only when the copy is complete and checked.
 
-    Returns how many weight changes are in it. To restore it, put it where the database was while no operator runs, with
-    no `-wal` or `-shm` beside it. Raises BadAddressError and HistoryError.
+    Returns the number of weight changes in the copy. To restore it, stop the operator and replace the database with the
+    copy, without a `-wal` or `-shm` file beside it. Raises BadAddressError and HistoryError.
     """
     reader = Reader(url)
     address, path = reader.address, reader.address.path
@@ -26,14 +26,14 @@ def backup(url: str, file: Path) -> int:
         message = f'use the tools of PostgreSQL for its backups: pg_dump --format=custom --file={file} "{address}"'
         raise HistoryError(FaultReason.REFUSED, message)
     with reader.connection():
-        pass  # it is there, and has a schema that this program knows
+        pass  # checks that the database exists and has the newest schema
     try:
-        # In the same folder, so that it can be linked.
+        # In the same folder: hard links do not cross file systems.
         with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
             part = Path(folder) / "part"
             changes = _copy(path, part)
             _sync(part)
-            # Never over another file, not even one that was made meanwhile.
+            # A link never replaces a file, not even one created in the meantime.
             os.link(part, file)
         _sync(file.parent)
     except (OSError, sqlite3.Error) as error:
@@ -46,9 +46,9 @@ def backup(url: str, file: Path) -> int:
 
 
 def _copy(path: Path, part: Path) -> int:
-    """Copy the database; returns how many weight changes are in the copy. Raises HistoryError if it is corrupt."""
+    """Copy the database; returns the number of weight changes in the copy. Raises HistoryError if it is corrupt."""
     with closing(open_sqlite_reader(path)) as connection:
-        # As bytes: a file's name need not be valid UTF-8.
+        # As bytes: a file name may be invalid UTF-8.
         connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(part),))
     with closing(sqlite3.connect(part)) as connection:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -58,7 +58,7 @@ def _copy(path: Path, part: Path) -> int:
 
 
 def _sync(path: Path) -> None:
-    """Have the content of a file, or the names in a folder, survive a power failure."""
+    """Flush a file, or the names in a folder, to the disk, so that they survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""The database as its one writer has it open: created where there is none, migrated, moved aside where it is corrupt.
+"""The database of the writer: creates it if it does not exist, migrates it, and moves a corrupt SQLite file aside.
 
-The file of an SQLite database is opened by SQLite alone: closing it would drop the locks that SQLite holds on it.
+Only SQLite opens an SQLite file: if this process closed any other descriptor of it, SQLite would lose its locks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FileId = tuple[int, int]
 
 
 def file_id(path: Path | None) -> FileId | None:
-    """Which file this is, whatever its name; None where there is none."""
+    """Identifies a file whatever its name; None if it does not exist."""
     try:
         stat = path.stat() if path else None
     except OSError:
@@ -43,16 +43,16 @@ def file_id(path: Path | None) -> FileId | None:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How large the record is and how far back it reaches."""
+    """The size of the history, and how far back it reaches."""
 
     size: int
     """In bytes."""
     oldest: datetime | None
-    """Time of the oldest entry that is kept."""
+    """Time of the oldest entry; None without entries."""
 
 
 class Database:
-    """An open database with the newest schema; made by `open_database`, and for one thread at a time."""
+    """An open database with the newest schema, created by `open_database`. Only one thread may use it at a time."""
 
     def __init__(self, address: Address, connection: Connection, resources: ExitStack) -> None:
         self.address = address
@@ -61,16 +61,16 @@ class Database:
         self._file = file_id(address.path)
 
     def write(self, batch: Sequence[Pending]) -> dict[str, int]:
-        """Record what is pending in one transaction; returns how many rows were written to each table.
+        """Write the batch in one transaction; returns the number of rows written to each table.
 
-        Entries that are there already are left as they are. A Kanary that was taken for deleted and was seen to exist
-        after that is no longer deleted. Raises HistoryError, with ENTRY_REFUSED where it is an entry's fault.
+        Entries that exist already stay unchanged. A Kanary that was observed after its deletion loses its mark.
+        Raises HistoryError, with the reason ENTRY_REFUSED if an entry caused it.
         """
         with self.transaction(with_entries=True) as connection:
             query = sa.select(KANARIES).where(KANARIES.c.uid.in_([pending.uid for pending in batch]))
             known = {row.uid: row for row in connection.execute(query)}
             written = {table.name: 0 for table in METADATA.sorted_tables}
-            # Two operators on PostgreSQL then wait for each other's rows in the same order, and never for each other.
+            # Sorted, so that two operators lock rows in the same order: otherwise they could deadlock on PostgreSQL.
             for pending in sorted(batch, key=lambda pending: pending.uid):
                 for table, rows in _missing_rows(connection, pending, known.get(pending.uid)).items():
                     written[table.name] += _insert(connection, table, rows)
@@ -78,13 +78,13 @@ class Database:
             return written
 
     def living(self) -> list[KnownKanary]:
-        """The Kanaries that are not known to be deleted."""
+        """The Kanaries that are not marked as deleted."""
         with self.transaction() as connection:
             rows = connection.execute(sa.select(KANARIES).where(KANARIES.c.deleted_at.is_(None)))
             return [kanary_of(row) for row in rows.mappings()]
 
     def figures(self) -> Figures:
-        """How large the database is, and the time of its oldest entry."""
+        """The size of the database, and the time of its oldest entry."""
         with self.transaction() as connection:
             if self.address.path:
                 size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
@@ -96,9 +96,9 @@ class Database:
 
     @contextmanager
     def transaction(self, *, with_entries: bool = False) -> Iterator[Connection]:
-        """A transaction that may write, if the database is still the one that was opened, with the schema it had.
+        """A transaction that may write, provided that the opened file is still in place and has the newest schema.
 
-        Raises HistoryError for what is wrong with the database, or with the entries that are written.
+        Raises HistoryError for faults of the database, or of the written entries.
         """
         if file_id(self.address.path) != self._file:
             message = f"the history database {self.address} was removed or replaced while it was open"
@@ -108,21 +108,21 @@ class Database:
             yield self._connection
 
     def close(self) -> None:
-        """Give the database back. Never raises."""
+        """Close the database and release its lock. Never raises."""
         try:
             self._resources.close()
-        except Exception as error:  # a connection that is broken cannot always be closed in good order
+        except Exception as error:  # closing a broken connection may fail
             _log.debug("closing the history database %s: %s", self.address, type(error).__name__)
 
 
 def open_database(
     url: str | Address, *, on_corrupt: Callable[[Path], None] | None = None, corrupt: FileId | None = None
 ) -> Database:
-    """Open the database, create it where there is none, and migrate its schema to the newest version.
+    """Open the database, create it if it does not exist, and migrate its schema to the newest version.
 
-    A corrupt SQLite file is an error; with `on_corrupt` it is moved aside, a new one is created, and the former file's
-    new name is passed. `corrupt` is a file that turned out to be corrupt in use. Raises BadAddressError for an invalid
-    URL, and HistoryError for all else that is wrong.
+    A corrupt SQLite file is an error without `on_corrupt`. With it, the file is moved aside, `on_corrupt` receives its
+    new path, and a new database is created. `corrupt` identifies a file that was found corrupt while it was open.
+    Raises BadAddressError for an invalid URL, and HistoryError for all other faults.
     """
     address = url if isinstance(url, Address) else parse_address(url)
     with translated(address), ExitStack() as resources:
@@ -145,7 +145,7 @@ def open_database(
 
 @contextmanager
 def _writer_lock(path: Path) -> Iterator[None]:
-    """Keep other processes from writing; the kernel frees the lock of a process that ends.
+    """Lock the database against other writing processes; the kernel releases the lock when the process ends.
 
     SQLite before 3.51.3 can corrupt a database in WAL mode that two connections write or checkpoint at once.
     """
@@ -165,10 +165,10 @@ def _writer_lock(path: Path) -> Iterator[None]:
 
 
 def _check(address: Address, path: Path, corrupt: FileId | None) -> None:
-    """Read before anything is written: a database that is newer or corrupt stays as it is, to the byte."""
+    """Check the database before the first write: a newer or corrupt one stays unchanged, to the byte."""
     if not path.exists():
         if has_log(path):
-            # It may be all that is left, and SQLite deletes a log that it finds beside a new database.
+            # The log may be all that is left, and SQLite deletes a log that it finds beside a new database.
             _move_aside(path)
     elif file_id(path) == corrupt:
         raise database_error(FaultReason.CORRUPT, address, "found while it was open")
@@ -183,7 +183,7 @@ def _check(address: Address, path: Path, corrupt: FileId | None) -> None:
 def _move_aside(path: Path) -> Path:
     """Rename a database and the files that belong to it, and return its new name.
 
-    The database goes first: a log that is left alone is moved aside when the next one is created.
+    The database is renamed first: if the process ends then, the next start moves the remaining log aside.
     """
     aside = beside(path, f".corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     for suffix in ("", "-wal", "-shm", "-journal"):
@@ -198,9 +198,9 @@ def _missing_rows(
 ) -> dict[sa.Table, list[dict[str, Any]]]:
     if pending.is_deleted and not pending.entries:
         return {}
-    # What a status still has of what retention deleted stays deleted.
+    # Pruned entries stay deleted, even if the status still has them.
     entries = [entry for entry in pending.entries if known is None or entry.number > known.pruned]
-    # Most of a status is there already, and making rows of it takes ten times as long as looking.
+    # Most entries of a status are in the database already: this query is ten times as fast as making their rows.
     query = sa.select(ENTRIES.c.number).where(ENTRIES.c.uid == pending.uid)
     there = set(connection.scalars(query.where(ENTRIES.c.number.in_([entry.number for entry in entries]))))
     first_seen = min((entry.at for entry in entries), default=pending.at)
@@ -213,7 +213,7 @@ def _missing_rows(
 
 
 def _insert(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """What is there already stays; but a configuration is kept for as long as the last change that names it."""
+    """Existing rows stay unchanged, but a configuration takes the number of the newest change that names it."""
     if not rows:
         return 0
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -229,7 +229,7 @@ def _insert(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str,
 
 
 def _mark(connection: Connection, pending: Pending) -> None:
-    """Mark the Kanary as deleted, or as existing where it was seen after its deletion."""
+    """Mark the Kanary as deleted, or remove the mark if the Kanary was observed after its deletion."""
     mine = sa.update(KANARIES).where(KANARIES.c.uid == pending.uid)
     if pending.is_deleted:
         connection.execute(mine.where(KANARIES.c.deleted_at.is_(None)).values(deleted_at=pending.at))

@@ -1,4 +1,4 @@
-"""What the drivers' errors mean: each is translated to a fault of the database, or of the entries that it was given."""
+"""Translates errors of the drivers to faults of the database, or of the entries that it received."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, Statement
 from kanary.history.address import Address
 from kanary.history.faults import FaultReason, HistoryError
 
-_PROGRAM_LIMIT_EXCEEDED = "54000"  # as of an indexed text that is too long
+_PROGRAM_LIMIT_EXCEEDED = "54000"  # such as an indexed text that is too long
 
 _NAMES = {
     FaultReason.LOCKED: {"SQLITE_BUSY", "SQLITE_LOCKED", "40001", "40P01", "55P03", "57014"},
-    # SHMSIZE: the memory-mapped index of the log could not grow.
+    # SHMSIZE: the memory-mapped index of the log cannot grow.
     FaultReason.FULL: {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "ENOSPC", "EDQUOT", "53100"},
     FaultReason.READ_ONLY: {"SQLITE_READONLY", "SQLITE_PERM", "EROFS", "EACCES", "EPERM", "25006"},
     FaultReason.CORRUPT: {"SQLITE_CORRUPT", "SQLITE_NOTADB", "XX001", "XX002"},
 }
-"""Names of SQLite's errors and of the system's, and SQLSTATEs."""
+"""Names of errors of SQLite and of the system, and SQLSTATEs."""
 _MESSAGES = {
     FaultReason.LOCKED: "another process has locked the history database {}: Kanary retries",
     FaultReason.FULL: "the history database {} has no space left: provide a larger volume, or keep less history",
@@ -34,9 +34,9 @@ _MESSAGES = {
 
 @contextmanager
 def translated(address: Address, *, with_entries: bool = False) -> Iterator[None]:
-    """Raise HistoryError for errors of the database, and for those of entries where some are written.
+    """Raise HistoryError for errors of the database, and, if `with_entries`, for those of written entries.
 
-    The errors' own text and their causes are left behind, since they may quote the URL.
+    Secrets of the URL are removed from the text, and the cause is dropped, since both may quote the URL.
     """
     try:
         yield
@@ -51,25 +51,25 @@ def translated(address: Address, *, with_entries: bool = False) -> Iterator[None
 
 
 def database_error(reason: FaultReason, address: Address, text: str) -> HistoryError:
-    """What is wrong with a database, and the way out; the text is what was found."""
+    """The error with this reason: its message says what to do, and ends with the text, which has the details."""
     return HistoryError(reason, f"{_MESSAGES[reason].format(address)} ({text})")
 
 
 def reason_of(error: Exception) -> FaultReason | None:
-    """The one word for an error of a driver or of the file system; None for any other error."""
+    """The reason of an error of a driver or of the file system; None for any other error."""
     cause = _cause(error)
     if not isinstance(error, (SQLAlchemyError, sqlite3.Error, OSError)):
         return None
     name = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
     if isinstance(cause, OSError):
         name = errno.errorcode.get(cause.errno or 0, "")
-    # SQLITE_BUSY_SNAPSHOT is a SQLITE_BUSY, too.
+    # Extended codes count as their base: SQLITE_BUSY_SNAPSHOT as SQLITE_BUSY.
     names = {name, "_".join(name.split("_")[:2])}
     return next((reason for reason, known in _NAMES.items() if names & known), FaultReason.UNAVAILABLE)
 
 
 def _is_about_data(error: Exception) -> bool:
-    """Whether the database takes other values; some errors are raised before a value is sent."""
+    """Whether the database rejected these values only; drivers raise some of these errors before they send a value."""
     cause = _cause(error)
     return (
         isinstance(error, (DataError, IntegrityError))

@@ -1,11 +1,11 @@
-"""What can be wrong with the record: a reason in one word, and a message with the way out."""
+"""Faults of the history: a reason in one word, and a message that says what to do."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class FaultReason(StrEnum):
-    """Why the record cannot be written or read."""
+    """Why the history cannot be written or read."""
 
     LOCKED = "DatabaseLocked"
     FULL = "DatabaseFull"
@@ -14,25 +14,25 @@ class FaultReason(StrEnum):
     CORRUPT = "DatabaseCorrupt"
     TOO_NEW = "DatabaseTooNew"
     TOO_OLD = "DatabaseTooOld"
-    """Of a reader, which may not migrate."""
+    """Only for readers, which cannot migrate."""
     ENTRY_REFUSED = "EntryRefused"
-    """The database takes everything but this entry."""
+    """The database rejects this entry and accepts others."""
     OPENING = "DatabaseOpening"
     DISABLED = "HistoryDisabled"
     REFUSED = "Refused"
-    """The request itself is refused, such as a backup onto a file that exists."""
+    """The request itself is refused, for example a backup to an existing file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, as the user will read it. Never holds a password."""
+    """A fault as the user reads it. Never contains a password."""
 
     reason: FaultReason
     message: str
 
 
 class HistoryError(Exception):
-    """The record cannot be written or read now; `fault` says why."""
+    """The history cannot be written or read now; `fault` says why."""
 
     def __init__(self, reason: FaultReason, message: str) -> None:
         super().__init__(message)
@@ -40,4 +40,4 @@ class HistoryError(Exception):
 
 
 class BadAddressError(ValueError):
-    """The database URL is not supported; the message says what is."""
+    """The database URL is not supported; the message has the supported forms."""

@@ -1,4 +1,4 @@
-"""What waits to be recorded."""
+"""The queue of entries that are not in the database yet."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from itertools import islice
 from engine.model.entries import Configuration, Entry
 
 _KANARIES = 10_000
-"""So many wait at a time; of each only the newest state does."""
+"""Maximum number of Kanaries in the queue, each with its newest state."""
 _CONFIGURATIONS = 16
-"""Of a Kanary, while the database is away."""
+"""Maximum per Kanary, for the time that the database is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What is to be recorded of one Kanary."""
+    """The newest state of one Kanary that is not in the database yet."""
 
     uid: str
     namespace: str
     name: str
     at: datetime
-    """When it was seen like this: to exist, or to be deleted."""
+    """Time of the observation that it exists or is deleted."""
     entries: tuple[Entry, ...] = ()
     configurations: tuple[Configuration, ...] = ()
     is_deleted: bool = False
 
     def followed_by(self, newer: Pending) -> Pending:
-        """Both in one: newer entries include the older ones, but not their configurations."""
+        """Merge with a newer state: newer entries include the older ones, but not their configurations."""
         configurations = {c.digest: c for c in (*self.configurations, *newer.configurations)}
         return replace(
             newer,
@@ -40,22 +40,22 @@ class Pending:
         )
 
     def last(self) -> int:
-        """The number of its last entry; 0 where it has none."""
+        """The number of the last entry; 0 without entries."""
         return max((entry.number for entry in self.entries), default=0)
 
 
 class Queue:
-    """At most one item for each Kanary, in the order in which they came. Its lock is never held for long."""
+    """At most one item per Kanary, in the order of arrival. Its lock is never held for long."""
 
     def __init__(self, most: int = _KANARIES) -> None:
         self._most = most
         self._changed = threading.Condition()
         self._waiting: dict[str, Pending] = {}
         self.is_closed = False
-        """Whether nothing more is waited for."""
+        """Whether `close` was called."""
 
     def add(self, pending: Pending) -> int:
-        """Add to what waits; returns how many had to be dropped for it."""
+        """Add an item, or merge it with the one of the same Kanary; returns how many others were dropped for it."""
         with self._changed:
             older = self._waiting.get(pending.uid)
             self._waiting[pending.uid] = older.followed_by(pending) if older else pending
@@ -66,12 +66,12 @@ class Queue:
         return len(oldest)
 
     def waiting(self, most: int | None = None) -> list[Pending]:
-        """What waits, the oldest first, or at most so many of it; it waits on until it is removed."""
+        """The items in the queue, or the first `most`, the oldest first; they stay until `remove`."""
         with self._changed:
             return list(islice(self._waiting.values(), most))
 
     def remove(self, batch: Iterable[Pending]) -> None:
-        """These items wait no longer; what was added to them meanwhile does."""
+        """Remove these items; an item that was merged with a newer one in the meantime stays."""
         with self._changed:
             for pending in batch:
                 if self._waiting.get(pending.uid) is pending:
@@ -79,18 +79,18 @@ class Queue:
             self._changed.notify_all()
 
     def wait(self, seconds: float, *, is_held: bool) -> bool:
-        """Wait until there is something to do, or so long where it is held; False when all is done and closed."""
+        """Wait up to `seconds` for an item, or, if held, for `close` only; False if the queue is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self.is_closed or bool(self._waiting and not is_held), seconds)
             return not self.is_closed or bool(self._waiting)
 
     def wait_until_empty(self, timeout: float) -> bool:
-        """Wait so many seconds until nothing waits, and return whether that is so."""
+        """Wait up to `timeout` seconds until the queue is empty; returns whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, timeout)
 
     def close(self) -> None:
-        """Have `wait` return without delay."""
+        """Let `wait` return without delay from now on."""
         with self._changed:
             self.is_closed = True
             self._changed.notify_all()

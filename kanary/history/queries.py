@@ -1,4 +1,4 @@
-"""What can be requested of the history: the arguments of `Source`, and the query parameters of its HTTP API."""
+"""The queries of the history: the arguments of `Source`, and the query parameters of its HTTP API."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ T = TypeVar("T")
 Q = TypeVar("Q", bound="RecordQuery")
 
 PAGE = 500
-"""Items of a page at most, unless the query says otherwise."""
+"""Default maximum of items per page."""
 
 Text = Annotated[str, Field(max_length=253, pattern=r"^[^\x00]*$")]
-"""A name or word. PostgreSQL takes no NUL."""
+"""A name or word. PostgreSQL rejects NUL."""
 
 
 class _Query(BaseModel):
-    # Unknown parameters are refused, since a misspelt one would select too much.
+    # Unknown parameters are rejected: the query would otherwise ignore a misspelt one and return too much.
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class RecordQuery(_Query):
-    """Which Kanaries, and which page of the answer."""
+    """Selects Kanaries, and a page of the result."""
 
     PLACE: ClassVar[TypeAdapter[Any]]
-    """The sort key of the last item of a page. Pages go by it, so that what is recorded meanwhile shifts nothing."""
+    """Sort key of the last item of a page, where the next page begins. Newly recorded items do not shift pages."""
 
     namespace: Text | None = None
-    """Only of this namespace."""
+    """Only Kanaries in this namespace."""
     name: Text | None = None
-    """Only of Kanaries with this name; needs `namespace`."""
+    """Only Kanaries with this name; requires `namespace`."""
     uid: Text | None = None
-    """Only of the Kanary with this uid, whether it exists or not."""
+    """Only the Kanary with this uid, deleted or not."""
     deleted: bool = False
-    """Whether deleted Kanaries count, among them former ones of the same name."""
+    """Include deleted Kanaries, such as earlier ones with the same name."""
     limit: int = Field(default=PAGE, ge=1, le=1000)
-    """Items of the page at most."""
+    """Maximum number of items on the page."""
     after: str | None = Field(default=None, max_length=1024)
-    """Where to read on: the `next` of the page before."""
+    """Continue after the previous page: the value of its `next`."""
 
     @model_validator(mode="after")
     def _name_needs_namespace(self) -> RecordQuery:
@@ -62,12 +62,12 @@ class RecordQuery(_Query):
 
     @property
     def place(self) -> Any:
-        """The sort key to read on from, as `PLACE` has it; None for the first page."""
+        """The sort key to continue after, of the type `PLACE`; None for the first page."""
         return None if self.after is None else self.PLACE.validate_json(self.after)
 
 
 class KanaryQuery(RecordQuery):
-    """Kanaries, by namespace, name and uid."""
+    """Kanaries, sorted by namespace, name and uid."""
 
     PLACE = TypeAdapter(tuple[Text, Text, Text])
 
@@ -76,36 +76,36 @@ class _SpanQuery(RecordQuery):
     PLACE = TypeAdapter(tuple[Time, Text, Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)]])
 
     since: Time | None = None
-    """Nothing before this time (RFC 3339; a `+` in it is written %2B)."""
+    """Nothing before this time (RFC 3339; write a `+` in it as %2B)."""
     until: Time | None = None
     """Nothing after this time."""
 
 
 class EntryQuery(_SpanQuery):
-    """Entries, the newest first: those of one Kanary by number, else all by time."""
+    """Entries, newest first: with `name` or `uid` by number, the existing Kanary first, otherwise by time."""
 
     kinds: Text | None = None
     """Only entries of these kinds, separated by commas. Default: every kind."""
 
 
 class ChangeQuery(_SpanQuery):
-    """Weight changes, the newest first: those of one Kanary by number, else all by time."""
+    """Weight changes, newest first: with `name` or `uid` by number, the existing Kanary first, otherwise by time."""
 
     at: Time | None = None
-    """Of each Kanary that existed at this time only the newest change up to then, served already or not."""
+    """Only the newest change up to this time of each Kanary that existed then, even if it was not served yet."""
     revision: int | None = Field(default=None, ge=0, lt=2**63)
     """Only this revision."""
 
 
 class ConfigurationQuery(_Query):
-    """The configuration with a digest, if it is kept."""
+    """The configuration with this digest; an empty page if the history does not have it."""
 
     digest: Text
     """The `digest` of a weight change."""
 
 
 def pages(read: Callable[[Q], Page[T]], query: Q) -> Iterator[tuple[T, ...]]:
-    """The items of one page after the other; each is read when it is needed: `pages(source.changes, query)`."""
+    """The items of each page, read when they are needed: `pages(source.changes, query)`."""
     page = read(query)
     yield page.items
     while page.next is not None:
@@ -114,5 +114,5 @@ def pages(read: Callable[[Q], Page[T]], query: Q) -> Iterator[tuple[T, ...]]:
 
 
 def every(read: Callable[[Q], Page[T]], query: Q) -> Iterator[T]:
-    """All items, in the memory of one page."""
+    """All items, with one page in memory at a time."""
     return chain.from_iterable(pages(read, query))

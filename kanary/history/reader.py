@@ -1,4 +1,4 @@
-"""The record as it is read: newest first, page by page, on connections that cannot write."""
+"""Reads the history from the database: newest first, page by page, on read-only connections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RESULT = (
         _RESULTS.c.kind == ChangeResult.model_fields["kind"].default,
         _RESULTS.c.revision == ENTRIES.c.revision,
     )
-    # A Kanary whose status was removed has its last change end once more.
+    # The first result counts: if the status of a Kanary was removed, its last change ends once more.
     .order_by(_RESULTS.c.number)
     .limit(1)
 )
@@ -48,13 +48,13 @@ _KANARIES = sa.select(
 
 
 class Reader:
-    """Implements `Source`: reads a record that may be written at the same time; for any number of threads.
+    """Implements `Source` with a database that may be written at the same time. Safe for any number of threads.
 
-    Each call raises HistoryError where the database cannot be read.
+    Each call raises HistoryError if the database cannot be read.
     """
 
     def __init__(self, url: str | Address) -> None:
-        """Raises BadAddressError for an invalid URL; nothing is opened yet."""
+        """Raises BadAddressError for an invalid URL. Does not open the database."""
         self.address = url if isinstance(url, Address) else parse_address(url)
         self._engine = reader_engine(self.address)
 
@@ -63,7 +63,7 @@ class Reader:
         self._engine.dispose()
 
     def kanaries(self, query: KanaryQuery) -> Page[KanarySummary]:
-        """Kanaries, by namespace, name and uid."""
+        """Kanaries, sorted by namespace, name and uid."""
         key = (KANARIES.c.namespace, KANARIES.c.name, KANARIES.c.uid)
         selected = _KANARIES.where(*_chosen(query)).order_by(*key).limit(query.limit + 1)
         if query.place is not None:
@@ -74,7 +74,7 @@ class Reader:
         return _page(found, query, lambda kanary: (kanary.namespace, kanary.name, kanary.uid))
 
     def changes(self, query: ChangeQuery) -> Page[RecordedChange]:
-        """Weight changes, the newest first; those of one name Kanary by Kanary, else all by time."""
+        """Weight changes, newest first: with a name or uid by number, the existing Kanary first, otherwise by time."""
         selected = _CHANGES
         if query.revision is not None:
             selected = selected.where(ENTRIES.c.revision == query.revision)
@@ -90,7 +90,7 @@ class Reader:
         return self._recorded(selected, query, _entry)
 
     def configuration(self, digest: str) -> Configuration | None:
-        """A configuration, or None where it is not kept."""
+        """A configuration, or None if the history does not have it."""
         selected = sa.select(CONFIGURATIONS.c.body).where(CONFIGURATIONS.c.digest == digest).limit(1)
         with self.connection() as connection:
             packed = connection.scalar(selected)
@@ -102,7 +102,7 @@ class Reader:
         query: ChangeQuery | EntryQuery,
         record: Callable[[RowMapping, RowMapping], T | None],
     ) -> Page[T]:
-        """A page of what this version can read, from the rows of entries and of their Kanaries."""
+        """A page made of the rows of entries and of their Kanaries, without those that this version cannot read."""
         if query.since is not None:
             selected = selected.where(ENTRIES.c.at >= query.since)
         if query.until is not None:
@@ -119,7 +119,7 @@ class Reader:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the record; for the other modules of this package."""
+        """A transaction that sees one snapshot of the history; for the other modules of this package."""
         with translated(self.address), self._engine.begin() as connection:
             require_newest(connection, self.address)
             yield connection
@@ -128,19 +128,19 @@ class Reader:
 def _rows_by_time(connection: Connection, selected: sa.Select[Any], query: RecordQuery) -> Sequence[RowMapping]:
     key = (ENTRIES.c.at, ENTRIES.c.uid, ENTRIES.c.number)
     if query.place is not None:
-        # With the columns' types, which say how a time is written.
+        # The columns' types convert times to text.
         selected = selected.where(sa.tuple_(*key) < sa.tuple_(*query.place, types=[column.type for column in key]))
     if chosen := _chosen(query):
-        # Not a join: the database is to walk along the index by time and stop at the end of the page.
+        # Not a join: so the database scans the index by time and stops at the end of the page.
         selected = selected.where(sa.exists().where(KANARIES.c.uid == ENTRIES.c.uid, *chosen))
     selected = selected.order_by(*(column.desc() for column in key)).limit(query.limit + 1)
     return connection.execute(selected).mappings().all()
 
 
 def _rows_by_kanary(connection: Connection, selected: sa.Select[Any], query: RecordQuery) -> Sequence[RowMapping]:
-    """Those of the Kanary that exists, then those of earlier ones of its name; by number, whatever the clocks said."""
+    """Rows of the existing Kanary, then of earlier ones with its name. By number: clocks may have been wrong."""
     _, begun, last = query.place or (None, None, None)
-    # One that is deleted while its pages are read stays where it was: it is the last that was.
+    # If a Kanary is deleted while its pages are read, it keeps its place: it is the last deleted one.
     order = (KANARIES.c.deleted_at.is_not(None), KANARIES.c.deleted_at.desc(), KANARIES.c.uid.desc())
     uids = connection.scalars(sa.select(KANARIES.c.uid).where(*_chosen(query, or_uid=begun)).order_by(*order)).all()
     rows: list[RowMapping] = []
@@ -155,7 +155,7 @@ def _rows_by_kanary(connection: Connection, selected: sa.Select[Any], query: Rec
 
 
 def _chosen(query: RecordQuery, *, or_uid: str | None = None) -> list[sa.ColumnElement[bool]]:
-    """What a row of `kanaries` has to be, other than of the uid whose pages are read: it may be deleted meanwhile."""
+    """Conditions on rows of `kanaries`. `or_uid` is a Kanary whose pages are being read, deleted since or not."""
     wanted = {KANARIES.c.namespace: query.namespace, KANARIES.c.name: query.name, KANARIES.c.uid: query.uid}
     conditions = [column == value for column, value in wanted.items() if value is not None]
     if not query.deleted and query.uid is None:
@@ -164,7 +164,7 @@ def _chosen(query: RecordQuery, *, or_uid: str | None = None) -> list[sa.ColumnE
 
 
 def _is_newest_at(time: datetime, query: RecordQuery) -> sa.ColumnElement[bool]:
-    """Whether a change was the newest of its Kanary at a time at which the Kanary existed."""
+    """Whether a change was the newest of its Kanary at this time, and the Kanary existed then."""
     newest = sa.select(_OWN.c.number).where(_IS_OWN, _IS_CHANGE, _OWN.c.at <= time)
     existed = sa.or_(KANARIES.c.deleted_at.is_(None), KANARIES.c.deleted_at > time)
     newest = newest.order_by(_OWN.c.revision.desc()).limit(1)
@@ -187,17 +187,17 @@ def _change(row: RowMapping, kanary: RowMapping) -> RecordedChange | None:
 
 
 def _deletion(change: WeightChange, at: datetime, number: int) -> ChangeResult:
-    """How the last change of a deleted Kanary ended.
+    """The result of the last change of a deleted Kanary.
 
-    It follows from the deletion and is not recorded: the number is that of the Kanary's next entry, should the Kanary
-    turn out to exist.
+    It is derived from the deletion and is not a row. If the Kanary proves to exist, the result is no longer derived,
+    and its next entry has this number.
     """
     seconds = max(0.0, (at - change.at).total_seconds())
     return ChangeResult(number=number, at=at, revision=change.revision, result=Result.DELETED, seconds=seconds)
 
 
 def _page(items: Sequence[T], query: RecordQuery, place: Callable[[T], Any]) -> Page[T]:
-    """One item more than the page has room for says that there is another page."""
+    """A page of `limit` items; an additional item means that another page follows."""
     kept = tuple(items[: query.limit])
     is_last = len(items) <= query.limit
     return Page(items=kept, next=None if is_last else query.PLACE.dump_json(place(kept[-1])).decode())

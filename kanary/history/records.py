@@ -1,4 +1,4 @@
-"""What is read of the record: an entry, or a weight change with how it ended, and whose it is."""
+"""The results of reading the history: entries, and weight changes with their results, each with its Kanary."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, TypeVar
@@ -12,43 +12,43 @@ T = TypeVar("T")
 
 
 def recorded_entry(raw: Any) -> Any:
-    """An entry from its JSON; a plain `Entry` where a newer version gave its kind other fields than are known here.
+    """An entry from its JSON; a plain `Entry` if a newer version wrote fields that its kind does not have here.
 
-    Raises pydantic.ValidationError for what is no entry.
+    Raises pydantic.ValidationError if the JSON is not an entry.
     """
     return read_entry(raw) if isinstance(raw, Mapping) else raw
 
 
 class KnownKanary(Shape):
-    """A Kanary that the record has something of."""
+    """A Kanary in the history."""
 
     uid: str
-    """Tells apart those that had the same name one after the other."""
+    """Distinguishes Kanaries that had the same name at different times."""
     namespace: str
     name: str
     first_seen: Time
     deleted_at: Time | None = None
-    """Null while it exists."""
+    """Null if it is not deleted."""
 
 
 class KanarySummary(KnownKanary):
-    """A Kanary, and which of its revisions are kept."""
+    """A Kanary, and the revisions of it in the history."""
 
     first_revision: int | None = None
-    """Null where none is kept."""
+    """Null if the history has none."""
     last_revision: int | None = None
 
 
 class RecordedEntry(Shape):
-    """An entry, and whose it is."""
+    """An entry and its Kanary."""
 
     kanary: KnownKanary
     entry: Annotated[SerializeAsAny[Entry], BeforeValidator(recorded_entry)]
-    """As the model of its kind; one of an unknown kind as an `Entry`, with all its fields."""
+    """The model of its kind; for an unknown kind an `Entry` with all its fields."""
 
 
 class RecordedChange(Shape):
-    """A weight change, how it ended, and whose it is."""
+    """A weight change with its result and its Kanary."""
 
     kanary: KnownKanary
     change: WeightChange
@@ -57,8 +57,8 @@ class RecordedChange(Shape):
 
 
 class Page(Shape, Generic[T]):
-    """At most as many items as `limit` says; fewer, or none, where they are large."""
+    """At most `limit` items; it may have fewer, or none, even if another page follows."""
 
     items: tuple[T, ...]
     next: str | None = None
-    """Give this as `after` to read on; null on the last page. Opaque, and safe in a URL once it is quoted."""
+    """The `after` of the next page; null on the last page. Opaque; percent-encode it in a URL."""

@@ -1,4 +1,4 @@
-"""The history as the operator serves it, over a port that is forwarded with the reader's own rights."""
+"""Reads the history from the operator's HTTP API, through a port-forward with the user's own rights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kanary.history.wire import PORT, ROOT, Refusal, Refused
 from kanary.kube.errors import ClusterError, Forbidden, NotForwarded, Unauthorized, Unreachable
 from kanary.kube.resources import PODS, Json
 
-if TYPE_CHECKING:  # it loads the official client, and its caller has one
+if TYPE_CHECKING:  # loads the official client, which only the caller needs
     from kanary.kube.client import ClusterClient
 
 S = TypeVar("S", bound=Shape)
@@ -27,7 +27,7 @@ S = TypeVar("S", bound=Shape)
 OPERATOR = "app.kubernetes.io/name=kanary"
 """Labels of the operator's pods."""
 
-_LONGEST = 500  # characters of a message that comes from elsewhere
+_LONGEST = 500  # characters of another program's message
 _OTHER_VERSION = "use the kanary of the operator's version"
 _SEE_PODS = "see kubectl -n {} get pods"
 _CAUSES = {
@@ -35,13 +35,13 @@ _CAUSES = {
     Forbidden: ("permission denied", "ask for the Role kanary-viewer in namespace {}"),
     NotForwarded: ("it does not take connections", "see kubectl -n {} logs deployment/kanary"),
 }
-"""What is in the way where there is no connection, and the way out, by the error."""
+"""Why no connection is possible, and what to do, by the type of the error."""
 
 
 class HttpSource:
-    """Implements `Source` over the operator's HTTP API, on one connection.
+    """Implements `Source` with the operator's HTTP API, on one connection.
 
-    Errors say how it was tried, what is in the way, and that `--db` does without the operator.
+    Error messages name the operator's namespace and cluster, the cause, what to do, and `--db` as the alternative.
     """
 
     def __init__(self, cluster: ClusterClient, namespace: str) -> None:
@@ -54,11 +54,11 @@ class HttpSource:
         self._http.close()
 
     def kanaries(self, query: KanaryQuery) -> Page[KanarySummary]:
-        """Kanaries, by namespace, name and uid."""
+        """Kanaries, sorted by namespace, name and uid."""
         return self._get("kanaries", query, Page[KanarySummary])
 
     def changes(self, query: ChangeQuery) -> Page[RecordedChange]:
-        """Weight changes, the newest first; those of one name Kanary by Kanary, the existing one first."""
+        """Weight changes, newest first: with a name or uid by number, the existing Kanary first, otherwise by time."""
         return self._get("changes", query, Page[RecordedChange])
 
     def entries(self, query: EntryQuery) -> Page[RecordedEntry]:
@@ -66,12 +66,12 @@ class HttpSource:
         return self._get("entries", query, Page[RecordedEntry])
 
     def configuration(self, digest: str) -> Configuration | None:
-        """A configuration, or None where it is not kept."""
+        """A configuration, or None if the history does not have it."""
         found = self._get("configurations", ConfigurationQuery(digest=digest), Page[Configuration])
         return next(iter(found.items), None)
 
     def _get(self, path: str, query: BaseModel, shape: type[S]) -> S:
-        """What is at a path below the API's root."""
+        """The response to a GET of a path below the API's root."""
         parameters = urlencode(query.model_dump(mode="json", exclude_defaults=True))
         status, body = self._request(f"{ROOT}/{path}?{parameters}")
         try:
@@ -101,7 +101,7 @@ class HttpSource:
             self._http.close()
             if is_new or not isinstance(error, HTTPException | OSError | Unreachable):
                 raise self._no_connection(error) from error
-        # The connection had been used before, and may have been closed since.
+        # The connection was used before and may have been closed since: retry on a new one.
         return self._request(path)
 
     def _connect(self) -> Any:
@@ -116,7 +116,7 @@ class HttpSource:
             try:
                 return self._cluster.forward(self._namespace, pod["metadata"]["name"], _port(pod))
             except ClusterError as error:
-                failure = error  # the pod's node may be gone: any replica has the whole history
+                failure = error  # such as a lost node; every other replica serves the whole history as well
         raise failure
 
     def _no_connection(self, error: Exception) -> HistoryError:
@@ -140,6 +140,6 @@ def _is_ready(pod: Json) -> bool:
 
 
 def _port(pod: Json) -> int:
-    """The port that the pod names `history`, else the usual one."""
+    """The port named `history` of the pod, otherwise the default."""
     named = (port for container in pod["spec"]["containers"] for port in container.get("ports", ()))
     return next((int(port["containerPort"]) for port in named if port.get("name") == "history"), PORT)

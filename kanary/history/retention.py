@@ -1,4 +1,4 @@
-"""What is kept how long, and deleting what is older, a little at a time, so that recording is never held up."""
+"""The retention limits, and pruning beyond them in short transactions, so that recording never waits for long."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from kanary.history.reader import CHANGE, Reader
 from kanary.history.records import KnownKanary
 from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES, kanary_of
 
-_ROWS = 500  # deleted in one transaction, some milliseconds
-_OTHERS = 10  # kept for each weight change that is
+_ROWS = 500  # maximum deleted in one transaction, which takes some milliseconds
+_OTHERS = 10  # other entries kept per weight change
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 Pruned = Counter[str]
-"""How many entries were deleted, or would be, by kind; and as `Kanary` how many Kanaries with all that was theirs."""
+"""Numbers of deleted entries by kind, or of those to delete; `Kanary` is the number of completely deleted Kanaries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much is kept of each Kanary; 0 is without limit. The newest change of one that exists always stays."""
+    """The limits of each Kanary; 0 means no limit. The newest change of an existing Kanary is always kept."""
 
     age: timedelta = timedelta()
     changes: int = 0
-    """Weight changes, each with the entries of its revision; and ten times as many entries that are about none."""
+    """Weight changes, each with the entries of its revision, and ten times as many entries without a revision."""
 
     def cutoff(self, now: datetime) -> datetime:
-        """What happened before this is too old."""
+        """The time before which entries are too old."""
         return now - self.age if timedelta() < self.age < now - _FIRST else _FIRST
 
 
@@ -49,12 +49,12 @@ def plan(reader: Reader, retention: Retention, now: datetime) -> Pruned:
 
 
 def prune(database: Database, retention: Retention, now: datetime) -> Pruned:
-    """Delete what is beyond the limits, all at once. Raises HistoryError."""
+    """Delete everything beyond the limits. Raises HistoryError."""
     return sum(prune_steps(database, retention, now), Pruned())
 
 
 def prune_steps(database: Database, retention: Retention, now: datetime) -> Iterator[Pruned]:
-    """Delete what is beyond the limits, one short transaction a step; between two steps anything may be recorded."""
+    """Delete everything beyond the limits, one short transaction per step; entries may be recorded between steps."""
     last = ""
     while True:
         with database.transaction() as connection:
@@ -77,9 +77,9 @@ def prune_steps(database: Database, retention: Retention, now: datetime) -> Iter
 def _excess(
     connection: Connection, kanary: KnownKanary, retention: Retention, now: datetime
 ) -> tuple[Sequence[sa.ColumnElement[bool]], bool]:
-    """The entries beyond the limits, and whether the Kanary itself is.
+    """The entries beyond the limits, and whether the Kanary itself is beyond them.
 
-    Entries of a revision go with its change, the first revisions first; those about none go by number.
+    Entries with a revision are deleted with its change, the first revisions first; the others by number.
     """
     cutoff = retention.cutoff(now)
     mine, revision, number = ENTRIES.c.uid == kanary.uid, ENTRIES.c.revision, ENTRIES.c.number
@@ -93,7 +93,7 @@ def _excess(
 
 
 def _first_kept(connection: Connection, keys: sa.Select[Any], kept: int, cutoff: datetime, *, keeps_one: bool) -> int:
-    """The first key that stays; all before it go, whatever the clocks said. Beyond the last one where none stays."""
+    """The first key to keep; all before it are deleted, whatever their times. Beyond the last key to keep none."""
     (key,) = keys.selected_columns
     newest_first = keys.order_by(key.desc())
     newest = connection.scalar(newest_first.limit(1))
@@ -107,7 +107,7 @@ def _first_kept(connection: Connection, keys: sa.Select[Any], kept: int, cutoff:
 
 
 def _delete_entries(connection: Connection, uid: str, excess: Sequence[sa.ColumnElement[bool]]) -> Pruned:
-    """Delete the first few with their configurations, and remember up to where that was."""
+    """Delete the first entries with their configurations, and store the number of the last one as `pruned`."""
     first = sa.select(ENTRIES.c.number).where(*excess).order_by(ENTRIES.c.number).limit(_ROWS)
     numbers = connection.scalars(first).all()
     if not numbers:

@@ -1,4 +1,4 @@
-"""The version of a database's schema: read, compared with what this program knows, and migrated."""
+"""Reads the version of a database's schema, compares it with the supported ones, and migrates it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from migrations import VERSION_TABLE, VERSIONS
 
 NEWEST = VERSIONS[-1]
 
-# Any number that no other program is likely to lock: this program's name, as bytes.
+# Any number that no other program is likely to lock: the bytes of this program's name.
 _MIGRATION_LOCK = int.from_bytes(b"kanary", "big")
-# Alembic keeps its state in variables of its module.
+# Alembic keeps its state in module variables.
 _alembic = threading.Lock()
 
 
 def version_of(connection: Connection, address: Address) -> str | None:
-    """The schema's version; None where no schema has been made yet.
+    """The version of the schema; None if the database has none yet.
 
-    Raises HistoryError for a version that this program does not know.
+    Raises HistoryError for an unknown version.
     """
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
@@ -39,7 +39,7 @@ def version_of(connection: Connection, address: Address) -> str | None:
 
 
 def require_newest(connection: Connection, address: Address) -> None:
-    """Raise HistoryError unless the schema is the one that this program reads and writes."""
+    """Raise HistoryError unless the schema has the newest version."""
     version = version_of(connection, address)
     if version != NEWEST:
         has = f"has schema {version}, and this program reads {NEWEST}" if version else "has no history in it yet"
@@ -48,23 +48,23 @@ def require_newest(connection: Connection, address: Address) -> None:
 
 
 def migrate(connection: Connection, address: Address) -> None:
-    """Take the schema to the newest version in the transaction that is open: whole, or not at all.
+    """Migrate the schema to the newest version in the open transaction: completely or not at all.
 
-    On SQLite that transaction holds the write lock; on PostgreSQL a lock is taken that all migrations wait for.
-    Raises HistoryError for a version that this program does not know.
+    On SQLite that transaction holds the write lock; on PostgreSQL an advisory lock excludes other migrations.
+    Raises HistoryError for an unknown version.
     """
     if address.path is None:
-        # A migration of a large database takes as long as it takes.
+        # A migration of a large database may take longer than the usual limit.
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     if version_of(connection, address) == NEWEST:
         return
-    # Loaded here: it takes half a second, and where nothing is to be migrated nothing has to wait for it.
+    # Loaded here: it takes half a second, and most starts migrate nothing.
     from alembic import command  # noqa: PLC0415 -- see above
     from alembic.config import Config  # noqa: PLC0415 -- see above
 
     config = Config(attributes={"connection": connection})
-    # A % in the folder's name would be taken for the beginning of a variable.
+    # Alembic would read a % in the folder's name as the beginning of a variable.
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     with _alembic:
         command.upgrade(config, NEWEST)

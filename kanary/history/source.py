@@ -1,4 +1,4 @@
-"""Where the record is read from: a database, or the operator over HTTP. Nothing here needs a database."""
+"""The interface for reading the history from a database, or from the operator over HTTP. Does not load SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from kanary.history.records import KanarySummary, Page, RecordedChange, Recorded
 
 
 class Source(Protocol):
-    """What `Reader` reads in a database, and `HttpSource` requests from the operator.
+    """Implemented by `Reader` with a database, and by `HttpSource` with the operator's HTTP API.
 
-    Each call raises HistoryError where the record cannot be read. A page may be shorter than `limit`, or even empty,
-    and not be the last: only `next` says so. What the record does not have is an empty page.
+    Each call raises HistoryError if the history cannot be read. A page may be shorter than `limit`, or even empty,
+    without being the last one: check `next`. A query without a match returns an empty page.
     """
 
     def kanaries(self, query: KanaryQuery) -> Page[KanarySummary]:
-        """Kanaries, by namespace, name and uid."""
+        """Kanaries, sorted by namespace, name and uid."""
 
     def changes(self, query: ChangeQuery) -> Page[RecordedChange]:
-        """Weight changes, the newest first; those of one name Kanary by Kanary, the existing one first."""
+        """Weight changes, newest first: with a name or uid by number, the existing Kanary first, otherwise by time."""
 
     def entries(self, query: EntryQuery) -> Page[RecordedEntry]:
         """Entries, in the order of `changes`."""
 
     def configuration(self, digest: str) -> Configuration | None:
-        """A configuration, or None where it is not kept."""
+        """A configuration, or None if the history does not have it."""
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the connections."""

@@ -1,4 +1,4 @@
-"""The tables of the newest version of the schema, which `migrations/` makes, and their rows."""
+"""The tables of the newest schema, which `migrations/` creates, and the conversion of their rows."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Row = dict[str, Any]
 
 METADATA = sa.MetaData()
 _TEXT = 4096  # characters of one text
-_KIND = 253  # characters; indexed, and PostgreSQL indexes no more than 2,700 bytes
+_KIND = 253  # characters; PostgreSQL indexes at most 2,700 bytes
 
 
 class TimeText(TypeDecorator[datetime]):
-    """A time as the text that entries have it in: to the millisecond in UTC, so that its order is that of time."""
+    """A time as text, in the format of entries: UTC in milliseconds, so that text sorts by time."""
 
     impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 -- its form
-        """As text."""
+        """Convert a time to text."""
         return None if value is None else exact_time_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 -- its form
-        """As a time."""
+        """Convert text to a time."""
         return None if value is None else datetime.fromisoformat(value)
 
 
@@ -52,7 +52,7 @@ KANARIES = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("first_seen", TimeText, nullable=False),
     sa.Column("deleted_at", TimeText),
-    # The last entry that retention has deleted: a status that still has it does not bring it back.
+    # Number of the last pruned entry: entries up to it are not recorded again, even if the status still has them.
     sa.Column("pruned", sa.BigInteger, nullable=False, default=0),
     sa.Index("kanaries_by_name", "namespace", "name", "uid"),
 )
@@ -63,7 +63,7 @@ ENTRIES = sa.Table(
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at", TimeText, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
-    # Of the weight change that the entry is about; null where it is about none.
+    # Revision of the weight change to which the entry belongs; null if it belongs to none.
     sa.Column("revision", sa.BigInteger),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Index("entries_by_time", "at", "uid", "number", "kind"),
@@ -74,7 +74,7 @@ CONFIGURATIONS = sa.Table(
     METADATA,
     _uid(),
     sa.Column("digest", sa.Text, primary_key=True),
-    # Of the last weight change that names it, with which it goes.
+    # Number of the last weight change that names the configuration; both are pruned together.
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("configurations_by_digest", "digest"),
@@ -82,7 +82,7 @@ CONFIGURATIONS = sa.Table(
 
 
 def entry_row(uid: str, entry: Entry) -> Row:
-    """An entry of any kind."""
+    """The row of an entry of any kind."""
     body = _storable(entry_json(entry))
     revision = body.get("revision")
     return {
@@ -96,7 +96,7 @@ def entry_row(uid: str, entry: Entry) -> Row:
 
 
 def configuration_rows(uid: str, entries: Sequence[Entry], configurations: Sequence[Configuration]) -> list[Row]:
-    """The configurations that a weight change names, each with the number of the last one that does."""
+    """Rows of the configurations that weight changes name, each with the number of the last such change."""
     numbers = {entry.digest: entry.number for entry in entries if isinstance(entry, WeightChange)}
     return [
         {
@@ -121,7 +121,7 @@ def kanary_of(row: RowMapping) -> KnownKanary:
 
 
 def _storable(value: Any) -> Any:
-    """JSON that every database takes, without NUL and in valid Unicode, with each text cut to so many characters."""
+    """JSON that every database accepts: valid Unicode without NUL, with each text cut to `_TEXT` characters."""
     if isinstance(value, str):
         clean = value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
         return clean if len(clean) <= _TEXT else f"{clean[: _TEXT - 1]}…"

@@ -1,4 +1,4 @@
-"""What the HTTP API of the history has beside queries and records; for the server and for its client."""
+"""The parts of the history's HTTP API other than queries and records, shared by the server and its client."""
 
 from enum import StrEnum
 
@@ -6,20 +6,20 @@ from engine.model.shape import Shape
 
 ROOT = "/history/v1"
 PORT = 8081
-"""Where the operator serves it, on loopback only."""
+"""Default port of the API, on loopback only."""
 
 
 class Refusal(StrEnum):
-    """Why a request is refused. Where the record cannot be read, the reason is that of the fault."""
+    """Reasons for refusing a request. If the history cannot be read, the reason is a `FaultReason` instead."""
 
     BAD_PARAMETER = "BadParameter"
     UNKNOWN_PATH = "UnknownPath"
 
 
 class Refused(Shape):
-    """Why there is no answer."""
+    """The response to a request that failed."""
 
     reason: str
-    """One word, for programs."""
+    """A word for programs."""
     message: str
-    """One line, for people: what is wrong, and what to do."""
+    """A line for people: what is wrong, and what to do."""

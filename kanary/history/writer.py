@@ -1,4 +1,4 @@
-"""Records what it is given, from a thread of its own: no caller ever waits for the database."""
+"""Writes the history in its own thread: no caller ever waits for the database."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ _log = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(base=1.0, cap=60.0)
 _BATCH = 100
-"""Kanaries of one transaction: a transaction waits for the disk, however little it writes."""
+"""Maximum Kanaries per transaction: each transaction waits for the disk, however little it writes."""
 _FIGURES_SECONDS = 60.0
 _PRUNE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the writer calls, mostly in its thread; what they raise is logged and ignored."""
+    """Callbacks of the writer, mostly from its thread. It logs and ignores their exceptions."""
 
     on_change: Callable[[], None] = lambda: None
-    """`fault()` or `notice` has changed. Everything is then to be recorded again: the database may be a new one."""
+    """`fault()` or `notice` has changed. The callee must record everything again: the database may be a new one."""
     on_rows: Callable[[str, int], None] = lambda _table, _count: None
-    """So many rows were written to this table."""
+    """Rows were written: the table and their number."""
     on_failure: Callable[[str], None] = lambda _reason: None
-    """Writing failed for this reason; it will be tried again."""
+    """Writing failed for this reason; the writer retries, except with a refused entry."""
     on_dropped: Callable[[], None] = lambda: None
-    """What waited of a Kanary was dropped: too many wait, or it is deleted and could not be written before the end."""
+    """The queued entries of a Kanary were lost: the queue is full, or it was deleted and `stop` timed out."""
 
 
 def _call(hook: Callable[..., None], *args: object) -> None:
     try:
         hook(*args)
-    except Exception:  # the record does not depend on its observers
+    except Exception:  # a defect of a hook must not stop the history
         _log.exception("a hook of the history failed")
 
 
 class HistoryWriter:
-    """Writes to the database between `start()` and `stop()`; its other methods serve any thread and never wait.
+    """Writes to the database between `start()` and `stop()`. Any thread may call the other methods; only `flush` waits.
 
-    Its public attributes are set by its thread alone, each to an immutable value.
+    Only the writer's thread sets the public attributes, each to an immutable value.
     """
 
     notice: Fault | None = None
-    """What happened to the record since the start and does not pass: a corrupt file that was moved aside."""
+    """A fault reported until the operator restarts: a corrupt file was moved aside."""
     figures: Figures | None = None
-    """The database's size and its oldest entry, a minute old at most while it can be read."""
+    """Size and oldest entry of the database, updated once a minute while it can be read."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class HistoryWriter:
     ) -> None:
         """Raises BadAddressError for an invalid URL.
 
-        `is_deleted` is called in the writer's thread for each Kanary that the database takes for living, whenever it
-        was opened; None says that this cannot be found out now.
+        After each opening of the database, the writer's thread calls `is_deleted` for each Kanary that is not marked as
+        deleted; None means that the state is unknown at the moment.
         """
         self._address = parse_address(url)
         self._retention = retention or Retention()
@@ -89,7 +89,7 @@ class HistoryWriter:
         self._refused: dict[str, Fault] = {}
         self._confirmed: dict[str, int] = {}
         self._is_tried = threading.Event()
-        # Of the thread alone:
+        # Used by the thread only:
         self._database: Database | None = None
         self._corrupt: FileId | None = None
         self._reported: tuple[Fault | None, Fault | None] = None, None
@@ -98,36 +98,36 @@ class HistoryWriter:
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
     def start(self, wait: float = 0.0) -> None:
-        """Begin to write what is recorded, and wait so many seconds at most for the database to be opened."""
+        """Start the thread, and wait up to `wait` seconds for its first attempt to open the database."""
         opening = Fault(FaultReason.OPENING, f"the history database {self._address} is being opened")
         self._fault, self._reported = opening, (opening, None)
         self._thread.start()
         self._is_tried.wait(wait)
 
     def record(self, pending: Pending) -> None:
-        """Have this written soon, in place of what waits of the same Kanary."""
+        """Queue this state for writing, merged with a queued one of the same Kanary."""
         for _ in range(self._queue.add(pending)):
             _call(self._hooks.on_dropped)
 
     def confirmed(self, uid: str) -> int:
-        """The number of the last entry that is in the database for sure; 0 for none."""
+        """The number of the last entry that is known to be in the database; 0 for none."""
         return self._confirmed.get(uid, 0)
 
     def fault(self, uid: str | None = None) -> Fault | None:
-        """What keeps the record, or with `uid` that of one Kanary, from being written now, or None."""
+        """The fault that prevents writing the history, or with `uid` that of one Kanary; None if there is none."""
         return self._fault or (self._refused.get(uid) if uid else next(iter(self._refused.values()), None))
 
     def flush(self, timeout: float) -> bool:
-        """Wait so many seconds until all that was recorded is written, and return whether it is."""
+        """Wait up to `timeout` seconds until the queue is written; returns whether it is."""
         return self._queue.wait_until_empty(timeout)
 
     def stop(self, timeout: float = 5.0) -> bool:
-        """Write what is recorded for so many seconds at most, then end; return whether all of it is written."""
+        """Write the queue for up to `timeout` seconds, then end the thread; returns whether all of it is written."""
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
         for pending in self._queue.waiting():
-            # No later operator records it: its status is deleted as well.
+            # No later operator can record these entries: the status of the Kanary is deleted as well.
             missing = sum(entry.number > self.confirmed(pending.uid) for entry in pending.entries)
             if pending.is_deleted and missing:
                 name = f"{pending.namespace}/{pending.name} (uid {pending.uid})"
@@ -141,7 +141,7 @@ class HistoryWriter:
                 self._turn()
             except HistoryError as error:
                 self._fail(error.fault)
-            except Exception:  # the thread has to outlive a defect, or nothing would ever be recorded again
+            except Exception:  # a defect must not end the thread: nothing would be recorded until a restart
                 text = self._address.scrub(traceback.format_exc())
                 _log.error("recording the history failed: %s", text)
                 self._fail(Fault(FaultReason.UNAVAILABLE, f"internal error: {text.strip().splitlines()[-1]}"))
@@ -158,7 +158,7 @@ class HistoryWriter:
         return max(0.0, min(self._chores.values()) - time.monotonic()) if self._chores else 0.0
 
     def _turn(self) -> None:
-        """Do the next thing: what waits comes first, and the chores are done a step at a time."""
+        """Write a batch of the queue, or, if it is empty, do one step of the most urgent chore."""
         database = self._database = self._database or self._open()
         if not self._chores:
             self._chores = dict.fromkeys((self._mark(database), self._prune(database), self._measure(database)), 0.0)
@@ -170,10 +170,10 @@ class HistoryWriter:
                 self._chores[chore] = time.monotonic() + next(chore)
 
     def _open(self) -> Database:
-        # Another database may be there now, or the same with less in it.
+        # This may be another database, or the same with fewer entries.
         self._confirmed.clear()
         database = open_database(self._address, on_corrupt=self._on_corrupt, corrupt=self._corrupt)
-        # It was moved aside or replaced, and another file may have its number later.
+        # That file was moved aside or replaced, and a later file may have the same inode number.
         self._corrupt = None
         return database
 
@@ -192,7 +192,7 @@ class HistoryWriter:
             if len(batch) == 1:
                 self._refuse(batch[0], error.fault.message)
             else:
-                # A refused entry takes its transaction with it, and must not take the other Kanaries' entries, too.
+                # A refused entry fails the whole transaction: entries of other Kanaries must be written without it.
                 for pending in batch:
                     self._write(database, [pending])
             return
@@ -217,7 +217,7 @@ class HistoryWriter:
     # Chores: each step yields the seconds until the next one.
 
     def _mark(self, database: Database) -> Iterator[float]:
-        """Mark Kanaries as deleted whose deletion no operator saw."""
+        """Mark Kanaries as deleted whose deletion no operator observed."""
         for kanary in database.living():
             while (is_deleted := self._is_deleted(kanary)) is None:
                 yield self._backoff.cap

@@ -1,1 +1,1 @@
-"""What the operator serves over HTTP: probes and metrics to the cluster, and the history to authorised readers."""
+"""The HTTP servers of the operator: probes and metrics for the cluster, the history for authorised users."""

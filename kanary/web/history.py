@@ -1,4 +1,4 @@
-"""The HTTP API of the history: read-only, for readers whom the cluster lets forward a port to the operator."""
+"""The HTTP API of the history: read-only, for users with the right to forward a port to the operator."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ R = TypeVar("R", bound=RecordQuery)
 
 _LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 _PAGE_BYTES = 1024 * 1024
-"""A page ends once it has this size, whatever it is made of."""
+"""A page ends when it has reached this size."""
 _ROWS = 50
-"""Read at a time, so that a page is not much larger than that."""
+"""Rows read at a time, so that a page does not exceed its size by much."""
 _reads = threading.BoundedSemaphore(8)
-"""Pages at a time: each holds a connection to the database, and its items."""
+"""Limits the pages read at the same time: each has a connection to the database, and its items in memory."""
 
 
 OPERATIONS: Mapping[str, tuple[type[Query], type[Shape]]] = {
@@ -43,13 +43,13 @@ OPERATIONS: Mapping[str, tuple[type[Query], type[Shape]]] = {
     "entries": (EntryQuery, Page[RecordedEntry]),
     "configurations": (ConfigurationQuery, Page[Configuration]),
 }
-"""What is served: by the path below `ROOT`, the query and the shape of the answer."""
+"""The query and the shape of the response, by the path below `ROOT`."""
 
 
 def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambda: None) -> Starlette:
-    """Serve a record; None where history is disabled.
+    """The application that serves the history of the source, or, for None, reports that history is disabled.
 
-    `fault` says what is wrong with the record as its writer knows it, which a reader may see less well.
+    `fault` returns the fault of the writer, which is often more specific than the one that the reader finds.
     """
 
     def respond(request: Request, query_of: type[Query]) -> Response:
@@ -68,7 +68,7 @@ def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambd
             found = fault() or error.fault
             return _refused(HTTPStatus.SERVICE_UNAVAILABLE, found.reason, found.message)
 
-    # A page of another site in a reader's browser must not get at a forwarded port under a name of its own.
+    # Prevents DNS rebinding: a web site could otherwise read a forwarded port through the user's browser.
     local = Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK)
     routes = [Route(f"{ROOT}/{path}", partial(respond, query_of=query)) for path, (query, _) in OPERATIONS.items()]
     app = Starlette(routes=routes, middleware=[local], exception_handlers={HTTPStatus.NOT_FOUND: _unknown_path})
@@ -91,12 +91,12 @@ def _answer(source: Source, query: Query) -> bytes:
 
 
 def _page(read: Callable[[R], Page[Any]], query: R) -> bytes:
-    """Up to `limit` items, read in parts until the page has its size."""
+    """Up to `limit` items, read in parts until the page has reached its maximum size."""
     items: list[bytes] = []
     after, left = query.after, query.limit
     while left > 0 and sum(map(len, items)) < _PAGE_BYTES:
         page = read(query.model_copy(update={"after": after, "limit": min(left, _ROWS)}))
-        # As text, of which the page is made: as objects, all of them would be in memory once more.
+        # Encoded at once: the items as objects would need the memory a second time.
         items += map(_encoded, page.items)
         after, left = page.next, left - _ROWS
         if after is None:
@@ -105,7 +105,7 @@ def _page(read: Callable[[R], Page[Any]], query: R) -> bytes:
 
 
 def _parameters(request: Request) -> Mapping[str, str | list[str]]:
-    """By name; a repeated one is a list, which no query accepts: one of its values alone would select too much."""
+    """Parameters by name. A repeated one is a list, which no query accepts: a single value would select too much."""
     given = {name: request.query_params.getlist(name) for name in request.query_params}
     return {name: values if len(values) > 1 else values[0] for name, values in given.items()}
 
