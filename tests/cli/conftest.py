@@ -14,7 +14,7 @@ from hypothesis import settings
 from kanary.cli.main import main
 from tests.cli.record import record, story
 
-# On a busy machine an example may be slow without being wrong.
+# On a busy machine an example may be slow without a defect.
 settings.register_profile("kanary", deadline=None)
 settings.load_profile("kanary")
 
@@ -26,7 +26,7 @@ Kanary = Callable[..., "Printed"]
 
 @pytest.fixture
 def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Zone]:
-    """Where this machine is."""
+    """Set the local time zone."""
 
     def move(name: str) -> None:
         monkeypatch.setenv("TZ", name)
@@ -51,12 +51,12 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """The record of the story."""
+    """The database with the story."""
     return record(tmp_path / "history.db", [story()])
 
 
 class Printed:
-    """What a command printed, and how it ended."""
+    """The output and exit code of a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code = code
@@ -77,7 +77,7 @@ def kanary(capsys: pytest.CaptureFixture[str]) -> Kanary:
 
 
 def into(output: IO[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a process of its own that writes into a file."""
+    """Run the command line in a separate process that writes into a file."""
     command = [sys.executable, "-m", "kanary.cli.main", *arguments]
     return subprocess.run(
         command,

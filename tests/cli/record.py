@@ -1,4 +1,4 @@
-"""A history as an operator leaves it: written with the operator's own code, in one transaction."""
+"""Builds a history with the code of the operator, in one transaction."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def story(uid: str = "u-1", namespace: str = "shop", name: str = NAME) -> Pendin
 
 
 def record(path: Path, kanaries: Sequence[Pending], deleted: dict[str, datetime] | None = None) -> str:
-    """Write Kanaries, and that some were deleted; returns the database's URL."""
+    """Write Kanaries, and mark some as deleted; returns the URL of the database."""
     times = deleted or {}
     gone = [Pending(k.uid, k.namespace, k.name, times[k.uid], is_deleted=True) for k in kanaries if k.uid in times]
     url = f"sqlite:///{path}"
@@ -125,7 +125,7 @@ def record(path: Path, kanaries: Sequence[Pending], deleted: dict[str, datetime]
 
 
 def record_namesakes(url: str, count: int, namespace: str = "shop", name: str = NAME) -> None:
-    """Add so many deleted Kanaries of one name, with uids before those of all others."""
+    """Add deleted Kanaries with one name, with uids before those of all others."""
     row = {"namespace": namespace, "name": name, "first_seen": at(0), "deleted_at": at(5)}
     database = open_database(url)
     try:

@@ -1,4 +1,4 @@
-"""What kubectl completes."""
+"""Completion for kubectl."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.scene import CRD, without_validation
 
 @pytest.fixture
 def kubeconfig(tmp_path: Path) -> Iterator[str]:
-    """Of a cluster with the Kanaries web and prune in one namespace and api in another."""
+    """The kubeconfig of a cluster with the Kanaries web and prune in one namespace and api in another."""
     with ApiServer() as server:
         server.install_crd(without_validation(CRD))
         for namespace, name in (("default", "web"), ("default", "prune"), ("shop", "api")):

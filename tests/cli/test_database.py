@@ -1,4 +1,4 @@
-"""`kanary db prune` and `kanary db backup` on a database that an operator has filled."""
+"""`kanary db prune` and `kanary db backup` with a database written by an operator."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_pruning_makes_no_database_where_there_is_none(kanary: Kanary, tmp_path:
 
 
 def test_a_corrupt_database_is_told_and_left_as_it_is(kanary: Kanary, tmp_path: Path) -> None:
-    """A page in the middle, which only a check of the whole file finds."""
+    """The corrupt page is in the middle: only a check of the whole file finds it."""
     file = tmp_path / "history.db"
     url = record(file, [history_of(*(change(n, n, ONE) for n in range(1, 500)))])
     with file.open("r+b") as database:

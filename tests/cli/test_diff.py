@@ -1,4 +1,4 @@
-"""`kanary diff` on a database that an operator's store has filled."""
+"""`kanary diff` with a database written by an operator."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_two_revisions_stand_side_by_side(kanary: Kanary, url: str) -> None:
 
 
 def test_where_revisions_are_missing_the_one_before_is_the_last_that_is_there(kanary: Kanary, tmp_path: Path) -> None:
-    """2 was lost; the Kanary that had the name before is another."""
+    """Revision 2 was lost; the revisions of an earlier Kanary with the same name do not count."""
     former = history_of(change(2, -900, ONE), uid="u-0")
     gaps = history_of(CHANGES[0], CHANGES[2])
     url = record(tmp_path / "gaps.db", [former, gaps], {"u-0": at(-800)})
@@ -150,7 +150,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def shown(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[io.StringIO], str]:
-    """What is written of revisions 1 and 2 to a stream."""
+    """The difference of revisions 1 and 2 as written to a stream."""
     monkeypatch.setenv("TERM", "xterm-256color")
 
     def written(stream: io.StringIO) -> str:

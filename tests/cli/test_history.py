@@ -1,4 +1,4 @@
-"""`kanary history` on a database that an operator's store has filled."""
+"""`kanary history` with a database written by an operator."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ NUMBER  WHEN                 FROM       TO         TRIGGER   REASON            M
 
 @pytest.fixture
 def several(tmp_path: Path) -> str:
-    """Two that live, in two namespaces, and one that is gone, under whose name another lives."""
+    """Two existing Kanaries in two namespaces, and a deleted one with the name of an existing one."""
     gone = history_of(*CHANGES[:2], RESULTS[0], uid="u-0")
     other = history_of(change(1, 100, ONE, "created"), uid="u-2", namespace="prod", name="web")
     return record(tmp_path / "several.db", [gone, story(), other], {"u-0": at(700)})
 
 
-# What is shown
+# Content
 
 
 def test_changes_are_a_table_with_the_newest_first(kanary: Kanary, url: str) -> None:
@@ -193,7 +193,7 @@ def test_a_kanary_without_transitions_is_not_unknown(kanary: Kanary, tmp_path: P
     assert printed.err.startswith("kanary: nothing in the history matches")
 
 
-# For programs
+# Formats for programs
 
 
 def test_json_is_what_was_recorded(kanary: Kanary, url: str) -> None:
@@ -317,13 +317,13 @@ def test_whatever_is_in_a_cell_of_csv_one_record_is_one_line(kanary: Kanary, tmp
     assert "\r" not in printed
 
 
-# Much
+# Large histories
 
 
 def test_many_changes_are_shown_in_the_memory_of_a_page(
     kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The history is one that makes up its pages; all together they take 16 MB."""
+    """The source generates its pages, which are 16 MB in total."""
     reader = Reader(url)
     item = reader.changes(ChangeQuery(namespace="shop", name=NAME)).items[1]
     reader.close()
@@ -376,7 +376,7 @@ def test_an_encoding_that_has_not_every_character_is_no_error(tmp_path: Path, na
         assert yaml.safe_load(text)[0]["change"]["cause"].startswith("höher ↑")
 
 
-# What is not there
+# Missing history
 
 
 @pytest.mark.parametrize(

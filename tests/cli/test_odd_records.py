@@ -1,4 +1,4 @@
-"""What a newer operator or a hostile user has written is shown, and does no harm."""
+"""Entries of newer operators and hostile users are shown and do no harm."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The same commands where the history is read from the operator: through the API server, with a kubeconfig."""
+"""The same commands with the history of the operator, through the API server and with a kubeconfig."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.kanaries import route
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """A cluster with nobody who has any history."""
+    """A cluster without an operator."""
     with ApiServer() as made:
         monkeypatch.setenv("KUBECONFIG", str(made.kubeconfig(tmp_path / "kubeconfig")))
         made.install_crd(without_validation(CRD))
@@ -29,7 +29,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
 
 @pytest.fixture
 def operator(server: ApiServer, tmp_path: Path) -> Iterator[ApiServer]:
-    """The same with an operator that has it."""
+    """The same cluster with an operator that serves the history."""
     uid = declared(server)
     url = record(tmp_path / "history.db", [story(uid, namespace="default")])
     with serving(url) as http:

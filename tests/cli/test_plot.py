@@ -1,4 +1,4 @@
-"""`kanary history NAME --plot`: what is drawn, and that it is well formed."""
+"""`kanary history NAME --plot`: the content of the drawings, and that they are well formed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ phase          R......R.......DDDDR...R..............
 
 
 class Terminal(io.StringIO):
-    """A terminal that has every character."""
+    """A terminal that shows every character."""
 
     encoding = "utf-8"
 
@@ -44,7 +44,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def ended(tmp_path: Path) -> str:
-    """The story of a Kanary that was deleted after 50 minutes, so that it ends."""
+    """The story of a Kanary that was deleted after 50 minutes, so that the drawing has a fixed end."""
     return record(tmp_path / "ended.db", [story()], {"u-1": at(3000)})
 
 
@@ -60,7 +60,7 @@ def drawn(kanary: Kanary, url: str, *more: str) -> str:
 
 
 def row(text: str, name: str) -> str:
-    """The cells of a row, blanks to the left included."""
+    """The cells of a row, with leading blanks."""
     line = next(line for line in text.splitlines() if line.startswith(name))
     return re.sub(r"  (now|at the end) \d+ %$", "", line).removeprefix(name)[2:]
 
@@ -75,7 +75,7 @@ def texts(picture: ET.Element) -> list[str]:
 
 
 def steps(picture: ET.Element) -> list[list[tuple[float, float, float, float]]]:
-    """Of each step from left to right the rectangles: x, width, lower edge and height in percent."""
+    """The rectangles of each step from left to right: x, width, lower edge and height in percent."""
     found = []
     for group in picture.iter(f"{SVG}g"):
         numbers = [[float(r.attrib[name]) for name in ("x", "width", "y", "height")] for r in group.iter(f"{SVG}rect")]
@@ -110,7 +110,7 @@ def test_phases_are_known_where_none_changed_since(kanary: Kanary, ended: str) -
 
 @pytest.mark.usefixtures("_terminal")
 def test_a_phase_that_is_not_in_the_history_is_blank(kanary: Kanary, tmp_path: Path) -> None:
-    """The retention deletes transitions of a Kanary that flaps earlier than its weight changes."""
+    """Retention deletes the phase changes of a flapping Kanary earlier than its weight changes."""
     url = record(tmp_path / "h.db", [history_of(change(1, 0, ONE), PHASES[5])], {"u-1": at(2400)})
     assert re.fullmatch(r" {18,19}D{18,20}", row(drawn(kanary, url), "phase        "))
 
@@ -133,7 +133,7 @@ def test_a_weight_is_visible_and_only_100_percent_is_full(
 
 
 def test_any_number_of_backends_is_drawn_each_in_its_row(kanary: Kanary, tmp_path: Path) -> None:
-    """A Service for each version, of which the last one has all connections."""
+    """A Service for each version; the last one has weight 100."""
     changes = [change(n, n * 100, shares(**{f"web-v{n}": 100})) for n in range(1, 41)]
     out = drawn(kanary, record(tmp_path / "h.db", [history_of(*changes)], {"u-1": at(4100)}))
     assert [line.split()[0] for line in out.splitlines() if ":http" in line] == [f"web-v{n}:http" for n in range(1, 41)]
@@ -252,7 +252,7 @@ def test_nothing_that_is_recorded_gets_into_the_markup(kanary: Kanary, tmp_path:
 
 
 def test_many_backends_and_changes_make_a_picture_of_bounded_size(kanary: Kanary, tmp_path: Path) -> None:
-    """More revisions than are drawn, with 29 backends in all."""
+    """More revisions than a drawing shows, with 29 backends in total."""
     weights = [shares(**{f"v{k}": 4 for k in range(first, first + 25)}) for first in range(5)]
     changes = [change(n, n * 60, weights[n % 5], "more") for n in range(1, 2501)]
     moves = [phase(n * 60, "Ready Rolling", "roll", "R") for n in range(1, 2501)]
@@ -281,7 +281,7 @@ def test_changes_from_a_clock_that_was_set_back_are_drawn_in_the_order_of_time(k
 
 
 def test_one_moment_can_be_drawn(kanary: Kanary, tmp_path: Path) -> None:
-    """A Kanary that was deleted as soon as it was there, and whose transitions are gone."""
+    """A Kanary that was deleted right after its creation, and whose phase changes were pruned."""
     url = record(tmp_path / "h.db", [history_of(change(1, 0, ONE))], {"u-1": at(0)})
     assert len(steps(pictured(kanary, url, tmp_path))) == 1
     assert set(row(drawn(kanary, url), "myapp-v1:http")) == {"█"}

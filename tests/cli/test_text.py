@@ -1,4 +1,4 @@
-"""Tables as a terminal shows them."""
+"""Texts and tables for a terminal."""
 
 from __future__ import annotations
 

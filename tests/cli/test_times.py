@@ -1,4 +1,4 @@
-"""Times as people write them."""
+"""Reading and writing of times."""
 
 from __future__ import annotations
 

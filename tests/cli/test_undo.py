@@ -1,4 +1,4 @@
-"""`kanary undo` against the API server for tests, with a record that an operator's store has filled."""
+"""`kanary undo` with the API server for tests and a history written by an operator."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Json = dict[str, Any]
 
 
 class Stage:
-    """A cluster with a Kanary of 50 to 50, and the record of how it came to that."""
+    """A cluster with a Kanary with the weights 50 and 50, and its history."""
 
     def __init__(self, server: ApiServer, folder: Path, run: Kanary) -> None:
         self.server = server
@@ -64,7 +64,7 @@ class Stage:
         return str(self.kanary()["metadata"]["uid"])
 
     def recorded(self, *kanaries: Pending) -> str:
-        """Have this recorded and nothing else."""
+        """Replace the history by this."""
         self.url = record(self.folder / f"history-{next(self._numbers)}.db", kanaries)
         return self.url
 
@@ -87,7 +87,7 @@ class Stage:
         self.server.store.put({"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata, "spec": body})
 
     def status(self, **status: Any) -> None:
-        """Have the operator told this."""
+        """Write this status."""
         self.server.store.put({**self.kanary(), "status": status})
 
     def kanary(self) -> Json:
@@ -103,7 +103,7 @@ class Stage:
         return self._run("undo", name, *where, *arguments)
 
     def refused(self, *arguments: str, name: str = NAME) -> str:
-        """What is told of an undo that changes nothing."""
+        """The error of an undo; checks that it changes nothing."""
         before = self.server.store.get("kanaries", NAME, "shop")
         printed = self.undo(*arguments, name=name)
         assert (printed.code, printed.out) == (1, "")
@@ -119,7 +119,7 @@ def stage(tmp_path: Path, kanary: Kanary) -> Iterator[Stage]:
         yield Stage(server, tmp_path, kanary)
 
 
-# Going back
+# Restoring weights
 
 
 def test_the_weights_of_the_revision_before_are_written_into_the_spec(stage: Stage) -> None:
@@ -161,7 +161,7 @@ def test_a_port_under_its_number_is_the_same_backend_as_under_its_name(stage: St
 
 
 def test_a_change_of_the_port_is_undone(stage: Stage) -> None:
-    """The weights are the same, and the port that was left may serve no more."""
+    """The weights are the same, but the former port may no longer be served."""
     stage.service("myapp-v1", http=80, new=9090)
     stage.declare(route("myapp-v1", 50, "new"), route("myapp-v2", 50))
     moved = (Share(backend="myapp-v1:new", weight=50), Share(backend="myapp-v2:http", weight=50))
@@ -198,7 +198,7 @@ def test_a_backend_that_the_spec_has_no_more_comes_back(stage: Stage) -> None:
 
 
 def test_what_has_not_become_a_revision_yet_is_undone_to_the_newest_one(stage: Stage) -> None:
-    """As where the operator has refused the spec, or has not come to it."""
+    """The operator may have rejected the spec, or not observed it yet."""
     stage.declare(route("myapp-v1", 49), route("myapp-v2", 50))
     assert stage.undo().out.startswith(
         f"shop/{NAME}: myapp-v1:http=49 myapp-v2:http=50 becomes myapp-v1:http=50 myapp-v2:http=50 (undo to rev"
@@ -234,7 +234,7 @@ def test_a_paused_kanary_is_warned_of(stage: Stage) -> None:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Somebody who sits at the terminal and answers."""
+    """A user at the terminal who answers questions."""
 
     class Terminal:
         def __init__(self, answer: str) -> None:
@@ -254,7 +254,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def far(stage: Stage) -> None:
-    """Make revision 3 one that differs by more than 50 from revision 2."""
+    """Make revision 3 differ from revision 2 by more than 50."""
     stage.recorded(history_of(*CHANGES[:2], change(3, 1868, shares(myapp_v1=10, myapp_v2=90)), uid=stage.uid))
     stage.declare(route("myapp-v1", 10), route("myapp-v2", 90))
 
@@ -293,14 +293,14 @@ def test_half_of_all_is_not_too_much(stage: Stage) -> None:
 
 
 def test_what_is_served_counts_as_well_as_what_is_declared(stage: Stage) -> None:
-    """The operator refused these weights, and serves those of revision 3, which are far from those of revision 1."""
+    """The operator rejected these weights and serves those of revision 3, which differ much from revision 1."""
     far(stage)
     stage.declare(route("myapp-v1", 90), route("myapp-v2", 9))
     assert stage.refused("--to-revision", "1").startswith("this changes myapp-v1:80 from 10 to 100 % and myapp-v2:80 ")
 
 
 def test_what_is_served_is_what_the_status_says(stage: Stage) -> None:
-    """Revision 3 is on its way to the proxies, which still serve all by one backend."""
+    """Revision 3 is being rolled out: the proxies still send all connections to one backend."""
     stage.status(revision=3, weights=[{"backend": "myapp-v2:http", "weight": 100, "endpoints": 1}])
     assert stage.refused() == (
         "this changes myapp-v2:80 from 100 to 20 % and myapp-v1:80 from 0 to 80 %, more than 50 percentage points: "
@@ -313,7 +313,7 @@ def test_a_backend_that_only_the_status_knows_is_served_until_it_is_not(stage: S
     assert "myapp-v9:http from 100 to 0 %" in stage.refused()
 
 
-# Where the history is behind
+# A history that is behind
 
 
 def test_where_the_history_is_behind_a_revision_has_to_be_named(stage: Stage) -> None:
@@ -331,7 +331,7 @@ def test_where_the_history_is_not_behind_no_revision_has_to_be_named(stage: Stag
     assert stage.undo().code == 0
 
 
-# What cannot be
+# Errors
 
 
 def test_a_backend_that_is_gone_is_named(stage: Stage) -> None:
@@ -389,7 +389,7 @@ def test_another_kanary_of_the_same_name_is_not_gone_back_to(stage: Stage) -> No
 
 
 def test_of_however_many_of_its_name_the_right_one_is_gone_back_to(stage: Stage) -> None:
-    """By uid they come in an order that says nothing: this one's is after all those of the others."""
+    """The order of uids has no meaning: the uid of this one sorts after all others."""
     record_namesakes(stage.url, 2001)
     assert stage.undo().code == 0
     assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
@@ -417,11 +417,11 @@ def test_wrong_usage_exits_with_2(stage: Stage, arguments: list[str]) -> None:
     assert stage.undo(*arguments).code == 2
 
 
-# At the same moment
+# Concurrent changes
 
 
 def interrupted(stage: Stage, by: Callable[[Json], None]) -> undo.Undo:
-    """An undo whose Kanary is changed by somebody else right before it is written."""
+    """An undo whose Kanary is changed by another client right before the write."""
     client = ClusterClient.connect(kubeconfig=stage.kubeconfig)
     write = client.merge_patch
     times = iter([True])
@@ -493,7 +493,7 @@ def test_the_patch_makes_the_spec_say_what_the_revision_said(present: Shares, pa
 
 
 def test_undo_passes_over_a_revision_that_was_never_served(stage) -> None:
-    """It was replaced before any proxy had it: the newest names what was in force before."""
+    """It was replaced before any proxy served it: the newest change has the weights that were served before."""
     first, never, newest = shares(myapp_v1=100), shares(myapp_v1=50, myapp_v2=50), shares(myapp_v2=100)
     stage.declare(route("myapp-v2", 100))
     stage.recorded(

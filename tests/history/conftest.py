@@ -25,7 +25,7 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest) -> str:
-    """A database with nothing in it, of each kind."""
+    """The URL of an empty database of each kind."""
     if request.param == "sqlite":
         return str(request.getfixturevalue("sqlite_url"))
     server: Server = request.getfixturevalue("postgres")
@@ -47,7 +47,7 @@ def reader(url: str) -> Iterator[Reader]:
 
 
 class Volume:
-    """A small file system of its own."""
+    """A small separate file system."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Volume:
         subprocess.run(["mount", *options], check=True)
 
     def fill(self) -> Path:
-        """Leave no space."""
+        """Fill the file system completely."""
         filler = self.folder / "filler"
         with filler.open("ab", buffering=0) as file:
             for size in (4096, 1):

@@ -1,4 +1,4 @@
-"""Entries as an operator records them."""
+"""Builds entries as an operator records them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def at(minutes: float) -> datetime:
 
 
 def change(revision: int, *, minutes: float | None = None, digest: str | None = None) -> WeightChange:
-    """A change, a minute after the one before; each is told from the others by its weights."""
+    """A change, a minute after the previous one; no two changes have the same weights."""
     share = revision % 101
     return WeightChange(
         number=10 * revision,
@@ -32,7 +32,7 @@ def change(revision: int, *, minutes: float | None = None, digest: str | None = 
 
 
 def phase_change(revision: int, place: int = 1) -> PhaseChange:
-    """One of up to eight after a change."""
+    """One of up to eight phase changes after a weight change."""
     return PhaseChange(
         number=10 * revision + place,
         at=at(revision + place / 100),
@@ -63,7 +63,7 @@ def seen(
     phase_changes: int = 0,
     minutes: float = 0,
 ) -> Pending:
-    """A Kanary whose status has the changes from the first to the last, the last one still in progress."""
+    """A Kanary whose status has the changes from `first` to `last`, the last one in progress."""
     entries = [
         entry
         for revision in range(first, last + 1)

@@ -1,4 +1,4 @@
-"""Operators that are killed, each a process of its own."""
+"""Operators in separate processes, which the tests kill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import psycopg  # noqa: F401 -- loaded before the fork, as all else is
+import psycopg  # noqa: F401 -- loaded before the fork, like all other modules
 import sqlalchemy as sa
 from alembic import command  # noqa: F401 -- see above
 
@@ -25,14 +25,14 @@ from tests.history.entries import at, deleted, seen
 from tests.history.waiting import WAIT
 
 CONTEXT = multiprocessing.get_context("forkserver")
-# What takes half a second to load is loaded once.
+# Modules that take half a second to load are loaded once.
 CONTEXT.set_forkserver_preload([__name__])
 
 _QUICK = Backoff(base=0.005, cap=0.005)
 
 
 def start(target: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:
-    """A process, and what it says."""
+    """A started process, and the connection on which it reports."""
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=target, args=(*arguments, theirs), daemon=True)
     process.start()
@@ -41,17 +41,17 @@ def start(target: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:
 
 
 def state(uid: str, first: int, last: int) -> Pending:
-    """What a status has in which these changes are not yet confirmed."""
+    """The state of a Kanary whose status has these unconfirmed changes."""
     return seen(uid, name=uid, first=first, last=last, phase_changes=2)
 
 
 def one_life(url: str, boundary: int, pipe: Connection) -> None:
-    """Live, and die at the boundary of this number, where there is one."""
+    """Run `live`, and kill the process at the boundary with this number, if there are as many."""
     live(url, pipe.send, Hooks(on_rows=_dying_at(boundary)))
 
 
 def live(url: str, say: Callable[[int], None], hooks: Hooks | None = None) -> None:
-    """Record two changes of one Kanary, and another that is deleted; keep one."""
+    """Record two changes of a Kanary and a deleted Kanary, then prune all changes but one."""
     writer = HistoryWriter(url, backoff=_QUICK, hooks=hooks)
     writer.start()
     for last in (1, 2):
@@ -67,9 +67,9 @@ def live(url: str, say: Callable[[int], None], hooks: Hooks | None = None) -> No
 
 
 def _dying_at(boundary: int) -> Callable[..., None]:
-    """Before each statement that changes anything and each commit there is a boundary, and where this is called.
+    """Kill the process at a boundary: before a writing statement, before a commit, or at a call of the result.
 
-    Between a statement that only reads and the one before it nothing can differ.
+    Statements that only read are no boundaries, because they change nothing.
     """
     passed = 0
 
@@ -89,7 +89,7 @@ def _dying_at(boundary: int) -> Callable[..., None]:
 
 
 def many_lives(url: str, first: dict[str, int], last: dict[str, int], pipe: Connection) -> None:
-    """Record one change after the other, each after its status was written, until killed."""
+    """Record changes one by one, each after its status was written, until killed."""
     writer = HistoryWriter(url, backoff=_QUICK, retention=Retention(changes=0))
     writer.start()
     confirmed = {uid: number - 1 for uid, number in first.items()}
@@ -100,6 +100,6 @@ def many_lives(url: str, first: dict[str, int], last: dict[str, int], pipe: Conn
             if (now := writer.confirmed(uid) // 10) > confirmed[uid]:
                 confirmed[uid] = now
                 pipe.send(("confirmed", uid, now))
-        # As fast as it is written, and now and then faster.
+        # As fast as the writer, and sometimes faster.
         if number % 4:
             writer.flush(0.02)

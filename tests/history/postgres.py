@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, in a folder of its own, that nothing outside this machine can reach."""
+"""A PostgreSQL server for the tests, in its own folder, which accepts no connections from outside this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUOTED_PASSWORD = "s3cr3t%2F%2540%3Aword"
 
 
 def programs() -> Path:
-    """Where PostgreSQL's programs are; skips where there are none and the tests may not install them."""
+    """The folder of PostgreSQL's programs; skips the test if there are none and the tests may not install them."""
     tool = subprocess.run([TOOL], stdout=subprocess.PIPE, text=True, check=False)
     if tool.returncode == MISSING:
         pytest.skip("there is no PostgreSQL here, and only on Debian, as root, do the tests install it")
@@ -34,17 +34,17 @@ def programs() -> Path:
 
 
 def name_of(url: str) -> str:
-    """The database's name in a URL that `Server` made."""
+    """The name of the database in a URL of `Server`."""
     return url.partition("@/")[2].partition("?")[0]
 
 
 class Server:
-    """Runs between `start()` and `remove()`; reached over a socket in its folder, with a password."""
+    """Runs between `start()` and `remove()`; clients connect to a socket in its folder, with a password."""
 
     def __init__(self) -> None:
         self._programs = programs()
         self._user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-        # Not in pytest's own folder, which other users may not enter; and a socket's path is to be short.
+        # Not in pytest's folder, which other users cannot enter; besides, the path of a socket must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="kanary-pg-"))
         self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,7 +98,7 @@ class Server:
         return True
 
     def kill(self) -> None:
-        """End it like a crash: no process of it has time for anything."""
+        """End all its processes at once, as a crash does."""
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(timeout=30)
@@ -114,7 +114,7 @@ class Server:
         )
 
     def new_database(self, template: str | None = None) -> str:
-        """The URL of a database with nothing in it, or with what that of another URL has."""
+        """The URL of a new database: empty, or a copy of the one at another URL."""
         name = f"test{next(self._names)}"
         with self.connect("postgres") as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {name_of(template) if template else 'template1'}")
@@ -126,7 +126,7 @@ class Server:
 
 @contextlib.contextmanager
 def running() -> Iterator[Server]:
-    """A server that is removed in the end."""
+    """A server that is removed at the end."""
     server = Server()
     try:
         server.start()

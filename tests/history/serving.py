@@ -1,4 +1,4 @@
-"""The history's API on loopback, clients of it, and an operator that the tests' API server forwards ports to."""
+"""The history's API on loopback, its clients, and an operator to which the tests' API server forwards ports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def running(app: Any) -> Iterator[HttpServer]:
 
 @contextmanager
 def serving(url: str) -> Iterator[HttpServer]:
-    """The record of a database, served as the operator does."""
+    """Serves the history of a database as the operator does."""
     reader = Reader(url)
     with running(history_api(reader)) as server:
         yield server
@@ -43,7 +43,7 @@ def serving(url: str) -> Iterator[HttpServer]:
 def put_operator(
     cluster: ApiServer, port: int, namespace: str = "kanary-system", *, name: str = "kanary-1", is_ready: bool = True
 ) -> None:
-    """A pod of the operator whose history is served on this port."""
+    """Create a pod of the operator that serves the history on this port."""
     metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": "kanary"}}
     ports = [{"name": "http", "containerPort": 8080}, {"name": "history", "containerPort": port}]
     spec = {"containers": [{"name": "kanary", "image": "kanary", "ports": ports}]}
@@ -61,7 +61,7 @@ def record(url: str, *batches: Sequence[Pending]) -> None:
 
 
 def record_shop(url: str) -> None:
-    """Two that exist, of 25 and 3 changes, and one of 4 that had the name of the first before it."""
+    """Two existing Kanaries with 25 and 3 changes, and a deleted one with 4 that had the name of the first."""
     record(url, [seen("u-0", last=4)], [deleted("u-0", 10_000)])
     record(url, [seen("u-1", last=25, phase_changes=1), seen("u-2", namespace="bank", name="vault", phase_changes=1)])
 
@@ -84,7 +84,7 @@ class Client:
             connection.close()
 
     def ask(self, path: str, **query: object) -> tuple[int, Any]:
-        """Status and body of what is at a path below the API's root."""
+        """Status and body of the response for a path below the API's root."""
         status, body, headers = self.raw(f"{ROOT}/{path}" + (f"?{urlencode(query)}" if query else ""))
         assert headers["content-type"] == "application/json", (status, body)
         return status, json.loads(body)

@@ -1,4 +1,4 @@
-"""Where the record may be, and that nobody is shown the password."""
+"""Database URLs: which are accepted, and that passwords are never shown."""
 
 from __future__ import annotations
 

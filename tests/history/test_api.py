@@ -1,4 +1,4 @@
-"""The history over HTTP: the right answers, page by page, from a real server over a real database."""
+"""The history over HTTP: correct responses, page by page, from a real server with a real database."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_entries_are_answered_in_full_whatever_their_kind(client: Client, sqlite
         "reason": "SpecChanged",
         "message": "phase change 1",
     }
-    # With a null for what is not known.
+    # Unknown fields are null.
     assert told.items() <= found[1]["entry"].items()
 
 
@@ -186,7 +186,7 @@ def test_an_unknown_path_is_not_found_and_the_paths_are_named(client: Client, pa
         assert f"{ROOT}/{known}" in error["message"]
 
 
-# A record that cannot be read
+# A history that cannot be read
 
 
 def test_a_database_that_does_not_exist_is_unavailable_until_it_does(sqlite_url: str) -> None:
@@ -237,7 +237,7 @@ def test_a_page_of_large_items_is_shorter_and_nothing_is_left_out(sqlite_url: st
     assert max(sizes) < 3_000_000
 
 
-# Clients that mean no good, or know no better
+# Malicious and faulty clients
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_page_of_large_items_is_shorter_and_nothing_is_left_out(sqlite_url: st
         "limit=" + "9" * 5000,
         "deleted=perhaps",
         "since=yesterday",
-        "since=2026-11-23T13:35:00",  # in which zone?
+        "since=2026-11-23T13:35:00",  # lacks a time zone
         "since=2026-11-23T13:35:00+00:00",  # the + is a space
         "since=2026-02-30T00:00:00Z",
         "since=0001-01-01T00:00:00%2B14:00",
@@ -306,7 +306,7 @@ def test_a_bad_parameter_is_reported_with_its_value_and_what_there_is(
     ],
 )
 def test_a_repeated_parameter_is_a_bad_request(client: Client, query: str, expected: str) -> None:
-    """One of its values alone would select what was not requested."""
+    """A single one of its values would select items that were not requested."""
     status, body, _ = client.raw(f"{ROOT}/changes?{query}")
     assert (status, json.loads(body)["message"].startswith(expected)) == (400, True)
 
@@ -369,7 +369,7 @@ def test_nothing_can_be_written(client: Client, method: str) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8081", "", "localhost.evil.example"])
 def test_a_page_of_another_site_cannot_read_a_forwarded_port(client: Client, host: str) -> None:
-    """Its name may lead to this address, but its own name is what the browser says."""
+    """Its name may resolve to this address, but the browser sends that name as Host."""
     assert client.raw(f"{ROOT}/changes", host=host)[0] == 400
 
 

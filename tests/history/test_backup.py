@@ -1,4 +1,4 @@
-"""Backups, made while the record is written, and restored."""
+"""Backups: made during writes, and restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history as the engine sees it: what it is given is recorded once, and a deletion is what was seen to be one."""
+"""The history for the engine: each entry is recorded once, and only observed deletions are recorded."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def deletions(reader: Reader) -> dict[str, bool]:
 
 
 class Written:
-    """A history whose rows are counted."""
+    """A history that counts its rows."""
 
     def __init__(self, url: str) -> None:
         self.rows = 0
@@ -117,7 +117,7 @@ def test_one_that_has_the_name_of_another_says_that_that_one_is_deleted(written:
 
 
 def test_one_that_is_seen_again_after_its_deletion_is_recorded_as_existing(written: Written, reader: Reader) -> None:
-    """As after a list of an API server that was behind."""
+    """As after a stale list from the API server."""
     for is_there in (True, False, True):
         if is_there:
             written.recorder.record(kanary(), [change(1)], None)
@@ -173,7 +173,7 @@ def test_what_is_wrong_is_the_condition_s_reason(tmp_path: Path) -> None:
     written.writer.stop()
 
 
-# The start: what the cache lacks is not deleted before the API server says so
+# The start: a Kanary missing in the cache is deleted only if the API server confirms it
 
 
 @pytest.fixture
@@ -194,14 +194,14 @@ def connected(server: ApiServer, tmp_path: Path, url: str) -> RecordFeed:
 
 
 def started(server: ApiServer, tmp_path: Path, url: str) -> RecordFeed:
-    """The feed of an operator that has just begun to lead, with nothing in its cache."""
+    """The feed of a new leader with an empty cache."""
     feed = connected(server, tmp_path, url)
     feed.start(NOTHING_CACHED)
     return feed
 
 
 def put(server: ApiServer, name: str) -> str:
-    """The uid of a Kanary in the cluster."""
+    """Create a Kanary in the cluster; returns its uid."""
     routes = [{"backend": {"serviceName": "v1", "servicePort": "http"}, "weight": 100}]
     metadata = {"name": name, "namespace": "shop"}
     body = {"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata}
@@ -212,7 +212,7 @@ def put(server: ApiServer, name: str) -> str:
 def test_what_a_cache_lacks_is_marked_only_if_the_cluster_lacks_it_too(
     server: ApiServer, tmp_path: Path, sqlite_url: str, reader: Reader
 ) -> None:
-    """Of one that is not cached yet, one that is deleted, and one that was deleted and created again."""
+    """Three cases: not cached yet, deleted, deleted and re-created."""
     there = put(server, "there")
     put(server, "again")
     database = open_database(sqlite_url)
@@ -230,7 +230,7 @@ def test_what_a_cache_lacks_is_marked_only_if_the_cluster_lacks_it_too(
 def test_nothing_is_marked_while_the_api_server_does_not_say(
     server: ApiServer, tmp_path: Path, sqlite_url: str, reader: Reader, fault: Fault
 ) -> None:
-    """The answer that there is no such object is another one than that there is nothing at that address."""
+    """A 404 for the object differs from a 404 for the path."""
     database = open_database(sqlite_url)
     database.write([seen("u-gone", name="gone")])
     database.close()
@@ -244,7 +244,7 @@ def test_nothing_is_marked_while_the_api_server_does_not_say(
 def test_a_deletion_has_the_time_of_the_cluster_as_entries_have(
     server: ApiServer, tmp_path: Path, sqlite_url: str, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the time of a machine that is behind, a Kanary would be deleted before its last change."""
+    """With the time of a machine whose clock is behind, the deletion would precede the last change."""
     database = open_database(sqlite_url)
     database.write([seen("u-gone", name="gone")])
     database.close()

@@ -1,4 +1,4 @@
-"""Whatever is killed whenever: what was confirmed is there, and everything is there exactly once."""
+"""A process may be killed at any point: confirmed entries are kept, and every entry is recorded exactly once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KILLED = -9
 
 
 class Databases:
-    """New ones of one kind, with nothing in them or with the schema."""
+    """New databases of one kind, empty or with the schema."""
 
     def __init__(self, folder: Path, server: Server | None) -> None:
         self._folder = folder
@@ -51,7 +51,7 @@ def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
 
 
 def revisions(url: str) -> dict[str, list[int]]:
-    """By Kanary, the oldest first; each of them with all that belongs to it."""
+    """The revisions of each Kanary, the oldest first; checks that each is complete."""
     reader = Reader(url)
     found: dict[str, list[int]] = {}
     for item in every(reader.changes, ChangeQuery(**ALL)):
@@ -63,7 +63,7 @@ def revisions(url: str) -> dict[str, list[int]]:
 
 
 def assert_whole(url: str) -> None:
-    """Nothing refers to what is not there, and no page is damaged."""
+    """Check that no reference is broken and no page is corrupt."""
     reader = Reader(url)
     with reader.connection() as connection:
         for table in ("entries", "configurations"):
@@ -82,7 +82,7 @@ def test_killed_at_every_boundary_nothing_confirmed_is_lost_and_a_restart_comple
     databases: Databases, has_schema: bool, record_property: Callable[[str, object], None]
 ) -> None:
     kills = 0
-    # Of the one transaction that makes the schema, and of what PostgreSQL's own log has long secured, some will do.
+    # A sample is enough for the one transaction that creates the schema, and for PostgreSQL with its proven log.
     step = 1 if databases.are_files else 3
     for boundary in count(1, step) if has_schema else range(1, 15, 3):
         url = databases.prepared() if has_schema else databases.new()
@@ -104,7 +104,7 @@ def test_killed_at_every_boundary_nothing_confirmed_is_lost_and_a_restart_comple
 
 
 def revisions_if_any(url: str) -> dict[str, list[int]]:
-    """After a death that may have come before there was a schema: an operator opens the database first."""
+    """As `revisions`, after an operator has opened the database: the process may have ended before it had a schema."""
     open_database(url).close()
     return revisions(url)
 
@@ -122,7 +122,7 @@ def test_killed_at_random_moments_two_operators_leave_every_change_once(
         pair = [start(many_lives, url, first, dict(last)) for _ in range(2)]
         hears = moments.randrange(20, 120)
         for heard in range(hears):
-            # The other one is ended a little later, so that it may take over in between.
+            # The other process is killed a little later, so that it may take over in between.
             for _, said in pair[: 1 if heard < hears // 2 else 2]:
                 kind, uid, number = said.recv()
                 told = last if kind == "status" else confirmed
@@ -150,7 +150,7 @@ def test_killed_at_random_moments_two_operators_leave_every_change_once(
 
 
 def rest(said: Connection) -> list[Any]:
-    """All that a process says until its end."""
+    """Everything that a process reports until its end."""
     found = []
     while True:
         try:

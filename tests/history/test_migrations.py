@@ -1,4 +1,4 @@
-"""The schema's versions, with data in them, up and down."""
+"""Migrations between the versions of the schema, up and down, with data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "configurations": [{"uid": "u-1", "digest": "abc", "number": 1, "body": b"x\x9c\x03\x00\x00\x00\x00\x01"}],
 }
-"""Of every table that any version has."""
+"""Rows of every table of any version."""
 
 
 @contextmanager
@@ -64,14 +64,14 @@ def go(url: str, version: str = VERSIONS[-1]) -> None:
 
 
 def fill(url: str) -> None:
-    """Put a row or more into every table that there is."""
+    """Insert at least one row into every table."""
     with transaction(url) as connection:
         for table in tables(connection).values():
             connection.execute(table.insert(), ROWS[table.name])
 
 
 def tables(connection: Connection) -> dict[str, sa.Table]:
-    """As they are: the versions' own column types, with those of times and texts that each database takes."""
+    """The tables as the database reports them, with its own column types."""
     found = sa.MetaData()
     found.reflect(connection)
     ours = [table for table in found.sorted_tables if table.name != VERSION_TABLE]
@@ -149,7 +149,7 @@ def test_a_migration_that_fails_at_any_statement_leaves_nothing_half_done(url: s
 
 @contextmanager
 def failing_at(number: int) -> Iterator[None]:
-    """Raise before the statement of this number that changes anything."""
+    """Raise before the writing statement with this number."""
     seen = 0
 
     def before(_c: Any, _u: Any, statement: str, *_: Any) -> None:
@@ -187,7 +187,7 @@ def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
 
 
 def test_a_database_that_becomes_newer_while_it_is_open_is_left_alone(url: str) -> None:
-    """As by a newer replica that shares it."""
+    """A newer replica that shares the database may migrate it."""
     database = open_database(url)
     database.write([seen(last=1)])
     with transaction(url) as connection:

@@ -1,4 +1,4 @@
-"""Whatever is in an entry, the entries of other Kanaries are recorded, and nothing else is blamed."""
+"""Unusual entries: those of other Kanaries are recorded, and the fault names only the entry's Kanary."""
 
 import random
 import string

@@ -1,4 +1,4 @@
-"""docs/history-api.yaml is what the server does: its paths, parameters, statuses and shapes."""
+"""docs/history-api.yaml matches the server: paths, parameters, statuses and shapes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ every_path = pytest.mark.parametrize("path", DESCRIBED["paths"])
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server whose record has something of everything."""
+    """The URL of a server whose history has entries of every kind."""
     url = f"sqlite:///{tmp_path_factory.mktemp('openapi')}/history.db"
     record_shop(url)
     with serving(url) as server:
@@ -62,7 +62,7 @@ def parameters(path: str, *, required_only: bool = False) -> dict[str, object]:
 
 
 def ask(base: str, path: str, query: Mapping[str, object]) -> Any:
-    """The answer's status and body, once all of it is as described: status, type, headers, shape, and no field more."""
+    """Status and body of the response, after a check of status, type, headers and shape; no field is undescribed."""
     response = (case := SCHEMA[path]["GET"].Case(query=dict(query))).call(base_url=base)
     case.validate_response(response, excluded_checks=[schemathesis.checks.not_a_server_error])
     body = response.json()
@@ -77,7 +77,7 @@ def answer_of(path: str) -> str:
 
 
 def undescribed(value: Any, schema: Mapping[str, Any]) -> list[str]:
-    """The fields that the description does not have: its schemas allow more, so that it may grow."""
+    """The fields that the description lacks: its schemas allow additional ones, for later versions."""
     if "$ref" in schema:
         return undescribed(value, DESCRIBED["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
     if isinstance(value, list):
@@ -85,7 +85,7 @@ def undescribed(value: Any, schema: Mapping[str, Any]) -> list[str]:
     if not isinstance(value, dict) or "properties" not in schema:
         return undescribed(value, option) if (option := named_option(schema)) else []
     if schema.get("additionalProperties"):
-        # An entry has the fields of its kind; those of a change and its result are described by themselves.
+        # An entry has the fields of its kind, which have their own schemas for changes and results.
         return []
     own = [name for name in value if name not in schema["properties"]]
     return own + [name for key in value.keys() - own for name in undescribed(value[key], schema["properties"][key])]
@@ -95,7 +95,7 @@ def named_option(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((option for option in schema.get("anyOf", ()) if "$ref" in option), None)
 
 
-# The page
+# The description
 
 
 def test_the_page_is_what_the_operations_say() -> None:
@@ -168,6 +168,6 @@ def test_whatever_is_asked_the_answer_is_as_described(base: str, path: str, data
     mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
     case = data.draw(SCHEMA[path]["GET"].as_strategy(generation_mode=mode))
     response = case.call(base_url=base)
-    # Whether a value is accepted is more than a schema can say: years that there are, places that can be read on from.
+    # A schema cannot express which values are accepted: existing dates, valid values of `after`.
     lenient = [schemathesis.checks.positive_data_acceptance, schemathesis.checks.negative_data_rejection]
     case.validate_response(response, excluded_checks=lenient)

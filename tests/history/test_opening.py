@@ -1,4 +1,4 @@
-"""What can be wrong with a file, and what becomes of it: told in one word and a way out, and never deleted."""
+"""Faults of the database file: each is reported with a reason and a remedy, and the file is never deleted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fill(path: Path, last: int = 3) -> None:
 
 
 def open_corrupt(path: Path, known: FileId | None = None) -> tuple[Database, Path]:
-    """A new database, and what the corrupt one in its place was renamed to."""
+    """A new database, and the new path of the corrupt one that it replaces."""
     kept: list[Path] = []
     database = open_database(str(path), on_corrupt=kept.append, corrupt=known)
     assert len(kept) == 1
@@ -44,7 +44,7 @@ def open_corrupt(path: Path, known: FileId | None = None) -> tuple[Database, Pat
 
 
 def test_a_file_that_took_the_place_of_a_corrupt_one_is_not_moved_aside(tmp_path: Path) -> None:
-    """As another operator creates it, between the error and the next attempt."""
+    """Another operator may create a file between the error and the next attempt."""
     path = tmp_path / "history.db"
     fill(path)
     known = file_id(path)
@@ -283,7 +283,7 @@ def test_a_page_that_becomes_corrupt_while_the_database_is_open_is_told(tmp_path
         database.write([seen(first=501, last=600)])
     assert caught.value.fault.reason is FaultReason.CORRUPT
     database.close()
-    # Known to be corrupt it is moved aside, whatever a check finds.
+    # A file that is known to be corrupt is moved aside, even if the check finds nothing.
     database, kept = open_corrupt(path, known=file_id(path))
     assert aside(tmp_path)[0] == kept
     database.close()
@@ -309,7 +309,7 @@ def test_the_log_of_a_corrupt_database_is_kept_with_it(tmp_path: Path) -> None:
 
 
 def test_the_log_of_a_database_that_is_gone_is_kept(tmp_path: Path) -> None:
-    """SQLite would delete it; and it may be all that is left of what was confirmed."""
+    """SQLite would delete the log, which may be all that is left of the confirmed entries."""
     (tmp_path / "history.db-wal").write_bytes(b"what was confirmed last")
     fill(tmp_path / "history.db")
     assert [file.read_bytes() for file in aside(tmp_path)] == [b"what was confirmed last"]

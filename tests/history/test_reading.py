@@ -1,4 +1,4 @@
-"""Reading: the right rows in the right order, page by page, whatever is recorded meanwhile."""
+"""Reading: correct rows in the correct order, page by page, even if entries are recorded in the meantime."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shifted(revision: int, minutes: float) -> WeightChange:
 
 
 def fill(database: Database) -> None:
-    """Three that exist, in two namespaces, with changes in turn; and one that had the name of the first before it."""
+    """Three existing Kanaries in two namespaces, with alternating changes, and a deleted one named as the first."""
     for number, (uid, namespace, name) in enumerate(
         (("u-1", "shop", "web"), ("u-2", "shop", "api"), ("u-3", "bank", "web"))
     ):
@@ -75,7 +75,7 @@ def test_a_uid_is_enough_for_one_that_is_deleted(database: Database, reader: Rea
 
 
 def test_changes_of_the_same_time_are_all_read(database: Database, reader: Reader) -> None:
-    """Several changes fit into a millisecond."""
+    """Several changes may occur in the same millisecond."""
     for uid in ("u-2", "u-1"):
         database.write([with_entries(seen(uid, name=uid), *(shifted(revision, 1) for revision in range(1, 21)))])
     assert keys(reader) == [*down("u-2", 20, 1), *down("u-1", 20, 1)]
@@ -222,7 +222,7 @@ def test_what_is_no_place_to_read_on_from_is_refused(text: str) -> None:
             query(after=text)
 
 
-# Many
+# Many entries
 
 
 MANY = 20_000
@@ -246,7 +246,7 @@ print(read, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of ten Kanaries, one of which has half of the changes."""
+    """The changes of ten Kanaries, one of which has half of them."""
     url = str(tmp_path_factory.mktemp("many") / "history.db")
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres").new_database()
@@ -259,14 +259,14 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         connection.execute(KANARIES.insert(), kanaries)
         _insert_many(connection)
         if request.param == "postgresql":
-            # As the server does by itself, later; SQLite never does.
+            # PostgreSQL does this automatically some time later; SQLite never does.
             connection.exec_driver_sql("ANALYZE")
     database.close()
     return url
 
 
 def _insert_many(connection: sa.Connection) -> None:
-    """Past the models and SQLAlchemy, which would take a minute."""
+    """Insert without the models and SQLAlchemy, which would take a minute."""
     row = entry_row("", change(1))
     body = json.dumps(row["body"]).replace(exact_time_text(row["at"]), "{}")
     rows = []

@@ -1,4 +1,4 @@
-"""What is recorded is there as it was, once, on SQLite and on PostgreSQL."""
+"""Recording: entries are stored unchanged and once, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_recording_again_changes_nothing_and_counts_nothing(database: Database, 
 
 
 def test_what_was_recorded_first_stays(database: Database, reader: Reader) -> None:
-    """The record is append-only: a later text for an entry is ignored."""
+    """The history is append-only: a later version of an entry is ignored."""
     database.write([seen(last=2)])
     other = change(2).model_copy(update={"cause": "rewritten"})
     database.write([with_entries(seen(), other, change(3))])
@@ -58,7 +58,7 @@ def test_times_of_another_zone_are_kept_in_utc(database: Database, reader: Reade
 
 
 def test_texts_are_bounded_and_made_valid(database: Database, reader: Reader) -> None:
-    """A NUL that PostgreSQL does not take, and a million characters."""
+    """A NUL, which PostgreSQL rejects, and a million characters."""
     odd = change(1).model_copy(update={"cause": "nul \0, long " + "x" * 1_000_000})
     database.write([with_entries(seen(), odd)])
     found = reader.changes(ChangeQuery(**WEB)).items[0].change
@@ -88,7 +88,7 @@ def test_a_configuration_of_thousands_of_endpoints_is_kept_whole(database: Datab
     assert found == large
 
 
-# What newer versions write
+# Entries of newer versions
 
 
 NEWER = [
@@ -118,7 +118,7 @@ def test_kinds_and_fields_of_a_newer_version_are_passed_on(database: Database, r
     assert reader.changes(ChangeQuery(**WEB, revision=1)).items == ()
 
 
-# What no database takes
+# Values that no database accepts
 
 
 def test_what_no_database_takes_is_refused_and_leaves_the_others_untouched(database: Database, reader: Reader) -> None:
@@ -154,7 +154,7 @@ def test_a_configuration_is_kept_once_for_all_changes_that_name_it(database: Dat
         assert connection.execute(sa.select(CONFIGURATIONS.c.digest, CONFIGURATIONS.c.number)).all() == [("same", 30)]
 
 
-# The deleted
+# Deleted Kanaries
 
 
 def test_a_deleted_kanary_takes_its_unfinished_change_with_it(database: Database, reader: Reader) -> None:
@@ -171,7 +171,7 @@ def test_a_deleted_kanary_takes_its_unfinished_change_with_it(database: Database
 
 
 def test_an_earlier_change_without_a_result_is_not_the_deletion_s(database: Database, reader: Reader) -> None:
-    """Its result was lost while the database was away."""
+    """Its result was lost while the database was unavailable."""
     database.write([with_entries(seen(), change(1), change(2)), deleted()])
     database.write([deleted()])
     assert [item.result and item.result.result for item in reader.changes(ChangeQuery(**ALL)).items] == [
@@ -181,7 +181,7 @@ def test_an_earlier_change_without_a_result_is_not_the_deletion_s(database: Data
 
 
 def test_a_kanary_that_is_seen_again_is_not_deleted_and_its_entries_go_on(database: Database, reader: Reader) -> None:
-    """The result that followed from the deletion has taken no number from what comes next."""
+    """The result derived from the deletion does not use the number of the next entry."""
     database.write([seen(last=2)])
     database.write([deleted(minutes=10)])
     taken = reader.changes(ChangeQuery(**ALL)).items[0].result
@@ -195,7 +195,7 @@ def test_a_kanary_that_is_seen_again_is_not_deleted_and_its_entries_go_on(databa
 
 
 def test_a_late_record_of_a_kanary_does_not_undo_its_deletion(database: Database, reader: Reader) -> None:
-    """As of an operator that led before, and has waited for the database since then."""
+    """A former leader may write late, because it waited for the database."""
     database.write([seen(last=1)])
     database.write([deleted(minutes=10)])
     database.write([replace(seen(last=2), at=at(9))])

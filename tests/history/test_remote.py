@@ -1,4 +1,4 @@
-"""The history as the operator serves it, over a port-forward: the same as from the database itself."""
+"""The history from the operator, over a port-forward: the same as from the database."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def cluster() -> Iterator[ApiServer]:
 
 @pytest.fixture
 def remote(cluster: ApiServer, tmp_path: Path) -> Iterator[HttpSource]:
-    """The way to whatever operator a test puts into the cluster."""
+    """A source that reads from the operator that the test creates in the cluster."""
     client = ClusterClient.connect(kubeconfig=str(cluster.kubeconfig(tmp_path / "kubeconfig")))
     source = HttpSource(client.with_timeouts(Timeouts(connect=5.0, read=30.0), attempts=1), "kanary-system")
     yield source
@@ -135,7 +135,7 @@ def test_reading_from_the_operator_needs_no_database_library() -> None:
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
-# The way there
+# The connection
 
 
 def test_a_connection_that_was_closed_meanwhile_is_made_again(
@@ -161,7 +161,7 @@ def test_a_replica_that_cannot_be_reached_is_passed_over(
         assert len(remote.changes(WEB).items) == 25
 
 
-# What is in the way
+# Obstacles
 
 
 def fault(source: Source) -> tuple[FaultReason, str]:
@@ -174,7 +174,7 @@ def fault(source: Source) -> tuple[FaultReason, str]:
 
 
 def in_the_way(cluster: ApiServer, source: Source) -> str:
-    """What is said to be in the way, once it was said where, and that there is a way round."""
+    """The cause in the message; checks that the message names the cluster and the alternative as well."""
     reason, message = fault(source)
     assert reason is FaultReason.UNAVAILABLE
     before = f"no history from the operator in namespace kanary-system of the cluster at {cluster.url}: "

@@ -1,4 +1,4 @@
-"""Retention: what is deleted, what stays, and that it does not come back."""
+"""Retention: which entries are pruned, which are kept, and that pruned entries do not return."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def counts(reader: Reader) -> dict[str, int]:
 
 
 def planned_and_pruned(database: Database, reader: Reader, retention: Retention, minutes: float) -> Pruned:
-    """What was deleted, which is what was planned; and of which nothing is left to delete."""
+    """The pruned entries; checks that they were planned, and that a second run prunes nothing."""
     planned = plan(reader, retention, at(minutes))
     before = counts(reader)
     pruned = prune(database, retention, at(minutes))

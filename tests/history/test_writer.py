@@ -1,4 +1,4 @@
-"""The writer: never in the way, tells what is wrong, and makes up for it."""
+"""The writer: callers never wait, faults are reported, and entries are written after a fault."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Make = Callable[..., HistoryWriter]
 
 
 class Heard:
-    """What hooks were told."""
+    """The calls of the hooks."""
 
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
@@ -94,7 +94,7 @@ def fault_of(writer: HistoryWriter) -> Fault:
     return found
 
 
-# All is well
+# Without faults
 
 
 def test_what_is_recorded_is_written_and_confirmed(make: Make, url: str, heard: Heard) -> None:
@@ -173,7 +173,7 @@ def test_the_deleted_are_marked_and_forgotten(make: Make, url: str) -> None:
 
 
 def test_at_the_start_the_deleted_are_marked(make: Make, url: str) -> None:
-    """Each that the record takes for living is asked for until there is an answer."""
+    """Each Kanary that is not marked as deleted is checked until the result is known."""
     database = open_database(url)
     for uid in ("u-gone", "u-unseen"):
         database.write([seen(uid, name=uid)])
@@ -197,7 +197,7 @@ def test_at_the_start_the_deleted_are_marked(make: Make, url: str) -> None:
 def test_in_a_database_that_takes_the_place_of_another_the_deleted_are_marked_as_well(
     make: Make, sqlite_url: str, tmp_path: Path
 ) -> None:
-    """As in a backup that is restored while the operator runs."""
+    """A backup may be restored while the operator runs."""
     restored = open_database(str(tmp_path / "restored.db"))
     restored.write([seen("u-gone", name="gone")])
     restored.close()
@@ -258,11 +258,11 @@ def test_retention_is_repeated(make: Make, sqlite_url: str) -> None:
         wait_until(lambda: revisions(sqlite_url) == [last, last - 1])  # noqa: B023 -- it is waited for at once
 
 
-# What waits
+# The queue
 
 
 def test_the_newest_entry_takes_the_place_of_those_that_wait(sqlite_url: str) -> None:
-    """And keeps their configurations: each entry has only its own."""
+    """It keeps the configurations of the replaced ones, because each state has only its own."""
     writer = HistoryWriter(sqlite_url)
     for last in range(1, 6):
         writer.record(seen(last=last))
@@ -325,7 +325,7 @@ def test_recording_never_waits_for_the_database(make: Make, sqlite_url: str, tmp
     assert writer.flush(WAIT)
     other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    # Were each of them to wait for the lock, as the writer does, this would take half an hour.
+    # If each call waited for the lock, as the writer does, this would take half an hour.
     for n in range(1000):
         writer.record(seen(f"u-{n}"))
         writer.confirmed(f"u-{n}")
@@ -335,7 +335,7 @@ def test_recording_never_waits_for_the_database(make: Make, sqlite_url: str, tmp
     assert writer.flush(WAIT)
 
 
-# What goes wrong
+# Faults
 
 
 def test_a_bad_url_is_refused_at_once() -> None:
@@ -470,7 +470,7 @@ def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
 
 
 def test_a_backup_that_is_restored_after_a_corruption_is_kept(make: Make, sqlite_url: str, tmp_path: Path) -> None:
-    """The file system may give it the number of the file that was corrupt."""
+    """The file system may reuse the inode number of the corrupt file."""
     file, backup = tmp_path / "history.db", tmp_path / "backup.db"
     database = open_database(sqlite_url)
     database.write([seen(last=500)])
@@ -508,7 +508,7 @@ def test_a_newer_database_is_told_and_left_alone(make: Make, url: str) -> None:
 
 
 def test_kanaries_that_wait_are_written_together(make: Make, url: str, heard: Heard) -> None:
-    """A transaction for each would take minutes where thousands wait, as after an outage of the database."""
+    """After an outage thousands may be queued: a transaction for each would take minutes."""
     transactions = Counter[str]()
     hooks = replace(heard.hooks(), on_rows=lambda table, _: transactions.update([table]))
     writer = HistoryWriter(url, hooks=hooks)
@@ -615,7 +615,7 @@ def test_a_server_that_takes_no_writes_is_told(make: Make, postgres: Server) -> 
     assert writer.flush(WAIT)
 
 
-# The end
+# Stopping
 
 
 def test_stopping_writes_what_waits(make: Make, url: str) -> None:
@@ -637,7 +637,7 @@ def test_stopping_does_not_wait_for_a_database_that_is_away(make: Make, tmp_path
 def test_what_stopping_loses_of_a_deleted_kanary_is_told_and_counted(
     make: Make, sqlite_url: str, tmp_path: Path, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its status is gone: nobody will hand it over again. The status of the other one still has all."""
+    """Its status is deleted, so nothing records it again. The status of the other Kanary still has all entries."""
     writer = make(sqlite_url)
     writer.record(seen(last=2))
     assert writer.flush(WAIT)
@@ -655,7 +655,7 @@ def test_what_stopping_loses_of_a_deleted_kanary_is_told_and_counted(
 
 
 def test_a_deletion_that_waits_at_the_end_loses_nothing(make: Make, sqlite_url: str, heard: Heard) -> None:
-    """The next operator sees that the Kanary is gone."""
+    """The next operator detects that the Kanary is deleted."""
     writer = HistoryWriter(sqlite_url, hooks=heard.hooks())
     writer.record(deleted(minutes=6))
     writer.stop()
