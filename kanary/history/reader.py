@@ -155,7 +155,7 @@ def _rows_by_kanary(connection: Connection, selected: sa.Select[Any], query: Rec
 
 
 def _chosen(query: RecordQuery, *, or_uid: str | None = None) -> list[sa.ColumnElement[bool]]:
-    """Conditions on rows of `kanaries`. `or_uid` is a Kanary whose pages are being read, deleted since or not."""
+    """Conditions on rows of `kanaries`. The Kanary `or_uid`, whose pages are being read, may be deleted meanwhile."""
     wanted = {KANARIES.c.namespace: query.namespace, KANARIES.c.name: query.name, KANARIES.c.uid: query.uid}
     conditions = [column == value for column, value in wanted.items() if value is not None]
     if not query.deleted and query.uid is None:
@@ -189,8 +189,8 @@ def _change(row: RowMapping, kanary: RowMapping) -> RecordedChange | None:
 def _deletion(change: WeightChange, at: datetime, number: int) -> ChangeResult:
     """The result of the last change of a deleted Kanary.
 
-    It is derived from the deletion and is not a row. If the Kanary proves to exist, the result is no longer derived,
-    and its next entry has this number.
+    It is derived from the deletion and is not a row. If the Kanary proves to exist, it is no longer derived, and the
+    next entry of the Kanary has this number.
     """
     seconds = max(0.0, (at - change.at).total_seconds())
     return ChangeResult(number=number, at=at, revision=change.revision, result=Result.DELETED, seconds=seconds)

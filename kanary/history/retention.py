@@ -93,7 +93,7 @@ def _excess(
 
 
 def _first_kept(connection: Connection, keys: sa.Select[Any], kept: int, cutoff: datetime, *, keeps_one: bool) -> int:
-    """The first key to keep; all before it are deleted, whatever their times. Beyond the last key to keep none."""
+    """The first key to keep: all before it are deleted, whatever their times. The last key + 1 if none is kept."""
     (key,) = keys.selected_columns
     newest_first = keys.order_by(key.desc())
     newest = connection.scalar(newest_first.limit(1))
