@@ -30,9 +30,9 @@ The operator serves it on its loopback interface. To read it, forward the port w
     kubectl -n kanary-system port-forward deployment/kanary 8081
     curl http://localhost:8081/history/v1/changes
 
-Pages: where `next` is not null there is more, even if the page is empty. Repeat the request with it as `after`; what
-is recorded meanwhile shifts nothing. What the history does not have is an empty page. Ignore fields and kinds of
-entries that you do not know: later versions add some.
+Pages: if `next` is not null, there are more items, even if the page is empty. Repeat the request with its value as
+`after`; entries that are recorded meanwhile do not shift the pages. If nothing matches, the page is empty. Ignore
+unknown fields and kinds of entries: later versions add some.
 """
 _REFUSED = """\
 `BadParameter` (400), `UnknownPath` (404), or the reason why the record cannot be read, such as `DatabaseUnavailable`

@@ -1,4 +1,4 @@
-"""The house's rules: which layer may import what, what is pure, and how large a module may be."""
+"""The rules of the code: which layer may import which, what is pure, and how large a module may be."""
 
 import ast
 import re
@@ -31,7 +31,7 @@ ONE_IMPORTER = {
 PROJECTS = {"pydantic_core": "pydantic", "websocket": "websocket_client", "yaml": "pyyaml"}
 """Under which name a library is declared, where that is not the one that it is imported by."""
 DRIVERS = {"psycopg"}
-"""Libraries that are asked for by a name in a URL."""
+"""Libraries that a name in a URL selects."""
 LIBRARIES = {"states": set[str](), "engine": {"pydantic", "pydantic_core", "transitions"}}
 PURE = {
     "__future__",
