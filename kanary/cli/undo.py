@@ -59,12 +59,13 @@ class Undo:
         try:
             kanary = self._client.get(KANARIES, self._namespace, self._name)
         except NotFound as error:
-            names: list[str] = []
+            missing = f"there is no Kanary {self._name} in namespace {self._namespace} of {self._client.host}"
+            # Without the right to list, nothing is known about others.
             with suppress(ClusterError):
                 kanaries, _ = self._client.list(KANARIES, self._namespace)
                 names = sorted(each["metadata"]["name"] for each in kanaries)
-            missing = f"there is no Kanary {self._name} in namespace {self._namespace} of {self._client.host}"
-            raise CommandError(f"{missing}; it has {listed(names or ['none'])}") from error
+                missing = f"{missing}; it has {listed(names or ['none'])}"
+            raise CommandError(missing) from error
         if kanary["metadata"].get("deletionTimestamp"):
             raise CommandError(f"{self._name} is being deleted")
         return kanary

@@ -400,6 +400,11 @@ def test_an_unknown_kanary_is_told_with_those_there_are(stage: Stage) -> None:
     assert told == f"there is no Kanary web in namespace shop of {stage.server.url}; it has {NAME}"
 
 
+def test_without_the_right_to_list_nothing_is_claimed_about_other_kanaries(stage: Stage) -> None:
+    stage.server.faults.add(Fault.status(403, method="GET", path=r"kanaries(\?|$)"))
+    assert stage.refused(name="web") == f"there is no Kanary web in namespace shop of {stage.server.url}"
+
+
 def test_a_cluster_that_cannot_be_reached_is_told_in_one_line(stage: Stage) -> None:
     printed = stage.undo("--kubeconfig", str(stage.folder / "none"))
     assert printed.code == 1
