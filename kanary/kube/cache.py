@@ -129,7 +129,7 @@ class Cache:
         for name, found in values.items():
             for value in found:
                 self._indexes[name][value].add(key)
-        return None if old and old.obj == obj else Delta(key, old.obj if old else None, obj)
+        return None if old and is_same(old.obj, obj) else Delta(key, old.obj if old else None, obj)
 
     def _drop(self, key: Key) -> Delta | None:
         self._unindex(key)
@@ -147,6 +147,15 @@ class Cache:
         keys.discard(key)
         if not keys:
             del self._indexes[index][value]
+
+
+def is_same(obj: Json, other: Json) -> bool:
+    """Whether two copies of an object differ in nothing but the resource version."""
+    return _without_version(obj) == _without_version(other)
+
+
+def _without_version(obj: Json) -> Json:
+    return {**obj, "metadata": {**obj["metadata"], "resourceVersion": None}}
 
 
 def _values(name: str, indexer: Indexer, key: Key, obj: Json) -> frozenset[Hashable]:

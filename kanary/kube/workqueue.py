@@ -2,6 +2,9 @@
 
 The queue holds keys, not events: a key that is added twice before a worker gets it is processed once. Two workers never
 process the same key at a time, and a key that is added during its processing is processed again afterwards.
+
+Changes precede routine looks. Within both, the groups of keys take turns: a group with a thousand waiting keys delays
+the single key of another group by one key.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -18,36 +21,77 @@ from kanary.kube.backoff import Backoff
 K = TypeVar("K", bound=Hashable)
 
 _BACKOFF = Backoff(base=0.2, cap=60.0)
+_CHANGES_IN_A_ROW = 10
+"""So many changes precede a waiting routine look: an endless flow of changes must not stop the deadlines of others."""
+
+
+class _Lane(Generic[K]):
+    """Keys in the order of their arrival within each group; the groups take turns."""
+
+    def __init__(self, group: Callable[[K], Hashable]) -> None:
+        self._group = group
+        self._groups: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def append(self, key: K) -> None:
+        self._groups.setdefault(self._group(key), OrderedDict())[key] = None
+
+    def discard(self, key: K) -> None:
+        group = self._group(key)
+        keys = self._groups.get(group, OrderedDict())
+        keys.pop(key, None)
+        if not keys:
+            self._groups.pop(group, None)
+
+    def pop(self) -> K:
+        group, keys = self._groups.popitem(last=False)
+        key, _ = keys.popitem(last=False)
+        if keys:
+            self._groups[group] = keys
+        return key
 
 
 class WorkQueue(Generic[K]):
-    """A thread-safe queue. Call `done()` for each key that `get()` returns."""
+    """A thread-safe queue. Call `done()` for each key that `get()` returns.
 
-    def __init__(self, *, backoff: Backoff = _BACKOFF, clock: Callable[[], float] = time.monotonic) -> None:
+    `group` returns the group of a key. A key is routine until it is added without `routine`.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: Callable[[K], Hashable] = lambda _key: None,
+        backoff: Backoff = _BACKOFF,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._backoff = backoff
         self._clock = clock
         self._changed = threading.Condition()
-        self._ready: deque[K] = deque()
-        self._dirty: set[K] = set()  # in _ready, or in _processing and added again
+        self._changes: _Lane[K] = _Lane(group)
+        self._routine: _Lane[K] = _Lane(group)
+        self._changes_in_a_row = 0
+        self._dirty: dict[K, bool] = {}  # whether it is routine; in a lane, or in _processing and added again
         self._processing: set[K] = set()
-        self._due: dict[K, float] = {}
+        self._due: dict[K, tuple[float, bool]] = {}  # when, and whether it is routine
         self._heap: list[tuple[float, int, K]] = []  # may have outdated entries: _due counts
         self._serial = 0
         self._failures: dict[K, int] = {}
         self._is_shut = False
 
-    def add(self, key: K) -> None:
+    def add(self, key: K, *, routine: bool = False) -> None:
         """Add a key."""
         with self._changed:
-            self._add(key)
+            self._add(key, routine=routine)
 
-    def add_after(self, key: K, seconds: float) -> None:
+    def add_after(self, key: K, seconds: float, *, routine: bool = False) -> None:
         """Add a key after a delay; the earliest of several delays of a key counts."""
         with self._changed:
             if seconds <= 0:
-                self._add(key)
+                self._add(key, routine=routine)
             elif not self._is_shut:
-                self._delay(key, self._clock() + seconds)
+                self._delay(key, self._clock() + seconds, routine=routine)
 
     def retry(self, key: K, *, at_least: float = 0.0) -> float:
         """Add a failed key with a backoff that grows with each failure in a row; return the delay in seconds."""
@@ -55,7 +99,7 @@ class WorkQueue(Generic[K]):
             self._failures[key] = self._failures.get(key, 0) + 1
             seconds = max(at_least, self._backoff.delay(self._failures[key]))
             if not self._is_shut:
-                self._delay(key, self._clock() + seconds)
+                self._delay(key, self._clock() + seconds, routine=False)
         return seconds
 
     def forget(self, key: K) -> None:
@@ -68,7 +112,7 @@ class WorkQueue(Generic[K]):
         with self._changed:
             while not self._is_shut:
                 self._add_due()
-                if self._ready:
+                if self._changes or self._routine:
                     return self._take()
                 self._changed.wait(self._next_due())
             return None
@@ -78,7 +122,7 @@ class WorkQueue(Generic[K]):
         with self._changed:
             self._processing.discard(key)
             if key in self._dirty:
-                self._ready.append(key)
+                self._lane(key).append(key)
             self._changed.notify()
 
     def shutdown(self) -> None:
@@ -93,24 +137,32 @@ class WorkQueue(Generic[K]):
             self._add_due()
             return len(self._dirty)
 
-    def _add(self, key: K) -> None:
-        if self._is_shut or key in self._dirty:
+    def _add(self, key: K, *, routine: bool) -> None:
+        if self._is_shut or self._dirty.get(key) is routine or self._dirty.get(key) is False:
             return
-        self._dirty.add(key)
+        if key in self._dirty:
+            self._routine.discard(key)
+        self._dirty[key] = routine
         if key not in self._processing:
-            self._ready.append(key)
+            self._lane(key).append(key)
             self._changed.notify()
 
+    def _lane(self, key: K) -> _Lane[K]:
+        return self._routine if self._dirty[key] else self._changes
+
     def _take(self) -> K:
-        key = self._ready.popleft()
-        self._dirty.discard(key)
+        is_change = self._changes and (not self._routine or self._changes_in_a_row < _CHANGES_IN_A_ROW)
+        self._changes_in_a_row = self._changes_in_a_row + 1 if is_change else 0
+        key = (self._changes if is_change else self._routine).pop()
+        del self._dirty[key]
         self._processing.add(key)
         return key
 
-    def _delay(self, key: K, due: float) -> None:
-        if due >= self._due.get(key, float("inf")):
+    def _delay(self, key: K, due: float, *, routine: bool) -> None:
+        known, is_routine = self._due.get(key, (float("inf"), True))
+        self._due[key] = min(due, known), routine and is_routine
+        if due >= known:
             return
-        self._due[key] = due
         self._serial += 1  # so that the heap compares no keys
         heapq.heappush(self._heap, (due, self._serial, key))
         # Wake all: each idle worker waits until the earliest due time.
@@ -120,13 +172,14 @@ class WorkQueue(Generic[K]):
         """Add the keys whose delay is over."""
         while self._heap and (self._heap[0][0] <= self._clock() or self._is_outdated()):
             due, _, key = heapq.heappop(self._heap)
-            if self._due.get(key) == due:
+            known, routine = self._due.get(key, (None, True))
+            if known == due:
                 del self._due[key]
-                self._add(key)
+                self._add(key, routine=routine)
 
     def _is_outdated(self) -> bool:
         due, _, key = self._heap[0]
-        return self._due.get(key) != due
+        return key not in self._due or self._due[key][0] != due
 
     def _next_due(self) -> float | None:
         """Seconds until the next delay is over, None if there is none."""

@@ -25,9 +25,13 @@ from kanary.version import VERSION
 from kanary.web.history import history_api
 from kanary.web.probes import probes
 from kanary.web.server import HttpServer, listen, listen_on_loopback
+from states import Phase
 from states.timing import CONNECT_PAUSE, RECONCILE_STOP_LIMIT, REJECTED_RECHECK
 
 _log = logging.getLogger(__name__)
+
+_STEPS_IN_A_ROW = len(Phase)
+"""A change takes fewer: a Kanary that changes all the time must not keep a worker."""
 
 
 class Operator:
@@ -42,7 +46,7 @@ class Operator:
         self._agents = agents or HttpAgents()
         self._history = RecordFeed(client, settings, metrics)
         self._stop = threading.Event()
-        self._queue: WorkQueue[Key] = WorkQueue()
+        self._queue: WorkQueue[Key] = WorkQueue(group=lambda key: key.namespace)
         self._watches: Watches | None = None
         self._threads: list[threading.Thread] = []
         self._has_lost = False
@@ -113,7 +117,7 @@ class Operator:
         watches = Watches(
             self._client,
             served,
-            self._queue.add_after,
+            self._queue,
             namespace=self._settings.namespace,
             on_restart=self._metrics.watch_restarted,
         )
@@ -200,6 +204,14 @@ class Operator:
                 self._queue.done(key)
 
     def _reconcile(self, reconciler: Reconciler, key: Key) -> None:
+        """Run steps as long as the next one follows at once: at the end of the queue, a change would wait again."""
+        for _ in range(_STEPS_IN_A_ROW):
+            if not self._step(reconciler, key):
+                return
+        self._queue.add(key)
+
+    def _step(self, reconciler: Reconciler, key: Key) -> bool:
+        """Run one step; returns whether the next one follows at once."""
         started = time.monotonic()
         try:
             step = reconciler.reconcile(key.namespace, key.name)
@@ -219,10 +231,13 @@ class Operator:
             self._report_defect(reconciler, key, error)
         else:
             self._queue.forget(key)
+            self._metrics.reconciled("success", time.monotonic() - started)
             if step.requeue is not None:
                 _log.debug("%s: requeued in %s, when %s", key, step.requeue.after, step.requeue.why)
-                self._queue.add_after(key, step.requeue.after.total_seconds())
-            self._metrics.reconciled("success", time.monotonic() - started)
+                if not step.requeue.after:
+                    return True
+                self._queue.add_after(key, step.requeue.after.total_seconds(), routine=True)
+        return False
 
     def _report_defect(self, reconciler: Reconciler, key: Key, error: Exception) -> None:
         try:

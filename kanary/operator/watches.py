@@ -1,6 +1,7 @@
 """Watches all kinds of objects that the operator needs, and enqueues the Kanaries that a change affects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from engine.model.spec import KIND
 from engine.model.states import read_written
 from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER
 from kanary.kanaries import KANARIES
+from kanary.kube.cache import is_same
 from kanary.kube.client import ClusterClient
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import (
@@ -21,13 +23,11 @@ from kanary.kube.resources import (
     Key,
     Resource,
 )
+from kanary.kube.workqueue import WorkQueue
 from kanary.operator import transforms
 from states.timing import ENDPOINTS_COALESCE
 
 Json = dict[str, Any]
-Enqueue = Callable[[Key, float], None]
-"""Enqueues a Kanary after a delay in seconds."""
-
 
 BY_SERVICE = "service"
 BY_DESTINATION = "destination"
@@ -50,13 +50,15 @@ class Watches:
         self,
         client: ClusterClient,
         served: Served,
-        enqueue: Enqueue,
+        queue: WorkQueue[Key],
         *,
         namespace: str | None = None,
         on_restart: Callable[[str], None] = lambda _resource: None,
     ) -> None:
         self._client = client
-        self._enqueue = enqueue
+        self._queue = queue
+        self._own_statuses: dict[Key, Json] = {}
+        """The statuses that are being written."""
         self._namespace = namespace
         self._on_restart = on_restart
         ours = f"{MANAGED_BY}={MANAGER}"
@@ -123,9 +125,18 @@ class Watches:
         return [reflector.problem() for reflector in self.all if not reflector.healthy() and reflector.problem()]
 
     def enqueue_all(self) -> None:
-        """Enqueue every Kanary."""
+        """Enqueue a routine look at every Kanary."""
         for kanary in self.kanaries.values():
-            self._enqueue(Key.of(kanary), 0)
+            self._queue.add(Key.of(kanary), routine=True)
+
+    @contextmanager
+    def writing_status(self, key: Key, status: Json) -> Iterator[None]:
+        """While a status is being written, its arrival is no change: the reconcile that writes it needs no other."""
+        self._own_statuses[key] = status
+        try:
+            yield
+        finally:
+            del self._own_statuses[key]
 
     def _reflector(
         self,
@@ -147,17 +158,20 @@ class Watches:
         )
 
     def _on_kanary(self, key: Key, old: Json | None, new: Json | None) -> None:
-        self._enqueue(key, 0)
+        own = self._own_statuses.get(key)
+        if old and new and own is not None and is_same(new, {**old, "status": own}):
+            return
+        self._queue.add(key)
         # Another Kanary may wait for the destination that this one has or had.
         for destination in {name for obj in (old, new) if obj for name in _destination_of(obj)}:
             for other in self.kanaries.lookup(BY_DESTINATION, destination):
                 if Key.of(other) != key:
-                    self._enqueue(Key.of(other), 0)
+                    self._queue.add(Key.of(other))
 
     def _on_service(self, key: Key, old: Json | None, new: Json | None) -> None:
         self._enqueue_users(key.namespace, key.name, 0)
         for owner in {owner for obj in (old, new) if obj for owner in _owning_kanaries(obj)}:
-            self._enqueue(owner, 0)
+            self._queue.add(owner)
 
     def _on_endpoints(self, key: Key, old: Json | None, new: Json | None) -> None:
         for name in {_service_name(key, obj) for obj in (old, new) if obj}:
@@ -165,15 +179,15 @@ class Watches:
 
     def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  the signature of OnChange
         for owner in _kanaries_of_owned(new or old or {}):
-            self._enqueue(owner, 0)
+            self._queue.add(owner)
 
     def _enqueue_users(self, namespace: str, service: str, seconds: float) -> None:
         """Enqueue the Kanaries whose spec names the Service, or whose applied spec does."""
         for kanary in self.kanaries.lookup(BY_SERVICE, (namespace, service)):
-            self._enqueue(Key.of(kanary), seconds)
+            self._queue.add_after(Key.of(kanary), seconds)
         for config_map in self.config_maps.lookup(BY_SERVICE, (namespace, service)):
             for owner in _kanaries_of_owned(config_map):
-                self._enqueue(owner, seconds)
+                self._queue.add_after(owner, seconds)
 
 
 def _services_of_kanary(kanary: Json) -> Iterator[tuple[str, str]]:

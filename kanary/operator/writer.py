@@ -12,7 +12,7 @@ from engine.reconcile import rejected
 from engine.render.objects import covers, made_from, owner_uid
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
-from kanary.kube.resources import PODS, Resource
+from kanary.kube.resources import PODS, Key, Resource
 from kanary.operator.watches import Watches
 from states import Problem, Reason
 from states.timing import STALE_COPY_RETRY
@@ -83,8 +83,8 @@ class Writer:
 
         Raises RetryLaterError and RejectedError.
         """
-        metadata = kanary["metadata"]
-        with self._request(f"write the status of Kanary {metadata['name']}"):
+        metadata, key = kanary["metadata"], Key.of(kanary)
+        with self._request(f"write the status of Kanary {key}"), self._watches.writing_status(key, status):
             # The stored managedFields are incomplete and must not be written.
             own = {key: value for key, value in metadata.items() if key != "managedFields"}
             body = {**kanary, "metadata": own, "status": status}
@@ -95,7 +95,7 @@ class Writer:
             except NotFound:
                 _log.info("Kanary %s/%s is deleted already", metadata["namespace"], metadata["name"])
                 return None
-        self._watches.kanaries.remember(written)
+            self._watches.kanaries.remember(written)
         return written
 
     def _live(self, resource: Resource, desired: Json) -> Json | None:

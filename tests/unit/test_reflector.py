@@ -473,10 +473,12 @@ def test_a_cluster_restored_from_a_backup_is_followed_in_its_new_history(
 def test_versions_that_are_not_numbers_count_in_the_order_of_arrival() -> None:
     cache = Cache()
     key = Key("shop", "a")
-    cache.replace({key: ({"n": 1}, "v1")}, "list-1")
-    assert cache.put(key, {"n": 2}, "v0") == Delta(key, {"n": 1}, {"n": 2})
-    assert cache.put(key, {"n": 2}, "v0") is None
-    assert cache.drop(key, "v3") == Delta(key, {"n": 2}, None)
+    cache.replace({key: ({"metadata": {}, "n": 1}, "v1")}, "list-1")
+    assert cache.put(key, {"metadata": {}, "n": 2}, "v0") == Delta(
+        key, {"metadata": {}, "n": 1}, {"metadata": {}, "n": 2}
+    )
+    assert cache.put(key, {"metadata": {}, "n": 2}, "v0") is None
+    assert cache.drop(key, "v3") == Delta(key, {"metadata": {}, "n": 2}, None)
     assert cache.advance("list-0")
 
 

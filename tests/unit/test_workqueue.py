@@ -264,3 +264,55 @@ def test_shutdown_drops_queued_keys(queue: WorkQueue[str]) -> None:
     queue.add("a")
     queue.shutdown()
     assert queue.get() is None
+
+
+def test_changes_precede_routine_looks(queue: WorkQueue[str], clock: FakeClock) -> None:
+    queue.add("look", routine=True)
+    queue.add_after("later look", 1, routine=True)
+    queue.add_after("change", 1)
+    clock.advance(1)
+    assert drain(queue) == ["change", "look", "later look"]
+
+
+def test_a_change_of_a_key_that_waits_for_a_routine_look_precedes_others(queue: WorkQueue[str]) -> None:
+    for key in ("a", "b"):
+        queue.add(key, routine=True)
+    queue.add("b")
+    queue.add("b", routine=True)
+    assert drain(queue) == ["b", "a"]
+
+
+def test_a_change_during_a_routine_look_precedes_others(queue: WorkQueue[str]) -> None:
+    queue.add("a", routine=True)
+    assert queue.get() == "a"
+    queue.add("b", routine=True)
+    queue.add("a", routine=True)
+    queue.add("a")
+    queue.done("a")
+    assert drain(queue) == ["a", "b"]
+
+
+def test_a_delayed_change_makes_an_earlier_routine_look_a_change(queue: WorkQueue[str], clock: FakeClock) -> None:
+    queue.add_after("a", 1, routine=True)
+    queue.add_after("a", 2)
+    clock.advance(1)
+    queue.add("b", routine=True)
+    assert drain(queue) == ["a", "b"]
+
+
+def test_an_endless_flow_of_changes_does_not_stop_routine_looks(queue: WorkQueue[str]) -> None:
+    queue.add("look", routine=True)
+    for number in range(100):
+        queue.add(f"change {number}")
+    assert drain(queue).index("look") == 10
+
+
+def test_groups_take_turns(clock: FakeClock) -> None:
+    queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], clock=clock)
+    for number in range(1000):
+        queue.add(f"a{number}")
+    assert queue.get() == "a0"
+    queue.add("b0")
+    queue.add("b1")
+    queue.add("c0")
+    assert [queue.get() for _ in range(6)] == ["a1", "b0", "c0", "a2", "b1", "a3"]

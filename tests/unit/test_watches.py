@@ -1,0 +1,145 @@
+"""Which events of the watches lead to a reconcile."""
+
+import itertools
+import queue
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Self, cast
+
+import pytest
+
+from kanary.kanaries import KANARIES
+from kanary.kube.client import ClusterClient
+from kanary.kube.resources import ENDPOINT_SLICES, Key
+from kanary.kube.workqueue import WorkQueue
+from kanary.operator.watches import Served, Watches
+from tests.unit.kanaries import Json
+
+
+def kanary(name: str, service: str, **changes: Any) -> Json:
+    spec = {"destination": name, "routes": [{"backend": {"serviceName": service}, "weight": 100}]}
+    return {"metadata": {"namespace": "shop", "name": name}, "spec": spec, "status": {"phase": "Ready"}, **changes}
+
+
+def piece(service: str, address: str) -> Json:
+    labels = {"kubernetes.io/service-name": service}
+    metadata = {"namespace": "shop", "name": f"{service}-x", "labels": labels}
+    return {"metadata": metadata, "addressType": "IPv4", "endpoints": [{"addresses": [address]}]}
+
+
+class Events:
+    """An open watch."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.put = self._waiting.put
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._waiting.get, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
+        self.put(None)
+
+
+class Cluster:
+    """Delivers the events that a test sends."""
+
+    def __init__(self) -> None:
+        self._events: defaultdict[object, Events] = defaultdict(Events)
+        self._serial = itertools.count(2)
+
+    def list(self, *_: object) -> tuple[list[Json], str]:
+        return [], "1"
+
+    def watch(self, resource: object, *_: object, **__: object) -> Events:
+        return self._events[resource]
+
+    def send(self, resource: object, obj: Json) -> None:
+        """An object as it is now, with the next resource version."""
+        metadata = {**obj["metadata"], "resourceVersion": str(next(self._serial))}
+        self._events[resource].put(("MODIFIED", {**obj, "metadata": metadata}))
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def work() -> WorkQueue[Key]:
+    return WorkQueue()
+
+
+@pytest.fixture
+def watches(cluster: Cluster, work: WorkQueue[Key]) -> Iterator[Watches]:
+    watches = Watches(cast(ClusterClient, cluster), Served(True, True), work)
+    watches.start()
+    for name, service in (("rule", "v1"), ("fence", "v2")):
+        cluster.send(KANARIES, kanary(name, service))
+        assert enqueued(work) == name
+        cluster.send(ENDPOINT_SLICES, piece(service, "10.0.0.1"))
+        assert enqueued(work) == name
+    yield watches
+    watches.stop()
+
+
+def enqueued(work: WorkQueue[Key]) -> str:
+    """The name of the next Kanary that is enqueued."""
+    key = work.get()
+    assert key is not None
+    work.done(key)
+    return key.name
+
+
+def next_after(cluster: Cluster, work: WorkQueue[Key], *events: Json) -> str:
+    """The Kanary that is enqueued after these events of one kind; `fence` if they enqueue none."""
+    is_kanary = "spec" in events[0]
+    for event in (*events, kanary("fence", "v2", spec={}) if is_kanary else piece("v2", "10.0.0.2")):
+        cluster.send(KANARIES if is_kanary else ENDPOINT_SLICES, event)
+    return enqueued(work)
+
+
+def test_a_change_of_the_spec_leads_to_a_reconcile(cluster: Cluster, work: WorkQueue[Key], watches: Watches) -> None:
+    assert next_after(cluster, work, kanary("rule", "v3")) == "rule"
+
+
+def test_a_change_of_endpoints_leads_to_a_reconcile(cluster: Cluster, work: WorkQueue[Key], watches: Watches) -> None:
+    assert next_after(cluster, work, piece("v1", "10.0.0.2")) == "rule"
+
+
+def test_events_without_a_change_lead_to_no_reconcile(cluster: Cluster, work: WorkQueue[Key], watches: Watches) -> None:
+    managed = kanary("rule", "v1")
+    managed["metadata"]["managedFields"] = [{"manager": "kubectl", "fieldsV1": {"f:metadata": {}}}]
+    assert next_after(cluster, work, kanary("rule", "v1"), managed) == "fence"
+
+
+def test_endpoints_without_a_change_lead_to_no_reconcile(
+    cluster: Cluster, work: WorkQueue[Key], watches: Watches
+) -> None:
+    assert next_after(cluster, work, piece("v1", "10.0.0.1")) == "fence"
+
+
+def test_a_status_of_another_client_leads_to_a_reconcile(
+    cluster: Cluster, work: WorkQueue[Key], watches: Watches
+) -> None:
+    assert next_after(cluster, work, kanary("rule", "v1", status={"phase": "Edited"})) == "rule"
+
+
+def test_a_status_of_this_operator_leads_to_no_reconcile(
+    cluster: Cluster, work: WorkQueue[Key], watches: Watches
+) -> None:
+    with watches.writing_status(Key("shop", "rule"), {"phase": "Rolling"}):
+        assert next_after(cluster, work, kanary("rule", "v1", status={"phase": "Rolling"})) == "fence"
+
+
+def test_a_spec_that_changes_while_the_status_is_written_leads_to_a_reconcile(
+    cluster: Cluster, work: WorkQueue[Key], watches: Watches
+) -> None:
+    with watches.writing_status(Key("shop", "rule"), {"phase": "Rolling"}):
+        assert next_after(cluster, work, kanary("rule", "v3", status={"phase": "Rolling"})) == "rule"
