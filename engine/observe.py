@@ -1,7 +1,7 @@
 """Observes one Kanary, once per reconcile: the declared spec, the written configuration, the reports of the proxies."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from engine.fleet.fleet import Fleet, ready_endpoints
@@ -13,6 +13,7 @@ from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
 from engine.render.objects import Identity, generation_of, owner_uid
+from engine.render.sysctls import ALL_SYSCTLS
 from engine.resolve.intent import read_intent, resolve_backend, unready_of
 from states import OnEmptyRoute, Problem, Reason, RouteFacts, Snapshot
 
@@ -22,11 +23,14 @@ _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Values for fields that the user does not set."""
+    """What the operator's settings and the cluster decide for all Kanaries."""
 
     proxy_image: str
+    """If the spec names none."""
     disruption_budgets: bool = True
     """Whether the cluster has policy/v1."""
+    sysctls: Mapping[str, str] = field(default_factory=lambda: ALL_SYSCTLS)
+    """The kernel parameters of the proxies' pods."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from engine.render import objects, pods
 from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig, Server
 from engine.render.haproxy import Rendered, render, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Identity, Json
+from engine.render.sysctls import has_keepalive
 from states import Action, Difference, UpdateStrategy
 
 
@@ -63,7 +64,8 @@ class Planner:
         before, fleet = observed.written.applied, observed.fleet
         strategy, fallback = _strategy(observed, split)
         ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
-        serial, rendered = self._render(observed, split, strategy, ipv6=ipv6)
+        keepalive_options = not has_keepalive(observed.defaults.sysctls)
+        serial, rendered = self._render(observed, split, strategy, ipv6=ipv6, keepalive_options=keepalive_options)
         applied = Applied(
             generation=split.generation,
             revision=split.revision,
@@ -88,7 +90,7 @@ class Planner:
         return Target(written, applied, difference, fallback, made, known.ready_endpoints if known else 0)
 
     def _render(
-        self, observed: Observed, split: Split, strategy: UpdateStrategy, *, ipv6: bool
+        self, observed: Observed, split: Split, strategy: UpdateStrategy, **settings: bool
     ) -> tuple[int, Rendered]:
         """The configuration and its serial, which changes whenever the configuration does.
 
@@ -98,14 +100,14 @@ class Planner:
         before, key = observed.written.applied, (observed.owner.namespace, observed.owner.name)
         serial = before.serial if before else 0
         if strategy is UpdateStrategy.ROLLING:
-            return serial, self._cached(key, proxy_config(split, strategy, ipv6=ipv6))
-        config = proxy_config(split, strategy, serial=serial, ipv6=ipv6)
+            return serial, self._cached(key, proxy_config(split, strategy, **settings))
+        config = proxy_config(split, strategy, serial=serial, **settings)
         known = [
             known for known, rendered in self._rendered.get(key, ()) if before and rendered.digest == before.digest
         ]
         if before and (config in known or not known) and self._cached(key, config).digest == before.digest:
             return serial, self._cached(key, config)
-        return serial + 1, self._cached(key, proxy_config(split, strategy, serial=serial + 1, ipv6=ipv6))
+        return serial + 1, self._cached(key, proxy_config(split, strategy, serial=serial + 1, **settings))
 
     def _cached(self, key: tuple[str, str], config: ProxyConfig) -> Rendered:
         memory = self._rendered.setdefault(key, [])
@@ -127,7 +129,12 @@ def plan_unapplied(
 
 
 def proxy_config(
-    split: Split, strategy: UpdateStrategy = UpdateStrategy.LIVE, *, serial: int = 0, ipv6: bool = False
+    split: Split,
+    strategy: UpdateStrategy = UpdateStrategy.LIVE,
+    *,
+    serial: int = 0,
+    ipv6: bool = False,
+    keepalive_options: bool = False,
 ) -> ProxyConfig:
     """The configuration of HAProxy.
 
@@ -153,6 +160,7 @@ def proxy_config(
         balance=spec.proxy.balance,
         serial=serial,
         ipv6=ipv6,
+        keepalive_options=keepalive_options,
     )
 
 
@@ -185,13 +193,20 @@ def _difference(before: Applied | None, after: Applied) -> Difference:
 
 
 def _objects(observed: Observed, written: Written, applied: Applied) -> Mapping[Action, tuple[Json, ...]]:
-    owner, spec = observed.owner, applied.spec
+    owner, spec, defaults = observed.owner, applied.spec, observed.defaults
     configuration = [objects.config_map(owner, written)]
     if applied.strategy is UpdateStrategy.ROLLING:
         configuration.insert(0, objects.mounted_config(owner, applied.digest, written.latest))
-    template = pods.template(owner, spec, observed.defaults.proxy_image, applied.digest, applied.strategy)
+    template = pods.template(
+        owner,
+        spec,
+        applied.digest,
+        applied.strategy,
+        default_image=defaults.proxy_image,
+        sysctls=defaults.sysctls,
+    )
     proxies = [objects.deployment(owner, spec, template, applied.generation)]
-    if observed.defaults.disruption_budgets:
+    if defaults.disruption_budgets:
         proxies.append(objects.disruption_budget(owner))
     return {
         Action.CONFIGURE: tuple(configuration),

@@ -80,9 +80,6 @@ class ClusterView(Protocol):
         Raises RetryLaterError.
         """
 
-    def serves_disruption_budgets(self) -> bool:
-        """Whether the cluster has policy/v1."""
-
 
 class ClusterWriter(Protocol):
     """Writes to the cluster. Each call is idempotent, and raises RetryLaterError or RejectedError."""

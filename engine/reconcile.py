@@ -70,14 +70,14 @@ class Reconciler:
         *,
         history: History,
         clock: Clock,
-        proxy_image: str,
+        defaults: Defaults,
     ) -> None:
         self._view = view
         self._writer = writer
         self._reporter = reporter
         self._history = history
         self._clock = clock
-        self._proxy_image = proxy_image
+        self._defaults = defaults
         self._machine = PhaseMachine()
         self._planner = Planner()
         self._written: dict[tuple[str, str], tuple[str, Written]] = {}
@@ -117,11 +117,10 @@ class Reconciler:
         return Step(decision, requeue)
 
     def _situation(self, kanary: Json) -> Situation:
-        defaults = Defaults(self._proxy_image, self._view.serves_disruption_budgets())
         metadata = kanary["metadata"]
         uid, last = self._written.get((metadata["namespace"], metadata["name"]), ("", None))
         known = last if uid == metadata["uid"] else None
-        observed = self._with_delayed_status(observe(self._view, kanary, self._clock.now(), defaults, known))
+        observed = self._with_delayed_status(observe(self._view, kanary, self._clock.now(), self._defaults, known))
         snapshot = declared_snapshot(observed)
         split = split_in_force(self._view, observed, snapshot)
         if split is None:

@@ -92,7 +92,8 @@ class ProxyConfig:
     An established connection is closed after `idle_seconds` without a byte in either direction. A stopping proxy
     closes open connections after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
     a connection before the next one is tried. Clients beyond `max_connections` wait until another connection ends.
-    `ipv6` makes the proxies listen on IPv6 although no server has such an address. A `serial` above 0 distinguishes
+    `ipv6` makes the proxies listen on IPv6 although no server has such an address. `keepalive_options` sets the
+    keepalive times of each connection; without it, those of the pod apply (`sysctls`). A `serial` above 0 distinguishes
     equal configurations, so that a proxy that served an earlier one does not count as updated.
 
     `Hold` and `Fail` of `on_empty_route` are the same for a proxy: they differ in what the operator does.
@@ -113,6 +114,7 @@ class ProxyConfig:
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     balance: Balance = Balance.ROUND_ROBIN
     ipv6: bool = False
+    keepalive_options: bool = False
     serial: int = 0
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT

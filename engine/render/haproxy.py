@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from engine.render.config import ProxyConfig, ProxyProtocol, Server
 from engine.render.selection import RANDOM_START, selection_rules, split_data
+from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from states.snapshot import OnEmptyRoute
 
 SERVERS_STEP = 500
@@ -114,10 +115,10 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
     yield f"  timeout tunnel {config.idle_seconds}s"
     yield "  option clitcpka"
     yield "  option srvtcpka"
-    for side in "cli", "srv":
-        yield f"  {side}tcpka-idle 2m"
-        yield f"  {side}tcpka-intvl 30s"
-        yield f"  {side}tcpka-cnt 4"
+    for side in ("cli", "srv") if config.keepalive_options else ():
+        yield f"  {side}tcpka-idle {KEEPALIVE_SECONDS}s"
+        yield f"  {side}tcpka-intvl {KEEPALIVE_INTERVAL_SECONDS}s"
+        yield f"  {side}tcpka-cnt {KEEPALIVE_PROBES}"
     yield "  # Two failed checks or three failed connections in a row, and a server is down until a check passes."
     yield "  timeout check 1s"
     # A limit of one failed connection instead of three would save hardly any errors (1 or 2 instead of 3 if a whole

@@ -7,6 +7,7 @@ directory that both share and that outlives both containers. If HAProxy rejects 
 the pod starts with one that others have accepted.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from engine.model.spec import KanarySpec
@@ -40,7 +41,7 @@ _WHEN_CHECKED = (
 )
 
 
-def rolling(owner: Identity, spec: KanarySpec, image: str, digest: str) -> Json:
+def rolling(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, str], digest: str) -> Json:
     """A pod that serves only the configuration of `digest`."""
     config = {"name": "config", "configMap": {"name": owner.mounted_name(digest)}}
     haproxy = {
@@ -48,10 +49,10 @@ def rolling(owner: Identity, spec: KanarySpec, image: str, digest: str) -> Json:
         "command": ["haproxy", "-W", "-db", "-f", f"{CONFIG_DIRECTORY}/{CONFIG_KEY}"],
         "volumeMounts": [{"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}],
     }
-    return _template(owner, spec, {CONFIG_ANNOTATION: digest}, [haproxy], [config])
+    return _template(owner, spec, {CONFIG_ANNOTATION: digest}, [haproxy], [config], sysctls=sysctls)
 
 
-def live(owner: Identity, spec: KanarySpec, image: str) -> Json:
+def live(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, str]) -> Json:
     """A pod that follows the changes of its ConfigMap."""
     config = {
         "name": "config",
@@ -73,22 +74,36 @@ def live(owner: Identity, spec: KanarySpec, image: str) -> Json:
         STRATEGY_ANNOTATION: UpdateStrategy.LIVE.value,
         "kubectl.kubernetes.io/default-container": "haproxy",
     }
-    return _template(owner, spec, annotations, [haproxy, agent], [config, run])
+    return _template(owner, spec, annotations, [haproxy, agent], [config, run], sysctls=sysctls)
 
 
-def template(owner: Identity, spec: KanarySpec, default_image: str, digest: str, strategy: UpdateStrategy) -> Json:
+def template(
+    owner: Identity,
+    spec: KanarySpec,
+    digest: str,
+    strategy: UpdateStrategy,
+    *,
+    default_image: str,
+    sysctls: Mapping[str, str],
+) -> Json:
     """The pod template for this strategy; `default_image` is used if the spec has no image."""
     image = spec.proxy.image or default_image
     if strategy is UpdateStrategy.LIVE:
-        made = lasting = live(owner, spec, image)
+        made = lasting = live(owner, spec, image, sysctls)
     else:
-        made, lasting = rolling(owner, spec, image, digest), rolling(owner, spec, image, "")
+        made, lasting = (rolling(owner, spec, image, sysctls, served) for served in (digest, ""))
     annotations = {**made["metadata"]["annotations"], TEMPLATE_ANNOTATION: hash_of(lasting)}
     return {**made, "metadata": {**made["metadata"], "annotations": annotations}}
 
 
 def _template(
-    owner: Identity, spec: KanarySpec, annotations: dict[str, str], containers: list[Json], volumes: list[Json]
+    owner: Identity,
+    spec: KanarySpec,
+    annotations: dict[str, str],
+    containers: list[Json],
+    volumes: list[Json],
+    *,
+    sysctls: Mapping[str, str],
 ) -> Json:
     body = {
         "automountServiceAccountToken": False,
@@ -99,6 +114,7 @@ def _template(
             "runAsUser": NOBODY,
             "runAsGroup": NOBODY,
             "seccompProfile": {"type": "RuntimeDefault"},
+            "sysctls": [{"name": name, "value": value} for name, value in sysctls.items()],
         },
         "topologySpreadConstraints": [
             {

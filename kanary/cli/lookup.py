@@ -11,11 +11,15 @@ Json = dict[str, Any]
 
 
 class ClusterLookup:
-    """The current Services and their endpoints. The constructor and all methods raise ClusterError."""
+    """The current Services and their endpoints, and the version. The constructor and all methods raise ClusterError."""
 
     def __init__(self, kubeconfig: str | None, context: str | None) -> None:
         self._client = ClusterClient.connect(kubeconfig=kubeconfig, context=context)
         self.namespace = self._client.namespace
+
+    def version(self) -> str:
+        """The API server's version, such as `v1.31.2`."""
+        return self._client.server_version()
 
     def service(self, namespace: str, name: str) -> Json | None:
         """The Service, or None if it does not exist."""

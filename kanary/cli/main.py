@@ -122,11 +122,18 @@ def run(context: click.Context, /, **_: object) -> int:
     help="All objects, or haproxy.cfg only.",
 )
 @click.option("--proxy-image", metavar="IMAGE", help="Default HAProxy image.")
+@click.option(
+    "--pod-sysctls/--no-pod-sysctls",
+    default=True,
+    show_default=True,
+    help="Kernel parameters of the proxies' pods, as the operator sets them.",
+)
 @cluster_options
 def render(filename: str, output: Literal["objects", "config"], **options: Any) -> None:
     """Print the haproxy.cfg and the Kubernetes objects of a Kanary.
 
-    This needs no cluster: endpoints are given, or with --from-cluster read from
+    This needs no cluster: endpoints are given, and the objects are those for a
+    current Kubernetes. With --from-cluster, endpoints and version are read from
     the kubeconfig's context.
     """
     from kanary.cli.render import render_file

@@ -17,6 +17,7 @@ from engine.plan import Target, plan_unapplied
 from engine.render.config import Server
 from engine.render.objects import Identity
 from engine.render.pods import DEFAULT_PROXY_IMAGE
+from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
 from engine.resolve.endpoints import resolve
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.failure import CommandError, note
@@ -58,6 +59,7 @@ def render_file(
     from_cluster: bool,
     output: Literal["objects", "config"],
     proxy_image: str | None = None,
+    pod_sysctls: bool = True,
     kubeconfig: str | None = None,
     context: str | None = None,
 ) -> str:
@@ -73,9 +75,10 @@ def render_file(
     cluster = _connect(kubeconfig, context) if from_cluster else None
     namespace = cluster.namespace if cluster else "default"
     source = EndpointSource(given, _services(documents, namespace), namespace, cluster)
-    image = proxy_image or DEFAULT_PROXY_IMAGE
     try:
-        targets = [_target(kanary, spec, source, image) for kanary, spec in zip(kanaries, specs, strict=True)]
+        accepted = sysctls_for(cluster.version()) if cluster else ALL_SYSCTLS
+        defaults = Defaults(proxy_image or DEFAULT_PROXY_IMAGE, sysctls=accepted if pod_sysctls else {})
+        targets = [_target(kanary, spec, source, defaults) for kanary, spec in zip(kanaries, specs, strict=True)]
     except ClusterError as error:
         raise RenderError(f"--from-cluster: {error}") from error
     return "".join(_config(target) for target in targets) if output == "config" else _yaml(targets)
@@ -152,14 +155,14 @@ def _spec(filename: str, kanary: Json) -> KanarySpec:
         raise RenderError(f"{filename}: Kanary {name!r}: {error}") from error
 
 
-def _target(kanary: Json, spec: KanarySpec, source: EndpointSource, proxy_image: str) -> Target:
+def _target(kanary: Json, spec: KanarySpec, source: EndpointSource, defaults: Defaults) -> Target:
     metadata = kanary["metadata"]
     owner = Identity(str(metadata.get("namespace") or source.namespace), metadata["name"], _UNAPPLIED_UID)
     endpoints = {
         route.backend: _endpoints_of(owner, route.backend, f"spec.routes[{index}].backend", source)
         for index, route in enumerate(spec.routes)
     }
-    return plan_unapplied(owner, spec, endpoints, Defaults(proxy_image), _UNAPPLIED_AT)
+    return plan_unapplied(owner, spec, endpoints, defaults, _UNAPPLIED_AT)
 
 
 def _endpoints_of(owner: Identity, backend: Backend, where: str, source: EndpointSource) -> tuple[Endpoint, ...]:

@@ -4,8 +4,10 @@ import logging
 import threading
 import time
 
+from engine.observe import Defaults
 from engine.ports import RejectedError, RetryLaterError
 from engine.reconcile import Reconciler
+from engine.render.sysctls import sysctls_for
 from kanary.history.reader import Reader
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import ClusterClient, ClusterError
@@ -105,8 +107,9 @@ class Operator:
         while not self._stop.is_set():
             try:
                 if self._client.serves(KANARIES):
-                    _log.info("connected to %s, Kubernetes %s", self._client.host, self._client.server_version())
-                    return Served(self._client.serves(ENDPOINT_SLICES), self._client.serves(PDBS))
+                    version = self._client.server_version()
+                    _log.info("connected to %s, Kubernetes %s", self._client.host, version)
+                    return Served(self._client.serves(ENDPOINT_SLICES), self._client.serves(PDBS), version)
                 _log.error("the CRD %s is not installed: kubectl apply -f manifests/kanary.yml", KANARIES)
             except ClusterError as error:
                 _log.error("cannot discover the API: %s", error)
@@ -175,7 +178,11 @@ class Operator:
             EventReporter(self._recorder, self._metrics),
             history=self._history.start(watches),
             clock=self._client.clock,
-            proxy_image=self._settings.proxy_image,
+            defaults=Defaults(
+                self._settings.proxy_image,
+                watches.served.disruption_budgets,
+                sysctls_for(watches.served.version) if self._settings.pod_sysctls else {},
+            ),
         )
         self._threads = [
             threading.Thread(target=self._worker, args=(reconciler,), name=f"worker-{number}", daemon=True)

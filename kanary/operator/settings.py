@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     context: _Text | None = Field(None, description="Context of the kubeconfig, if not its current one.")
     namespace: _Text | None = Field(None, description="Watch this namespace only, not all.")
     proxy_image: _Text = Field(DEFAULT_PROXY_IMAGE, description="HAProxy image of Kanaries that name none.")
+    pod_sysctls: bool = Field(
+        True,
+        description="Set kernel parameters of the proxies' pods. Disable this if a policy of the cluster forbids it.",
+    )
     workers: int = Field(4, ge=1, le=1000, description="Concurrent reconciles.")
     http_port: _Port = Field(8080, description="Port of probes and metrics; 0 selects a free one.")
     history_port: _Port = Field(PORT, description="Loopback port of the history API; 0 selects a free one.")

@@ -100,10 +100,6 @@ class View:
             self._addresses[key] = now, found
         return found
 
-    def serves_disruption_budgets(self) -> bool:
-        """Whether the cluster serves policy/v1."""
-        return self._watches.budgets is not None
-
 
 def _addresses(pod: Json) -> frozenset[str]:
     status = pod.get("status") or {}

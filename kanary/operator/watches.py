@@ -37,10 +37,12 @@ BY_KANARY = "kanary"
 
 @dataclass(frozen=True)
 class Served:
-    """The optional APIs that this cluster serves."""
+    """What this cluster serves, as of the start of the operator."""
 
     endpoint_slices: bool
     disruption_budgets: bool
+    version: str
+    """Of the API server, such as `v1.31.2`."""
 
 
 class Watches:
@@ -55,6 +57,7 @@ class Watches:
         namespace: str | None = None,
         on_restart: Callable[[str], None] = lambda _resource: None,
     ) -> None:
+        self.served = served
         self._client = client
         self._queue = queue
         self._own_statuses: dict[Key, Json] = {}

@@ -18,7 +18,8 @@ DOCKERFILE = Path(__file__).parents[2] / "images" / "haproxy" / "Dockerfile"
 
 @pytest.mark.parametrize("strategy", UpdateStrategy)
 def test_a_pod_sleeps_then_gets_the_stop_signal_and_only_the_sleep_is_shorter_here(strategy: UpdateStrategy) -> None:
-    pod = template(OWNER, spec(), "kanary-haproxy", "0123456789abcdef01234567", strategy)["spec"]
+    digest = "0123456789abcdef01234567"
+    pod = template(OWNER, spec(), digest, strategy, default_image="kanary-haproxy", sysctls={})["spec"]
     settle = int(ENDPOINTS_SETTLE.total_seconds())
     (haproxy,) = (container for container in pod["containers"] if container["name"] == "haproxy")
     assert haproxy["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", str(settle)]}}}

@@ -20,6 +20,7 @@ from engine.last_status import read_status
 from engine.model.entries import Configuration, Entry, PhaseChange
 from engine.model.states import read_written
 from engine.model.status import KanaryStatus
+from engine.observe import Defaults
 from engine.ports import Recorded, RejectedError, RetryLaterError
 from engine.reconcile import Reconciler, Step, rejected
 from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
@@ -78,7 +79,7 @@ class World:
 
     def restart_operator(self) -> None:
         """Another process, which has to learn all from the cluster."""
-        self.reconciler = Reconciler(self, self, self, history=self, clock=self, proxy_image=IMAGE)
+        self.reconciler = Reconciler(self, self, self, history=self, clock=self, defaults=Defaults(IMAGE))
 
     def create_service(self, name: str, pods: int, *, port: Json | None = None, **spec: Any) -> None:
         """A Service with so many ready pods behind it."""
@@ -230,9 +231,6 @@ class World:
     def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
         pods = {pod["metadata"]["name"]: frozenset({pod["address"]}) for pod in self._all("BackendPod")}
         return {name: pods[name] for name in names & pods.keys()}
-
-    def serves_disruption_budgets(self) -> bool:
-        return True
 
     # engine.ports.ClusterWriter
 

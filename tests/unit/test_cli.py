@@ -293,14 +293,15 @@ def test_every_setting_is_an_option_of_run(settings_of_run: list[Settings]) -> N
         "--pod-uid": "u-1",
         "--log-level": "debug",
     }
-    assert {*options, "--leader-election"} == {setting.option for setting in SETTINGS}
-    main(["run", "--no-leader-election", *(part for pair in options.items() for part in pair)])
+    assert {*options, "--leader-election", "--pod-sysctls"} == {setting.option for setting in SETTINGS}
+    main(["run", "--no-leader-election", "--no-pod-sysctls", *(part for pair in options.items() for part in pair)])
     assert settings_of_run == [
         Settings(
             kubeconfig="config",
             context="kind",
             namespace="shop",
             proxy_image="mine:1",
+            pod_sysctls=False,
             workers=8,
             http_port=0,
             history_port=1,

@@ -34,6 +34,7 @@ from tests.unit.observations import DIGEST, applied
 
 WRITTEN = Written(applied(), "global\n", "defaults\n")
 IMAGE = "kanary-haproxy:test"
+SYSCTLS = {"net.ipv4.tcp_keepalive_time": "120"}
 
 
 def proxies(declared: KanarySpec | None = None, digest: str = DIGEST, owner: Identity = OWNER) -> Json:
@@ -47,7 +48,8 @@ def workload(
     owner: Identity = OWNER,
     strategy: UpdateStrategy = UpdateStrategy.ROLLING,
 ) -> Json:
-    return deployment(owner, declared, template(owner, declared, image, digest, strategy), 1)
+    made = template(owner, declared, digest, strategy, default_image=image, sysctls=SYSCTLS)
+    return deployment(owner, declared, made, 1)
 
 
 def pod(declared: KanarySpec | None = None) -> Json:
@@ -212,7 +214,7 @@ def test_another_configuration_rolls_the_pods() -> None:
 
 def test_the_template_is_known_by_all_in_it_that_does_not_depend_on_the_configuration() -> None:
     def known(declared: KanarySpec, digest: str, strategy: UpdateStrategy = UpdateStrategy.ROLLING) -> str:
-        made = template(OWNER, declared, IMAGE, digest, strategy)
+        made = template(OWNER, declared, digest, strategy, default_image=IMAGE, sysctls=SYSCTLS)
         return str(made["metadata"]["annotations"][TEMPLATE_ANNOTATION])
 
     assert known(spec(), "a" * 24) == known(spec(port=81), "b" * 24)
@@ -232,6 +234,7 @@ def test_a_proxy_runs_as_nobody_with_nothing_that_it_does_not_need() -> None:
         "runAsUser": 65534,
         "runAsGroup": 65534,
         "seccompProfile": {"type": "RuntimeDefault"},
+        "sysctls": [{"name": "net.ipv4.tcp_keepalive_time", "value": "120"}],
     }
     assert container()["securityContext"] == {
         "allowPrivilegeEscalation": False,

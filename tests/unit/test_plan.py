@@ -19,6 +19,7 @@ from engine.render import haproxy
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol
 from engine.render.haproxy import render, split_of
 from engine.render.objects import CONFIG_ANNOTATION
+from engine.render.sysctls import sysctls_for
 from states import KEEP_SERVING, Action, Difference, OnEmptyRoute, UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, route, spec, valid_specs
 from tests.unit.observations import ENDPOINTS, V1, V2, observed, split
@@ -60,6 +61,23 @@ def test_each_action_that_serves_has_its_objects_in_the_order_of_the_actions() -
 def test_where_the_cluster_has_no_disruption_budgets_none_is_made() -> None:
     made = target(defaults=Defaults("image:1", disruption_budgets=False))
     assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "Deployment", "Service"]
+
+
+@pytest.mark.parametrize(("version", "options"), [("v1.31.9", 1), ("v1.32.0", 0)])
+def test_either_the_pod_or_each_connection_sets_the_keepalive_times(version: str, options: int) -> None:
+    made = target(defaults=Defaults("image:1", sysctls=sysctls_for(version)))
+    context = made.objects[Action.RUN_PROXIES][0]["spec"]["template"]["spec"]["securityContext"]
+    assert [entry["name"] for entry in context["sysctls"]].count("net.ipv4.tcp_keepalive_time") == 1 - options
+    assert made.written.latest.count("  clitcpka-idle 120s\n") == options
+
+
+@pytest.mark.parametrize("declared", [spec(), ROLLING], ids=["Live", "Rolling"])
+def test_other_kernel_parameters_replace_the_proxies(declared: KanarySpec) -> None:
+    """The cluster was upgraded, or the operator has another setting."""
+    before = target(declared, defaults=Defaults("image:1", sysctls=sysctls_for("v1.31.9")))
+    after = target(declared, before, defaults=Defaults("image:1", sysctls=sysctls_for("v1.32.0")))
+    assert after.difference is Difference.SETTINGS
+    assert after.goal.template != before.goal.template
 
 
 def test_config_map_probes_and_pods_speak_of_the_same_configuration() -> None:

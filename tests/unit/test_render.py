@@ -10,6 +10,7 @@ import yaml
 
 from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
 from engine.render.haproxy import render as render_config
+from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
 from kanary.cli.render import RenderError, render_file
 from tests.unit.kanaries import Json, kanary, route
 from tests.unit.responder import Answer, Asked, Reply, Responder, responding, status, write_kubeconfig
@@ -35,6 +36,11 @@ def objects(filename: str, *endpoints: str, **options: Any) -> list[Json]:
 
 def config(filename: str, *endpoints: str, **options: Any) -> str:
     return rendered(filename, *endpoints, output="config", **options)
+
+
+def sysctls_of(made: list[Json]) -> dict[str, str]:
+    template = next(o for o in made if o["kind"] == "Deployment")["spec"]["template"]
+    return {entry["name"]: entry["value"] for entry in template["spec"]["securityContext"]["sysctls"]}
 
 
 def servers(text: str) -> list[str]:
@@ -114,6 +120,12 @@ def test_an_image_may_be_given_for_kanaries_that_name_none(tmp_path: Path) -> No
 
     assert image(kanary()) == "mine:1"
     assert image(kanary(proxy={"image": "theirs:2"})) == "theirs:2"
+
+
+def test_kernel_parameters_are_those_of_a_current_cluster_or_none(tmp_path: Path) -> None:
+    filename = written(tmp_path, kanary())
+    assert sysctls_of(objects(filename, V1, V2)) == ALL_SYSCTLS
+    assert sysctls_of(objects(filename, V1, V2, pod_sysctls=False)) == {}
 
 
 def test_a_file_may_hold_other_objects_and_several_kanaries(tmp_path: Path) -> None:
@@ -305,13 +317,18 @@ def service(name: str, **port: Any) -> Json:
 class Cluster:
     """What an API server says of the Services of namespace shop."""
 
-    def __init__(self, services: Mapping[str, Json], slices: Mapping[str, Json] | None) -> None:
+    def __init__(
+        self, services: Mapping[str, Json], slices: Mapping[str, Json] | None, version: str = "v1.36.0"
+    ) -> None:
         self.services = services
         self.slices = slices
+        self.version = version
         self.endpoints: dict[str, Json] = {}
 
     def __call__(self, asked: Asked) -> Answer:
         name = asked.path.rsplit("/", 1)[1]
+        if asked.path == "/version":
+            return Reply({"gitVersion": self.version})
         if asked.path == "/apis/discovery.k8s.io/v1":
             return (
                 status(404, "NotFound") if self.slices is None else Reply({"resources": [{"name": "endpointslices"}]})
@@ -354,6 +371,14 @@ def test_where_the_cluster_has_no_slices_endpoints_are_read(server: Responder, k
     server.answer = cluster
     text = config(written(tmp_path, kanary()), from_cluster=True, kubeconfig=kubeconfig)
     assert servers(text) == ["10.0.0.5:8080"]
+
+
+def test_kernel_parameters_are_those_that_the_kubelets_of_the_cluster_accept(
+    server: Responder, kubeconfig: str, tmp_path: Path
+) -> None:
+    server.answer = Cluster(SERVICES, SLICES, version="v1.31.4")
+    made = objects(written(tmp_path, kanary()), from_cluster=True, kubeconfig=kubeconfig)
+    assert sysctls_of(made) == sysctls_for("v1.31.4") != ALL_SYSCTLS
 
 
 @pytest.mark.parametrize("metadata", [{"name": "myapp-split"}, {"name": "myapp-split", "namespace": "shop"}])

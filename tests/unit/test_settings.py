@@ -17,6 +17,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "context": ("kind", "kind"),
     "namespace": ("shop", "shop"),
     "proxy_image": ("mine:1", "mine:1"),
+    "pod_sysctls": ("false", False),
     "workers": ("8", 8),
     "http_port": ("0", 0),
     "history_port": ("1", 1),

@@ -152,7 +152,7 @@ def test_owner_and_content_of_our_service_are_recognised_in_the_stored_object() 
 
 
 def test_our_deployment_is_stored_whole_without_managed_fields() -> None:
-    desired = deployment(OWNER, spec(), rolling(OWNER, spec(), "image", "a" * 16), 1)
+    desired = deployment(OWNER, spec(), rolling(OWNER, spec(), "image", {}, "a" * 16), 1)
     live = deepcopy(desired) | {"status": {"replicas": 2}}
     live["metadata"]["managedFields"] = [{}]
     stored = transforms.whole(live)
