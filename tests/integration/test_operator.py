@@ -192,6 +192,25 @@ def test_a_cluster_without_endpoint_slices_and_disruption_budgets_is_served(scen
     assert "10.0.0.1:9000" in scene.config()
 
 
+def test_the_version_of_the_cluster_and_the_setting_decide_on_kernel_parameters(scene: Scene) -> None:
+    """The tests' server is older than 1.32."""
+    scene.backend("myapp-v1", "10.0.0.1")
+    running = scene.start_operator()
+    scene.declare(destination="myapp", routes=routes(myapp_v1=100))
+    scene.wait_for_phase("Ready")
+    assert [entry["name"] for entry in sysctls(scene)] == ["net.ipv4.ip_local_port_range"]
+    assert "clitcpka-idle" in scene.config()
+    running.stop()
+    scene.start_operator(pod_sysctls=False)
+    scene.wait_for(lambda: not sysctls(scene))
+    scene.wait_for_phase("Ready")
+
+
+def sysctls(scene: Scene) -> list[dict[str, str]]:
+    template = scene.get("deployments", "rule-haproxy")["spec"]["template"]
+    return list(template["spec"]["securityContext"].get("sysctls", ()))
+
+
 def test_a_deleted_kanary_takes_what_it_made_and_nothing_else(serving: Scene) -> None:
     serving.server.store.delete("kanaries", "rule", NAMESPACE)
     ours = [("services", "myapp"), ("configmaps", "rule-haproxy"), ("deployments", "rule-haproxy")]
