@@ -1,7 +1,7 @@
 """From the split in force to the configuration and the objects that implement it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.fleet.fleet import Fleet, Goal
@@ -65,14 +65,15 @@ class Planner:
         strategy, fallback = _strategy(observed, split)
         ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
         keepalive_options = not has_keepalive(observed.defaults.sysctls)
-        serial, rendered = self._render(observed, split, strategy, ipv6=ipv6, keepalive_options=keepalive_options)
+        config, rendered = self._render(observed, split, strategy, ipv6=ipv6, keepalive_options=keepalive_options)
         applied = Applied(
             generation=split.generation,
             revision=split.revision,
             digest=rendered.digest,
             written_at=observed.now,
             strategy=strategy,
-            serial=serial,
+            serial=config.serial or (before.serial if before else 0),
+            split_serial=rendered.split_serial,
             ipv6=ipv6,
             spec=split.spec,
             endpoints={str(backend): found for backend, found in split.endpoints.items()},
@@ -91,32 +92,48 @@ class Planner:
 
     def _render(
         self, observed: Observed, split: Split, strategy: UpdateStrategy, **settings: bool
-    ) -> tuple[int, Rendered]:
-        """The configuration and its serial, which changes whenever the configuration does.
+    ) -> tuple[ProxyConfig, Rendered]:
+        """The configuration, with a serial that changes whenever the configuration does.
 
         If a pod is unready for a moment, a configuration is replaced and returns. With a new serial it has another
         digest, so that a proxy that has not loaded the one in between cannot report it too early.
         """
-        before, key = observed.written.applied, (observed.owner.namespace, observed.owner.name)
-        serial = before.serial if before else 0
+        owner, before = observed.owner, observed.written.applied
+        config = proxy_config(split, strategy, **settings)
+        cache = self._rendered.setdefault((owner.namespace, owner.name), [])
         if strategy is UpdateStrategy.ROLLING:
-            return serial, self._cached(key, proxy_config(split, strategy, **settings))
-        config = proxy_config(split, strategy, serial=serial, **settings)
-        known = [
-            known for known, rendered in self._rendered.get(key, ()) if before and rendered.digest == before.digest
-        ]
-        if before and (config in known or not known) and self._cached(key, config).digest == before.digest:
-            return serial, self._cached(key, config)
-        return serial + 1, self._cached(key, proxy_config(split, strategy, serial=serial + 1, **settings))
+            return _cached(cache, config, before)
+        if before is None or not before.serial:
+            serial = _first_serial(cache, config, observed.now)
+            return _cached(cache, replace(config, kanary=owner.uid, serial=serial), before)
+        config = replace(config, kanary=owner.uid, serial=before.serial)
+        written = [known for known, rendered in cache if rendered.digest == before.digest]
+        if config in written or not written:
+            found = _cached(cache, config, before)
+            if found[1].digest == before.digest:
+                return found
+        return _cached(cache, replace(config, serial=before.serial + 1), before)
 
-    def _cached(self, key: tuple[str, str], config: ProxyConfig) -> Rendered:
-        memory = self._rendered.setdefault(key, [])
-        for known, rendered in memory:
-            if known == config:
-                return rendered
-        # The written configuration and the target.
-        memory[:] = [*memory[-1:], (config, render(config))]
-        return memory[-1][1]
+
+def _first_serial(cache: Sequence[tuple[ProxyConfig, Rendered]], config: ProxyConfig, now: datetime) -> int:
+    """The serial if none is known: the time in milliseconds, since no Kanary changes more often than that.
+
+    It is kept until it is written, because the history records the digest before.
+    """
+    known = [known.serial for known, _ in cache if replace(known, kanary="", serial=0) == config]
+    return known[-1] if known else max(1, int(now.timestamp() * 1000))
+
+
+def _cached(
+    cache: list[tuple[ProxyConfig, Rendered]], config: ProxyConfig, before: Applied | None
+) -> tuple[ProxyConfig, Rendered]:
+    for known in cache:
+        if known[0] == config:
+            return known
+    rendered = render(config, before.digest, before.split_serial) if before else render(config)
+    # The written configuration and the target.
+    cache[:] = [*cache[-1:], (config, rendered)]
+    return cache[-1]
 
 
 def plan_unapplied(
@@ -132,11 +149,10 @@ def proxy_config(
     split: Split,
     strategy: UpdateStrategy = UpdateStrategy.LIVE,
     *,
-    serial: int = 0,
     ipv6: bool = False,
     keepalive_options: bool = False,
 ) -> ProxyConfig:
-    """The configuration of HAProxy.
+    """The configuration of HAProxy, without its serial.
 
     With Live, it has the routes of weight 0, so that running proxies can give them a weight without a reload. With
     Rolling, changes of their pods would replace the proxies.
@@ -158,7 +174,6 @@ def proxy_config(
         drain_seconds=spec.proxy.drain_seconds,
         max_connections=spec.proxy.max_connections or DEFAULT_MAX_CONNECTIONS,
         balance=spec.proxy.balance,
-        serial=serial,
         ipv6=ipv6,
         keepalive_options=keepalive_options,
     )

@@ -84,7 +84,9 @@ class Applied(Shape):
     strategy: UpdateStrategy
     """How the proxies receive it: as the spec says, or Rolling if running proxies did not load it."""
     serial: int = Field(default=0, ge=0, lt=MAX_SERIAL)
-    """Counts the configurations for running proxies."""
+    """Number of the configuration, for running proxies: it increases with each, also if the ConfigMap was lost."""
+    split_serial: int = Field(default=0, ge=0, lt=MAX_SERIAL)
+    """Serial of the first configuration that split connections like this one."""
     entry: int = 0
     """Number of the last entry in the status at that time: if the status is lost, numbers continue after it."""
     ipv6: bool = False

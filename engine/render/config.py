@@ -24,6 +24,7 @@ MAX_CONNECTIONS = 1_000_000
 DEFAULT_MAX_CONNECTIONS = 20_000
 """About 80 MiB, with 4 KiB for each idle connection."""
 
+_UID = re.compile(r"[-\w]+", re.ASCII)
 _BACKEND = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?:_?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """Service and port name as in Kubernetes. The colon prevents a clash with the sections that are not backends."""
 
@@ -93,13 +94,14 @@ class ProxyConfig:
     closes open connections after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
     a connection before the next one is tried. Clients beyond `max_connections` wait until another connection ends.
     `ipv6` makes the proxies listen on IPv6 although no server has such an address. `keepalive_options` sets the
-    keepalive times of each connection; without it, those of the pod apply (`sysctls`). A `serial` above 0 distinguishes
-    equal configurations, so that a proxy that served an earlier one does not count as updated.
+    keepalive times of each connection; without it, those of the pod apply (`sysctls`). `kanary` is the uid of the
+    Kanary and `serial` the number of this configuration, for proxies that load configurations while they run: they
+    reject those of other Kanaries and older ones. Without `kanary` the configuration is not numbered.
 
     `Hold` and `Fail` of `on_empty_route` are the same for a proxy: they differ in what the operator does.
 
-    Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100 and for
-    duplicate backends.
+    Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100, for duplicate
+    backends, and for a uid that is not one word.
     """
 
     routes: tuple[Pool, ...]
@@ -115,6 +117,7 @@ class ProxyConfig:
     balance: Balance = Balance.ROUND_ROBIN
     ipv6: bool = False
     keepalive_options: bool = False
+    kanary: str = ""
     serial: int = 0
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT
@@ -125,6 +128,8 @@ class ProxyConfig:
         _require_integer("connect_milliseconds", self.connect_milliseconds, 1, MAX_SECONDS * 1000)
         _require_integer("threads", self.threads, 1, 64)
         _require_integer("max_connections", self.max_connections, 1, MAX_CONNECTIONS)
+        if self.kanary and not _UID.fullmatch(self.kanary):
+            raise ValueError(f"{self.kanary!r} is not the uid of a Kanary")
         _require_integer("serial", self.serial, 0, 2**63)
         _require_integer("split_port", self.split_port, 1, 65535)
         _require_integer("ops_port", self.ops_port, 1, 65535)

@@ -43,6 +43,8 @@ class Rendered:
     text: str
     digest: str
     """24 hexadecimal digits that change with any change of the configuration. See `split_of`."""
+    split_serial: int
+    """Serial of the first configuration that splits connections like this one; see `render`."""
 
 
 def split_of(digest: str) -> str:
@@ -53,13 +55,19 @@ def split_of(digest: str) -> str:
     return digest[:_HALF]
 
 
-def render(config: ProxyConfig) -> Rendered:
-    """The complete haproxy.cfg."""
+def render(config: ProxyConfig, former_digest: str = "", former_serial: int = 0) -> Rendered:
+    """The complete haproxy.cfg. `former_serial` is the `split_serial` of the configuration that it replaces.
+
+    If the split changes and changes back, it gets another half of the digest: a proxy that still serves the first
+    configuration, and is about to load the second, must not count as serving the third.
+    """
     sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
     text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
-    lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
-    digest = _hash("\n".join(lasting)) + _hash(text)
-    return Rendered(text.replace(_NO_DIGEST, f"str({digest})", 1), digest)
+    lasting = "\n".join(line for line in text.splitlines() if not line.startswith(_PASSING))
+    stays = bool(former_digest) and _hash(f"{lasting}\n{former_serial}") == split_of(former_digest)
+    serial = former_serial if stays else config.serial
+    digest = _hash(f"{lasting}\n{serial}") + _hash(text)
+    return Rendered(text.replace(_NO_DIGEST, f"str({digest})", 1), digest, serial)
 
 
 _HALF = 12
@@ -73,8 +81,9 @@ def _hash(text: str) -> str:
 
 
 def _global(config: ProxyConfig) -> Iterator[str]:
-    number = f" Number {config.serial} of this Kanary." if config.serial else ""
-    yield f"# Written by Kanary.{number} Manual changes are reverted."
+    # The agent reads this line.
+    origin = f"Kanary {config.kanary}, configuration {config.serial}" if config.kanary else "Written by Kanary"
+    yield f"# {origin}. Manual changes are reverted."
     yield "global"
     yield f"  thread-hard-limit {config.threads}"
     yield "  # Two descriptors for each connection; if the container allows fewer, HAProxy uses these."

@@ -288,8 +288,8 @@ def test_both_halves_of_the_digest_change_with_whatever_the_proxies_are_to_do(ch
 
 @pytest.mark.parametrize(
     "change",
-    [{"routes": (one(100, SERVERS[:1]),)}, {"routes": (one(100, SERVERS[1:3]),)}, {"serial": 7}],
-    ids=["fewer servers", "other servers", "a serial"],
+    [{"routes": (one(100, SERVERS[:1]),)}, {"routes": (one(100, SERVERS[1:3]),)}, {"kanary": "uid-1"}],
+    ids=["fewer servers", "other servers", "another origin"],
 )
 def test_the_first_half_says_how_connections_are_split_and_nothing_of_which_servers_there_are(
     change: dict[str, Any],
@@ -298,6 +298,25 @@ def test_the_first_half_says_how_connections_are_split_and_nothing_of_which_serv
     plain, changed = digest(four), digest(dataclasses.replace(four, **change))
     assert (split_of(changed) == split_of(plain), changed == plain) == (True, False)
     assert re.fullmatch(r"[0-9a-f]{24}", plain)
+
+
+def test_the_first_half_stays_while_the_split_does_and_does_not_return_with_it() -> None:
+    """A proxy that still serves the first configuration, and is about to load the second, does not serve the third."""
+    numbered = [config(one(100, SERVERS[:3]), kanary="uid-1", serial=serial) for serial in (5, 6, 8)]
+    numbered[1] = dataclasses.replace(numbered[1], routes=(one(100, SERVERS[:1]),))
+    other = config(one(100, SERVERS[:3]), kanary="uid-1", serial=7, idle_seconds=7)
+    made = [render(numbered[0])]
+    for each in (numbered[1], other, numbered[2]):
+        made.append(render(each, made[-1].digest, made[-1].split_serial))
+    first, second, third, fourth = (split_of(each.digest) for each in made)
+    assert first == second
+    assert len({second, third, fourth}) == 3
+    assert [each.split_serial for each in made] == [5, 5, 7, 8]
+
+
+def test_a_uid_cannot_end_its_line() -> None:
+    with pytest.raises(ValueError, match="is not the uid"):
+        config(kanary="uid\n1")
 
 
 def test_proxies_that_send_another_header_are_distinguished() -> None:

@@ -271,8 +271,25 @@ def test_a_configuration_that_comes_back_is_distinguished_from_its_forerunner() 
     first = target()
     between = target(HALF, first, revision=2)
     back = target(last=between, revision=3)
-    assert len({first.applied.digest, between.applied.digest, back.applied.digest}) == 3
-    assert [made.applied.serial for made in (first, between, back)] == [1, 2, 3]
+    made = [first.applied, between.applied, back.applied]
+    assert len({split_of(each.digest) for each in made}) == 3
+    assert [each.serial - first.applied.serial for each in made] == [0, 1, 2]
+    assert [each.split_serial for each in made] == [each.serial for each in made]
+
+
+def test_the_serial_of_a_lost_record_is_above_all_former_ones() -> None:
+    """Proxies that load configurations reject older ones."""
+    last = target(HALF, target(), revision=2).applied.serial
+    planner, later = Planner(), NOW + timedelta(seconds=1)
+    lost = target(planner=planner, now=later)
+    assert lost.applied.serial > last
+    # The history has the digest before the record is written.
+    assert target(planner=planner, now=later + timedelta(seconds=1)).applied.digest == lost.applied.digest
+
+
+def test_each_process_renders_what_the_former_one_has_written() -> None:
+    last = target(endpoints=NEW_POD, last=target(HALF, target(), revision=2), revision=3)
+    assert target(endpoints=NEW_POD, last=last, revision=3, planner=Planner()).difference is Difference.NONE
 
 
 def test_so_is_one_of_a_pod_that_goes_and_comes_back() -> None:
@@ -281,7 +298,7 @@ def test_so_is_one_of_a_pod_that_goes_and_comes_back() -> None:
     first = target(endpoints=NEW_POD, planner=planner)
     without = target(last=first, planner=planner)
     again = target(last=without, endpoints=NEW_POD, planner=planner)
-    assert [made.applied.serial for made in (first, without, again)] == [1, 2, 3]
+    assert [made.applied.serial - first.applied.serial for made in (first, without, again)] == [0, 1, 2]
     assert first.applied.digest != again.applied.digest
     assert split_of(first.applied.digest) == split_of(without.applied.digest) == split_of(again.applied.digest)
 
@@ -297,9 +314,9 @@ def renderings(monkeypatch: pytest.MonkeyPatch) -> list[ProxyConfig]:
     """What is rendered while the test runs."""
     made: list[ProxyConfig] = []
 
-    def counted(config: ProxyConfig) -> haproxy.Rendered:
+    def counted(config: ProxyConfig, *former: Any) -> haproxy.Rendered:
         made.append(config)
-        return render(config)
+        return render(config, *former)
 
     monkeypatch.setattr(plan, "render", counted)
     return made

@@ -63,9 +63,9 @@ def test_pods_that_come_and_go_cost_no_move_no_event_and_at_most_one_status_a_se
 def test_each_change_of_pods_is_rendered_once_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     found, rendered = world(), list[ProxyConfig]()
 
-    def counted(config: ProxyConfig) -> Rendered:
+    def counted(config: ProxyConfig, *former: Any) -> Rendered:
         rendered.append(config)
-        return render(config)
+        return render(config, *former)
 
     monkeypatch.setattr(plan, "render", counted)
     for pods in (3, 2, 3):

@@ -92,7 +92,9 @@ def test_the_configuration_is_the_one_for_these_endpoints(tmp_path: Path) -> Non
         Pool("myapp-v1:http", 80, (Server("10.0.0.1", 9000), Server("10.0.0.2", 9000))),
         Pool("myapp-v2:9090", 20, (Server("10.0.1.1", 9000),)),
     )
-    expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, idle_seconds=86_400, drain_seconds=600, serial=1)
+    unapplied = "00000000-0000-0000-0000-000000000000"
+    times = {"idle_seconds": 86_400, "drain_seconds": 600}
+    expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, **times, kanary=unapplied, serial=1)
     assert config(written(tmp_path, kanary()), V1, V2) == render_config(expected).text
 
 
