@@ -24,6 +24,12 @@ from states.snapshot import OnEmptyRoute
 SERVERS_STEP = 500
 """File descriptors for health checks are reserved in steps of this number of servers."""
 
+FAILED_CHECKS = 8
+"""Number of failed checks in a row after which a server is down."""
+
+RETRIES = 20
+"""Number of further attempts to connect: more than the checks need to mark a server down."""
+
 STOPPING_PATH = "/readyz"
 """Path on the ops port for whether a proxy accepts connections: 200, or 503 when it is stopping."""
 
@@ -89,6 +95,8 @@ def _global(config: ProxyConfig) -> Iterator[str]:
     yield "  # Two descriptors for each connection; if the container allows fewer, HAProxy uses these."
     yield f"  fd-hard-limit {_descriptors(config)}"
     yield f"  hard-stop-after {config.drain_seconds}s"
+    yield "  # Otherwise all servers would be checked at the same moments."
+    yield "  spread-checks 20"
     yield f"  set-var proc.digest {_NO_DIGEST}"
     yield "  # The turns of a round, each with the index of its route; then the weights, if they may be redistributed."
     yield "  # The agent sets these variables in a running worker."
@@ -113,9 +121,9 @@ def _descriptors(config: ProxyConfig) -> int:
 def _defaults(config: ProxyConfig) -> Iterator[str]:
     yield "defaults"
     yield "  mode tcp"
-    yield "  # If a server refuses a connection, HAProxy retries other servers of the route."
+    yield "  # If a connection is refused or not accepted, HAProxy tries the next server of the route that is up."
     yield "  option redispatch 1"
-    yield "  retries 3"
+    yield f"  retries {RETRIES}"
     yield f"  timeout connect {config.connect_milliseconds}ms"
     yield "  # One limit for idle connections, including half-closed ones: a client may finish sending and then wait"
     yield "  # for an answer. Keepalive detects lost peers within four minutes, also in half-closed connections."
@@ -128,14 +136,16 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
         yield f"  {side}tcpka-idle {KEEPALIVE_SECONDS}s"
         yield f"  {side}tcpka-intvl {KEEPALIVE_INTERVAL_SECONDS}s"
         yield f"  {side}tcpka-cnt {KEEPALIVE_PROBES}"
-    yield "  # Two failed checks or three failed connections in a row, and a server is down until a check passes."
+    yield f"  # A server is down after {FAILED_CHECKS} failed checks in a row, until a check passes."
+    yield "  # A failed connection does not count, but starts a check."
     yield "  timeout check 1s"
-    # A limit of one failed connection instead of three would save hardly any errors (1 or 2 instead of 3 if a whole
-    # route refuses connections, 92 instead of 99 if it drops packets), and would mark a route's only server down after
-    # each short failure. With a shorter connect time-out, a proxy without enough CPU would mark healthy servers down.
+    # Only checks mark a server down, so that a short stall does not: a process that accepts nothing for 3 s (a full
+    # backlog, a garbage collection) looks like a lost node, whose packets are dropped. The time-out of a check is the
+    # connect time-out, so this takes 3.5 s; if the server refuses connections, 10 ms. docs/faults.md has measurements.
     # HAProxy's checks do not detect a server that accepts connections and then resets them: the agent ejects those.
     yield (
-        "  default-server check inter 2s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 3 on-error mark-down"
+        f"  default-server check inter 2s fastinter 1ms fall {FAILED_CHECKS} rise 1"
+        " observe layer4 error-limit 1 on-error fastinter"
     )
 
 

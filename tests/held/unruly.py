@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 
 from engine.render.config import Server
 from tests.agent.moods import break_off
@@ -17,6 +19,8 @@ class UnrulyPods(Pods):
         super().__init__(self._talk_as_told)
         self._resetting: set[Server] = set()
         self._conversations: dict[Server, set[asyncio.StreamWriter]] = {}
+        self._backlogs: dict[Server, socket.socket] = {}
+        self._accepting: set[asyncio.Task[object]] = set()
 
     def reset(self, *servers: Server) -> None:
         """From now on these accept each connection, and reset it before they say anything."""
@@ -34,6 +38,33 @@ class UnrulyPods(Pods):
         self.kill(*servers)
         self._await(self._reset_conversations(servers))
         self.drop(*servers)
+
+    def add_with_backlog(self, address: str, backlog: int) -> Server:
+        """A pod that can stall, for which the kernel establishes about as many connections that it has not accepted."""
+        listening = socket.create_server((address, 0), backlog=backlog)
+        listening.setblocking(False)
+        server = Server(*listening.getsockname()[:2])
+        self._backlogs[server] = listening
+        self._loop.call_soon_threadsafe(self._start_accepting, listening)
+        return server
+
+    def stall(self, server: Server, seconds: float) -> None:
+        """Returns after that time, in which the pod accepts nothing."""
+        listening = self._backlogs[server]
+        self._loop.call_soon_threadsafe(self._loop.remove_reader, listening)
+        time.sleep(seconds)
+        self._loop.call_soon_threadsafe(self._start_accepting, listening)
+
+    def _start_accepting(self, listening: socket.socket) -> None:
+        self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        connection.setblocking(False)
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._talk_as_told)
+        accepting = self._loop.create_task(self._loop.connect_accepted_socket(lambda: protocol, connection))
+        self._accepting.add(accepting)
+        accepting.add_done_callback(self._accepting.discard)
 
     async def _talk_as_told(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server = Server(*writer.get_extra_info("sockname")[:2])
