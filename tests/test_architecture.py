@@ -17,6 +17,7 @@ PACKAGES = (*LAYERS, "migrations")
 """And one that only `kanary` imports, which imports none of them."""
 ONE_IMPORTER = {
     "alembic": "kanary.history.schema",
+    "cryptography": "kanary.operator.signing",
     "kubernetes": "kanary.kube.client",
     "prometheus_client": "kanary.operator.metrics",
     "rich": "kanary.cli",

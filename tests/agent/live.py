@@ -21,6 +21,7 @@ from engine.render.haproxy import render
 from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
 
 ACCEPTED_FILE = "accepted.cfg"
+OPENSSL = Path(__file__).parents[1] / "tools" / "openssl"
 AGENT = Path(__file__).parents[2] / "images" / "haproxy" / "agent"
 
 

@@ -19,6 +19,7 @@ RESOURCES = (
     Resource("", "v1", "services", "Service", status=True, custom=False, generation=False),
     _of("", "endpoints", "Endpoints"),
     _of("", "configmaps", "ConfigMap"),
+    _of("", "secrets", "Secret"),
     Resource("", "v1", "pods", "Pod", status=True, custom=False, generation=False),
     _of("", "events", "Event"),
     NAMESPACES,

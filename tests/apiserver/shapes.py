@@ -65,6 +65,7 @@ _TEMPLATE = struct(metadata=METADATA, spec=_POD_SPEC)
 
 _BUILT_IN: dict[str, Shape] = {
     "ConfigMap": struct(data=MAP),
+    "Secret": struct(data=MAP),
     "Service": struct(spec=struct(selector=ATOMIC, ports=keyed("port", "protocol"))),
     "Deployment": struct(spec=struct(selector=ATOMIC, template=_TEMPLATE)),
     "PodDisruptionBudget": struct(spec=struct(selector=ATOMIC)),

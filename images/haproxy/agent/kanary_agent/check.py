@@ -1,10 +1,10 @@
 """One run of `haproxy -c`, in the background."""
 
 import os
-import signal
 from typing import NamedTuple
 
 from kanary_agent import files, texts
+from kanary_agent.program import Program
 
 SECONDS = 20
 """Time-out. 5,000 servers take 0.1 s of a core; the CPU limit of a container may be far lower."""
@@ -28,28 +28,22 @@ class Check:
         self.text = text
         self._folder = folder
         self._log = os.path.join(folder, "log")
-        self._end = now + SECONDS
         os.makedirs(folder, exist_ok=True)
         copy = os.path.join(folder, "haproxy.cfg")
         files.write(copy, text)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        output = [(os.POSIX_SPAWN_OPEN, 1, self._log, flags, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
-        self._process = os.posix_spawnp(program, [program, "-c", "-f", copy], os.environ, file_actions=output)
+        self._program = Program([program, "-c", "-f", copy], self._log, now + SECONDS)
 
     def verdict(self, now: float) -> Verdict | None:
         """The result, or None while the check runs."""
-        process, status = os.waitpid(self._process, os.WNOHANG)
-        if process:
-            return self._verdict_of(os.waitstatus_to_exitcode(status))
-        if now < self._end:
-            return None
-        self.stop()
-        return Verdict(accepted=False, rejected=False, message=f"haproxy -c did not end within {SECONDS} s")
+        try:
+            code = self._program.code(now)
+        except TimeoutError:
+            return Verdict(accepted=False, rejected=False, message=f"haproxy -c did not end within {SECONDS} s")
+        return None if code is None else self._verdict_of(code)
 
     def stop(self) -> None:
         """Kill the process."""
-        os.kill(self._process, signal.SIGKILL)
-        os.waitpid(self._process, 0)
+        self._program.stop()
 
     def _verdict_of(self, code: int) -> Verdict:
         if code == 0:

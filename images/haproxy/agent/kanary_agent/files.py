@@ -24,11 +24,11 @@ class Watched:
         return self._text
 
 
-def write(path: str, text: str) -> None:
-    """Replace the file atomically: a reader gets the former text or this one, even if the agent is killed."""
+def write(path: str, content: str | bytes) -> None:
+    """Replace the file atomically: a reader gets the former content or this one, even if the agent is killed."""
     part = f"{path}.part"
-    with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.write(text)
+    with open(part, "wb") as file:
+        file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
     os.replace(part, path)
 
 

@@ -13,11 +13,31 @@ _CHANGEABLE = (DIGEST, SPLIT, "proc.count_all")
 """The process variables that a running worker may take from another configuration."""
 
 _CONTINUED = "\n# Added by the agent for one reload: the new worker continues at the former worker's count.\n"
+_ORIGIN = re.compile(r"# Kanary ([-\w]+), configuration (\d{1,19})\.")
 _TEXT_VARIABLE = re.compile(r"^\s*set-var\s+(proc\.\w+)\s+str\((\w+)\)", re.MULTILINE)
 _ALERT = re.compile(r"^\[ALERT\] *\(\d+\) : (.*)$", re.MULTILINE)
 _PROGRAM = re.compile(r"\[[^\[\]]*haproxy\.main\(\)\] ")
 # They follow the lines that name the error.
 _SUMMARIES = ("config : Error(s) found in configuration file", "config : Fatal errors found in configuration")
+
+
+class Origin(NamedTuple):
+    """The uid of the Kanary that a configuration belongs to, and the number of the configuration."""
+
+    kanary: str = ""
+    serial: int = 0
+
+
+def origin_of(text: str) -> Origin:
+    """The origin in the first line of a configuration; without one, no other is newer or older."""
+    found = _ORIGIN.match(text)
+    return Origin(found[1], int(found[2])) if found else Origin()
+
+
+def is_newer(text: str, other: str) -> bool:
+    """Whether a configuration is a later one of the same Kanary."""
+    origin, former = origin_of(text), origin_of(other)
+    return origin.kanary == former.kanary and origin.serial > former.serial
 
 
 def digest_of(text: str) -> str:

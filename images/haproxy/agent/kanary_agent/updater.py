@@ -1,4 +1,4 @@
-"""Loads the mounted text into the running proxy: with commands if only servers and weights differ, else with a reload.
+"""Loads the newest text into the running proxy: with commands if only servers and weights differ, else with a reload.
 
 Each step compares and acts on the first difference. Its decisions do not depend on former steps, except for the backoff
 after a failure.
@@ -33,9 +33,10 @@ class Failure(NamedTuple):
 class Updater:
     """Writes the validated file and reloads HAProxy.
 
-    `mounted` is the path of the text to serve. `accepted.cfg` in the same folder, if present, is the last text that
-    other proxies of the Kanary have served: a new proxy serves it if its HAProxy rejects the mounted text. `folder`
-    holds `haproxy.cfg`, the text that HAProxy starts with, and `served.cfg`, the last text that a worker has served.
+    `mounted` is the path of the text to serve; the operator may `send` a newer one earlier. `accepted.cfg` in the same
+    folder, if present, is the last text that other proxies of the Kanary have served: a new proxy serves it if its
+    HAProxy rejects the mounted text. `folder` holds `haproxy.cfg`, the text that HAProxy starts with, and `served.cfg`,
+    the last text that a worker has served.
     """
 
     def __init__(self, mounted: str, folder: str, program: str, master: Master) -> None:
@@ -43,6 +44,7 @@ class Updater:
         self._accepted = files.Watched(os.path.join(os.path.dirname(mounted), "accepted.cfg"))
         self._validated = files.Watched(os.path.join(folder, "haproxy.cfg"))
         self._served = files.Watched(os.path.join(folder, "served.cfg"))
+        self._sent = ""
         self._folder = folder
         self._program = program
         self._master = master
@@ -60,23 +62,34 @@ class Updater:
 
     @property
     def rejected(self) -> tuple[str, str] | None:
-        """The digest of the mounted text and HAProxy's reason, if HAProxy rejected it."""
-        text = self._mounted.text() or ""
+        """The digest of the newest text and HAProxy's reason, if HAProxy rejected it."""
+        text = self._newest_text()
         failure = self._failures.get(text)
         return (texts.digest_of(text), failure.message) if failure and failure.rejected else None
 
     @property
     def problem(self) -> str:
-        """Any other reason why the mounted text is not served, in one line."""
+        """Any other reason why the newest text is not served, in one line."""
         failed = [failure.message for failure in self._failures.values() if not failure.rejected]
         return self._mount_problem() or "; ".join(failed)
+
+    @property
+    def newest(self) -> texts.Origin:
+        """The origin of the newest text."""
+        return texts.origin_of(self._newest_text())
+
+    def send(self, text: str) -> None:
+        """Serve this text if it is newer than all others. Its authenticity is proven."""
+        if texts.is_newer(text, self._newest_text()):
+            self._sent = text
+            self._next_poll = 0.0
 
     def step(self) -> None:
         """Act on the first difference, if it is time."""
         now = time.monotonic()
-        mounted = self._mounted.text() or ""
-        text = self._fallback() or mounted
-        self._forget_all_but(mounted, text, self._validated_text())
+        newest = self._newest_text()
+        text = self._fallback() or newest
+        self._forget_all_but(newest, text, self._validated_text())
         try:
             self._act(text, now)
         except OSError as error:
@@ -100,8 +113,16 @@ class Updater:
         elif now >= self._next_poll:
             self._converge(now)
 
+    def _newest_text(self) -> str:
+        """The text to serve: the kubelet mounts a text that was sent about a minute later, also in a new container."""
+        newest = self._mounted.text() or ""
+        for text in (self._validated_text(), self._sent):
+            if texts.is_newer(text, newest):
+                newest = text
+        return newest
+
     def _fallback(self) -> str:
-        """The text to serve if HAProxy rejects the mounted text and has no former one, or ''."""
+        """The text to serve if HAProxy rejects the newest text and has no former one, or ''."""
         return self._accepted.text() or "" if self.rejected and not self._validated_text() else ""
 
     def _mount_problem(self) -> str:

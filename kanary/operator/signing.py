@@ -1,0 +1,113 @@
+"""The key that signs the configurations for running proxies: Ed25519, in a Secret of the operator's namespace."""
+
+import base64
+import binascii
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from engine.ports import RetryLaterError
+from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Forbidden, NotFound
+from kanary.kube.resources import SECRETS
+from states.timing import REJECTED_RECHECK
+
+Json = dict[str, Any]
+
+PRIVATE_KEY = "private.pem"
+
+_log = logging.getLogger(__name__)
+
+
+class SigningKey:
+    """The key in the Secret `name`, which is created if it is missing. Thread-safe.
+
+    The Secret is read once: to replace the key, delete the Secret and restart the operator. If there is no usable key,
+    nothing is sent to running proxies; their kubelets deliver the configurations later.
+    """
+
+    def __init__(self, client: ClusterClient, namespace: str, name: str, may_write: Callable[[], bool]) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._may_write = may_write
+        self._lock = threading.Lock()
+        self._key: Ed25519PrivateKey | None = None
+        self._retry_at = 0.0
+        self.problem = ""
+        """Why there is no usable key; empty if there is, or if it has not been read."""
+
+    def public(self) -> str:
+        """The public key as PEM, or "" if there is no usable key. Raises RetryLaterError."""
+        key = self._read()
+        if key is None:
+            return ""
+        encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return key.public_key().public_bytes(encoding, form).decode()
+
+    def sign(self, content: bytes) -> bytes | None:
+        """The signature, or None if there is no usable key. Raises RetryLaterError."""
+        key = self._read()
+        return key.sign(content) if key else None
+
+    def _read(self) -> Ed25519PrivateKey | None:
+        with self._lock:
+            if self._key is None and time.monotonic() >= self._retry_at:
+                self._key, self.problem = self._load()
+                self._retry_at = time.monotonic() + REJECTED_RECHECK.total_seconds()
+                if self.problem:
+                    _log.error("configurations are not sent to running proxies: %s", self.problem)
+            return self._key
+
+    def _load(self) -> tuple[Ed25519PrivateKey | None, str]:
+        """The key, or why it is not usable. Raises RetryLaterError."""
+        where = f"Secret {self._namespace}/{self._name}"
+        try:
+            return _key_in(self._get_or_create()), ""
+        except Forbidden as error:
+            return None, f"cannot read or create {where}: {error}; apply manifests/rbac.yaml"
+        except ClusterError as error:
+            raise RetryLaterError(f"cannot read or create {where}: {error}") from error
+        except (ValueError, UnsupportedAlgorithm):
+            return None, f"{where} has no Ed25519 key in {PRIVATE_KEY}: delete the Secret and restart the operator"
+
+    def _get_or_create(self) -> Json:
+        try:
+            return self._client.get(SECRETS, self._namespace, self._name)
+        except NotFound:
+            if not self._may_write():
+                raise RetryLaterError("cannot create the signing key: this process is not the leader") from None
+        try:
+            return self._client.create(SECRETS, self._namespace, _new_secret(self._namespace, self._name))
+        except AlreadyExists:
+            # Another leader has just created it.
+            return self._client.get(SECRETS, self._namespace, self._name)
+
+
+def _new_secret(namespace: str, name: str) -> Json:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {
+        "apiVersion": SECRETS.api_version,
+        "kind": SECRETS.kind,
+        "metadata": {"namespace": namespace, "name": name, "labels": {"app.kubernetes.io/name": "kanary"}},
+        "data": {PRIVATE_KEY: base64.b64encode(pem).decode()},
+    }
+
+
+def _key_in(secret: Json) -> Ed25519PrivateKey:
+    """The key of a Secret. Raises ValueError and UnsupportedAlgorithm."""
+    try:
+        pem = base64.b64decode((secret.get("data") or {})[PRIVATE_KEY], validate=True)
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("another algorithm")  # noqa: TRY004  callers handle all invalid Secrets alike
+    return key
