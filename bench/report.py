@@ -22,9 +22,10 @@ TITLES = {
     "memory": "Memory for held connections",
     "start": "Reading a configuration, starting, health checks",
     "record": "The history: recording and reading it",
+    "scale": "What many Kanaries cost the operator",
     "change": "Change of weights to first connection at the new split, Live against Rolling, on kind",
 }
-"""The sections in their order. `change` is measured on a cluster, by other programs than the rest."""
+"""The sections in their order. `record`, `scale` and `change` are measured by other programs than the rest."""
 
 _TITLE = "# Performance\n"
 _NOTHING = "Not measured yet."

@@ -18,7 +18,7 @@ from tests.modern import server
 from tests.modern.stage import Stage
 
 CRD = ROOT / "manifests" / "crd.yaml"
-_PROGRAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kanary-e2e" / "modern-apiserver"
+PROGRAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kanary-e2e" / "modern-apiserver"
 _KUBECONFIG = os.environ.get("KANARY_MODERN_KUBECONFIG", "")
 
 
@@ -32,7 +32,7 @@ def _can_run(item: pytest.Item) -> bool:
     """Another cluster would play the parts itself that the tests with a stage play."""
     if _KUBECONFIG:
         return "stage" not in getattr(item, "fixturenames", ())
-    return (_PROGRAMS / "made-from").exists()
+    return (PROGRAMS / "made-from").exists()
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def kubeconfig() -> Iterator[Path]:
     if _KUBECONFIG:
         yield Path(_KUBECONFIG)
         return
-    with server.running(_PROGRAMS) as path:
+    with server.running(PROGRAMS) as path:
         yield path
 
 

@@ -1,0 +1,146 @@
+"""Requests to the API server: thousands of writes a second, and a watch of each kind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import yaml
+
+Json = dict[str, Any]
+Seen = Callable[[str, Json], None]
+"""Receives ADDED, MODIFIED or DELETED, and the object."""
+
+NAMESPACE = "scale"
+_CORE, _APPS, _DISCOVERY = "/api/v1", "/apis/apps/v1", "/apis/discovery.k8s.io/v1"
+PREFIXES = {
+    "configmaps": _CORE,
+    "pods": _CORE,
+    "services": _CORE,
+    "deployments": _APPS,
+    "endpointslices": _DISCOVERY,
+    "kanaries": "/apis/kanary.k8s.io/v1",
+}
+_MERGE = {"Content-Type": "application/merge-patch+json"}
+_LINE = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_READS = {"GET", "LIST", "WATCH"}
+
+
+class Api:
+    """The API server of a kubeconfig, in one namespace."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._cluster = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
+
+    async def __aenter__(self) -> Self:
+        context = ssl.create_default_context(cafile=self._cluster["certificate-authority"])
+        connector = aiohttp.TCPConnector(ssl=context, limit=64)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
+        self._session = aiohttp.ClientSession(self._cluster["server"], connector=connector, timeout=timeout)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def prepare(self, definition: Path) -> None:
+        """Create the CRD of Kanaries and the namespace, and wait until both are served."""
+        crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        await self._send("POST", crds, yaml.safe_load(definition.read_text()))
+        for name in (NAMESPACE, "default"):
+            with contextlib.suppress(RuntimeError):  # a server may have it already
+                await self._send("POST", f"{_CORE}/namespaces", {"metadata": {"name": name}})
+        while True:
+            async with self._session.get(_path("kanaries")) as response:
+                if response.ok:
+                    return
+            await asyncio.sleep(0.1)
+
+    async def create(self, resource: str, obj: Json) -> Json:
+        """Create the object. Raises RuntimeError with the server's message."""
+        return await self._send("POST", _path(resource), obj)
+
+    async def patch(self, resource: str, name: str, changes: Json, subresource: str = "") -> Json:
+        """Merge the changes into the object. Raises RuntimeError with the server's message."""
+        return await self._send("PATCH", f"{_path(resource, name)}{subresource}", changes, _MERGE)
+
+    async def delete(self, resource: str, name: str) -> None:
+        """Delete the object at once. Raises RuntimeError with the server's message."""
+        await self._send("DELETE", _path(resource, name), {"gracePeriodSeconds": 0})
+
+    async def follow(self, resource: str, seen: Seen, selector: str = "") -> None:
+        """Call `seen` with each object and each change; ends only by cancellation."""
+        version = "0"
+        while True:
+            query = {"watch": "1", "resourceVersion": version, "labelSelector": selector}
+            async with self._session.get(_path(resource), params=query) as response:
+                response.raise_for_status()
+                async for line in _lines(response.content):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise RuntimeError(f"the watch of {resource} failed: {event['object'].get('message')}")
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    seen(event["type"], event["object"])
+
+    async def writes(self) -> Counter[str]:
+        """The successful writes that the API server has counted, by verb, resource and subresource.
+
+        Leases are left out: a leader renews its own all the time.
+        """
+        async with self._session.get("/metrics") as response:
+            text = await response.text()
+        return writes_in(text)
+
+    async def _send(self, method: str, path: str, body: Json, headers: Json | None = None) -> Json:
+        async with self._session.request(method, path, json=body, headers=headers) as response:
+            if response.status >= 400:  # noqa: PLR2004  where HTTP's errors begin
+                raise RuntimeError(f"{method} {path}: {await response.text()}")
+            found: Json = await response.json()
+            return found
+
+
+def _path(resource: str, name: str = "") -> str:
+    return f"{PREFIXES[resource]}/namespaces/{NAMESPACE}/{resource}" + (f"/{name}" if name else "")
+
+
+async def _lines(stream: aiohttp.StreamReader) -> Any:
+    """Lines of any length, which the reader's own are not."""
+    rest = bytearray()
+    async for chunk in stream.iter_any():
+        *lines, last = chunk.split(b"\n")
+        for line in lines:
+            yield bytes(rest + line)
+            rest.clear()
+        rest += last
+
+
+def writes_in(text: str) -> Counter[str]:
+    """The successful writes in the metrics of an API server, by verb, resource and subresource."""
+    found: Counter[str] = Counter()
+    for labels, count in _LINE.findall(text):
+        label = dict(_LABEL.findall(labels))
+        what = "/".join(filter(None, (label["resource"], label["subresource"])))
+        if label["verb"] not in _READS and what != "leases" and label["code"].startswith("2"):
+            found[f"{label['verb']} {what}"] += int(float(count))
+    return found
+
+
+async def gathered(limit: int, *work: Any) -> None:
+    """Await all, so many at a time."""
+    slots = asyncio.Semaphore(limit)
+
+    async def run(one: Any) -> None:
+        async with slots:
+            await one
+
+    async with asyncio.TaskGroup() as group:
+        for one in work:
+            group.create_task(run(one))

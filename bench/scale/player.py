@@ -1,0 +1,197 @@
+"""Plays what a cluster would do for the operator: controllers, nodes, and the agents in the pods of the proxies.
+
+Each pod has an address of its own in 127/8. One socket accepts the requests to all agents, and tells them apart by the
+address that was requested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.scale.api import Api, Json
+from engine.model.states import APPLIED_KEY, CONFIG_KEY
+from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION
+from engine.render.pods import AGENT_PORT
+
+_MANAGED = "app.kubernetes.io/managed-by=kanary"
+_FIRST = (127 << 24) + (1 << 16)
+"""127.1.0.0, above everything else that listens."""
+
+
+@dataclass
+class _Agent:
+    """The agent of one pod."""
+
+    kanary: str
+    serves: str
+    requested: str = ""
+    """The last request to its kubelet."""
+
+
+@dataclass
+class Wait:
+    """For the configuration that has this address."""
+
+    address: str
+    began: float = field(default_factory=time.monotonic)
+    seconds: float | None = None
+    """How long it took; None until then."""
+
+
+@dataclass
+class Player:
+    """The cluster's side of all Kanaries."""
+
+    api: Api
+    digests: dict[str, str] = field(default_factory=dict)
+    """Digest of the configuration last written, by the name of the Kanary."""
+    _waits: dict[str, list[Wait]] = field(default_factory=dict)
+    """Oldest first, by the name of the Kanary."""
+    _agents: dict[str, _Agent] = field(default_factory=dict)
+    """By the address of the pod."""
+    _observed: dict[str, int] = field(default_factory=dict)
+    """Generation of each Deployment that was rolled out."""
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Play until cancelled."""
+        server = await asyncio.start_server(self._answer, "0.0.0.0", AGENT_PORT, backlog=1024)  # noqa: S104  in a namespace
+        async with server, asyncio.TaskGroup() as group:
+            group.create_task(self.api.follow("configmaps", self._see_config_map, _MANAGED))
+            group.create_task(self.api.follow("deployments", self._see_deployment, _MANAGED))
+            group.create_task(self.api.follow("pods", self._see_pod, _MANAGED))
+
+    def _see_config_map(self, kind: str, obj: Json) -> None:
+        name = obj["metadata"]["labels"][KANARY_LABEL]
+        if kind != "DELETED":
+            self.digests[name] = json.loads(obj["data"][APPLIED_KEY])["digest"]
+            self.see_config(name, obj["data"][CONFIG_KEY])
+
+    def wait_for(self, name: str, address: str) -> Wait:
+        """A wait for the configuration of this Kanary that has this address."""
+        wait = Wait(address)
+        self._waits.setdefault(name, []).append(wait)
+        return wait
+
+    def see_config(self, name: str, text: str) -> None:
+        """End the waits for this configuration, which with a later address also has what was to be changed before."""
+        waits = self._waits.get(name, [])
+        found = next((number for number in reversed(range(len(waits))) if f" {waits[number].address}:" in text), -1)
+        for wait in waits[: found + 1]:
+            wait.seconds = time.monotonic() - wait.began
+        del waits[: found + 1]
+
+    def _see_pod(self, kind: str, obj: Json) -> None:
+        """The kubelet updates the mounted ConfigMap when the pod changes, and the agent loads it."""
+        agent = self._agents.get((obj.get("status") or {}).get("podIP", ""))
+        requested = obj["metadata"]["annotations"].get(REFRESH_ANNOTATION, "")
+        if kind == "MODIFIED" and agent and requested != agent.requested:
+            agent.requested = requested
+            agent.serves = self.digests[agent.kanary]
+
+    def _see_deployment(self, kind: str, obj: Json) -> None:
+        name, generation = obj["metadata"]["name"], obj["metadata"]["generation"]
+        if kind == "DELETED" or self._observed.get(name) == generation:
+            return
+        self._observed[name] = generation
+        task = asyncio.create_task(self._roll_out(obj))
+        self._tasks.add(task)
+        task.add_done_callback(self._rolled_out)
+
+    def _rolled_out(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.result()
+
+    async def _roll_out(self, deployment: Json) -> None:
+        """Start the pods of a new Deployment, and add them to the endpoints of the destination."""
+        metadata, spec = deployment["metadata"], deployment["spec"]
+        kanary = metadata["labels"][KANARY_LABEL]
+        if metadata["generation"] > 1:
+            raise RuntimeError(f"the Deployment of {kanary} changed: this program only starts pods, and replaces none")
+        addresses = [self._new_agent(kanary) for _ in range(spec["replicas"])]
+        for number, address in enumerate(addresses):
+            name = f"{metadata['name']}-7d4b9c6f8d-{number:05}"
+            labels = {**spec["template"]["metadata"]["labels"], "pod-template-hash": "7d4b9c6f8d"}
+            pod = _object(name, spec={**spec["template"]["spec"], "nodeName": f"node-{number}"})
+            pod["metadata"] |= {**spec["template"]["metadata"], "labels": labels}
+            await self.api.create("pods", pod)
+            await self.api.patch("pods", name, {"status": _running(address, pod["spec"]["containers"])}, "/status")
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), spec["replicas"])
+        status = {"observedGeneration": metadata["generation"], **counts}
+        await self.api.patch("deployments", metadata["name"], {"status": status}, "/status")
+        await self.api.create("endpointslices", endpoint_slice(kanary, addresses))
+
+    def _new_agent(self, kanary: str) -> str:
+        value = _FIRST + len(self._agents)
+        address = ".".join(str(value >> shift & 255) for shift in (24, 16, 8, 0))
+        self._agents[address] = _Agent(kanary, self.digests.get(kanary, ""))
+        return address
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = writer.get_extra_info("sockname")[0]
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            report = {"digest": self._agents[address].serves, "connections": 7, "maxConnections": 20_000}
+            body = json.dumps(report).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            # The operator has closed the connection, or ended.
+            pass
+        finally:
+            writer.close()
+
+
+def endpoint_slice(service: str, addresses: list[str], number: int = 1) -> Json:
+    """The slice that the endpoint slice controller writes for ready pods."""
+    ports = [{"name": "http", "port": 9000, "protocol": "TCP"}]
+    endpoints = [endpoint(service, address) for address in addresses]
+    made = _object(f"{service}-{number}", addressType="IPv4", ports=ports, endpoints=endpoints)
+    made["metadata"]["labels"] = {"kubernetes.io/service-name": service, "app": service}
+    return made
+
+
+def endpoint(service: str, address: str) -> Json:
+    """The endpoint of one ready pod."""
+    return {
+        "addresses": [address],
+        "conditions": {"ready": True, "serving": True, "terminating": False},
+        "nodeName": f"node-{hash(address) % 50}",
+        "targetRef": {"kind": "Pod", "name": f"{service}-{address.replace('.', '-')}", "namespace": "scale"},
+        "zone": "zone-a",
+    }
+
+
+def _running(address: str, containers: list[Json]) -> Json:
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    conditions = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+    return {
+        "phase": "Running",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "conditions": [{"type": each, "status": "True", "lastTransitionTime": now} for each in conditions],
+        "containerStatuses": [_container(each, now) for each in containers],
+    }
+
+
+def _container(container: Json, now: str) -> Json:
+    return {
+        "name": container["name"],
+        "image": container["image"],
+        "imageID": f"sha256:{'0' * 64}",
+        "containerID": f"containerd://{'0' * 64}",
+        "ready": True,
+        "started": True,
+        "restartCount": 0,
+        "state": {"running": {"startedAt": now}},
+    }
+
+
+def _object(name: str, **body: Any) -> Json:
+    return {"metadata": {"name": name}, **body}
