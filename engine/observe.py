@@ -47,8 +47,10 @@ class Observed:
 
     owner: Identity
     kanary: Json
+    stored: KanaryStatus
+    """The status in the cluster."""
     status: KanaryStatus
-    """As the last reconcile wrote it."""
+    """The status after the last reconcile, which may not be written yet."""
     now: datetime
     defaults: Defaults
     intent: Intent
@@ -61,8 +63,16 @@ class Observed:
 
     @property
     def last_entry(self) -> int:
-        """Number of the last entry of the status, or an upper bound if the status was deleted."""
-        known, applied = self.status.history, self.written.applied
+        """Number of the last entry, or an upper bound if the status was deleted."""
+        return self._last_entry_of(self.status)
+
+    @property
+    def stored_entry(self) -> int:
+        """The same, of the status in the cluster: the history has no later entry."""
+        return self._last_entry_of(self.stored)
+
+    def _last_entry_of(self, status: KanaryStatus) -> int:
+        known, applied = status.history, self.written.applied
         last = max([known.last, *(entry.number for entry in known.entries)]) if known else 0
         if applied is None or (known and last >= applied.entry):
             return last
@@ -118,6 +128,7 @@ def observe(
     return Observed(
         owner=owner,
         kanary=kanary,
+        stored=status,
         status=status,
         now=now,
         defaults=defaults,

@@ -77,7 +77,7 @@ class Planner:
             ipv6=ipv6,
             spec=split.spec,
             endpoints={str(backend): found for backend, found in split.endpoints.items()},
-            entry=observed.last_entry,
+            entry=observed.stored_entry,
         )
         difference = _difference(before, applied)
         accepted = observed.written.accepted
@@ -141,7 +141,8 @@ def plan_unapplied(
 ) -> Target:
     """The target of a Kanary outside a cluster, as its first revision."""
     intent, fleet = Intent(1, spec, (), endpoints), Fleet(None, (), now)
-    observed = Observed(owner, {}, KanaryStatus(), now, defaults, intent, Written(), fleet, {}, {})
+    status, written = KanaryStatus(), Written()
+    observed = Observed(owner, {}, status, status, now, defaults, intent, written, fleet, {}, {})
     return Planner().plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_in_status=False))
 
 
@@ -220,7 +221,7 @@ def _objects(observed: Observed, written: Written, applied: Applied) -> Mapping[
         default_image=defaults.proxy_image,
         sysctls=defaults.sysctls,
     )
-    proxies = [objects.deployment(owner, spec, template, applied.generation)]
+    proxies = [objects.deployment(owner, spec, template, applied.generation, observed.fleet.deployment)]
     if defaults.disruption_budgets:
         proxies.append(objects.disruption_budget(owner))
     return {

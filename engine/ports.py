@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from engine.announce import Announcement
 from engine.conditions import Recording
 from engine.fleet.reports import Report
 from engine.model.entries import Configuration, Entry
@@ -126,13 +127,13 @@ class History(Protocol):
 
 
 class Reporter(Protocol):
-    """Reports events to logs, Events and metrics. Never raises, never blocks."""
+    """Reports to logs, Events and metrics. Never raises, never blocks."""
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
-        """The Kanary has another phase or reason."""
+        """The Kanary has another phase or reason; the status may not have them yet."""
 
-    def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
-        """The proxies receive other weights."""
+    def announce(self, kanary: Json, announcement: Announcement) -> None:
+        """The status has a change that users read in an Event."""
 
     def observed(self, kanary: Json, status: KanaryStatus) -> None:
         """This is the Kanary's status now."""

@@ -5,14 +5,15 @@ of the table, so that the status shows every phase. Proxies receive only weights
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from engine.announce import announcements
 from engine.conditions import reports_defect, with_defect
+from engine.held import HeldStatuses
 from engine.journal import journal
 from engine.last_status import read_status
 from engine.machine import PhaseMachine
-from engine.model.entries import Configuration, WeightChange
-from engine.model.spec import weights_text
+from engine.model.entries import Configuration
 from engine.model.states import Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
@@ -21,7 +22,7 @@ from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, Rejec
 from engine.render.objects import REFRESH_ANNOTATION, made_from
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
-from engine.status import Outcome, next_status, only_counts_differ, status_json
+from engine.status import Outcome, next_status, status_json
 from states import (
     Action,
     Decision,
@@ -33,10 +34,9 @@ from states import (
     Snapshot,
     decide,
     degraded,
-    left,
     soonest,
 )
-from states.timing import HELD_PODS_RECHECK, REJECTED_RECHECK, STATUS_INTERVAL
+from states.timing import HELD_PODS_RECHECK, REJECTED_RECHECK
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,7 @@ class Reconciler:
         self._planner = Planner()
         self._written: dict[tuple[str, str], tuple[str, Written]] = {}
         """Of each Kanary, its uid and what was last written for its proxies, in case the ConfigMap is lost."""
-        self._status_written: dict[tuple[str, str], datetime] = {}
-        self._delayed: dict[tuple[str, str], tuple[str | None, datetime | None]] = {}
-        """For a delayed status: the resourceVersion of its Kanary, and since when proxies are behind."""
+        self._held = HeldStatuses()
 
     def reconcile(self, namespace: str, name: str) -> Step:
         """Run one step. Raises RetryLaterError if the cluster cannot be read or written now."""
@@ -101,8 +99,7 @@ class Reconciler:
 
     def _forget(self, namespace: str, name: str) -> None:
         self._written.pop((namespace, name), None)
-        self._status_written.pop((namespace, name), None)
-        self._delayed.pop((namespace, name), None)
+        self._held.forget(namespace, name)
         self._planner.forget(namespace, name)
         self._reporter.gone(namespace, name)
         self._history.deleted(namespace, name)
@@ -120,7 +117,8 @@ class Reconciler:
         metadata = kanary["metadata"]
         uid, last = self._written.get((metadata["namespace"], metadata["name"]), ("", None))
         known = last if uid == metadata["uid"] else None
-        observed = self._with_delayed_status(observe(self._view, kanary, self._clock.now(), self._defaults, known))
+        observed = observe(self._view, kanary, self._clock.now(), self._defaults, known)
+        observed = replace(observed, status=self._held.latest(kanary, observed.stored))
         snapshot = declared_snapshot(observed)
         split = split_in_force(self._view, observed, snapshot)
         if split is None:
@@ -138,14 +136,6 @@ class Reconciler:
             stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
         )
         return Situation(observed, snapshot, split, target, stale)
-
-    def _with_delayed_status(self, observed: Observed) -> Observed:
-        """With the part of the last status that was not written."""
-        metadata = observed.kanary["metadata"]
-        version, since = self._delayed.get((metadata["namespace"], metadata["name"]), ("", None))
-        if version != metadata.get("resourceVersion"):
-            return observed
-        return replace(observed, status=observed.status.model_copy(update={"progressing_since": since}))
 
     def _act(self, situation: Situation, decision: Decision) -> Decision:
         """Execute the actions, and return what was done; a rejection by the API server becomes the decision."""
@@ -189,8 +179,9 @@ class Reconciler:
         result = Outcome(phase, decision, applied, rollout, written_now is not None, record, recorded.recording)
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
+        self._report(situation, decision, status)
         if wait is None:
-            self._report(situation, decision, status, applied)
+            self._record(situation, status, applied)
         if decision.trigger:
             return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
@@ -198,23 +189,35 @@ class Reconciler:
         return written, soonest(decision.requeue, held, wait)
 
     def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
-        """Write the status if it differs; if only counts differ, at intervals, and then return the delay."""
-        raw, key = status_json(status), (observed.owner.namespace, observed.owner.name)
+        """Write the status if it differs, unless the write can wait: then return when it cannot any more."""
+        raw = status_json(status)
         if raw == observed.kanary.get("status"):
+            self._held.release(observed.kanary)
             return None, None
-        wait = left(STATUS_INTERVAL, self._status_written.get(key), observed.now)
-        if wait and only_counts_differ(observed.status, status):
-            self._delayed[key] = observed.kanary["metadata"].get("resourceVersion"), status.progressing_since
-            return None, Requeue(wait, "the counts of pods are written")
+        wait = self._held.hold(observed, status)
+        if wait:
+            return None, Requeue(wait, "the held status is written")
         written = self._writer.write_status(observed.kanary, raw)
-        self._status_written[key] = observed.now
-        self._delayed.pop(key, None)
+        self._held.written(observed.kanary, observed.now)
+        for announcement in announcements(observed.stored, status):
+            self._reporter.announce(observed.kanary, announcement)
         return written, None
 
-    def _report(self, situation: Situation, decision: Decision, status: KanaryStatus, applied: Applied | None) -> None:
-        observed, target = situation.observed, situation.target
-        before, kanary = observed.status, observed.kanary
-        configuration = None
+    def _report(self, situation: Situation, decision: Decision, status: KanaryStatus) -> None:
+        observed = situation.observed
+        if decision.trigger or decision.reason.value != observed.status.reason:
+            self._reporter.transition(
+                observed.kanary,
+                trigger=decision.trigger.value if decision.trigger else "",
+                reason=decision.reason.value,
+                message=decision.message,
+                is_warning=status.phase == Phase.DEGRADED,
+            )
+        self._reporter.observed(observed.kanary, status)
+
+    def _record(self, situation: Situation, status: KanaryStatus, applied: Applied | None) -> None:
+        """Pass the entries of a written status to the history, with the configuration that they name."""
+        target, configuration = situation.target, None
         is_named = situation.split is not None and not situation.split.is_in_status
         if target and (is_named or (applied and applied.digest == target.applied.digest)):
             endpoints = {
@@ -223,20 +226,8 @@ class Reconciler:
             }
             text = target.written.latest
             configuration = Configuration(digest=target.applied.digest, text=text, endpoints=endpoints)
-        self._history.record(kanary, status.history.entries if status.history else (), configuration)
-        if decision.trigger or decision.reason.value != before.reason:
-            self._reporter.transition(
-                kanary,
-                trigger=decision.trigger.value if decision.trigger else "",
-                reason=decision.reason.value,
-                message=decision.message,
-                is_warning=status.phase == Phase.DEGRADED,
-            )
-        change = _change_to(status, applied.revision) if applied and applied.revision != before.revision else None
-        if change and change.before:
-            former, after = weights_text(change.before), weights_text(change.after)
-            self._reporter.weights_changed(kanary, before=former, after=after, revision=change.revision)
-        self._reporter.observed(kanary, status)
+        entries = status.history.entries if status.history else ()
+        self._history.record(situation.observed.kanary, entries, configuration)
 
     def report_defect(self, namespace: str, name: str, error: Exception) -> None:
         """Set the condition Ready to Unknown because reconciles fail with a defect of the operator.
@@ -247,12 +238,13 @@ class Reconciler:
         if kanary is None:
             return
         kind = f"reconcile failed: {type(error).__name__}"
-        if reports_defect(read_status(kanary), kind):
+        latest = self._held.latest(kanary, read_status(kanary))
+        if reports_defect(latest, kind):
             # The text of an error may differ each time, and each write would start another reconcile at once.
             return
         text = f"{kind}: {error}"[:300]
         message = f"{text}; the proxies keep their configuration; see the log of the operator"
-        status = with_defect(read_status(kanary), message, self._clock.now())
+        status = with_defect(latest, message, self._clock.now())
         self._writer.write_status(kanary, status_json(status))
 
 
@@ -260,11 +252,6 @@ def _contains(kanary: Json, split: Split | None) -> bool:
     """Whether this new split is in the status now."""
     noted = read_status(kanary).split
     return split is not None and not split.is_in_status and noted is not None and noted.revision == split.revision
-
-
-def _change_to(status: KanaryStatus, revision: int) -> WeightChange | None:
-    entries = status.history.entries if status.history else ()
-    return next((e for e in reversed(entries) if isinstance(e, WeightChange) and e.revision == revision), None)
 
 
 def _written_now(situation: Situation, decision: Decision) -> Written | None:

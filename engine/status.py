@@ -88,18 +88,21 @@ def only_counts_differ(before: KanaryStatus, after: KanaryStatus) -> bool:
     return _lasting(before) == _lasting(after)
 
 
+def may_pass(before: KanaryStatus, after: KanaryStatus) -> bool:
+    """Whether the proxies only began to load what the status has already, and may be ready before anybody looks."""
+    is_move = before.phase in (Phase.RENDERING, Phase.DEGRADED) and after.phase == Phase.ROLLING
+    return is_move and _declared(before) == _declared(after)
+
+
 def _lasting(status: KanaryStatus) -> tuple[object, ...]:
     fixed_conditions = tuple((c.type, c.status, c.reason) for c in status.conditions if c.type != "Progressing")
     weights = tuple((route.backend, route.weight) for route in status.weights)
-    fixed = (
-        status.phase,
-        status.reason,
-        status.observed_generation,
-        status.revision,
-        status.split,
-        status.change_cause,
-    )
-    return fixed, fixed_conditions, weights, status.display, status.history
+    fixed = status.phase, status.reason, status.revision, status.display, status.history
+    return fixed, fixed_conditions, weights, _declared(status)
+
+
+def _declared(status: KanaryStatus) -> tuple[object, ...]:
+    return status.observed_generation, status.split, status.change_cause
 
 
 def _with_losses(result: Outcome) -> Recording:

@@ -36,5 +36,6 @@ class Reason(StrEnum):
 
     # Progress and success.
     CONFIGURATION_CHANGED = "ConfigurationChanged"
+    REPLACING_PROXIES = "ReplacingProxies"
     ROLLING_OUT = "RollingOut"
     SERVING = "Serving"

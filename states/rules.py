@@ -165,6 +165,7 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
     rollout = snapshot.rollout
     if rollout.difference <= Difference.ENDPOINTS and snapshot.phase is not Phase.PENDING and snapshot.is_in_status:
         return None
+    reason = Reason.REPLACING_PROXIES if rollout.fallback else Reason.CONFIGURATION_CHANGED
     if rollout.fallback:
         message = f"{rollout.fallback}: the proxies are replaced instead"
     elif rollout.difference is Difference.WEIGHTS or not snapshot.is_in_status:
@@ -172,7 +173,7 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
     else:
         message = f"settings or the endpoints of an empty route of revision {snapshot.revision} have changed"
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
-    return Decision(trigger, Reason.CONFIGURATION_CHANGED, message)
+    return Decision(trigger, reason, message)
 
 
 def proxies_are_behind(snapshot: Snapshot) -> Decision | None:

@@ -65,7 +65,10 @@ REJECTED_RECHECK = timedelta(seconds=30)
 """How often the operator retries an object that the API server rejected."""
 
 STATUS_INTERVAL = timedelta(seconds=1)
-"""How often a status is written if only counts changed; otherwise every change of a pod would cost a write."""
+"""How often a status is written if only counts changed, and how long a phase lasts that may pass before it is written.
+
+Otherwise every change of a pod would cost a write, and each change of weights one more.
+"""
 
 # The operator
 

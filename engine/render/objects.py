@@ -25,7 +25,7 @@ REFRESH_ANNOTATION = "kanary.k8s.io/refresh"
 """On a proxy's pod: a change makes its kubelet update the mounted configuration (see `engine.fleet.refresh`)."""
 
 GENERATION_ANNOTATION = "kanary.k8s.io/generation"
-"""On the Deployment: generation of the Kanary's spec that it implements."""
+"""On the Deployment: the earliest generation of the Kanary's spec that it implements; not part of its hash."""
 
 CONFIG_MAP_BYTES = 1_000_000
 """Limit of the data, with some room for metadata: the API server accepts 1 MiB."""
@@ -106,10 +106,14 @@ def disruption_budget(owner: Identity) -> Json:
     return _hashed({**desired, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": owner.selector}}})
 
 
-def deployment(owner: Identity, spec: KanarySpec, template: Json, generation: int) -> Json:
-    """The proxies: replaced by surge whenever the pod template changes."""
+def deployment(
+    owner: Identity, spec: KanarySpec, template: Json, generation: int, live: Mapping[str, Any] | None = None
+) -> Json:
+    """The proxies: replaced by surge whenever the pod template changes.
+
+    A later generation of the spec that changes nothing else leaves the Deployment in the cluster (`live`) as it is.
+    """
     desired = _object(owner, "apps/v1", "Deployment", owner.proxy_name)
-    desired["metadata"]["annotations"][GENERATION_ANNOTATION] = str(generation)
     metadata = {"labels": owner.labels, "annotations": template["metadata"]["annotations"]}
     body = {
         "replicas": spec.proxy.replicas,
@@ -120,7 +124,10 @@ def deployment(owner: Identity, spec: KanarySpec, template: Json, generation: in
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
         "template": {"metadata": metadata, "spec": template["spec"]},
     }
-    return _hashed({**desired, "spec": body})
+    hashed = _hashed({**desired, "spec": body})
+    known = generation_of(live) if made_from(live, hashed) else 0
+    hashed["metadata"]["annotations"][GENERATION_ANNOTATION] = str(known or generation)
+    return hashed
 
 
 def _object(owner: Identity, api_version: str, kind: str, name: str) -> Json:

@@ -3,9 +3,10 @@
 import logging
 from typing import Any
 
+from engine.announce import Announcement
 from engine.last_status import read_phase
 from engine.model.status import KanaryStatus
-from kanary.kube.events import Recorder
+from kanary.kube.events import EventType, Recorder
 from kanary.operator.metrics import Metrics, RouteFigures
 
 Json = dict[str, Any]
@@ -23,18 +24,16 @@ class EventReporter:
         self._metrics = metrics
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
-        """Emit an Event, count the transition and log it."""
+        """Count the transition and log it."""
         level = logging.WARNING if is_warning else logging.INFO
         _log.log(level, "%s: %s: %s", _name(kanary), reason, message)
-        self._recorder.emit(kanary, reason, message, action=_ACTION, type="Warning" if is_warning else "Normal")
         if trigger:
             self._metrics.transition(trigger)
 
-    def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
-        """Emit an Event and log it."""
-        note = f"weights changed from {before} to {after} (revision {revision})"
-        _log.info("%s: %s", _name(kanary), note)
-        self._recorder.emit(kanary, "WeightsChanged", note, action=_ACTION)
+    def announce(self, kanary: Json, announcement: Announcement) -> None:
+        """Emit an Event."""
+        kind: EventType = "Warning" if announcement.is_warning else "Normal"
+        self._recorder.emit(kanary, announcement.reason, announcement.message, action=_ACTION, type=kind)
 
     def observed(self, kanary: Json, status: KanaryStatus) -> None:
         """Set the metrics of the Kanary."""

@@ -87,7 +87,7 @@ def test_proxies_without_a_reachable_agent_are_replaced(scene: Scene, monkeypatc
     scene.start_operator()
     status = scene.wait_for_phase("Ready")
     assert status["proxies"]["strategy"] == "Rolling"
-    (event,) = [e for e in scene.events("ConfigurationChanged") if "did not answer" in e["message"]]
+    (event,) = [e for e in scene.events("ReplacingProxies") if "did not answer" in e["message"]]
     assert "the proxies are replaced instead" in event["message"]
 
 

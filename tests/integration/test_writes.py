@@ -3,7 +3,7 @@
 from tests.integration.scene import Scene, routes
 
 
-def test_a_change_of_weights_is_one_write_of_the_config_map(scene: Scene) -> None:
+def test_a_change_of_weights_is_one_config_map_two_statuses_and_one_event(scene: Scene) -> None:
     scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
     scene.backend("myapp-v2", "10.0.1.1")
     scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
@@ -12,5 +12,16 @@ def test_a_change_of_weights_is_one_write_of_the_config_map(scene: Scene) -> Non
     scene.server.requests.clear()
     scene.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
     scene.wait_for_phase("Ready", revision=2)
-    methods = ("PATCH", "PUT", "GET")
-    assert [m for m in methods for r in scene.server.requests.find(m) if "configmaps/" in r.path] == ["PATCH"]
+    scene.wait_for(lambda: scene.events("WeightsChanged"))
+    methods = ("PATCH", "PUT", "GET", "POST")
+    made = [
+        (method, r.path.split("/namespaces/shop/")[-1])
+        for method in methods
+        for r in scene.server.requests.find(method)
+    ]
+    assert [each for each in made if not each[1].startswith("pods/") and "watch" not in each[1]] == [
+        ("PATCH", "configmaps/rule-haproxy"),
+        ("PUT", "kanaries/rule/status"),
+        ("PUT", "kanaries/rule/status"),
+        ("POST", "events"),
+    ]

@@ -176,7 +176,8 @@ def test_event_of_changed_weights_is_right_after_a_crash(serving: World) -> None
     serving.settle()
     changes = [e for e in serving.events if "WeightsChanged" in e]
     assert changes == [
-        "Normal WeightsChanged: myapp-v1:http=80 myapp-v2:http=20 to myapp-v1:http=50 myapp-v2:http=50 as revision 2"
+        "Normal WeightsChanged: weights changed from myapp-v1:http=80 myapp-v2:http=20 to "
+        "myapp-v1:http=50 myapp-v2:http=50 (revision 2)"
     ], changes
 
 

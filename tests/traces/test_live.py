@@ -67,7 +67,8 @@ def test_proxies_that_do_not_load_a_change_in_time_are_replaced(serving: World) 
     serving.late_kubelets = True
     declare(serving, 50, 50)
     serving.run("50 to 50, and kubelets do not renew anything")
-    serving.live_through(15)
+    serving.live_through(13)
+    serving.wait(1)
     serving.run("15 s later")
     assert not proxies(serving) & before
     assert strategy(serving) == "Rolling"
@@ -206,7 +207,8 @@ def test_a_new_proxy_whose_agent_is_silent_is_replaced_by_one_without(world: Wor
     world.silent_agents = {f"rule-haproxy-template1-{number}" for number in range(2)}
     declare(world, 80, 20)
     world.run("no agent can be reached")
-    world.live_through(15)
+    world.live_through(13)
+    world.wait(1)
     world.run("15 s later")
     assert world.status()["phase"] == "Ready"
 

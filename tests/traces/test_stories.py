@@ -70,8 +70,10 @@ def test_weights_are_shifted_step_by_step(serving: World) -> None:
     serving.run("0 to 100")
     assert serving.status()["revision"] == 3
     assert [event for event in serving.events if "WeightsChanged" in event] == [
-        "Normal WeightsChanged: myapp-v1:http=80 myapp-v2:http=20 to myapp-v1:http=50 myapp-v2:http=50 as revision 2",
-        "Normal WeightsChanged: myapp-v1:http=50 myapp-v2:http=50 to myapp-v1:http=0 myapp-v2:http=100 as revision 3",
+        "Normal WeightsChanged: weights changed from myapp-v1:http=80 myapp-v2:http=20 to "
+        "myapp-v1:http=50 myapp-v2:http=50 (revision 2)",
+        "Normal WeightsChanged: weights changed from myapp-v1:http=50 myapp-v2:http=50 to "
+        "myapp-v1:http=0 myapp-v2:http=100 (revision 3)",
     ]
 
 

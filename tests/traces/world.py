@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from engine.announce import Announcement
 from engine.conditions import RECORDED
 from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report
@@ -72,6 +73,10 @@ class World:
         self.history = Recorded(10**6, RECORDED)
         self.entries: dict[int, Entry] = {}
         """What the history was given, by number."""
+        self.passed: list[tuple[str, str]] = []
+        """The moves of the last step: each phase, and why."""
+        self._latest: dict[str, tuple[Any, str]] = {}
+        """Of each Kanary, the phase as last reported, and the status that the cluster had then."""
         self.configurations: dict[str, Configuration] = {}
         self.restart_operator()
 
@@ -79,6 +84,7 @@ class World:
 
     def restart_operator(self) -> None:
         """Another process, which has to learn all from the cluster."""
+        self._latest = {}
         self.reconciler = Reconciler(self, self, self, history=self, clock=self, defaults=Defaults(IMAGE))
 
     def create_service(self, name: str, pods: int, *, port: Json | None = None, **spec: Any) -> None:
@@ -138,15 +144,15 @@ class World:
 
     def step(self, name: str = "rule") -> Step:
         """One reconcile, recorded in the story."""
-        before, known = self._phase(name), set(self.entries)
+        before = self.phase(name)
+        self.passed.clear()
         outcome = self.reconciler.reconcile(NAMESPACE, name)
         decision = outcome.decision
         if decision:
-            moves = [e for number, e in self.entries.items() if number not in known and isinstance(e, PhaseChange)]
-            for passed in moves[:-1]:
-                self.story.append(f"{before} -> {passed.to}\n    {passed.reason}: {passed.message}")
-                before = passed.to
-            after = self._phase(name)
+            for phase, why in self.passed[:-1]:
+                self.story.append(f"{before} -> {phase}\n    {why}")
+                before = phase
+            after = self.phase(name)
             move = f"{before} -> {after}" if decision.trigger else after
             actions = ", ".join(decision.actions) or "nothing"
             line = f"{move} ({decision.rule}; does {actions})\n    {decision.reason}: {decision.message}"
@@ -165,8 +171,12 @@ class World:
             annotated = self.annotated
             outcome = self.step(name)
             moved = self.roll_proxies() or annotated != self.annotated
-            if not moved and (outcome.requeue is None or outcome.requeue.after > timedelta(0)):
+            if moved or (outcome.requeue and not outcome.requeue.after):
+                continue
+            if outcome.requeue is None or self.phase(name) == self.stored_phase(name):
                 return outcome
+            # The status is written a moment later.
+            self.time += outcome.requeue.after
         raise AssertionError("does not come to rest:\n" + "\n".join(self.story))
 
     def roll_proxies(self) -> bool:
@@ -184,6 +194,17 @@ class World:
         """The Kanary's status."""
         status: Json = self.objects["Kanary", name].get("status", {})
         return status
+
+    def phase(self, name: str = "rule") -> str:
+        """The Kanary's phase, which the status may not have yet."""
+        stored, phase = self._latest.get(name, (None, ""))
+        is_known = phase and stored == self.objects.get(("Kanary", name), {}).get("status")
+        return phase if is_known else self.stored_phase(name)
+
+    def stored_phase(self, name: str = "rule") -> str:
+        """The phase in the status."""
+        status = self.objects.get(("Kanary", name), {}).get("status")
+        return str(status.get("phase", "(none)")) if isinstance(status, dict) else "(none)"
 
     def moves(self, name: str = "rule") -> list[PhaseChange]:
         """The last moves of the state machine, as the status has them."""
@@ -282,13 +303,18 @@ class World:
     # engine.ports.Reporter and Clock
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
-        self.events.append(f"{'Warning' if is_warning else 'Normal'} {reason}: {message}")
+        if trigger:
+            self.passed.append(("", f"{reason}: {message}"))
 
-    def weights_changed(self, kanary: Json, *, before: str, after: str, revision: int) -> None:
-        self.events.append(f"Normal WeightsChanged: {before} to {after} as revision {revision}")
+    def announce(self, kanary: Json, announcement: Announcement) -> None:
+        kind = "Warning" if announcement.is_warning else "Normal"
+        self.events.append(f"{kind} {announcement.reason}: {announcement.message}")
 
     def observed(self, kanary: Json, status: KanaryStatus) -> None:
-        pass
+        name = kanary["metadata"]["name"]
+        self._latest[name] = copy.deepcopy(self.objects["Kanary", name].get("status")), status.phase
+        if self.passed and not self.passed[-1][0]:
+            self.passed[-1] = status.phase, self.passed[-1][1]
 
     def gone(self, namespace: str, name: str) -> None:
         self.story.append(f"{name} is gone")
@@ -316,11 +342,6 @@ class World:
 
     def _all(self, kind: str) -> list[Json]:
         return [copy.deepcopy(obj) for (its_kind, _), obj in self.objects.items() if its_kind == kind]
-
-    def _phase(self, name: str) -> str:
-        kanary = self.objects.get(("Kanary", name), {})
-        status = kanary.get("status")
-        return str(status.get("phase", "(none)")) if isinstance(status, dict) else "(none)"
 
     def _count_write(self) -> None:
         if self.die_after is not None:

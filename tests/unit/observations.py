@@ -66,6 +66,7 @@ def observed(
     fields: dict[str, Any] = {
         "owner": OWNER,
         "kanary": obj,
+        "stored": before or KanaryStatus(),
         "status": before or KanaryStatus(),
         "now": now,
         "defaults": Defaults("image:1"),

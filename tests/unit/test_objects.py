@@ -14,6 +14,7 @@ from engine.model.states import Written, read_written
 from engine.render.config import OPS_PORT, SPLIT_PORT
 from engine.render.haproxy import ready_path
 from engine.render.objects import (
+    GENERATION_ANNOTATION,
     HASH_ANNOTATION,
     TEMPLATE_ANNOTATION,
     Identity,
@@ -21,6 +22,7 @@ from engine.render.objects import (
     covers,
     deployment,
     disruption_budget,
+    generation_of,
     made_from,
     mounted_config,
     owner_uid,
@@ -437,3 +439,13 @@ def test_no_port_of_a_live_proxy_takes_orders() -> None:
 def test_a_live_proxy_stops_as_any_other_does() -> None:
     assert live_pod()["spec"]["containers"][0]["lifecycle"] == container()["lifecycle"]
     assert live_pod()["spec"]["terminationGracePeriodSeconds"] == pod()["terminationGracePeriodSeconds"]
+
+
+def test_a_generation_that_changes_nothing_leaves_the_deployment_as_it_is() -> None:
+    first = proxies()
+    template = first["spec"]["template"]
+    assert deployment(OWNER, spec(), template, 2, first) == first
+    scaled = deployment(OWNER, spec(proxy={"replicas": 3}), template, 2, first)
+    assert (generation_of(first), generation_of(scaled)) == (1, 2)
+    del first["metadata"]["annotations"][GENERATION_ANNOTATION]
+    assert generation_of(deployment(OWNER, spec(), template, 2, first)) == 2

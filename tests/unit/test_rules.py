@@ -465,7 +465,7 @@ def test_the_deadline_is_kept_although_the_next_report_is_later() -> None:
 def test_why_proxies_are_replaced_is_reported() -> None:
     rollout = replace(DONE, difference=Difference.SETTINGS, fallback="pod x-1 did not answer the operator")
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout)
-    decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+    decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.REPLACING_PROXIES)
     assert decision.message == "pod x-1 did not answer the operator: the proxies are replaced instead"
 
 

@@ -1,0 +1,49 @@
+"""The Events of a change, from the status before it and the one after it.
+
+A change that is served within a second is one Event. A slower one is told step by step, as `kubectl describe` shows it.
+"""
+
+from dataclasses import dataclass
+
+from engine.model.entries import PhaseChange
+from engine.model.status import KanaryStatus
+from states import Phase, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One Event."""
+
+    reason: str
+    message: str
+    is_warning: bool = False
+
+
+def announcements(before: KanaryStatus, after: KanaryStatus) -> tuple[Announcement, ...]:
+    """The Events for a status that is written."""
+    served = _weights_changed(before, after)
+    is_same = (before.phase, before.reason) == (after.phase, after.reason)
+    if is_same or _is_unannounced(after) or (served and after.phase == Phase.READY):
+        return served
+    last = Announcement(after.reason, after.message, is_warning=after.phase == Phase.DEGRADED)
+    # A change that is ready needs no account of how it began.
+    begun = _rendering(before) if _is_unannounced(before) and after.phase != Phase.READY else ()
+    return (*begun, *served, last)
+
+
+def _is_unannounced(status: KanaryStatus) -> bool:
+    """Whether the status has a change that nothing was done for yet: its Event follows if it is not served at once."""
+    return (status.phase, status.reason) == (Phase.RENDERING, Reason.CONFIGURATION_CHANGED)
+
+
+def _rendering(status: KanaryStatus) -> tuple[Announcement, ...]:
+    moves = [entry for entry in (status.history.entries if status.history else ()) if isinstance(entry, PhaseChange)]
+    return tuple(Announcement(move.reason, move.message) for move in moves[-1:])
+
+
+def _weights_changed(before: KanaryStatus, after: KanaryStatus) -> tuple[Announcement, ...]:
+    """The Event for other weights that every proxy serves; the first weights change nothing."""
+    if not (before.weights and before.display and after.display) or before.display.weights == after.display.weights:
+        return ()
+    note = f"weights changed from {before.display.weights} to {after.display.weights} (revision {after.revision})"
+    return (Announcement("WeightsChanged", note),)

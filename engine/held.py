@@ -1,0 +1,68 @@
+"""Statuses whose write can wait: of counts of pods, and of a phase that may be over within a second.
+
+They are only in memory. A process that takes over continues from the status in the cluster, decides the same again, and
+numbers its entries the same: neither the history nor an Event has anything of a status that was not written.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine.model.status import KanaryStatus
+from engine.observe import Observed
+from engine.status import may_pass, only_counts_differ
+from states import left
+from states.timing import STATUS_INTERVAL
+
+Json = dict[str, Any]
+_Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    stored: Any
+    """The status in the cluster, as JSON, that the held one follows."""
+    status: KanaryStatus
+
+
+class HeldStatuses:
+    """The held status of each Kanary, by namespace and name."""
+
+    def __init__(self) -> None:
+        self._held: dict[_Key, _Held] = {}
+        self._written_at: dict[_Key, datetime] = {}
+
+    def latest(self, kanary: Json, stored: KanaryStatus) -> KanaryStatus:
+        """The held status, or the one in the cluster if none is held or another client has written it."""
+        held = self._held.get(_key(kanary))
+        return held.status if held and held.stored == kanary.get("status") else stored
+
+    def hold(self, observed: Observed, status: KanaryStatus) -> timedelta:
+        """Hold a status that differs from the one in the cluster; returns for how long, zero if it must be written."""
+        key, now = _key(observed.kanary), observed.now
+        wait = timedelta()
+        if only_counts_differ(observed.stored, status):
+            wait = left(STATUS_INTERVAL, self._written_at.get(key), now)
+        elif may_pass(observed.stored, status):
+            wait = left(STATUS_INTERVAL, status.since, now)
+        if wait:
+            self._held[key] = _Held(observed.kanary.get("status"), status)
+        return wait
+
+    def release(self, kanary: Json) -> None:
+        """Hold nothing: the status in the cluster is the latest one."""
+        self._held.pop(_key(kanary), None)
+
+    def written(self, kanary: Json, now: datetime) -> None:
+        """The latest status was written now."""
+        self.release(kanary)
+        self._written_at[_key(kanary)] = now
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drop the status of a deleted Kanary."""
+        self._held.pop((namespace, name), None)
+        self._written_at.pop((namespace, name), None)
+
+
+def _key(kanary: Json) -> _Key:
+    return kanary["metadata"]["namespace"], kanary["metadata"]["name"]

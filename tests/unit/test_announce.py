@@ -1,0 +1,133 @@
+"""Which Events a change costs: one if it is served at once, and a story if it takes longer."""
+
+from datetime import timedelta
+
+from tests.traces.world import World, routes
+
+
+def serving() -> World:
+    """A Kanary of 80 to 20 that is Ready, with all its Events so far removed."""
+    world = World()
+    for name in ("myapp-v1", "myapp-v2"):
+        world.create_service(name, pods=2)
+    world.apply_kanary(destination="myapp", updateStrategy="Live", routes=routes(myapp_v1=80, myapp_v2=20))
+    world.settle()
+    world.wait(60)
+    world.events.clear()
+    return world
+
+
+def reasons(world: World) -> list[str]:
+    """Type and reason of each Event, oldest first."""
+    return [event.partition(":")[0] for event in world.events]
+
+
+def change(world: World, v1: int = 50) -> None:
+    world.apply_kanary(destination="myapp", updateStrategy="Live", routes=routes(myapp_v1=v1, myapp_v2=100 - v1))
+
+
+def test_weights_that_are_served_at_once_are_one_event_and_two_statuses() -> None:
+    world = serving()
+    writes = world.status_writes
+    change(world)
+    world.settle()
+    assert world.events == [
+        "Normal WeightsChanged: weights changed from myapp-v1:http=80 myapp-v2:http=20 to "
+        "myapp-v1:http=50 myapp-v2:http=50 (revision 2)"
+    ]
+    assert world.status_writes - writes == 2
+    assert [(move.source, move.to) for move in world.moves()][-3:] == [
+        ("Ready", "Rendering"),
+        ("Rendering", "Rolling"),
+        ("Rolling", "Ready"),
+    ]
+
+
+def test_first_weights_change_nothing() -> None:
+    world = World()
+    world.create_service("myapp-v1", pods=1)
+    world.apply_kanary(destination="myapp", updateStrategy="Live", routes=routes(myapp_v1=100))
+    world.settle()
+    assert reasons(world) == ["Normal Serving"]
+
+
+def test_a_slow_change_is_told_from_its_beginning() -> None:
+    world = serving()
+    world.late_kubelets = True
+    change(world)
+    world.settle()
+    assert world.status()["phase"] == "Rolling"
+    assert reasons(world) == ["Normal ConfigurationChanged", "Normal RollingOut"]
+    assert "becomes revision 2" in world.events[0]
+    world.live_through(20)
+    assert reasons(world)[2:] == ["Normal ReplacingProxies", "Normal WeightsChanged"]
+    assert "the proxies are replaced instead" in world.events[2]
+
+
+def test_a_fault_is_a_warning_and_its_end_an_event() -> None:
+    world = serving()
+    world.scale("myapp-v2", 0)
+    world.settle()
+    assert reasons(world) == ["Warning RouteWithoutEndpoints"]
+    world.live_through(60)
+    world.scale("myapp-v2", 1)
+    world.settle()
+    assert reasons(world) == ["Warning RouteWithoutEndpoints", "Normal Serving"]
+
+
+def test_weights_that_are_served_during_a_fault_are_told_then() -> None:
+    world = serving()
+    world.scale("myapp-v2", 0)
+    world.settle()
+    world.events.clear()
+    change(world)
+    world.settle()
+    assert reasons(world) == ["Normal WeightsChanged"]
+    assert world.status()["phase"] == "Degraded"
+
+
+def test_a_change_that_follows_at_once_is_told_with_the_weights_that_were_served() -> None:
+    world = serving()
+    world.late_kubelets = True
+    change(world, 50)
+    world.step()
+    world.step()
+    world.late_kubelets = False
+    change(world, 30)
+    world.settle()
+    assert world.events == [
+        "Normal WeightsChanged: weights changed from myapp-v1:http=80 myapp-v2:http=20 to "
+        "myapp-v1:http=30 myapp-v2:http=70 (revision 3)"
+    ]
+
+
+def test_a_phase_that_is_not_written_yet_is_in_the_history_though_the_spec_changes_meanwhile() -> None:
+    world = serving()
+    world.late_kubelets = True
+    change(world, 50)
+    world.step()
+    assert (world.phase(), world.stored_phase()) == ("Rolling", "Rendering")
+    change(world, 30)
+    world.step()
+    assert [(move.source, move.to) for move in world.moves()][-2:] == [
+        ("Rendering", "Rolling"),
+        ("Rolling", "Rendering"),
+    ]
+
+
+def test_a_process_that_takes_over_continues_from_the_phase_in_the_status() -> None:
+    world = serving()
+    world.late_kubelets = True
+    change(world)
+    world.step()
+    numbers = [entry.number for entry in world.moves()]
+    world.scale("myapp-v1", 3)
+    world.step()
+    world.restart_operator()
+    world.late_kubelets = False
+    world.live_through(20)
+    assert world.status()["phase"] == "Ready"
+    later = [entry.number for entry in world.moves() if entry.number > numbers[-1]]
+    assert later[0] == numbers[-1] + 1
+    assert later[-1] <= numbers[-1] + 4
+    assert world.time - world.moves()[-1].at < timedelta(seconds=20)
