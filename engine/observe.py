@@ -117,6 +117,7 @@ def observe(
     written = read_written(_own(view, owner, "v1", "ConfigMap"))
     if written.applied is None and last and _is_latest(last, intent, status, fleet):
         written = replace(last, version=written.version)
+    written = replace(written, public_key=view.public_key() or written.public_key)
     applied = written.applied
     generation = max(applied.generation if applied else 0, generation_of(fleet.deployment))
     if intent.generation < generation:

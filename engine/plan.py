@@ -85,7 +85,7 @@ class Planner:
             applied = before
         elif before and fleet.updated(before.digest):
             accepted = observed.written.latest
-        written = Written(applied, rendered.text, accepted, observed.written.version)
+        written = replace(observed.written, applied=applied, latest=rendered.text, accepted=accepted)
         known = observed.destinations.get(split.spec.destination)
         made = _objects(observed, written, applied)
         return Target(written, applied, difference, fallback, made, known.ready_endpoints if known else 0)

@@ -81,6 +81,12 @@ class ClusterView(Protocol):
         Raises RetryLaterError.
         """
 
+    def public_key(self) -> str:
+        """The public key for configurations that are sent to running proxies, as PEM; empty if none is usable.
+
+        Raises RetryLaterError.
+        """
+
 
 class ClusterWriter(Protocol):
     """Writes to the cluster. Each call is idempotent, and raises RetryLaterError or RejectedError."""

@@ -20,6 +20,7 @@ from states import Problem, UpdateStrategy
 CONFIG_KEY = "haproxy.cfg"
 ACCEPTED_KEY = "accepted.cfg"
 APPLIED_KEY = "applied.json"
+PUBLIC_KEY = "public-key.pem"
 MAX_SERIAL = 2**53
 """More than will ever be used, and the largest integer that JSON represents exactly."""
 
@@ -130,6 +131,8 @@ class Written:
     """The configuration that `applied` describes."""
     accepted: str = ""
     """A previous configuration that a proxy has served."""
+    public_key: str = ""
+    """PEM; proxies accept configurations that were signed with its private key. Empty: they accept none."""
     version: str = field(default="", compare=False)
     """The ConfigMap's resourceVersion when it was read: a precondition of the next write."""
 
@@ -143,7 +146,7 @@ def read_written(config_map: Mapping[str, Any] | None) -> Written:
     except (TypeError, ValueError, ValidationError, RecursionError):
         applied = None
     version = ((config_map or {}).get("metadata") or {}).get("resourceVersion") or ""
-    return Written(applied, latest, accepted, version)
+    return Written(applied, latest, accepted, data.get(PUBLIC_KEY) or "", version)
 
 
 def unpaused(spec: KanarySpec) -> KanarySpec:

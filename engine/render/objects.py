@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model.spec import API_VERSION, KIND, KanarySpec
-from engine.model.states import ACCEPTED_KEY, APPLIED_KEY, CONFIG_KEY, Written
+from engine.model.states import ACCEPTED_KEY, APPLIED_KEY, CONFIG_KEY, PUBLIC_KEY, Written
 
 Json = dict[str, Any]
 
@@ -75,12 +75,17 @@ def mounted_config(owner: Identity, digest: str, config: str) -> Json:
 
 
 def config_map(owner: Identity, written: Written) -> Json:
-    """The latest configuration, its source, and the last configuration that proxies have served."""
+    """The latest configuration, its source, the last one that proxies have served, and the key for the next ones."""
     desired = _object(owner, "v1", "ConfigMap", owner.proxy_name)
     applied = written.applied.to_json() if written.applied else ""
     # Both may be large, and the first takes precedence.
     has_room = len(written.latest) + len(written.accepted) + len(applied) <= CONFIG_MAP_BYTES
-    data = {CONFIG_KEY: written.latest, ACCEPTED_KEY: written.accepted if has_room else "", APPLIED_KEY: applied}
+    data = {
+        CONFIG_KEY: written.latest,
+        ACCEPTED_KEY: written.accepted if has_room else "",
+        APPLIED_KEY: applied,
+        PUBLIC_KEY: written.public_key,
+    }
     hashed = _hashed({**desired, "data": data})
     if written.version:
         hashed["metadata"]["resourceVersion"] = written.version

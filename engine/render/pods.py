@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.model.spec import KanarySpec
-from engine.model.states import ACCEPTED_KEY, CONFIG_KEY
+from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, PUBLIC_KEY
 from engine.render.config import OPS_PORT, SPLIT_PORT
 from engine.render.haproxy import STOPPING_PATH, ready_path
 from engine.render.objects import CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, Identity, hash_of
@@ -58,7 +58,7 @@ def live(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, st
         "name": "config",
         "configMap": {
             "name": owner.proxy_name,
-            "items": [{"key": key, "path": key} for key in (CONFIG_KEY, ACCEPTED_KEY)],
+            "items": [{"key": key, "path": key} for key in (CONFIG_KEY, ACCEPTED_KEY, PUBLIC_KEY)],
         },
     }
     run = {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}

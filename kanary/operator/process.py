@@ -20,6 +20,7 @@ from kanary.operator.metrics import CONTENT_TYPE, Metrics
 from kanary.operator.record_feed import RecordFeed
 from kanary.operator.reporter import EventReporter
 from kanary.operator.settings import Settings
+from kanary.operator.signing import SigningKey
 from kanary.operator.view import Agents, View
 from kanary.operator.watches import Served, Watches
 from kanary.operator.writer import Writer
@@ -53,13 +54,15 @@ class Operator:
         self._threads: list[threading.Thread] = []
         self._has_lost = False
         self._starting = threading.Lock()
+        namespace = settings.lease_namespace or client.namespace
         self._elector = Elector(
             client,
-            settings.lease_namespace or client.namespace,
+            namespace,
             settings.lease_name,
             f"{settings.pod_name}_{settings.pod_uid}" if settings.pod_uid else settings.pod_name,
             is_exclusive=bool(settings.pod_uid),
         )
+        self._key = SigningKey(client, namespace, f"{settings.lease_name}-signing-key", self._may_write)
         self._recorder = Recorder(client, "kanary.k8s.io/operator", settings.pod_name, on_dropped=metrics.event_dropped)
         self._http = HttpServer(probes(self._problems, metrics.expose, CONTENT_TYPE), listen(settings.http_port))
         # Every replica serves the history, leader or not: it reads the configured database.
@@ -173,7 +176,7 @@ class Operator:
     def _start_workers(self, watches: Watches) -> None:
         _log.info("started %d workers for %s", self._settings.workers, self._settings.namespace or "all namespaces")
         reconciler = Reconciler(
-            View(self._client, watches, self._agents),
+            View(self._client, watches, self._agents, self._key),
             Writer(self._client, watches, self._may_write),
             EventReporter(self._recorder, self._metrics),
             history=self._history.start(watches),
@@ -259,7 +262,7 @@ class Operator:
         """Why this replica is not ready; empty if it is."""
         if self._watches is None or not self._watches.are_synced():
             return ["the first list of the watched objects is not complete"]
-        return self._watches.problems()
+        return [*self._watches.problems(), *filter(None, [self._key.problem])]
 
 
 def make(settings: Settings) -> Operator:

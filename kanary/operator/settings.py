@@ -61,8 +61,13 @@ class Settings(BaseSettings):
     http_port: _Port = Field(8080, description="Port of probes and metrics; 0 selects a free one.")
     history_port: _Port = Field(PORT, description="Loopback port of the history API; 0 selects a free one.")
     leader_election: bool = Field(True, description="Elect a leader. Disable this for a single replica only.")
-    lease_namespace: _Text | None = Field(None, description="Namespace of the leader's Lease, if not the operator's.")
-    lease_name: _Text = Field("kanary", description="Name of the leader's Lease.")
+    lease_namespace: _Text | None = Field(
+        None, description="Namespace of the Lease and of the signing key, if not the operator's."
+    )
+    lease_name: _Text = Field(
+        "kanary",
+        description="Name of the leader's Lease; `-signing-key` is appended for the Secret of the signing key.",
+    )
     history_url: Annotated[str, AfterValidator(_database_url)] = Field(
         DEFAULT_HISTORY_URL,
         repr=False,  # it may contain a password

@@ -12,6 +12,7 @@ from engine.render.objects import KANARY_LABEL
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden
 from kanary.kube.resources import PODS, REPLICA_SETS, Key
+from kanary.operator.signing import SigningKey
 from kanary.operator.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
 from states.timing import HELD_PODS_RECHECK
 
@@ -28,10 +29,11 @@ class Agents(Protocol):
 class View:
     """Implements `engine.ports.ClusterView`."""
 
-    def __init__(self, client: ClusterClient, watches: Watches, agents: Agents) -> None:
+    def __init__(self, client: ClusterClient, watches: Watches, agents: Agents, key: SigningKey) -> None:
         self._client = client
         self._watches = watches
         self._agents = agents
+        self._key = key
         self._lock = threading.Lock()
         self._addresses: dict[tuple[str, frozenset[str]], tuple[float, Mapping[str, frozenset[str]]]] = {}
 
@@ -82,6 +84,10 @@ class View:
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """The last report of each of these proxy pods. Raises RetryLaterError."""
         return self._agents.reports(pods)
+
+    def public_key(self) -> str:
+        """The public key as PEM, or "" if there is no usable one. Raises RetryLaterError."""
+        return self._key.public()
 
     def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
         """The addresses of those of these pods that have not terminated. Raises RetryLaterError."""

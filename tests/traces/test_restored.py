@@ -7,7 +7,7 @@ import pytest
 
 from engine.model.entries import WeightChange
 from tests.traces.test_live import declare, proxies
-from tests.traces.world import World
+from tests.traces.world import World, routes
 
 OBJECTS = ["ConfigMap", "Deployment", "Service", "PodDisruptionBudget"]
 STRATEGIES = ["Live", "Rolling"]
@@ -151,3 +151,25 @@ def test_a_cluster_restored_from_a_backup_counts_more_than_what_the_operator_wro
         "Ready",
         "myapp-v1:http=80 myapp-v2:http=20",
     )
+
+
+def test_a_replaced_key_is_written_once_and_a_lost_one_stays() -> None:
+    world = World()
+
+    def written() -> tuple[str, str]:
+        data = world.objects["ConfigMap", "rule-haproxy"]["data"]
+        return data["public-key.pem"], data["haproxy.cfg"]
+
+    world.create_service("myapp-v1", 2)
+    world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100), updateStrategy="Live")
+    world.settle()
+    config = world.config()
+    world.key = "another key"
+    world.restart_operator()
+    world.settle()
+    assert written() == ("another key", config)
+    world.key = ""
+    world.restart_operator()
+    writes = world.writes
+    world.settle()
+    assert (written(), world.writes) == (("another key", config), writes)

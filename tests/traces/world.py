@@ -65,6 +65,7 @@ class World:
         """The error of HAProxy for any configuration that is mounted from now on."""
         self.annotated = 0
         self.status_writes = 0
+        self.writes = 0
         self.reported: dict[str, Report] = {}
         """By pod, what its agent reports."""
         self._serial = itertools.count(1)
@@ -78,6 +79,8 @@ class World:
         self._latest: dict[str, tuple[Any, str]] = {}
         """Of each Kanary, the phase as last reported, and the status that the cluster had then."""
         self.configurations: dict[str, Configuration] = {}
+        self.key = "public key"
+        """The operator's; "" if it has none."""
         self.restart_operator()
 
     # What users and controllers do.
@@ -249,6 +252,9 @@ class World:
         self.heard |= {name: self.reported[name] for name in answering if name in self.reported}
         return {name: self.heard[name] for name in names if name in self.heard}
 
+    def public_key(self) -> str:
+        return self.key
+
     def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
         pods = {pod["metadata"]["name"]: frozenset({pod["address"]}) for pod in self._all("BackendPod")}
         return {name: pods[name] for name in names & pods.keys()}
@@ -344,6 +350,7 @@ class World:
         return [copy.deepcopy(obj) for (its_kind, _), obj in self.objects.items() if its_kind == kind]
 
     def _count_write(self) -> None:
+        self.writes += 1
         if self.die_after is not None:
             if self.die_after == 0:
                 raise RetryLaterError("the process died")

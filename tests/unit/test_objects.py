@@ -420,7 +420,7 @@ def test_haproxy_runs_what_the_agent_has_checked_and_only_the_agent_sees_what_is
     assert agent["volumeMounts"][0]["readOnly"]
     assert body["volumes"][0]["configMap"] == {
         "name": "myapp-split-haproxy",
-        "items": [{"key": name, "path": name} for name in ("haproxy.cfg", "accepted.cfg")],
+        "items": [{"key": name, "path": name} for name in ("haproxy.cfg", "accepted.cfg", "public-key.pem")],
     }
 
 

@@ -12,7 +12,7 @@ from engine import plan
 from engine.fleet.proxy import Proxy
 from engine.model.entries import Share
 from engine.model.spec import KanarySpec, weights_text
-from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, Endpoint, Endpoints, Written, read_written
+from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, PUBLIC_KEY, Endpoint, Endpoints, Written, read_written
 from engine.observe import Defaults, Destination
 from engine.plan import Planner, Target, plan_unapplied, proxy_config
 from engine.render import haproxy
@@ -95,7 +95,7 @@ def test_proxies_that_load_their_configuration_mount_the_config_map_that_changes
     (config_map,) = made.objects[Action.CONFIGURE]
     volume = made.objects[Action.RUN_PROXIES][0]["spec"]["template"]["spec"]["volumes"][0]["configMap"]
     assert volume["name"] == config_map["metadata"]["name"]
-    assert [item["key"] for item in volume["items"]] == [CONFIG_KEY, ACCEPTED_KEY]
+    assert [item["key"] for item in volume["items"]] == [CONFIG_KEY, ACCEPTED_KEY, PUBLIC_KEY]
     assert read_written(config_map) == made.written
 
 
@@ -343,6 +343,16 @@ def test_a_kanary_that_is_gone_is_forgotten(renderings: list[ProxyConfig]) -> No
     planner.forget(OWNER.namespace, OWNER.name)
     target(planner=planner)
     assert len(renderings) == 2
+
+
+def test_another_key_is_written_and_no_proxy_loads_or_is_replaced_for_it() -> None:
+    last = target()
+    made = target(last=replace(last.written, public_key="another key"))
+    assert made.difference is Difference.NONE
+    assert made.objects[Action.CONFIGURE][0]["data"] == last.objects[Action.CONFIGURE][0]["data"] | {
+        PUBLIC_KEY: "another key"
+    }
+    assert made.objects[Action.RUN_PROXIES] == last.objects[Action.RUN_PROXIES]
 
 
 # What new proxies begin with where HAProxy rejects the latest configuration

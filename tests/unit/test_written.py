@@ -31,7 +31,7 @@ def spoilt(**changes: Any) -> Json:
 
 
 def test_what_was_written_is_read_from_the_config_map() -> None:
-    written = Written(LAST, "global\n", "defaults\n")
+    written = Written(LAST, "global\n", "defaults\n", "public key")
     assert read_written(config_map(OWNER, written)) == written
 
 
