@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from engine.model.spec import KIND
@@ -12,7 +12,7 @@ from engine.reconcile import rejected
 from engine.render.objects import covers, made_from, owner_uid
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
-from kanary.kube.resources import PODS, Key, Resource
+from kanary.kube.resources import CONFIG_MAPS, PDBS, PODS, Key, Resource
 from kanary.operator.watches import Watches
 from states import Problem, Reason
 from states.timing import STALE_COPY_RETRY
@@ -26,6 +26,11 @@ _REJECTIONS = (400, 403, 405, 413, 415, 422)
 
 _UID_FIELD = "metadata.uid"
 """An error about this field means that the object was replaced: a retry with a newer copy is necessary."""
+
+_MERGEABLE = (CONFIG_MAPS, PDBS)
+"""Kinds of which an apply would merge ours into an object of others. Of the other kinds, Services are all in the copy,
+and the selector of a Deployment cannot change. (These are not created but applied: what a create sets, no later apply
+removes.)"""
 _STORED = 20_000
 """Maximum number of objects with a stored hash; without it each causes one unnecessary write."""
 
@@ -46,16 +51,16 @@ class Writer:
         """Create or update the object if it differs. Raises RetryLaterError and RejectedError."""
         metadata = desired["metadata"]
         resource = self._resource(desired)
-        live = self._live(resource, desired)
+        reflector = self._watches.of(desired["apiVersion"], desired["kind"])
+        known = reflector.get(metadata["namespace"], metadata["name"]) if reflector else None
+        live = known or self._create(resource, desired)
         if live is None:
-            # Without force: an object of this name that another client has just created stays.
-            self._apply(resource, desired, force=False)
             return
         self._check_owner(resource, live, desired)
         if made_from(live, desired) and (covers(live, desired) or self._is_applied(live, desired)):
             return
         identified = {**desired, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
-        self._apply(resource, identified, force=True)
+        self._apply(resource, identified)
 
     def delete(self, existing: Json) -> None:
         """Delete this object, by UID, if it exists. Raises RetryLaterError and RejectedError."""
@@ -98,18 +103,22 @@ class Writer:
             self._watches.kanaries.remember(written)
         return written
 
-    def _live(self, resource: Resource, desired: Json) -> Json | None:
-        """The object of this name, from the copy (objects with our label) or else from the API server."""
+    def _create(self, resource: Resource, desired: Json) -> Json | None:
+        """Create an object that the copy lacks; returns the one that exists, if it has no label of ours or is new."""
         metadata = desired["metadata"]
-        reflector = self._watches.of(desired["apiVersion"], desired["kind"])
-        live = reflector.get(metadata["namespace"], metadata["name"]) if reflector else None
-        if live is not None:
-            return live
-        with self._request(f"read {resource.kind} {metadata['name']}", is_write=False):
+        namespace, name = metadata["namespace"], metadata["name"]
+        with self._request(f"create {resource.kind} {name}"):
             try:
-                return self._client.get(resource, metadata["namespace"], metadata["name"])
-            except NotFound:
-                return None
+                if resource in _MERGEABLE:
+                    written = self._client.create(resource, namespace, desired)
+                else:
+                    written = self._client.apply(resource, namespace, name, desired, force=False)
+            except (Conflict, Invalid):
+                with suppress(NotFound):
+                    return self._client.get(resource, namespace, name)
+                raise
+        self._remember(desired, written)
+        return None
 
     def _check_owner(self, resource: Resource, live: Json, desired: Json) -> None:
         if owner_uid(live) == owner_uid(desired):
@@ -124,15 +133,13 @@ class Writer:
         )
         raise RejectedError(Problem(Reason.OBJECT_EXISTS, text))
 
-    def _apply(self, resource: Resource, desired: Json, *, force: bool) -> None:
+    def _apply(self, resource: Resource, desired: Json) -> None:
         metadata = desired["metadata"]
         with self._request(f"apply {resource.kind} {metadata['name']}"):
             try:
-                written = self._client.apply(resource, metadata["namespace"], metadata["name"], desired, force=force)
+                written = self._client.apply(resource, metadata["namespace"], metadata["name"], desired, force=True)
             except Invalid:
                 # Additions of others may conflict with the applied fields, for example a port of the same name.
-                if not force:
-                    raise
                 live = self._client.get(resource, metadata["namespace"], metadata["name"])
                 written = self._overwrite(resource, live, desired)
             if not covers(written, desired):
@@ -171,8 +178,8 @@ class Writer:
         return reflector.resource
 
     @contextmanager
-    def _request(self, what: str, *, is_write: bool = True) -> Iterator[None]:
-        if is_write and not self._may_write():
+    def _request(self, what: str) -> Iterator[None]:
+        if not self._may_write():
             raise RetryLaterError(f"cannot {what}: this process is not the leader")
         try:
             yield

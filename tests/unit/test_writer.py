@@ -1,14 +1,15 @@
 """A ConfigMap is written only as it was read."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 
 from engine.model.states import Written, read_written
 from engine.plan import Planner
-from engine.ports import RetryLaterError
+from engine.ports import RejectedError, RetryLaterError
 from engine.render.objects import config_map
-from kanary.kube.errors import Conflict
+from kanary.kube.errors import AlreadyExists, Conflict, NotFound
 from kanary.kube.resources import CONFIG_MAPS
 from kanary.operator.writer import Writer
 from tests.unit.kanaries import OWNER
@@ -70,3 +71,47 @@ def test_one_write_is_one_request() -> None:
     cluster = Cluster(first)
     Writer(cluster, cluster, lambda: True).apply(config_map(OWNER, Written(applied(generation=2, revision=2), "new")))
     assert cluster.asked == ["apply"]
+
+
+class Empty(Cluster):
+    """Nothing is in the copy; the cluster may have an object."""
+
+    def __init__(self, obj=None):
+        super().__init__(obj)
+
+    def of(self, api_version, kind):
+        return SimpleNamespace(resource=CONFIG_MAPS, get=lambda *_: None, remember=lambda _: None)
+
+    def get(self, *_):
+        self.asked.append("get")
+        if self.obj is None:
+            raise NotFound(404, "NotFound", "")
+        return {**self.obj, "metadata": {**self.obj["metadata"], "uid": "u", "resourceVersion": str(self.version)}}
+
+    def create(self, resource, namespace, body):
+        self.asked.append("create")
+        if self.obj is not None:
+            raise AlreadyExists(409, "AlreadyExists", "")
+        self.obj = copy.deepcopy(body)
+        return {**body, "metadata": {**body["metadata"], "uid": "u"}}
+
+
+def test_an_object_that_the_copy_lacks_is_created_by_one_request() -> None:
+    cluster = Empty()
+    Writer(cluster, cluster, lambda: True).apply(config_map(OWNER, Written(applied(), "new")))
+    assert cluster.asked == ["create"]
+
+
+def test_an_object_of_others_that_the_copy_lacks_is_not_touched() -> None:
+    cluster = Empty({"metadata": {"name": OWNER.proxy_name}, "data": {"their": "data"}})
+    with pytest.raises(RejectedError, match="does not belong to this Kanary"):
+        Writer(cluster, cluster, lambda: True).apply(config_map(OWNER, Written(applied(), "new")))
+    assert cluster.obj["data"] == {"their": "data"}
+
+
+def test_an_object_of_ours_that_has_lost_its_label_gets_it_again() -> None:
+    desired = config_map(OWNER, Written(applied(), "new"))
+    cluster = Empty({**desired, "metadata": {**desired["metadata"], "labels": {}}})
+    Writer(cluster, cluster, lambda: True).apply(desired)
+    assert [each for each in cluster.asked if each != "get"] == ["create", "apply"]
+    assert cluster.obj["metadata"]["labels"] == OWNER.labels
