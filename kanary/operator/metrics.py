@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import generate_latest
@@ -17,17 +16,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds. A reconcile without changes takes a millisecond, one with a dozen slow writes some seconds.
 _RECONCILE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-_KANARY = ("namespace", "name")
-_ROUTE = (*_KANARY, "backend")
-
-
-@dataclass(frozen=True)
-class RouteFigures:
-    """One route of a Kanary: its weight in percent and its number of ready endpoints."""
-
-    backend: str
-    weight: int
-    endpoints: int
+_PHASE = "# HELP kanary_phase 1 for the current phase of a Kanary\n# TYPE kanary_phase gauge\n"
+_WEIGHT = (
+    "# HELP kanary_route_weight Weight of a backend in percent of the connections\n# TYPE kanary_route_weight gauge\n"
+)
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 class Metrics:
@@ -40,9 +33,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._lock = threading.Lock()
-        self._backends: dict[tuple[str, str], set[str]] = {}
+        self._kanaries: dict[tuple[str, str], tuple[str, str]] = {}
+        """The samples of each Kanary as text, of `_PHASE` and of `_WEIGHT`: the library would keep 3 KB for each."""
         self._make_process_metrics()
-        self._make_kanary_metrics()
         self._make_history_metrics()
 
     def _make_process_metrics(self) -> None:
@@ -82,12 +75,6 @@ class Metrics:
         self._history_oldest = self._gauge(
             "kanary_history_oldest_timestamp_seconds", "Time of the oldest history entry; 0 if there is none"
         )
-
-    def _make_kanary_metrics(self) -> None:
-        self._phase = self._gauge("kanary_phase", "1 for the current phase, 0 for the others", *_KANARY, "phase")
-        self._weight = self._gauge("kanary_route_weight", "Weight of a backend in percent of the connections", *_ROUTE)
-        self._endpoints = self._gauge("kanary_route_endpoints", "Ready endpoints of a backend", *_ROUTE)
-        self._proxies = self._gauge("kanary_proxies_ready", "Proxies that serve the current configuration", *_KANARY)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._registry)
@@ -149,43 +136,34 @@ class Metrics:
         self._history_size.set_function(lambda: float(size()))
         self._history_oldest.set_function(oldest)
 
-    def set_kanary(
-        self, namespace: str, name: str, *, phase: Phase, routes: Iterable[RouteFigures], proxies_ready: int
-    ) -> None:
-        """Set the metrics of a Kanary, and delete those of its former backends."""
-        figures = {route.backend: route for route in routes}
+    def set_kanary(self, namespace: str, name: str, *, phase: Phase, weights: Mapping[str, float]) -> None:
+        """Set the metrics of a Kanary: its phase, and the weight of each backend in percent."""
+        labels = f'namespace="{_escaped(namespace)}",name="{_escaped(name)}"'
+        phase_sample = f'kanary_phase{{{labels},phase="{phase.value}"}} 1\n'
+        weight_samples = "".join(
+            f'kanary_route_weight{{{labels},backend="{_escaped(backend)}"}} {weight:g}\n'
+            for backend, weight in weights.items()
+        )
         with self._lock:
-            for backend in self._backends.get((namespace, name), set()) - figures.keys():
-                self._remove_route(namespace, name, backend)
-            self._backends[namespace, name] = set(figures)
-            for backend, route in figures.items():
-                self._weight.labels(namespace, name, backend).set(route.weight)
-                self._endpoints.labels(namespace, name, backend).set(route.endpoints)
-            for each in Phase:
-                self._phase.labels(namespace, name, each.value).set(each is phase)
-            self._proxies.labels(namespace, name).set(proxies_ready)
+            self._kanaries[namespace, name] = phase_sample, weight_samples
 
     def forget_kanary(self, namespace: str, name: str) -> None:
         """Delete the metrics of a Kanary, if there are any."""
         with self._lock:
-            backends = self._backends.pop((namespace, name), None)
-            if backends is None:
-                return
-            for backend in backends:
-                self._remove_route(namespace, name, backend)
-            for phase in Phase:
-                self._phase.remove(namespace, name, phase.value)
-            self._proxies.remove(namespace, name)
+            self._kanaries.pop((namespace, name), None)
 
     def forget_kanaries(self) -> None:
         """Delete the metrics of all Kanaries: their states are those of the leader, which this process is no longer."""
-        for namespace, name in list(self._backends):
-            self.forget_kanary(namespace, name)
+        with self._lock:
+            self._kanaries.clear()
 
     def expose(self) -> bytes:
         """All metrics in the format CONTENT_TYPE."""
-        return generate_latest(self._registry)
+        with self._lock:
+            kanaries = list(self._kanaries.values())
+        phases, weights = (phase for phase, _ in kanaries), (weight for _, weight in kanaries)
+        return generate_latest(self._registry) + "".join((_PHASE, *phases, _WEIGHT, *weights)).encode()
 
-    def _remove_route(self, namespace: str, name: str, backend: str) -> None:
-        self._weight.remove(namespace, name, backend)
-        self._endpoints.remove(namespace, name, backend)
+
+def _escaped(label: str) -> str:
+    return label.translate(_ESCAPES)

@@ -7,7 +7,7 @@ from engine.announce import Announcement
 from engine.last_status import read_phase
 from engine.model.status import KanaryStatus
 from kanary.kube.events import EventType, Recorder
-from kanary.operator.metrics import Metrics, RouteFigures
+from kanary.operator.metrics import Metrics
 
 Json = dict[str, Any]
 
@@ -41,8 +41,7 @@ class EventReporter:
             kanary["metadata"]["namespace"],
             kanary["metadata"]["name"],
             phase=read_phase(status),
-            routes=[RouteFigures(route.backend, route.weight, route.ready) for route in status.weights],
-            proxies_ready=status.proxies.ready if status.proxies else 0,
+            weights={route.backend: route.weight for route in status.weights},
         )
 
     def gone(self, namespace: str, name: str) -> None:

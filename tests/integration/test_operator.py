@@ -290,10 +290,9 @@ def test_metrics_and_probes_tell_how_it_is(scene: Scene) -> None:
     scene.wait_for_phase("Ready")
     assert page(port, "/healthz") == (200, "ok\n")
     assert page(port, "/readyz") == (200, "ok\n")
-    labels = f'namespace="{NAMESPACE}"'
-    scene.wait_for(lambda: f'kanary_phase{{name="rule",{labels},phase="Ready"}} 1.0' in page(port, "/metrics")[1])
-    weight = f'kanary_route_weight{{backend="myapp-v1:http",name="rule",{labels}}} 100.0'
-    assert weight in page(port, "/metrics")[1]
+    labels = f'namespace="{NAMESPACE}",name="rule"'
+    scene.wait_for(lambda: f'kanary_phase{{{labels},phase="Ready"}} 1\n' in page(port, "/metrics")[1])
+    assert f'kanary_route_weight{{{labels},backend="myapp-v1:http"}} 100\n' in page(port, "/metrics")[1]
     scene.server.store.delete("kanaries", "rule", NAMESPACE)
     scene.wait_for(lambda: 'name="rule"' not in page(port, "/metrics")[1])
 

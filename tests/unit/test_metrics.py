@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kanary.operator.metrics import CONTENT_TYPE, Metrics, RouteFigures
+from kanary.operator.metrics import CONTENT_TYPE, Metrics
 from states import Phase
 
 
@@ -23,40 +23,41 @@ def samples(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def show(metrics: Metrics, name: str, phase: Phase, *routes: RouteFigures, proxies: int = 2) -> None:
-    metrics.set_kanary("shop", name, phase=phase, routes=routes, proxies_ready=proxies)
+def show(metrics: Metrics, name: str, phase: Phase, **weights: float) -> None:
+    metrics.set_kanary("shop", name, phase=phase, weights=weights)
 
 
-def test_a_kanary_is_shown_with_phase_routes_and_proxies(metrics: Metrics) -> None:
-    show(metrics, "web", Phase.ROLLING, RouteFigures("v1", 80, 3), RouteFigures("v2", 20, 0), proxies=1)
-    assert samples(metrics, "kanary_phase") == {
-        ("web", "shop", phase.value): float(phase is Phase.ROLLING) for phase in Phase
-    }
-    assert samples(metrics, "kanary_route_weight") == {("v1", "web", "shop"): 80, ("v2", "web", "shop"): 20}
-    assert samples(metrics, "kanary_route_endpoints") == {("v1", "web", "shop"): 3, ("v2", "web", "shop"): 0}
-    assert samples(metrics, "kanary_proxies_ready") == {("web", "shop"): 1}
+def test_a_kanary_is_shown_with_its_present_phase_and_its_weights(metrics: Metrics) -> None:
+    show(metrics, "web", Phase.ROLLING, v1=100)
+    show(metrics, "web", Phase.READY, v1=79.5, v2=20.5)
+    assert samples(metrics, "kanary_phase") == {("web", "shop", "Ready"): 1}
+    assert samples(metrics, "kanary_route_weight") == {("v1", "web", "shop"): 79.5, ("v2", "web", "shop"): 20.5}
 
 
-def test_a_former_phase_has_the_value_0(metrics: Metrics) -> None:
-    show(metrics, "web", Phase.ROLLING)
-    show(metrics, "web", Phase.READY)
-    assert samples(metrics, "kanary_phase")["web", "shop", "Rolling"] == 0
-    assert samples(metrics, "kanary_phase")["web", "shop", "Ready"] == 1
+def test_a_name_with_quotes_does_not_spoil_the_page(metrics: Metrics) -> None:
+    odd = 'a"b\\c\nd'
+    show(metrics, "web", Phase.READY, **{odd: 100})
+    assert samples(metrics, "kanary_route_weight") == {(odd, "web", "shop"): 100}
 
 
 def test_the_metrics_of_a_removed_backend_are_deleted(metrics: Metrics) -> None:
-    show(metrics, "web", Phase.READY, RouteFigures("v1", 80, 3), RouteFigures("v2", 20, 1))
-    show(metrics, "web", Phase.READY, RouteFigures("v2", 100, 1))
+    show(metrics, "web", Phase.READY, v1=80, v2=20)
+    show(metrics, "web", Phase.READY, v2=100)
     assert samples(metrics, "kanary_route_weight") == {("v2", "web", "shop"): 100}
-    assert samples(metrics, "kanary_route_endpoints") == {("v2", "web", "shop"): 1}
 
 
-KANARY_METRICS = ("kanary_phase", "kanary_route_weight", "kanary_route_endpoints", "kanary_proxies_ready")
+def test_a_thousand_kanaries_take_less_than_250_kb(metrics: Metrics) -> None:
+    for number in range(1000):
+        show(metrics, f"kanary-{number}", Phase.READY, **{"myapp-v1:http": 80, "myapp-v2:http": 20})
+    assert len(metrics.expose()) < 250_000
+
+
+KANARY_METRICS = ("kanary_phase", "kanary_route_weight")
 
 
 def test_the_metrics_of_a_deleted_kanary_are_deleted_and_no_others(metrics: Metrics) -> None:
-    show(metrics, "web", Phase.READY, RouteFigures("v1", 100, 3))
-    show(metrics, "api", Phase.READY, RouteFigures("v1", 100, 3))
+    show(metrics, "web", Phase.READY, v1=100)
+    show(metrics, "api", Phase.READY, v1=100)
     metrics.forget_kanary("shop", "web")
     for name in KANARY_METRICS:
         assert not any("web" in labels for labels in samples(metrics, name))
@@ -71,10 +72,10 @@ def test_forgetting_an_unknown_kanary_is_no_error(metrics: Metrics) -> None:
 
 
 def test_without_leadership_no_kanary_has_metrics(metrics: Metrics) -> None:
-    show(metrics, "web", Phase.READY, RouteFigures("v1", 100, 3))
+    show(metrics, "web", Phase.READY, v1=100)
     show(metrics, "api", Phase.DEGRADED)
     metrics.forget_kanaries()
-    assert [samples(metrics, name) for name in KANARY_METRICS] == [{}] * 4
+    assert [samples(metrics, name) for name in KANARY_METRICS] == [{}] * 2
 
 
 def test_queue_leadership_and_watches_are_read_at_each_scrape(metrics: Metrics) -> None:
