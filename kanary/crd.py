@@ -12,6 +12,7 @@ import yaml
 
 from engine.model.spec import DNS_LABEL, GROUP, KIND, VERSION, KanarySpec
 from engine.model.status import KanaryStatus
+from engine.model.weight import TENTHS
 from engine.resolve.validation import MAX_NAME_LENGTH
 
 Json = dict[str, Any]
@@ -41,10 +42,11 @@ _Rules = tuple[Mapping[str, str], ...]
 # have no known size, which is allowed only in the arguments of replace(): the messages use it instead of +.
 _SPEC_RULES: _Rules = (
     {
-        "rule": "self.routes.map(r, r.weight).sum() == 100",
+        # In tenths: a sum of floats is not exact, but ten times the float of any valid weight is.
+        "rule": f"self.routes.map(r, int(r.weight * 10.0)).sum() == {TENTHS}",
         "message": "the weights of spec.routes must sum to 100",
         "messageExpression": "'weights sum to SUM, and must sum to 100'"
-        ".replace('SUM', string(self.routes.map(r, r.weight).sum()))",
+        ".replace('SUM', string(double(self.routes.map(r, int(r.weight * 10.0)).sum()) / 10.0))",
         "fieldPath": ".routes",
     },
     {
@@ -62,6 +64,13 @@ _SPEC_RULES: _Rules = (
         "messageExpression": "'backend NAME is also the destination, which would create a loop: name "
         "the Service of a version, or another destination'.replace('NAME', self.destination)",
         "fieldPath": ".destination",
+    },
+)
+_WEIGHT_RULES: _Rules = (
+    # Not multipleOf: API servers of all versions reject each whole weight with it, or divide by zero.
+    {
+        "rule": "self * 10.0 == double(int(self * 10.0))",
+        "message": "must have at most one decimal, such as 12.5",
     },
 )
 _KANARY_RULES: _Rules = (
@@ -132,6 +141,7 @@ def _schema() -> Json:
     status = _without_defaults(structural(KanaryStatus.model_json_schema(mode="validation")))
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     _add_rules(spec, _SPEC_RULES)
+    _add_rules(spec["properties"]["routes"]["items"]["properties"]["weight"], _WEIGHT_RULES)
     kanary = {
         "type": "object",
         "description": "Splits the TCP connections of one Service between several, by weight.",

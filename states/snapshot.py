@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import IntEnum, StrEnum
 
 from states.phases import Phase
@@ -66,7 +67,7 @@ class RouteFacts:
     """A route, and how many endpoints its backend has."""
 
     backend: str
-    weight: int
+    weight: Decimal
     endpoints: int
     """Number of ready ones."""
     unready: int = 0

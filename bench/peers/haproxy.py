@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from bench.lab import POD_PORT, Lab, Service
@@ -47,7 +48,7 @@ class HAProxy:
 def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
     """The configuration of the operator with its defaults."""
     routes = tuple(
-        Pool(f"myapp-v{number}:http", weight, tuple(Server(pod, pod_port) for pod in pods))
+        Pool(f"myapp-v{number}:http", Decimal(weight), tuple(Server(pod, pod_port) for pod in pods))
         for number, (weight, pods) in enumerate(mix.routes(), 1)
     )
     split_port, ops_port = ports

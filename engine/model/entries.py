@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from engine.model.shape import Shape, Time
+from engine.model.weight import Weight
 
 
 class Share(Shape):
@@ -18,8 +19,8 @@ class Share(Shape):
 
     backend: str
     """Service and port of the backend, as `str(Backend)` writes them, such as `myapp-v1:http`."""
-    weight: int
-    """In percent."""
+    weight: Weight
+    """In percent, with at most one decimal."""
 
 
 class Entry(Shape):

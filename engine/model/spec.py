@@ -7,6 +7,7 @@ from pydantic import Field
 
 from engine.model.entries import Share
 from engine.model.shape import Shape
+from engine.model.weight import Weight
 from engine.render.config import DEFAULT_MAX_CONNECTIONS, MAX_CONNECTIONS, Balance, ProxyProtocol
 from states import OnEmptyRoute, UpdateStrategy
 
@@ -22,9 +23,8 @@ PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _MOST_SHOWN = 1_000
 """Maximum length of weights in one line. A hundred routes may need 13,000 characters, in each message of a status."""
 MAX_ROUTES = 100
-"""With whole weights that sum to 100, at most 100 routes get connections."""
+"""Two digits name a route in each turn of the schedule, and the history in a status has room for that many shares."""
 
-Weight = Annotated[int, Field(ge=0, le=100, strict=True)]
 ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 PortName = Annotated[str, Field(min_length=1, max_length=63, pattern=PORT_NAME)]
@@ -63,7 +63,8 @@ class Route(Shape):
 
     backend: Backend = Field(description="Where the route's connections go.")
     weight: Weight = Field(
-        description="Share of the connections in percent, a whole number. The weights of all routes sum to 100."
+        description="Share of the connections in percent, with at most one decimal, such as 12.5. "
+        "The weights of all routes sum to 100."
     )
     send_proxy_protocol: ProxyProtocol | None = Field(
         default=None,

@@ -14,7 +14,8 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from engine.model.entries import Share
 from engine.model.shape import Shape
 from engine.model.spec import Backend, KanarySpec, weights_text
-from engine.render.config import TOTAL_WEIGHT, Server
+from engine.model.weight import TOTAL_WEIGHT
+from engine.render.config import Server
 from states import Problem, UpdateStrategy
 
 CONFIG_KEY = "haproxy.cfg"

@@ -7,6 +7,7 @@ from pydantic.config import JsonDict
 
 from engine.model.entries import Entry, Share, entry_json, read_entry
 from engine.model.shape import Shape, Time
+from engine.model.weight import Weight
 from states import UpdateStrategy
 
 
@@ -15,7 +16,7 @@ class RouteStatus(Shape):
 
     backend: str
     """Service and port of the backend."""
-    weight: int
+    weight: Weight
     """Share of the connections in percent, as every proxy serves it."""
     ready: int = 0
     """Ready endpoints of the backend."""

@@ -1,22 +1,23 @@
 """What HAProxy is configured for: routes with their servers, limits and ports.
 
-All input is validated: backends are named by Service and port, servers by an address parsed with `ipaddress`, and ports
-and weights are integers. A newline in a name would add a directive, and some directives run commands even while HAProxy
-only validates a file.
+All input is validated: backends are named by Service and port, servers by an address parsed with `ipaddress`, ports
+are integers, and weights are numbers. A newline in a name would add a directive, and some directives run commands even
+while HAProxy only validates a file.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from engine.model.weight import TOTAL_WEIGHT, decimal_text, read_weight
 from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
 OPS_PORT = 8404
-TOTAL_WEIGHT = 100
 # HAProxy counts milliseconds in 31 bits and rejects longer times.
 MAX_SECONDS = (2**31 - 1) // 1000
 
@@ -68,18 +69,18 @@ class Pool:
     `backend` is its Service and port, such as `myapp-v1:http`. The servers are stored in numerical order, without
     duplicates.
 
-    Raises ValueError for a weight that is not an integer from 0 to 100, and for a name of another form.
+    Raises ValueError for a weight that `read_weight` rejects, and for a name of another form.
     """
 
     backend: str
-    weight: int
+    weight: Decimal
     servers: tuple[Server, ...]
     proxy_protocol: ProxyProtocol | None = None
 
     def __post_init__(self) -> None:
         if not _BACKEND.fullmatch(self.backend):
             raise ValueError(f"{self.backend!r} is not the Service and port of a backend")
-        _require_integer("weight", self.weight, 0, TOTAL_WEIGHT)
+        object.__setattr__(self, "weight", read_weight(self.weight))
         object.__setattr__(self, "servers", tuple(sorted(set(self.servers), key=_numerically)))
         # A plain string is not identical with the enum member.
         if self.proxy_protocol is not None:
@@ -140,9 +141,9 @@ class ProxyConfig:
             raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
         if len({route.backend for route in self.routes}) < len(self.routes):
             raise ValueError("two routes have the same backend")
-        total = sum(route.weight for route in self.routes)
+        total = sum((route.weight for route in self.routes), Decimal())
         if total != TOTAL_WEIGHT:
-            raise ValueError(f"the routes' weights sum to {total}: they must sum to {TOTAL_WEIGHT}")
+            raise ValueError(f"the routes' weights sum to {decimal_text(total)}: they must sum to {TOTAL_WEIGHT}")
 
 
 def _numerically(server: Server) -> tuple[int, int, int]:

@@ -6,7 +6,8 @@ of digits each:
 
 - the turns of a round, each with the index of its route; the number of turns is constant, because a connection may read
   the number before a change and the turn after it;
-- with `redistribute`, the weight of each route, and 0 for a route without servers.
+- with `redistribute`, the weights in lowest terms (80 and 20 are 4 and 1): their sum, then the weight of each route, or
+  0 if the route has no servers.
 
 All connections share one tracked entry with the counters `gpc0` and `gpc1`, which number them.
 """
@@ -14,19 +15,24 @@ All connections share one tracked entry with the counters `gpc0` and `gpc1`, whi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from math import gcd
 
-from engine.render.config import TOTAL_WEIGHT, Pool
+from engine.model.weight import TENTHS
+from engine.render.config import Pool
 from engine.render.schedule import schedule
 
-TURNS = TOTAL_WEIGHT
-"""The turns of a round: the shortest round that gives every possible weight its turns."""
+TURNS = TENTHS
+"""The turns of a round: the shortest round that gives every possible weight its turns.
+
+Whole weights need 100 turns at most, which are repeated, so that every 100 successive connections are exact.
+"""
 
 # The schedule assumes that every route has a server that is up. While one has none, the other routes own slots of a
-# shorter round, and successive connections are this many slots apart. The number is coprime to every number up to 100,
-# so each round visits every slot once. It is the smallest that stays within 6 connections of the weights in every
-# stretch of every such round. (461 is as good for a hundred slots, but it is 1 modulo 92, 46 and 20: each route would
-# get all its slots in one run.)
-STRIDE = 19541
+# shorter round, and successive connections are this many slots apart. The number is coprime to every number up to 1000,
+# so each round visits every slot once. In every stretch of every round it stays within 6 connections of the weights if
+# they are whole (up to 100 slots), otherwise within 39; it is the smallest that stays within 6 and 40.
+STRIDE = 16548859
 
 # Number of values of a HAProxy counter before it wraps.
 _COUNTER = 2**32
@@ -37,16 +43,24 @@ RANDOM_START = f"date(0,us),mod({_COUNTER})"
 _NUMBER = f"sc_get_gpc1(0),mul({_COUNTER}),add(txn.count),add(proc.start)"
 """The connection's number. A counter has 32 bits: a second one counts its wraps, which would shorten a round."""
 
-_WEIGHT_DIGITS = len(str(TOTAL_WEIGHT))
+_WEIGHT_DIGITS = len(str(TENTHS))
 
 
 def split_data(routes: Sequence[Pool], *, redistribute: bool) -> str:
     """The data of these routes, as digits."""
-    order = schedule([route.weight for route in routes])
-    digits = _route_digits(len(routes))
-    turns = "".join(f"{route:0{digits}}" for route in order) * (TURNS // len(order))
-    shared = [route.weight if route.servers else 0 for route in routes] if redistribute else []
-    return turns + "".join(f"{weight:0{_WEIGHT_DIGITS}}" for weight in shared)
+    tenths = [int(10 * route.weight) for route in routes]
+    unit = gcd(*tenths)
+    weights = [weight // unit if route.servers else 0 for route, weight in zip(routes, tenths, strict=True)]
+    shared = [TENTHS // unit, *weights] if redistribute else []
+    return _turns(tuple(tenths)) + "".join(f"{weight:0{_WEIGHT_DIGITS}}" for weight in shared)
+
+
+# A change of endpoints renders the same weights again.
+@lru_cache(maxsize=1024)
+def _turns(tenths: tuple[int, ...]) -> str:
+    order = schedule(tenths)
+    digits = _route_digits(len(tenths))
+    return "".join(f"{route:0{digits}}" for route in order) * (TURNS // len(order))
 
 
 def selection_rules(backends: Sequence[str], *, redistribute: bool) -> Iterator[str]:
@@ -92,15 +106,17 @@ def _without_empty_backends(backends: Sequence[str]) -> Iterator[str]:
     yield "  tcp-request content set-var(txn.split) var(proc.split)"
     ends = {name: f"txn.end{number}" for number, name in enumerate(backends)}
     at, before = TURNS * _route_digits(len(backends)), ""
+    yield f"  tcp-request content set-var(txn.complete) var(txn.split),bytes({at},{_WEIGHT_DIGITS})"
     for name, end in ends.items():
+        at += _WEIGHT_DIGITS
         yield f"  tcp-request content set-var(txn.weight) var(txn.split),bytes({at},{_WEIGHT_DIGITS})"
         yield f"  tcp-request content set-var({end}) nbsrv({name}),bool,mul(txn.weight){before}"
-        at, before = at + _WEIGHT_DIGITS, f",add({end})"
+        before = f",add({end})"
     total = list(ends.values())[-1]
-    yield f"  acl is-complete var({total}) -m int {TOTAL_WEIGHT}"
+    yield f"  acl is-complete var({total}),sub(txn.complete) -m int 0"
     yield "  tcp-request content set-var(proc.count_all) int(0) if is-complete"
     yield "  tcp-request content accept if is-complete"
-    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mul({STRIDE}),mod({total})"
+    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mod({total}),mul({STRIDE}),mod({total})"
     # From the last backend to the first, so that the first one that ends beyond the slot is set last.
     for name, end in reversed(ends.items()):
         yield f"  tcp-request content set-var(txn.backend) str({name}) if {{ var(txn.slot),sub({end}) -m int lt 0 }}"

@@ -8,12 +8,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.model.spec import DNS_LABEL, MAX_ROUTES, KanarySpec
+from engine.model.weight import TOTAL_WEIGHT, decimal_text
 from engine.render.config import MAX_CONNECTIONS
 from states import Problem, Reason
 
@@ -29,7 +31,7 @@ _EXPECTED: Mapping[str, str] = {
     "without quotes",
     "port": _WHOLE_NUMBER.format(1, 65535),
     "backend": "an object with serviceName and servicePort",
-    "weight": _WHOLE_NUMBER.format(0, 100),
+    "weight": f"a number from 0 to {TOTAL_WEIGHT} with at most one decimal, such as 12.5",
     "routes": f"a list of 1 to {MAX_ROUTES} routes, each with a backend and a weight",
     "route": "an object with a backend and a weight",
     "onEmptyRoute": "one of Redistribute, Hold, Fail",
@@ -183,13 +185,13 @@ def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
 
 def _sum_problem(spec: KanarySpec) -> Iterator[Problem]:
     weights = [route.weight for route in spec.routes]
-    total = sum(weights)
-    if total != 100:  # noqa: PLR2004  weights are percentages
+    total = sum(weights, Decimal())
+    if total != TOTAL_WEIGHT:
         sum_text = f" ({' + '.join(map(str, weights))})" if len(weights) <= _SUMMANDS_SHOWN else ""
-        difference = f"{abs(100 - total)} too {'few' if total < 100 else 'many'}"  # noqa: PLR2004  as above
+        difference = f"{decimal_text(abs(TOTAL_WEIGHT - total))} too {'few' if total < TOTAL_WEIGHT else 'many'}"
         yield Problem(
             Reason.INVALID_WEIGHTS,
-            f"spec.routes: weights sum to {total}{sum_text}, {difference}: they must sum to 100",
+            f"spec.routes: weights sum to {decimal_text(total)}{sum_text}, {difference}: they must sum to 100",
         )
 
 

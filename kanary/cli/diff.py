@@ -10,9 +10,10 @@ from typing import TextIO
 from rich.console import Console
 
 from engine.model.entries import Configuration
+from engine.model.weight import read_weight
 from kanary.cli.failure import CommandError
 from kanary.cli.find import one_kanary, revision_before, revision_of
-from kanary.cli.output import Json, document, json_text, weights_of
+from kanary.cli.output import Json, document, json_text
 from kanary.cli.text import cut, plain, write_table
 from kanary.cli.times import local_text, took_text
 from kanary.history.records import RecordedChange
@@ -39,11 +40,12 @@ def show_difference(source: Source, namespace: str, name: str, revisions: tuple[
 
 def difference(source: Source, old: RecordedChange, new: RecordedChange) -> Json:
     """The difference as JSON; endpoints and configuration are None if they changed and the history lacks one."""
-    before, after = (weights_of(each.change.after) for each in (old, new))
+    changes = document(old), document(new)
+    before, after = ({each["backend"]: each["weight"] for each in found["change"]["after"]} for found in changes)
     was, now = (digest and source.configuration(digest) for digest in (old.change.digest, new.change.digest))
     found: Json = {
-        "from": document(old),
-        "to": document(new),
+        "from": changes[0],
+        "to": changes[1],
         "weights": [{"backend": b, "from": before.get(b), "to": after.get(b)} for b in {**before, **after}],
     }
     if was and now:
@@ -97,5 +99,11 @@ def _about(found: RecordedChange) -> tuple[str, ...]:
 
 def _weight(found: Json) -> tuple[str, ...]:
     backend, old, new = found.values()
-    change = "new" if old is None else "removed" if new is None else f"{new - old:+d}" if new != old else ""
-    return (backend, *("none" if weight is None else str(weight) for weight in (old, new)), change)
+    return (backend, *("none" if weight is None else str(weight) for weight in (old, new)), _step(old, new))
+
+
+def _step(old: float | None, new: float | None) -> str:
+    if old is None or new is None:
+        return "new" if old is None else "removed"
+    step = read_weight(new) - read_weight(old)
+    return f"{step.normalize():+f}" if step else ""

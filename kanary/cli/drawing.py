@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from itertools import cycle
 from math import ceil
 
@@ -15,7 +16,7 @@ from kanary.cli.timeline import PHASES, E, Span, Timeline, ticks
 from kanary.cli.times import span_text
 
 _BLOCKS, _DIGITS = "▁▂▃▄▅▆▇█", "0123456789#"
-"""From 1 % to 99 % in equal steps, then 100 %."""
+"""From 0.1 % to 99.9 % in equal steps, then 100 %."""
 _COLOURS = ("cyan", "yellow", "magenta", "green", "blue")
 _LETTERS = dict(zip(PHASES, ".prRD", strict=True))
 
@@ -23,9 +24,11 @@ _LETTERS = dict(zip(PHASES, ".prRD", strict=True))
 def drawing(timeline: Timeline, columns: int, *, with_blocks: bool) -> Iterator[Text]:
     """The lines of the drawing, for a terminal of `columns` columns; in ASCII if without blocks."""
     signs, mark, key = (_BLOCKS, "…", "") if with_blocks else (_DIGITS, "~", "\n0 to 9 are tens of percent, # is 100 %")
-    levels = [" ", *(signs[percent * (len(signs) - 1) // 100] for percent in range(1, 101))]
     left = max(len("phase"), min(columns // 3, max(cell_len(plain(backend)) for backend in timeline.backends)))
     wide = max(10, columns - left - max(map(len, timeline.backends.values())) - 4)
+
+    def sign(weight: Decimal) -> str:
+        return signs[int(weight * (len(signs) - 1) / 100)] if weight else " "
 
     def row(name: str, cells: Text, last: str = "") -> Text:
         while cell_len(name) > left:
@@ -35,9 +38,8 @@ def drawing(timeline: Timeline, columns: int, *, with_blocks: bool) -> Iterator[
     yield Text(f"{plain(timeline.title)}, {span_text(timeline.start, timeline.end)}\n")
     weights = [weights_of(change.after) if change else {} for change in _columns(timeline, timeline.weights, wide)]
     for (backend, last), colour in zip(timeline.backends.items(), cycle(_COLOURS), strict=False):
-        yield row(
-            plain(backend), Text("".join(levels[column.get(backend, 0)] for column in weights), colour), f"  {last}"
-        )
+        cells = "".join(sign(column.get(backend, Decimal())) for column in weights)
+        yield row(plain(backend), Text(cells, colour), f"  {last}")
     letters = {change.to: _LETTERS.get(change.to, "?") for *_, change in timeline.phases}
     phases = [change.to if change else "" for change in _columns(timeline, timeline.phases, wide)]
     ribbon = Text("".join(letters.get(phase, " ") for phase in phases))

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TextIO
 
 from engine.model.entries import Share
@@ -52,13 +53,13 @@ def document(item: Shape) -> Json:
     return item.model_dump(mode="json", by_alias=True)
 
 
-def weights_of(shares: Iterable[Share]) -> dict[str, int]:
+def weights_of(shares: Iterable[Share]) -> dict[str, Decimal]:
     """The weight of each backend."""
     return {share.backend: share.weight for share in shares}
 
 
-def weights_text(weights: Mapping[str, int]) -> str:
-    """Weights as text: `myapp-v1:http=80 myapp-v2:9090=20`."""
+def weights_text(weights: Mapping[str, Decimal]) -> str:
+    """Weights as text: `myapp-v1:http=87.5 myapp-v2:9090=12.5`."""
     return " ".join(f"{backend}={weight}" for backend, weight in weights.items())
 
 

@@ -63,7 +63,7 @@ class _Picture:
             hint = f"revision {change.revision}, {local_text(change.at)}: {weights_text(weights)} ({change.cause})"
             self._add("title", hint, to=step)
             for backend, colour in colours.items():
-                if height := weights.get(backend, 0) / 100 * (_BOTTOM - _TOP):
+                if height := float(weights.get(backend, 0)) / 100 * (_BOTTOM - _TOP):
                     y -= height
                     self._add("rect", to=step, x=x, y=y, width=wide, height=height, fill=colour)
             half = len(f"{change.revision}") * _LETTER / 2

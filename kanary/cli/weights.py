@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
 
 from engine.model.spec import Backend
+from engine.model.weight import read_weight, weight_number
 from engine.resolve.endpoints import port_number, resolve
 from states import Problem
 
 Json = dict[str, Any]
-Weights = Mapping[str, int]
+Weights = Mapping[str, Decimal]
 """Weights by backend, in the form of `str(Backend)`."""
 
 CAUSE = "kubernetes.io/change-cause"
@@ -21,8 +24,14 @@ LARGE = 50
 
 
 def declared(kanary: Json) -> Weights:
-    """The weights in the spec; a route without a readable backend counts as its own text, with weight 0."""
-    return {backend: route.get("weight", 0) for backend, route in _routes(kanary).items()}
+    """The weights in the spec, 0 if unreadable; a route without a readable backend counts as its own text."""
+    return {backend: _weight(route) for backend, route in _routes(kanary).items()}
+
+
+def _weight(route: Json) -> Decimal:
+    with suppress(ValueError):
+        return read_weight(route.get("weight"))
+    return Decimal()
 
 
 def resolved(text: str, namespace: str, services: Callable[[str], Json | None]) -> tuple[str, str]:
@@ -42,13 +51,13 @@ def resolved(text: str, namespace: str, services: Callable[[str], Json | None]) 
     return f"{backend.service_name}:{port_number(backend, service)}", ""
 
 
-def large_steps(present: Sequence[Weights], new: Weights) -> dict[str, tuple[int, int]]:
+def large_steps(present: Sequence[Weights], new: Weights) -> dict[str, tuple[Decimal, Decimal]]:
     """The backends whose weight changes by more than `LARGE`, with the present and the new weight."""
     return {
-        backend: (old.get(backend, 0), new.get(backend, 0))
+        backend: (before, after)
         for old in present
         for backend in {**old, **new}
-        if abs(new.get(backend, 0) - old.get(backend, 0)) > LARGE
+        if abs((after := new.get(backend, Decimal())) - (before := old.get(backend, Decimal()))) > LARGE
     }
 
 
@@ -59,7 +68,9 @@ def patch(kanary: Json, weights: Weights, cause: str, by_number: Callable[[str],
     """
     present = {by_number(backend): route for backend, route in _routes(kanary).items()}
     new = {text: {"backend": Backend.parse(text).model_dump(mode="json", by_alias=True)} for text in weights}
-    routes = [{**present.get(by_number(text), new[text]), "weight": weight} for text, weight in weights.items()]
+    routes = [
+        {**present.get(by_number(text), new[text]), "weight": weight_number(weight)} for text, weight in weights.items()
+    ]
     return {
         "metadata": {"resourceVersion": kanary["metadata"]["resourceVersion"], "annotations": {CAUSE: cause}},
         "spec": {"routes": routes},

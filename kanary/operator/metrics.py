@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import generate_latest
@@ -136,12 +137,12 @@ class Metrics:
         self._history_size.set_function(lambda: float(size()))
         self._history_oldest.set_function(oldest)
 
-    def set_kanary(self, namespace: str, name: str, *, phase: Phase, weights: Mapping[str, float]) -> None:
+    def set_kanary(self, namespace: str, name: str, *, phase: Phase, weights: Mapping[str, Decimal]) -> None:
         """Set the metrics of a Kanary: its phase, and the weight of each backend in percent."""
         labels = f'namespace="{_escaped(namespace)}",name="{_escaped(name)}"'
         phase_sample = f'kanary_phase{{{labels},phase="{phase.value}"}} 1\n'
         weight_samples = "".join(
-            f'kanary_route_weight{{{labels},backend="{_escaped(backend)}"}} {weight:g}\n'
+            f'kanary_route_weight{{{labels},backend="{_escaped(backend)}"}} {weight}\n'
             for backend, weight in weights.items()
         )
         with self._lock:

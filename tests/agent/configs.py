@@ -6,12 +6,15 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+from engine.model.weight import read_weight
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
 
 
-def reweighted(config: ProxyConfig, *weights: int) -> ProxyConfig:
-    routes = tuple(replace(route, weight=weight) for route, weight in zip(config.routes, weights, strict=True))
+def reweighted(config: ProxyConfig, *weights: float) -> ProxyConfig:
+    routes = tuple(
+        replace(route, weight=read_weight(weight)) for route, weight in zip(config.routes, weights, strict=True)
+    )
     return replace(config, routes=routes)
 
 

@@ -110,5 +110,5 @@ def test_weights_are_split_from_all_other_lines() -> None:
     config = config_of(*pools)
     first, second = (render(each).text for each in (config, reweighted(config, 0, 100)))
     assert texts.parts_of(first).fixed == texts.parts_of(second).fixed
-    assert texts.split_of(first) != texts.split_of(second) == "1" * 100 + "000100"
+    assert texts.split_of(first) != texts.split_of(second) == "1" * 1000 + "000100000001"
     assert texts.parts_of(second).variables["proc.split"] == f"str({texts.split_of(second)})"

@@ -79,6 +79,17 @@ def test_every_window_between_two_changes_holds_exactly_the_weights(pods: Pods) 
         assert worker(proxy) == process
 
 
+def test_a_route_goes_from_half_of_the_connections_to_one_in_a_thousand_without_a_reload(pods: Pods) -> None:
+    config = config_of(pods.route(50, 1), pods.route(50, 1))
+    with live(config) as proxy:
+        process = worker(proxy)
+        for first, second in [(0.1, 99.9), (50, 50), (99.9, 0.1), (12.5, 87.5)]:
+            proxy.serve(reweighted(config, first, second))
+            tenths = {0: round(10 * first), 1: round(10 * second)}
+            assert all(window == tenths for window in windows(proxy.take(1500), 1000))
+        assert worker(proxy) == process
+
+
 def test_a_route_gets_its_first_weight_and_loses_its_last_without_a_reload(pods: Pods) -> None:
     config = config_of(pods.route(100, 2), pods.route(0, 1))
     with live(config) as proxy:
@@ -204,7 +215,7 @@ def test_weights_that_somebody_else_set_are_corrected(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
         process = worker(proxy)
-        proxy.tell(f"experimental-mode on; @1 set var proc.split str({'1' * 100})")
+        proxy.tell(f"experimental-mode on; @1 set var proc.split str({'1' * 1000})")
         await_that(lambda: "111111" not in proxy.tell("@1 get var proc.split"), "the agent has corrected it")
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
         assert worker(proxy) == process

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+from engine.model.weight import read_weight
 from engine.render.config import Pool, Server
 
 # Every form that the port of a backend has: a name, a number, and a name of digits only.
@@ -55,11 +56,11 @@ class Pods:
         self._thread.join()
         self._loop.close()
 
-    def route(self, weight: int, pods: int) -> Pool:
+    def route(self, weight: float, pods: int) -> Pool:
         """A route to as many new pods, in a /24 of its own."""
         self._routes += 1
         servers = tuple(self.add(f"127.{self._routes}.0.{number}") for number in range(1, pods + 1))
-        return Pool(f"app-v{self._routes}:{_PORTS[self._routes % 3]}", weight, servers)
+        return Pool(f"app-v{self._routes}:{_PORTS[self._routes % 3]}", read_weight(weight), servers)
 
     def add(self, address: str, port: int = 0) -> Server:
         listener = self._await(asyncio.start_server(self._talk, address, port, backlog=1024))

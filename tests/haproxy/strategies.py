@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import strategies as st
@@ -19,10 +20,14 @@ from engine.render.config import (
 
 
 @st.composite
-def weights(draw: st.DrawFn, most: int) -> list[int]:
-    """Up to `most` weights that sum to 100, zeros among them."""
-    cuts = sorted(draw(st.lists(st.integers(0, 100), max_size=most - 1)))
-    return [end - start for start, end in zip([0, *cuts], [*cuts, 100], strict=True)]
+def weights(draw: st.DrawFn, most: int, total: int = 100) -> list[int]:
+    """Up to `most` weights that sum to `total`, zeros among them."""
+    cuts = sorted(draw(st.lists(st.integers(0, total), max_size=most - 1)))
+    return [end - start for start, end in zip([0, *cuts], [*cuts, total], strict=True)]
+
+
+def in_percent(tenths: list[int]) -> list[Decimal]:
+    return [Decimal(number) / 10 for number in tenths]
 
 
 def _is_unicast(address: IPv4Address | IPv6Address) -> bool:
@@ -47,7 +52,7 @@ def backends(draw: st.DrawFn, count: int) -> list[str]:
 def configs(draw: st.DrawFn) -> ProxyConfig:
     pods = st.lists(servers, max_size=6).map(tuple)
     headers = st.none() | st.sampled_from(ProxyProtocol)
-    split = draw(weights(most=110))
+    split = draw(weights(most=110) | weights(most=110, total=1000).map(in_percent))
     routes = tuple(
         Pool(backend, weight, draw(pods), draw(headers))
         for backend, weight in zip(draw(backends(len(split))), split, strict=True)

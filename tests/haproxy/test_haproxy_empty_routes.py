@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -17,7 +19,7 @@ def test_redistribute_gives_the_share_of_an_empty_route_to_the_others_in_proport
     config = config_of(pods.route(60, 2), pods.route(30, 0), pods.route(10, 1))
     with running(config) as proxy:
         taken = proxy.take(700)
-    assert all(window == {0: 60, 2: 10} for window in windows(taken, 70))
+    assert all(window == {0: 6, 2: 1} for window in windows(taken, 7))
 
 
 @pytest.mark.parametrize("on_empty_route", CLOSING)
@@ -39,24 +41,31 @@ def test_without_any_pod_every_connection_is_closed_and_a_route_of_weight_0_stay
         assert proxy.take(100) == [None] * 100
 
 
-@pytest.mark.parametrize("split", [(60, 30, 10), (61, 3, 36)])
+@pytest.mark.parametrize("split", [(60, 30, 10), (61, 3, 36), (62.5, 25, 12.5), (61.2, 30.1, 8.7)])
 def test_redistribute_stays_exact_after_a_whole_route_died_and_after_it_came_back(
-    pods: Pods, split: tuple[int, int, int]
+    pods: Pods, split: tuple[float, float, float]
 ) -> None:
     """From the first connection on whose turn would have been the dead route's."""
-    first, dead, last = split
-    routes = pods.route(first, 2), pods.route(dead, 3), pods.route(last, 1)
+    first, dead, last = in_lowest_terms(split)
+    total = first + dead + last
+    routes = pods.route(split[0], 2), pods.route(split[1], 3), pods.route(split[2], 1)
     with running(config_of(*routes)) as proxy:
         pods.kill(*routes[1].servers)
         proxy.await_servers_up(route=1, count=0)
-        assert None not in proxy.take(100)
-        taken = proxy.take(350)
+        assert None not in proxy.take(total)
+        taken = proxy.take(3 * (first + last))
         assert all(window == {0: first, 2: last} for window in windows(taken, first + last))
 
         pods.revive(*routes[1].servers)
         proxy.await_servers_up(route=1, count=3)
-        taken = proxy.take(500)
-        assert all(window == {0: first, 1: dead, 2: last} for window in windows(taken, 100))
+        taken = proxy.take(3 * total)
+        assert all(window == {0: first, 1: dead, 2: last} for window in windows(taken, total))
+
+
+def in_lowest_terms(split: Sequence[float]) -> list[int]:
+    """The same proportions in the smallest whole numbers: 6, 3 and 1 for 60, 30 and 10."""
+    tenths = [round(10 * weight) for weight in split]
+    return [number // math.gcd(*tenths) for number in tenths]
 
 
 def test_a_dead_route_of_weight_0_changes_nothing_of_the_order_of_turns(pods: Pods) -> None:

@@ -65,6 +65,31 @@ def test_the_split_is_exact_for(
     assert all(window == shares(split) for window in windows(taken, ROUND))
 
 
+@pytest.mark.parametrize("on_empty_route", [OnEmptyRoute.REDISTRIBUTE, OnEmptyRoute.FAIL])
+@pytest.mark.parametrize(
+    ("split", "counts"),
+    [
+        pytest.param((99.9, 0.1), (1, 5), id="99.9/0.1"),
+        pytest.param((33.3, 33.3, 33.4), (2, 3, 1), id="33.3/33.3/33.4"),
+        pytest.param((90.1, *(0.1,) * 99), (1,) * 100, id="a hundred routes"),
+    ],
+)
+def test_every_window_of_1000_connections_holds_exactly_the_weights_with_a_decimal(
+    pods: Pods, split: Sequence[float], counts: Sequence[int], on_empty_route: OnEmptyRoute
+) -> None:
+    routes = [pods.route(weight, count) for weight, count in zip(split, counts, strict=True)]
+    with running(config_of(*routes, on_empty_route=on_empty_route)) as proxy:
+        taken = proxy.take(3000)
+    tenths = {number: round(10 * weight) for number, weight in enumerate(split)}
+    assert all(window == tenths for window in windows(taken, 1000))
+
+
+def test_eighths_are_exact_in_every_window_of_8_connections(pods: Pods) -> None:
+    with running(config_of(pods.route(12.5, 2), pods.route(87.5, 1))) as proxy:
+        taken = proxy.take(200)
+    assert all(window == {0: 1, 1: 7} for window in windows(taken, 8))
+
+
 def test_backends_with_names_of_any_length_are_told_apart(pods: Pods) -> None:
     """One name begins like another, or differs only in that its port is a name; and the longest that there is."""
     names = "a:9", "a:90", "a:_90", f"{'a' * 63}:_{'9' * 15}"

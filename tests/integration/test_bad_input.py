@@ -22,17 +22,17 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "a weight below 0": (
         {"routes": [route("myapp-v1", 110), route("myapp-v2", -10)]},
         "InvalidWeights",
-        "spec.routes[1].weight is -10: must be a whole number from 0 to 100",
+        "spec.routes[1].weight is -10: must be a number from 0 to 100 with at most one decimal, such as 12.5",
     ),
     "a weight above 100": (
         {"routes": [route("myapp-v1", 101)]},
         "InvalidWeights",
-        "spec.routes[0].weight is 101: must be a whole number from 0 to 100",
+        "spec.routes[0].weight is 101: must be a number from 0 to 100 with at most one decimal, such as 12.5",
     ),
-    "a weight that is not whole": (
-        {"routes": [route("myapp-v1", 33.5), route("myapp-v2", 66.5)]},
+    "a weight with two decimals": (
+        {"routes": [route("myapp-v1", 12.34), route("myapp-v2", 87.66)]},
         "InvalidWeights",
-        "spec.routes[0].weight is 33.5: must be a whole number from 0 to 100",
+        "spec.routes[0].weight is 12.34: must be a number from 0 to 100 with at most one decimal, such as 12.5",
     ),
     "no routes": ({"routes": []}, "NoRoutes", "spec.routes is empty: must be a list of 1 to 100 routes"),
     "the same backend twice": (

@@ -42,6 +42,15 @@ def port(value: Any) -> Manifest:
         pytest.param(routes(90), "spec.routes", "weights sum to 90, and must sum to 100", id="sum-90"),
         pytest.param(routes(0, 0), "spec.routes", "weights sum to 0, and must sum to 100", id="sum-0"),
         pytest.param(
+            routes(33.3, 33.3, 33.3), "spec.routes", "weights sum to 99.9, and must sum to 100", id="sum-99.9"
+        ),
+        pytest.param(
+            routes(12.34, 87.7),
+            "spec.routes[0].weight",
+            "must have at most one decimal, such as 12.5",
+            id="two-decimals",
+        ),
+        pytest.param(
             kanary(routes=[route("web-v1", 50), route("web-v1", 50)]),
             "spec.routes",
             "duplicate backend web-v1: give it one route with the sum of the weights",
@@ -78,9 +87,8 @@ def test_all_broken_rules_are_reported_at_once(kubectl: Kubectl) -> None:
     ("manifest", "field", "message"),
     [
         pytest.param(routes(-1, 100), "spec.routes[0].weight", "should be greater than or equal to 0", id="below-0"),
-        pytest.param(routes(101), "spec.routes[0].weight", "should be less than or equal to 100", id="above-100"),
-        pytest.param(routes(33.5, 66.5), "spec.routes[1].weight", "must be of type integer", id="not-whole"),
-        pytest.param(routes("50", 50), "spec.routes[0].weight", "must be of type integer", id="quoted-weight"),
+        pytest.param(routes(100.1), "spec.routes[0].weight", "should be less than or equal to 100", id="above-100"),
+        pytest.param(routes("50", 50), "spec.routes[0].weight", "must be of type number", id="quoted-weight"),
         pytest.param(routes(), "spec.routes", "should have at least 1 items", id="no-routes"),
         pytest.param(routes(*[1] * 101), "spec.routes", "must have at most 100 items", id="too-many-routes"),
         pytest.param(port(0), "servicePort", "should be greater than or equal to 1", id="port-0"),
@@ -112,6 +120,11 @@ def test_what_the_schema_forbids_is_reported_with_its_field(
         pytest.param(routes(*[1] * 100), id="most-routes"),
         pytest.param(routes(100, 0), id="weight-0"),
         pytest.param(routes(50.0, 50), id="whole-number-with-point"),
+        pytest.param(routes(1e1, 90), id="whole-number-with-exponent"),
+        pytest.param(routes(33.3, 33.3, 33.4), id="decimals"),
+        # The floats of these do not sum to 100.
+        pytest.param(routes(0.1, 66.6, 33.3), id="inexact-floats"),
+        pytest.param(routes(*[0.1] * 99, 90.1), id="most-routes-with-decimals"),
         pytest.param(kanary(routes=[route("a", 50, "http"), route("a", 50, 8080)]), id="two-ports-of-a-service"),
         pytest.param(port("80"), id="port-named-80"),
     ],

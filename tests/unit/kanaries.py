@@ -44,11 +44,13 @@ _amounts = st.dictionaries(st.sampled_from(["cpu", "memory"]), quantities)
 
 @st.composite
 def _routes(draw: st.DrawFn) -> list[Json]:
-    """Up to eight routes whose weights sum to 100, with a backend each."""
+    """Up to eight routes with weights in tenths that sum to 100, and a backend each."""
     backends = draw(st.lists(st.tuples(names.map("v-{}".format), ports), min_size=1, max_size=8, unique=True))
     size = len(backends) - 1
-    cuts = sorted(draw(st.lists(st.integers(0, 100), min_size=size, max_size=size)))
-    weights = [end - start for start, end in zip([0, *cuts], [*cuts, 100], strict=True)]
+    grain = draw(st.sampled_from([1, 10]))
+    cuts = sorted(draw(st.lists(st.integers(0, 1000 // grain), min_size=size, max_size=size)))
+    tenths = [grain * (end - start) for start, end in zip([0, *cuts], [*cuts, 1000 // grain], strict=True)]
+    weights = [number / 10 if number % 10 else number // 10 for number in tenths]
     headers = st.sampled_from([{}, {"sendProxyProtocol": "V1"}, {"sendProxyProtocol": "V2"}])
     return [route(name, weight, port) | draw(headers) for (name, port), weight in zip(backends, weights, strict=True)]
 

@@ -11,7 +11,7 @@ import celpy
 import pytest
 import yaml
 from celpy import celtypes
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -228,7 +228,7 @@ def test_the_schema_bounds_values_as_the_models_do() -> None:
     spec = schema()["properties"]["spec"]["properties"]
     backend = spec["routes"]["items"]["properties"]["backend"]["properties"]
     weight = spec["routes"]["items"]["properties"]["weight"]
-    assert (weight["type"], weight["minimum"], weight["maximum"]) == ("integer", 0, 100)
+    assert (weight["type"], weight["minimum"], weight["maximum"]) == ("number", 0, 100)
     assert (spec["routes"]["minItems"], spec["routes"]["maxItems"]) == (1, 100)
     assert spec["onEmptyRoute"]["enum"] == ["Redistribute", "Hold", "Fail"]
     assert (spec["port"]["minimum"], spec["port"]["maximum"]) == (1, 65535)
@@ -246,7 +246,9 @@ def _equal(one: Any, other: Any) -> Any:
     if isinstance(one, celtypes.MapType) and isinstance(other, celtypes.MapType):
         is_equal = one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
     else:
-        is_equal = type(one) is type(other) and bool(one == other)
+        # A product of two doubles is a plain float here.
+        is_one_type = type(one) is type(other) or (isinstance(one, float) and isinstance(other, float))
+        is_equal = is_one_type and bool(one == other)
     return celtypes.BoolType(is_equal)
 
 
@@ -255,6 +257,8 @@ FUNCTIONS = {
     # What Kubernetes adds to the language.
     "sum": lambda values: sum(values, start=celtypes.IntType(0)),
     "replace": lambda text, old, new: celtypes.StringType(text.replace(old, new)),
+    # As in Go: without the zero of 90.0.
+    "string": lambda value: celtypes.StringType(f"{value:g}"),
 }
 
 
@@ -277,10 +281,19 @@ def within(node: Json, value: Any) -> Iterator[tuple[Json, Any]]:
             yield from within(node["items"], each)
 
 
+def typed(node: Json, value: Any) -> Any:
+    """The value with every number of the schema's type `number` as a float, as a cluster hands it to rules."""
+    if isinstance(value, dict):
+        return {name: typed(node.get("properties", {}).get(name, {}), child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [typed(node.get("items", {}), child) for child in value]
+    return float(value) if node.get("type") == "number" else value
+
+
 def rejections(obj: Json) -> list[str]:
     """What a cluster would say of an object that its schema allows: the message of each rule that fails."""
     reported = []
-    for node, value in within(schema(), obj):
+    for node, value in within(schema(), typed(schema(), obj)):
         for rule in node.get("x-kubernetes-validations", ()):
             if not program(rule["rule"])(value):
                 expression = rule.get("messageExpression")
@@ -300,6 +313,8 @@ def test_a_good_kanary_breaks_no_rule() -> None:
     [
         (kanary(routes=[route("v1", 70), route("v2", 20)]), "weights sum to 90, and must sum to 100"),
         (kanary(routes=[route("v1", 100), route("v2", 100)]), "weights sum to 200, and must sum to 100"),
+        (kanary(routes=[route(v, 33.3) for v in ("v1", "v2", "v3")]), "weights sum to 99.9, and must sum to 100"),
+        (kanary(routes=[route("v1", 12.34), route("v2", 87.7)]), "must have at most one decimal, such as 12.5"),
         (
             kanary(routes=[route("v1", 50), route("v1", 50)]),
             "duplicate backend v1: give it one route with the sum of the weights",
@@ -323,10 +338,19 @@ def test_one_service_with_two_ports_is_no_double() -> None:
     assert rejections(kanary(routes=[route("v1", 50, 80), route("v1", 30, "http"), route("v1", 20, 81)])) == []
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["fieldPath"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["message"])
 def test_every_rule_has_a_message_for_clusters_without_expressions(rule: Json) -> None:
     assert rule["message"]
-    assert rule["fieldPath"].startswith(".")
+    assert rule.get("fieldPath", ".").startswith(".")
+
+
+@given(st.lists(st.integers(0, 1000), max_size=7))
+@example([1, 667])
+def test_a_cluster_takes_all_weights_in_tenths_that_sum_to_100(cuts: list[int]) -> None:
+    """Whether their floats sum to 100 or not, as those of 0.1, 66.6 and 33.3."""
+    bounds = sorted(cuts)
+    weights = [(end - start) / 10 for start, end in zip([0, *bounds], [*bounds, 1000], strict=True)]
+    assert rejections(kanary(routes=[route(f"v{number}", weight) for number, weight in enumerate(weights)])) == []
 
 
 @pytest.mark.parametrize("port", ["http", "a" * 63, "8080", "0-0", 8080])
@@ -338,7 +362,12 @@ def test_a_cluster_takes_every_port_that_the_operator_takes(port: str | int) -> 
 
 _names = st.sampled_from(["a", "b", "myapp"]) | names
 _any_routes = st.lists(
-    st.builds(route, _names, st.sampled_from([0, 20, 50, 80, 100]), st.sampled_from(["http", "80", 80, 81])),
+    st.builds(
+        route,
+        _names,
+        st.sampled_from([0, 20, 50, 80, 100, 33.3, 66.7, 12.5, 12.34, 87.66]),
+        st.sampled_from(["http", "80", 80, 81]),
+    ),
     min_size=1,
     max_size=4,
 )

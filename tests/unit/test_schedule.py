@@ -14,8 +14,8 @@ from engine.render.schedule import schedule
 
 @st.composite
 def mixes(draw: st.DrawFn) -> list[int]:
-    """Weights of up to 100 routes that sum to up to 100, of which one may outweigh all others, and some may be 0."""
-    total = draw(st.integers(1, 100))
+    """Weights of up to 100 routes that sum to up to 1000, of which one may outweigh all others, and some may be 0."""
+    total = draw(st.integers(1, 100) | st.integers(1, 1000) | st.just(1000))
     most = draw(st.sampled_from([2, 4, 12, 100]))
     cuts = sorted(draw(st.lists(st.integers(0, total), max_size=most - 1)))
     return [end - start for start, end in zip([0, *cuts], [*cuts, total], strict=True)]
@@ -76,6 +76,9 @@ def assert_smooth(weights: list[int]) -> None:
 @example([51] + [1] * 49)
 @example([49] + [1] * 51)
 @example([49, 43, 7, 1])
+@example([999, 1])
+@example([501] + [1] * 499)
+@example([10] * 98 + [11, 9])
 def test_every_mix_is_exact_in_a_round_without_needless_runs_and_within_2_turns_of_its_shares(
     weights: list[int],
 ) -> None:
@@ -105,6 +108,8 @@ def test_so_is_every_mix_of_small_rounds() -> None:
         ([60, 30, 10], [0, 0, 1, 0, 1, 0, 0, 1, 0, 2]),
         ([0, 100, 0], [1]),
         ([99, 1], [0] * 99 + [1]),
+        ([125, 875], [1] * 7 + [0]),
+        ([1, 999], [1] * 999 + [0]),
     ],
 )
 def test_routes_take_turns_as_evenly_as_they_can(weights: list[int], order: list[int]) -> None:

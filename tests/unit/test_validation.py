@@ -19,7 +19,7 @@ NAME = (
     "must be a DNS label (lower-case letters, digits and '-', starting with a letter) of at most 55 characters; "
     "create the Kanary under such a name"
 )
-PERCENT = "must be a whole number from 0 to 100"
+PERCENT = "must be a number from 0 to 100 with at most one decimal, such as 12.5"
 PORT = "must be the name of a Service port"
 
 
@@ -57,9 +57,22 @@ def test_ports_are_named_or_numbered() -> None:
     assert [str(r.backend) for r in spec.routes] == ["myapp-v1:http", "myapp-v2:9090"]
 
 
-@pytest.mark.parametrize("shares", [(100,), (100, 0), (1, 99), (34, 33, 33), (1,) * 100, (0, 0, 100)])
-def test_any_whole_weights_that_sum_to_100_are_taken(shares: tuple[int, ...]) -> None:
-    assert [share.weight for share in read_spec(weights(*shares)).shares] == list(shares)
+@pytest.mark.parametrize(
+    "shares",
+    [
+        *((100,), (100, 0), (1, 99), (34, 33, 33), (1,) * 100, (0, 0, 100)),
+        *((12.5, 87.5), (33.3, 33.3, 33.4), (0.1, 99.9), (*(0.1,) * 99, 90.1)),
+    ],
+)
+def test_any_weights_that_sum_to_exactly_100_are_taken(shares: tuple[float, ...]) -> None:
+    read = read_spec(weights(*shares)).shares
+    assert [str(share.weight) for share in read] == [f"{share:g}" for share in shares]
+
+
+def test_a_whole_weight_may_be_written_with_a_point() -> None:
+    """An API server writes 50.0 as 50; `kanary render` reads it as it is."""
+    assert read_spec(weights(50.0, 50)) == read_spec(weights(50, 50))
+    assert read_spec(weights(1e1, 90)) == read_spec(weights(10, 90))
 
 
 def test_one_service_may_stand_twice_with_different_ports() -> None:
@@ -117,9 +130,14 @@ def test_no_null_is_mistaken_for_a_default() -> None:
         ((0, 0), "spec.routes: weights sum to 0 (0 + 0), 100 too few: they must sum to 100"),
         ((33, 33, 33), "spec.routes: weights sum to 99 (33 + 33 + 33), 1 too few: they must sum to 100"),
         ((50,), "spec.routes: weights sum to 50 (50), 50 too few: they must sum to 100"),
+        (
+            (33.3, 33.3, 33.3),
+            "spec.routes: weights sum to 99.9 (33.3 + 33.3 + 33.3), 0.1 too few: they must sum to 100",
+        ),
+        ((50.5, 50.5), "spec.routes: weights sum to 101 (50.5 + 50.5), 1 too many: they must sum to 100"),
     ],
 )
-def test_weights_that_do_not_sum_to_100_are_reported_with_their_sum(shares: tuple[int, ...], message: str) -> None:
+def test_weights_that_do_not_sum_to_100_are_reported_with_their_sum(shares: tuple[float, ...], message: str) -> None:
     assert refusal(weights(*shares)) == Problem(Reason.INVALID_WEIGHTS, message)
 
 
@@ -128,9 +146,11 @@ def test_weights_that_do_not_sum_to_100_are_reported_with_their_sum(shares: tupl
     [
         (-1, "-1"),
         (101, "101"),
-        (12.5, "12.5"),
-        (80.0, "80.0"),
+        (12.34, "12.34"),
+        (0.05, "0.05"),
+        (100.1, "100.1"),
         ("80", '"80"'),
+        ("1e1", '"1e1"'),
         ("80 weight 0 disabled", '"80 weight 0 disabled"'),
         (True, "true"),
         (None, "null"),
@@ -140,7 +160,7 @@ def test_weights_that_do_not_sum_to_100_are_reported_with_their_sum(shares: tupl
         pytest.param(10**5000, "a value that cannot be shown", id="5001 digits"),
     ],
 )
-def test_a_weight_that_is_no_whole_number_of_percent_is_reported(weight: Any, shown: str) -> None:
+def test_anything_but_a_number_of_percent_with_one_decimal_is_reported(weight: Any, shown: str) -> None:
     problem = refusal(weights(weight, 20))
     assert problem == Problem(Reason.INVALID_WEIGHTS, f"spec.routes[0].weight is {shown}: {PERCENT}")
 
