@@ -71,8 +71,7 @@ class ClusterView(Protocol):
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """The last report of each of these proxies' pods, by the pod's name; pods without a report are left out.
 
-        Requests reports from their agents, for about a second at most. Raises RetryLaterError while it is too early to
-        say that an agent does not answer.
+        Raises RetryLaterError while it is too early to say that an agent does not answer.
         """
 
     def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:

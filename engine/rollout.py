@@ -32,7 +32,7 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
         rejection=fleet.rejection(goal) if is_written else "",
         exhaustion=fleet.exhaustion(after.digest, after.spec.proxy.max_connections),
         reload_spacing=_reload_spacing(observed, before, after) if is_live and before else None,
-        report_interval=fleet.report_interval(after.digest) if is_live and is_written else None,
+        next_limit=fleet.next_limit(former.digest),
     )
 
 

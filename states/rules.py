@@ -277,12 +277,12 @@ def _waiting(snapshot: Snapshot) -> Requeue | None:
 
 
 def _requeue(snapshot: Snapshot) -> Requeue | None:
-    """When to check the proxies again; watches deliver the changes in the cluster."""
-    listens_for, report_interval = snapshot.rollout.others_listen_for, snapshot.rollout.report_interval
+    """When a limit has passed; watches deliver the changes in the cluster, and agents their reports."""
+    listens_for, next_limit = snapshot.rollout.others_listen_for, snapshot.rollout.next_limit
     return soonest(
         _waiting(snapshot),
         Requeue(listens_for, "replaced proxies have stopped listening") if listens_for else None,
-        Requeue(report_interval, "the next report of the proxies is due") if report_interval else None,
+        Requeue(next_limit, "a time limit about a proxy has passed") if next_limit else None,
     )
 
 

@@ -118,8 +118,8 @@ class Rollout:
     """The exhausted resource of a proxy, and how to raise it."""
     reload_spacing: timedelta | None = None
     """How much longer newer endpoints wait because processes of earlier reloads still drain."""
-    report_interval: timedelta | None = None
-    """When to request the next report of the proxies; None if the cluster's objects are sufficient."""
+    next_limit: timedelta | None = None
+    """When the next time limit about a proxy has passed; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

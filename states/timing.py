@@ -43,12 +43,6 @@ ANSWER_TIME = timedelta(seconds=3)
 REQUEST_LIFETIME = 2 * REFRESH_INTERVAL
 """How long after the next request was due the leader that made the last one may still wait for its result."""
 
-REPORT_INTERVAL = timedelta(seconds=0.2)
-"""How often the operator requests reports from proxies that are about to load a configuration."""
-
-IDLE_REPORT_INTERVAL = timedelta(seconds=30)
-"""How often the operator requests reports from proxies that serve the latest configuration."""
-
 ENDPOINTS_SETTLE = timedelta(seconds=5)
 """How long a stopping proxy keeps listening: nodes may send it connections until they learn about the stop."""
 
@@ -78,14 +72,17 @@ ENDPOINTS_COALESCE = timedelta(seconds=0.5)
 STALE_COPY_RETRY = timedelta(seconds=0.2)
 """When a write with a stale copy is retried: the watch delivers the newer copy about then."""
 
-REPORT_TIMEOUT = timedelta(seconds=1)
-"""Time-out for the reports of all agents of a Kanary: one worker of the operator is blocked meanwhile."""
+AGENT_CONNECT_LIMIT = timedelta(seconds=3)
+"""How long it may take to connect to an agent: a lost SYN is sent again after one second."""
 
-SILENCE_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0.2, 0.5, 1.0, 2.0, 5.0))
-"""Backoff for an agent that does not answer, by the number of failures: each attempt blocks a worker."""
+AGENT_SILENCE_LIMIT = timedelta(seconds=60)
+"""After this time without a line from an agent, the connection is lost: agents send one every 30 s."""
 
 FIRST_REPORT_LIMIT = timedelta(seconds=3)
-"""How long a ready proxy may take to send its first report to a process, which cannot judge it before."""
+"""How long after the first attempt to connect a ready proxy may take to send its first report.
+
+A process cannot judge a proxy before.
+"""
 
 CONNECT_PAUSE = timedelta(seconds=2)
 """How often a starting operator retries a cluster that does not answer."""

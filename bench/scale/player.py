@@ -1,7 +1,7 @@
 """Plays what a cluster would do for the operator: controllers, nodes, and the agents in the pods of the proxies.
 
-Each pod has an address of its own in 127/8. One socket accepts the requests to all agents, and tells them apart by the
-address that was requested.
+Each pod has an address of its own in 127/8. One socket accepts the connections to all agents, and tells them apart by
+the address that was connected to.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from engine.render.pods import AGENT_PORT
 _MANAGED = "app.kubernetes.io/managed-by=kanary"
 _FIRST = (127 << 24) + (1 << 16)
 """127.1.0.0, above everything else that listens."""
+_HEARTBEAT_SECONDS = 30
 
 
 @dataclass
@@ -29,8 +30,22 @@ class _Agent:
 
     kanary: str
     serves: str
+    uid: str = ""
+    """Of the pod."""
     requested: str = ""
     """The last request to its kubelet."""
+    streams: set[asyncio.StreamWriter] = field(default_factory=set)
+    """The connections on which it sends its reports."""
+
+    def report(self) -> bytes:
+        """A line with its report."""
+        report = {"pod": self.uid, "digest": self.serves, "connections": 7, "maxConnections": 20_000}
+        return json.dumps(report).encode() + b"\n"
+
+    def send(self, line: bytes) -> None:
+        """Send a line on all connections."""
+        for stream in self.streams:
+            stream.write(line)
 
 
 @dataclass
@@ -65,6 +80,13 @@ class Player:
             group.create_task(self.api.follow("configmaps", self._see_config_map, _MANAGED))
             group.create_task(self.api.follow("deployments", self._see_deployment, _MANAGED))
             group.create_task(self.api.follow("pods", self._see_pod, _MANAGED))
+            group.create_task(self._send_heartbeats())
+
+    async def _send_heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            for agent in self._agents.values():
+                agent.send(b"\n")
 
     def _see_config_map(self, kind: str, obj: Json) -> None:
         name = obj["metadata"]["labels"][KANARY_LABEL]
@@ -93,6 +115,7 @@ class Player:
         if kind == "MODIFIED" and agent and requested != agent.requested:
             agent.requested = requested
             agent.serves = self.digests[agent.kanary]
+            agent.send(agent.report())
 
     def _see_deployment(self, kind: str, obj: Json) -> None:
         name, generation = obj["metadata"]["name"], obj["metadata"]["generation"]
@@ -120,7 +143,8 @@ class Player:
             labels = {**spec["template"]["metadata"]["labels"], "pod-template-hash": "7d4b9c6f8d"}
             pod = _object(name, spec={**spec["template"]["spec"], "nodeName": f"node-{number}"})
             pod["metadata"] |= {**spec["template"]["metadata"], "labels": labels}
-            await self.api.create("pods", pod)
+            created = await self.api.create("pods", pod)
+            self._agents[address].uid = created["metadata"]["uid"]
             await self.api.patch("pods", name, {"status": _running(address, pod["spec"]["containers"])}, "/status")
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), spec["replicas"])
         status = {"observedGeneration": metadata["generation"], **counts}
@@ -134,17 +158,17 @@ class Player:
         return address
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address = writer.get_extra_info("sockname")[0]
+        agent = self._agents[writer.get_extra_info("sockname")[0]]
         try:
             await reader.readuntil(b"\r\n\r\n")
-            report = {"digest": self._agents[address].serves, "connections": 7, "maxConnections": 20_000}
-            body = json.dumps(report).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
-            await writer.drain()
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + agent.report())
+            agent.streams.add(writer)
+            # Nothing more comes but the end: the operator has closed the connection, or ended.
+            await reader.read()
         except (OSError, asyncio.IncompleteReadError):
-            # The operator has closed the connection, or ended.
             pass
         finally:
+            agent.streams.discard(writer)
             writer.close()
 
 

@@ -13,10 +13,7 @@ from engine.render.haproxy import split_of
 from states import Progress
 from states.timing import (
     EXHAUSTION_REPORTED,
-    IDLE_REPORT_INTERVAL,
     LOAD_LIMIT,
-    REFRESH_INTERVAL,
-    REPORT_INTERVAL,
     SETTLE_LIMIT,
     SETTLING_RECHECK,
     SPACING_LIMIT,
@@ -195,24 +192,22 @@ class Fleet:
         silent = [proxy for proxy in late if proxy.report is None]
         return f"{_late_text((silent or late)[0])} (spec.updateStrategy: Live)"
 
+    def _to_load(self, digest: str) -> list[Proxy]:
+        """The proxies with an agent that may still load this configuration."""
+        found = [p for p in self.proxies if p.has_reachable_agent and p.serves != digest]
+        return [p for p in found if not _rejects(p, digest)]
+
     def requests(self, digest: str) -> tuple[tuple[Json, str], ...]:
         """The pods whose kubelets are to update the mounted configuration, and the value of the annotation."""
-        found = []
-        for proxy in self.proxies:
-            has_it = proxy.serves == digest or _rejects(proxy, digest)
-            request = next_request(proxy.request, digest, self.now, proxy.serves)
-            if proxy.has_reachable_agent and not has_it and request != proxy.request:
-                found.append((proxy.pod, str(request)))
-        return tuple(found)
+        found = [(p, next_request(p.request, digest, self.now, p.serves)) for p in self._to_load(digest)]
+        return tuple((proxy.pod, str(request)) for proxy, request in found if request != proxy.request)
 
-    def report_interval(self, digest: str) -> timedelta:
-        """When the next report is due: soon while a proxy is about to load this configuration, otherwise later."""
-        awaited = self.awaited(digest)
-        if not awaited:
-            return IDLE_REPORT_INTERVAL
-        undecided = [p for p in awaited if not _rejects(p, digest)]
-        is_due = any(not p.request or p.request.is_in_time(digest, self.now) for p in undecided)
-        return REPORT_INTERVAL if is_due else REFRESH_INTERVAL
+    def next_limit(self, digest: str) -> timedelta | None:
+        """When the next time limit about a proxy has passed, with this configuration to load; None if there is none."""
+        requests = [(proxy.request, proxy.ready_since) for proxy in self._to_load(digest)]
+        limits = [request.next_limit(self.now, since) for request, since in requests if request]
+        limits += [left(EXHAUSTION_REPORTED, p.out_of_memory[1], self.now) for p in self.proxies if p.out_of_memory]
+        return min((limit for limit in limits if limit), default=None)
 
     def reload_spacing(self, written_at: datetime) -> timedelta | None:
         """How much longer the next reload waits, by the number of processes that the proxies still drain."""

@@ -44,9 +44,11 @@ class RefreshRequest:
         is_valid = self.digest == digest and self.first <= self.last <= now
         return is_valid and now - self.last <= self.interval + REQUEST_LIFETIME
 
-    def is_in_time(self, digest: str, now: datetime) -> bool:
-        """Whether the proxy still has time to load the configuration."""
-        return not self.is_active(digest, now) or now - self.first < LOAD_LIMIT
+    def next_limit(self, now: datetime, ready_since: datetime | None) -> timedelta:
+        """When the next request is due, or one of the limits has passed."""
+        since = max(self.first, ready_since or self.first)
+        moments = (self.last + self.interval, since + LOAD_LIMIT, since + SETTLE_LIMIT, self.last + ANSWER_TIME)
+        return min((moment - now for moment in moments if moment > now), default=timedelta())
 
     def has_missed(
         self, digest: str, now: datetime, ready_since: datetime | None, limit: timedelta = LOAD_LIMIT

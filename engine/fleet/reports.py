@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _MAX_TEXT = 400
+_MAX_COUNT = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,14 @@ class Report:
     """Maximum number of connections that it can hold, whatever is configured."""
     problem: str = ""
     """What else keeps it from serving the mounted configuration."""
+    pod: str = ""
+    """The uid of the pod."""
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """All on which decisions depend. They take counts of connections and processes as they are at that time."""
+        is_full = self.connections >= self.max_connections
+        return self.digest, self.rejected_digest, self.rejection, self.max_connections, is_full, self.problem
 
 
 def read_report(raw: object) -> Report:
@@ -40,6 +49,7 @@ def read_report(raw: object) -> Report:
         connections=_count(raw.get("connections")),
         max_connections=_count(raw.get("maxConnections")),
         problem=_text(raw.get("problem")),
+        pod=_text(raw.get("pod")),
     )
 
 
@@ -54,6 +64,6 @@ def _text(value: object) -> str:
 def _count(value: object) -> int:
     if value is None:
         return 0
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < _MAX_COUNT:
         raise ValueError(f"{value!r} is not a count")
     return value

@@ -155,7 +155,10 @@ def _agent(image: str) -> Json:
             *("--mounted", f"{CONFIG_DIRECTORY}/{CONFIG_KEY}"),
             *("--run", RUN_DIRECTORY),
             *("--port", str(AGENT_PORT)),
+            *("--pod", "$(POD_UID)"),
         ],
+        # The API server adds the version of the field's path if it is missing.
+        "env": [{"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}}],
         "ports": [{"name": "report", "containerPort": AGENT_PORT, "protocol": "TCP"}],
         # Enough for the validation of five thousand servers.
         "resources": {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {}},

@@ -15,13 +15,13 @@ from kanary.kube.events import Recorder
 from kanary.kube.lease import Elector
 from kanary.kube.resources import ENDPOINT_SLICES, PDBS, Key
 from kanary.kube.workqueue import WorkQueue
-from kanary.operator.agents import HttpAgents
+from kanary.operator.agents import Agents
 from kanary.operator.metrics import CONTENT_TYPE, Metrics
 from kanary.operator.record_feed import RecordFeed
 from kanary.operator.reporter import EventReporter
 from kanary.operator.settings import Settings
 from kanary.operator.signing import SigningKey
-from kanary.operator.view import Agents, View
+from kanary.operator.view import View
 from kanary.operator.watches import Served, Watches
 from kanary.operator.writer import Writer
 from kanary.version import VERSION
@@ -46,7 +46,7 @@ class Operator:
         self._client = client
         self._settings = settings
         self._metrics = metrics
-        self._agents = agents or HttpAgents()
+        self._agents = agents or Agents()
         self._history = RecordFeed(client, settings, metrics)
         self._stop = threading.Event()
         self._queue: WorkQueue[Key] = WorkQueue(group=lambda key: key.namespace)
@@ -100,6 +100,7 @@ class Operator:
             self._queue.shutdown()
             if self._watches:
                 self._watches.stop()
+            self._agents.stop()
             self._recorder.stop()
             self._history_http.stop()
             self._http.stop()
@@ -124,6 +125,7 @@ class Operator:
             self._client,
             served,
             self._queue,
+            on_pod=self._agents.changed,
             namespace=self._settings.namespace,
             on_restart=self._metrics.watch_restarted,
         )
@@ -175,6 +177,8 @@ class Operator:
 
     def _start_workers(self, watches: Watches) -> None:
         _log.info("started %d workers for %s", self._settings.workers, self._settings.namespace or "all namespaces")
+        # Before the first reconcile, which needs the reports.
+        self._agents.start(watches.proxy_pod, map(Key.of, watches.pods.values()), self._queue.add)
         reconciler = Reconciler(
             View(self._client, watches, self._agents, self._key),
             Writer(self._client, watches, self._may_write),

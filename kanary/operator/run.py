@@ -1,6 +1,7 @@
 """Runs the operator with logging and signal handlers."""
 
 import logging
+import resource
 import signal
 import sys
 
@@ -19,6 +20,9 @@ def run(settings: Settings) -> int:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.getLogger("transitions").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Each proxy takes one, and each of four workers, and each client of the HTTP servers.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         operator = make(settings)
     except NotConfigured as error:

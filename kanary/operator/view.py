@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from engine.fleet.reports import Report
 from engine.ports import RetryLaterError
@@ -12,18 +12,12 @@ from engine.render.objects import KANARY_LABEL
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden
 from kanary.kube.resources import PODS, REPLICA_SETS, Key
+from kanary.operator.agents import Agents
 from kanary.operator.signing import SigningKey
 from kanary.operator.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
 from states.timing import HELD_PODS_RECHECK
 
 Json = dict[str, Any]
-
-
-class Agents(Protocol):
-    """Requests the reports of proxies."""
-
-    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        """As `engine.ports.ClusterView.reports`."""
 
 
 class View:

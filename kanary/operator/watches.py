@@ -46,7 +46,10 @@ class Served:
 
 
 class Watches:
-    """A reflector for each kind, with indexes from objects to the Kanaries that they affect."""
+    """A reflector for each kind, with indexes from objects to the Kanaries that they affect.
+
+    `on_pod` is called with the key of a proxy pod that is new, changed or gone.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Watches:
         queue: WorkQueue[Key],
         *,
         namespace: str | None = None,
+        on_pod: Callable[[Key], None] = lambda _key: None,
         on_restart: Callable[[str], None] = lambda _resource: None,
     ) -> None:
         self.served = served
@@ -62,6 +66,7 @@ class Watches:
         self._queue = queue
         self._own_statuses: dict[Key, Json] = {}
         """The statuses that are being written."""
+        self._on_pod = on_pod
         self._namespace = namespace
         self._on_restart = on_restart
         ours = f"{MANAGED_BY}={MANAGER}"
@@ -76,7 +81,7 @@ class Watches:
             CONFIG_MAPS, self._on_owned, transforms.whole, ours, {BY_SERVICE: _services_of_applied, BY_OWNER: _owner_of}
         )
         self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, transforms.whole, ours)
-        self.pods = self._reflector(PODS, self._on_owned, transforms.pod, ours, {BY_KANARY: _kanaries_of_owned})
+        self.pods = self._reflector(PODS, self._on_proxy_pod, transforms.pod, ours, {BY_KANARY: _kanaries_of_owned})
         self.budgets = (
             self._reflector(PDBS, self._on_owned, transforms.whole, ours) if served.disruption_budgets else None
         )
@@ -141,6 +146,10 @@ class Watches:
         finally:
             del self._own_statuses[key]
 
+    def proxy_pod(self, key: Key) -> Json | None:
+        """The proxy pod of that key, or None."""
+        return self.pods.get(key.namespace, key.name)
+
     def _reflector(
         self,
         resource: Resource,
@@ -183,6 +192,10 @@ class Watches:
     def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  the signature of OnChange
         for owner in _kanaries_of_owned(new or old or {}):
             self._queue.add(owner)
+
+    def _on_proxy_pod(self, key: Key, old: Json | None, new: Json | None) -> None:
+        self._on_pod(key)
+        self._on_owned(key, old, new)
 
     def _enqueue_users(self, namespace: str, service: str, seconds: float) -> None:
         """Enqueue the Kanaries whose spec names the Service, or whose applied spec does."""

@@ -22,6 +22,7 @@ from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE,
 
 ACCEPTED_FILE = "accepted.cfg"
 OPENSSL = Path(__file__).parents[1] / "tools" / "openssl"
+POD = "uid-of-the-pod"
 AGENT = Path(__file__).parents[2] / "images" / "haproxy" / "agent"
 
 
@@ -117,6 +118,15 @@ class LiveProxy(Proxy):
             response = connection.getresponse()
             return response.status, response.read().decode()
 
+    @contextlib.contextmanager
+    def streamed(self) -> Iterator[Iterator[dict[str, Any]]]:
+        """The reports that the agent sends on one connection; heartbeats are left out."""
+        with self.connect_to_agent() as connection, connection.makefile("rb") as lines:
+            connection.sendall(b"GET /reports HTTP/1.1\r\n\r\n")
+            head = list(itertools.takewhile(lambda line: line != b"\r\n", lines))
+            assert head[0] == b"HTTP/1.1 200 OK\r\n", head
+            yield (json.loads(line) for line in lines if line.strip())
+
     def connect_to_agent(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.report_port), timeout=PATIENCE)
 
@@ -136,7 +146,8 @@ class LiveProxy(Proxy):
             mounted, run = Path("/mnt/mounted"), Path("/run/kanary")
             shutil.copytree(AGENT, self._base / "agent", dirs_exist_ok=True)
             command = [*self._in_pod(), "python3", "-I", "-S", "/mnt/agent"]
-        command += ["--mounted", mounted / CONFIG_FILE, "--run", run, "--port", str(self.report_port), *self._options]
+        command += ["--mounted", mounted / CONFIG_FILE, "--run", run, "--port", str(self.report_port), "--pod", POD]
+        command += self._options
         self.agent = self._started(command, "agent.log")
         return self.agent
 

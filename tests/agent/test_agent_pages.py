@@ -24,13 +24,18 @@ def answers(port: int, server: ReportServer, clients: int, path: str = "/report"
         return [client.recv(4096) for client in asking]
 
 
+def nothing() -> str:
+    """No news."""
+    return ""
+
+
 def number_of(answer: bytes) -> int:
     return int(answer.rpartition(b"\r\nnumber ")[2])
 
 
 def test_a_page_is_rendered_at_most_four_times_in_one_step_for_any_number_of_clients() -> None:
     port, made = free_port(), itertools.count(1)
-    server = ReportServer(port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"})
+    server = ReportServer(port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"}, nothing)
     first, second = (answers(port, server, CONNECTIONS) for _ in range(2))
     assert sorted(map(number_of, first)) == [1, 2, 3, *[FRESH_PAGES] * (CONNECTIONS - 3)]
     assert min(map(number_of, second)) == FRESH_PAGES + 1
@@ -46,7 +51,7 @@ def test_a_slow_page_is_rendered_once_in_a_step(monkeypatch: pytest.MonkeyPatch)
         clock[0] += 2
         return "silence"
 
-    server = ReportServer(port, {"/report": hang})
+    server = ReportServer(port, {"/report": hang}, nothing)
     with contextlib.ExitStack() as stack:
         asking = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(CONNECTIONS)

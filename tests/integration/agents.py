@@ -1,73 +1,99 @@
-"""What kubelets and agents make of proxies' pods in the tests' API server: pods load what is new when annotated."""
+"""The agents of all proxies' pods in the tests' API server: they serve their reports at the pods' addresses.
+
+A pod loads what is new when it is annotated, as a kubelet and an agent make it do together.
+"""
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Any
 
-from engine.fleet.reports import Report
 from engine.model.states import read_written
-from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION
+from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
 from tests.apiserver import ApiServer
+from tests.apiserver.follower import Follower
+from tests.apiserver.storage import Change
 
 Json = dict[str, Any]
 
+_HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
 
 class ClusterAgents:
-    """Implements `kanary.operator.view.Agents` from what the API server has."""
+    """All agents: one server on every address of this host, which knows the pod by the address that it is called at."""
 
     def __init__(self, server: ApiServer) -> None:
+        self.silent = False
+        """Whether operators that connect from now on get no report."""
         self._server = server
-        self._lock = threading.Lock()
+        self._listener = socket.create_server(("", 0))
+        self.port: int = self._listener.getsockname()[1]
+        # The one under which `_on_change` is called.
+        self._lock = server.cluster.storage.lock
         self._served: dict[str, tuple[str, str]] = {}
         """By pod, the annotation that it was last seen with, and the configuration that it serves since then."""
-        self.silent = False
+        self._streams: dict[str, list[socket.socket]] = {}
+        """By pod, the connections of operators."""
+        self._follower = Follower(server.cluster, self._on_change, "agents")
+        self._follower.start()
+        threading.Thread(target=self._accept, name="agents", daemon=True).start()
 
-    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        if self.silent:
-            # As in the operator, what each reported last is what is known.
-            return {pod["metadata"]["name"]: Report(self._last(pod)) for pod in pods if self._last(pod)}
-        return {pod["metadata"]["name"]: Report(self._serves(pod)) for pod in pods}
-
-    def _last(self, pod: Json) -> str:
+    def stop(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._follower.stop()
         with self._lock:
-            return self._served.get(pod["metadata"]["uid"], ("", ""))[1]
+            for stream in (stream for streams in self._streams.values() for stream in streams):
+                stream.close()
 
-    def _serves(self, pod: Json) -> str:
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                stream, _ = self._listener.accept()
+                self._welcome(stream)
+
+    def _welcome(self, stream: socket.socket) -> None:
+        stream.settimeout(10)
+        address = stream.getsockname()[0]
+        pods = self._server.store.find("pods", lambda pod: (pod.get("status") or {}).get("podIP") == address)
+        with suppress(OSError):
+            stream.recv(4096)
+        with suppress(OSError), self._lock:
+            for pod in pods:
+                self._streams.setdefault(pod["metadata"]["uid"], []).append(stream)
+                stream.sendall(_HEAD)
+                if not self.silent:
+                    self._load(pod)
+                    stream.sendall(self._report(pod))
+
+    def _on_change(self, change: Change) -> None:
+        pod = change.record.value
+        if pod.get("kind") != "Pod" or STRATEGY_ANNOTATION not in (pod["metadata"].get("annotations") or {}):
+            return
+        with self._lock:
+            if self._load(pod) and not self.silent:
+                for stream in self._streams.get(pod["metadata"]["uid"], ()):
+                    with suppress(OSError):
+                        stream.sendall(self._report(pod))
+
+    def _load(self, pod: Json) -> bool:
+        """Loads what is new if the pod is new or has been annotated; returns whether it has."""
         metadata = pod["metadata"]
-        live = self._server.store.get("pods", metadata["name"], metadata["namespace"]) or pod
-        refresh = (live["metadata"].get("annotations") or {}).get(REFRESH_ANNOTATION, "")
-        with self._lock:
-            seen, digest = self._served.get(metadata["uid"], ("never", ""))
-            if seen != refresh:
-                digest = self._mounted(metadata)
-                self._served[metadata["uid"]] = refresh, digest
-            return digest
+        refresh = (metadata.get("annotations") or {}).get(REFRESH_ANNOTATION, "")
+        if self._served.get(metadata["uid"], ("never", ""))[0] == refresh:
+            return False
+        self._served[metadata["uid"]] = refresh, self._mounted(metadata)
+        return True
 
     def _mounted(self, metadata: Json) -> str:
         name = f"{metadata['labels'][KANARY_LABEL]}-haproxy"
         applied = read_written(self._server.store.get("configmaps", name, metadata["namespace"])).applied
         return applied.digest if applied else ""
 
-    def answer(self, pipe: Connection) -> None:
-        """Answers an operator in another process, for as long as it lives."""
-        with suppress(EOFError, OSError):
-            while True:
-                pipe.send(self.reports(pipe.recv()))
-
-
-class RemoteAgents:
-    """Implements the same in another process, by asking `ClusterAgents.answer` over a pipe."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self._lock = threading.Lock()
-
-    def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
-        with self._lock:
-            self._pipe.send(pods)
-            answer: Mapping[str, Report] = self._pipe.recv()
-            return answer
+    def _report(self, pod: Json) -> bytes:
+        uid = pod["metadata"]["uid"]
+        return json.dumps({"pod": uid, "digest": self._served[uid][1]}).encode() + b"\n"

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import yaml
 from engine.render.objects import KANARY_LABEL
 from kanary.kanaries import FIELD_MANAGER
 from kanary.kube.client import ClusterClient, Timeouts
+from kanary.operator.agents import Agents
 from kanary.operator.metrics import Metrics
 from kanary.operator.process import Operator
 from kanary.operator.settings import Settings
-from kanary.operator.view import Agents
 from tests.apiserver import ApiServer
-from tests.integration.agents import ClusterAgents, RemoteAgents
+from tests.integration.agents import ClusterAgents
 
 Json = dict[str, Any]
 
@@ -44,7 +43,7 @@ def without_validation(crd: Json) -> Json:
     return lenient
 
 
-def make_operator(kubeconfig: str, agents: Agents, timeouts: Timeouts | None = None, **settings: Any) -> Operator:
+def make_operator(kubeconfig: str, agent_port: int, timeouts: Timeouts | None = None, **settings: Any) -> Operator:
     """An operator; without leader election, unless the settings say otherwise."""
     metrics = Metrics()
     client = ClusterClient.connect(
@@ -56,12 +55,12 @@ def make_operator(kubeconfig: str, agents: Agents, timeouts: Timeouts | None = N
     )
     ports = {"http_port": 0, "history_port": 0}
     defaults: Json = {**ports, "leader_election": False, "lease_namespace": NAMESPACE, "pod_name": "test"}
-    return Operator(client, Settings(**defaults | settings), metrics, agents)
+    return Operator(client, Settings(**defaults | settings), metrics, Agents(agent_port))
 
 
-def run_operator(kubeconfig: str, agents: Connection, history_url: str) -> None:
+def run_operator(kubeconfig: str, agent_port: int, history_url: str) -> None:
     """The main function of an operator's process."""
-    make_operator(kubeconfig, RemoteAgents(agents), history_url=history_url).run()
+    make_operator(kubeconfig, agent_port, history_url=history_url).run()
 
 
 class Running:
@@ -101,7 +100,7 @@ class Scene:
     def start_operator(self, *, timeouts: Timeouts | None = None, **settings: Any) -> Running:
         """An operator in this process."""
         settings = {"history_url": self.history_url, **settings}
-        running = Running(make_operator(self.kubeconfig, self.agents, timeouts, **settings))
+        running = Running(make_operator(self.kubeconfig, self.agents.port, timeouts, **settings))
         self._running.append(running)
         return running
 
@@ -114,11 +113,9 @@ class Scene:
 
     def start_process(self) -> BaseProcess:
         """An operator in a process of its own, which can be killed."""
-        ours, theirs = PROCESSES.Pipe()
-        process = PROCESSES.Process(target=run_operator, args=(self.kubeconfig, theirs, self.history_url), daemon=True)
+        arguments = (self.kubeconfig, self.agents.port, self.history_url)
+        process = PROCESSES.Process(target=run_operator, args=arguments, daemon=True)
         process.start()
-        theirs.close()
-        threading.Thread(target=self.agents.answer, args=(ours,), daemon=True).start()
         self._processes.append(process)
         return process
 
@@ -129,6 +126,7 @@ class Scene:
             process.join()
         for running in self._running:
             running.stop()
+        self.agents.stop()
 
     def backend(self, name: str, *addresses: str, port: Json | None = None) -> None:
         """A Service of the user's, and ready endpoints that need no pods."""

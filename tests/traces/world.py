@@ -173,7 +173,7 @@ class World:
         for _ in range(30):
             annotated = self.annotated
             outcome = self.step(name)
-            moved = self.roll_proxies() or annotated != self.annotated
+            moved = self.roll_proxies() or annotated != self.annotated or self._has_news()
             if moved or (outcome.requeue and not outcome.requeue.after):
                 continue
             if outcome.requeue is None or self.phase(name) == self.stored_phase(name):
@@ -247,13 +247,23 @@ class World:
         return self.templates
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
+        self.heard |= {name: self.reported[name] for name in self._connected()}
         names = {pod["metadata"]["name"] for pod in pods}
-        answering = names - self.silent_agents - self.dead
-        self.heard |= {name: self.reported[name] for name in answering if name in self.reported}
         return {name: self.heard[name] for name in names if name in self.heard}
 
     def public_key(self) -> str:
         return self.key
+
+    def _connected(self) -> set[str]:
+        """The proxies whose reports arrive."""
+        return {
+            name for kind, name in self.objects if kind == "Pod"
+        } & self.reported.keys() - self.silent_agents - self.dead
+
+    def _has_news(self) -> bool:
+        """Whether a report has arrived since the last reconcile that differs in more than counts."""
+        news = {name: self.reported[name].state for name in self._connected()}
+        return any(name not in self.heard or self.heard[name].state != state for name, state in news.items())
 
     def pod_addresses(self, namespace: str, names: frozenset[str]) -> Mapping[str, frozenset[str]]:
         pods = {pod["metadata"]["name"]: frozenset({pod["address"]}) for pod in self._all("BackendPod")}

@@ -101,7 +101,7 @@ rollouts = st.builds(
     rejection=_texts,
     exhaustion=_texts,
     reload_spacing=st.none() | _spans(timedelta(seconds=5)),
-    report_interval=st.none() | _spans(timedelta(seconds=30)),
+    next_limit=st.none() | _spans(timedelta(seconds=30)),
 )
 
 snapshots = st.builds(

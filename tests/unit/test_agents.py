@@ -1,204 +1,301 @@
-"""Requests to agents that respond, and to agents that do not."""
+"""Reports that arrive from agents, over real connections, and agents that do not report."""
+
+from __future__ import annotations
 
 import json
+import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from engine.fleet.reports import Report
 from engine.ports import RetryLaterError
-from kanary.operator import agents as module
-from kanary.operator.agents import HttpAgents
-from states.timing import FIRST_REPORT_LIMIT, SILENCE_PAUSES
+from engine.render.objects import KANARY_LABEL
+from kanary.kube.backoff import Backoff
+from kanary.kube.resources import Key
+from kanary.operator import streams
+from kanary.operator.agents import Agents
 from tests.unit.proxies import live_pod
 
 Json = dict[str, Any]
-REPORT = {"digest": "a" * 24, "rejected": None, "draining": 1, "connections": 2, "maxConnections": 3, "problem": ""}
 PATIENCE = 30
 """Seconds that nothing takes when the test passes."""
-KNOWN = Report("a" * 24, "", "", 1, 2, 3, "")
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
 
 
-def pod(name: str = "x-1", address: str = "127.0.0.1", *, ready: bool = False, uid: str = "") -> Json:
-    """A proxy pod; one that is not ready need not report."""
+def pod(name: str = "x-1", address: str = "127.0.0.1", *, ready: bool = True, uid: str = "") -> Json:
+    """A proxy pod of the Kanary x."""
     found = live_pod(name, ready=ready)
-    found["metadata"] |= {"namespace": "shop", "uid": uid or f"uid-{name}"}
+    found["metadata"] |= {"namespace": "shop", "uid": uid or f"uid-{name}", "labels": {KANARY_LABEL: "x"}}
     found["status"]["podIP"] = address
     return found
 
 
-@contextmanager
-def answering(body: bytes, status: int = 200) -> Iterator[tuple[int, list[str]]]:
-    """An agent with this response; its port, and the requested paths."""
-    requested: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            requested.append(self.path)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield server.server_port, requested
-    finally:
-        server.shutdown()
-        server.server_close()
+def line(name: str = "x-1", digest: str = "a" * 24, **fields: Any) -> bytes:
+    """A report of that pod."""
+    return json.dumps({"pod": f"uid-{name}", "digest": digest, **fields}).encode() + b"\n"
 
 
-def test_the_reports_of_all_pods_are_returned_by_name() -> None:
-    with answering(json.dumps(REPORT).encode()) as (port, requested):
-        reports = HttpAgents(port, PATIENCE).reports([pod("x-1"), pod("x-2")])
-    assert reports == dict.fromkeys(["x-1", "x-2"], KNOWN)
-    assert requested == ["/report", "/report"]
+class Peers:
+    """The agents of all pods on this host: `connections` are those that the operator has opened, in order."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("", 0), backlog=1000)
+        self.port: int = self._listener.getsockname()[1]
+        self.connections: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.connections.put(self._listener.accept()[0])
+
+    def next(self) -> socket.socket:
+        """The next connection, after its request."""
+        connection = self.connections.get(timeout=PATIENCE)
+        connection.settimeout(PATIENCE)
+        assert connection.recv(4096).startswith(b"GET /reports ")
+        return connection
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def peers() -> Iterator[Peers]:
+    found = Peers()
+    yield found
+    found.close()
+
+
+class Followed:
+    """Agents that follow the pods in `cluster`, and the Kanaries that they reported news of."""
+
+    def __init__(self, port: int) -> None:
+        self.cluster: dict[Key, Json] = {}
+        self.news: queue.SimpleQueue[Key] = queue.SimpleQueue()
+        self.agents = Agents(port)
+        self.agents.start(self.cluster.get, [], self.news.put)
+
+    def put(self, *pods: Json) -> None:
+        for found in pods:
+            self.cluster[Key.of(found)] = found
+            self.agents.changed(Key.of(found))
+
+    def remove(self, gone: Json) -> None:
+        del self.cluster[Key.of(gone)]
+        self.agents.changed(Key.of(gone))
+
+    def reports(self) -> dict[str, Report]:
+        """Of all pods; of those that need not have reported yet, what is known."""
+        return dict(self.agents.reports(list(self.cluster.values())))
+
+    def failures(self) -> int:
+        """How often no connection could be made."""
+        return sum(agent.failures for agent in self.agents._agents.values())
+
+    def await_news(self) -> Key:
+        return self.news.get(timeout=PATIENCE)
+
+
+@pytest.fixture
+def followed(peers: Peers) -> Iterator[Followed]:
+    found = Followed(peers.port)
+    yield found
+    found.agents.stop()
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ends(connection: socket.socket) -> bool:
+    """Whether the operator closes the connection."""
+    with suppress(ConnectionResetError):
+        while connection.recv(65_536):
+            pass
+    return True
+
+
+def test_each_report_is_stored_and_news_for_its_kanary(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD + line(draining=1, connections=2, maxConnections=3))
+    assert followed.await_news() == Key("shop", "x")
+    assert followed.reports() == {"x-1": Report("a" * 24, "", "", 1, 2, 3, "", "uid-x-1")}
+    agent.sendall(line(digest="b" * 24))
+    followed.await_news()
+    assert followed.reports()["x-1"].digest == "b" * 24
+
+
+def test_a_report_may_arrive_in_parts(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    agent = peers.next()
+    agent.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    content = HEAD + line()
+    for part in (content[:10], content[10:-20], content[-20:-1]):
+        agent.sendall(part)
+        time.sleep(0.02)  # so that it is read alone; whether it is makes no difference to the result
+    assert followed.news.empty()
+    agent.sendall(content[-1:])
+    followed.await_news()
+
+
+def test_counts_are_stored_and_no_news(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD + line(connections=1, maxConnections=9))
+    followed.await_news()
+    agent.sendall(line(connections=8, draining=3, maxConnections=9) + b"\n")
+    wait_for(lambda: followed.reports()["x-1"].connections == 8)
+    assert followed.news.empty()
+    agent.sendall(line(connections=9, maxConnections=9))
+    # It is full: that is more than a count.
+    followed.await_news()
+
+
+def test_the_last_report_stands_when_the_connection_is_lost_and_the_next_one_replaces_it(
+    peers: Peers, followed: Followed
+) -> None:
+    """A proxy serves the same without a new configuration."""
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD + line())
+    followed.await_news()
+    agent.close()
+    again = peers.next()
+    assert followed.reports()["x-1"].digest == "a" * 24
+    again.sendall(HEAD + line())
+    wait_for(followed.reports)
+    assert followed.news.empty()
+    again.sendall(line(digest="b" * 24))
+    followed.await_news()
 
 
 @pytest.mark.parametrize(
-    ("body", "status"),
-    [(b"", 200), (b"[]", 200), (b"{", 200), (b"\xff", 200), (b"[" * 60_000, 200), (b"x" * 70_000, 200), (b"{}", 503)],
-    ids=["nothing", "a list", "half", "no text", "too deep", "too much", "an error"],
+    "content",
+    [
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n" + line(),
+        HEAD + b"[]\n",
+        HEAD + b"{\n",
+        HEAD + b"\xff\n",
+        HEAD + b"[" * 60_000 + b"\n",
+        HEAD + b"x" * 70_000 + b"\n",
+        HEAD + b"x" * 200_000,
+        b"x" * 200_000,
+        HEAD + line(draining=10**15),
+        HEAD + line("another pod"),
+        HEAD + line(connections=-1),
+    ],
+    ids=["503", "a list", "half", "no text", "too deep", "too long", "no end", "no head", "huge", "another pod", "-1"],
 )
-def test_an_invalid_response_counts_as_none(body: bytes, status: int) -> None:
-    with answering(body, status) as (port, _):
-        assert HttpAgents(port).reports([pod()]) == {}
+def test_an_invalid_report_ends_the_connection(peers: Peers, followed: Followed, content: bytes) -> None:
+    followed.put(pod(ready=False))
+    agent = peers.next()
+    with suppress(OSError):
+        agent.sendall(content)
+    assert ends(agent)
+    assert followed.reports() == {}
+    peers.next().sendall(HEAD + line())
+    followed.await_news()
 
 
-def test_agents_that_refuse_or_hang_do_not_affect_the_others() -> None:
-    with answering(json.dumps(REPORT).encode()) as (port, _), socket.create_server(("127.0.0.2", port)):
-        reports = HttpAgents(port, timeout_seconds=2).reports(
-            [pod("hangs", "127.0.0.2"), pod("refuses", "127.0.0.3"), pod("nonsense", "no address"), pod("answers")]
-        )
-    assert set(reports) == {"answers"}
-
-
-def test_an_agent_that_did_not_respond_is_retried_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    with answering(b"{") as (port, requested):
-        agents = HttpAgents(port, PATIENCE)
-        for clock[0], times in ((0.0, 1), (0.1, 1), (SILENCE_PAUSES[0].total_seconds(), 2)):
-            assert agents.reports([pod()]) == {}
-            assert len(requested) == times
-
-
-def test_the_last_report_stands_when_an_agent_no_longer_responds() -> None:
-    """A proxy serves the same without a new mount."""
-    with answering(json.dumps(REPORT).encode()) as (port, _):
-        agents = HttpAgents(port, PATIENCE)
-        assert agents.reports([pod(ready=True)]) == {"x-1": KNOWN}
-    for _ in range(2):
-        assert agents.reports([pod(ready=True)]) == {"x-1": KNOWN}
-    assert agents.reports([pod(uid="of another pod of that name")]) == {}
-
-
-def test_beyond_the_limit_the_oldest_report_is_dropped(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_new_pod_of_the_same_name_and_address_has_a_connection_and_a_report_of_its_own(
+    peers: Peers, followed: Followed
 ) -> None:
-    monkeypatch.setattr(module, "_STORED", 2)
-    with answering(json.dumps(REPORT).encode()) as (port, _):
-        agents = HttpAgents(port, PATIENCE)
-        for name in ("x-1", "x-2", "x-1", "x-3"):
-            agents.reports([pod(name)])
-    assert agents.reports([pod("x-1"), pod("x-2"), pod("x-3")]) == {"x-1": KNOWN, "x-3": KNOWN}
+    followed.put(pod())
+    former = peers.next()
+    former.sendall(HEAD + line())
+    followed.await_news()
+    followed.put(pod(uid="uid-new", ready=False))
+    assert ends(former)
+    assert followed.reports() == {}
+    peers.next().sendall(HEAD + line("new", "b" * 24))
+    followed.await_news()
+    assert followed.reports()["x-1"].digest == "b" * 24
 
 
-def test_a_terminating_proxy_gets_no_request_and_keeps_its_last_report() -> None:
+def test_a_pod_that_is_gone_is_disconnected_and_forgotten(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD + line())
+    followed.await_news()
+    followed.remove(pod())
+    assert ends(agent)
+    assert followed.agents.reports([pod(ready=False)]) == {}
+
+
+def test_a_stopping_pod_reports_as_long_as_its_agent_runs_and_is_not_connected_again(
+    peers: Peers, followed: Followed
+) -> None:
     """It still listens, and splits connections as before."""
-    with answering(json.dumps(REPORT).encode()) as (port, requested):
-        agents = HttpAgents(port, PATIENCE)
-        agents.reports([pod(ready=True)])
-        stopping = pod(ready=True)
-        stopping["metadata"]["deletionTimestamp"] = "2026-01-01T12:10:00Z"
-        assert agents.reports([stopping]) == {"x-1": KNOWN}
-    assert len(requested) == 1
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD + line())
+    followed.await_news()
+    stopping = pod()
+    stopping["metadata"]["deletionTimestamp"] = "2026-01-01T12:10:00Z"
+    followed.put(stopping)
+    agent.sendall(line(digest="b" * 24))
+    followed.await_news()
+    agent.close()
+    followed.put(pod("x-2"))
+    # The first connection after that one is the other pod's.
+    peers.next().sendall(HEAD + line("x-2"))
+    followed.await_news()
+    assert followed.reports()["x-1"].digest == "b" * 24
+    assert peers.connections.empty()
 
 
-def test_a_ready_proxy_has_a_time_limit_for_its_first_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_that_gets_another_address_is_connected_there(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    former = peers.next()
+    followed.put(pod(address="127.0.0.2"))
+    assert ends(former)
+    assert peers.next().getsockname()[0] == "127.0.0.2"
+
+
+def test_a_ready_proxy_has_a_time_limit_for_its_first_report(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers, followed: Followed
+) -> None:
     """A new leader has no reports: without them all proxies would seem to be behind."""
-    clock = [0.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    with answering(b"{") as (port, _):
-        agents = HttpAgents(port, PATIENCE)
-        for clock[0] in (0.0, FIRST_REPORT_LIMIT.total_seconds() - 0.1):
-            with pytest.raises(RetryLaterError, match="pod x-1 has not reported yet") as raised:
-                agents.reports([pod(ready=True)])
-            assert raised.value.delay
-        clock[0] = FIRST_REPORT_LIMIT.total_seconds()
-        assert agents.reports([pod(ready=True)]) == {}
+    followed.put(pod())
+    peers.next()
+    with pytest.raises(RetryLaterError, match="pod x-1 has not reported yet") as raised:
+        followed.reports()
+    assert 0 < (raised.value.delay or 0) <= 3
+    monkeypatch.setattr(streams, "FIRST_REPORT_LIMIT", timedelta())
+    assert followed.reports() == {}
 
 
-@contextmanager
-def dripping(pause: float) -> Iterator[int]:
-    """An agent that sends a byte at a time and never ends its response; its port."""
-    over = threading.Event()
-
-    def drip(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
-            while not over.wait(pause):
-                connection.sendall(b" ")
-
-    def serve(listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("", 0)) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            over.set()
-            listener.shutdown(socket.SHUT_RDWR)
+def test_a_pod_that_was_not_tried_yet_has_its_whole_time() -> None:
+    agents = Agents()
+    with pytest.raises(RetryLaterError) as raised:
+        agents.reports([pod()])
+    assert raised.value.delay == 3
+    agents.stop()
 
 
-def test_slow_agents_share_one_time_limit_for_their_whole_responses() -> None:
-    with dripping(0.05) as port:
-        started = time.monotonic()
-        reports = HttpAgents(port, timeout_seconds=0.3).reports([pod(f"x-{n}", f"127.0.0.{n}") for n in range(1, 101)])
-    assert reports == {}
-    # One after another, they would take 30 s.
-    assert 0.3 <= time.monotonic() - started < 15
-
-
-def test_the_connection_to_a_slow_agent_is_closed() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert HttpAgents(listener.getsockname()[1], timeout_seconds=0.1).reports([pod()]) == {}
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(PATIENCE)
-            requested = connection.recv(4096)
-            with suppress(ConnectionResetError):
-                assert connection.recv(1) == b""
-    assert requested.startswith(b"GET /report ")
-
-
-def test_an_endless_response_is_not_read_to_its_end() -> None:
-    sent = []
-
-    def serve(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with connection, suppress(OSError):
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            while True:
-                connection.sendall(b" " * 65_536)
-                sent.append(1)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
-        thread.start()
-        assert HttpAgents(listener.getsockname()[1], timeout_seconds=20).reports([pod()]) == {}
-        thread.join(PATIENCE)
-    # The rest is in the kernel's buffers.
-    assert len(sent) < 200
+def test_a_pod_that_becomes_ready_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its agent has started meanwhile."""
+    monkeypatch.setattr(streams, "_BACKOFF", Backoff(base=600, cap=600))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    followed = Followed(port)
+    followed.put(pod(ready=False))
+    wait_for(lambda: followed.failures() == 1)
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        followed.put(pod())
+        listener.settimeout(PATIENCE)
+        listener.accept()[0].close()
+    followed.agents.stop()

@@ -13,10 +13,8 @@ from engine.fleet.reports import Report
 from states import Progress
 from states.timing import (
     EXHAUSTION_REPORTED,
-    IDLE_REPORT_INTERVAL,
     LOAD_LIMIT,
     REFRESH_INTERVAL,
-    REPORT_INTERVAL,
     SETTLE_LIMIT,
     SETTLING_RECHECK,
 )
@@ -343,16 +341,15 @@ def test_a_pod_whose_haproxy_rejected_something_else_is_not() -> None:
 @pytest.mark.parametrize(
     ("proxies", "expected"),
     [
-        ([live(), live("x-2")], IDLE_REPORT_INTERVAL),
-        ([live(), live("x-2", NEWER)], REPORT_INTERVAL),
-        ([live(), live("x-2", OTHER, ready=False)], IDLE_REPORT_INTERVAL),
-        ([live(), late("x-2")], REFRESH_INTERVAL),
-        ([live(report=REFUSED)], REFRESH_INTERVAL),
+        ([live(), live("x-2")], None),
+        ([live(), live("x-2", NEWER)], None),
+        ([live(report=REFUSED)], None),
+        ([live(), late("x-2")], SECOND),
     ],
-    ids=["nothing to expect", "about to load", "not ready", "late", "rejected"],
+    ids=["all serve it", "no request yet", "rejected", "late"],
 )
-def test_reports_are_the_sooner_the_more_there_is_to_expect(proxies: list[Any], expected: timedelta) -> None:
-    assert fleet(*proxies).report_interval(DIGEST) == expected
+def test_the_limits_of_proxies_that_are_to_load_it_are_checked(proxies: list[Any], expected: timedelta | None) -> None:
+    assert fleet(*proxies).next_limit(DIGEST) == expected
 
 
 def test_the_more_processes_drain_the_longer_the_next_reload_waits() -> None:

@@ -47,10 +47,10 @@ def test_another_configuration_is_requested_at_once() -> None:
 def test_a_pod_is_late_after_the_limit() -> None:
     request, _ = asked_until(LOAD_LIMIT)
     before, at = NOW + LOAD_LIMIT - SECOND, NOW + LOAD_LIMIT
-    assert (request.is_late(DIGEST, before, None), request.is_in_time(DIGEST, before)) == (False, True)
-    assert (request.is_late(DIGEST, at, None), request.is_in_time(DIGEST, at)) == (True, False)
+    assert not request.is_late(DIGEST, before, None)
+    assert request.next_limit(before, None) <= at - before
+    assert request.is_late(DIGEST, at, None)
     assert not request.is_late(OTHER, at, None)
-    assert request.is_in_time(OTHER, at)
 
 
 def test_a_pod_that_became_ready_late_has_its_time_from_then() -> None:
@@ -87,6 +87,18 @@ def test_a_request_by_a_clock_that_is_ahead_is_none_and_is_made_anew(ahead: time
     at = NOW + 16 * SECOND - ahead
     assert not request.is_late(DIGEST, at, None)
     assert next_request(request, DIGEST, at) == RefreshRequest(DIGEST, at, at)
+
+
+def test_each_request_and_each_limit_is_due_in_time() -> None:
+    """A reconcile at these moments misses none of them."""
+    moments, at = [], NOW
+    request = next_request(None, DIGEST, at)
+    while (wait := request.next_limit(at, NOW + 2 * SECOND)) and at + wait <= NOW + 200 * SECOND:
+        at += wait
+        moments.append((at - NOW).total_seconds())
+        request = next_request(request, DIGEST, at)
+    requests = {*range(4, 61, 4), 120, 180}
+    assert set(moments) == requests | {moment + 3 for moment in requests if moment < 180} | {3, 17, 62, 183}
 
 
 def test_a_late_pod_that_is_not_replaced_stays_late_after_each_request() -> None:

@@ -439,25 +439,25 @@ def test_the_same_problem_again_is_no_move() -> None:
 
 # Proxies that take a configuration as they run
 
-LIVE = replace(DONE, strategy=UpdateStrategy.LIVE, report_interval=timedelta(seconds=30))
-AWAITED = replace(BEHIND, strategy=UpdateStrategy.LIVE, report_interval=timedelta(seconds=0.2))
+LIVE = replace(DONE, strategy=UpdateStrategy.LIVE)
+AWAITED = replace(BEHIND, strategy=UpdateStrategy.LIVE, next_limit=timedelta(seconds=4))
 
 
-def test_running_proxies_report_at_long_intervals() -> None:
+def test_running_proxies_report_by_themselves() -> None:
     decision = check(serving(rollout=LIVE), "everything_is_served", None, Reason.SERVING)
     assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
-    assert after(decision) == timedelta(seconds=30)
+    assert decision.requeue is None
 
 
-def test_proxies_that_are_about_to_load_report_soon() -> None:
+def test_the_limits_of_proxies_that_are_about_to_load_are_checked() -> None:
     snapshot = serving(phase=Phase.ROLLING, rollout=AWAITED, progressing_since=NOW)
     decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
     assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
-    assert after(decision) == timedelta(seconds=0.2)
+    assert after(decision) == timedelta(seconds=4)
 
 
-def test_the_deadline_is_kept_although_the_next_report_is_later() -> None:
-    rollout = replace(AWAITED, report_interval=timedelta(seconds=30))
+def test_the_deadline_is_kept_although_the_next_limit_is_later() -> None:
+    rollout = replace(AWAITED, next_limit=timedelta(seconds=30))
     snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO + SECOND)
     assert after(decide(snapshot)) == SECOND
 
@@ -517,7 +517,7 @@ def test_they_wait_whatever_else_is_wrong(problem: dict[str, Any]) -> None:
 def test_a_proxy_that_is_exhausted_degrades_once_everything_is_served() -> None:
     reported = "pod x-1 holds 100 connections, all that it may"
     decision = check(
-        serving(rollout=replace(LIVE, exhaustion=reported)),
+        serving(rollout=replace(LIVE, exhaustion=reported, next_limit=timedelta(seconds=30))),
         "proxies_are_exhausted",
         Trigger.DEGRADE,
         Reason.PROXIES_EXHAUSTED,

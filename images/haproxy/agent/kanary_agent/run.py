@@ -1,7 +1,6 @@
-"""The agent's command line, main loop and report."""
+"""The agent's command line and main loop."""
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -9,15 +8,14 @@ from typing import NoReturn
 
 from kanary_agent.ejections import SHORTEST_SECONDS
 from kanary_agent.ejector import Ejector
-from kanary_agent.master import Figures, Master, SilentError
+from kanary_agent.master import Master
+from kanary_agent.reporter import Reporter
 from kanary_agent.reports import ReportServer
 from kanary_agent.updater import Updater
 
 STEP_SECONDS = 0.1
 # A check takes some ten milliseconds, and delays the reload.
 CHECKING_STEP_SECONDS = 0.01
-
-NOTHING = Figures(digest="", draining=0, connections=0, max_connections=0)
 
 
 def main() -> NoReturn:
@@ -26,8 +24,8 @@ def main() -> NoReturn:
     master = Master(os.path.join(options.run, "master.sock"), options.run)
     updater = Updater(options.mounted, options.run, options.haproxy, master)
     ejector = Ejector(master, options.eject_seconds)
-    pages = {"/report": lambda: report(master, updater, ejector), "/healthz": lambda: "ok\n"}
-    server = ReportServer(options.port, pages)
+    reporter = Reporter(options.pod, master, updater, ejector)
+    server = ReportServer(options.port, {"/report": reporter.report, "/healthz": lambda: "ok\n"}, reporter.news)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, _stop)
     try:
@@ -39,31 +37,12 @@ def main() -> NoReturn:
         updater.stop()
 
 
-def report(master: Master, updater: Updater, ejector: Ejector) -> str:
-    """The report as JSON: what HAProxy serves at this moment, and why it does not serve the mounted text."""
-    try:
-        figures, silence = master.figures(), ""
-    except SilentError as error:
-        figures, silence = NOTHING, str(error)
-    rejected = updater.rejected
-    return json.dumps(
-        {
-            "digest": figures.digest,
-            "rejected": {"digest": rejected[0], "message": rejected[1]} if rejected else None,
-            "draining": figures.draining,
-            "connections": figures.connections,
-            "maxConnections": figures.max_connections,
-            "problem": updater.problem or silence,
-            "ejected": ejector.ejected,
-        }
-    )
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kanary-agent", description="Loads a mounted configuration into HAProxy.")
     parser.add_argument("--mounted", required=True, help="path of the mounted configuration")
     parser.add_argument("--run", required=True, help="folder of haproxy.cfg and master.sock")
     parser.add_argument("--port", required=True, type=int, help="port of the report")
+    parser.add_argument("--pod", required=True, help="uid of the pod, for the report")
     parser.add_argument("--haproxy", default="haproxy", help="HAProxy binary that validates configurations")
     ejection = "first ejection time of a server that resets its connections"
     parser.add_argument("--eject-seconds", default=SHORTEST_SECONDS, type=float, help=ejection)

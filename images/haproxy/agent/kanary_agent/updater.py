@@ -53,6 +53,10 @@ class Updater:
         self._next_poll = 0.0
         self.changes = 0
         """The number of reloads and of changes without one."""
+        self.serving = ""
+        """The digest that HAProxy reported last; empty while it does not respond."""
+        self.problem = ""
+        """Why the newest text is not served, in one line, unless HAProxy rejected it."""
         self._logged: dict[str, str] = {}
 
     @property
@@ -67,9 +71,7 @@ class Updater:
         failure = self._failures.get(text)
         return (texts.digest_of(text), failure.message) if failure and failure.rejected else None
 
-    @property
-    def problem(self) -> str:
-        """Any other reason why the newest text is not served, in one line."""
+    def _problem(self) -> str:
         failed = [failure.message for failure in self._failures.values() if not failure.rejected]
         return self._mount_problem() or "; ".join(failed)
 
@@ -95,6 +97,7 @@ class Updater:
         except OSError as error:
             # The disk is full, or there is no memory for a process.
             self._fail(text, f"{type(error).__name__}: {error}", (1, CHECK_BACKOFF_SECONDS))
+        self.problem = self._problem()
         self._log("problem", self.problem)
 
     def stop(self) -> None:
@@ -167,11 +170,13 @@ class Updater:
             self._log("waiting", "")
         except SilentError as error:
             # Not a failure: HAProxy will start with the validated text.
+            self.serving = ""
             self._log("waiting", str(error))
 
     def _is_outdated(self) -> bool:
         """Whether the worker serves another text than the validated one."""
         served, text = self._master.state(), self._validated_text()
+        self.serving = served.digest
         self._log("serving", served.digest)
         if served != (texts.digest_of(text), texts.split_of(text)):
             return True

@@ -1,0 +1,185 @@
+"""The stream of reports: each change arrives by itself, and no client of a stream harms the agent or another one."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kanary_agent import reporter, reports
+from kanary_agent.master import Figures
+from kanary_agent.reporter import CHANGE_SECONDS, COUNTS_SECONDS, Reporter
+from kanary_agent.reports import STREAMS, ReportServer
+
+from engine.render.haproxy import render
+from tests.agent.configs import changes_of
+from tests.agent.live import POD, live
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import PATIENCE, config_of, free_port
+
+
+def test_each_configuration_is_reported_when_it_is_served(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy, proxy.streamed() as found:
+        first = next(found)
+        assert (first["pod"], first["digest"]) == (POD, render(config).digest)
+        for change in itertools.islice(changes_of(config), 3):
+            proxy.mount(change)
+            assert render(change).digest in (report["digest"] for report in found)
+
+
+def test_a_rejection_is_reported(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy, proxy.streamed() as found:
+        next(found)
+        proxy.mount(render(config).text.replace("mode tcp", "mode nonsense") + "\n")
+        rejected = next(report for report in found if report["rejected"])
+        assert "nonsense" in rejected["rejected"]["message"]
+        assert rejected["digest"] == render(config).digest
+
+
+def test_a_haproxy_that_has_ended_is_reported_and_so_is_its_return(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy, proxy.streamed() as found:
+        next(found)
+        proxy.process.kill()
+        proxy.process.wait()
+        silent = next(report for report in found if not report["digest"])
+        assert "master socket" in silent["problem"]
+        proxy.restart_haproxy()
+        assert next(report for report in found if report["digest"])["digest"] == render(config).digest
+
+
+class Proxy:
+    """What a reporter reports about."""
+
+    def __init__(self) -> None:
+        self.serving = "a"
+        self.rejected = None
+        self.problem = ""
+        self.ejected: list[str] = []
+        self.connections = 0
+        self.asked = 0
+
+    def figures(self) -> Figures:
+        self.asked += 1
+        return Figures(self.serving, draining=0, connections=self.connections, max_connections=9)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    for module in (reporter, reports):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_changes_are_news_after_50_ms_and_counts_after_10_s(clock: list[float]) -> None:
+    proxy: Any = Proxy()
+    found = Reporter(POD, proxy, proxy, proxy)
+    assert json.loads(found.news())["digest"] == "a"
+    proxy.serving = "b"
+    clock[0] += CHANGE_SECONDS / 2
+    assert found.news() == ""
+    clock[0] += CHANGE_SECONDS
+    assert json.loads(found.news())["digest"] == "b"
+    asked, proxy.connections = proxy.asked, 5
+    clock[0] += COUNTS_SECONDS - 1
+    assert found.news() == ""
+    # Nobody has asked HAProxy meanwhile.
+    assert proxy.asked == asked
+    clock[0] += 1
+    assert json.loads(found.news())["connections"] == 5
+    clock[0] += COUNTS_SECONDS
+    assert found.news() == ""
+
+
+def test_a_report_that_one_client_has_read_is_still_news_for_the_streams(clock: list[float]) -> None:
+    proxy: Any = Proxy()
+    found = Reporter(POD, proxy, proxy, proxy)
+    found.news()
+    proxy.serving = "b"
+    found.report()
+    clock[0] += 1
+    assert json.loads(found.news())["digest"] == "b"
+
+
+class Server(ReportServer):
+    """A server with these pages; `news` are what it sends next."""
+
+    def __init__(self, report: str = "{}") -> None:
+        self.port = free_port()
+        self.news: list[str] = []
+        super().__init__(self.port, {"/report": lambda: report}, lambda: self.news.pop() if self.news else "")
+
+    @contextlib.contextmanager
+    def streaming(self, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+        """A client on that address that has sent its request, and has read what it got."""
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE, source_address=(host, 0)) as client:
+            client.sendall(b"GET /reports HTTP/1.1\r\n\r\n")
+            self.serve(0.05)
+            assert client.recv(65_536).endswith(b"\r\n\r\n{}\n")
+            client.setblocking(False)
+            yield client
+
+    def serves(self, client: socket.socket) -> bool:
+        """Whether that client gets the next news."""
+        self.news = ["news"]
+        self.serve(0.05)
+        with contextlib.suppress(OSError):
+            return client.recv(65_536) == b"news\n"
+        return False
+
+
+def test_an_empty_line_follows_30_s_without_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "HEARTBEAT_SECONDS", 0.1)
+    server = Server()
+    with server.streaming() as client:
+        server.serve(0.15)
+        with pytest.raises(BlockingIOError):
+            client.recv(10)
+        server.serve(0)
+        server.serve(0)
+        assert client.recv(10) == b"\n"
+
+
+def test_a_client_that_does_not_read_is_dropped() -> None:
+    server = Server()
+    with server.streaming() as client:
+        client.setblocking(True)
+        for _ in range(2000):
+            server.news = ["x" * 60_000]
+            server.serve(0)
+            if not server._clients:
+                break
+        assert not server._clients
+
+
+def test_a_client_that_sends_more_is_dropped() -> None:
+    server = Server()
+    with server.streaming() as client:
+        client.sendall(b"more")
+        server.serve(0.05)
+        assert not server.serves(client)
+
+
+def test_no_other_host_can_displace_a_stream() -> None:
+    server = Server()
+    with server.streaming("127.0.0.2") as operator, contextlib.ExitStack() as stack:
+        for _ in range(3 * STREAMS):
+            stack.enter_context(server.streaming("127.0.0.3"))
+        assert server.serves(operator)
+        assert len(server._clients) == STREAMS
+
+
+def test_the_newest_of_a_host_displaces_its_oldest() -> None:
+    server = Server()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.streaming()) for _ in range(STREAMS + 1)]
+        assert server.serves(clients[-1])
+        assert not server.serves(clients[0])
