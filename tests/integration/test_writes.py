@@ -9,6 +9,7 @@ def test_a_change_of_weights_is_one_config_map_two_statuses_and_one_event(scene:
     scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
     scene.start_operator()
     scene.wait_for_phase("Ready")
+    scene.wait_for(lambda: scene.events("Serving"))
     scene.server.requests.clear()
     scene.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
     scene.wait_for_phase("Ready", revision=2)
