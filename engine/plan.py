@@ -172,6 +172,7 @@ def proxy_config(
         ),
         on_empty_route=spec.on_empty_route,
         idle_seconds=spec.proxy.idle_seconds,
+        unacknowledged_seconds=spec.proxy.unacknowledged_seconds,
         drain_seconds=spec.proxy.drain_seconds,
         max_connections=spec.proxy.max_connections or DEFAULT_MAX_CONNECTIONS,
         balance=spec.proxy.balance,

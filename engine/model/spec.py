@@ -8,7 +8,13 @@ from pydantic import Field
 from engine.model.entries import Share
 from engine.model.shape import Shape
 from engine.model.weight import Weight
-from engine.render.config import DEFAULT_MAX_CONNECTIONS, MAX_CONNECTIONS, Balance, ProxyProtocol
+from engine.render.config import (
+    DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_UNACKNOWLEDGED_SECONDS,
+    MAX_CONNECTIONS,
+    Balance,
+    ProxyProtocol,
+)
 from states import OnEmptyRoute, UpdateStrategy
 
 GROUP = "kanary.k8s.io"
@@ -98,6 +104,11 @@ class ProxySettings(Shape):
     )
     idle_seconds: Annotated[int, Field(ge=1, le=604_800, strict=True)] = Field(
         default=86_400, description="Maximum time that a connection may carry no data before the proxy closes it."
+    )
+    unacknowledged_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
+        default=DEFAULT_UNACKNOWLEDGED_SECONDS,
+        description="Maximum time until a client or a pod acknowledges data, before the proxy closes the connection: "
+        "its node may be lost. It includes the time that a client or a pod reads nothing.",
     )
     max_connections: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS, strict=True)] | None = Field(
         default=None,

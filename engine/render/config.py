@@ -26,6 +26,13 @@ DEFAULT_MAX_CONNECTIONS = 20_000
 """About 80 MiB, with 4 KiB for each idle connection."""
 
 _UID = re.compile(r"[-\w]+", re.ASCII)
+DEFAULT_UNACKNOWLEDGED_SECONDS = 240
+"""The time after which keepalive closes an idle connection to a lost peer.
+
+With less, an idle connection would be closed after fewer unanswered probes than keepalive sends: this limit replaces
+their number. It also applies to a peer that is alive and reads nothing.
+"""
+
 _BACKEND = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?:_?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """Service and port name as in Kubernetes. The colon prevents a clash with the sections that are not backends."""
 
@@ -91,7 +98,8 @@ class Pool:
 class ProxyConfig:
     """The configuration of the proxies of one Kanary.
 
-    An established connection is closed after `idle_seconds` without a byte in either direction. A stopping proxy
+    An established connection is closed after `idle_seconds` without a byte in either direction, and when the client or
+    the pod has not acknowledged data, or has not accepted any, for `unacknowledged_seconds`. A stopping proxy
     closes open connections after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
     a connection before the next one is tried. Clients beyond `max_connections` wait until another connection ends.
     `ipv6` makes the proxies listen on IPv6 although no server has such an address. `keepalive_options` sets the
@@ -118,6 +126,7 @@ class ProxyConfig:
     balance: Balance = Balance.ROUND_ROBIN
     ipv6: bool = False
     keepalive_options: bool = False
+    unacknowledged_seconds: int = DEFAULT_UNACKNOWLEDGED_SECONDS
     kanary: str = ""
     serial: int = 0
     split_port: int = SPLIT_PORT
@@ -125,6 +134,7 @@ class ProxyConfig:
 
     def __post_init__(self) -> None:
         _require_integer("idle_seconds", self.idle_seconds, 1, MAX_SECONDS)
+        _require_integer("unacknowledged_seconds", self.unacknowledged_seconds, 1, MAX_SECONDS)
         _require_integer("drain_seconds", self.drain_seconds, 1, MAX_SECONDS)
         _require_integer("connect_milliseconds", self.connect_milliseconds, 1, MAX_SECONDS * 1000)
         _require_integer("threads", self.threads, 1, 64)

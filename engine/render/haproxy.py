@@ -126,7 +126,8 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
     yield f"  retries {RETRIES}"
     yield f"  timeout connect {config.connect_milliseconds}ms"
     yield "  # One limit for idle connections, including half-closed ones: a client may finish sending and then wait"
-    yield "  # for an answer. Keepalive detects lost peers within four minutes, also in half-closed connections."
+    yield "  # for an answer. Keepalive detects lost peers, also in half-closed connections. While data are under way,"
+    yield "  # it does not probe: tcp-ut limits the time until data are acknowledged."
     yield f"  timeout client {config.idle_seconds}s"
     yield f"  timeout server {config.idle_seconds}s"
     yield f"  timeout tunnel {config.idle_seconds}s"
@@ -168,11 +169,12 @@ def _ops(config: ProxyConfig) -> Iterator[str]:
 
 
 def _binds(config: ProxyConfig, port: int) -> Iterator[str]:
-    yield f"  bind :{port}"
+    limit = f" tcp-ut {config.unacknowledged_seconds}s"
+    yield f"  bind :{port}{limit}"
     # Only if the cluster has IPv6: HAProxy does not start on a host without it.
     used = [server for route in config.routes if route.weight for server in route.servers]
     if config.ipv6 or any(":" in server.address for server in used):
-        yield f"  bind :::{port} v6only"
+        yield f"  bind :::{port} v6only{limit}"
 
 
 def _split(config: ProxyConfig) -> Iterator[str]:
@@ -204,8 +206,9 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
             # Health checks send it as well.
             yield f"  default-server {_HEADER[route.proxy_protocol]}"
         for server in route.servers:
-            # HAProxy allows no brackets in a name.
-            yield f"  server {server.address}:{server.port} {_socket(server)}"
+            # HAProxy allows no brackets in a name, and ignores tcp-ut in default-server.
+            limit = f"tcp-ut {config.unacknowledged_seconds}s"
+            yield f"  server {server.address}:{server.port} {_socket(server)} {limit}"
 
 
 _HEADER = {ProxyProtocol.V1: "send-proxy", ProxyProtocol.V2: "send-proxy-v2"}

@@ -42,6 +42,7 @@ _EXPECTED: Mapping[str, str] = {
     "replicas": _WHOLE_NUMBER.format(1, 100),
     "drainSeconds": _WHOLE_NUMBER.format(1, 86_400),
     "idleSeconds": _WHOLE_NUMBER.format(1, 604_800),
+    "unacknowledgedSeconds": _WHOLE_NUMBER.format(1, 86_400),
     "maxConnections": _WHOLE_NUMBER.format(1, MAX_CONNECTIONS),
     "balance": "roundrobin or leastconn",
     "image": "an image reference without white space",

@@ -155,7 +155,7 @@ def test_other_parameters_of_a_server_that_stays_take_a_reload() -> None:
             socket = f"{stays.address}:{stays.port}"
             other = replace(config, serial=1)
             digest = render(other).digest
-            proxy.mount(render(other).text.replace(f" {socket} {socket}\n", f" {socket} {socket} send-proxy\n"))
+            proxy.mount(render(other).text.replace(f" {socket} {socket} ", f" {socket} {socket} send-proxy "))
             await_that(lambda: proxy.reported().get("digest") == digest, "the configuration is reported")
             assert start_of(proxy) == b"PROXY "
 

@@ -84,7 +84,7 @@ def test_servers_are_split_from_all_other_lines_without_their_common_parameters(
     announced = replace(config, routes=(Pool("app:_9090", 100, (other,), ProxyProtocol.V2),))
     first, second, third = (texts.parts_of(render(each).text) for each in (config, moved, announced))
     assert first.servers.keys() == {("app:_9090", "127.0.0.1:80")}
-    assert second.servers["app:_9090", "::1:81"].startswith("[::1]:81 check inter 2s ")
+    assert second.servers["app:_9090", "::1:81"].startswith("[::1]:81 tcp-ut 240s check inter 2s ")
     assert first.fixed == second.fixed != third.fixed
     assert "  timeout check 1s" in first.fixed
 

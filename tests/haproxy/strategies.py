@@ -61,6 +61,7 @@ def configs(draw: st.DrawFn) -> ProxyConfig:
     return ProxyConfig(
         routes,
         on_empty_route=draw(st.sampled_from(OnEmptyRoute)),
+        unacknowledged_seconds=draw(st.integers(1, MAX_SECONDS)),
         idle_seconds=draw(st.integers(1, MAX_SECONDS)),
         drain_seconds=draw(st.integers(1, MAX_SECONDS)),
         connect_milliseconds=draw(st.integers(1, MAX_SECONDS * 1000)),

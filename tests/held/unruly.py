@@ -28,10 +28,10 @@ class UnrulyPods(Pods):
 
     def drop(self, *servers: Server) -> None:
         """Nothing reaches these any more, nor comes from them."""
-        _filter("A", servers)
+        drop_packets(*(server.address for server in servers))
 
     def let_through(self, *servers: Server) -> None:
-        _filter("D", servers)
+        _filter("D", *(server.address for server in servers))
 
     def vanish(self, *servers: Server) -> None:
         """These are killed with their conversations, and their addresses lead nowhere."""
@@ -84,7 +84,12 @@ class UnrulyPods(Pods):
                 break_off(writer)
 
 
-def _filter(change: str, servers: tuple[Server, ...]) -> None:
+def drop_packets(*addresses: str) -> None:
+    """From now on, nothing reaches these addresses, nor comes from them."""
+    _filter("A", *addresses)
+
+
+def _filter(change: str, *addresses: str) -> None:
     # Where packets come in: one that is dropped on its way out is an error to its sender.
-    rules = [f"-{change} INPUT -{end} {server.address}/32 -j DROP" for server in servers for end in ("d", "s")]
+    rules = [f"-{change} INPUT -{end} {address}/32 -j DROP" for address in addresses for end in ("d", "s")]
     apply_rules("\n".join(["*filter", *rules, "COMMIT"]) + "\n")

@@ -61,6 +61,7 @@ _proxies = st.fixed_dictionaries(
         "replicas": st.integers(1, 100),
         "image": st.sampled_from(["haproxy:3.0", "registry.example/haproxy@sha256:0123"]),
         "drainSeconds": st.integers(1, 86_400),
+        "unacknowledgedSeconds": st.integers(1, 86_400),
         "idleSeconds": st.integers(1, 604_800),
         "maxConnections": st.integers(1, 1_000_000),
         "balance": st.sampled_from(["roundrobin", "leastconn"]),

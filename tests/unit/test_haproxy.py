@@ -132,7 +132,7 @@ def test_anything_but_the_service_and_port_of_a_backend_is_refused_by_name(backe
 @pytest.mark.parametrize("backend", ["v:1", "v1:http", "v1:_9090", "v-1:9-0", f"{'v' * 63}:{'p' * 63}"])
 def test_haproxys_backends_have_the_names_of_ours(backend: str) -> None:
     text = text_of(config(Pool(backend, 100, SERVERS[:1])))
-    assert f"backend {backend}\n  balance roundrobin\n  server 10.0.0.10:80 10.0.0.10:80\n" in text
+    assert f"backend {backend}\n  balance roundrobin\n  server 10.0.0.10:80 10.0.0.10:80 tcp-ut 240s\n" in text
 
 
 def test_two_routes_to_one_backend_are_refused() -> None:
@@ -149,6 +149,7 @@ def test_weights_that_do_not_sum_to_100_are_refused_with_their_sum(weights: tupl
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("unacknowledged_seconds", 0),
         ("idle_seconds", 0),
         ("idle_seconds", 2_147_484),
         ("idle_seconds", "1h"),
@@ -213,10 +214,10 @@ def test_the_order_of_servers_and_doubles_among_them_make_no_difference(
 
 def test_servers_are_listed_by_family_number_and_port() -> None:
     assert server_lines(text_of(config())) == [
-        "server 10.0.0.9:80 10.0.0.9:80",
-        "server 10.0.0.9:8080 10.0.0.9:8080",
-        "server 10.0.0.10:80 10.0.0.10:80",
-        "server 2001:db8::1:80 [2001:db8::1]:80",
+        "server 10.0.0.9:80 10.0.0.9:80 tcp-ut 240s",
+        "server 10.0.0.9:8080 10.0.0.9:8080 tcp-ut 240s",
+        "server 10.0.0.10:80 10.0.0.10:80 tcp-ut 240s",
+        "server 2001:db8::1:80 [2001:db8::1]:80 tcp-ut 240s",
     ]
 
 
@@ -259,7 +260,7 @@ def test_pods_of_a_route_of_weight_0_change_nothing_of_the_split(
 
 def test_a_route_of_weight_0_is_checked_so_that_it_can_get_a_weight() -> None:
     text = text_of(config(one(100, SERVERS[:1]), two(0, SERVERS[1:2])))
-    assert text.endswith("\nbackend v2:9090\n  balance roundrobin\n  server 10.0.0.9:80 10.0.0.9:80\n")
+    assert text.endswith("\nbackend v2:9090\n  balance roundrobin\n  server 10.0.0.9:80 10.0.0.9:80 tcp-ut 240s\n")
 
 
 @pytest.mark.parametrize(
@@ -271,6 +272,7 @@ def test_a_route_of_weight_0_is_checked_so_that_it_can_get_a_weight() -> None:
         {"routes": (one(100, (*SERVERS, Server("10.0.0.11", 80)), ProxyProtocol.V1),)},
         {"routes": (one(100, SERVERS[:3]),)},
         {"idle_seconds": 3601},
+        {"unacknowledged_seconds": 241},
         {"drain_seconds": 61},
         {"connect_milliseconds": 501},
         {"threads": 3},

@@ -4,6 +4,7 @@ A removed server is set to maintenance: its open connections continue. It is nev
 several versions of HAProxy), so a reload is necessary when many servers were removed.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 from kanary_agent import counters, texts
@@ -14,6 +15,8 @@ CHANGES = 100
 """Maximum number of servers that are added and removed at once: each addition stops HAProxy's threads."""
 REMOVED = 500
 """Maximum number of removed servers: each takes about 5 KiB."""
+_STATIC = re.compile(r" tcp-ut \S+")
+"""The parameters that HAProxy does not accept in `add server`. The server has them after the next reload."""
 
 
 def update(master: Master, served: str, text: str) -> str:
@@ -53,7 +56,7 @@ def _add(added: Mapping[Place, str], present: Mapping[Place, State]) -> Iterator
     """The commands that add servers with these parameters. Those that are present were removed before."""
     for place, words in added.items():
         if place not in present:
-            yield f"@1 add server {place} {words}"
+            yield f"@1 add server {place} {_STATIC.sub('', words)}"
     for place in added:
         yield f"@1 enable health {place}"
         yield f"@1 set server {place} state ready"
