@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from engine.fleet.fleet import Fleet, ready_endpoints
 from engine.fleet.proxy import has_agent, read_proxy
 from engine.last_status import last_rejection, read_phase, read_status
+from engine.memo import Memo
 from engine.model.spec import Backend, KanarySpec
-from engine.model.states import Endpoint, Intent, Split, Written, read_written, unpaused
+from engine.model.states import Endpoint, Intent, Split, Written, read_applied, read_written, unpaused
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
@@ -60,6 +61,7 @@ class Observed:
     """By name: the destinations of the declared spec and of the last good one."""
     unready: Mapping[Backend, int]
     """Number of endpoints of each backend that are not ready."""
+    memo: Memo = field(repr=False, compare=False)
 
     @property
     def last_entry(self) -> int:
@@ -105,16 +107,15 @@ class Observed:
 
 
 def observe(
-    view: ClusterView, kanary: Json, now: datetime, defaults: Defaults, last: Written | None = None
+    view: ClusterView, kanary: Json, now: datetime, defaults: Defaults, *, memo: Memo, last: Written | None = None
 ) -> Observed:
     """Observe a Kanary. Raises RetryLaterError if the view is older than what was written.
 
     `last` is what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
-    metadata = kanary["metadata"]
-    owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
-    intent, status, fleet = read_intent(view, owner, kanary), read_status(kanary), _fleet(view, owner, now)
-    written = read_written(_own(view, owner, "v1", "ConfigMap"))
+    owner = memo(_owner, kanary)
+    intent, status, fleet = read_intent(view, owner, kanary, memo), memo(read_status, kanary), _fleet(view, owner, now)
+    written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda text: memo(read_applied, text))
     if written.applied is None and last and _is_latest(last, intent, status, fleet):
         written = replace(last, version=written.version)
     written = replace(written, public_key=view.public_key() or written.public_key)
@@ -137,8 +138,14 @@ def observe(
         written=written,
         fleet=fleet,
         destinations={spec.destination: _destination(view, owner, spec.destination) for spec in specs},
-        unready={backend: unready_of(view, owner, backend) for backend in backends},
+        unready={backend: unready_of(view, owner, backend, memo) for backend in backends},
+        memo=memo,
     )
+
+
+def _owner(kanary: Json) -> Identity:
+    metadata = kanary["metadata"]
+    return Identity(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 def _is_latest(last: Written, intent: Intent, status: KanaryStatus, fleet: Fleet) -> bool:
@@ -225,7 +232,7 @@ def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot) ->
     """The split in force: the declared spec if it can be applied, otherwise the last good one, or None."""
     spec, applied = observed.intent.spec, observed.written.applied
     if snapshot.applies_spec and spec:
-        return _declared_split(observed, unpaused(spec))
+        return _declared_split(observed, observed.memo(unpaused, spec))
     if applied is None:
         return None
     endpoints, holds_pods = _last_good_endpoints(view, observed, snapshot.on_empty_route)
@@ -255,7 +262,8 @@ def _last_good_endpoints(
     owner, applied = observed.owner, observed.written.applied
     if applied is None:
         return {}, False
-    found = {route.backend: resolve_backend(view, owner, route.backend) for route in applied.spec.routes}
+    routes = applied.spec.routes
+    found = {route.backend: resolve_backend(view, owner, route.backend, observed.memo) for route in routes}
     holds_empty = OnEmptyRoute.HOLD in (on_empty_route, applied.spec.on_empty_route)
     known = {b: f for b, f in found.items() if not isinstance(f, Problem) and (f or not holds_empty)}
     held = {backend: applied.endpoints_of(backend) for backend in found.keys() - known.keys()}

@@ -1,20 +1,47 @@
 """From the split in force to the configuration and the objects that implement it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, TypeVarTuple
 
 from engine.fleet.fleet import Fleet, Goal
+from engine.memo import Memo
 from engine.model.spec import KanarySpec
-from engine.model.states import Applied, Endpoints, Intent, Split, Written, unpaused
+from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, unpaused
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed
+from engine.ports import ClusterView
 from engine.render import objects, pods
-from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig, Server
-from engine.render.haproxy import Rendered, render, split_of
+from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig
+from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Identity, Json
 from engine.render.sysctls import has_keepalive
 from states import Action, Difference, UpdateStrategy
+
+Inputs = TypeVarTuple("Inputs")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An object to apply, which is rendered only if it has to be applied, or compared with another object."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    make: Callable[..., Json]
+    inputs: tuple[Any, ...]
+    """Of `make`."""
+
+    def render(self) -> Json:
+        """The object."""
+        return self.make(*self.inputs)
+
+    def found_in(self, view: ClusterView) -> Json | None:
+        """The object of this kind and name in the cluster."""
+        metadata = {"namespace": self.namespace, "name": self.name}
+        return view.live({"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,111 +56,90 @@ class Target:
     """From its current content."""
     fallback: str
     """Why proxies are replaced although the spec says Live; empty if they are not."""
-    objects: Mapping[Action, tuple[Json, ...]]
-    ready_endpoints: int
-    """Number of ready endpoints that the destination has now."""
+    goal: Goal
+    """The desired state of the proxies."""
+    planned: Mapping[Action, tuple[Planned, ...]]
 
     @property
-    def all_objects(self) -> tuple[Json, ...]:
+    def all_planned(self) -> tuple[Planned, ...]:
         """Every object, in the order in which they are applied."""
-        return tuple(desired for group in self.objects.values() for desired in group)
-
-    @property
-    def goal(self) -> Goal:
-        """The desired state of the proxies."""
-        annotations = self.objects[Action.RUN_PROXIES][0]["spec"]["template"]["metadata"]["annotations"]
-        replicas = self.applied.spec.proxy.replicas
-        return Goal(self.applied.digest, annotations[TEMPLATE_ANNOTATION], replicas, self.ready_endpoints)
+        return tuple(each for group in self.planned.values() for each in group)
 
 
-class Planner:
-    """Plans for any number of Kanaries; caches the last renderings of each, so that each change is rendered once.
-
-    Thread-safe, as long as no two threads plan for one Kanary at the same time.
-    """
-
-    def __init__(self) -> None:
-        self._rendered: dict[tuple[str, str], list[tuple[ProxyConfig, Rendered]]] = {}
-
-    def forget(self, namespace: str, name: str) -> None:
-        """Drop the cache of a deleted Kanary."""
-        self._rendered.pop((namespace, name), None)
-
-    def plan(self, observed: Observed, split: Split) -> Target:
-        """The target for this split."""
-        before, fleet = observed.written.applied, observed.fleet
-        strategy, fallback = _strategy(observed, split)
-        ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
-        keepalive_options = not has_keepalive(observed.defaults.sysctls)
-        config, rendered = self._render(observed, split, strategy, ipv6=ipv6, keepalive_options=keepalive_options)
+def plan(observed: Observed, split: Split) -> Target:
+    """The target for this split. A configuration is rendered once, however often the reconciles look at it."""
+    before, fleet, memo = observed.written.applied, observed.fleet, observed.memo
+    strategy, fallback = _strategy(observed, split)
+    ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
+    keepalive_options = not has_keepalive(observed.defaults.sysctls)
+    serial, rendered = _render(observed, split, strategy, ipv6=ipv6, keepalive_options=keepalive_options)
+    difference = _difference(before, split, strategy, ipv6=ipv6, digest=rendered.digest)
+    accepted = observed.written.accepted
+    if before and difference is Difference.NONE:
+        applied = before
+    else:
         applied = Applied(
             generation=split.generation,
             revision=split.revision,
             digest=rendered.digest,
             written_at=observed.now,
             strategy=strategy,
-            serial=config.serial or (before.serial if before else 0),
+            serial=serial,
             split_serial=rendered.split_serial,
             ipv6=ipv6,
             spec=split.spec,
             endpoints={str(backend): found for backend, found in split.endpoints.items()},
             entry=observed.stored_entry,
         )
-        difference = _difference(before, applied)
-        accepted = observed.written.accepted
-        if before and difference is Difference.NONE:
-            applied = before
-        elif before and fleet.updated(before.digest):
+        if before and fleet.updated(before.digest):
             accepted = observed.written.latest
-        written = replace(observed.written, applied=applied, latest=rendered.text, accepted=accepted)
-        known = observed.destinations.get(split.spec.destination)
-        made = _objects(observed, written, applied)
-        return Target(written, applied, difference, fallback, made, known.ready_endpoints if known else 0)
-
-    def _render(
-        self, observed: Observed, split: Split, strategy: UpdateStrategy, **settings: bool
-    ) -> tuple[ProxyConfig, Rendered]:
-        """The configuration, with a serial that changes whenever the configuration does.
-
-        If a pod is unready for a moment, a configuration is replaced and returns. With a new serial it has another
-        digest, so that a proxy that has not loaded the one in between cannot report it too early.
-        """
-        owner, before = observed.owner, observed.written.applied
-        config = proxy_config(split, strategy, **settings)
-        cache = self._rendered.setdefault((owner.namespace, owner.name), [])
-        if strategy is UpdateStrategy.ROLLING:
-            return _cached(cache, config, before)
-        if before is None or not before.serial:
-            serial = _first_serial(cache, config, observed.now)
-            return _cached(cache, replace(config, kanary=owner.uid, serial=serial), before)
-        config = replace(config, kanary=owner.uid, serial=before.serial)
-        written = [known for known, rendered in cache if rendered.digest == before.digest]
-        if config in written or not written:
-            found = _cached(cache, config, before)
-            if found[1].digest == before.digest:
-                return found
-        return _cached(cache, replace(config, serial=before.serial + 1), before)
+    written = replace(observed.written, applied=applied, latest=rendered.text, accepted=accepted)
+    known = observed.destinations.get(split.spec.destination)
+    # With Live, the pods do not depend on the configuration.
+    mounted = applied.digest if strategy is UpdateStrategy.ROLLING else ""
+    template = memo(_template, observed.owner, applied.spec, observed.defaults, applied.strategy, mounted)
+    annotations, replicas = template["metadata"]["annotations"], applied.spec.proxy.replicas
+    goal = Goal(applied.digest, annotations[TEMPLATE_ANNOTATION], replicas, known.ready_endpoints if known else 0)
+    return Target(written, applied, difference, fallback, goal, _planned(observed, written, applied, template))
 
 
-def _first_serial(cache: Sequence[tuple[ProxyConfig, Rendered]], config: ProxyConfig, now: datetime) -> int:
+def _render(
+    observed: Observed, split: Split, strategy: UpdateStrategy, *, ipv6: bool, keepalive_options: bool
+) -> tuple[int, Rendered]:
+    """The configuration and its serial, which changes whenever the configuration does.
+
+    If a pod is unready for a moment, a configuration is replaced and returns. With a new serial it has another
+    digest, so that a proxy that has not loaded the one in between cannot report it too early.
+    """
+    before, memo = observed.written.applied, observed.memo
+    numbered = "" if strategy is UpdateStrategy.ROLLING else observed.owner.uid
+    endpoints = [split.endpoints[route.backend] for route in split.spec.routes]
+    drafted = memo(_drafted, split.spec, numbered, ipv6, keepalive_options, *endpoints)
+    former = (before.digest, before.split_serial) if before else ("", 0)
+    serial = before.serial if before else 0
+    if not numbered:
+        return serial, memo(complete, drafted, 0, *former)
+    if not serial:
+        serial = memo.first("serial", drafted, _first_serial(observed.now))
+        return serial, memo(complete, drafted, serial, *former)
+    same = memo(complete, drafted, serial, *former)
+    if before and same.digest == before.digest:
+        return serial, same
+    return serial + 1, memo(complete, drafted, serial + 1, *former)
+
+
+def _first_serial(now: datetime) -> int:
     """The serial if none is known: the time in milliseconds, since no Kanary changes more often than that.
 
     It is kept until it is written, because the history records the digest before.
     """
-    known = [known.serial for known, _ in cache if replace(known, kanary="", serial=0) == config]
-    return known[-1] if known else max(1, int(now.timestamp() * 1000))
+    return max(1, int(now.timestamp() * 1000))
 
 
-def _cached(
-    cache: list[tuple[ProxyConfig, Rendered]], config: ProxyConfig, before: Applied | None
-) -> tuple[ProxyConfig, Rendered]:
-    for known in cache:
-        if known[0] == config:
-            return known
-    rendered = render(config, before.digest, before.split_serial) if before else render(config)
-    # The written configuration and the target.
-    cache[:] = [*cache[-1:], (config, rendered)]
-    return cache[-1]
+def _drafted(
+    spec: KanarySpec, kanary: str, ipv6: bool, keepalive_options: bool, *endpoints: tuple[Endpoint, ...]
+) -> Draft:
+    return draft(proxy_config(spec, endpoints, kanary, ipv6=ipv6, keepalive_options=keepalive_options))
 
 
 def plan_unapplied(
@@ -142,33 +148,28 @@ def plan_unapplied(
     """The target of a Kanary outside a cluster, as its first revision."""
     intent, fleet = Intent(1, spec, (), endpoints), Fleet(None, (), now)
     status, written = KanaryStatus(), Written()
-    observed = Observed(owner, {}, status, status, now, defaults, intent, written, fleet, {}, {})
-    return Planner().plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_in_status=False))
+    observed = Observed(owner, {}, status, status, now, defaults, intent, written, fleet, {}, {}, Memo())
+    return plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_in_status=False))
 
 
 def proxy_config(
-    split: Split,
-    strategy: UpdateStrategy = UpdateStrategy.LIVE,
+    spec: KanarySpec,
+    endpoints: Sequence[tuple[Endpoint, ...]],
+    kanary: str,
     *,
     ipv6: bool = False,
     keepalive_options: bool = False,
 ) -> ProxyConfig:
-    """The configuration of HAProxy, without its serial.
+    """The configuration of HAProxy without its serial. The endpoints are those of each route.
 
-    With Live, it has the routes of weight 0, so that running proxies can give them a weight without a reload. With
-    Rolling, changes of their pods would replace the proxies.
+    With Live, it has the uid `kanary`, and the routes of weight 0, so that running proxies can give them a weight
+    without a reload. With Rolling, `kanary` is empty, and changes of the pods of such routes would replace the proxies.
     """
-    spec = split.spec
     return ProxyConfig(
         routes=tuple(
-            Pool(
-                str(route.backend),
-                route.weight,
-                tuple(Server(e.address, e.port) for e in split.endpoints[route.backend]),
-                route.send_proxy_protocol,
-            )
-            for route in spec.routes
-            if route.weight or strategy is UpdateStrategy.LIVE
+            Pool(str(route.backend), route.weight, found, route.send_proxy_protocol)
+            for route, found in zip(spec.routes, endpoints, strict=True)
+            if route.weight or kanary
         ),
         on_empty_route=spec.on_empty_route,
         idle_seconds=spec.proxy.idle_seconds,
@@ -178,6 +179,7 @@ def proxy_config(
         balance=spec.proxy.balance,
         ipv6=ipv6,
         keepalive_options=keepalive_options,
+        kanary=kanary,
     )
 
 
@@ -198,35 +200,46 @@ def _strategy(observed: Observed, split: Split) -> tuple[UpdateStrategy, str]:
     return (UpdateStrategy.ROLLING if fallback else UpdateStrategy.LIVE), fallback
 
 
-def _difference(before: Applied | None, after: Applied) -> Difference:
-    if before is None or before.revision != after.revision:
+def _difference(
+    before: Applied | None, split: Split, strategy: UpdateStrategy, *, ipv6: bool, digest: str
+) -> Difference:
+    if before is None or before.revision != split.revision:
         return Difference.WEIGHTS
-    if (before.spec, before.strategy, before.ipv6) != (after.spec, after.strategy, after.ipv6):
+    if (before.spec, before.strategy, before.ipv6) != (split.spec, strategy, ipv6):
         return Difference.SETTINGS
-    if before.digest == after.digest:
+    if before.digest == digest:
         return Difference.NONE
     # A route that loses its last pod, or gets its first, changes the shares of the others.
-    return Difference.ENDPOINTS if split_of(before.digest) == split_of(after.digest) else Difference.SETTINGS
+    return Difference.ENDPOINTS if split_of(before.digest) == split_of(digest) else Difference.SETTINGS
 
 
-def _objects(observed: Observed, written: Written, applied: Applied) -> Mapping[Action, tuple[Json, ...]]:
-    owner, spec, defaults = observed.owner, applied.spec, observed.defaults
-    configuration = [objects.config_map(owner, written)]
+def _planned(
+    observed: Observed, written: Written, applied: Applied, template: Json
+) -> Mapping[Action, tuple[Planned, ...]]:
+    owner, spec = observed.owner, applied.spec
+
+    def planned(api_version: str, kind: str, name: str, make: Callable[[*Inputs], Json], *inputs: *Inputs) -> Planned:
+        return Planned(api_version, kind, owner.namespace, name, make, inputs)
+
+    content = applied, written.latest, written.accepted, written.public_key, written.version
+    configuration = [planned("v1", "ConfigMap", owner.proxy_name, _config_map, owner, *content)]
     if applied.strategy is UpdateStrategy.ROLLING:
-        configuration.insert(0, objects.mounted_config(owner, applied.digest, written.latest))
-    template = pods.template(
-        owner,
-        spec,
-        applied.digest,
-        applied.strategy,
-        default_image=defaults.proxy_image,
-        sysctls=defaults.sysctls,
-    )
-    proxies = [objects.deployment(owner, spec, template, applied.generation, observed.fleet.deployment)]
-    if defaults.disruption_budgets:
-        proxies.append(objects.disruption_budget(owner))
-    return {
-        Action.CONFIGURE: tuple(configuration),
-        Action.RUN_PROXIES: tuple(proxies),
-        Action.EXPOSE: (objects.service(owner, spec),),
-    }
+        mounted = owner, applied.digest, written.latest
+        name = owner.mounted_name(applied.digest)
+        configuration.insert(0, planned("v1", "ConfigMap", name, objects.mounted_config, *mounted))
+    of_proxies = owner, spec, template, applied.generation, observed.fleet.deployment
+    proxies = [planned("apps/v1", "Deployment", owner.proxy_name, objects.deployment, *of_proxies)]
+    if observed.defaults.disruption_budgets:
+        budget = planned("policy/v1", "PodDisruptionBudget", owner.proxy_name, objects.disruption_budget, owner)
+        proxies.append(budget)
+    service = planned("v1", "Service", spec.destination, objects.service, owner, spec)
+    return {Action.CONFIGURE: tuple(configuration), Action.RUN_PROXIES: tuple(proxies), Action.EXPOSE: (service,)}
+
+
+def _config_map(owner: Identity, *content: Any) -> Json:
+    return objects.config_map(owner, Written(*content))
+
+
+def _template(owner: Identity, spec: KanarySpec, defaults: Defaults, strategy: UpdateStrategy, digest: str) -> Json:
+    image, sysctls = defaults.proxy_image, defaults.sysctls
+    return pods.template(owner, spec, digest, strategy, default_image=image, sysctls=sysctls)

@@ -13,13 +13,14 @@ from engine.held import HeldStatuses
 from engine.journal import journal
 from engine.last_status import read_status
 from engine.machine import PhaseMachine
+from engine.memo import Memo
 from engine.model.entries import Configuration
 from engine.model.states import Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
-from engine.plan import Planner, Target
+from engine.plan import Planned, Target, plan
 from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
-from engine.render.objects import REFRESH_ANNOTATION, made_from
+from engine.render.objects import REFRESH_ANNOTATION, Comparison, compared
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
 from engine.status import Outcome, next_status, status_json
@@ -79,7 +80,7 @@ class Reconciler:
         self._clock = clock
         self._defaults = defaults
         self._machine = PhaseMachine()
-        self._planner = Planner()
+        self._memos: dict[tuple[str, str], Memo] = {}
         self._written: dict[tuple[str, str], tuple[str, Written]] = {}
         """Of each Kanary, its uid and what was last written for its proxies, in case the ConfigMap is lost."""
         self._held = HeldStatuses()
@@ -95,36 +96,40 @@ class Reconciler:
             history = read_status(kanary).history
             self._history.record(kanary, history.entries if history else (), None)
             return Step()
-        return self._step(kanary)
+        memo = self._memos.setdefault((namespace, name), Memo())
+        memo.next_round()
+        return self._step(kanary, memo)
 
     def _forget(self, namespace: str, name: str) -> None:
         self._written.pop((namespace, name), None)
         self._held.forget(namespace, name)
-        self._planner.forget(namespace, name)
+        self._memos.pop((namespace, name), None)
         self._reporter.gone(namespace, name)
         self._history.deleted(namespace, name)
 
-    def _step(self, kanary: Json) -> Step:
-        situation = self._situation(kanary)
+    def _step(self, kanary: Json, memo: Memo) -> Step:
+        situation = self._situation(kanary, memo)
         decision = self._act(situation, decide(situation.snapshot))
         written, requeue = self._finish(situation, decision)
         if written and _contains(written, situation.split):
             # Continue with the written object: otherwise a spec that changes all the time would never be served.
-            return self._step(written)
+            return self._step(written, memo)
         return Step(decision, requeue)
 
-    def _situation(self, kanary: Json) -> Situation:
+    def _situation(self, kanary: Json, memo: Memo) -> Situation:
         metadata = kanary["metadata"]
         uid, last = self._written.get((metadata["namespace"], metadata["name"]), ("", None))
         known = last if uid == metadata["uid"] else None
-        observed = observe(self._view, kanary, self._clock.now(), self._defaults, known)
+        observed = observe(self._view, kanary, self._clock.now(), self._defaults, memo=memo, last=known)
         observed = replace(observed, status=self._held.latest(kanary, observed.stored))
         snapshot = declared_snapshot(observed)
         split = split_in_force(self._view, observed, snapshot)
         if split is None:
             return Situation(observed, snapshot, None, None, ())
-        target = self._planner.plan(observed, split)
-        is_applied = all(made_from(self._view.live(desired), desired) for desired in target.all_objects)
+        target = plan(observed, split)
+        is_applied = target.difference is Difference.NONE and all(
+            self._compared(planned, memo).is_made for planned in target.all_planned
+        )
         rollout = rollout_of(observed, target, is_applied=is_applied)
         stale = stale_objects(self._view, observed, target, rollout)
         snapshot = replace(
@@ -160,8 +165,12 @@ class Reconciler:
             for pod, request in situation.observed.fleet.requests(target.applied.digest):
                 self._writer.annotate(pod, {REFRESH_ANNOTATION: request})
         elif target:
-            for desired in target.objects[action]:
-                self._writer.apply(desired)
+            for planned in target.planned[action]:
+                if not self._compared(planned, situation.observed.memo).is_complete:
+                    self._writer.apply(planned.render())
+
+    def _compared(self, planned: Planned, memo: Memo) -> Comparison:
+        return memo(compared, planned.found_in(self._view), planned.make, *planned.inputs)
 
     def _finish(self, situation: Situation, decision: Decision) -> tuple[Json | None, Requeue | None]:
         """Write the status and report it; returns the written Kanary, if any, and when to reconcile again."""

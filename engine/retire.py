@@ -16,7 +16,7 @@ def stale_objects(view: ClusterView, observed: Observed, target: Target, rollout
     owner, before = observed.owner, observed.written.applied
     has_arrived = rollout.difference is Difference.NONE and rollout.progress is Progress.CURRENT
     kinds = ("Service",) * has_arrived + ("ConfigMap",) * is_observed(observed.fleet.deployment)
-    needed = {(desired["kind"], desired["metadata"]["name"]) for desired in target.all_objects}
+    needed = {(planned.kind, planned.name) for planned in target.all_planned}
     mounted = observed.fleet.mounted | ({before.digest} if before else set())
     needed |= {("ConfigMap", owner.mounted_name(digest)) for digest in mounted}
     owned = view.owned_by(owner.namespace, owner.uid)

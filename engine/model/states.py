@@ -5,11 +5,11 @@ Intent → Split → Applied → Serving. Each is built once in a reconcile; the
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from engine.model.entries import Share
 from engine.model.shape import Shape
@@ -26,11 +26,10 @@ MAX_SERIAL = 2**53
 """More than will ever be used, and the largest integer that JSON represents exactly."""
 
 
-class Endpoint(NamedTuple):
-    """A pod's address and port; `pod` is its name, or empty for manual endpoints."""
+@dataclass(frozen=True, slots=True)
+class Endpoint(Server):
+    """A server with the name of its pod, which is empty for manual endpoints. Raises ValueError as `Server` does."""
 
-    address: str
-    port: int
     pod: str = ""
 
 
@@ -75,6 +74,23 @@ class Split:
         return weights_text(self.shares)
 
 
+def _read_endpoint(raw: Any) -> Endpoint:
+    match raw:
+        case Endpoint():
+            return raw
+        case [str() as address, int() as port, str() as pod]:
+            return Endpoint(address, port, pod)
+    raise ValueError(f"{raw!r} is not an address, a port and a pod")
+
+
+def _endpoint_json(endpoint: Endpoint) -> tuple[str, int, str]:
+    return endpoint.address, endpoint.port, endpoint.pod
+
+
+_Endpoint = Annotated[Endpoint, PlainValidator(_read_endpoint), PlainSerializer(_endpoint_json)]
+"""In JSON a list of address, port and pod."""
+
+
 class Applied(Shape):
     """The state last written for the proxies, stored beside their configuration in the ConfigMap."""
 
@@ -94,7 +110,7 @@ class Applied(Shape):
     ipv6: bool = False
     """The proxies were reached over IPv6. The value stays while there is no proxy to observe."""
     spec: KanarySpec
-    endpoints: Mapping[str, tuple[Endpoint, ...]]
+    endpoints: Mapping[str, tuple[_Endpoint, ...]]
     """Of each backend of the spec."""
 
     @model_validator(mode="after")
@@ -104,8 +120,6 @@ class Applied(Shape):
             raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")
         if self.endpoints.keys() != {str(route.backend) for route in self.spec.routes}:
             raise ValueError("the endpoints are not those of the spec's backends")
-        for endpoint in (endpoint for found in self.endpoints.values() for endpoint in found):
-            Server(endpoint.address, endpoint.port)
         return self
 
     def endpoints_of(self, backend: Backend) -> tuple[Endpoint, ...]:
@@ -138,16 +152,20 @@ class Written:
     """The ConfigMap's resourceVersion when it was read: a precondition of the next write."""
 
 
-def read_written(config_map: Mapping[str, Any] | None) -> Written:
-    """The content of a ConfigMap, even if it is damaged."""
-    data = (config_map or {}).get("data") or {}
-    latest, accepted = data.get(CONFIG_KEY) or "", data.get(ACCEPTED_KEY) or ""
+def read_applied(text: str) -> Applied | None:
+    """What `Applied.to_json` wrote; None if it is damaged."""
     try:
-        applied = Applied.model_validate(json.loads(data.get(APPLIED_KEY) or ""), by_alias=True, by_name=False)
+        return Applied.model_validate(json.loads(text), by_alias=True, by_name=False)
     except (TypeError, ValueError, ValidationError, RecursionError):
-        applied = None
+        return None
+
+
+def read_written(config_map: Mapping[str, Any] | None, read: Callable[[str], Applied | None] = read_applied) -> Written:
+    """The content of a ConfigMap, even if it is damaged; `read` replaces `read_applied`."""
+    data = (config_map or {}).get("data") or {}
+    latest, accepted, applied = (data.get(key) or "" for key in (CONFIG_KEY, ACCEPTED_KEY, APPLIED_KEY))
     version = ((config_map or {}).get("metadata") or {}).get("resourceVersion") or ""
-    return Written(applied, latest, accepted, data.get(PUBLIC_KEY) or "", version)
+    return Written(read(applied), latest, accepted, data.get(PUBLIC_KEY) or "", version)
 
 
 def unpaused(spec: KanarySpec) -> KanarySpec:

@@ -8,7 +8,7 @@ while HAProxy only validates a file.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -63,10 +63,14 @@ class Server:
 
     address: str
     port: int
+    order: tuple[int, int, int] = field(init=False, repr=False, compare=False)
+    """Sort key of the numerical order. An address is parsed once, where it enters."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "address", str(_unicast(self.address)))
+        address = _unicast(self.address)
         _require_integer("port", self.port, 1, 65535)
+        object.__setattr__(self, "address", str(address))
+        object.__setattr__(self, "order", (address.version, int(address), self.port))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,8 @@ class Pool:
         if not _BACKEND.fullmatch(self.backend):
             raise ValueError(f"{self.backend!r} is not the Service and port of a backend")
         object.__setattr__(self, "weight", read_weight(self.weight))
-        object.__setattr__(self, "servers", tuple(sorted(set(self.servers), key=_numerically)))
+        servers = {server.order: server for server in self.servers}
+        object.__setattr__(self, "servers", tuple(servers[order] for order in sorted(servers)))
         # A plain string is not identical with the enum member.
         if self.proxy_protocol is not None:
             object.__setattr__(self, "proxy_protocol", ProxyProtocol(self.proxy_protocol))
@@ -154,11 +159,6 @@ class ProxyConfig:
         total = sum((route.weight for route in self.routes), Decimal())
         if total != TOTAL_WEIGHT:
             raise ValueError(f"the routes' weights sum to {decimal_text(total)}: they must sum to {TOTAL_WEIGHT}")
-
-
-def _numerically(server: Server) -> tuple[int, int, int]:
-    address = ip_address(server.address)
-    return address.version, int(address), server.port
 
 
 def _unicast(text: object) -> IPv4Address | IPv6Address:

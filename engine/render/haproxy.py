@@ -43,6 +43,17 @@ def ready_path(digest: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A haproxy.cfg without its serial and its digest."""
+
+    text: str
+    lasting: str
+    """Hash of everything except the servers."""
+    whole: str
+    """Hash of the text."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """A complete haproxy.cfg and its digest."""
 
@@ -62,33 +73,46 @@ def split_of(digest: str) -> str:
 
 
 def render(config: ProxyConfig, former_digest: str = "", former_serial: int = 0) -> Rendered:
-    """The complete haproxy.cfg. `former_serial` is the `split_serial` of the configuration that it replaces.
+    """The complete haproxy.cfg. `former_serial` is the `split_serial` of the configuration that it replaces."""
+    return complete(draft(config), config.serial, former_digest, former_serial)
+
+
+def draft(config: ProxyConfig) -> Draft:
+    """The haproxy.cfg of this configuration, whatever its serial, which `complete` adds."""
+    sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
+    text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+    lasting = "\n".join(line for line in text.splitlines() if not line.startswith(_PASSING))
+    return Draft(text, _hash(lasting), _hash(text))
+
+
+def complete(draft: Draft, serial: int, former_digest: str, former_serial: int) -> Rendered:
+    """The complete haproxy.cfg with this serial.
 
     If the split changes and changes back, it gets another half of the digest: a proxy that still serves the first
     configuration, and is about to load the second, must not count as serving the third.
     """
-    sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
-    text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
-    lasting = "\n".join(line for line in text.splitlines() if not line.startswith(_PASSING))
-    stays = bool(former_digest) and _hash(f"{lasting}\n{former_serial}") == split_of(former_digest)
-    serial = former_serial if stays else config.serial
-    digest = _hash(f"{lasting}\n{serial}") + _hash(text)
-    return Rendered(text.replace(_NO_DIGEST, f"str({digest})", 1), digest, serial)
+    stays = bool(former_digest) and _hash(f"{draft.lasting} {former_serial}")[:_HALF] == split_of(former_digest)
+    split_serial = former_serial if stays else serial
+    split = _hash(f"{draft.lasting} {split_serial}")[:_HALF]
+    digest = split + _hash(f"{draft.whole} {serial}")[:_HALF]
+    text = draft.text.replace(_NO_SERIAL, f"configuration {serial}", 1).replace(_NO_DIGEST, f"str({digest})", 1)
+    return Rendered(text, digest, split_serial)
 
 
 _HALF = 12
+_NO_SERIAL = "configuration -"
 _NO_DIGEST = "str()"
 _PASSING = ("#", "  server ", "  fd-hard-limit ")
 """Lines that change with the servers or with the serial."""
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_HALF]
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _global(config: ProxyConfig) -> Iterator[str]:
     # The agent reads this line.
-    origin = f"Kanary {config.kanary}, configuration {config.serial}" if config.kanary else "Written by Kanary"
+    origin = f"Kanary {config.kanary}, {_NO_SERIAL}" if config.kanary else "Written by Kanary"
     yield f"# {origin}. Manual changes are reverted."
     yield "global"
     yield f"  thread-hard-limit {config.threads}"

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.model.spec import API_VERSION, KIND, KanarySpec
 from engine.model.states import ACCEPTED_KEY, APPLIED_KEY, CONFIG_KEY, PUBLIC_KEY, Written
@@ -190,6 +190,24 @@ def _holds(key: str, live: object, desired: object) -> bool:
         # A precondition, not content.
         return True
     return live == desired if key in ("selector", "matchLabels", "data") else covers(live, desired)
+
+
+class Comparison(NamedTuple):
+    """What the object in the cluster has of a planned one."""
+
+    is_made: bool
+    """It was last written from exactly this one."""
+    is_complete: bool
+    """Nobody has removed or changed a field of it since."""
+
+
+def compared(live: Mapping[str, Any] | None, make: Callable[..., Json], *inputs: object) -> Comparison:
+    """Compare the object in the cluster with the one that `make` renders from these inputs."""
+    if live is None:
+        return Comparison(False, False)
+    desired = make(*inputs)
+    is_made = made_from(live, desired)
+    return Comparison(is_made, is_made and covers(live, desired))
 
 
 def owner_uid(obj: Mapping[str, Any]) -> str:

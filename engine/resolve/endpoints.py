@@ -5,11 +5,12 @@ port, as Kubernetes does (the number in a slice is the port of its pods, and may
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
+from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
-from engine.render.config import Server
 from states import Problem, Reason
 
 Json = Mapping[str, Any]
@@ -18,9 +19,9 @@ _FAMILIES = ("IPv4", "IPv6")
 
 
 def resolve(
-    backend: Backend, *, where: str, namespace: str, service: Json | None, slices: Sequence[Json]
+    backend: Backend, *, where: str, namespace: str, service: Json | None, slices: Sequence[Json], memo: Memo
 ) -> tuple[Endpoint, ...] | Problem:
-    """The ready endpoints of a backend, sorted and without duplicates, or the problem with it.
+    """The ready endpoints of a backend, in numerical order and without duplicates, or the problem with it.
 
     `where` is the path of the backend in the spec, for the message.
     """
@@ -29,9 +30,7 @@ def resolve(
         return port
     family = _family(service or {}, slices)
     name = port.get("name") or ""
-    found = {endpoint for piece in slices if piece.get("addressType") == family for endpoint in _ready(piece, name)}
-    # While a pod moves between slices, it has two entries.
-    return tuple(sorted({(e.address, e.port): e for e in sorted(found)}.values()))
+    return memo(_merged, *[memo(_ready, piece, name) for piece in slices if piece.get("addressType") == family])
 
 
 def port_number(backend: Backend, service: Json | None) -> int | None:
@@ -40,11 +39,11 @@ def port_number(backend: Backend, service: Json | None) -> int | None:
     return None if isinstance(port, Problem) else int(port["port"])
 
 
-def unready(service: Json | None, slices: Sequence[Json]) -> int:
+def unready(service: Json | None, slices: Sequence[Json], memo: Memo) -> int:
     """Number of endpoints of a Service that are not ready."""
     family = _family(service or {}, slices)
-    members = [endpoint for piece in slices if piece.get("addressType") == family for endpoint in _members(piece)]
-    return len({endpoint["addresses"][0] for endpoint in members if not _is_ready(endpoint)})
+    found = [memo(_unready, piece) for piece in slices if piece.get("addressType") == family]
+    return len(frozenset[str]().union(*found))
 
 
 def slices_from_endpoints(endpoints: Json) -> list[dict[str, Any]]:
@@ -116,18 +115,30 @@ def _family(service: Json, slices: Sequence[Json]) -> str:
     return next((family for family in preferred if family in present), "IPv4")
 
 
-def _ready(piece: Json, port_name: str) -> list[Endpoint]:
-    numbers = [
-        port["port"]
-        for port in piece.get("ports") or ()
-        if (port.get("name") or "") == port_name and _is_tcp(port) and port.get("port")
-    ]
-    return [
-        Endpoint(endpoint["addresses"][0], number, (endpoint.get("targetRef") or {}).get("name", ""))
-        for endpoint in _members(piece)
-        for number in numbers[:1]
-        if _is_ready(endpoint) and _is_usable(endpoint["addresses"][0], number)
-    ]
+def _merged(*of_slices: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    found = sorted(chain(*of_slices), key=lambda endpoint: (endpoint.order, endpoint.pod))
+    # While a pod moves between slices, it has two entries.
+    return tuple({endpoint.order: endpoint for endpoint in found}.values())
+
+
+def _ready(piece: Json, port_name: str) -> tuple[Endpoint, ...]:
+    """The ready endpoints of one slice that a proxy can use: a manual slice may have addresses that no pod can have."""
+    ports = [port for port in piece.get("ports") or () if (port.get("name") or "") == port_name and _is_tcp(port)]
+    number = next((int(port["port"]) for port in ports if port.get("port")), 0)
+    found = []
+    for endpoint in _members(piece) if number else ():
+        if _is_ready(endpoint):
+            try:
+                pod = (endpoint.get("targetRef") or {}).get("name", "")
+                found.append(Endpoint(endpoint["addresses"][0], number, pod))
+            except ValueError:
+                continue
+    return tuple(found)
+
+
+def _unready(piece: Json) -> frozenset[str]:
+    """The addresses of one slice that are not ready."""
+    return frozenset(endpoint["addresses"][0] for endpoint in _members(piece) if not _is_ready(endpoint))
 
 
 def _members(piece: Json) -> list[Json]:
@@ -137,12 +148,3 @@ def _members(piece: Json) -> list[Json]:
 def _is_ready(endpoint: Json) -> bool:
     """An unknown readiness counts as ready, as the EndpointSlice API defines."""
     return (endpoint.get("conditions") or {}).get("ready") is not False
-
-
-def _is_usable(address: str, port: int) -> bool:
-    """Whether a proxy can use it. A manual slice may have addresses that no pod can have."""
-    try:
-        Server(address, port)
-    except ValueError:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
 from engine.model.states import Endpoint, Intent
 from engine.ports import ClusterView, Json
@@ -11,31 +12,37 @@ from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Problem, Reason
 
 
-def read_intent(view: ClusterView, owner: Identity, kanary: Json) -> Intent:
+def read_intent(view: ClusterView, owner: Identity, kanary: Json, memo: Memo) -> Intent:
     """Read the spec of a Kanary and resolve the objects that it names."""
     generation = kanary["metadata"].get("generation", 0)
-    try:
-        spec = read_spec(kanary)
-    except InvalidSpecError as error:
-        return Intent(generation, None, (error.problem,))
+    spec = memo(_declared, kanary)
+    if isinstance(spec, Problem):
+        return Intent(generation, None, (spec,))
     problems = [*_destination_problems(view, owner, kanary, spec), *_same_port_problems(view, owner, spec)]
     endpoints: dict[Backend, tuple[Endpoint, ...]] = {}
     for index, route in enumerate(spec.routes):
-        found = resolve_backend(view, owner, route.backend, f"spec.routes[{index}].backend")
+        found = resolve_backend(view, owner, route.backend, memo, f"spec.routes[{index}].backend")
         if isinstance(found, Problem):
             problems.append(found)
         endpoints[route.backend] = () if isinstance(found, Problem) else found
     return Intent(generation, spec, tuple(problems), endpoints)
 
 
-def unready_of(view: ClusterView, owner: Identity, backend: Backend) -> int:
+def _declared(kanary: Json) -> KanarySpec | Problem:
+    try:
+        return read_spec(kanary)
+    except InvalidSpecError as error:
+        return error.problem
+
+
+def unready_of(view: ClusterView, owner: Identity, backend: Backend, memo: Memo) -> int:
     """Number of endpoints of a backend that are not ready."""
     name = backend.service_name
-    return unready(view.service(owner.namespace, name), view.slices(owner.namespace, name))
+    return unready(view.service(owner.namespace, name), view.slices(owner.namespace, name), memo)
 
 
 def resolve_backend(
-    view: ClusterView, owner: Identity, backend: Backend, where: str = ""
+    view: ClusterView, owner: Identity, backend: Backend, memo: Memo, where: str = ""
 ) -> tuple[Endpoint, ...] | Problem:
     """The current ready endpoints of a backend, or the problem with it; `where` is its path in the spec."""
     name = backend.service_name
@@ -45,6 +52,7 @@ def resolve_backend(
         namespace=owner.namespace,
         service=view.service(owner.namespace, name),
         slices=view.slices(owner.namespace, name),
+        memo=memo,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from engine.memo import Memo
 from engine.model.spec import GROUP, KIND, Backend, KanarySpec
 from engine.model.states import Endpoint
 from engine.observe import Defaults
@@ -182,6 +183,7 @@ def _endpoints_of(owner: Identity, backend: Backend, where: str, source: Endpoin
         namespace=owner.namespace,
         service=in_file or source.cluster.service(owner.namespace, backend.service_name),
         slices=source.cluster.slices(owner.namespace, backend.service_name),
+        memo=Memo(),
     )
     if isinstance(found, Problem):
         raise RenderError(f"Kanary {owner.name!r}: {found.message}")
@@ -209,7 +211,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def _yaml(targets: Sequence[Target]) -> str:
-    objects = [_unowned(desired) for target in targets for desired in target.all_objects]
+    objects = [_unowned(planned.render()) for target in targets for planned in target.all_planned]
     _Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]  # the library's way to say so
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120, explicit_start=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.weight import read_weight, weight_number
 from engine.resolve.endpoints import port_number, resolve
@@ -44,7 +45,7 @@ def resolved(text: str, namespace: str, services: Callable[[str], Json | None]) 
     except ValidationError:
         return text, f"backend {text} cannot be read"
     service = services(backend.service_name)
-    found = resolve(backend, where="", namespace=namespace, service=service, slices=())
+    found = resolve(backend, where="", namespace=namespace, service=service, slices=(), memo=Memo())
     if isinstance(found, Problem):
         # Without the path in a spec, which is before the colon.
         return text, found.message.partition(": ")[2]

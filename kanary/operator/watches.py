@@ -1,12 +1,13 @@
 """Watches all kinds of objects that the operator needs, and enqueues the Kanaries that a change affects."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from engine.model.spec import KIND
-from engine.model.states import read_written
+from engine.model.states import APPLIED_KEY
 from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER
 from kanary.kanaries import KANARIES
 from kanary.kube.cache import is_same
@@ -222,11 +223,15 @@ def _destination_of(kanary: Json) -> Iterator[tuple[str, str]]:
 
 
 def _services_of_applied(config_map: Json) -> Iterator[tuple[str, str]]:
-    applied = read_written(config_map).applied
-    if applied:
-        namespace = config_map["metadata"]["namespace"]
-        yield namespace, applied.spec.destination
-        yield from ((namespace, route.backend.service_name) for route in applied.spec.routes)
+    """The Services that the applied spec names; the ConfigMap may be damaged.
+
+    To validate its thousands of endpoints here would be expensive.
+    """
+    try:
+        applied = _mapping(json.loads(_mapping(config_map.get("data")).get(APPLIED_KEY) or ""))
+    except (TypeError, ValueError, RecursionError):
+        return
+    yield from _services_of_kanary({"metadata": config_map["metadata"], "spec": applied.get("spec")})
 
 
 def _service_of_slice(piece: Json) -> Iterator[tuple[str, str]]:

@@ -71,6 +71,8 @@ class World:
         self._serial = itertools.count(1)
         self._templates: dict[str, int] = {}
         self._addresses = itertools.count(1)
+        self._seen: dict[tuple[str, str], Json] = {}
+        """What the engine was given last: as from a cache, the same object as long as it is of the same content."""
         self.history = Recorded(10**6, RECORDED)
         self.entries: dict[int, Entry] = {}
         """What the history was given, by number."""
@@ -353,11 +355,15 @@ class World:
         self.objects[kind, name] = {"kind": kind, **body, "metadata": metadata}
 
     def _get(self, kind: str, namespace: str, name: str) -> Json | None:
-        found = self.objects.get((kind, name)) if namespace == NAMESPACE else None
-        return copy.deepcopy(found)
+        return self._copy((kind, name)) if namespace == NAMESPACE and (kind, name) in self.objects else None
 
     def _all(self, kind: str) -> list[Json]:
-        return [copy.deepcopy(obj) for (its_kind, _), obj in self.objects.items() if its_kind == kind]
+        return [self._copy(key) for key in self.objects if key[0] == kind]
+
+    def _copy(self, key: tuple[str, str]) -> Json:
+        if self._seen.get(key) != self.objects[key]:
+            self._seen[key] = copy.deepcopy(self.objects[key])
+        return self._seen[key]
 
     def _count_write(self) -> None:
         self.writes += 1

@@ -6,12 +6,14 @@ from typing import Any
 
 from engine.fleet.fleet import Fleet
 from engine.fleet.proxy import Proxy
+from engine.memo import Memo
 from engine.model.spec import Backend, KanarySpec
 from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, unpaused
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed
-from states import UpdateStrategy
-from tests.unit.kanaries import OWNER, kanary, spec
+from engine.plan import Target
+from states import Action, UpdateStrategy
+from tests.unit.kanaries import OWNER, Json, kanary, spec
 from tests.unit.snapshots import NOW
 
 DIGEST, OTHER = "a" * 24, "b" * 24
@@ -41,7 +43,8 @@ def applied(declared: KanarySpec | None = None, **changes: Any) -> Applied:
 
 def split(declared: KanarySpec | None = None, revision: int = 1, *, is_in_status: bool = True, **changes: Any) -> Split:
     """What is to be in force by a spec for 80 to 20."""
-    read = unpaused(declared or spec())
+    read = declared or spec()
+    read = unpaused(read) if read.paused else read
     endpoints = {route.backend: ENDPOINTS.get(route.backend, ()) for route in read.routes}
     return Split(
         **(
@@ -75,5 +78,11 @@ def observed(
         "fleet": Fleet(None, tuple(proxies), now),
         "destinations": {},
         "unready": {},
+        "memo": Memo(),
     }
     return Observed(**(fields | changes))
+
+
+def objects_of(target: Target, *actions: Action) -> list[Json]:
+    """What the target's actions apply: these, or all."""
+    return [each.render() for action in actions or target.planned for each in target.planned[action]]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
 from engine.render.config import Server
@@ -39,6 +40,7 @@ def found(service: Json | None, *slices: Json, port: str | int = "http") -> tupl
         namespace="shop",
         service=service,
         slices=slices,
+        memo=Memo(),
     )
 
 
@@ -208,7 +210,7 @@ def test_the_order_in_which_slices_arrive_makes_no_difference(slices: list[Json]
 def test_endpoints_are_sorted_unique_and_fit_for_a_proxy(slices: list[Json]) -> None:
     result = found(service(HTTP), *slices)
     assert not isinstance(result, Problem)
-    assert list(result) == sorted(result)
+    assert list(result) == sorted(result, key=lambda endpoint: endpoint.order)
     servers = [Server(endpoint.address, endpoint.port) for endpoint in result]
     assert len(set(servers)) == len(servers)
 
@@ -368,7 +370,9 @@ def test_endpoints_that_are_there_and_not_ready_are_counted_either_way() -> None
         "notReadyAddresses": [{"ip": "10.0.0.2"}, {"ip": "10.0.0.3"}],
         "ports": [{"name": "http", "port": 9000}],
     }
-    assert unready(None, slices_from_endpoints({"subsets": [subset]})) == 2
+    assert unready(None, slices_from_endpoints({"subsets": [subset]}), Memo()) == 2
     ready = {"addresses": ["10.0.0.1"], "conditions": {"ready": True}}
     starting = {"addresses": ["10.0.0.2"], "conditions": {"ready": False}}
-    assert unready(None, [{"addressType": "IPv4", "endpoints": [ready, starting]}, {"addressType": "IPv6"}]) == 1
+    assert (
+        unready(None, [{"addressType": "IPv4", "endpoints": [ready, starting]}, {"addressType": "IPv6"}], Memo()) == 1
+    )

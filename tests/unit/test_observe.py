@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from engine.memo import Memo
 from engine.model.entries import WeightChange
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Split
@@ -156,7 +157,7 @@ def test_the_copy_that_was_applied_or_a_newer_one_is_decided_from() -> None:
     assert current
     for generation in (1, 2):
         current["metadata"]["generation"] = generation
-        assert observe(found, current, found.time, Defaults("image")).intent.generation == generation
+        assert observe(found, current, found.time, Defaults("image"), memo=Memo()).intent.generation == generation
 
 
 # Times of other clocks

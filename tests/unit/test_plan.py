@@ -10,11 +10,21 @@ from hypothesis import given, settings
 
 from engine import plan
 from engine.fleet.proxy import Proxy
+from engine.memo import Memo
 from engine.model.entries import Share
 from engine.model.spec import KanarySpec, weights_text
-from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, PUBLIC_KEY, Endpoint, Endpoints, Written, read_written
+from engine.model.states import (
+    ACCEPTED_KEY,
+    CONFIG_KEY,
+    PUBLIC_KEY,
+    Endpoint,
+    Endpoints,
+    Written,
+    read_written,
+    unpaused,
+)
 from engine.observe import Defaults, Destination
-from engine.plan import Planner, Target, plan_unapplied, proxy_config
+from engine.plan import Target, plan_unapplied, proxy_config
 from engine.render import haproxy
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol
 from engine.render.haproxy import render, split_of
@@ -22,7 +32,7 @@ from engine.render.objects import CONFIG_ANNOTATION
 from engine.render.sysctls import sysctls_for
 from states import KEEP_SERVING, Action, Difference, OnEmptyRoute, UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, route, spec, valid_specs
-from tests.unit.observations import ENDPOINTS, V1, V2, observed, split
+from tests.unit.observations import ENDPOINTS, V1, V2, objects_of, observed, split
 from tests.unit.proxies import late, live, rolling
 from tests.unit.snapshots import NOW
 
@@ -37,7 +47,6 @@ def target(
     declared: KanarySpec | None = None,
     last: Target | Written | None = None,
     *,
-    planner: Planner | None = None,
     revision: int = 1,
     endpoints: Endpoints | None = None,
     **seen: Any,
@@ -45,28 +54,34 @@ def target(
     """What is planned of a Kanary, of which that was written last."""
     found = split(declared, revision, **({"endpoints": endpoints} if endpoints else {}))
     written = last.written if isinstance(last, Target) else last
-    return (planner or Planner()).plan(observed(last=written or Written(), **seen), found)
+    return plan.plan(observed(last=written or Written(), **seen), found)
+
+
+def configured(declared: KanarySpec | None = None) -> ProxyConfig:
+    """The configuration of the proxies by a spec."""
+    found = split(declared)
+    return proxy_config(found.spec, list(found.endpoints.values()), kanary="")
 
 
 # Objects
 
 
 def test_each_action_that_serves_has_its_objects_in_the_order_of_the_actions() -> None:
-    assert tuple(target(ROLLING).objects) == KEEP_SERVING
+    assert tuple(target(ROLLING).planned) == KEEP_SERVING
     kinds = ["ConfigMap", "Deployment", "PodDisruptionBudget", "Service"]
-    assert [o["kind"] for o in target().all_objects] == kinds
-    assert [o["kind"] for o in target(ROLLING).all_objects] == ["ConfigMap", *kinds]
+    assert [o["kind"] for o in objects_of(target())] == kinds
+    assert [o["kind"] for o in objects_of(target(ROLLING))] == ["ConfigMap", *kinds]
 
 
 def test_where_the_cluster_has_no_disruption_budgets_none_is_made() -> None:
     made = target(defaults=Defaults("image:1", disruption_budgets=False))
-    assert [o["kind"] for o in made.all_objects] == ["ConfigMap", "Deployment", "Service"]
+    assert [o["kind"] for o in objects_of(made)] == ["ConfigMap", "Deployment", "Service"]
 
 
 @pytest.mark.parametrize(("version", "options"), [("v1.31.9", 1), ("v1.32.0", 0)])
 def test_either_the_pod_or_each_connection_sets_the_keepalive_times(version: str, options: int) -> None:
     made = target(defaults=Defaults("image:1", sysctls=sysctls_for(version)))
-    context = made.objects[Action.RUN_PROXIES][0]["spec"]["template"]["spec"]["securityContext"]
+    context = objects_of(made, Action.RUN_PROXIES)[0]["spec"]["template"]["spec"]["securityContext"]
     assert [entry["name"] for entry in context["sysctls"]].count("net.ipv4.tcp_keepalive_time") == 1 - options
     assert made.written.latest.count("  clitcpka-idle 120s\n") == options
 
@@ -82,9 +97,9 @@ def test_other_kernel_parameters_replace_the_proxies(declared: KanarySpec) -> No
 
 def test_config_map_probes_and_pods_speak_of_the_same_configuration() -> None:
     made = target(ROLLING)
-    config, digest = made.objects[Action.CONFIGURE][0]["data"][CONFIG_KEY], made.applied.digest
-    template = made.objects[Action.RUN_PROXIES][0]["spec"]["template"]
-    assert (config, digest) == (render(proxy_config(split())).text, render(proxy_config(split())).digest)
+    config, digest = objects_of(made, Action.CONFIGURE)[0]["data"][CONFIG_KEY], made.applied.digest
+    template = objects_of(made, Action.RUN_PROXIES)[0]["spec"]["template"]
+    assert (config, digest) == (render(configured()).text, render(configured()).digest)
     assert template["metadata"]["annotations"][CONFIG_ANNOTATION] == digest == made.goal.digest
     assert template["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == haproxy.ready_path(digest)
     assert f"set-var proc.digest str({digest})" in config
@@ -92,15 +107,15 @@ def test_config_map_probes_and_pods_speak_of_the_same_configuration() -> None:
 
 def test_proxies_that_load_their_configuration_mount_the_config_map_that_changes() -> None:
     made = target()
-    (config_map,) = made.objects[Action.CONFIGURE]
-    volume = made.objects[Action.RUN_PROXIES][0]["spec"]["template"]["spec"]["volumes"][0]["configMap"]
+    (config_map,) = objects_of(made, Action.CONFIGURE)
+    volume = objects_of(made, Action.RUN_PROXIES)[0]["spec"]["template"]["spec"]["volumes"][0]["configMap"]
     assert volume["name"] == config_map["metadata"]["name"]
     assert [item["key"] for item in volume["items"]] == [CONFIG_KEY, ACCEPTED_KEY, PUBLIC_KEY]
     assert read_written(config_map) == made.written
 
 
 def test_the_operators_image_is_run_where_the_user_names_none() -> None:
-    containers = target().objects[Action.RUN_PROXIES][0]["spec"]["template"]["spec"]["containers"]
+    containers = objects_of(target(), Action.RUN_PROXIES)[0]["spec"]["template"]["spec"]["containers"]
     assert [container["image"] for container in containers] == ["image:1", "image:1"]
 
 
@@ -115,14 +130,14 @@ def test_every_spec_that_can_be_read_can_be_planned_and_is_read_back(declared: J
     read = KanarySpec.model_validate(declared)
     endpoints = {r.backend: (Endpoint(f"10.0.{number}.1", 80),) for number, r in enumerate(read.routes)}
     made = plan_unapplied(OWNER, read, endpoints, Defaults("image:1"), NOW)
-    assert read_written(made.objects[Action.CONFIGURE][-1]) == made.written
+    assert read_written(objects_of(made, Action.CONFIGURE)[-1]) == made.written
 
 
 # Configuration
 
 
 def test_the_proxies_receive_weights_pods_policy_and_times() -> None:
-    config = proxy_config(split(spec(onEmptyRoute="Fail", proxy={"idleSeconds": 60, "drainSeconds": 30})))
+    config = configured(spec(onEmptyRoute="Fail", proxy={"idleSeconds": 60, "drainSeconds": 30}))
     assert [(r.backend, r.weight, [s.address for s in r.servers]) for r in config.routes] == [
         ("myapp-v1:http", 80, ["10.0.0.1", "10.0.0.2"]),
         ("myapp-v2:9090", 20, ["10.0.1.1"]),
@@ -132,9 +147,7 @@ def test_the_proxies_receive_weights_pods_policy_and_times() -> None:
 
 def test_the_proxies_receive_limits_balance_and_the_proxy_protocol() -> None:
     asking = route("v1", 80) | {"sendProxyProtocol": "V2"}
-    config = proxy_config(
-        split(spec(routes=[asking, route("v2", 20)], proxy={"maxConnections": 50, "balance": "leastconn"}))
-    )
+    config = configured(spec(routes=[asking, route("v2", 20)], proxy={"maxConnections": 50, "balance": "leastconn"}))
     assert (config.max_connections, config.balance) == (50, Balance.LEAST_CONNECTIONS)
     assert [route.proxy_protocol for route in config.routes] == [ProxyProtocol.V2, None]
 
@@ -280,24 +293,23 @@ def test_a_configuration_that_comes_back_is_distinguished_from_its_forerunner() 
 def test_the_serial_of_a_lost_record_is_above_all_former_ones() -> None:
     """Proxies that load configurations reject older ones."""
     last = target(HALF, target(), revision=2).applied.serial
-    planner, later = Planner(), NOW + timedelta(seconds=1)
-    lost = target(planner=planner, now=later)
+    memo, later, declared = Memo(), NOW + timedelta(seconds=1), unpaused(spec())
+    lost = target(declared, memo=memo, now=later)
     assert lost.applied.serial > last
     # The history has the digest before the record is written.
-    assert target(planner=planner, now=later + timedelta(seconds=1)).applied.digest == lost.applied.digest
+    assert target(declared, memo=memo, now=later + timedelta(seconds=1)).applied.digest == lost.applied.digest
 
 
 def test_each_process_renders_what_the_former_one_has_written() -> None:
     last = target(endpoints=NEW_POD, last=target(HALF, target(), revision=2), revision=3)
-    assert target(endpoints=NEW_POD, last=last, revision=3, planner=Planner()).difference is Difference.NONE
+    assert target(endpoints=NEW_POD, last=last, revision=3).difference is Difference.NONE
 
 
 def test_so_is_one_of_a_pod_that_goes_and_comes_back() -> None:
     """A proxy that is about to load the one in between must not report that it has the last one already."""
-    planner = Planner()
-    first = target(endpoints=NEW_POD, planner=planner)
-    without = target(last=first, planner=planner)
-    again = target(last=without, endpoints=NEW_POD, planner=planner)
+    first = target(endpoints=NEW_POD)
+    without = target(last=first)
+    again = target(last=without, endpoints=NEW_POD)
     assert [made.applied.serial - first.applied.serial for made in (first, without, again)] == [0, 1, 2]
     assert first.applied.digest != again.applied.digest
     assert split_of(first.applied.digest) == split_of(without.applied.digest) == split_of(again.applied.digest)
@@ -309,50 +321,37 @@ def test_proxies_that_are_replaced_may_be_the_same_again() -> None:
     assert target(ROLLING, between).applied.digest == first.applied.digest
 
 
-@pytest.fixture
-def renderings(monkeypatch: pytest.MonkeyPatch) -> list[ProxyConfig]:
-    """What is rendered while the test runs."""
-    made: list[ProxyConfig] = []
-
-    def counted(config: ProxyConfig, *former: Any) -> haproxy.Rendered:
-        made.append(config)
-        return render(config, *former)
-
-    monkeypatch.setattr(plan, "render", counted)
-    return made
-
-
 @pytest.mark.parametrize("strategy", UpdateStrategy)
 def test_each_change_is_rendered_once_however_often_it_is_looked_at(
-    strategy: UpdateStrategy, renderings: list[ProxyConfig]
+    strategy: UpdateStrategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    declared, planner = spec(updateStrategy=strategy.value), Planner()
-    last = target(declared, planner=planner)
+    made: list[ProxyConfig] = []
+
+    def counted(config: ProxyConfig) -> haproxy.Draft:
+        made.append(config)
+        return haproxy.draft(config)
+
+    monkeypatch.setattr(plan, "draft", counted)
+    declared, memo = unpaused(spec(updateStrategy=strategy.value)), Memo()
+    last = target(declared, memo=memo)
     for endpoints in (NEW_POD, ENDPOINTS, NEW_POD):
         for _ in range(3):
-            waiting = target(declared, last, endpoints=endpoints, planner=planner)
+            memo.next_round()
+            waiting = target(declared, last, endpoints=endpoints, memo=memo)
         last = waiting
         for _ in range(3):
-            assert target(declared, last, endpoints=endpoints, planner=planner).difference is Difference.NONE
-    assert len(renderings) == len(set(renderings)) <= 4
-
-
-def test_a_kanary_that_is_gone_is_forgotten(renderings: list[ProxyConfig]) -> None:
-    planner = Planner()
-    target(planner=planner)
-    planner.forget(OWNER.namespace, OWNER.name)
-    target(planner=planner)
-    assert len(renderings) == 2
+            memo.next_round()
+            assert target(declared, last, endpoints=endpoints, memo=memo).difference is Difference.NONE
+    assert len(made) == 4
 
 
 def test_another_key_is_written_and_no_proxy_loads_or_is_replaced_for_it() -> None:
     last = target()
     made = target(last=replace(last.written, public_key="another key"))
     assert made.difference is Difference.NONE
-    assert made.objects[Action.CONFIGURE][0]["data"] == last.objects[Action.CONFIGURE][0]["data"] | {
-        PUBLIC_KEY: "another key"
-    }
-    assert made.objects[Action.RUN_PROXIES] == last.objects[Action.RUN_PROXIES]
+    (before,), (after,) = (objects_of(each, Action.CONFIGURE) for each in (last, made))
+    assert after["data"] == before["data"] | {PUBLIC_KEY: "another key"}
+    assert objects_of(made, Action.RUN_PROXIES) == objects_of(last, Action.RUN_PROXIES)
 
 
 # What new proxies begin with where HAProxy rejects the latest configuration

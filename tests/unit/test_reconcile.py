@@ -8,7 +8,7 @@ import pytest
 from engine import plan
 from engine.model.states import Applied
 from engine.render.config import ProxyConfig
-from engine.render.haproxy import Rendered, render
+from engine.render.haproxy import Draft, draft
 from tests.traces.world import NAMESPACE, World, routes
 from tests.unit.kanaries import Json
 from tests.unit.test_observe import weight_changes, world
@@ -63,11 +63,11 @@ def test_pods_that_come_and_go_cost_no_move_no_event_and_at_most_one_status_a_se
 def test_each_change_of_pods_is_rendered_once_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     found, rendered = world(), list[ProxyConfig]()
 
-    def counted(config: ProxyConfig, *former: Any) -> Rendered:
+    def counted(config: ProxyConfig) -> Draft:
         rendered.append(config)
-        return render(config, *former)
+        return draft(config)
 
-    monkeypatch.setattr(plan, "render", counted)
+    monkeypatch.setattr(plan, "draft", counted)
     for pods in (3, 2, 3):
         found.scale("v1", pods)
         found.live_through(30)

@@ -9,6 +9,7 @@ from engine.fleet.fleet import ready_endpoints
 from engine.fleet.proxy import read_proxy
 from engine.fleet.refresh import RefreshRequest
 from engine.fleet.reports import Report
+from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
 from engine.render.objects import covers, deployment, made_from, owner_uid, service
@@ -83,7 +84,7 @@ POD: Json = {
 
 def resolved(service: Json, piece: Json) -> Any:
     backend = Backend(service_name="myapp-v1", service_port="http")
-    return resolve(backend, where="x", namespace="shop", service=service, slices=[piece])
+    return resolve(backend, where="x", namespace="shop", service=service, slices=[piece], memo=Memo())
 
 
 def test_a_stored_slice_resolves_like_the_whole_object() -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from engine.model.states import Written, read_written
-from engine.plan import Planner
+from engine.plan import plan
 from engine.ports import RejectedError, RetryLaterError
 from engine.render.objects import config_map
 from kanary.kube.errors import AlreadyExists, Conflict, NotFound
@@ -56,7 +56,7 @@ def test_what_was_written_since_it_was_read_is_not_overwritten() -> None:
     cluster = Cluster(first)
     writer = Writer(cluster, cluster, lambda: True)
     before = read_written(cluster.get("", ""))  # a step begins: observe()
-    desired = Planner().plan(observed(last=before), split()).objects["configure"][-1]
+    desired = plan(observed(last=before), split()).planned["configure"][-1].render()
     newer = config_map(OWNER, Written(applied(generation=2, revision=2), "new"))
     newer["metadata"]["uid"] = "u"
     cluster.apply(None, "", "", newer, force=True)  # a request of the former leader arrives

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from engine.model.spec import Backend, KanarySpec
 from engine.model.states import APPLIED_KEY, CONFIG_KEY, Endpoint, Written, read_written
-from engine.plan import Planner
+from engine.plan import plan
 from engine.render.objects import config_map
 from tests.unit.kanaries import OWNER, Json, json_values, kanary, ports, valid_specs
 from tests.unit.kanaries import names as service_names
-from tests.unit.observations import V1, V2, applied, observed, split
+from tests.unit.observations import V1, V2, applied, objects_of, observed, split
 from tests.unit.snapshots import NOW
 
 LAST = applied(revision=3, serial=5, entry=17, ipv6=True)
@@ -117,7 +117,7 @@ def test_whatever_text_it_is_nothing_is_raised(text: str) -> None:
 def test_whatever_is_read_of_what_somebody_spoilt_can_be_served(changes: Json) -> None:
     written = read_written(spoilt(**changes))
     if written.applied is not None:
-        assert Planner().plan(observed(last=written), split(written.applied.spec)).all_objects
+        assert objects_of(plan(observed(last=written), split(written.applied.spec)))
         assert NOW - written.applied.written_at is not None
 
 

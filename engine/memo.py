@@ -1,0 +1,53 @@
+"""Keeps what the reconciles of one Kanary derive from its objects, so that only what depends on a change is derived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar, TypeVarTuple
+
+_Inputs = TypeVarTuple("_Inputs")
+_Value = TypeVar("_Value")
+
+_PLAIN = (str, int, type(None))
+_Results = dict[tuple[Hashable, ...], tuple[Any, Any]]
+"""By the function and its inputs: the inputs and the result."""
+
+
+class Memo:
+    """The results of functions, by their inputs. It belongs to one Kanary, which one thread reconciles at a time.
+
+    Text, numbers and None are the same input if they are equal, anything else only if it is the same object. Inputs and
+    results must therefore be immutable: models, tuples, and the JSON of the cluster's cache, which has a new object for
+    each version.
+
+    A result that is equal to the previous one of the same function is replaced by that. So a new version of an object
+    without a relevant change ends there, and everything that was derived from the previous result stays valid.
+    """
+
+    def __init__(self) -> None:
+        self._before: _Results = {}
+        self._now: _Results = {}
+
+    def __call__(self, function: Callable[[*_Inputs], _Value], *inputs: *_Inputs) -> _Value:
+        """The result of this function for these inputs; its exceptions are not kept."""
+        key = (function, *[each if isinstance(each, _PLAIN) else id(each) for each in inputs])
+        # The inputs are kept with the result: the id of a deleted object would be given to another one.
+        entry = self._now.get(key) or self._before.get(key) or (inputs, self._shared(function, function(*inputs)))
+        self._now[key] = entry
+        value: _Value = entry[1]
+        return value
+
+    def first(self, name: str, about: object, value: _Value) -> _Value:
+        """The value that was given first under this name about this object; `value` if there is none."""
+        key = name, id(about)
+        entry = self._now[key] = self._now.get(key) or self._before.get(key) or (about, value)
+        first: _Value = entry[1]
+        return first
+
+    def next_round(self) -> None:
+        """Begin a reconcile: whatever the last one did not need is dropped, so that the memo does not grow."""
+        self._before, self._now = self._now, {}
+
+    def _shared(self, function: Callable[..., Any], value: Any) -> Any:
+        known = (entry[1] for key, entry in self._before.items() if key[0] is function)
+        return next((former for former in known if former == value), value)

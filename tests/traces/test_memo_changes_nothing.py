@@ -1,0 +1,135 @@
+"""What the engine keeps between reconciles makes them cheaper and changes nothing else."""
+
+import copy
+import gc
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.traces.world import Json, World, routes
+
+Event = Callable[[World], None]
+SERVICES = "v1", "v2"
+
+
+class Uncached(World):
+    """Gives the engine another object at each look, so that it recognises none."""
+
+    def _copy(self, key: tuple[str, str]) -> Json:
+        return copy.deepcopy(self.objects[key])
+
+
+def apply(weight: int, strategy: str, on_empty: str, paused: bool) -> Event:
+    split = routes(v1=weight, v2=100 - weight)
+    return lambda world: world.apply_kanary(
+        destination="myapp", updateStrategy=strategy, onEmptyRoute=on_empty, paused=paused, routes=split
+    )
+
+
+def scale(name: str, pods: int) -> Event:
+    def event(world: World) -> None:
+        if ("Service", name) not in world.objects:
+            world.create_service(name, pods)
+        world.scale(name, pods)
+
+    return event
+
+
+def unready(name: str, number: int) -> Event:
+    """One pod is unready, or ready again."""
+
+    def event(world: World) -> None:
+        endpoints = world.objects.get(("EndpointSlice", name), {}).get("endpoints", [])
+        for endpoint in endpoints[number : number + 1]:
+            is_ready = endpoint.get("conditions", {}).get("ready", True)
+            endpoint["conditions"] = {"ready": not is_ready}
+
+    return event
+
+
+def replace_proxy(world: World) -> None:
+    pods = [name for kind, name in world.objects if kind == "Pod"]
+    for pod in pods[:1]:
+        world.lose(pod)
+
+
+def annotate(world: World) -> None:
+    """A new version of the Kanary without a change of its spec."""
+    metadata = world.objects["Kanary", "rule"]["metadata"]
+    metadata["annotations"] = {"kubernetes.io/change-cause": f"cause {len(world.story)}"}
+
+
+def damage(world: World) -> None:
+    for data in (world.objects.get(("ConfigMap", "rule-haproxy"), {}).get("data"),):
+        if data:
+            data["applied.json"] = data["applied.json"].replace("10.", "x.")
+
+
+def set_rejection(text: str) -> Event:
+    return lambda world: setattr(world, "haproxy_rejects", text)
+
+
+events = st.one_of(
+    st.builds(
+        apply,
+        st.sampled_from([0, 20, 50, 80, 100]),
+        st.sampled_from(["Live", "Live", "Rolling"]),
+        st.sampled_from(["Redistribute", "Hold", "Fail"]),
+        st.booleans(),
+    ),
+    st.builds(scale, st.sampled_from(SERVICES), st.integers(0, 4)),
+    st.builds(unready, st.sampled_from(SERVICES), st.integers(0, 3)),
+    st.builds(set_rejection, st.sampled_from(["", "[ALERT] unknown keyword"])),
+    st.sampled_from(
+        [
+            replace_proxy,
+            annotate,
+            damage,
+            lambda world: world.remove("Service", "v1"),
+            lambda world: world.remove("Service", "myapp"),
+            lambda world: world.remove("ConfigMap", "rule-haproxy"),
+            lambda world: world.remove("Deployment", "rule-haproxy"),
+            lambda world: world.objects["Kanary", "rule"].pop("status", None),
+            lambda world: world.restart_operator(),
+        ]
+    ),
+)
+
+
+def started(world: World, first: Event) -> World:
+    for name in SERVICES:
+        world.create_service(name, pods=2)
+    first(world)
+    return world
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(events, st.sampled_from([0.3, 5, 20])), max_size=12))
+def test_any_history_is_decided_written_and_reported_as_without_it(history: list[tuple[Event, float]]) -> None:
+    first = apply(80, "Live", "Redistribute", False)
+    cached, uncached = started(World(), first), started(Uncached(), first)
+    for event, seconds in [(lambda _world: None, 5.0), *history]:
+        for world in (cached, uncached):
+            event(world)
+            world.live_through(seconds)
+        assert cached.text == uncached.text
+        assert cached.objects == uncached.objects
+    assert (cached.entries, cached.configurations) == (uncached.entries, uncached.configurations)
+    assert cached.events == uncached.events
+
+
+def test_a_thousand_changes_leave_no_more_objects_than_a_hundred_do() -> None:
+    world = started(World(), apply(80, "Live", "Redistribute", False))
+    world.settle()
+    objects = []
+    for number in range(1, 1_001):
+        world.scale("v1", 2 + number % 2)
+        world.step()
+        world.wait(0.5)
+        for kept in (world.story, world.events, world.entries, world.configurations):
+            kept.clear()
+        if number in (100, 1_000):
+            gc.collect()
+            objects.append(len(gc.get_objects()))
+    assert objects[1] - objects[0] < 100

@@ -1,0 +1,74 @@
+"""What is derived once, and for how long it is kept."""
+
+import json
+from typing import Any
+
+import pytest
+
+from engine.memo import Memo
+
+Json = dict[str, Any]
+
+
+class Reader:
+    """Counts how often it reads."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, obj: Json) -> tuple[str, ...]:
+        self.times += 1
+        return tuple(obj["names"])
+
+
+def test_the_same_object_is_read_once_and_another_version_again() -> None:
+    memo, read, obj = Memo(), Reader(), {"names": ["a"], "version": 1}
+    assert [memo(read, obj) for _ in range(3)] == [("a",)] * 3
+    assert read.times == 1
+    assert memo(read, {"names": ["b"], "version": 2}) == ("b",)
+    assert read.times == 2
+
+
+def test_a_new_version_without_a_relevant_change_gives_the_former_result_itself() -> None:
+    """So nothing that depends on it is derived again."""
+    memo, read = Memo(), Reader()
+    former = memo(read, {"names": ["a", "b"], "version": 1})
+    memo.next_round()
+    assert memo(read, {"names": ["a", "b"], "version": 2}) is former
+
+
+def test_text_and_numbers_are_recognised_by_their_value() -> None:
+    memo, texts = Memo(), list[str]()
+
+    def read(text: str, number: int) -> int:
+        texts.append(text)
+        return len(json.loads(text)) + number
+
+    for text in ("[1, 2]", "".join(["[1, ", "2]"])):
+        assert memo(read, text, 2**70) == 2 + 2**70
+    assert memo(read, "[1, 2]", 1) == 3
+    assert len(texts) == 2
+
+
+def test_different_functions_of_one_object_have_results_of_their_own() -> None:
+    memo, obj = Memo(), {"a": 1}
+    assert (memo(len, obj), memo(sorted, obj), memo(len, obj)) == (1, ["a"], 1)
+
+
+def test_what_a_round_does_not_use_is_dropped_after_it() -> None:
+    memo, read, obj = Memo(), Reader(), {"names": ["a"]}
+    for _ in range(3):
+        memo(read, obj)
+        memo.next_round()
+    assert read.times == 1
+    memo.next_round()
+    memo(read, obj)
+    assert read.times == 2
+
+
+def test_an_error_is_raised_each_time() -> None:
+    memo = Memo()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="invalid literal"):
+            memo(int, "x")
+    assert memo(int, "1") == 1
