@@ -11,11 +11,11 @@ Rounds repeat without end. The schedule has these properties:
 
 - in any number of successive turns equal to a round, each route has exactly its weight: by construction;
 - no run of a route with weight w in a round of T is longer than w / (T - w), rounded up: in every mix tested;
-- in any stretch, a route's turns differ from its share of the stretch by less than 2: in every mix tested (1.89 at
+- in any stretch, a route's turns differ from its share of the stretch by less than 2: in every mix tested (1.96 at
   most). Without the two added rules, the theorems of the papers prove it.
 
-Tested were all mixes of up to five routes, all mixes of rounds up to 28, and tens of thousands more; the tests add
-random ones each time.
+Tested were all mixes of up to five routes of whole weights, and of up to three with a decimal, all mixes of rounds up
+to 28, and hundreds of thousands more; the tests add random ones each time.
 """
 
 from __future__ import annotations

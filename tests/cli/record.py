@@ -23,7 +23,7 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def shares(**weights: int) -> Shares:
+def shares(**weights: float) -> Shares:
     return tuple(Share(backend=f"{name.replace('_', '-')}:http", weight=w) for name, w in weights.items())
 
 

@@ -18,7 +18,7 @@ from kanary.cli.diff import difference, show
 from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
 from tests.cli.conftest import Kanary, into
-from tests.cli.record import CHANGES, CONFIGURATIONS, NAME, ONE, TWO, at, change, history_of, record, story
+from tests.cli.record import CHANGES, CONFIGURATIONS, NAME, ONE, TWO, at, change, history_of, record, shares, story
 
 FROM_1_TO_2 = """\
 shop/simple-kanary-rule: revision 1 to revision 2
@@ -141,6 +141,19 @@ def test_json_has_the_same_for_programs(kanary: Kanary, url: str) -> None:
     assert found["configuration"][-1] == "+  server 10.0.1.1:8080 10.0.1.1:8080"
     same = json.loads(kanary("diff", NAME, "2", "2", "-n", "shop", "--db", url, "-o", "json").out)
     assert (same["endpoints"], same["configuration"]) == ([], [])
+
+
+def test_differences_of_weights_with_a_decimal_are_exact(kanary: Kanary, tmp_path: Path) -> None:
+    changes = change(1, 0, shares(v1=33.3, v2=66.7)), change(2, 10, shares(v1=43.3, v2=33.4, v3=23.3))
+    url = record(tmp_path / "h.db", [history_of(*changes)])
+    lines = kanary("diff", NAME, "1", "2", "-n", "shop", "--db", url).out.splitlines()
+    assert [line.split() for line in lines if line.startswith("v")] == [
+        ["v1:http", "33.3", "43.3", "+10"],
+        ["v2:http", "66.7", "33.4", "-33.3"],
+        ["v3:http", "none", "23.3", "new"],
+    ]
+    found = json.loads(kanary("diff", NAME, "1", "2", "-n", "shop", "--db", url, "-o", "json").out)
+    assert [(each["from"], each["to"]) for each in found["weights"]] == [(33.3, 43.3), (66.7, 33.4), (None, 23.3)]
 
 
 class Terminal(io.StringIO):

@@ -32,6 +32,7 @@ from tests.cli.record import (
     history_of,
     record,
     result,
+    shares,
     story,
 )
 
@@ -213,6 +214,20 @@ def test_json_is_what_was_recorded(kanary: Kanary, url: str) -> None:
     }
     assert change["after"] == [{"backend": "myapp-v1:http", "weight": 80}, {"backend": "myapp-v2:http", "weight": 20}]
     assert (result["at"], result["seconds"]) == ("2026-11-23T13:41:01.050Z", 5.8)
+
+
+def test_weights_with_a_decimal_are_the_same_in_every_format(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [history_of(change(1, 0, shares(v1=33.3, v2=0.1, v3=66.6), before=ONE))])
+    arguments = ("history", NAME, "-n", "shop", "--db", url)
+    text = "v1:http=33.3 v2:http=0.1 v3:http=66.6"
+    assert f"  {text}  " in kanary(*arguments).out
+    printed = kanary(*arguments, "-o", "json").out
+    (found,) = json.loads(printed)
+    assert [share["weight"] for share in found["change"]["after"]] == [33.3, 0.1, 66.6]
+    assert '"weight": 100}' in printed
+    assert yaml.safe_load(kanary(*arguments, "-o", "yaml").out) == [found]
+    (row,) = csv.DictReader(io.StringIO(kanary(*arguments, "-o", "csv").out))
+    assert (row["change.before"], row["change.after"]) == ("myapp-v1:http=100", text)
 
 
 def test_what_a_newer_operator_wrote_is_shown_and_passed_on(kanary: Kanary, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def drawn(kanary: Kanary, url: str, *more: str) -> str:
 def row(text: str, name: str) -> str:
     """The cells of a row, with leading blanks."""
     line = next(line for line in text.splitlines() if line.startswith(name))
-    return re.sub(r"  (now|at the end) \d+ %$", "", line).removeprefix(name)[2:]
+    return re.sub(r"  (now|at the end) [\d.]+ %$", "", line).removeprefix(name)[2:]
 
 
 def pictured(kanary: Kanary, url: str, folder: Path, *more: str) -> ET.Element:
@@ -117,12 +117,12 @@ def test_a_phase_that_is_not_in_the_history_is_blank(kanary: Kanary, tmp_path: P
 
 @pytest.mark.parametrize(
     ("weight", "signs"),
-    [(0, "  "), (1, "▁0"), (20, "▂2"), (50, "▄5"), (99, "▇9"), (100, "█#")],
+    [(0, "  "), (0.1, "▁0"), (1, "▁0"), (20, "▂2"), (50, "▄5"), (99, "▇9"), (99.9, "▇9"), (100, "█#")],
 )
 def test_a_weight_is_visible_and_only_100_percent_is_full(
-    kanary: Kanary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight: int, signs: str
+    kanary: Kanary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight: float, signs: str
 ) -> None:
-    changes = change(1, 0, shares(v1=50, v2=50)), change(2, 1, shares(v1=weight, v2=100 - weight))
+    changes = change(1, 0, shares(v1=50, v2=50)), change(2, 1, shares(v1=weight, v2=round(100 - weight, 1)))
     url = record(tmp_path / "h.db", [history_of(*changes)], {"u-1": at(10_000)})
     assert set(row(drawn(kanary, url), "v1:http")) == {signs[0]}
     monkeypatch.setattr("kanary.cli.plot.is_unicode", lambda stream: False)
@@ -235,6 +235,17 @@ def test_weights_are_stacked_steps_at_the_times_of_the_changes(kanary: Kanary, e
     xs = [left + (right - left) * seconds / 3000 for seconds in (0, 593, 1868, 3000)]
     assert [step[0][0] for step in found] == pytest.approx(xs[:3], abs=0.01)
     assert [step[0][0] + step[0][1] for step in found] == pytest.approx(xs[1:], abs=0.01)
+
+
+def test_weights_with_a_decimal_are_drawn_and_named(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [history_of(change(1, 0, shares(v1=87.5, v2=12.5)))], {"u-1": at(10)})
+    picture = pictured(kanary, url, tmp_path)
+    assert [[(low, high) for *_, low, high in step] for step in steps(picture)] == [
+        [pytest.approx((0, 87.5)), pytest.approx((87.5, 12.5))]
+    ]
+    assert {"v1:http, at the end 87.5 %", "v2:http, at the end 12.5 %"} <= set(texts(picture))
+    titles = [str(title.text) for title in picture.iter(f"{SVG}title")]
+    assert any("v1:http=87.5 v2:http=12.5" in title for title in titles)
 
 
 def test_pointing_at_a_step_or_a_phase_tells_what_it_is(kanary: Kanary, ended: str, tmp_path: Path) -> None:

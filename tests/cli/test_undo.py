@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from engine.model.entries import Share
 from engine.model.spec import Backend
+from engine.model.weight import weight_number
 from kanary.cli import undo, weights
 from kanary.cli.failure import CommandError
 from kanary.cli.output import weights_of
@@ -95,7 +96,7 @@ class Stage:
         assert found
         return found
 
-    def weights(self) -> dict[str, int]:
+    def weights(self) -> dict[str, float]:
         return {r["backend"]["serviceName"]: r["weight"] for r in self.kanary()["spec"]["routes"]}
 
     def undo(self, *arguments: str, name: str = NAME) -> Printed:
@@ -142,6 +143,21 @@ def test_the_change_says_what_it_was_for_and_who_made_it(stage: Stage) -> None:
 def test_a_revision_can_be_named(stage: Stage) -> None:
     assert stage.undo("--to-revision", "1", "--yes").code == 0
     assert stage.weights() == {"myapp-v1": 100}
+
+
+def test_weights_with_a_decimal_are_restored_as_numbers(stage: Stage) -> None:
+    eighths = change(1, 0, shares(myapp_v1=12.5, myapp_v2=87.5))
+    stage.recorded(history_of(eighths, change(2, 10, THREE), uid=stage.uid))
+    printed = stage.undo()
+    assert "myapp-v1:http=50 myapp-v2:http=50 becomes myapp-v1:http=12.5 myapp-v2:http=87.5" in printed.out
+    assert stage.weights() == {"myapp-v1": 12.5, "myapp-v2": 87.5}
+    assert stage.refused("--to-revision", "1").endswith("already: myapp-v1:http=12.5 myapp-v2:http=87.5")
+
+
+def test_a_step_of_a_tenth_more_than_half_of_all_wants_a_yes(stage: Stage) -> None:
+    stage.recorded(history_of(change(1, 0, shares(myapp_v1=100, myapp_v2=0)), uid=stage.uid))
+    stage.declare(route("myapp-v1", 49.9), route("myapp-v2", 50.1))
+    assert "changes myapp-v1:80 from 49.9 to 100 %" in stage.refused("--to-revision", "1")
 
 
 def test_only_the_weights_are_touched(stage: Stage) -> None:
@@ -476,10 +492,10 @@ def replaced(stage: Stage, kanary: Json) -> None:
 
 def spec_routes(found: Shares) -> list[Json]:
     backends = ((Backend.parse(share.backend), share.weight) for share in found)
-    return [route(backend.service_name, weight, backend.service_port) for backend, weight in backends]
+    return [route(backend.service_name, weight_number(weight), backend.service_port) for backend, weight in backends]
 
 
-revisions = st.sampled_from([ONE, TWO, THREE, shares(myapp_v2=100), shares(a=1, b=99)])
+revisions = st.sampled_from([ONE, TWO, THREE, shares(myapp_v2=100), shares(a=1, b=99), shares(a=33.3, b=66.7)])
 SERVICES = {name: {"spec": {"ports": [{"name": "http", "port": 80}]}} for name in ("myapp-v1", "myapp-v2", "a", "b")}
 
 

@@ -210,7 +210,7 @@ def moves(status: Json) -> list[Json]:
     return [entry for entry in status["history"]["entries"] if entry["kind"] == "PhaseChange"]
 
 
-def routes(**weights: int) -> list[Json]:
+def routes(**weights: float) -> list[Json]:
     """Routes to Services of these names (with `_` for `-`), on their port `http`."""
     return [
         {"backend": {"serviceName": name.replace("_", "-"), "servicePort": "http"}, "weight": weight}

@@ -37,7 +37,7 @@ def shift(scene: Scene, revision: int, *declared: object) -> None:
     scene.wait_for_phase("Ready", revision=revision)
 
 
-def served(scene: Scene, revision: int) -> dict[str, int]:
+def served(scene: Scene, revision: int) -> dict[str, float]:
     status = scene.wait_for_phase("Ready", revision=revision)
     return {each["backend"]: each["weight"] for each in status["weights"]}
 
@@ -49,6 +49,16 @@ def test_undone_weights_are_a_new_revision_and_undone_again_the_change_is_back(s
     assert served(scene, 3) == {"myapp-v1:http": 80, "myapp-v2:http": 20}
     assert "(undo to revision 2)" in undo()
     assert served(scene, 4) == {"myapp-v1:http": 50, "myapp-v2:http": 50}
+
+
+def test_weights_with_a_decimal_come_back_as_they_were(scene: Scene, undo: Undo) -> None:
+    """From the spec through the status and the database into the spec."""
+    shift(scene, 1, *routes(myapp_v1=33.3, myapp_v2=66.7))
+    status = scene.wait_for_phase("Ready", revision=1)
+    assert status["display"]["weights"] == "myapp-v1:http=33.3 myapp-v2:http=66.7"
+    shift(scene, 2, *routes(myapp_v1=50.0, myapp_v2=50))
+    assert "myapp-v1:http=50 myapp-v2:http=50 becomes myapp-v1:http=33.3 myapp-v2:http=66.7" in undo()
+    assert served(scene, 3) == {"myapp-v1:http": 33.3, "myapp-v2:http": 66.7}
 
 
 def test_a_change_of_a_port_is_a_revision_that_can_be_undone(scene: Scene, undo: Undo) -> None:

@@ -19,7 +19,7 @@ def serving(world: World) -> World:
     return world
 
 
-def declare(world: World, v1: int, v2: int, **spec: object) -> None:
+def declare(world: World, v1: float, v2: float, **spec: object) -> None:
     world.apply_kanary(**{"destination": "myapp", "routes": routes(myapp_v1=v1, myapp_v2=v2), **spec})
 
 
@@ -116,6 +116,18 @@ def test_a_change_of_the_spec_does_not_wait_for_proxies(serving: World) -> None:
     declare(serving, 60, 40)
     serving.run("60 to 40")
     assert "000500030002)\n" in serving.config()
+
+
+def test_weights_with_a_decimal_are_shown_as_declared(serving: World) -> None:
+    declare(serving, 12.5, 87.5)
+    serving.run("80 to 20 becomes 12.5 to 87.5")
+    assert serving.status()["weights"][0]["weight"] == 12.5
+    before = serving.status()
+    declare(serving, 50, 50)
+    serving.run("50 to 50")
+    declare(serving, 50.0, 50.0)
+    serving.run("the same, written 50.0")
+    assert serving.status()["revision"] == before["revision"] + 1
 
 
 def test_bad_weights_leave_traffic_as_it_was(serving: World) -> None:

@@ -465,7 +465,7 @@ class World:
         return {"metadata": copy.deepcopy(template["metadata"]), "spec": {"nodeName": "node-1"}, "status": status}
 
 
-def routes(**weights: int) -> list[Json]:
+def routes(**weights: float) -> list[Json]:
     """Routes to Services of these names (with `_` for `-`), on their port `http`."""
     return [
         {"backend": {"serviceName": name.replace("_", "-"), "servicePort": "http"}, "weight": weight}

@@ -79,6 +79,8 @@ def assert_smooth(weights: list[int]) -> None:
 @example([999, 1])
 @example([501] + [1] * 499)
 @example([10] * 98 + [11, 9])
+@example([973, 26, 1])
+@example([737, 137, 103, 17, 5, 1])
 def test_every_mix_is_exact_in_a_round_without_needless_runs_and_within_2_turns_of_its_shares(
     weights: list[int],
 ) -> None:
