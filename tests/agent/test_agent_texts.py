@@ -39,9 +39,12 @@ def test_a_text_without_a_digest_has_none(text: str) -> None:
 
 
 def test_plain_removes_what_continued_adds() -> None:
-    text = "global\n  set-var proc.start int(0)\n"
-    assert texts.continued(text, 7).endswith("global\n  set-var proc.start int(7)\n")
-    assert texts.plain(texts.continued(text, 7)) == texts.plain(text) == text
+    text = "global\n  set-var proc.start int(0)\n\ndefaults\n  mode tcp\n"
+    for count in (7, None):
+        added = texts.continued(text, count, "/run/kanary/servers.state")
+        assert ("set-var proc.start int(7)" in added) == (count is not None)
+        assert "defaults\n  load-server-state-from-file global\n" in added
+        assert texts.plain(added) == texts.plain(text) == text
 
 
 def test_alerts_are_haproxys_lines_without_folders_process_numbers_and_summaries() -> None:

@@ -76,6 +76,22 @@ def servers(lines: Iterable[str]) -> Iterator[Server]:
         yield Server(row["svname"], row["addr"], is_up, succeeded, eresp, int(row["bout"]))
 
 
+def state_file(lines: Iterable[str]) -> str:
+    """The states of the servers for the next worker, in HAProxy's format.
+
+    Without the servers in maintenance: their routes do not have them, but the next configuration may.
+    """
+    head: list[str] = []
+    kept = []
+    for line in lines:
+        if line.startswith("# be_id "):
+            head = line[2:].split()
+        cells = line.split()
+        if len(cells) != len(head) or not int(cells[head.index("srv_admin_state")]) & _MAINTENANCE:
+            kept.append(line)
+    return "".join(kept)
+
+
 def states(lines: Iterable[str]) -> Iterator[tuple[Place, State]]:
     """The administrative state of each server."""
     head: list[str] = []

@@ -12,7 +12,10 @@ SPLIT = "proc.split"
 _CHANGEABLE = (DIGEST, SPLIT, "proc.count_all")
 """The process variables that a running worker may take from another configuration."""
 
-_CONTINUED = "\n# Added by the agent for one reload: the new worker continues at the former worker's count.\n"
+_CONTINUED = (
+    "\n# Added by the agent for one reload: the new worker continues with the former worker's count and states.\n"
+)
+_LOADED = "  load-server-state-from-file global\n"
 _ORIGIN = re.compile(r"# Kanary ([-\w]+), configuration (\d{1,19})\.")
 _TEXT_VARIABLE = re.compile(r"^\s*set-var\s+(proc\.\w+)\s+str\((\w+)\)", re.MULTILINE)
 _ALERT = re.compile(r"^\[ALERT\] *\(\d+\) : (.*)$", re.MULTILINE)
@@ -56,14 +59,20 @@ def _variable(text: str, name: str) -> str:
     return found.get(name, "")
 
 
-def continued(text: str, count: int) -> str:
-    """The configuration for a worker that continues the distribution after `count` connections."""
-    return f"{text}{_CONTINUED}global\n  set-var proc.start int({count})\n"
+def continued(text: str, count: int | None, states: str) -> str:
+    """The configuration for a worker that continues where the former one ends.
+
+    It continues the distribution after `count` connections, if this is known, and its servers have the states in the
+    file `states`.
+    """
+    start = "" if count is None else f"  set-var proc.start int({count})\n"
+    loading = text.replace("\ndefaults\n", f"\ndefaults\n{_LOADED}", 1)
+    return f"{loading}{_CONTINUED}global\n  server-state-file {states}\n{start}"
 
 
 def plain(text: str) -> str:
     """The configuration without the lines that `continued` adds."""
-    return text.partition(_CONTINUED)[0]
+    return text.partition(_CONTINUED)[0].replace(_LOADED, "", 1)
 
 
 class Parts(NamedTuple):

@@ -9,7 +9,7 @@ import os
 import time
 from typing import NamedTuple
 
-from kanary_agent import binding, files, runtime, texts
+from kanary_agent import binding, counters, files, runtime, texts
 from kanary_agent.check import Check, Verdict
 from kanary_agent.master import Master, SilentError
 
@@ -186,7 +186,7 @@ class Updater:
     def _save_served(self) -> None:
         """Save the served text for the next start and the next failure.
 
-        The count that `continued` has added is right for one reload only: every further start would begin with it.
+        What `continued` has added is right for one reload only: every further start would begin with it.
         """
         text = self._validated_text()
         self._failures.pop(text, None)
@@ -208,9 +208,13 @@ class Updater:
     def _reload(self) -> None:
         text = self._validated_text()
         count = self._master.count()
-        files.write(self._validated.path, text if count is None else texts.continued(text, count))
+        states = os.path.join(self._folder, "servers.state")
+        files.write(states, counters.state_file(self._master.stream(counters.STATES)))
+        files.write(self._validated.path, texts.continued(text, count, states))
         self.changes += 1
         message = self._master.reload()
+        # Later, it would mark pods down that are up.
+        os.remove(states)
         if message:
             self._restore()
         elif self._is_outdated():
