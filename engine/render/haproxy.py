@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.render.config import ProxyConfig, ProxyProtocol, Server
-from engine.render.selection import RANDOM_START, selection_rules, split_data
+from engine.render.selection import RANDOM_START, backend_ids, selection_rules, split_data
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from states.snapshot import OnEmptyRoute
 
@@ -222,9 +222,10 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
     yield "  stick-table type integer size 100 store gpc0,gpc1"
     yield ""
     yield "backend none  # without servers: it closes its connections at once"
-    for route in config.routes:
+    for route, number in zip(config.routes, backend_ids(len(config.routes)), strict=True):
         yield ""
         yield f"backend {route.backend}"
+        yield f"  id {number}"
         yield f"  balance {config.balance}"
         if route.proxy_protocol:
             # Health checks send it as well.

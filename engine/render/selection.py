@@ -63,9 +63,15 @@ def _turns(tenths: tuple[int, ...]) -> str:
     return "".join(f"{route:0{digits}}" for route in order) * (TURNS // len(order))
 
 
+def backend_ids(count: int) -> range:
+    """The ids of this number of backends, by the index of their route."""
+    first = 10 ** _route_digits(count)
+    return range(first, first + count)
+
+
 def selection_rules(backends: Sequence[str], *, redistribute: bool) -> Iterator[str]:
     """The rules for these backends. `redistribute` skips backends without a server that is up."""
-    yield from _in_turn(backends)
+    yield from _in_turn(len(backends))
     # With a single backend there is no other to redistribute to.
     if redistribute and len(backends) > 1:
         yield from _without_empty_backends(backends)
@@ -76,20 +82,15 @@ def _route_digits(routes: int) -> int:
     return len(str(routes - 1))
 
 
-def _in_turn(backends: Sequence[str]) -> Iterator[str]:
-    digits = _route_digits(len(backends))
-    # The names are padded to equal length with dots, which no name contains. One dot more than the longest name needs,
-    # for readability.
-    width = max(map(len, backends)) + 1
-    names = "".join(name.ljust(width, ".") for name in backends)
+def _in_turn(routes: int) -> Iterator[str]:
+    digits = _route_digits(routes)
     yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
     yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
-    # `bytes` ends each expression, because it may pass a wrong size to a converter that follows it.
     yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({TURNS}),mul({digits})"
-    yield f"  tcp-request content set-var(txn.route) var(proc.split),bytes(txn.at,{digits})"
-    yield f"  tcp-request content set-var(txn.at) var(txn.route),mul({width})"
-    yield f"  tcp-request content set-var(txn.name) str({names}),bytes(txn.at,{width})"
-    yield "  tcp-request content set-var(txn.backend) var(txn.name),rtrim(.)"
+    # HAProxy finds a backend by `#` and its id, as it does by its name; the id is a 1, then the index of the route. To
+    # look up the name instead, in a table, would double the cost of the rules.
+    # `bytes` ends each expression, because it may pass a wrong size to a converter that follows it.
+    yield f'  tcp-request content set-var-fmt(txn.backend) "#1%[var(proc.split),bytes(txn.at,{digits})]"'
 
 
 def _without_empty_backends(backends: Sequence[str]) -> Iterator[str]:
@@ -101,8 +102,8 @@ def _without_empty_backends(backends: Sequence[str]) -> Iterator[str]:
     Each other backend owns as many slots as its weight. If all are down, HAProxy's modulo by 0 is 0, a slot of no
     backend: the backend of the turn closes the connection.
     """
-    yield "  tcp-request content set-var(proc.count_all) int(1) unless { var(txn.backend),nbsrv gt 0 }"
-    yield "  tcp-request content accept unless { var(proc.count_all) -m int 1 }"
+    yield "  tcp-request content accept if { var(txn.backend),nbsrv gt 0 } { var(proc.count_all) -m int 0 }"
+    yield "  tcp-request content set-var(proc.count_all) int(1)"
     yield "  tcp-request content set-var(txn.split) var(proc.split)"
     ends = {name: f"txn.end{number}" for number, name in enumerate(backends)}
     at, before = TURNS * _route_digits(len(backends)), ""
