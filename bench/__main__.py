@@ -27,9 +27,9 @@ plain configuration in the same round, as **median** (lower to upper quartile). 
 twice: its ratio to itself shows the noise.**
 
 All proxies have two threads (nginx: two workers). "HAProxy, plain round robin" is a manual configuration without
-weights, with Kanary's time-outs and health checks: it is the upper limit. Kanary's configuration is that of the
-operator with its defaults. HAProxy runs without its master process, which carries no traffic. The pods are one nginx
-that listens on all of their addresses.
+weights, with Kanary's time-outs, health checks and TCP keepalive: it is the upper limit. Kanary's configuration is that
+of the operator with its defaults, and the namespaces have the kernel parameters of its pods. HAProxy runs without its
+master process, which carries no traffic. The pods are one nginx that listens on all of their addresses.
 """
 
 

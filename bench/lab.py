@@ -20,7 +20,8 @@ from bench.programs import Programs
 
 POD_PORT = 9000
 STREAM_PORT = 5201
-_FIRST_PORT = 20_000
+# Below the ports of outgoing connections.
+_FIRST_PORT = 10_000
 _PATIENCE = 30
 
 _PODS = """

@@ -15,7 +15,8 @@ class Mix:
 
     def __str__(self) -> str:
         if len(self.weights) > 3 and len(set(self.weights)) == 1:  # noqa: PLR2004 -- three can be read one by one
-            return f"{len(self.weights)} routes of {self.weights[0]} over {self.pods[0]} to {self.pods[-1]} pods"
+            pods = f"{self.pods[0]} to {self.pods[-1]} pods" if len(set(self.pods)) > 1 else f"{self.pods[0]} pod each"
+            return f"{len(self.weights)} routes of {self.weights[0]} over {pods}"
         return f"{'/'.join(map(str, self.weights))} over {'/'.join(map(str, self.pods))} pods"
 
     def routes(self) -> Iterator[tuple[int, list[str]]]:
@@ -37,4 +38,5 @@ def route_of(pod: str) -> int:
 TWO = Mix((80, 20), (3, 1))
 THREE = Mix((33, 33, 34), (2, 5, 1))
 TEN = Mix((10,) * 10, tuple(range(1, 11)))
+HUNDRED = Mix((1,) * 100, (1,) * 100)
 SIX = (TWO, Mix((99, 1), (1, 50)), Mix((50, 50), (1, 10)), THREE, TEN, Mix((90, 9, 1), (5, 3, 2)))

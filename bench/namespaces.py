@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.render.sysctls import ALL_SYSCTLS
+
 CLIENTS = Path(__file__).parent / "clients"
 
-# Outgoing ports are above the ports of the proxies. TCP timestamps have a random offset for each pair of addresses:
-# with address translation, a pod could take them for old ones, and drop the first packet of a connection whose port was
-# used a minute before.
-_PREPARE = """
+# The kernel parameters are those of a proxy's pod. TCP timestamps have a random offset for each pair of addresses: with
+# address translation, a pod could take them for old ones, and drop the first packet of a connection whose port was used
+# a minute before.
+_SYSCTLS = {**ALL_SYSCTLS, "net.ipv4.tcp_timestamps": "2"}
+_PREPARE = f"""
 ip link set lo up
-sysctl -qw net.ipv4.ip_local_port_range="32768 65535"
-sysctl -qw net.ipv4.tcp_timestamps=2
+sysctl -qw {shlex.join(f"{name}={value}" for name, value in _SYSCTLS.items())}
 readlink /proc/self/ns/net
 exec cat
 """

@@ -19,11 +19,12 @@ TITLES = {
     "stream": "One long stream",
     "pace": "Connect and first byte",
     "split": "Error of the split",
+    "weights": "A thousand changes of weights under load",
     "memory": "Memory for held connections",
     "start": "Reading a configuration, starting, health checks",
     "record": "The history: recording and reading it",
     "scale": "What many Kanaries cost the operator",
-    "change": "Change of weights to first connection at the new split, Live against Rolling, on kind",
+    "change": "From a change of weights to the new split on every proxy, Live against Rolling, on kind",
 }
 """The sections in their order. `record`, `scale` and `change` are measured by other programs than the rest."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bench.lab import POD_PORT, Lab, Service
-from bench.mixes import TEN, THREE, TWO, Mix
+from bench.mixes import HUNDRED, TEN, TWO, Mix
 from bench.peers import Peer, UnavailableError
 
 Sample = TypeVar("Sample")
@@ -30,6 +30,7 @@ class Scale:
     pace_rounds: int
     pace_seconds: float
     split_connections: int
+    changes: int
     held_rounds: int
     held_connections: int
     start_rounds: int
@@ -38,14 +39,15 @@ class Scale:
 
 
 FULL = Scale(
-    load_mixes=(TWO, THREE, TEN),
+    load_mixes=(TWO, TEN, HUNDRED),
     load_rounds=15,
     load_seconds=1,
     stream_rounds=3,
     stream_seconds=2,
-    pace_rounds=3,
-    pace_seconds=3,
+    pace_rounds=9,
+    pace_seconds=1,
     split_connections=10_000,
+    changes=1_000,
     held_rounds=3,
     held_connections=2_000,
     start_rounds=5,
@@ -61,6 +63,7 @@ QUICK = Scale(
     pace_rounds=1,
     pace_seconds=0.5,
     split_connections=200,
+    changes=10,
     held_rounds=1,
     held_connections=200,
     start_rounds=1,

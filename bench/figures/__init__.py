@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bench.figures import load, memory, pace, split, start, stream
+from bench.figures import load, memory, pace, split, start, stream, weights
 from bench.session import Session
 
 FIGURES: dict[str, Callable[[Session], str]] = {
@@ -10,6 +10,7 @@ FIGURES: dict[str, Callable[[Session], str]] = {
     "stream": stream.measure,
     "pace": pace.measure,
     "split": split.measure,
+    "weights": weights.measure,
     "memory": memory.measure,
     "start": start.measure,
 }

@@ -15,7 +15,7 @@ from bench.stats import Spread, figures, ratios, table
 
 CLIENTS_AT_ONCE = 64
 LEAST_RATE = 0.95
-MOST_CPU = 1.05
+MOST_CPU = 1.03
 
 _TEXT = f"""
 `wrk` opens a connection for each request, {CLIENTS_AT_ONCE} at once, as fast as they are served. CPU is user and

@@ -7,11 +7,12 @@ from statistics import quantiles
 
 from bench.lab import Service
 from bench.mixes import THREE
-from bench.peers import PEERS, PLAIN
+from bench.peers import KANARY, PEERS, PLAIN, PLAIN_AGAIN
 from bench.session import Session, in_turns, say
 from bench.stats import Spread, figures, ratios, table
 
 RATE = 500
+MOST_P50 = 1.05
 
 _TEXT = f"""
 {RATE} connections per second at a fixed rate, independent of earlier ones; from connect to the first byte of
@@ -39,13 +40,21 @@ def measure(session: Session) -> str:
     rows = [_row(name, samples) for name in samples]
     failed = {name: sum(s.failed for s in found) for name, found in samples.items()}
     notes = [f"Failed connections: {count} of {name}." for name, count in failed.items() if count]
-    return "\n\n".join([_TEXT.strip(), table(header, rows + session.rows_of_missing(PEERS, len(header))), *notes])
+    measured = table(header, rows + session.rows_of_missing(PEERS, len(header)))
+    return "\n\n".join([_TEXT.strip(), measured, _verdict(samples), *notes])
 
 
 def _sample(session: Session, service: Service) -> Sample:
     found = service.namespace.client("pace", service.port, RATE, session.scale.pace_seconds)
     hundredths = quantiles(found["milliseconds"], n=100)
     return Sample(hundredths[49], hundredths[98], found["failed"])
+
+
+def _verdict(samples: dict[str, list[Sample]]) -> str:
+    plain, own, noise = ([sample.p50 for sample in samples[peer.name]] for peer in (PLAIN, KANARY, PLAIN_AGAIN))
+    found, noises = ratios(own, plain).median, ratios(noise, plain).median
+    verdict = "met" if round(found, 2) <= MOST_P50 else "missed"
+    return table(["bar", f"p50, at most {MOST_P50}", "noise"], [["Kanary", f"{found:.2f}: {verdict}", f"{noises:.2f}"]])
 
 
 def _row(name: str, samples: dict[str, list[Sample]]) -> list[str]:

@@ -1,15 +1,22 @@
 """The candidates: Kanary and its peers."""
 
-from bench.peers.haproxy import INTEGER_WEIGHTS, KANARY, PLAIN, PLAIN_AGAIN, TRUNCATED_WEIGHTS
+from bench.peers.haproxy import (
+    INTEGER_WEIGHTS,
+    KANARY,
+    PLAIN,
+    PLAIN_AGAIN,
+    TRUNCATED_WEIGHTS,
+    WITHOUT_KEEPALIVE,
+)
 from bench.peers.kernel import IPTABLES, IPVS
 from bench.peers.nginx import NGINX
 from bench.peers.peer import Peer, UnavailableError
 
 KERNEL: tuple[Peer, ...] = (IPTABLES, IPVS)
 """Those without a process."""
-PEERS: tuple[Peer, ...] = (PLAIN, PLAIN_AGAIN, KANARY, NGINX, TRUNCATED_WEIGHTS, INTEGER_WEIGHTS, *KERNEL)
-SPLITTERS = tuple(peer for peer in PEERS if peer not in (PLAIN, PLAIN_AGAIN))
+SPLITTERS: tuple[Peer, ...] = (KANARY, NGINX, TRUNCATED_WEIGHTS, INTEGER_WEIGHTS, *KERNEL)
 """Those that support weights."""
+PEERS: tuple[Peer, ...] = (PLAIN, PLAIN_AGAIN, WITHOUT_KEEPALIVE, *SPLITTERS)
 
 __all__ = [
     "INTEGER_WEIGHTS",
@@ -23,6 +30,7 @@ __all__ = [
     "PLAIN_AGAIN",
     "SPLITTERS",
     "TRUNCATED_WEIGHTS",
+    "WITHOUT_KEEPALIVE",
     "Peer",
     "UnavailableError",
 ]

@@ -18,7 +18,8 @@ TOP_WEIGHT = 256
 """The largest server weight of HAProxy."""
 
 _SAME_GLOBALS = ("thread-hard-limit ", "nbthread ", "fd-hard-limit ")
-_SAME_DEFAULTS = ("timeout ", "default-server ", "retries ", "option redispatch")
+_SAME_DEFAULTS = ("timeout ", "default-server ", "retries ", "option ")
+_KEEPALIVE = "tcpka"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,12 @@ def plain(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
     return _one_backend(mix, pod_port, ports, [""] * len(mix.weights))
 
 
+def plain_without_keepalive(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
+    """The same without the options of keepalive: what these cost."""
+    lines = plain(mix, pod_port, ports).splitlines(keepends=True)
+    return "".join(line for line in lines if _KEEPALIVE not in line)
+
+
 def truncated(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
     """Each pod weighs its part of the route's weight: a fraction, of which HAProxy reads the digits before the dot."""
     weights = [f" weight {weight / pods}" for weight, pods in zip(mix.weights, mix.pods, strict=True)]
@@ -105,7 +112,7 @@ def _one_backend(mix: Mix, pod_port: int, ports: tuple[int, int], weights: Seque
 
 
 def _kept(rendered: Sequence[str], beginnings: tuple[str, ...]) -> list[str]:
-    """Threads, limits, timeouts and checks: all candidates use those of Kanary's configuration.
+    """Threads, limits, timeouts, keepalive and checks: all candidates use those of Kanary's configuration.
 
     Each word once, as it stands in the sections that come first: what follows them is for some frontend only.
     """
@@ -118,6 +125,7 @@ def _kept(rendered: Sequence[str], beginnings: tuple[str, ...]) -> list[str]:
 
 PLAIN = HAProxy("HAProxy, plain round robin", plain)
 PLAIN_AGAIN = HAProxy("the same once more (noise)", plain)
+WITHOUT_KEEPALIVE = HAProxy("the same without TCP keepalive", plain_without_keepalive)
 KANARY = HAProxy("**Kanary**", kanary)
 TRUNCATED_WEIGHTS = HAProxy("HAProxy, weight/pods as server weights (the original)", truncated)
 INTEGER_WEIGHTS = HAProxy("HAProxy, best integer server weights", integers)

@@ -25,7 +25,8 @@ stream {{
   }}
 {upstreams}
   server {{
-    listen {port} backlog=4096;
+    listen {port} backlog=4096 so_keepalive=on;
+    proxy_socket_keepalive on;
     proxy_pass $route;
     proxy_connect_timeout 500ms;
     proxy_timeout 3600s;

@@ -7,18 +7,26 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from engine.render.config import Server
 from tests.haproxy.proxies import Proxy, greeted_by
 
 
 class Stream:
-    """One connection after the other, counted by how they went."""
+    """One connection after the other, and the pod that answered each; None for each that failed."""
 
     def __init__(self, proxy: Proxy) -> None:
-        self.served = 0
-        self.failed = 0
+        self.answers: list[Server | None] = []
         self._proxy = proxy
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._connect, daemon=True)
+
+    @property
+    def served(self) -> int:
+        return len(self.answers) - self.failed
+
+    @property
+    def failed(self) -> int:
+        return self.answers.count(None)
 
     def start(self) -> None:
         self._thread.start()
@@ -29,15 +37,12 @@ class Stream:
 
     def _connect(self) -> None:
         while not self._ended.is_set():
-            if self._is_served():
-                self.served += 1
-            else:
-                self.failed += 1
+            self.answers.append(self._answer())
 
-    def _is_served(self) -> bool:
+    def _answer(self) -> Server | None:
         with contextlib.suppress(OSError):
-            return self._proxy.ask() is not None
-        return False
+            return self._proxy.ask()
+        return None
 
 
 @contextlib.contextmanager

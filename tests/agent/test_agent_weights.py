@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from kanary_agent import runtime
 from kanary_agent.master import ANSWER_SECONDS, Master
 
-from engine.render.config import OnEmptyRoute, ProxyConfig
+from engine.render.config import OnEmptyRoute
 from engine.render.haproxy import render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import reweighted
-from tests.agent.live import LiveProxy, live, worker
+from tests.agent.live import live, worker
+from tests.agent.reweighting import HELD, Outcome, change_weights, mixes, shares
 from tests.agent.test_agent_killed import is_at_rest, new_agent, survives, work
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import CONFIG_FILE, MASTER_SOCKET, await_that, config_of, windows
@@ -24,48 +23,20 @@ from tests.held.configs import with_servers
 
 CHANGES = 200
 COUNTED = 50
-"""After so many of them, the connections of a round are counted."""
+"""After so many more, the connections of a round are counted."""
 
 
-def mixes(routes: int) -> Iterator[list[int]]:
-    """Weights that sum to 100, without end: from 0, to 0, all to one, and any others."""
-    for number in itertools.count():
-        all_to_one = [100 * (number // 4 % 2)] * (routes - 1)
-        cuts = sorted(random.choices(range(101), k=routes - 1)) if number % 4 else all_to_one
-        yield [end - start for start, end in zip([0, *cuts], [*cuts, 100], strict=True)]
-
-
-def shares(config: ProxyConfig) -> dict[int, int]:
-    """How many of 100 connections each route gets."""
-    return {number: route.weight for number, route in enumerate(config.routes) if route.weight}
-
-
-def processes(proxy: LiveProxy) -> int:
-    """How many worker processes there are, those that drain included."""
-    return proxy.tell("show proc").count(" worker ")
-
-
-def test_two_hundred_changes_under_load_close_no_connection_and_each_is_exact(pods: Pods) -> None:
-    """As the agent makes them, without the wait for its next look."""
+def test_changes_under_load_close_no_connection_and_each_is_exact(pods: Pods) -> None:
     config = config_of(pods.route(100, 2), pods.route(0, 1), pods.route(0, 3), drain_seconds=1)
-    with live(config) as proxy, held(proxy, 20) as connections:
-        proxy.kill_agent()
-        master, process, begun = Master(str(proxy.run / MASTER_SOCKET), str(proxy.run)), worker(proxy), proxy.count()
-        for weights in itertools.islice(mixes(3), COUNTED):
-            other = reweighted(config, *weights)
-            assert runtime.update(master, render(config).text, render(other).text)
-            config = other
-            assert Counter(proxy.take(100)) == shares(config)
-        with stream(proxy) as clients:
-            for weights in itertools.islice(mixes(3), CHANGES):
-                other = reweighted(config, *weights)
-                assert runtime.update(master, render(config).text, render(other).text)
-                config = other
-        assert proxy.count() == begun + 100 * COUNTED + clients.served
-        assert (worker(proxy), processes(proxy)) == (process, 1)
-        assert all(is_alive(connection) for connection in connections)
-    assert clients.failed == 0
-    assert clients.served > 0
+    with live(config) as proxy:
+        begun, process = proxy.count(), worker(proxy)
+        outcomes = [change_weights(proxy, COUNTED, window=100), change_weights(proxy, CHANGES, window=0)]
+        assert proxy.count() == begun + sum(HELD + outcome.served for outcome in outcomes)
+        assert worker(proxy) == process
+    assert [replace(outcome, served=0) for outcome in outcomes] == [
+        Outcome(served=0, failed=0, cut=0, windows=windows, inexact=0, processes=0) for windows in (COUNTED, 0)
+    ]
+    assert all(outcome.served > 0 for outcome in outcomes)
 
 
 def test_every_window_between_two_changes_holds_exactly_the_weights(pods: Pods) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 
 import pytest
 
 from bench.figures.split import worst_error
-from bench.mixes import SIX, TEN, TWO, Mix, address, route_of
-from bench.peers.haproxy import best_integers, integers, kanary, plain, truncated
+from bench.mixes import HUNDRED, SIX, TEN, TWO, Mix, address, route_of
+from bench.peers.haproxy import best_integers, integers, kanary, plain, plain_without_keepalive, truncated
 from bench.peers.kernel import rules, services
 from bench.peers.nginx import text
+from bench.processes import cpu_seconds
 from bench.stats import Spread, figures, ratios
 
 PORTS = (20000, 20001)
@@ -31,11 +34,24 @@ def test_every_configuration_has_every_pod(mix: Mix) -> None:
     assert [sorted(set(re.findall(r"127\.\d+\.\d+\.\d+:9000", each))) for each in made] == [pods] * len(made)
 
 
-def test_the_plain_configuration_has_the_threads_timeouts_and_checks_of_kanarys() -> None:
+def test_the_plain_configuration_has_the_threads_timeouts_keepalive_and_checks_of_kanarys() -> None:
     weighted, found = kanary(TWO, 9000, PORTS).splitlines(), plain(TWO, 9000, PORTS).splitlines()
-    for setting in ("thread-hard-limit", "timeout connect", "timeout client", "timeout server", "default-server check"):
+    timeouts = "timeout connect", "timeout client", "timeout server"
+    for setting in (*timeouts, "option clitcpka", "option srvtcpka", "thread-hard-limit", "default-server check"):
         line = next(line for line in weighted if line.strip().startswith(setting))
         assert line in found
+
+
+def test_one_plain_configuration_differs_in_keepalive_only() -> None:
+    found = set(plain(TWO, 9000, PORTS).splitlines()) ^ set(plain_without_keepalive(TWO, 9000, PORTS).splitlines())
+    assert found == {"  option clitcpka", "  option srvtcpka"}
+
+
+def test_the_cpu_time_of_a_process_is_that_of_its_own_clock() -> None:
+    before, clock = cpu_seconds(os.getpid()), time.process_time()
+    while time.process_time() < clock + 0.05:
+        pass
+    assert cpu_seconds(os.getpid()) - before == pytest.approx(time.process_time() - clock, abs=0.02)
 
 
 def test_the_originals_weights_are_fractions() -> None:
@@ -95,3 +111,4 @@ def test_figures_have_three_digits(number: float, text: str) -> None:
 def test_mixes_say_what_they_are() -> None:
     assert str(TWO) == "80/20 over 3/1 pods"
     assert str(TEN) == "10 routes of 10 over 1 to 10 pods"
+    assert str(HUNDRED) == "100 routes of 1 over 1 pod each"

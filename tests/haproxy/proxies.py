@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
+from engine.render.config import Pool, ProxyConfig, Server
 from engine.render.haproxy import ready_path, render
+from states import OnEmptyRoute
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 
