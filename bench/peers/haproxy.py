@@ -104,15 +104,16 @@ def _worst_error(mix: Mix, weights: Sequence[int]) -> float:
 def _one_backend(mix: Mix, pod_port: int, ports: tuple[int, int], weights: Sequence[str]) -> str:
     rendered = kanary(mix, pod_port, ports).splitlines()
     lines = ["global", *_kept(rendered, _SAME_GLOBALS), "defaults", "  mode tcp", *_kept(rendered, _SAME_DEFAULTS)]
-    lines += ["frontend split", f"  bind :{ports[0]}", "  maxconn 20000", "  default_backend pods"]
+    lines += ["frontend split", *_kept(rendered, (f"bind :{ports[0]}",)), "  maxconn 20000", "  default_backend pods"]
     lines += ["backend pods", "  balance roundrobin"]
+    servers = {line.split()[1]: line for line in rendered if line.startswith("  server ")}
     for (_, pods), weight in zip(mix.routes(), weights, strict=True):
-        lines += [f"  server {pod}:{pod_port} {pod}:{pod_port}{weight}" for pod in pods]
+        lines += [servers[f"{pod}:{pod_port}"] + weight for pod in pods]
     return "\n".join(lines) + "\n"
 
 
 def _kept(rendered: Sequence[str], beginnings: tuple[str, ...]) -> list[str]:
-    """Threads, limits, timeouts, keepalive and checks: all candidates use those of Kanary's configuration.
+    """Threads, limits, timeouts, socket options and checks: all candidates use those of Kanary's configuration.
 
     Each word once, as it stands in the sections that come first: what follows them is for some frontend only.
     """
