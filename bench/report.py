@@ -22,11 +22,12 @@ TITLES = {
     "weights": "A thousand changes of weights under load",
     "memory": "Memory for held connections",
     "start": "Reading a configuration, starting, health checks",
+    "reconcile": "CPU of a reconcile",
     "record": "The history: recording and reading it",
     "scale": "What many Kanaries cost the operator",
     "change": "From a change of weights to the new split on every proxy, Live against Rolling, on kind",
 }
-"""The sections in their order. `record`, `scale` and `change` are measured by other programs than the rest."""
+"""The sections in their order. Those from `reconcile` on are measured by other programs than the rest."""
 
 _TITLE = "# Performance\n"
 _NOTHING = "Not measured yet."

@@ -30,12 +30,16 @@ class Memo:
 
     def __call__(self, function: Callable[[*_Inputs], _Value], *inputs: *_Inputs) -> _Value:
         """The result of this function for these inputs; its exceptions are not kept."""
-        key = (function, *[each if isinstance(each, _PLAIN) else id(each) for each in inputs])
+        key = _key(function, inputs)
         # The inputs are kept with the result: the id of a deleted object would be given to another one.
         entry = self._now.get(key) or self._before.get(key) or (inputs, self._shared(function, function(*inputs)))
         self._now[key] = entry
         value: _Value = entry[1]
         return value
+
+    def keep(self, value: object, function: Callable[[*_Inputs], Any], *inputs: *_Inputs) -> None:
+        """Keep a result that is known already."""
+        self._now[_key(function, inputs)] = inputs, value
 
     def first(self, name: str, about: object, value: _Value) -> _Value:
         """The value that was given first under this name about this object; `value` if there is none."""
@@ -51,3 +55,7 @@ class Memo:
     def _shared(self, function: Callable[..., Any], value: Any) -> Any:
         known = (entry[1] for key, entry in self._before.items() if key[0] is function)
         return next((former for former in known if former == value), value)
+
+
+def _key(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Hashable, ...]:
+    return (function, *[each if isinstance(each, _PLAIN) else id(each) for each in inputs])

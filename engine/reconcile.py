@@ -15,7 +15,7 @@ from engine.last_status import read_status
 from engine.machine import PhaseMachine
 from engine.memo import Memo
 from engine.model.entries import Configuration
-from engine.model.states import Applied, Split, Written
+from engine.model.states import APPLIED_KEY, Applied, Split, Written, read_applied
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
 from engine.plan import Planned, Target, plan
@@ -156,7 +156,7 @@ class Reconciler:
         return decision
 
     def _perform(self, situation: Situation, action: Action) -> None:
-        target = situation.target
+        target, memo = situation.target, situation.observed.memo
         if action is Action.RETIRE:
             for obj in situation.stale:
                 if not is_needed(self._view, situation.observed.owner, obj):
@@ -166,8 +166,11 @@ class Reconciler:
                 self._writer.annotate(pod, {REFRESH_ANNOTATION: request})
         elif target:
             for planned in target.planned[action]:
-                if not self._compared(planned, situation.observed.memo).is_complete:
-                    self._writer.apply(planned.render())
+                if not self._compared(planned, memo).is_complete:
+                    desired = planned.render()
+                    self._writer.apply(desired)
+                    if written := (desired.get("data") or {}).get(APPLIED_KEY):
+                        memo.keep(target.applied, read_applied, written)
 
     def _compared(self, planned: Planned, memo: Memo) -> Comparison:
         return memo(compared, planned.found_in(self._view), planned.make, *planned.inputs)

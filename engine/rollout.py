@@ -38,10 +38,11 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
 
 def _reload_spacing(observed: Observed, before: Applied, after: Applied) -> timedelta | None:
     """Only if most of the serving pods stay: connections must not wait for pods that are gone."""
-    if after is before:
-        return observed.fleet.reload_spacing(before.written_at)
+    spacing = observed.fleet.reload_spacing(before.written_at)
+    if spacing is None or after is before:
+        return spacing
     for backend, now in after.endpoints.items():
         former = before.endpoints.get(backend, ())
         if 2 * len({*former} & {*now}) < max(len(former), len(now)):
             return None
-    return observed.fleet.reload_spacing(before.written_at)
+    return spacing

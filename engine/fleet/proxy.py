@@ -77,14 +77,13 @@ class Proxy:
 
 def has_agent(pod: Json) -> bool:
     """Whether a pod has an agent."""
-    return read_proxy(pod, None).is_live
+    return bool(_annotations(pod).get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value)
 
 
 def read_proxy(pod: Json, report: Report | None) -> Proxy:
     """The proxy of a pod object, with its last report."""
     metadata, status = pod["metadata"], pod.get("status") or {}
-    annotations = metadata.get("annotations") or {}
-    is_live = annotations.get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value
+    annotations, is_live = _annotations(pod), has_agent(pod)
     ready = next((c for c in _conditions(pod) if c.get("type") == "Ready" and c.get("status") == "True"), None)
     return Proxy(
         name=metadata["name"],
@@ -103,6 +102,10 @@ def read_proxy(pod: Json, report: Report | None) -> Proxy:
         out_of_memory=_out_of_memory(status),
         pod=pod,
     )
+
+
+def _annotations(pod: Json) -> Json:
+    return pod["metadata"].get("annotations") or {}
 
 
 def _conditions(pod: Json) -> Sequence[Json]:

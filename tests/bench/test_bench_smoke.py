@@ -24,7 +24,7 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     report = tmp_path / "performance.md"
     main(["--quick", "--output", str(report)])
     found = sections(report.read_text())
-    assert [name for name in TITLES if "Not measured yet" in found[name]] == ["record", "scale", "change"]
+    assert [name for name in TITLES if "Not measured yet" in found[name]] == ["reconcile", "record", "scale", "change"]
     header, _, *mixes = (line.split(" | ") for line in found["split"].splitlines() if line.startswith("|"))
     assert {mix[header.index("**Kanary**")] for mix in mixes} == {"0"}
     assert "Failed connections" not in found["split"]

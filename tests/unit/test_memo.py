@@ -66,6 +66,20 @@ def test_what_a_round_does_not_use_is_dropped_after_it() -> None:
     assert read.times == 2
 
 
+def test_a_known_result_is_not_derived() -> None:
+    memo, read = Memo(), Reader()
+    obj = {"names": ["a"]}
+    memo.keep(("a",), read, obj)
+    memo.next_round()
+    assert memo(read, obj) == ("a",)
+    assert read.times == 0
+
+
+def test_the_first_value_about_an_object_stays() -> None:
+    memo, obj, other = Memo(), {"a": 1}, {"a": 1}
+    assert [memo.first("serial", about, value) for about, value in [(obj, 5), (obj, 6), (other, 7)]] == [5, 5, 7]
+
+
 def test_an_error_is_raised_each_time() -> None:
     memo = Memo()
     for _ in range(2):
