@@ -38,8 +38,11 @@ class Cache:
     are not numbers, the order of arrival counts, and `remember` does nothing.
     """
 
-    def __init__(self, indexers: Mapping[str, Indexer] | None = None) -> None:
+    def __init__(
+        self, indexers: Mapping[str, Indexer] | None = None, content: Callable[[Json], object] | None = None
+    ) -> None:
         self._indexers = dict(indexers or {})
+        self._content = content or content_of
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
         self._indexes: dict[str, defaultdict[Hashable, set[Key]]] = {name: defaultdict(set) for name in self._indexers}
@@ -123,13 +126,17 @@ class Cache:
 
     def _put(self, key: Key, obj: Json, version: str) -> Delta | None:
         old = self._entries.get(key)
+        if old and old.obj == obj:
+            obj = old.obj  # what was derived from it stays valid
         values = {name: _values(name, indexer, key, obj) for name, indexer in self._indexers.items()}
         self._unindex(key)
         self._entries[key] = _Entry(obj, version, values)
         for name, found in values.items():
             for value in found:
                 self._indexes[name][value].add(key)
-        return None if old and is_same(old.obj, obj) else Delta(key, old.obj if old else None, obj)
+        return (
+            None if old and self._content(old.obj) == self._content(obj) else Delta(key, old.obj if old else None, obj)
+        )
 
     def _drop(self, key: Key) -> Delta | None:
         self._unindex(key)
@@ -149,12 +156,8 @@ class Cache:
             del self._indexes[index][value]
 
 
-def is_same(obj: Json, other: Json) -> bool:
-    """Whether two copies of an object differ in nothing but the resource version."""
-    return _without_version(obj) == _without_version(other)
-
-
-def _without_version(obj: Json) -> Json:
+def content_of(obj: Json) -> Json:
+    """The object without its resource version, which changes with every write."""
     return {**obj, "metadata": {**obj["metadata"], "resourceVersion": None}}
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 
 from kanary.kube.backoff import Backoff
-from kanary.kube.cache import Cache, Delta, Indexer
+from kanary.kube.cache import Cache, Delta, Indexer, content_of
 from kanary.kube.errors import ApiError, ClusterError, Gone, InvalidResponse
 from kanary.kube.resources import Json, Key, Resource
 from kanary.kube.verbs import Verbs
@@ -36,7 +36,8 @@ class Reflector:
 
     Returned objects are the copy itself: do not change them.
 
-    `transform` reduces an object to the needed fields; changes of other fields are not reported. `on_change` is called
+    `transform` reduces an object to the needed fields. A change is reported if `content` of the transformed object
+    differs, which is all but the resource version by default. `on_change` is called
     without a lock, from this thread or the one that calls `remember`; two calls for one object may arrive in any order,
     so read the present state here. `on_restart` is called whenever the watch is opened again. `watch_seconds` is the
     requested duration of a watch; `stale_seconds` the time without data after which `healthy()` is false.
@@ -52,6 +53,7 @@ class Reflector:
         namespace: str | None = None,
         label_selector: str | None = None,
         indexers: Mapping[str, Indexer] | None = None,
+        content: Callable[[Json], object] = content_of,
         on_restart: Callable[[], None] = lambda: None,
         watch_seconds: float = 300.0,
         stale_seconds: float = 180.0,
@@ -71,7 +73,7 @@ class Reflector:
         self._stale_seconds = stale_seconds
         self._backoff = backoff
         self._clock = clock
-        self._cache = Cache(indexers)
+        self._cache = Cache(indexers, content)
         self._must_list = True
         self._is_restart = False
         self._opened_at: float | None = None
@@ -161,15 +163,15 @@ class Reflector:
         return None
 
     def _list(self) -> None:
-        objects, position = self._client.list(self.resource, self._namespace, self._label_selector)
-        listed = {}
-        for obj in objects:
-            key = Key.of(obj)
-            listed[key] = (self._transformed(key, obj), str(obj["metadata"].get("resourceVersion", "")))
-        self._report(*self._cache.replace(listed, position))
+        listed, position = self._client.list_as(self.resource, self._read, self._namespace, self._label_selector)
+        self._report(*self._cache.replace(dict(listed), position))
         self._record_contact()
         self._must_list = False
         self.synced.set()
+
+    def _read(self, obj: Json) -> tuple[Key, tuple[Json, str]]:
+        key = Key.of(obj)
+        return key, (self._transformed(key, obj), str(obj["metadata"].get("resourceVersion", "")))
 
     def _follow(self) -> None:
         with self._client.watch(

@@ -6,8 +6,9 @@ import copy
 import json
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
@@ -16,12 +17,13 @@ from kanary.kube.errors import Gone, InvalidResponse, NotFound, Unreachable
 from kanary.kube.resources import Json, Resource
 from kanary.kube.watch import Watch
 
+T = TypeVar("T")
 Objects = list[Json]
 Query = dict[str, str]
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
-_PAGE = 500
+_PAGE = 100  # objects: of the largest kinds some megabytes, and several kinds are listed at a time
 _READ_PAUSE = 0.1  # seconds, doubled after each attempt
 
 
@@ -84,20 +86,38 @@ class Verbs(ABC):
     def list(
         self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
     ) -> tuple[Objects, str]:
-        """Return all objects of a kind, in all namespaces or in one, and the resource version for a watch.
+        """Return all objects of a kind, in all namespaces or in one, and the resource version for a watch."""
+        objects, version = self.list_as(resource, lambda obj: obj, namespace, label_selector)
+        return [*objects], version
 
-        The objects are read in pages. If the continue token expires, all objects are read in one response.
+    def list_as(
+        self,
+        resource: Resource,
+        read: Callable[[Json], T],
+        namespace: str | None = None,
+        label_selector: str | None = None,
+    ) -> tuple[Sequence[T], str]:
+        """Return what `read` makes of each object of a kind, and the resource version for a watch.
+
+        The objects are read in pages, so that whole objects are in memory for one page only. If the continue token
+        expires, all objects are read in one response.
         """
         path, query = resource.path(namespace), _selection(label_selector)
+        # Lists of built-in kinds omit these two; watch events have them.
+        kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+
+        def read_pages(limit: Query) -> tuple[list[T], str]:
+            found = list[T]()
+            last = ""
+            for items, version in self._pages(path, query | limit):
+                found += [read(kind | obj) for obj in items]
+                last = version
+            return found, last
+
         try:
-            objects, version = self._pages(path, {**query, "limit": str(_PAGE)})
+            return read_pages({"limit": str(_PAGE)})
         except Gone:
-            objects, version = self._pages(path, query)
-        for obj in objects:
-            # Lists of built-in kinds omit these two; watch events have them.
-            obj.setdefault("apiVersion", resource.api_version)
-            obj.setdefault("kind", resource.kind)
-        return objects, version
+            return read_pages({})
 
     def watch(
         self,
@@ -195,16 +215,16 @@ class Verbs(ABC):
         manager = name or self.field_manager
         return {"fieldManager": manager} if manager else {}
 
-    def _pages(self, path: str, query: Query) -> tuple[Objects, str]:
-        objects: Objects = []
+    def _pages(self, path: str, query: Query) -> Iterator[tuple[Objects, str]]:
+        """Each page with the resource version of the list."""
         token = ""
         while True:
             page = self._read(Request("list", "GET", path, query | ({"continue": token} if token else {})))
-            objects.extend(page.get("items") or [])
             metadata = page.get("metadata") or {}
             token = metadata.get("continue") or ""
+            yield page.get("items") or [], str(metadata.get("resourceVersion", ""))
             if not token:
-                return objects, str(metadata.get("resourceVersion", ""))
+                return
 
     def _read(self, request: Request) -> Json:
         for attempt in range(self.attempts - 1):

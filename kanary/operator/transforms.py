@@ -1,10 +1,21 @@
-"""Reduces objects of the watches to the fields that the operator needs, which saves memory."""
+"""Reduces objects of the watches to the fields that the operator needs, which saves memory and reconciles."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION
+from engine.journal import CAUSE_ANNOTATION
+from engine.model.states import ACCEPTED_KEY, CONFIG_KEY
+from engine.render.objects import (
+    CONFIG_ANNOTATION,
+    KANARY_LABEL,
+    MANAGED_BY,
+    MANAGER,
+    REFRESH_ANNOTATION,
+    STRATEGY_ANNOTATION,
+    TEMPLATE_ANNOTATION,
+)
 from engine.resolve.endpoints import slices_from_endpoints
+from kanary.operator.compact import SharedParts, compact
 
 Json = dict[str, Any]
 
@@ -21,14 +32,36 @@ _METADATA = (
     "annotations",
     "ownerReferences",
 )
+_COUNTS = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+_CONDITION = ("type", "status", "lastTransitionTime", "reason", "message")
+_POD_CONDITIONS = ("Ready", "PodScheduled")
+_POD_METADATA = ("name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 _POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, REFRESH_ANNOTATION)
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 
+_shared = SharedParts()
 
-def whole(obj: Json) -> Json:
-    """The object without managedFields, which are often its largest part."""
-    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    return {**obj, "metadata": metadata}
+
+def config_map(obj: Json) -> Json:
+    """A ConfigMap of the proxies; its two configurations are one text if they are equal, as they mostly are."""
+    data = dict(obj.get("data") or {})
+    if data.get(ACCEPTED_KEY) == data.get(CONFIG_KEY):
+        data[ACCEPTED_KEY] = data.get(CONFIG_KEY)
+    return {**_identity(obj), "data": data}
+
+
+def deployment(obj: Json) -> Json:
+    """The Deployment of the proxies; its template shares what is equal with those of other Kanaries."""
+    status = _only(obj.get("status") or {}, _COUNTS)
+    failures = [c for c in (obj.get("status") or {}).get("conditions") or () if c.get("type") == "ReplicaFailure"]
+    status["conditions"] = [_only(condition, _CONDITION) for condition in failures]
+    kept = {**_without_version(obj), "status": compact(status)}
+    return kept | {"spec": _shared.share(obj["spec"])} if "spec" in obj else kept
+
+
+def disruption_budget(obj: Json) -> Json:
+    """The PodDisruptionBudget without its status."""
+    return {**_without_version(obj), "spec": compact(obj.get("spec") or {})}
 
 
 def kanary(obj: Json) -> Json:
@@ -39,13 +72,22 @@ def kanary(obj: Json) -> Json:
         for entry in entries
         if "f:routes" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
-    kept = whole(obj)
-    return {**kept, "metadata": {**kept["metadata"], "managedFields": about_routes}}
+    return compact({**obj, "metadata": {**obj["metadata"], "managedFields": about_routes}})
+
+
+def content_of_kanary(obj: Json) -> Json:
+    """The part of a Kanary that the engine reads: of labels and annotations the cause of a change."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in ("labels", "resourceVersion")}
+    metadata["annotations"] = _only(metadata.get("annotations") or {}, (CAUSE_ANNOTATION,))
+    return {**obj, "metadata": metadata}
 
 
 def service(obj: Json) -> Json:
-    """The Service without its status."""
-    return {**_identity(obj), "spec": obj.get("spec") or {}}
+    """The Service without its status; of those that Kanary did not create, without labels and annotations."""
+    kept = {**_identity(obj), "spec": compact(obj.get("spec") or {})}
+    if (kept["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
+        kept["metadata"] = {k: v for k, v in kept["metadata"].items() if k not in ("labels", "annotations")}
+    return kept
 
 
 def endpoint_slice(obj: Json) -> Json:
@@ -53,41 +95,52 @@ def endpoint_slice(obj: Json) -> Json:
     endpoints = [
         {
             "addresses": endpoint["addresses"][:1],
-            "conditions": {"ready": (endpoint.get("conditions") or {}).get("ready")},
+            "conditions": _shared.share({"ready": (endpoint.get("conditions") or {}).get("ready")}),
             "targetRef": {"name": (endpoint.get("targetRef") or {}).get("name", "")},
         }
         for endpoint in obj.get("endpoints") or ()
         if endpoint.get("addresses")
     ]
-    labels = (obj["metadata"].get("labels") or {}).items()
-    kept = {**_identity(obj), "addressType": obj.get("addressType"), "ports": obj.get("ports"), "endpoints": endpoints}
-    kept["metadata"] = _only(obj["metadata"], ("name", "namespace", "uid", "resourceVersion"))
-    kept["metadata"]["labels"] = {key: value for key, value in labels if key == SERVICE_OF_SLICE}
-    return kept
+    labels = _only(obj["metadata"].get("labels") or {}, (SERVICE_OF_SLICE,))
+    metadata = _only(obj["metadata"], ("name", "namespace", "uid")) | {"labels": labels}
+    kept = {"metadata": metadata, "addressType": obj.get("addressType"), "ports": obj.get("ports")}
+    return {**compact(kept), "endpoints": endpoints}
 
 
 def endpoints(obj: Json) -> Json:
     """Endpoints in the form of slices."""
-    metadata = _only(obj["metadata"], ("name", "namespace", "uid", "resourceVersion"))
+    metadata = _only(obj["metadata"], ("name", "namespace", "uid"))
     return {"metadata": metadata, "slices": slices_from_endpoints(obj)}
 
 
 def pod(obj: Json) -> Json:
     """The proxy pod with the fields that show whether it serves, and why not."""
-    status = obj.get("status") or {}
-    kept = _identity(obj)
-    annotations = kept["metadata"].get("annotations") or {}
-    kept["metadata"]["annotations"] = _only(annotations, _POD_ANNOTATIONS)
-    containers = [_only(c, ("name", "ready", "state", "lastState")) for c in status.get("containerStatuses") or ()]
-    kept["status"] = {"conditions": status.get("conditions") or [], "containerStatuses": containers}
-    kept["status"] |= _only(status, ("phase", "podIP"))
-    kept["spec"] = _only(obj.get("spec") or {}, ("nodeName",))
-    return kept
+    status, metadata = obj.get("status") or {}, _only(obj["metadata"], _POD_METADATA)
+    metadata["labels"] = _only(obj["metadata"].get("labels") or {}, (KANARY_LABEL,))
+    metadata["annotations"] = _only(obj["metadata"].get("annotations") or {}, _POD_ANNOTATIONS)
+    conditions = [_only(c, _CONDITION) for c in status.get("conditions") or () if c.get("type") in _POD_CONDITIONS]
+    containers = [kept for c in status.get("containerStatuses") or () if (kept := _troubles(c))]
+    kept = _only(status, ("phase", "podIP")) | {"conditions": conditions, "containerStatuses": containers}
+    return compact({"metadata": metadata, "spec": _only(obj.get("spec") or {}, ("nodeName",)), "status": kept})
+
+
+def _troubles(container: Json) -> Json:
+    """The states of a container that explain a pod that is not ready; empty if there are none."""
+    waiting = _only(container.get("state") or {}, ("waiting",))
+    ended = _only(container.get("lastState") or {}, ("terminated",))
+    return {"name": container.get("name"), "state": waiting, "lastState": ended} if waiting or ended else {}
 
 
 def _identity(obj: Json) -> Json:
     metadata = _only(obj["metadata"], _METADATA)
-    return {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata}
+    return compact({"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata})
+
+
+def _without_version(obj: Json) -> Json:
+    """The identity without the resource version, for kinds that have a generation."""
+    kept = _identity(obj)
+    kept["metadata"].pop("resourceVersion", None)
+    return kept
 
 
 def _only(mapping: Mapping[str, Any], keys: tuple[str, ...]) -> Json:

@@ -10,7 +10,7 @@ from engine.model.spec import KIND
 from engine.model.states import APPLIED_KEY
 from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER
 from kanary.kanaries import KANARIES
-from kanary.kube.cache import is_same
+from kanary.kube.cache import content_of
 from kanary.kube.client import ClusterClient
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import (
@@ -77,16 +77,23 @@ class Watches:
             self._on_kanary,
             transforms.kanary,
             indexers={BY_SERVICE: _services_of_kanary, BY_DESTINATION: _destination_of},
+            content=transforms.content_of_kanary,
         )
         self.services = self._reflector(SERVICES, self._on_service, transforms.service, indexers={BY_OWNER: _owner_of})
         self.config_maps = self._reflector(
-            CONFIG_MAPS, self._on_owned, transforms.whole, ours, {BY_SERVICE: _services_of_applied, BY_OWNER: _owner_of}
+            CONFIG_MAPS,
+            self._on_owned,
+            transforms.config_map,
+            label_selector=ours,
+            indexers={BY_SERVICE: _services_of_applied, BY_OWNER: _owner_of},
         )
-        self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, transforms.whole, ours)
-        self.pods = self._reflector(PODS, self._on_proxy_pod, transforms.pod, ours, {BY_KANARY: _kanaries_of_owned})
-        self.budgets = (
-            self._reflector(PDBS, self._on_owned, transforms.whole, ours) if served.disruption_budgets else None
+        self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, transforms.deployment, label_selector=ours)
+        self.pods = self._reflector(
+            PODS, self._on_proxy_pod, transforms.pod, label_selector=ours, indexers={BY_KANARY: _kanaries_of_owned}
         )
+        self.budgets = None
+        if served.disruption_budgets:
+            self.budgets = self._reflector(PDBS, self._on_owned, transforms.disruption_budget, label_selector=ours)
         if served.endpoint_slices:
             self.slices = self._reflector(
                 ENDPOINT_SLICES, self._on_endpoints, transforms.endpoint_slice, indexers={BY_SERVICE: _service_of_slice}
@@ -157,8 +164,10 @@ class Watches:
         resource: Resource,
         on_change: Callable[[Key, Json | None, Json | None], None],
         transform: Callable[[Json], Json],
+        *,
         label_selector: str | None = None,
         indexers: Mapping[str, Callable[[Json], Iterable[Any]]] | None = None,
+        content: Callable[[Json], Json] = content_of,
     ) -> Reflector:
         return Reflector(
             self._client,
@@ -168,12 +177,18 @@ class Watches:
             namespace=self._namespace,
             label_selector=label_selector,
             indexers=indexers,
+            content=content,
             on_restart=lambda: self._on_restart(str(resource)),
         )
 
     def _on_kanary(self, key: Key, old: Json | None, new: Json | None) -> None:
         own = self._own_statuses.get(key)
-        if old and new and own is not None and is_same(new, {**old, "status": own}):
+        if (
+            old
+            and new
+            and own is not None
+            and transforms.content_of_kanary({**old, "status": own}) == transforms.content_of_kanary(new)
+        ):
             return
         self._queue.add(key)
         # Another Kanary may wait for the destination that this one has or had.

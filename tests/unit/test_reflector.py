@@ -62,12 +62,13 @@ class FakeCluster:
         self.opened: queue.SimpleQueue[FakeWatch] = queue.SimpleQueue()
         self.asked: list[str] = []
 
-    def list(self, resource: Any, namespace: str | None, label_selector: str | None) -> tuple[list[Json], str]:
+    def list_as(self, resource: Any, read: Callable[[Json], Any], *_: Any) -> tuple[list[Any], str]:
         self.asked.append("list")
         answer = self.lists.get(timeout=WAIT)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        objects, version = answer
+        return [read(obj) for obj in objects], version
 
     def watch(self, resource: Any, resource_version: str, **options: Any) -> FakeWatch:
         self.asked.append(f"watch {resource_version}")
@@ -349,13 +350,13 @@ def test_health_is_a_list_and_recent_word_from_the_server(
 ) -> None:
     now = 100.0
     listed = threading.Event()
-    real_list = cluster.list
+    real_list = cluster.list_as
 
-    def list_late(*arguments: Any) -> tuple[list[Json], str]:
+    def list_late(*arguments: Any) -> tuple[list[Any], str]:
         listed.wait(WAIT)
         return real_list(*arguments)
 
-    cluster.list = list_late  # type: ignore[method-assign]
+    cluster.list_as = list_late  # type: ignore[method-assign]
     cluster.lists.put(([service("a", 1)], "10"))
     reflector = make(clock=lambda: now, stale_seconds=60)
     assert not reflector.healthy()
@@ -607,3 +608,12 @@ def assert_eventually(condition: Callable[[], bool]) -> None:
             return
         pause.wait(0.01)
     raise AssertionError("the condition did not come true")
+
+
+def test_an_object_that_comes_again_without_a_change_stays_the_same_object() -> None:
+    """What was derived from it stays valid, and takes no more memory."""
+    cache, key = Cache(), Key("shop", "a")
+    cache.replace({key: ({"metadata": {}, "n": 1}, "1")}, "1")
+    first = cache.get(key)
+    assert cache.put(key, {"metadata": {}, "n": 1}, "2") is None
+    assert cache.get(key) is first

@@ -1,5 +1,6 @@
 """Stored objects have only the needed fields, and enough of them for every decision."""
 
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -11,15 +12,26 @@ from engine.fleet.refresh import RefreshRequest
 from engine.fleet.reports import Report
 from engine.memo import Memo
 from engine.model.spec import Backend
-from engine.model.states import Endpoint
-from engine.render.objects import covers, deployment, made_from, owner_uid, service
+from engine.model.states import Endpoint, Written
+from engine.render.objects import (
+    Identity,
+    config_map,
+    covers,
+    deployment,
+    disruption_budget,
+    made_from,
+    owner_uid,
+    service,
+)
 from engine.render.pods import rolling
 from engine.resolve.endpoints import resolve
 from kanary.operator import transforms
 from tests.unit.kanaries import OWNER, Json, kanary, spec
+from tests.unit.observations import applied
 from tests.unit.proxies import live_pod, rolling_pod
 from tests.unit.snapshots import NOW
 
+WRITTEN = Written(applied(), "global\n", "global\n")
 METADATA: Json = {
     "name": "myapp-v1",
     "namespace": "shop",
@@ -99,7 +111,6 @@ def test_a_stored_slice_has_only_the_needed_fields() -> None:
         "name": "myapp-v1",
         "namespace": "shop",
         "uid": "1",
-        "resourceVersion": "7",
         "labels": {"kubernetes.io/service-name": "myapp-v1"},
     }
     assert stored["endpoints"][0] == {
@@ -131,7 +142,7 @@ def test_endpoints_are_stored_as_slices() -> None:
     ports = [{"name": "http", "port": 8080, "protocol": "TCP"}]
     whole = {"metadata": METADATA, "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": ports}]}
     stored = transforms.endpoints(whole)
-    assert stored["metadata"] == {"name": "myapp-v1", "namespace": "shop", "uid": "1", "resourceVersion": "7"}
+    assert stored["metadata"] == {"name": "myapp-v1", "namespace": "shop", "uid": "1"}
     assert resolved(SERVICE, stored["slices"][0]) == (Endpoint("10.0.0.1", 8080),)
 
 
@@ -156,8 +167,8 @@ def test_our_deployment_is_stored_whole_without_managed_fields() -> None:
     desired = deployment(OWNER, spec(), rolling(OWNER, spec(), "image", {}, "a" * 16), 1)
     live = deepcopy(desired) | {"status": {"replicas": 2}}
     live["metadata"]["managedFields"] = [{}]
-    stored = transforms.whole(live)
-    assert stored == desired | {"status": {"replicas": 2}}
+    stored = transforms.deployment(live)
+    assert stored == desired | {"status": {"replicas": 2, "conditions": []}}
     assert "managedFields" in live["metadata"]
 
 
@@ -197,7 +208,7 @@ def test_a_stored_kanary_has_only_the_managed_fields_of_its_routes() -> None:
 
 def test_a_stored_pod_has_only_the_needed_fields() -> None:
     stored = transforms.pod(POD)
-    assert stored.keys() == {"apiVersion", "kind", "metadata", "spec", "status"}
+    assert stored.keys() == {"metadata", "spec", "status"}
     assert stored["spec"] == {"nodeName": "node-1"}
     assert stored["metadata"]["annotations"] == {"kanary.k8s.io/config": "a" * 16}
     assert stored["metadata"]["labels"] == {"kanary.k8s.io/name": "myapp-split"}
@@ -214,7 +225,9 @@ def test_a_pod_without_a_status_is_stored() -> None:
 @pytest.mark.parametrize(
     ("transform", "whole"),
     [
-        (transforms.whole, SERVICE),
+        (transforms.config_map, config_map(OWNER, WRITTEN)),
+        (transforms.deployment, deployment(OWNER, spec(), rolling(OWNER, spec(), "image", {}, "a" * 16), 1)),
+        (transforms.disruption_budget, disruption_budget(OWNER)),
         (transforms.service, SERVICE),
         (transforms.endpoint_slice, PIECE),
         (transforms.pod, POD),
@@ -226,3 +239,40 @@ def test_a_transform_does_not_change_its_input(transform: Any, whole: Json) -> N
     before = deepcopy(whole)
     transform(whole)
     assert whole == before
+
+
+def test_of_a_service_of_the_user_no_label_or_annotation_is_stored() -> None:
+    assert not transforms.service(SERVICE)["metadata"].keys() & {"labels", "annotations"}
+    own = service(OWNER, spec())
+    assert transforms.service(own)["metadata"]["labels"] == own["metadata"]["labels"]
+
+
+def test_a_running_container_of_a_pod_is_not_stored() -> None:
+    running = deepcopy(POD)
+    running["status"]["containerStatuses"] = [{"name": "haproxy", "ready": True, "state": {"running": {}}}]
+    assert transforms.pod(running)["status"]["containerStatuses"] == []
+
+
+def test_equal_configurations_are_stored_once() -> None:
+    stored = transforms.config_map(json.loads(json.dumps(config_map(OWNER, WRITTEN))))
+    assert stored["data"]["accepted.cfg"] is stored["data"]["haproxy.cfg"]
+
+
+def test_deployments_share_their_containers() -> None:
+    def stored(name: str) -> Json:
+        owner = Identity("shop", name, name)
+        made = deployment(owner, spec(), rolling(owner, spec(), "image", {}, "a" * 16), 1)
+        return transforms.deployment(json.loads(json.dumps(made)))["spec"]["template"]["spec"]
+
+    first, second = stored("one"), stored("two")
+    assert first["containers"] is second["containers"]
+    assert first["volumes"] != second["volumes"]
+
+
+def test_labels_and_other_annotations_of_a_kanary_are_not_read() -> None:
+    read = transforms.content_of_kanary(kanary())
+    changed = kanary()
+    changed["metadata"] |= {"labels": {"a": "b"}, "resourceVersion": "8", "annotations": {"example.com/note": "x"}}
+    assert transforms.content_of_kanary(changed) == read
+    changed["metadata"]["annotations"]["kubernetes.io/change-cause"] = "release 5"
+    assert transforms.content_of_kanary(changed) != read

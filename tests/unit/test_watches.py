@@ -54,7 +54,7 @@ class Cluster:
         self._events: defaultdict[object, Events] = defaultdict(Events)
         self._serial = itertools.count(2)
 
-    def list(self, *_: object) -> tuple[list[Json], str]:
+    def list_as(self, *_: object) -> tuple[list[Json], str]:
         return [], "1"
 
     def watch(self, resource: object, *_: object, **__: object) -> Events:
@@ -78,7 +78,9 @@ def work() -> WorkQueue[Key]:
 
 @pytest.fixture
 def watches(cluster: Cluster, work: WorkQueue[Key]) -> Iterator[Watches]:
-    watches = Watches(cast(ClusterClient, cluster), Served(True, True), work)
+    watches = Watches(
+        cast(ClusterClient, cluster), Served(endpoint_slices=True, disruption_budgets=True, version="v1.33.0"), work
+    )
     watches.start()
     for name, service in (("rule", "v1"), ("fence", "v2")):
         cluster.send(KANARIES, kanary(name, service))
@@ -114,9 +116,10 @@ def test_a_change_of_endpoints_leads_to_a_reconcile(cluster: Cluster, work: Work
 
 
 def test_events_without_a_change_lead_to_no_reconcile(cluster: Cluster, work: WorkQueue[Key], watches: Watches) -> None:
-    managed = kanary("rule", "v1")
+    managed, labelled = kanary("rule", "v1"), kanary("rule", "v1")
     managed["metadata"]["managedFields"] = [{"manager": "kubectl", "fieldsV1": {"f:metadata": {}}}]
-    assert next_after(cluster, work, kanary("rule", "v1"), managed) == "fence"
+    labelled["metadata"] |= {"labels": {"team": "shop"}, "annotations": {"example.com/note": "x"}}
+    assert next_after(cluster, work, kanary("rule", "v1"), managed, labelled) == "fence"
 
 
 def test_endpoints_without_a_change_lead_to_no_reconcile(
