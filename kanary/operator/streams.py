@@ -12,7 +12,7 @@ import os
 import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from ipaddress import ip_address
 from weakref import WeakValueDictionary
 
@@ -35,10 +35,13 @@ _RESERVED_FILES = 256
 
 _REQUEST = b"GET /reports HTTP/1.1\r\n\r\n"
 _LINE_BYTES = 65_536
-_READS = 20
-_READ_SECONDS = 0.5
-"""A connection may be read so many times in a row, and afterwards at this interval. The last line counts: agents report
-what is, not what has changed."""
+_BYTES_AT_ONCE = 65_536
+_BYTES_PER_SECOND = 8_192
+_READ_COST = 2_048
+"""A connection is read up to so many bytes at once, and afterwards at this rate; each read costs so many more.
+
+The last line counts: agents report what is, not what has changed.
+"""
 
 _buffer = bytearray(_LINE_BYTES)
 """For the reads of all connections: each is copied from here before the next one."""
@@ -51,13 +54,17 @@ class Limits:
         self._slots = asyncio.Semaphore(_CONNECTS)
         self._slots_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._connections = 0
+        self._is_exceeded = False
         self._max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_FILES
 
     @contextmanager
     def connection(self) -> Iterator[None]:
         """Count a connection. Raises OSError if it would take a file descriptor that others need."""
         if self._connections >= self._max_connections:
-            raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)}: raise the operator's limit of open files")
+            if not self._is_exceeded:
+                self._is_exceeded = True
+                _log.error("raise the limit of open files: it is enough for %d proxies", self._connections)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self._connections += 1
         try:
             yield
@@ -95,8 +102,8 @@ class ProxyAgent:
 
     def first_report_left(self) -> float:
         """How many seconds its first report may still take."""
-        since = time.monotonic() if self._first_attempt is None else self._first_attempt
-        return since + FIRST_REPORT_LIMIT.total_seconds() - time.monotonic()
+        passed = 0.0 if self._first_attempt is None else time.monotonic() - self._first_attempt
+        return FIRST_REPORT_LIMIT.total_seconds() - passed
 
     def follow(self, proxy: Proxy) -> None:
         """Connect to the proxy where it is now. A connection to a pod that stops lasts as long as its agent."""
@@ -132,14 +139,13 @@ class ProxyAgent:
 
     async def _connection(self, address: str) -> str:
         """Returns why it has ended. Raises OSError and ValueError."""
-        with self._limits.connection():
+        with ExitStack() as stack:
             async with self._limits.slot(self._pod.namespace):
                 self._first_attempt = self._first_attempt or time.monotonic()
+                stack.enter_context(self._limits.connection())
                 stream = await connect(address, self._port, self._take)
-            try:
-                return await stream.ended
-            finally:
-                stream.end("not needed any more")
+                stack.callback(stream.end, "not needed any more")
+            return await stream.ended
 
     def _take(self, line: bytes) -> None:
         report = read_report(json.loads(line))
@@ -172,7 +178,7 @@ class ReportStream(asyncio.BufferedProtocol):
         self.ended: asyncio.Future[str] = self._loop.create_future()
         self._rest = b""
         self._has_head = False
-        self._allowance = float(_READS)
+        self._allowance = float(_BYTES_AT_ONCE)
         self._read_at = self._line_at = self._loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # a connection is one
@@ -193,11 +199,11 @@ class ReportStream(asyncio.BufferedProtocol):
             self.end(str(error))
             return
         now = self._loop.time()
-        self._allowance = min(self._allowance + (now - self._read_at) / _READ_SECONDS, _READS) - 1
-        self._read_at = now
+        refilled = self._allowance + (now - self._read_at) * _BYTES_PER_SECOND
+        self._allowance, self._read_at = min(refilled, _BYTES_AT_ONCE) - nbytes - _READ_COST, now
         if self._allowance < 0:
             self._transport.pause_reading()
-            self._loop.call_later(_READ_SECONDS, self._transport.resume_reading)
+            self._loop.call_later(-self._allowance / _BYTES_PER_SECOND, self._transport.resume_reading)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Set the reason."""

@@ -5,9 +5,12 @@ A pod loads what is new when it is annotated, as a kubelet and an agent make it 
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +31,10 @@ class ClusterAgents:
     def __init__(self, server: ApiServer) -> None:
         self.silent = False
         """Whether operators that connect from now on get no report."""
+        self.hostile: dict[str, Callable[[socket.socket, Json], None]] = {}
+        """By name of a Kanary, how the agents of its proxies answer instead."""
+        self.deceived: set[str] = set()
+        """The uids of the pods that have answered so."""
         self._server = server
         self._listener = socket.create_server(("", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -64,6 +71,10 @@ class ClusterAgents:
             stream.recv(4096)
         with suppress(OSError), self._lock:
             for pod in pods:
+                if answer := self.hostile.get(pod["metadata"]["labels"][KANARY_LABEL]):
+                    self.deceived.add(pod["metadata"]["uid"])
+                    threading.Thread(target=_answer, args=(answer, stream, pod), daemon=True).start()
+                    continue
                 self._streams.setdefault(pod["metadata"]["uid"], []).append(stream)
                 stream.sendall(_HEAD)
                 if not self.silent:
@@ -96,4 +107,49 @@ class ClusterAgents:
 
     def _report(self, pod: Json) -> bytes:
         uid = pod["metadata"]["uid"]
-        return json.dumps({"pod": uid, "digest": self._served[uid][1]}).encode() + b"\n"
+        return _line(pod, self._served[uid][1])
+
+
+def _answer(answer: Callable[[socket.socket, Json], None], stream: socket.socket, pod: Json) -> None:
+    stream.settimeout(None)
+    with stream, suppress(OSError):
+        answer(stream, pod)
+
+
+def never(stream: socket.socket, pod: Json) -> None:
+    """Waits for the operator to go."""
+    stream.recv(1)
+
+
+def slowly(stream: socket.socket, pod: Json) -> None:
+    """Reports something else every 0.9 s, the first time as late."""
+    stream.sendall(_HEAD)
+    for number in itertools.count():
+        time.sleep(0.9)
+        stream.sendall(_line(pod, f"{number:024}"))
+
+
+def in_a_flood(stream: socket.socket, pod: Json) -> None:
+    """Reports one thing and then another, as fast as it can."""
+    lines = b"".join(_line(pod, f"{number:024}") for number in range(1000))
+    stream.sendall(_HEAD)
+    while True:
+        stream.sendall(lines)
+
+
+def with_garbage(stream: socket.socket, pod: Json) -> None:
+    """Reports, so that it counts as an agent, and then sends what is no report."""
+    stream.sendall(_HEAD + _line(pod, "a" * 24) + b"[" * 60_000 + b"\n")
+
+
+def byte_by_byte(stream: socket.socket, pod: Json) -> None:
+    """Sends lines that never end, in the smallest pieces."""
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    stream.sendall(_HEAD)
+    while True:
+        stream.sendall(b" ")
+        time.sleep(0.02)
+
+
+def _line(pod: Json, digest: str) -> bytes:
+    return json.dumps({"pod": pod["metadata"]["uid"], "digest": digest}).encode() + b"\n"

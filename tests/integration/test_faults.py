@@ -39,7 +39,8 @@ def test_a_change_arrives_in_spite_of_a_fault(serving: Scene, what: str) -> None
     serving.endpoints("myapp-v1", "10.0.0.1", "10.0.0.2")
     serving.wait_for(lambda: "10.0.0.2:9000" in serving.config())
     status = serving.wait_for_phase("Ready", revision=2)
-    assert fault.hits > 0
+    # Events are written later than the status.
+    serving.wait_for(lambda: fault.hits > 0)
     assert status["display"]["weights"] == "myapp-v1:http=30 myapp-v2:http=70"
     numbers = [entry["number"] for entry in status["history"]["entries"]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import queue
+import resource
 import socket
 import threading
 import time
@@ -298,4 +300,104 @@ def test_a_pod_that_becomes_ready_is_tried_at_once(monkeypatch: pytest.MonkeyPat
         followed.put(pod())
         listener.settimeout(PATIENCE)
         listener.accept()[0].close()
+    followed.agents.stop()
+
+
+def test_a_flood_is_read_at_a_bounded_rate(peers: Peers, followed: Followed) -> None:
+    """The rest waits in the kernel's buffers, and the sender with it."""
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD)
+    agent.settimeout(1)
+    sent, lines = 0, line() * 1000
+    with suppress(TimeoutError):
+        while sent < 10**9:
+            sent += agent.send(lines)
+    assert sent < 2 * 10**7
+    assert followed.reports()["x-1"].digest == "a" * 24
+
+
+def test_a_line_that_follows_many_others_is_reported_within_a_second(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD)
+    for number in range(100):
+        agent.sendall(line(digest=f"{number:024}"))
+        time.sleep(0.001)
+    began = time.monotonic()
+    wait_for(lambda: followed.reports()["x-1"].digest == f"{99:024}")
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+def test_an_agent_that_says_nothing_for_60_s_is_connected_again(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers, followed: Followed
+) -> None:
+    monkeypatch.setattr(streams, "AGENT_SILENCE_LIMIT", timedelta(seconds=0.3))
+    followed.put(pod(ready=False))
+    silent = peers.next()
+    assert ends(silent)
+    beating = peers.next()
+    beating.sendall(HEAD)
+    for _ in range(10):
+        beating.sendall(b"\n")
+        time.sleep(0.1)
+    beating.sendall(line())
+    followed.await_news()
+    assert peers.connections.empty()
+
+
+def test_few_connections_of_a_namespace_are_established_at_a_time_and_others_do_not_wait(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers, followed: Followed
+) -> None:
+    """Addresses that do not answer occupy only what their namespace has."""
+    connecting: list[str] = []
+    real = streams.connect
+
+    async def connect(address: str, *arguments: Any) -> streams.ReportStream:
+        if address.startswith("127.9."):
+            connecting.append(address)
+            await asyncio.sleep(PATIENCE)
+        return await real(address, *arguments)
+
+    monkeypatch.setattr(streams, "connect", connect)
+    followed.put(*(pod(f"dead-{number}", f"127.9.0.{number}", ready=False) for number in range(1, 41)))
+    wait_for(lambda: len(connecting) == 16)
+    other = pod()
+    other["metadata"]["namespace"] = "other"
+    followed.put(other)
+    peers.next().sendall(HEAD + line())
+    assert followed.await_news() == Key("other", "x")
+    assert len(connecting) == 16
+    # Those that wait for their turn keep their time.
+    with pytest.raises(RetryLaterError) as raised:
+        followed.agents.reports([pod("dead-40", "127.9.0.40")])
+    assert raised.value.delay == 3
+
+
+def test_many_proxies_are_connected_at_once(peers: Peers, followed: Followed) -> None:
+    """After a restart of the operator."""
+    pods = [pod(f"x-{number}", f"127.2.{number // 250}.{1 + number % 250}") for number in range(200)]
+    followed.put(*pods)
+    for _ in pods:
+        agent = peers.next()
+        *_, third, fourth = map(int, agent.getsockname()[0].split("."))
+        agent.sendall(HEAD + line(f"x-{third * 250 + fourth - 1}"))
+    for _ in pods:
+        followed.await_news()
+    assert len(followed.reports()) == len(pods)
+
+
+def test_connections_leave_file_descriptors_for_everything_else(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    monkeypatch.setattr(streams, "_RESERVED_FILES", files - 1)
+    followed = Followed(peers.port)
+    followed.put(pod(), pod("x-2"))
+    peers.next()
+    wait_for(lambda: followed.failures() > 0)
+    assert peers.connections.empty()
+    monkeypatch.setattr(streams, "FIRST_REPORT_LIMIT", timedelta())
+    assert followed.reports() == {}
+    assert [r.message for r in caplog.records if "limit of open files" in r.message]
     followed.agents.stop()
