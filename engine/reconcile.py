@@ -13,7 +13,7 @@ from engine.held import HeldStatuses
 from engine.journal import journal
 from engine.last_status import read_status
 from engine.machine import PhaseMachine
-from engine.memo import Memo
+from engine.memo import Memo, Memos
 from engine.model.entries import Configuration
 from engine.model.states import APPLIED_KEY, Applied, Split, Written, read_applied
 from engine.model.status import KanaryStatus
@@ -80,7 +80,7 @@ class Reconciler:
         self._clock = clock
         self._defaults = defaults
         self._machine = PhaseMachine()
-        self._memos: dict[tuple[str, str], Memo] = {}
+        self._memos = Memos()
         self._written: dict[tuple[str, str], tuple[str, Written]] = {}
         """Of each Kanary, its uid and what was last written for its proxies, in case the ConfigMap is lost."""
         self._held = HeldStatuses()
@@ -96,14 +96,14 @@ class Reconciler:
             history = read_status(kanary).history
             self._history.record(kanary, history.entries if history else (), None)
             return Step()
-        memo = self._memos.setdefault((namespace, name), Memo())
+        memo = self._memos.of(namespace, name)
         memo.next_round()
         return self._step(kanary, memo)
 
     def _forget(self, namespace: str, name: str) -> None:
         self._written.pop((namespace, name), None)
         self._held.forget(namespace, name)
-        self._memos.pop((namespace, name), None)
+        self._memos.forget(namespace, name)
         self._reporter.gone(namespace, name)
         self._history.deleted(namespace, name)
 

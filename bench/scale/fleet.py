@@ -68,8 +68,9 @@ class Fleet:
         await self.api.patch("kanaries", name, {"spec": {"routes": _routes(name, weight)}})
 
     async def touch(self, name: str, number: int) -> None:
-        """Change a Kanary in a way that has no effect."""
-        await self.api.patch("kanaries", name, {"metadata": {"annotations": {"example.com/touched": str(number)}}})
+        """Change a Kanary in a way that has no effect. Other annotations than this one lead to no reconcile."""
+        annotations = {"kubernetes.io/change-cause": str(number)}
+        await self.api.patch("kanaries", name, {"metadata": {"annotations": annotations}})
 
     async def replace_pod(self, name: str) -> str:
         """Replace the oldest pod of this slice; returns the new address."""

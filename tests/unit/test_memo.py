@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.memo import Memo
+from engine import memo as memo_module
+from engine.memo import Memo, Memos
 
 Json = dict[str, Any]
 
@@ -86,3 +87,13 @@ def test_an_error_is_raised_each_time() -> None:
         with pytest.raises(ValueError, match="invalid literal"):
             memo(int, "x")
     assert memo(int, "1") == 1
+
+
+def test_the_memos_of_the_kanaries_that_were_reconciled_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memo_module, "MOST_MEMOS", 2)
+    memos = Memos()
+    first, second = memos.of("shop", "a"), memos.of("shop", "b")
+    assert memos.of("shop", "a") is first
+    memos.of("shop", "c")
+    assert memos.of("shop", "a") is first
+    assert memos.of("shop", "b") is not second
