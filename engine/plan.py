@@ -16,7 +16,7 @@ from engine.render import objects, pods
 from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig
 from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Identity, Json
-from engine.render.sysctls import has_keepalive
+from engine.render.sysctls import ALL_SYSCTLS, has_keepalive, source_ports
 from states import Action, Difference, UpdateStrategy
 
 Inputs = TypeVarTuple("Inputs")
@@ -71,8 +71,7 @@ def plan(observed: Observed, split: Split) -> Target:
     before, fleet, memo = observed.written.applied, observed.fleet, observed.memo
     strategy, fallback = _strategy(observed, split)
     ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
-    keepalive_options = not has_keepalive(observed.defaults.sysctls)
-    serial, rendered = _render(observed, split, strategy, ipv6=ipv6, keepalive_options=keepalive_options)
+    serial, rendered = _render(observed, split, strategy, ipv6=ipv6)
     difference = _difference(before, split, strategy, ipv6=ipv6, digest=rendered.digest)
     accepted = observed.written.accepted
     if before and difference is Difference.NONE:
@@ -103,9 +102,7 @@ def plan(observed: Observed, split: Split) -> Target:
     return Target(written, applied, difference, fallback, goal, _planned(observed, written, applied, template))
 
 
-def _render(
-    observed: Observed, split: Split, strategy: UpdateStrategy, *, ipv6: bool, keepalive_options: bool
-) -> tuple[int, Rendered]:
+def _render(observed: Observed, split: Split, strategy: UpdateStrategy, *, ipv6: bool) -> tuple[int, Rendered]:
     """The configuration and its serial, which changes whenever the configuration does.
 
     If a pod is unready for a moment, a configuration is replaced and returns. With a new serial it has another
@@ -114,7 +111,7 @@ def _render(
     before, memo = observed.written.applied, observed.memo
     numbered = "" if strategy is UpdateStrategy.ROLLING else observed.owner.uid
     endpoints = [split.endpoints[route.backend] for route in split.spec.routes]
-    drafted = memo(_drafted, split.spec, numbered, ipv6, keepalive_options, *endpoints)
+    drafted = memo(_drafted, split.spec, numbered, ipv6, observed.defaults.sysctls, *endpoints)
     former = (before.digest, before.split_serial) if before else ("", 0)
     serial = before.serial if before else 0
     if not numbered:
@@ -137,9 +134,9 @@ def _first_serial(now: datetime) -> int:
 
 
 def _drafted(
-    spec: KanarySpec, kanary: str, ipv6: bool, keepalive_options: bool, *endpoints: tuple[Endpoint, ...]
+    spec: KanarySpec, kanary: str, ipv6: bool, sysctls: Mapping[str, str], *endpoints: tuple[Endpoint, ...]
 ) -> Draft:
-    return draft(proxy_config(spec, endpoints, kanary, ipv6=ipv6, keepalive_options=keepalive_options))
+    return draft(proxy_config(spec, endpoints, kanary, ipv6=ipv6, sysctls=sysctls))
 
 
 def plan_unapplied(
@@ -158,7 +155,7 @@ def proxy_config(
     kanary: str,
     *,
     ipv6: bool = False,
-    keepalive_options: bool = False,
+    sysctls: Mapping[str, str] = ALL_SYSCTLS,
 ) -> ProxyConfig:
     """The configuration of HAProxy without its serial. The endpoints are those of each route.
 
@@ -178,7 +175,8 @@ def proxy_config(
         max_connections=spec.proxy.max_connections or DEFAULT_MAX_CONNECTIONS,
         balance=spec.proxy.balance,
         ipv6=ipv6,
-        keepalive_options=keepalive_options,
+        keepalive_options=not has_keepalive(sysctls),
+        source_ports=source_ports(sysctls),
         kanary=kanary,
     )
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from engine.capacity import short_of_ports
 from engine.model.states import Applied
 from engine.observe import Observed
 from engine.plan import Target
@@ -30,7 +31,8 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
         trouble=fleet.trouble(former.digest),
         waiting_for=fleet.waiting_for(after.digest),
         rejection=fleet.rejection(goal) if is_written else "",
-        exhaustion=fleet.exhaustion(after.digest, after.spec.proxy.max_connections),
+        exhaustion=fleet.exhaustion(after.digest, after.spec.proxy.max_connections)
+        or short_of_ports(after.spec, after.endpoints, observed.defaults.sysctls),
         reload_spacing=_reload_spacing(observed, before, after) if is_live and before else None,
         next_limit=fleet.next_limit(former.digest),
     )

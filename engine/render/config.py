@@ -26,6 +26,9 @@ DEFAULT_MAX_CONNECTIONS = 20_000
 """About 80 MiB, with 4 KiB for each idle connection."""
 
 _UID = re.compile(r"[-\w]+", re.ASCII)
+DEFAULT_SOURCE_PORTS = 28_232
+"""Of a pod without sysctls."""
+
 DEFAULT_UNACKNOWLEDGED_SECONDS = 240
 """The time after which keepalive closes an idle connection to a lost peer.
 
@@ -108,7 +111,8 @@ class ProxyConfig:
     closes open connections after `drain_seconds`. `connect_milliseconds` is the time that one server has to accept
     a connection before the next one is tried. Clients beyond `max_connections` wait until another connection ends.
     `ipv6` makes the proxies listen on IPv6 although no server has such an address. `keepalive_options` sets the
-    keepalive times of each connection; without it, those of the pod apply (`sysctls`). `kanary` is the uid of the
+    keepalive times of each connection; without it, those of the pod apply (`sysctls`). `source_ports` is the number of
+    connections that the pod can have to one server. `kanary` is the uid of the
     Kanary and `serial` the number of this configuration, for proxies that load configurations while they run: they
     reject those of other Kanaries and older ones. Without `kanary` the configuration is not numbered.
 
@@ -131,6 +135,7 @@ class ProxyConfig:
     balance: Balance = Balance.ROUND_ROBIN
     ipv6: bool = False
     keepalive_options: bool = False
+    source_ports: int = DEFAULT_SOURCE_PORTS
     unacknowledged_seconds: int = DEFAULT_UNACKNOWLEDGED_SECONDS
     kanary: str = ""
     serial: int = 0
@@ -139,6 +144,7 @@ class ProxyConfig:
 
     def __post_init__(self) -> None:
         _require_integer("idle_seconds", self.idle_seconds, 1, MAX_SECONDS)
+        _require_integer("source_ports", self.source_ports, 1, 65535)
         _require_integer("unacknowledged_seconds", self.unacknowledged_seconds, 1, MAX_SECONDS)
         _require_integer("drain_seconds", self.drain_seconds, 1, MAX_SECONDS)
         _require_integer("connect_milliseconds", self.connect_milliseconds, 1, MAX_SECONDS * 1000)
@@ -159,6 +165,14 @@ class ProxyConfig:
         total = sum((route.weight for route in self.routes), Decimal())
         if total != TOTAL_WEIGHT:
             raise ValueError(f"the routes' weights sum to {decimal_text(total)}: they must sum to {TOTAL_WEIGHT}")
+
+
+def connections_to_a_server(source_ports: int) -> int:
+    """How many connections a proxy may hold to one server.
+
+    Health checks need ports as well, and so do the connections of former workers and those that have just ended.
+    """
+    return source_ports - source_ports // 16
 
 
 def _unicast(text: object) -> IPv4Address | IPv6Address:

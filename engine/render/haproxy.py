@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.render.config import ProxyConfig, ProxyProtocol, Server
+from engine.render.config import ProxyConfig, ProxyProtocol, Server, connections_to_a_server
 from engine.render.selection import RANDOM_START, backend_ids, selection_rules, split_data
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from states.snapshot import OnEmptyRoute
@@ -172,6 +172,12 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
         f"  default-server check inter 2s fastinter 1ms fall {FAILED_CHECKS} rise 1"
         " observe layer4 error-limit 1 on-error fastinter"
     )
+    limit = connections_to_a_server(config.source_ports)
+    if config.max_connections > limit:
+        yield "  # Without free source ports checks would fail and mark healthy servers down. Connections beyond this"
+        yield "  # limit go to other servers of the route, or wait."
+        yield f"  default-server maxconn {limit}"
+        yield "  timeout queue 10s"
 
 
 def _ops(config: ProxyConfig) -> Iterator[str]:

@@ -17,10 +17,12 @@ KEEPALIVE_INTERVAL_SECONDS = 30
 KEEPALIVE_PROBES = 4
 """Probes without an answer after which a connection is closed."""
 
+_RANGE = "net.ipv4.ip_local_port_range"
+_DEFAULT_RANGE = "32768 60999"
 _PORTS = {
     # Twice as many ports as the kernel's default. Listening ports are below it, those of common sidecars as well: a
     # restarted container could not listen on a port that a connection has taken.
-    "net.ipv4.ip_local_port_range": "16384 65535",
+    _RANGE: "16384 65535",
 }
 _KEEPALIVE = {
     "net.ipv4.tcp_keepalive_time": str(KEEPALIVE_SECONDS),
@@ -47,3 +49,9 @@ def sysctls_for(version: str) -> Mapping[str, str]:
 def has_keepalive(sysctls: Mapping[str, str]) -> bool:
     """Whether these parameters set the keepalive times of the pod's connections."""
     return sysctls.keys() >= _KEEPALIVE.keys()
+
+
+def source_ports(sysctls: Mapping[str, str]) -> int:
+    """How many connections a pod with these parameters can have to one address and port at the same time."""
+    first, last = map(int, sysctls.get(_RANGE, _DEFAULT_RANGE).split())
+    return last - first + 1

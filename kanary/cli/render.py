@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from engine.capacity import short_of_ports
 from engine.memo import Memo
 from engine.model.spec import GROUP, KIND, Backend, KanarySpec
 from engine.model.states import Endpoint
@@ -163,6 +164,9 @@ def _target(kanary: Json, spec: KanarySpec, source: EndpointSource, defaults: De
         route.backend: _endpoints_of(owner, route.backend, f"spec.routes[{index}].backend", source)
         for index, route in enumerate(spec.routes)
     }
+    found = {str(backend): pods for backend, pods in endpoints.items()}
+    if short := short_of_ports(spec, found, defaults.sysctls):
+        note(f"warning: {owner.name}: {short}")
     return plan_unapplied(owner, spec, endpoints, defaults, _UNAPPLIED_AT)
 
 
