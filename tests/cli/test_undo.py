@@ -228,6 +228,14 @@ def test_a_spec_that_is_spoilt_can_be_undone(stage: Stage) -> None:
     assert stage.weights() == {"myapp-v1": 50, "myapp-v2": 50}
 
 
+@pytest.mark.parametrize("weight", ["many", 12.34, None, True])
+def test_an_unreadable_weight_counts_as_0(stage: Stage, weight: Any) -> None:
+    stage.declare(route("myapp-v1", weight), route("myapp-v2", 50))
+    printed = stage.undo()
+    assert (printed.code, printed.err) == (0, "")
+    assert "myapp-v1:http=0 myapp-v2:http=50 becomes myapp-v1:http=50 myapp-v2:http=50" in printed.out
+
+
 def test_nothing_of_a_spec_is_obeyed_by_the_terminal(stage: Stage) -> None:
     stage.declare({"weight": 50, "backend": {"serviceName": "\x1b[2J", "servicePort": "http"}})
     printed = stage.undo("--yes").out

@@ -387,7 +387,7 @@ def test_no_round_that_empty_routes_can_leave_is_served_in_long_runs() -> None:
     assert max(worst_deviation(total) for total in range(1, 101)) <= 6
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(101, TURNS))
 # The worst of all 1000.
 @example(768)
@@ -433,11 +433,12 @@ def test_eighths_repeat_a_round_of_8_turns(split: list[int]) -> None:
 def test_a_change_of_servers_does_not_compute_the_schedule_again() -> None:
     """A thousand turns of a hundred routes take milliseconds."""
     routes = [Pool(f"v{number}:http", 0.9 if number else 10.9, SERVERS) for number in range(100)]
+    others = [dataclasses.replace(route, servers=SERVERS[:1]) for route in routes]
     split_data(routes, redistribute=True)
     start = time.process_time()
     for _ in range(100):
-        split_data([dataclasses.replace(route, servers=SERVERS[:1]) for route in routes], redistribute=True)
-    assert time.process_time() - start < 0.5
+        split_data(others, redistribute=True)
+    assert time.process_time() - start < 0.2
 
 
 @pytest.mark.parametrize(("version", "word"), [("V1", "send-proxy"), ("V2", "send-proxy-v2"), (None, "")])
