@@ -79,7 +79,7 @@ AGENT_SILENCE_LIMIT = timedelta(seconds=60)
 """After this time without a line from an agent, the connection is lost: agents send one every 30 s."""
 
 FIRST_REPORT_LIMIT = timedelta(seconds=3)
-"""How long after the first attempt to connect a ready proxy may take to send its first report.
+"""How long a ready proxy may take to send its first report, from the first attempt to connect to it.
 
 A process cannot judge a proxy before.
 """

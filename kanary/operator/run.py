@@ -20,9 +20,7 @@ def run(settings: Settings) -> int:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.getLogger("transitions").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # Each proxy takes one, and each of four workers, and each client of the HTTP servers.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_file_limit()
     try:
         operator = make(settings)
     except NotConfigured as error:
@@ -35,3 +33,9 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: operator.stop())
     return operator.run()
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system does: each proxy takes one, and the soft limit is often 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -94,15 +94,18 @@ class ProxyAgent:
         self._on_news = on_news
         self._address = ""
         self._is_ready = False
-        self._first_attempt: float | None = None
+        self._tried_at: float | None = None
+        """Of the attempts to connect since it is ready, the first one."""
         self.failures = 0
         """Connections in a row that failed or did not last."""
         self._retry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def first_report_left(self) -> float:
-        """How many seconds its first report may still take."""
-        passed = 0.0 if self._first_attempt is None else time.monotonic() - self._first_attempt
+        """How many seconds its first report may still take, if its pod is ready."""
+        # A reconcile may see that the pod is ready before this object does.
+        since = self._tried_at if self._is_ready else None
+        passed = time.monotonic() - since if since is not None else 0.0
         return FIRST_REPORT_LIMIT.total_seconds() - passed
 
     def follow(self, proxy: Proxy) -> None:
@@ -113,7 +116,8 @@ class ProxyAgent:
             self._task = asyncio.get_running_loop().create_task(self._stay_connected(address))
         self._address = address
         if proxy.is_ready and not self._is_ready:
-            # Its agent is there now.
+            # Its agent is there now, and has its time from now on.
+            self._tried_at = None
             self._retry.set()
         self._is_ready = proxy.is_ready
 
@@ -141,7 +145,7 @@ class ProxyAgent:
         """Returns why it has ended. Raises OSError and ValueError."""
         with ExitStack() as stack:
             async with self._limits.slot(self._pod.namespace):
-                self._first_attempt = self._first_attempt or time.monotonic()
+                self._tried_at = self._tried_at or time.monotonic()
                 stack.enter_context(self._limits.connection())
                 stream = await connect(address, self._port, self._take)
                 stack.callback(stream.end, "not needed any more")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from kanary.kube.backoff import Backoff
 from kanary.kube.resources import Key
 from kanary.operator import streams
 from kanary.operator.agents import Agents
+from kanary.operator.run import raise_file_limit
 from tests.unit.proxies import live_pod
 
 Json = dict[str, Any]
@@ -288,6 +290,29 @@ def test_a_pod_that_was_not_tried_yet_has_its_whole_time() -> None:
     agents.stop()
 
 
+def test_a_pod_that_becomes_ready_has_its_time_from_then(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers, followed: Followed
+) -> None:
+    """While it started, its agent could not answer."""
+    clock = [100.0]
+    monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    followed.put(pod(ready=False))
+    silent = peers.next()
+    clock[0] += 60
+    with pytest.raises(RetryLaterError):
+        # The agents do not follow the change yet.
+        followed.agents.reports([pod()])
+    followed.put(pod())
+    silent.close()
+    peers.next()
+    clock[0] += 2
+    with pytest.raises(RetryLaterError) as raised:
+        followed.reports()
+    assert raised.value.delay == pytest.approx(1)
+    clock[0] += 1
+    assert followed.reports() == {}
+
+
 def test_a_pod_that_becomes_ready_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its agent has started meanwhile."""
     monkeypatch.setattr(streams, "_BACKOFF", Backoff(base=600, cap=600))
@@ -401,3 +426,13 @@ def test_connections_leave_file_descriptors_for_everything_else(
     assert followed.reports() == {}
     assert [r.message for r in caplog.records if "limit of open files" in r.message]
     followed.agents.stop()
+
+
+def test_the_operator_may_open_as_many_files_as_the_system_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    try:
+        raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
