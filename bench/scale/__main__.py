@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from bench.programs import ROOT
 from bench.report import REPORT, put
 from bench.scale import rows
 from bench.scale.parts import ALONE, PARTS
+from bench.scale.plan import Plan
 from bench.session import say
 
 SECTION = "scale"
@@ -38,15 +39,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="how long to measure what takes any time")
     parser.add_argument("--changes", type=int, default=1_000, help="changes of weights that memory is measured over")
     parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
+    parser.add_argument("--reuse", action="store_true", help="start with the Kanaries that an earlier run has stored")
     options = parser.parse_args()
     parts, alone = ([name for name in options.only if name in names] for names in (PARTS, ALONE))
-    programs, tables = (_api_server(), str(options.seconds), str(options.changes), _kopf()), []
+    plan = Plan(_api_server(), _kopf(), 0, alone, options.seconds, options.changes, stored="")
+    tables = []
     with namespace() as inside:
         if parts:
-            measured = {kanaries: _measured(inside, programs, kanaries, parts) for kanaries in options.kanaries}
+            measured = {}
+            for count in options.kanaries:
+                stored = str(_CACHE / f"scale-{count}") if options.reuse else ""
+                measured[count] = _measured(inside, replace(plan, kanaries=count, parts=parts, stored=stored))
             tables.append(rows.many(measured))
         if alone:
-            tables.append(rows.one(_measured(inside, programs, 0, alone)))
+            tables.append(rows.one(_measured(inside, plan)))
     text = "\n\n".join(tables)
     print(text)
     if options.write:
@@ -69,9 +75,8 @@ def _kopf() -> str:
     return str(folder / "bin" / "kopf")
 
 
-def _measured(inside: Namespace, fixed: Sequence[str], kanaries: int, parts: Sequence[str]) -> dict[str, float]:
-    programs, *rest = fixed
-    command = [sys.executable, "-m", "bench.scale.inside", programs, str(kanaries), *rest, *parts]
+def _measured(inside: Namespace, plan: Plan) -> dict[str, float]:
+    command = [sys.executable, "-m", "bench.scale.inside", plan.to_json()]
     found: dict[str, float] = {}
     with inside.start(*command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
@@ -80,7 +85,7 @@ def _measured(inside: Namespace, fixed: Sequence[str], kanaries: int, parts: Seq
             found[name] = value
             say(f"{name}: {value:.3f}")
     if process.returncode:
-        raise SystemExit(f"measuring {kanaries} Kanaries failed: exit code {process.returncode}")
+        raise SystemExit(f"measuring {plan.kanaries} Kanaries failed: exit code {process.returncode}")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import ssl
@@ -11,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 import yaml
@@ -29,6 +29,8 @@ PREFIXES = {
     "endpointslices": _DISCOVERY,
     "kanaries": "/apis/kanary.k8s.io/v1",
 }
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 _LINE = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -53,35 +55,49 @@ class Api:
 
     async def prepare(self, definition: Path) -> None:
         """Create the CRD of Kanaries and the namespace, and wait until both are served."""
-        crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        await self._send("POST", crds, yaml.safe_load(definition.read_text()))
+        obj = yaml.safe_load(definition.read_text())
+        await self.apply(f"{_CRDS}/{obj['metadata']['name']}", obj)
         for name in (NAMESPACE, "default"):
-            with contextlib.suppress(RuntimeError):  # a server may have it already
-                await self._send("POST", f"{_CORE}/namespaces", {"metadata": {"name": name}})
+            await self.apply(
+                f"{_CORE}/namespaces/{name}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            )
         while True:
-            async with self._session.get(_path("kanaries")) as response:
+            async with self._session.get(path_of("kanaries")) as response:
                 if response.ok:
                     return
             await asyncio.sleep(0.1)
 
     async def create(self, resource: str, obj: Json) -> Json:
         """Create the object. Raises RuntimeError with the server's message."""
-        return await self._send("POST", _path(resource), obj)
+        return await self._send("POST", path_of(resource), obj)
+
+    async def get(self, resource: str, name: str) -> Json:
+        """The object. Raises RuntimeError with the server's message."""
+        return await self._send("GET", path_of(resource, name))
+
+    async def list(self, resource: str, selector: str = "") -> list[Json]:
+        """All objects. Raises RuntimeError with the server's message."""
+        found: list[Json] = (await self._send("GET", f"{path_of(resource)}?labelSelector={quote(selector)}"))["items"]
+        return found
+
+    async def apply(self, path: str, obj: Json) -> Json:
+        """Create or change the object of this path. Raises RuntimeError with the server's message."""
+        return await self._send("PATCH", f"{path}?fieldManager=bench&force=true", obj, _APPLY)
 
     async def patch(self, resource: str, name: str, changes: Json, subresource: str = "") -> Json:
         """Merge the changes into the object. Raises RuntimeError with the server's message."""
-        return await self._send("PATCH", f"{_path(resource, name)}{subresource}", changes, _MERGE)
+        return await self._send("PATCH", f"{path_of(resource, name)}{subresource}", changes, _MERGE)
 
     async def delete(self, resource: str, name: str) -> None:
         """Delete the object at once. Raises RuntimeError with the server's message."""
-        await self._send("DELETE", _path(resource, name), {"gracePeriodSeconds": 0})
+        await self._send("DELETE", path_of(resource, name), {"gracePeriodSeconds": 0})
 
     async def follow(self, resource: str, seen: Seen, selector: str = "") -> None:
         """Call `seen` with each object and each change; ends only by cancellation."""
         version = "0"
         while True:
             query = {"watch": "1", "resourceVersion": version, "labelSelector": selector}
-            async with self._session.get(_path(resource), params=query) as response:
+            async with self._session.get(path_of(resource), params=query) as response:
                 response.raise_for_status()
                 async for line in _lines(response.content):
                     event = json.loads(line)
@@ -99,7 +115,7 @@ class Api:
             text = await response.text()
         return writes_in(text)
 
-    async def _send(self, method: str, path: str, body: Json, headers: Json | None = None) -> Json:
+    async def _send(self, method: str, path: str, body: Json | None = None, headers: Json | None = None) -> Json:
         async with self._session.request(method, path, json=body, headers=headers) as response:
             if response.status >= 400:  # noqa: PLR2004  where HTTP's errors begin
                 raise RuntimeError(f"{method} {path}: {await response.text()}")
@@ -107,7 +123,8 @@ class Api:
             return found
 
 
-def _path(resource: str, name: str = "") -> str:
+def path_of(resource: str, name: str = "") -> str:
+    """The path of an object, or of all objects."""
     return f"{PREFIXES[resource]}/namespaces/{NAMESPACE}/{resource}" + (f"/{name}" if name else "")
 
 

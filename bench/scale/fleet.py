@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bench.scale.api import Api, Json, gathered
-from bench.scale.player import endpoint, endpoint_slice
+from bench.scale.player import address_of, endpoint, endpoint_slice
 
 PODS = 10
 """Of each route."""
 _AT_ONCE = 16
 """Requests to the API server at a time, when many objects are created or changed."""
-_BACKENDS = 10 << 24
-"""10.0.0.0: nothing connects to the pods of the routes."""
+_BACKENDS = (10 << 24) + int(time.time()) % 2**16 * 2**8
+"""In 10.0.0.0/8: nothing connects to the pods of the routes. They differ from those of stored Kanaries."""
 
 
 @dataclass
@@ -25,8 +25,6 @@ class Fleet:
     api: Api
     states: dict[str, Json] = field(default_factory=dict)
     """Metadata and status by name."""
-    pods: dict[str, list[str]] = field(default_factory=dict)
-    """Addresses in each EndpointSlice, by its name."""
     _seen: asyncio.Event = field(default_factory=asyncio.Event)
     _addresses: int = _BACKENDS
 
@@ -54,14 +52,13 @@ class Fleet:
             addresses = [self._new_address() for _ in range(pods)]
             for number, start in enumerate(range(0, pods, pods_per_slice), 1):
                 piece = endpoint_slice(service, addresses[start : start + pods_per_slice], number)
-                self.pods[piece["metadata"]["name"]] = addresses[start : start + pods_per_slice]
                 await self.api.create("endpointslices", piece)
         await self.api.create("kanaries", _kanary(name))
 
     def _new_address(self) -> str:
         """An address that no pod has had."""
         self._addresses += 1
-        return ".".join(str(self._addresses >> shift & 255) for shift in (24, 16, 8, 0))
+        return address_of(self._addresses)
 
     async def change_weight(self, name: str, weight: int) -> None:
         """Change the weights to this one and the rest."""
@@ -74,10 +71,8 @@ class Fleet:
 
     async def replace_pod(self, name: str) -> str:
         """Replace the oldest pod of this slice; returns the new address."""
-        added = self._new_address()
-        self.pods[name] = [*self.pods[name][1:], added]
-        service = name.rpartition("-")[0]
-        endpoints = [endpoint(service, address) for address in self.pods[name]]
+        added, found = self._new_address(), await self.api.get("endpointslices", name)
+        endpoints = [*found["endpoints"][1:], endpoint(name.rpartition("-")[0], added)]
         await self.api.patch("endpointslices", name, {"endpoints": endpoints})
         return added
 

@@ -31,11 +31,11 @@ async def restart(lab: Lab) -> Figures:
     before = await lab.api.writes()
     async with lab.operator() as process:
         yield "start", process.cpu()
-        await asyncio.sleep(min(_LATE_SECONDS, lab.seconds))
+        await asyncio.sleep(min(_LATE_SECONDS, lab.plan.seconds))
         writes = await lab.api.writes() - before
         say(f"a restart: {_text(writes)}")
         yield "restart_writes", writes.total()
-        yield "idle", 100 * await _idle(process, lab.seconds)
+        yield "idle", 100 * await _idle(process, lab.plan.seconds)
         yield "settled", process.rss()
         yield "peak", process.peak()
         before_scrapes = process.cpu()
@@ -47,7 +47,7 @@ async def restart(lab: Lab) -> Figures:
 
 async def changes(lab: Lab) -> Figures:
     """Change the weights of some Kanaries, one after the other."""
-    names = lab.names[: max(3, round(lab.seconds / 2))]
+    names = lab.names[: max(3, round(lab.plan.seconds / 2))]
     async with lab.operator() as process:
         idle, taken = await _idle(process, 10), []
         before, cpu, start = await lab.api.writes(), process.cpu(), time.monotonic()
@@ -93,7 +93,7 @@ async def _flood(lab: Lab, process: Operator, idle: float) -> tuple[float, float
     numbers = iter(range(10**9))
 
     async def write() -> None:
-        while time.monotonic() - began < lab.seconds / 2:
+        while time.monotonic() - began < lab.plan.seconds / 2:
             number = next(numbers)
             await lab.fleet.touch(lab.names[number % len(lab.names)], number)
 
@@ -162,7 +162,7 @@ async def growth(lab: Lab) -> Figures:
     """Change weights many times, as fast as the operator takes them, and look at its memory."""
     async with lab.operator() as process:
         samples = []
-        count = iter(range(lab.changes))
+        count = iter(range(lab.plan.changes))
 
         async def change(names: list[str]) -> None:
             while True:
@@ -171,13 +171,13 @@ async def growth(lab: Lab) -> Figures:
                         return
                     await lab.fleet.change_weight(name, 1 + number % 99)
                     await lab.fleet.await_ready([name], seconds=120)
-                    if number % (lab.changes // 10) == 0:
+                    if number % (lab.plan.changes // 10) == 0:
                         samples.append(process.rss())
                         say(f"{number} changes: {samples[-1]:.1f} MB")
 
         await asyncio.gather(*(change(list(lab.names[start::_WRITERS])) for start in range(_WRITERS)))
         yield "growth", 100 * (process.rss() / samples[round(len(samples) * _GROWTH_SAMPLE)] - 1)
-        yield "growth_changes", lab.changes
+        yield "growth_changes", lab.plan.changes
 
 
 async def large(lab: Lab) -> Figures:

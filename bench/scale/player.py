@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.scale.api import Api, Json
+from bench.scale.api import Api, Json, path_of
 from engine.model.states import APPLIED_KEY, CONFIG_KEY
 from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION
 from engine.render.pods import AGENT_PORT
@@ -22,6 +22,8 @@ _MANAGED = "app.kubernetes.io/managed-by=kanary"
 _FIRST = (127 << 24) + (1 << 16)
 """127.1.0.0, above everything else that listens."""
 _HEARTBEAT_SECONDS = 30
+_ROLLOUTS = 8
+"""Deployments that are rolled out at a time: more would only overload the API server."""
 
 
 @dataclass
@@ -29,9 +31,9 @@ class _Agent:
     """The agent of one pod."""
 
     kanary: str
-    serves: str
-    uid: str = ""
+    uid: str
     """Of the pod."""
+    serves: str = ""
     requested: str = ""
     """The last request to its kubelet."""
     streams: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -71,7 +73,10 @@ class Player:
     """By the address of the pod."""
     _observed: dict[str, int] = field(default_factory=dict)
     """Generation of each Deployment that was rolled out."""
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _last: int = _FIRST
+    """The last new address, as a number."""
+    _due: asyncio.Queue[Json] = field(default_factory=asyncio.Queue)
+    """Deployments that are to be rolled out."""
 
     async def run(self) -> None:
         """Play until cancelled."""
@@ -81,6 +86,8 @@ class Player:
             group.create_task(self.api.follow("deployments", self._see_deployment, _MANAGED))
             group.create_task(self.api.follow("pods", self._see_pod, _MANAGED))
             group.create_task(self._send_heartbeats())
+            for _ in range(_ROLLOUTS):
+                group.create_task(self._roll_out_due())
 
     async def _send_heartbeats(self) -> None:
         while True:
@@ -92,6 +99,10 @@ class Player:
         name = obj["metadata"]["labels"][KANARY_LABEL]
         if kind != "DELETED":
             self.digests[name] = json.loads(obj["data"][APPLIED_KEY])["digest"]
+            if kind == "ADDED":
+                for agent in self._agents.values():
+                    if agent.kanary == name:
+                        self._mount(agent)
             self.see_config(name, obj["data"][CONFIG_KEY])
 
     def wait_for(self, name: str, address: str) -> Wait:
@@ -110,55 +121,67 @@ class Player:
 
     def _see_pod(self, kind: str, obj: Json) -> None:
         """The kubelet updates the mounted ConfigMap when the pod changes, and the agent loads it."""
-        agent = self._agents.get((obj.get("status") or {}).get("podIP", ""))
-        requested = obj["metadata"]["annotations"].get(REFRESH_ANNOTATION, "")
-        if kind == "MODIFIED" and agent and requested != agent.requested:
-            agent.requested = requested
-            agent.serves = self.digests[agent.kanary]
-            agent.send(agent.report())
+        metadata, address = obj["metadata"], (obj.get("status") or {}).get("podIP")
+        if kind == "DELETED":
+            self._agents.pop(address or "", None)
+        elif address:
+            agent = self._agents.setdefault(address, _Agent(metadata["labels"][KANARY_LABEL], metadata["uid"]))
+            requested = metadata["annotations"].get(REFRESH_ANNOTATION, "")
+            if not agent.serves or requested != agent.requested:
+                agent.requested = requested
+                self._mount(agent)
+
+    def _mount(self, agent: _Agent) -> None:
+        agent.serves = self.digests.get(agent.kanary, "")
+        agent.send(agent.report())
 
     def _see_deployment(self, kind: str, obj: Json) -> None:
         name, generation = obj["metadata"]["name"], obj["metadata"]["generation"]
-        if kind == "DELETED" or self._observed.get(name) == generation:
-            return
+        observed = max(self._observed.get(name, 0), (obj.get("status") or {}).get("observedGeneration", 0))
         self._observed[name] = generation
-        task = asyncio.create_task(self._roll_out(obj))
-        self._tasks.add(task)
-        task.add_done_callback(self._rolled_out)
+        if kind == "DELETED" or observed == generation:
+            return
+        self._due.put_nowait(obj)
 
-    def _rolled_out(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.result()
+    async def _roll_out_due(self) -> None:
+        while True:
+            await self._roll_out(await self._due.get())
 
     async def _roll_out(self, deployment: Json) -> None:
-        """Start the pods of a new Deployment, and add them to the endpoints of the destination."""
+        """Replace the pods of a Deployment, and those among the endpoints of the destination."""
         metadata, spec = deployment["metadata"], deployment["spec"]
-        kanary = metadata["labels"][KANARY_LABEL]
-        if metadata["generation"] > 1:
-            raise RuntimeError(f"the Deployment of {kanary} changed: this program only starts pods, and replaces none")
-        addresses = [self._new_agent(kanary) for _ in range(spec["replicas"])]
+        kanary, names = metadata["labels"][KANARY_LABEL], set()
+        addresses = [self._new_address() for _ in range(spec["replicas"])]
         for number, address in enumerate(addresses):
-            name = f"{metadata['name']}-7d4b9c6f8d-{number:05}"
-            labels = {**spec["template"]["metadata"]["labels"], "pod-template-hash": "7d4b9c6f8d"}
+            name = f"{metadata['name']}-{metadata['generation']:010}-{number:05}"
+            names.add(name)
             pod = _object(name, spec={**spec["template"]["spec"], "nodeName": f"node-{number}"})
-            pod["metadata"] |= {**spec["template"]["metadata"], "labels": labels}
+            pod["metadata"] |= spec["template"]["metadata"]
             created = await self.api.create("pods", pod)
-            self._agents[address].uid = created["metadata"]["uid"]
+            # The operator may connect before the watch has sent the address.
+            self._agents[address] = _Agent(kanary, created["metadata"]["uid"], self.digests.get(kanary, ""))
             await self.api.patch("pods", name, {"status": _running(address, pod["spec"]["containers"])}, "/status")
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), spec["replicas"])
         status = {"observedGeneration": metadata["generation"], **counts}
         await self.api.patch("deployments", metadata["name"], {"status": status}, "/status")
-        await self.api.create("endpointslices", endpoint_slice(kanary, addresses))
+        piece = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", **endpoint_slice(kanary, addresses)}
+        await self.api.apply(path_of("endpointslices", piece["metadata"]["name"]), piece)
+        selector = f"{KANARY_LABEL}={kanary}"
+        for pod in await self.api.list("pods", selector):
+            if pod["metadata"]["name"] not in names:
+                await self.api.delete("pods", pod["metadata"]["name"])
 
-    def _new_agent(self, kanary: str) -> str:
-        value = _FIRST + len(self._agents)
-        address = ".".join(str(value >> shift & 255) for shift in (24, 16, 8, 0))
-        self._agents[address] = _Agent(kanary, self.digests.get(kanary, ""))
+    def _new_address(self) -> str:
+        self._last += 1
+        while (address := address_of(self._last)) in self._agents:
+            self._last += 1
         return address
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        agent = self._agents[writer.get_extra_info("sockname")[0]]
+        agent = self._agents.get(writer.get_extra_info("sockname")[0])
+        if agent is None:
+            writer.close()
+            return
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + agent.report())
@@ -170,6 +193,11 @@ class Player:
         finally:
             agent.streams.discard(writer)
             writer.close()
+
+
+def address_of(number: int) -> str:
+    """The IPv4 address of this number."""
+    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
 
 
 def endpoint_slice(service: str, addresses: list[str], number: int = 1) -> Json:

@@ -1,6 +1,7 @@
 """etcd and an API server with a current Kubernetes' code, as processes on loopback."""
 
 import random
+import shutil
 import socket
 import ssl
 import subprocess
@@ -20,10 +21,12 @@ PATIENCE = 60
 
 
 @contextmanager
-def running(programs: Path) -> Iterator[Path]:
-    """Start both with nothing stored, and yield a kubeconfig."""
+def running(programs: Path, stored: Path | None = None) -> Iterator[Path]:
+    """Start both with nothing stored, or with a copy of this data of etcd, and yield a kubeconfig."""
     with tempfile.TemporaryDirectory(prefix="kanary-modern-") as name, ExitStack() as processes:
         folder = Path(name)
+        if stored:
+            shutil.copytree(stored, folder / "etcd")
         etcd = processes.enter_context(_etcd(programs, folder))
         yield processes.enter_context(_api_server(programs, folder, etcd))
 
