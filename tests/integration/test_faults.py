@@ -73,7 +73,7 @@ def test_a_rejection_is_reported_and_retried_after_a_change(serving: Scene) -> N
     fault = serving.server.faults.add(Fault.status(403, "PATCH", "/deployments/"))
     serving.start_operator()
     status = serving.wait_for_phase("Degraded", reason="RejectedByCluster")
-    assert "cannot apply Deployment rule-haproxy" in status["message"]
+    assert "cannot create Deployment rule-haproxy" in status["message"]
     serving.server.faults.remove(fault)
     serving.declare(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=30))
     serving.wait_for_phase("Ready")
