@@ -8,6 +8,7 @@ import queue
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Self
 
 from engine.fleet.reports import Report
@@ -94,7 +95,7 @@ class MemoryCluster:
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """As `kanary.operator.agents.Agents`: every proxy serves what is written."""
-        return {pod["metadata"]["name"]: Report(self._written(pod), max_connections=20_000) for pod in pods}
+        return {pod["metadata"]["name"]: _report(self._written(pod)) for pod in pods}
 
     def public(self) -> str:
         """As `kanary.operator.signing.SigningKey`."""
@@ -106,6 +107,12 @@ class MemoryCluster:
             self._objects.get((CONFIG_MAPS, name), {"data": {"haproxy.cfg": ""}})["data"]["haproxy.cfg"]
         )
         return found[1] if found else ""
+
+
+@lru_cache(maxsize=1)
+def _report(digest: str) -> Report:
+    """The same value until the next one, as in the operator."""
+    return Report(digest, max_connections=20_000)
 
 
 class _Stream:

@@ -149,6 +149,8 @@ def _bounded(before: HistoryStatus | None, writer: _EntryWriter, recorded: int, 
     if not known and before is None:
         return None
     kept = _newest(known, recorded, memo)
+    if before and (before.last, before.entries) == (writer.last, kept):
+        return before
     lost = sum(entry.number > recorded for entry in known[: len(known) - len(kept)])
     return HistoryStatus(last=writer.last, entries=kept, lost=(before.lost if before else 0) + lost)
 

@@ -64,6 +64,12 @@ class Observed:
     memo: Memo = field(repr=False, compare=False)
 
     @property
+    def to_apply(self) -> KanarySpec | None:
+        """The declared spec without `paused`: the last good one itself if they are equal."""
+        spec, applied = self.intent.spec, self.written.applied
+        return self.memo(_to_apply, spec, applied.spec if applied else None) if spec else None
+
+    @property
     def last_entry(self) -> int:
         """Number of the last entry, or an upper bound if the status was deleted."""
         return self._last_entry_of(self.status)
@@ -114,7 +120,11 @@ def observe(
     `last` is what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
     owner = memo(_owner, kanary)
-    intent, status, fleet = read_intent(view, owner, kanary, memo), memo(read_status, kanary), _fleet(view, owner, now)
+    intent, status, fleet = (
+        read_intent(view, owner, kanary, memo),
+        memo(read_status, kanary),
+        _fleet(view, owner, now, memo),
+    )
     written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda text: memo(read_applied, text))
     if written.applied is None and last and _is_latest(last, intent, status, fleet):
         written = replace(last, version=written.version)
@@ -143,6 +153,11 @@ def observe(
     )
 
 
+def _to_apply(spec: KanarySpec, last_good: KanarySpec | None) -> KanarySpec:
+    declared = unpaused(spec)
+    return last_good if last_good == declared else declared
+
+
 def _owner(kanary: Json) -> Identity:
     metadata = kanary["metadata"]
     return Identity(metadata["namespace"], metadata["name"], metadata["uid"])
@@ -166,14 +181,14 @@ def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
     return Destination(view.service(owner.namespace, name), ready_endpoints(slices))
 
 
-def _fleet(view: ClusterView, owner: Identity, now: datetime) -> Fleet:
+def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo) -> Fleet:
     pods = view.proxy_pods(owner.namespace, owner.name)
     # Stopping pods as well: they split connections by the configuration of their last report as long as they listen.
     live = [pod for pod in pods if has_agent(pod)]
     reports = view.reports(live) if live else {}
     return Fleet(
         deployment=_own(view, owner, "apps/v1", "Deployment"),
-        proxies=tuple(read_proxy(pod, reports.get(pod["metadata"]["name"])) for pod in pods),
+        proxies=tuple(memo(read_proxy, pod, reports.get(pod["metadata"]["name"])) for pod in pods),
         now=now,
     )
 
@@ -209,7 +224,7 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         routes=observed.routes(spec, intent.endpoints),
         on_empty_route=spec.on_empty_route,
         paused=spec.paused,
-        is_change=applied is None or applied.spec != unpaused(spec),
+        is_change=applied is None or observed.to_apply is not applied.spec,
         progress_deadline=timedelta(seconds=spec.progress_deadline_seconds),
     )
 
@@ -232,7 +247,7 @@ def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot) ->
     """The split in force: the declared spec if it can be applied, otherwise the last good one, or None."""
     spec, applied = observed.intent.spec, observed.written.applied
     if snapshot.applies_spec and spec:
-        return _declared_split(observed, observed.memo(unpaused, spec))
+        return _declared_split(observed, observed.to_apply or spec)
     if applied is None:
         return None
     endpoints, holds_pods = _last_good_endpoints(view, observed, snapshot.on_empty_route)

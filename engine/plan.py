@@ -190,7 +190,7 @@ def _strategy(observed: Observed, split: Split) -> tuple[UpdateStrategy, str]:
     before, spec = observed.written.applied, split.spec
     if spec.update_strategy is UpdateStrategy.ROLLING:
         return UpdateStrategy.ROLLING, ""
-    if before is None or before.spec != spec:
+    if before is None or (before.spec is not spec and before.spec != spec):
         return UpdateStrategy.LIVE, ""
     if before.strategy is UpdateStrategy.ROLLING:
         return UpdateStrategy.ROLLING, ""

@@ -14,13 +14,15 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
     """The progress of the proxies with the target; `is_applied` says that every object of it is in the cluster."""
     fleet, before, after = observed.fleet, observed.written.applied, target.applied
     goal = target.goal
-    former = replace(goal, digest=before.digest, replicas=before.spec.proxy.replicas) if before else goal
+    is_other = before is not None and before is not after
+    former = replace(goal, digest=before.digest, replicas=before.spec.proxy.replicas) if before and is_other else goal
+    progress = fleet.progress(goal)
     is_live = after.strategy is UpdateStrategy.LIVE
     is_written = target.difference is Difference.NONE
     return Rollout(
         difference=target.difference,
-        progress=fleet.progress(goal),
-        former=fleet.progress(former),
+        progress=progress,
+        former=fleet.progress(former) if is_other else progress,
         replicas=after.spec.proxy.replicas,
         ready=fleet.ready(after.digest),
         is_applied=is_applied,

@@ -45,7 +45,7 @@ class Proxy:
     """What keeps it from becoming ready, as the cluster reports it."""
     out_of_memory: tuple[str, datetime] | None
     """The container that was OOMKilled last, and when."""
-    pod: Json = field(repr=False, compare=False)
+    pod: Json = field(repr=False)
     """The pod object, for the annotation."""
 
     @property
