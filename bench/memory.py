@@ -6,10 +6,10 @@ import itertools
 import json
 import queue
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from engine.fleet.reports import Report
 from engine.ports import Json
@@ -19,6 +19,7 @@ from kanary.kube.errors import NotFound
 from kanary.kube.resources import CONFIG_MAPS, Resource
 
 NAMESPACE = "shop"
+T = TypeVar("T")
 _DIGEST = re.compile(r"proc\.digest str\((\w+)\)")
 
 
@@ -64,9 +65,11 @@ class MemoryCluster:
             raise NotFound(404, "NotFound", f"{resource.plural} {name!r} not found")
         return self._objects[resource, name]
 
-    def list(self, resource: Resource, *_selection: str | None) -> tuple[list[Json], str]:
-        """All objects of a kind."""
-        return [obj for (its, _), obj in self._objects.items() if its == resource], self._version
+    def list_as(
+        self, resource: Resource, read: Callable[[Json], T], *_selection: str | None
+    ) -> tuple[Sequence[T], str]:
+        """What `read` makes of each object of a kind."""
+        return [read(obj) for (its, _), obj in self._objects.items() if its == resource], self._version
 
     def watch(self, resource: Resource, _version: str, **_options: Any) -> _Stream:
         """The later changes of a kind."""

@@ -109,8 +109,7 @@ class Stage:
         name = f"{_NAMES[0]}-{number}"
         slice_ = self.cluster.get(ENDPOINT_SLICES, NAMESPACE, name)
         changed = {"endpoints": [*slice_["endpoints"][1:], self._endpoint(_NAMES[0])]}
-        version = self.cluster.put(ENDPOINT_SLICES, name, changed)["metadata"]["resourceVersion"]
-        self._await(ENDPOINT_SLICES, name, version)
+        self._change(ENDPOINT_SLICES, name, changed)
 
     def close(self) -> None:
         """Stop the watches."""
@@ -120,16 +119,15 @@ class Stage:
         self.cluster.put(SERVICES, name, {"spec": {"ports": [{"name": "http", "port": 80}], "ipFamilies": ["IPv4"]}})
         for number, start in enumerate(range(0, pods, SLICE)):
             endpoints = [self._endpoint(name) for _ in range(min(SLICE, pods - start))]
-            self._put_slice(name, f"{name}-{number}", endpoints)
+            self.cluster.put(ENDPOINT_SLICES, f"{name}-{number}", self._slice(name, endpoints))
 
-    def _put_slice(self, service: str, name: str, endpoints: Sequence[Json]) -> None:
-        body = {
+    def _slice(self, service: str, endpoints: Sequence[Json]) -> Json:
+        return {
             "metadata": {"labels": {"kubernetes.io/service-name": service}},
             "addressType": "IPv4",
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
             "endpoints": endpoints,
         }
-        self.cluster.put(ENDPOINT_SLICES, name, body)
 
     def _endpoint(self, service: str) -> Json:
         number = next(self._addresses)
@@ -147,7 +145,7 @@ class Stage:
             return False
         counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
         status = {"observedGeneration": 1, **dict.fromkeys(counts, self.replicas)}
-        self.cluster.put(DEPLOYMENTS, "rule-haproxy", {"metadata": {"generation": 1}, "status": status})
+        self._change(DEPLOYMENTS, "rule-haproxy", {"metadata": {"generation": 1}, "status": status})
         template = deployment["spec"]["template"]
         endpoints = []
         for number in range(self.replicas):
@@ -160,20 +158,17 @@ class Stage:
                 "containerStatuses": [],
             }
             body = {"metadata": template["metadata"], "spec": {"nodeName": f"node-{number}"}, "status": running}
-            self.cluster.put(PODS, f"rule-haproxy-{number}", body)
-        self._put_slice("myapp", "myapp-0", endpoints)
-        for kind, name in (PODS, "rule-haproxy-0"), (ENDPOINT_SLICES, "myapp-0"):
-            self._await(kind, name, self.cluster.get(kind, NAMESPACE, name)["metadata"]["resourceVersion"])
+            self._change(PODS, f"rule-haproxy-{number}", body)
+        self._change(ENDPOINT_SLICES, "myapp-0", self._slice("myapp", endpoints))
         return True
 
-    def _await(self, kind: Resource, name: str, version: str) -> None:
-        """Wait until the operator has received this version."""
+    def _change(self, kind: Resource, name: str, body: Json) -> None:
+        """Store an object, and wait until the operator has received it."""
         reflector = self.watches.of(kind.api_version, kind.kind)
-        received = ""
-        while reflector and received != version:
+        before = reflector.get(NAMESPACE, name) if reflector else None
+        self.cluster.put(kind, name, body)
+        while reflector and reflector.get(NAMESPACE, name) is before:
             time.sleep(0.001)
-            obj = reflector.get(NAMESPACE, name)
-            received = obj["metadata"]["resourceVersion"] if obj else ""
 
 
 def main() -> None:
