@@ -24,6 +24,8 @@ class Scale:
 
     load_mixes: tuple[Mix, ...]
     load_rounds: int
+    load_rounds_more: int
+    """Further rounds of the candidates between which some percent matter."""
     load_seconds: int
     stream_rounds: int
     stream_seconds: int
@@ -40,10 +42,11 @@ class Scale:
 
 FULL = Scale(
     load_mixes=(TWO, TEN, HUNDRED),
-    load_rounds=15,
+    load_rounds=6,
+    load_rounds_more=12,
     load_seconds=1,
     stream_rounds=3,
-    stream_seconds=2,
+    stream_seconds=1,
     pace_rounds=9,
     pace_seconds=1,
     split_connections=10_000,
@@ -52,11 +55,12 @@ FULL = Scale(
     held_connections=2_000,
     start_rounds=5,
     pod_counts=(10, 100, 1_000, 5_000),
-    check_seconds=6,
+    check_seconds=4,
 )
 QUICK = Scale(
     load_mixes=(TEN,),
     load_rounds=1,
+    load_rounds_more=1,
     load_seconds=1,
     stream_rounds=1,
     stream_seconds=1,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.lab import Service
 from bench.mixes import Mix
 from bench.namespaces import CLIENTS
-from bench.peers import KANARY, PEERS, PLAIN, PLAIN_AGAIN
+from bench.peers import KANARY, PEERS, PLAIN, PLAIN_AGAIN, WITHOUT_KEEPALIVE
 from bench.processes import cpu_seconds
 from bench.session import Session, in_turns, say
 from bench.stats import Spread, figures, ratios, table
@@ -16,6 +16,8 @@ from bench.stats import Spread, figures, ratios, table
 CLIENTS_AT_ONCE = 64
 LEAST_RATE = 0.95
 MOST_CPU = 1.03
+_CLOSE = PLAIN, PLAIN_AGAIN, WITHOUT_KEEPALIVE, KANARY
+"""Measured in more rounds than the others."""
 
 _TEXT = f"""
 `wrk` opens a connection for each request, {CLIENTS_AT_ONCE} at once, as fast as they are served. CPU is user and
@@ -59,8 +61,12 @@ def measure(session: Session) -> str:
 def _samples(session: Session, mix: Mix) -> dict[str, list[Sample]]:
     scale = session.scale
     with session.serving(PEERS, mix) as services:
-        say(f"load, {mix}: {scale.load_rounds} rounds of {len(services)} times {scale.load_seconds} s")
-        return in_turns(list(services), scale.load_rounds, lambda name: _sample(session, services[name]))
+        rounds = f"{scale.load_rounds} rounds of {len(services)} and {scale.load_rounds_more} of {len(_CLOSE)}"
+        say(f"load, {mix}: {rounds} times {scale.load_seconds} s")
+        found = in_turns(list(services), scale.load_rounds, lambda name: _sample(session, services[name]))
+        close = [peer.name for peer in _CLOSE]
+        more = in_turns(close, scale.load_rounds_more, lambda name: _sample(session, services[name]))
+    return {name: samples + more.get(name, []) for name, samples in found.items()}
 
 
 def _sample(session: Session, service: Service) -> Sample:
@@ -86,8 +92,8 @@ def _cpus(samples: list[Sample]) -> list[float]:
 
 
 def _row(name: str, samples: dict[str, list[Sample]]) -> list[str]:
-    plain, own = samples[PLAIN.name], samples[name]
-    is_plain = name == PLAIN.name
+    own, is_plain = samples[name], name == PLAIN.name
+    plain = samples[PLAIN.name][: len(own)]
     row = [name, figures(Spread.of(_rates(own)).median), "1" if is_plain else str(ratios(_rates(own), _rates(plain)))]
     if not _cpus(own):
         return [*row, "in the kernel", ""]

@@ -86,7 +86,8 @@ def _in_turn(routes: int) -> Iterator[str]:
     digits = _route_digits(routes)
     yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
     yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
-    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({TURNS}),mul({digits})"
+    offset = f",mul({digits})" if digits > 1 else ""
+    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({TURNS}){offset}"
     # HAProxy finds a backend by `#` and its id, as it does by its name; the id is a 1, then the index of the route. To
     # look up the name instead, in a table, would double the cost of the rules.
     # `bytes` ends each expression, because it may pass a wrong size to a converter that follows it.
