@@ -118,7 +118,7 @@ def _without_empty_backends(backends: Sequence[str]) -> Iterator[str]:
     yield f"  acl is-complete var({total}),sub(txn.complete) -m int 0"
     yield "  tcp-request content set-var(proc.count_all) int(0) if is-complete"
     yield "  tcp-request content accept if is-complete"
-    # The remainder first: HAProxy's product of a large number and the stride would not exceed 2^63.
+    # The remainder first: HAProxy cuts products at 2^63, which a large number times the stride would exceed.
     yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mod({total}),mul({STRIDE}),mod({total})"
     # From the last backend to the first, so that the first one that ends beyond the slot is set last.
     for name, end in reversed(ends.items()):
