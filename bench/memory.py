@@ -89,13 +89,6 @@ class MemoryCluster:
         self.writes.append(f"status of {resource.kind}" if "subresource" in _options else resource.kind)
         return self.put(resource, name, body)
 
-    def merge_patch(self, resource: Resource, _namespace: str | None, name: str, body: Json) -> Json:
-        """Add these annotations."""
-        self.writes.append(resource.kind)
-        metadata = self._objects[resource, name]["metadata"]
-        annotations = {**(metadata.get("annotations") or {}), **body["metadata"]["annotations"]}
-        return self.put(resource, name, {"metadata": {"annotations": annotations}})
-
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """As `kanary.operator.agents.Agents`: every proxy serves what is written."""
         return {pod["metadata"]["name"]: _report(self._written(pod)) for pod in pods}
@@ -103,6 +96,13 @@ class MemoryCluster:
     def public(self) -> str:
         """As `kanary.operator.signing.SigningKey`."""
         return "-----BEGIN PUBLIC KEY-----\n"
+
+    def sign(self, _content: bytes) -> bytes:
+        """As `kanary.operator.signing.SigningKey`."""
+        return b"signature"
+
+    def send(self, _pods: Sequence[Json], _push: object) -> None:
+        """As `kanary.operator.agents.Agents`: every proxy serves what is written already."""
 
     def _written(self, pod: Json) -> str:
         name = f"{pod['metadata']['labels'][KANARY_LABEL]}-haproxy"

@@ -71,7 +71,7 @@ class Stage:
         recorder: Any = self
         self.reconciler = Reconciler(
             View(client, self.watches, client, client),
-            Writer(client, self.watches, lambda: True),
+            Writer(client, self.watches, lambda: True, agents=client, key=client),
             EventReporter(recorder, Metrics()),
             history=NoHistory(),
             clock=self.cluster.clock,

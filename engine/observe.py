@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from engine.fleet.fleet import Fleet, ready_endpoints
 from engine.fleet.proxy import has_agent, read_proxy
+from engine.fleet.sent import Sent
 from engine.last_status import last_rejection, read_phase, read_status
 from engine.memo import Memo
 from engine.model.spec import Backend, KanarySpec
@@ -113,17 +114,25 @@ class Observed:
 
 
 def observe(
-    view: ClusterView, kanary: Json, now: datetime, defaults: Defaults, *, memo: Memo, last: Written | None = None
+    view: ClusterView,
+    kanary: Json,
+    now: datetime,
+    defaults: Defaults,
+    *,
+    memo: Memo,
+    last: Written | None = None,
+    sent: Mapping[str, Sent] | None = None,
 ) -> Observed:
     """Observe a Kanary. Raises RetryLaterError if the view is older than what was written.
 
+    `sent` is what this process is sending to its proxies, by the uid of the pod.
     `last` is what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
     owner = memo(_owner, kanary)
     intent, status, fleet = (
         read_intent(view, owner, kanary, memo),
         memo(read_status, kanary),
-        _fleet(view, owner, now, memo),
+        _fleet(view, owner, now, memo, sent or {}),
     )
     written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda text: memo(read_applied, text))
     if written.applied is None and last and _is_latest(last, intent, status, fleet):
@@ -181,14 +190,17 @@ def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
     return Destination(view.service(owner.namespace, name), ready_endpoints(slices))
 
 
-def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo) -> Fleet:
+def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo, sent: Mapping[str, Sent]) -> Fleet:
     pods = view.proxy_pods(owner.namespace, owner.name)
     # Stopping pods as well: they split connections by the configuration of their last report as long as they listen.
     live = [pod for pod in pods if has_agent(pod)]
     reports = view.reports(live) if live else {}
     return Fleet(
         deployment=_own(view, owner, "apps/v1", "Deployment"),
-        proxies=tuple(memo(read_proxy, pod, reports.get(pod["metadata"]["name"])) for pod in pods),
+        proxies=tuple(
+            memo(read_proxy, pod, reports.get(pod["metadata"]["name"]), sent.get(pod["metadata"]["uid"]))
+            for pod in pods
+        ),
         now=now,
     )
 

@@ -13,7 +13,9 @@ from engine.announce import Announcement
 from engine.conditions import Recording
 from engine.fleet.reports import Report
 from engine.model.entries import Configuration, Entry
+from engine.model.states import Written
 from engine.model.status import KanaryStatus
+from engine.render.objects import Identity
 from states import Problem
 
 Json = dict[str, Any]
@@ -99,8 +101,12 @@ class ClusterWriter(Protocol):
     def delete(self, existing: Json) -> None:
         """Delete this object, with its uid as a precondition."""
 
-    def annotate(self, pod: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
-        """Set annotations on this proxy pod, with its uid as a precondition. Ignores a pod that is gone."""
+    def send(self, pods: Sequence[Mapping[str, Any]], owner: Identity, written: Written) -> None:
+        """Send the configuration to the agents of these proxies' pods, in the background, and only if it was written.
+
+        It is sent again until the agent reports that it serves or rejects it, or until another one is sent. If it
+        cannot be signed, it is not sent.
+        """
 
     def write_status(self, kanary: Json, status: Json) -> Json | None:
         """Replace the Kanary's status, provided that the Kanary has not changed since it was read.

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from engine.announce import announcements
 from engine.conditions import reports_defect, with_defect
+from engine.fleet.sent import Sent
 from engine.held import HeldStatuses
 from engine.journal import journal
 from engine.last_status import read_status
@@ -20,7 +21,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
 from engine.plan import Planned, Target, plan
 from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
-from engine.render.objects import REFRESH_ANNOTATION, Comparison, compared
+from engine.render.objects import Comparison, compared
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
 from engine.status import Outcome, next_status, status_json
@@ -83,6 +84,8 @@ class Reconciler:
         self._memos = Memos()
         self._written: dict[tuple[str, str], tuple[str, Written]] = {}
         """Of each Kanary, its uid and what was last written for its proxies, in case the ConfigMap is lost."""
+        self._sent: dict[tuple[str, str], dict[str, Sent]] = {}
+        """Of each Kanary, what is being sent to its proxies, by the uid of the pod."""
         self._held = HeldStatuses()
 
     def reconcile(self, namespace: str, name: str) -> Step:
@@ -102,6 +105,7 @@ class Reconciler:
 
     def _forget(self, namespace: str, name: str) -> None:
         self._written.pop((namespace, name), None)
+        self._sent.pop((namespace, name), None)
         self._held.forget(namespace, name)
         self._memos.forget(namespace, name)
         self._reporter.gone(namespace, name)
@@ -118,9 +122,12 @@ class Reconciler:
 
     def _situation(self, kanary: Json, memo: Memo) -> Situation:
         metadata = kanary["metadata"]
-        uid, last = self._written.get((metadata["namespace"], metadata["name"]), ("", None))
+        key = metadata["namespace"], metadata["name"]
+        uid, last = self._written.get(key, ("", None))
         known = last if uid == metadata["uid"] else None
-        observed = observe(self._view, kanary, self._clock.now(), self._defaults, memo=memo, last=known)
+        observed = observe(
+            self._view, kanary, self._clock.now(), self._defaults, memo=memo, last=known, sent=self._sent.get(key)
+        )
         observed = replace(observed, status=self._held.latest(kanary, observed.stored))
         snapshot = declared_snapshot(observed)
         split = split_in_force(self._view, observed, snapshot)
@@ -161,9 +168,8 @@ class Reconciler:
             for obj in situation.stale:
                 if not is_needed(self._view, situation.observed.owner, obj):
                     self._writer.delete(obj)
-        elif target and action is Action.REFRESH:
-            for pod, request in situation.observed.fleet.requests(target.applied.digest):
-                self._writer.annotate(pod, {REFRESH_ANNOTATION: request})
+        elif target and action is Action.SEND:
+            self._send(situation.observed, target)
         elif target:
             for planned in target.planned[action]:
                 if not self._compared(planned, memo).is_complete:
@@ -174,6 +180,12 @@ class Reconciler:
 
     def _compared(self, planned: Planned, memo: Memo) -> Comparison:
         return memo(compared, planned.found_in(self._view), planned.make, *planned.inputs)
+
+    def _send(self, observed: Observed, target: Target) -> None:
+        owner, digest = observed.owner, target.applied.digest
+        if pods := observed.fleet.unsent(digest):
+            self._writer.send(pods, owner, target.written)
+        self._sent[owner.namespace, owner.name] = observed.fleet.sending(digest)
 
     def _finish(self, situation: Situation, decision: Decision) -> tuple[Json | None, Requeue | None]:
         """Write the status and report it; returns the written Kanary, if any, and when to reconcile again."""

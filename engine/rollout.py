@@ -36,7 +36,7 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
         exhaustion=fleet.exhaustion(after.digest, after.spec.proxy.max_connections)
         or short_of_ports(after.spec, after.endpoints, observed.defaults.sysctls),
         reload_spacing=_reload_spacing(observed, before, after) if is_live and before else None,
-        next_limit=fleet.next_limit(former.digest),
+        next_limit=fleet.next_limit(after.digest if is_live else None),
     )
 
 

@@ -12,8 +12,8 @@ class Action(StrEnum):
     """Run the proxies with that configuration: the Deployment and its disruption budget."""
     EXPOSE = "expose"
     """Make the destination Service select the proxies."""
-    REFRESH = "refresh"
-    """Request the kubelets to update the configuration that running proxies mount."""
+    SEND = "send"
+    """Send the configuration to running proxies; their kubelets deliver it later as well."""
     RETIRE = "retire"
     """Delete Services and ConfigMaps of this Kanary that are not used any more."""
 

@@ -250,9 +250,9 @@ def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
     serves_something = snapshot.applies_spec or snapshot.has_served
     if not serves_something or not snapshot.is_in_status or _waiting(snapshot):
         return ()
-    refresh = (Action.REFRESH,) if snapshot.rollout.strategy is UpdateStrategy.LIVE else ()
+    send = (Action.SEND,) if snapshot.rollout.strategy is UpdateStrategy.LIVE else ()
     retire = (Action.RETIRE,) if snapshot.stale else ()
-    return KEEP_SERVING + refresh + retire
+    return KEEP_SERVING + send + retire
 
 
 def _is_current(snapshot: Snapshot) -> bool:

@@ -28,20 +28,8 @@ Each reload leaves a process until its connections have ended. With long-lived c
 LOAD_LIMIT = timedelta(seconds=15)
 """How long running proxies may take to load a new configuration before they are replaced instead.
 
-A kubelet updates a mounted ConfigMap within about a second of a change of the pod; the agent then loads it at once.
+The operator sends it to the agents, which load it at once.
 """
-
-REFRESH_INTERVAL = timedelta(seconds=4)
-"""How often the operator requests the kubelet of a proxy without the latest configuration to update it."""
-
-LATE_REFRESH_INTERVAL = timedelta(seconds=60)
-"""The same, for a proxy that missed the longest limit (SETTLE_LIMIT) and is not replaced."""
-
-ANSWER_TIME = timedelta(seconds=3)
-"""How long after the last request a proxy counts as late: one failed report to a new leader is not enough."""
-
-REQUEST_LIFETIME = 2 * REFRESH_INTERVAL
-"""How long after the next request was due the leader that made the last one may still wait for its result."""
 
 ENDPOINTS_SETTLE = timedelta(seconds=5)
 """How long a stopping proxy keeps listening: nodes may send it connections until they learn about the stop."""
@@ -74,6 +62,9 @@ STALE_COPY_RETRY = timedelta(seconds=0.2)
 
 AGENT_CONNECT_LIMIT = timedelta(seconds=3)
 """How long it may take to connect to an agent: a lost SYN is sent again after one second."""
+
+SEND_LIMIT = timedelta(seconds=5)
+"""How long it may take to send a configuration to an agent, before another attempt."""
 
 AGENT_SILENCE_LIMIT = timedelta(seconds=60)
 """After this time without a line from an agent, the connection is lost: agents send one every 30 s."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any
 
 from bench.scale.api import Api, Json, path_of
 from engine.model.states import APPLIED_KEY, CONFIG_KEY
-from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION
+from engine.render.objects import KANARY_LABEL
 from engine.render.pods import AGENT_PORT
 
 _MANAGED = "app.kubernetes.io/managed-by=kanary"
@@ -34,8 +35,6 @@ class _Agent:
     uid: str
     """Of the pod."""
     serves: str = ""
-    requested: str = ""
-    """The last request to its kubelet."""
     streams: set[asyncio.StreamWriter] = field(default_factory=set)
     """The connections on which it sends its reports."""
 
@@ -102,7 +101,7 @@ class Player:
             if kind == "ADDED":
                 for agent in self._agents.values():
                     if agent.kanary == name:
-                        self._mount(agent)
+                        self._load(agent, self.digests[name])
             self.see_config(name, obj["data"][CONFIG_KEY])
 
     def wait_for(self, name: str, address: str) -> Wait:
@@ -120,19 +119,17 @@ class Player:
         del waits[: found + 1]
 
     def _see_pod(self, kind: str, obj: Json) -> None:
-        """The kubelet updates the mounted ConfigMap when the pod changes, and the agent loads it."""
+        """A new pod loads what it mounts."""
         metadata, address = obj["metadata"], (obj.get("status") or {}).get("podIP")
         if kind == "DELETED":
             self._agents.pop(address or "", None)
         elif address:
             agent = self._agents.setdefault(address, _Agent(metadata["labels"][KANARY_LABEL], metadata["uid"]))
-            requested = metadata["annotations"].get(REFRESH_ANNOTATION, "")
-            if not agent.serves or requested != agent.requested:
-                agent.requested = requested
-                self._mount(agent)
+            if not agent.serves:
+                self._load(agent, self.digests.get(agent.kanary, ""))
 
-    def _mount(self, agent: _Agent) -> None:
-        agent.serves = self.digests.get(agent.kanary, "")
+    def _load(self, agent: _Agent, digest: str) -> None:
+        agent.serves = digest
         agent.send(agent.report())
 
     def _see_deployment(self, kind: str, obj: Json) -> None:
@@ -183,7 +180,10 @@ class Player:
             writer.close()
             return
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"PUT "):
+                await self._receive(agent, head, reader, writer)
+                return
             writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + agent.report())
             agent.streams.add(writer)
             # Nothing more comes but the end: the operator has closed the connection, or ended.
@@ -193,6 +193,18 @@ class Player:
         finally:
             agent.streams.discard(writer)
             writer.close()
+
+    async def _receive(
+        self, agent: _Agent, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Have an agent load the configuration that the operator sends."""
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        content = await reader.readexactly(int(length[1]) if length else 0)
+        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        if digest := re.search(rb"set-var proc\.digest str\((\w+)\)", content):
+            self._load(agent, digest[1].decode())
 
 
 def address_of(number: int) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.fleet.proxy import Proxy
-from engine.fleet.refresh import next_request
+from engine.fleet.sent import Sent, send
 from engine.model.states import Applied
 from engine.model.times import time_text
 from engine.render.haproxy import split_of
@@ -168,9 +168,12 @@ class Fleet:
         return [
             p
             for p in sorted(self.awaited(digest), key=lambda proxy: proxy.name)
-            if p.request and p.request.has_missed(digest, self.now, p.ready_since)
-            if not _rejects(p, digest)
+            if not _rejects(p, digest) and self._is_late(p, digest, LOAD_LIMIT)
         ]
+
+    def _is_late(self, proxy: Proxy, digest: str, limit: timedelta) -> bool:
+        remaining = proxy.sent.left(limit, digest, self.now, proxy.ready_since) if proxy.sent else None
+        return remaining is not None and not remaining
 
     def fallback(self, applied: Applied) -> str:
         """Why the proxies have to be replaced; empty if they need not be.
@@ -182,11 +185,7 @@ class Fleet:
             return ""
         # A proxy that is about to start may load it; one that never starts is no reason to wait for ever.
         limit = LOAD_LIMIT if has_rolled_out(self.deployment, applied.spec.proxy.replicas) else SETTLE_LIMIT
-        late = [
-            proxy
-            for proxy in self._missed(applied.digest)
-            if proxy.request and proxy.request.is_late(applied.digest, self.now, proxy.ready_since, limit)
-        ]
+        late = [proxy for proxy in self._missed(applied.digest) if self._is_late(proxy, applied.digest, limit)]
         if not late:
             return ""
         silent = [proxy for proxy in late if proxy.report is None]
@@ -197,15 +196,27 @@ class Fleet:
         found = [p for p in self.proxies if p.has_reachable_agent and p.serves != digest]
         return [p for p in found if not _rejects(p, digest)]
 
-    def requests(self, digest: str) -> tuple[tuple[Json, str], ...]:
-        """The pods whose kubelets are to update the mounted configuration, and the value of the annotation."""
-        found = [(p, next_request(p.request, digest, self.now, p.serves)) for p in self._to_load(digest)]
-        return tuple((proxy.pod, str(request)) for proxy, request in found if request != proxy.request)
+    def sending(self, digest: str) -> dict[str, Sent]:
+        """What is to be sent from now on, by the uid of the proxy's pod."""
+        return {p.pod["metadata"]["uid"]: send(p.sent, digest, self.now, p.serves) for p in self._to_load(digest)}
 
-    def next_limit(self, digest: str) -> timedelta | None:
-        """When the next time limit about a proxy has passed, with this configuration to load; None if there is none."""
-        requests = [(proxy.request, proxy.ready_since) for proxy in self._to_load(digest)]
-        limits = [request.next_limit(self.now, since) for request, since in requests if request]
+    def unsent(self, digest: str) -> list[Json]:
+        """The pods of the proxies to which this process has not begun to send this configuration."""
+        return [p.pod for p in self._to_load(digest) if p.sent is None or p.sent.digest != digest]
+
+    def next_limit(self, digest: str | None) -> timedelta | None:
+        """When the next time limit about a proxy has passed; None if there is none.
+
+        `digest` is the configuration that running proxies are to load, if any.
+        """
+        awaited = self._to_load(digest) if digest else []
+        limits = [
+            send(proxy.sent, digest or "", self.now, proxy.serves).left(
+                limit, digest or "", self.now, proxy.ready_since
+            )
+            for proxy in awaited
+            for limit in (LOAD_LIMIT, SETTLE_LIMIT)
+        ]
         limits += [left(EXHAUSTION_REPORTED, p.out_of_memory[1], self.now) for p in self.proxies if p.out_of_memory]
         return min((limit for limit in limits if limit), default=None)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.fleet.refresh import RefreshRequest, read_request
 from engine.fleet.reports import Report
+from engine.fleet.sent import Sent
 from engine.model.times import read_time
-from engine.render.objects import CONFIG_ANNOTATION, REFRESH_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION
+from engine.render.objects import CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION
 from states import UpdateStrategy
 from states.timing import ENDPOINTS_SETTLE, LISTEN_MARGIN, left
 
@@ -39,14 +39,14 @@ class Proxy:
     """When its termination began; it may still serve."""
     report: Report | None
     """The report of its agent, if there is one."""
-    request: RefreshRequest | None
-    """The last request to its kubelet to update the mounted configuration."""
+    sent: Sent | None
+    """The configuration that this process is sending to its agent."""
     trouble: str
     """What keeps it from becoming ready, as the cluster reports it."""
     out_of_memory: tuple[str, datetime] | None
     """The container that was OOMKilled last, and when."""
     pod: Json = field(repr=False)
-    """The pod object, for the annotation."""
+    """The pod object."""
 
     @property
     def is_live(self) -> bool:
@@ -80,8 +80,8 @@ def has_agent(pod: Json) -> bool:
     return bool(_annotations(pod).get(STRATEGY_ANNOTATION) == UpdateStrategy.LIVE.value)
 
 
-def read_proxy(pod: Json, report: Report | None) -> Proxy:
-    """The proxy of a pod object, with its last report."""
+def read_proxy(pod: Json, report: Report | None, sent: Sent | None = None) -> Proxy:
+    """The proxy of a pod object, with its last report and what is being sent to it."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     annotations, is_live = _annotations(pod), has_agent(pod)
     ready = next((c for c in _conditions(pod) if c.get("type") == "Ready" and c.get("status") == "True"), None)
@@ -97,7 +97,7 @@ def read_proxy(pod: Json, report: Report | None) -> Proxy:
         has_ended=status.get("phase") in ("Failed", "Succeeded"),
         stopping_since=_stopping_since(metadata),
         report=report if is_live else None,
-        request=read_request(annotations.get(REFRESH_ANNOTATION)),
+        sent=sent,
         trouble="" if ready else " ".join(_trouble(pod).split()),
         out_of_memory=_out_of_memory(status),
         pod=pod,

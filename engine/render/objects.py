@@ -21,8 +21,6 @@ STRATEGY_ANNOTATION = "kanary.k8s.io/update-strategy"
 """In the pod template: how the proxy receives a new configuration."""
 TEMPLATE_ANNOTATION = "kanary.k8s.io/template"
 """In the pod template: hash of everything that does not depend on the configuration."""
-REFRESH_ANNOTATION = "kanary.k8s.io/refresh"
-"""On a proxy's pod: a change makes its kubelet update the mounted configuration (see `engine.fleet.refresh`)."""
 
 GENERATION_ANNOTATION = "kanary.k8s.io/generation"
 """On the Deployment: the earliest generation of the Kanary's spec that it implements; not part of its hash."""

@@ -1,13 +1,12 @@
-"""The reports of the sidecar agents of all running proxies, which arrive by themselves.
+"""The connections to the sidecar agents of all running proxies: reports arrive by themselves, configurations are sent.
 
 One thread with one event loop holds a connection to each pod that has an agent. Reconciles use the last reports and
-wait for none.
+wait for nothing.
 """
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.fleet.proxy import has_agent, read_proxy
@@ -16,6 +15,7 @@ from engine.ports import RetryLaterError
 from engine.render.objects import KANARY_LABEL
 from engine.render.pods import AGENT_PORT
 from kanary.kube.resources import Key
+from kanary.operator.sending import Push, Sending
 from kanary.operator.streams import Limits, ProxyAgent
 from states.timing import FIRST_REPORT_LIMIT
 
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 class Agents:
-    """The last report of each proxy pod. Pods are connected from `start` on: a standby has no connections.
+    """The agent of each proxy pod. Pods are connected from `start` on: a standby has no connections.
 
     All state is changed in the thread of the event loop.
     """
@@ -33,6 +33,7 @@ class Agents:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="agents", daemon=True)
         self._agents: dict[Key, ProxyAgent] = {}
+        self._sendings: dict[Key, Sending] = {}
         self._find: Callable[[Key], Json | None] = lambda _key: None
         self._on_news: Callable[[Key], None] = lambda _key: None
         self._limits = Limits()
@@ -56,14 +57,15 @@ class Agents:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def submit(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
-        """Run this coroutine in the thread of the connections."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
     def changed(self, key: Key) -> None:
         """The proxy pod of this key may be new, changed or gone."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._follow, key)
+
+    def send(self, pods: Sequence[Mapping[str, Any]], push: Push) -> None:
+        """Send this configuration to these pods until their reports have it, or another one is sent."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._send, pods, push)
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """The last reports of these pods, by name. An older report is still true: without a new mount nothing changes.
@@ -95,6 +97,7 @@ class Agents:
         pod, agent = self._find(key), self._agents.get(key)
         if agent and (pod is None or pod["metadata"]["uid"] != agent.uid):
             agent.stop()
+            self._sendings.pop(key).stop()
             del self._agents[key]
             agent = None
         if pod is None or not has_agent(pod):
@@ -102,9 +105,22 @@ class Agents:
         if agent is None:
             kanary = Key(key.namespace, pod["metadata"]["labels"][KANARY_LABEL])
             uid = pod["metadata"]["uid"]
-            agent = ProxyAgent(key, uid, self._port, self._limits, lambda: self._on_news(kanary))
+            agent = ProxyAgent(key, uid, self._port, self._limits, lambda: self._news_of(key, kanary))
             self._agents[key] = agent
+            self._sendings[key] = Sending(key, self._port, self._limits, agent.has_decided)
         agent.follow(read_proxy(pod, None))
+
+    def _news_of(self, key: Key, kanary: Key) -> None:
+        self._sendings[key].reported()
+        self._on_news(kanary)
+
+    def _send(self, pods: Sequence[Mapping[str, Any]], push: Push) -> None:
+        for pod in pods:
+            key = Key.of(pod)
+            self._follow(key)
+            agent = self._agents.get(key)
+            if agent and agent.uid == pod["metadata"]["uid"]:
+                self._sendings[key].send(read_proxy(pod, None).address, push)
 
 
 async def _cancel_all() -> None:

@@ -181,7 +181,7 @@ class Operator:
         self._agents.start(watches.proxy_pod, map(Key.of, watches.pods.values()), self._queue.add)
         reconciler = Reconciler(
             View(self._client, watches, self._agents, self._key),
-            Writer(self._client, watches, self._may_write),
+            Writer(self._client, watches, self._may_write, agents=self._agents, key=self._key),
             EventReporter(self._recorder, self._metrics),
             history=self._history.start(watches),
             clock=self._client.clock,

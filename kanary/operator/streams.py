@@ -108,6 +108,10 @@ class ProxyAgent:
         passed = time.monotonic() - since if since is not None else 0.0
         return FIRST_REPORT_LIMIT.total_seconds() - passed
 
+    def has_decided(self, digest: str) -> bool:
+        """Whether the proxy serves this configuration or rejects it, by its last report."""
+        return self.report is not None and digest in (self.report.digest, self.report.rejected_digest)
+
     def follow(self, proxy: Proxy) -> None:
         """Connect to the proxy where it is now. A connection to a pod that stops lasts as long as its agent."""
         address = proxy.address if proxy.has_reachable_agent else ""

@@ -10,7 +10,6 @@ from engine.render.objects import (
     KANARY_LABEL,
     MANAGED_BY,
     MANAGER,
-    REFRESH_ANNOTATION,
     STRATEGY_ANNOTATION,
     TEMPLATE_ANNOTATION,
 )
@@ -36,7 +35,7 @@ _COUNTS = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas",
 _CONDITION = ("type", "status", "lastTransitionTime", "reason", "message")
 _POD_CONDITIONS = ("Ready", "PodScheduled")
 _POD_METADATA = ("name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
-_POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, REFRESH_ANNOTATION)
+_POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION)
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 
 _shared = SharedParts()

@@ -2,17 +2,21 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from engine.model.spec import KIND
+from engine.model.states import Written
 from engine.ports import RejectedError, RetryLaterError
 from engine.reconcile import rejected
-from engine.render.objects import covers, made_from, owner_uid
+from engine.render.objects import Identity, covers, made_from, owner_uid
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
-from kanary.kube.resources import CONFIG_MAPS, PDBS, PODS, Key, Resource
+from kanary.kube.resources import CONFIG_MAPS, PDBS, Key, Resource
+from kanary.operator.agents import Agents
+from kanary.operator.sending import Push
+from kanary.operator.signing import SigningKey
 from kanary.operator.watches import Watches
 from states import Problem, Reason
 from states.timing import STALE_COPY_RETRY
@@ -38,10 +42,20 @@ _STORED = 20_000
 class Writer:
     """Implements `engine.ports.ClusterWriter`. `may_write` returns whether this process is the leader."""
 
-    def __init__(self, client: ClusterClient, watches: Watches, may_write: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        client: ClusterClient,
+        watches: Watches,
+        may_write: Callable[[], bool],
+        *,
+        agents: Agents,
+        key: SigningKey,
+    ) -> None:
         self._client = client
         self._watches = watches
         self._may_write = may_write
+        self._agents = agents
+        self._key = key
         self._lock = threading.Lock()
         self._applied: dict[str, tuple[str, str]] = {}
         """By UID, the applied hash and the resulting version. The server may store another form than it receives (a CPU
@@ -71,17 +85,14 @@ class Writer:
             except NotFound:
                 _log.info("%s %s/%s is deleted already", resource.kind, metadata["namespace"], metadata["name"])
 
-    def annotate(self, pod: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
-        """Set annotations of this pod, by UID, if it exists. Raises RetryLaterError and RejectedError."""
-        metadata = pod["metadata"]
-        with self._request(f"annotate pod {metadata['name']}"):
-            body = {"metadata": {"uid": metadata["uid"], "annotations": dict(annotations)}}
-            try:
-                written = self._client.merge_patch(PODS, metadata["namespace"], metadata["name"], body)
-            except NotFound:
-                _log.info("pod %s/%s is deleted already", metadata["namespace"], metadata["name"])
-                return
-        self._watches.pods.remember(written)
+    def send(self, pods: Sequence[Mapping[str, Any]], owner: Identity, written: Written) -> None:
+        """Send the configuration to the agents of these pods. Raises RetryLaterError."""
+        applied, content = written.applied, written.latest.encode()
+        if not self._may_write():
+            raise RetryLaterError("cannot send a configuration: this process is not the leader")
+        signature = self._key.sign(content)
+        if applied and signature:
+            self._agents.send(pods, Push(owner.uid, applied.serial, applied.digest, content, signature))
 
     def write_status(self, kanary: Json, status: Json) -> Json | None:
         """Replace the status of the Kanary at the version that was read; returns the Kanary, or None if it is deleted.

@@ -6,9 +6,17 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+from kanary_agent.inbox import Inbox
+from kanary_agent.texts import Origin
+
 from engine.model.weight import read_weight
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
+
+
+def no_inbox() -> Inbox:
+    """Accepts no configuration, for servers of other pages."""
+    return Inbox("/nothing", "/nothing", Origin)
 
 
 def reweighted(config: ProxyConfig, *weights: float) -> ProxyConfig:

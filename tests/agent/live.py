@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import itertools
@@ -16,11 +17,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
+from kanary.operator.sending import Push, put
 from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
 
 ACCEPTED_FILE = "accepted.cfg"
+KEY_FILE = "public-key.pem"
+KEY = Ed25519PrivateKey.generate()
+"""The operator's."""
+PUBLIC_KEY = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 OPENSSL = Path(__file__).parents[1] / "tools" / "openssl"
 POD = "uid-of-the-pod"
 AGENT = Path(__file__).parents[2] / "images" / "haproxy" / "agent"
@@ -33,7 +42,7 @@ class Mount:
         self.folder = folder
         self._versions = itertools.count()
         folder.mkdir()
-        for name in (CONFIG_FILE, ACCEPTED_FILE):
+        for name in (CONFIG_FILE, ACCEPTED_FILE, KEY_FILE):
             (folder / name).symlink_to(Path("..data") / name)
 
     def swap(self, text: str, accepted: str = "") -> None:
@@ -41,6 +50,7 @@ class Mount:
         version.mkdir()
         (version / CONFIG_FILE).write_text(text)
         (version / ACCEPTED_FILE).write_text(accepted)
+        (version / KEY_FILE).write_bytes(PUBLIC_KEY)
         data, new = self.folder / "..data", self.folder / "..data_tmp"
         former = data.resolve() if data.is_symlink() else None
         new.symlink_to(version.name)
@@ -99,6 +109,14 @@ class LiveProxy(Proxy):
         await_that(lambda: self.reported().get("digest") == render(self.config).digest, "the configuration is reported")
         assert self.is_ready()
 
+    def push(self, config: ProxyConfig, key: Ed25519PrivateKey = KEY) -> int:
+        """The operator sends it; returns the status. It is expected to be served from now on."""
+        self.config = config
+        return self.send(pushed(config, key))
+
+    def send(self, push: Push) -> int:
+        return asyncio.run(put("127.0.0.1", self.report_port, push))
+
     def report(self) -> dict[str, Any]:
         status, content = self.get_from_agent("/report")
         assert status == 200, (status, content)
@@ -141,7 +159,17 @@ class LiveProxy(Proxy):
 
     def start_agent(self) -> subprocess.Popen[bytes]:
         mounted, run = self._base / "mounted", self.run
-        command: list[str | Path] = [sys.executable, "-I", "-S", "-B", AGENT, "--haproxy", self._program]
+        command: list[str | Path] = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-B",
+            AGENT,
+            "--haproxy",
+            self._program,
+            "--openssl",
+            OPENSSL,
+        ]
         if self._as_pod:
             mounted, run = Path("/mnt/mounted"), Path("/run/kanary")
             shutil.copytree(AGENT, self._base / "agent", dirs_exist_ok=True)
@@ -190,6 +218,13 @@ class LiveProxy(Proxy):
             self.process.kill()
             self.process.wait()
             raise
+
+
+def pushed(config: ProxyConfig, key: Ed25519PrivateKey = KEY) -> Push:
+    """What the operator sends of it."""
+    rendered = render(config)
+    content = rendered.text.encode()
+    return Push(config.kanary, config.serial, rendered.digest, content, key.sign(content))
 
 
 def worker(proxy: Proxy) -> str:

@@ -18,7 +18,7 @@ from kanary_agent.updater import Updater
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
 from tests.agent.clients import held, is_alive, stream
-from tests.agent.configs import changes_of
+from tests.agent.configs import changes_of, reweighted
 from tests.agent.live import LiveProxy, live
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, await_that, config_of
@@ -101,6 +101,23 @@ def test_killed_before_or_after_any_effect_the_next_one_agrees_with_what_is_serv
         # The check, the files, the reload, and what is asked before and after it.
         assert effects >= 8
         assert all(is_alive(connection) for connection in connections)
+
+
+def test_killed_between_split_and_digest_the_next_one_does_not_report_the_digest(pods: Pods) -> None:
+    config = config_of(pods.route(80, 1), pods.route(20, 1))
+    half = render(reweighted(config, 50, 50)).text.partition("set-var proc.split ")[2].partition("\n")[0]
+    with live(config) as proxy:
+        proxy.kill_agent()
+        proxy.tell(f"experimental-mode on\n@1 set var proc.split {half}")
+        agent, master = new_agent(proxy), Master(str(proxy.run / "master.sock"), str(proxy.run))
+        assert master.state().digest == render(config).digest
+        assert agent.digest_of(master.state()) == ""
+
+        def is_corrected() -> bool:
+            agent.step()
+            return agent.digest_of(master.state()) == render(config).digest
+
+        await_that(is_corrected, "the split is set again")
 
 
 def test_killed_at_random_while_configurations_change_it_loses_no_connection(pods: Pods) -> None:

@@ -11,6 +11,7 @@ import pytest
 from kanary_agent import reports
 from kanary_agent.reports import CONNECTIONS, FRESH_PAGES, ReportServer
 
+from tests.agent.configs import no_inbox
 from tests.haproxy.proxies import free_port
 
 
@@ -35,7 +36,9 @@ def number_of(answer: bytes) -> int:
 
 def test_a_page_is_rendered_at_most_four_times_in_one_step_for_any_number_of_clients() -> None:
     port, made = free_port(), itertools.count(1)
-    server = ReportServer(port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"}, nothing)
+    server = ReportServer(
+        port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"}, nothing, no_inbox()
+    )
     first, second = (answers(port, server, CONNECTIONS) for _ in range(2))
     assert sorted(map(number_of, first)) == [1, 2, 3, *[FRESH_PAGES] * (CONNECTIONS - 3)]
     assert min(map(number_of, second)) == FRESH_PAGES + 1
@@ -51,7 +54,7 @@ def test_a_slow_page_is_rendered_once_in_a_step(monkeypatch: pytest.MonkeyPatch)
         clock[0] += 2
         return "silence"
 
-    server = ReportServer(port, {"/report": hang}, nothing)
+    server = ReportServer(port, {"/report": hang}, nothing, no_inbox())
     with contextlib.ExitStack() as stack:
         asking = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(CONNECTIONS)

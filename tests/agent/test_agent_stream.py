@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from kanary_agent import reporter, reports
-from kanary_agent.master import Figures
+from kanary_agent.master import Figures, WorkerState
 from kanary_agent.reporter import CHANGE_SECONDS, COUNTS_SECONDS, Reporter
 from kanary_agent.reports import STREAMS, ReportServer
 
 from engine.render.haproxy import render
-from tests.agent.configs import changes_of
+from tests.agent.configs import changes_of, no_inbox
 from tests.agent.live import POD, live
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, config_of, free_port
@@ -66,9 +66,12 @@ class Proxy:
         self.connections = 0
         self.asked = 0
 
+    def digest_of(self, state: WorkerState) -> str:
+        return state.digest
+
     def figures(self) -> Figures:
         self.asked += 1
-        return Figures(self.serving, draining=0, connections=self.connections, max_connections=9)
+        return Figures(WorkerState(self.serving, ""), draining=0, connections=self.connections, max_connections=9)
 
 
 @pytest.fixture
@@ -115,7 +118,9 @@ class Server(ReportServer):
     def __init__(self, report: str = "{}") -> None:
         self.port = free_port()
         self.news: list[str] = []
-        super().__init__(self.port, {"/report": lambda: report}, lambda: self.news.pop() if self.news else "")
+        super().__init__(
+            self.port, {"/report": lambda: report}, lambda: self.news.pop() if self.news else "", no_inbox()
+        )
 
     @contextlib.contextmanager
     def streaming(self, host: str = "127.0.0.1") -> Iterator[socket.socket]:

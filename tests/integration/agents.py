@@ -1,21 +1,22 @@
 """The agents of all proxies' pods in the tests' API server: they serve their reports at the pods' addresses.
 
-A pod loads what is new when it is annotated, as a kubelet and an agent make it do together.
+A pod loads what it mounts when it is new, and then what the operator sends.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from engine.model.states import read_written
-from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION, STRATEGY_ANNOTATION
+from engine.render.objects import KANARY_LABEL, STRATEGY_ANNOTATION
 from tests.apiserver import ApiServer
 from tests.apiserver.follower import Follower
 from tests.apiserver.storage import Change
@@ -40,8 +41,8 @@ class ClusterAgents:
         self.port: int = self._listener.getsockname()[1]
         # The one under which `_on_change` is called.
         self._lock = server.cluster.storage.lock
-        self._served: dict[str, tuple[str, str]] = {}
-        """By pod, the annotation that it was last seen with, and the configuration that it serves since then."""
+        self._served: dict[str, str] = {}
+        """By pod, the digest of the configuration that it serves."""
         self._streams: dict[str, list[socket.socket]] = {}
         """By pod, the connections of operators."""
         self._follower = Follower(server.cluster, self._on_change, "agents")
@@ -67,8 +68,15 @@ class ClusterAgents:
         stream.settimeout(10)
         address = stream.getsockname()[0]
         pods = self._server.store.find("pods", lambda pod: (pod.get("status") or {}).get("podIP") == address)
+        head = b""
         with suppress(OSError):
-            stream.recv(4096)
+            head = stream.recv(4096)
+        is_hostile = any(pod["metadata"]["labels"][KANARY_LABEL] in self.hostile for pod in pods)
+        if head.startswith(b"PUT ") and not is_hostile:
+            with suppress(OSError):
+                self._receive(stream, head, pods)
+            stream.close()
+            return
         with suppress(OSError), self._lock:
             for pod in pods:
                 if answer := self.hostile.get(pod["metadata"]["labels"][KANARY_LABEL]):
@@ -81,23 +89,41 @@ class ClusterAgents:
                     self._load(pod)
                     stream.sendall(self._report(pod))
 
+    def _receive(self, stream: socket.socket, head: bytes, pods: Sequence[Json]) -> None:
+        """What a pod's agent is sent, it serves."""
+        length = re.search(rb"Content-Length: (\d+)", head)
+        stream.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        content = b""
+        while length and len(content) < int(length[1]) and (more := stream.recv(2**20)):
+            content += more
+        stream.sendall(b"HTTP/1.1 202 Accepted\r\n\r\n")
+        digest = re.search(rb"proc\.digest str\((\w+)\)", content)
+        if self.silent or not digest:
+            return
+        with self._lock:
+            for pod in pods:
+                self._served[pod["metadata"]["uid"]] = digest[1].decode()
+                self._publish(pod)
+
     def _on_change(self, change: Change) -> None:
         pod = change.record.value
         if pod.get("kind") != "Pod" or STRATEGY_ANNOTATION not in (pod["metadata"].get("annotations") or {}):
             return
         with self._lock:
             if self._load(pod) and not self.silent:
-                for stream in self._streams.get(pod["metadata"]["uid"], ()):
-                    with suppress(OSError):
-                        stream.sendall(self._report(pod))
+                self._publish(pod)
+
+    def _publish(self, pod: Json) -> None:
+        for stream in self._streams.get(pod["metadata"]["uid"], ()):
+            with suppress(OSError):
+                stream.sendall(self._report(pod))
 
     def _load(self, pod: Json) -> bool:
-        """Loads what is new if the pod is new or has been annotated; returns whether it has."""
-        metadata = pod["metadata"]
-        refresh = (metadata.get("annotations") or {}).get(REFRESH_ANNOTATION, "")
-        if self._served.get(metadata["uid"], ("never", ""))[0] == refresh:
+        """Loads what is mounted if the pod is new; returns whether it is."""
+        uid = pod["metadata"]["uid"]
+        if uid in self._served:
             return False
-        self._served[metadata["uid"]] = refresh, self._mounted(metadata)
+        self._served[uid] = self._mounted(pod["metadata"])
         return True
 
     def _mounted(self, metadata: Json) -> str:
@@ -107,7 +133,7 @@ class ClusterAgents:
 
     def _report(self, pod: Json) -> bytes:
         uid = pod["metadata"]["uid"]
-        return _line(pod, self._served[uid][1])
+        return _line(pod, self._served[uid])
 
 
 def _answer(answer: Callable[[socket.socket, Json], None], stream: socket.socket, pod: Json) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from engine.fleet import refresh
+from engine.fleet import fleet
 from engine.render.objects import CONFIG_ANNOTATION
 from tests.integration.scene import CRD, NAMESPACE, Scene, moves, routes
 
@@ -80,7 +80,7 @@ def test_running_proxies_take_a_change_and_their_pods_stay(serving: Scene) -> No
 
 
 def test_proxies_without_a_reachable_agent_are_replaced(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refresh, "LOAD_LIMIT", timedelta(seconds=2))
+    monkeypatch.setattr(fleet, "LOAD_LIMIT", timedelta(seconds=2))
     scene.agents.silent = True
     scene.backend("myapp-v1", "10.0.0.1")
     scene.declare(destination="myapp", routes=routes(myapp_v1=100))

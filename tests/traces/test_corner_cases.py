@@ -108,7 +108,7 @@ def test_endpoints_that_are_loaded_in_time_exceed_no_deadline(serving: World) ->
     declare(serving, 80, 20, progressDeadlineSeconds=20)
     serving.settle()
     serving.live_through(5)
-    serving.late_kubelets = True
+    serving.sending_fails = True
     serving.scale("myapp-v1", 3)
     serving.live_through(0.85)
     moves = len(serving.moves())
@@ -122,7 +122,7 @@ def test_endpoints_that_are_loaded_in_time_exceed_no_deadline(serving: World) ->
 
 
 def test_proxies_that_load_nothing_are_replaced_though_pods_come_and_go(serving: World) -> None:
-    serving.late_kubelets = True
+    serving.sending_fails = True
     declare(serving, 50, 50)
     for number in range(30):
         serving.scale("myapp-v1", 2 + number % 2)

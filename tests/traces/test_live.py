@@ -52,21 +52,21 @@ def test_running_proxies_take_new_endpoints(serving: World) -> None:
 
 
 def test_ready_waits_for_the_report_of_every_proxy(serving: World) -> None:
-    serving.late_kubelets = True
+    serving.sending_fails = True
     declare(serving, 50, 50)
-    serving.run("50 to 50, and kubelets are late")
+    serving.run("50 to 50, and it does not reach the agents")
     assert serving.status()["display"]["weights"] == "myapp-v1:http=80 myapp-v2:http=20"
-    serving.late_kubelets = False
+    serving.sending_fails = False
     serving.wait(4)
-    serving.run("4 s later their pods are annotated once more")
+    serving.run("4 s later it reaches their agents")
     assert serving.status()["display"]["weights"] == "myapp-v1:http=50 myapp-v2:http=50"
 
 
 def test_proxies_that_do_not_load_a_change_in_time_are_replaced(serving: World) -> None:
     before = proxies(serving)
-    serving.late_kubelets = True
+    serving.sending_fails = True
     declare(serving, 50, 50)
-    serving.run("50 to 50, and kubelets do not renew anything")
+    serving.run("50 to 50, and it does not reach the agents")
     serving.live_through(13)
     serving.wait(1)
     serving.run("15 s later")
@@ -75,7 +75,7 @@ def test_proxies_that_do_not_load_a_change_in_time_are_replaced(serving: World) 
     serving.scale("myapp-v1", 3)
     serving.run("a third pod: the proxies are replaced for it, too")
     assert strategy(serving) == "Rolling"
-    serving.late_kubelets = False
+    serving.sending_fails = False
     declare(serving, 40, 60)
     serving.run("40 to 60: the next change of the spec gives it another try")
     assert strategy(serving) == "Live"
@@ -181,21 +181,23 @@ def test_unreachable_proxies_are_not_late(serving: World) -> None:
         serving.step()
     serving.die_after = None
     serving.wait(20)
-    serving.run("50 to 50 is written, and for 20 s no request to a pod succeeds")
+    serving.run("50 to 50 is written 20 s before the operator can send it")
     assert proxies(serving) == before
     assert strategy(serving) == "Live"
 
 
-def test_a_new_leader_sends_more_than_one_request_before_it_replaces_proxies(serving: World) -> None:
-    serving.late_kubelets = True
+def test_a_new_leader_gives_proxies_their_time_again(serving: World) -> None:
+    serving.sending_fails = True
     declare(serving, 50, 50)
     serving.live_through(14)
     serving.wait(20)
+    serving.restart_operator()
+    serving.heard.clear()
     serving.silent_agents = proxies(serving)
-    serving.run("50 to 50; kubelets are late, and 14 s later the operator is gone for 20 s, and no agent answers")
+    serving.run("50 to 50 reaches no agent; 14 s later another operator leads, after 20 s, and no agent answers")
     assert strategy(serving) == "Live"
     serving.silent_agents = set()
-    serving.late_kubelets = False
+    serving.sending_fails = False
     serving.wait(4)
     serving.run("they do now")
     assert strategy(serving) == "Live"
@@ -396,7 +398,7 @@ def test_proxies_that_load_nothing_are_replaced_though_another_one_cannot_be_sch
     declare(world, 80, 20)
     world.settle()
     make_unschedulable(world, POD)
-    world.late_kubelets = True
+    world.sending_fails = True
     if others == "do not answer":
         world.restart_operator()
         world.heard.clear()

@@ -19,12 +19,12 @@ from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report
 from engine.last_status import read_status
 from engine.model.entries import Configuration, Entry, PhaseChange
-from engine.model.states import read_written
+from engine.model.states import Written, read_written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults
 from engine.ports import Recorded, RejectedError, RetryLaterError
 from engine.reconcile import Reconciler, Step, rejected
-from engine.render.objects import KANARY_LABEL, REFRESH_ANNOTATION, covers, made_from, owner_uid
+from engine.render.objects import KANARY_LABEL, Identity, covers, made_from, owner_uid
 from states import Problem, Reason
 
 Json = dict[str, Any]
@@ -59,11 +59,12 @@ class World:
         """Names of proxies' pods whose node is gone: nothing about them changes any more."""
         self.clock_error = timedelta()
         """How far the operator's clock is ahead of the cluster's."""
-        self.late_kubelets = False
-        """Kubelets do not renew what pods mount, whatever is done to the pods."""
+        self.sending_fails = False
+        """Nothing that is sent to agents arrives, until this ends."""
+        self.sendings: set[str] = set()
+        """Names of the proxies' pods to which the operator's process sends the configuration."""
         self.haproxy_rejects = ""
         """The error of HAProxy for any configuration that is mounted from now on."""
-        self.annotated = 0
         self.status_writes = 0
         self.writes = 0
         self.reported: dict[str, Report] = {}
@@ -89,6 +90,7 @@ class World:
 
     def restart_operator(self) -> None:
         """Another process, which has to learn all from the cluster."""
+        self.sendings.clear()
         self._latest = {}
         self.reconciler = Reconciler(self, self, self, history=self, clock=self, defaults=Defaults(IMAGE))
 
@@ -137,11 +139,13 @@ class World:
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.time += timedelta(seconds=seconds)
+        self._deliver()
 
     def live_through(self, seconds: float) -> None:
         """Let time pass, and reconcile whenever the engine requests it."""
         end = self.time + timedelta(seconds=seconds)
         while self.time < end:
+            self._deliver()
             requeue = self.settle().requeue
             self.time = min(self.time + (requeue.after if requeue else end - self.time), end)
 
@@ -173,9 +177,8 @@ class World:
     def settle(self, name: str = "rule") -> Step:
         """Reconcile until the engine is at rest and the controllers have nothing left to do; the last outcome."""
         for _ in range(30):
-            annotated = self.annotated
             outcome = self.step(name)
-            moved = self.roll_proxies() or annotated != self.annotated or self._has_news()
+            moved = self.roll_proxies() or self._has_news()
             if moved or (outcome.requeue and not outcome.requeue.after):
                 continue
             if outcome.requeue is None or self.phase(name) == self.stored_phase(name):
@@ -291,13 +294,19 @@ class World:
         self._count_write()
         self.objects.pop((existing["kind"], existing["metadata"]["name"]), None)
 
-    def annotate(self, pod: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
-        self._count_write()
-        self.annotated += 1
-        name = pod["metadata"]["name"]
-        self.objects["Pod", name]["metadata"]["annotations"] |= annotations
-        if REFRESH_ANNOTATION in annotations and not self.late_kubelets and name not in self.dead:
-            self._renew(name)
+    def send(self, pods: Sequence[Mapping[str, Any]], owner: Identity, written: Written) -> None:
+        if self.die_after == 0:
+            raise RetryLaterError("the process died")
+        self.sendings |= {pod["metadata"]["name"] for pod in pods}
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Have what is sent arrive where it can."""
+        self.sendings &= {name for kind, name in self.objects if kind == "Pod"}
+        if not self.sending_fails:
+            for name in self.sendings - self.dead:
+                self._renew(name)
+            self.sendings &= self.dead
 
     def write_status(self, kanary: Json, status: Json) -> Json | None:
         self._count_write()

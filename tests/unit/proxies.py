@@ -4,12 +4,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.fleet.proxy import Proxy, read_proxy
-from engine.fleet.refresh import RefreshRequest
 from engine.fleet.reports import Report
+from engine.fleet.sent import Sent
 from engine.model.times import time_text
 from engine.render.objects import (
     CONFIG_ANNOTATION,
-    REFRESH_ANNOTATION,
     STRATEGY_ANNOTATION,
     TEMPLATE_ANNOTATION,
 )
@@ -43,7 +42,6 @@ def _pod(
     ended: Json | None = None,
     conditions: tuple[Json, ...] = (),
     node: str = "",
-    request: str = "",
 ) -> Json:
     """A pod; one that stops since `stopped` has a grace period of ten minutes."""
     state = {"waiting": waiting} if waiting else {"running": {}}
@@ -52,9 +50,8 @@ def _pod(
     stop = (
         {"deletionTimestamp": time_text(stopped + 600 * SECOND), "deletionGracePeriodSeconds": 600} if stopped else {}
     )
-    refresh = {REFRESH_ANNOTATION: request} if request else {}
     return {
-        "metadata": {"name": name, "uid": f"uid-{name}", "annotations": annotations | refresh, **stop},
+        "metadata": {"name": name, "uid": f"uid-{name}", "annotations": annotations, **stop},
         "spec": {"nodeName": node} if node else {},
         "status": {
             "phase": phase,
@@ -70,11 +67,11 @@ def rolling(name: str = "x-1", digest: str = DIGEST, **changes: Any) -> Proxy:
     return read_proxy(rolling_pod(name, digest, **changes), None)
 
 
-def live(name: str = "x-1", report: Report | str | None = DIGEST, **changes: Any) -> Proxy:
+def live(name: str = "x-1", report: Report | str | None = DIGEST, *, sent: Sent | None = None, **changes: Any) -> Proxy:
     """A proxy whose agent reports this, or that it serves the configuration of this digest."""
-    return read_proxy(live_pod(name, **changes), Report(report) if isinstance(report, str) else report)
+    return read_proxy(live_pod(name, **changes), Report(report) if isinstance(report, str) else report, sent)
 
 
 def late(name: str = "x-1", report: Report | str | None = OTHER, after: timedelta = 15 * SECOND, **more: Any) -> Proxy:
-    """A proxy as of NOW whose first request for DIGEST is this old, and whose last is 3 s old."""
-    return live(name, report, request=str(RefreshRequest(DIGEST, NOW - after, NOW - 3 * SECOND)), **more)
+    """A proxy as of NOW to which DIGEST has been sent for this time."""
+    return live(name, report, sent=Sent(DIGEST, NOW - after), **more)

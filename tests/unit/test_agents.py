@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,8 @@ from kanary.kube.resources import Key
 from kanary.operator import streams
 from kanary.operator.agents import Agents
 from kanary.operator.run import raise_file_limit
+from kanary.operator.sending import Push
+from states.timing import SEND_LIMIT
 from tests.unit.proxies import live_pod
 
 Json = dict[str, Any]
@@ -436,3 +439,100 @@ def test_the_operator_may_open_as_many_files_as_the_system_allows() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# Configurations
+
+
+PUSH = Push("uid-x", 7, "a" * 24, b"content", b"\x01\xff")
+
+
+def receive(peers: Peers, status: str, content: bytes | None = None) -> tuple[bytes, bytes]:
+    """The next request that sends a configuration, and the content that follows a status 100; then this response."""
+    while True:
+        connection = peers.connections.get(timeout=PATIENCE)
+        connection.settimeout(PATIENCE)
+        head = connection.recv(4096)
+        if head.startswith(b"PUT "):
+            break
+        # Reports have a connection of their own.
+        connection.sendall(HEAD + line(digest="b" * 24))
+    received = b""
+    if content is not None:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(received) < len(content):
+            received += connection.recv(4096)
+    connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+    connection.close()
+    return head, received
+
+
+def test_a_configuration_is_sent_with_its_claims_before_its_content(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    followed.agents.send([pod()], PUSH)
+    head, content = receive(peers, "202 Accepted", PUSH.content)
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "PUT /configuration HTTP/1.1"
+    assert {"Kanary-Configuration: uid-x 7", "Kanary-Signature: 01ff", "Content-Length: 7"} <= {*lines}
+    assert content == PUSH.content
+
+
+def test_an_accepted_one_is_sent_again_until_the_report_has_it(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    reports = peers.next()
+    reports.sendall(HEAD + line(digest="b" * 24))
+    followed.await_news()
+    followed.agents.send([pod()], PUSH)
+    receive(peers, "202 Accepted", PUSH.content)
+    receive(peers, "409 Conflict")
+    reports.sendall(line(digest=PUSH.digest))
+    followed.await_news()
+    time.sleep(0.3)
+    while not peers.connections.empty():
+        peers.connections.get().close()
+    time.sleep(1)
+    assert peers.connections.empty()
+
+
+@pytest.mark.parametrize("status", ["503 Service Unavailable", "junk", "403 Forbidden"])
+def test_one_that_is_not_accepted_is_sent_again(peers: Peers, followed: Followed, status: str) -> None:
+    followed.put(pod())
+    followed.agents.send([pod()], PUSH)
+    receive(peers, status)
+    receive(peers, "202 Accepted", PUSH.content)
+
+
+def test_a_newer_one_replaces_it(peers: Peers, followed: Followed) -> None:
+    newer = replace(PUSH, serial=8, digest="c" * 24)
+    followed.put(pod())
+    followed.agents.send([pod()], PUSH)
+    receive(peers, "503 Service Unavailable")
+    followed.agents.send([pod()], newer)
+    wait_for(lambda: b"uid-x 8" in receive(peers, "503 Service Unavailable")[0])
+    assert b"uid-x 8" in receive(peers, "202 Accepted", newer.content)[0]
+
+
+def test_a_pod_that_is_gone_or_replaced_is_sent_nothing(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    followed.agents.send([pod(uid="uid-former")], PUSH)
+    reports = peers.next()
+    followed.agents.send([pod()], PUSH)
+    receive(peers, "503 Service Unavailable")
+    followed.remove(pod())
+    reports.close()
+    time.sleep(0.5)
+    while not peers.connections.empty():
+        peers.connections.get().close()
+    time.sleep(1)
+    assert peers.connections.empty()
+
+
+def test_a_silent_agent_delays_no_other_one(peers: Peers, followed: Followed) -> None:
+    followed.put(pod(), pod("x-2"))
+    followed.agents.send([pod(), pod("x-2")], PUSH)
+    began, silent = time.monotonic(), list[socket.socket]()
+    while len([c for c in silent if c.recv(4, socket.MSG_PEEK) == b"PUT "]) < 2:
+        silent.append(peers.connections.get(timeout=PATIENCE))
+    assert time.monotonic() - began < SEND_LIMIT.total_seconds()
+    for connection in silent:
+        connection.close()

@@ -79,6 +79,20 @@ def test_undo_needs_no_more_than_the_roles_that_are_named_for_it() -> None:
     assert [(resource, verb) for resource, verb in may if resource == "services"] == [("services", "get")]
 
 
+def test_the_operator_changes_no_pod_and_reads_only_its_own_secret() -> None:
+    documents = list(yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text()))
+    (everywhere,) = [d for d in documents if (d["kind"], d["metadata"]["name"]) == ("ClusterRole", "kanary")]
+    (own,) = [d for d in documents if (d["kind"], d["metadata"]["name"]) == ("Role", "kanary-leader")]
+    verbs = [(rule["resources"], rule["verbs"]) for rule in everywhere["rules"]]
+    assert [v for resources, v in verbs if "pods" in resources] == [["get", "list", "watch"]]
+    assert not any("secrets" in resources for resources, _ in verbs)
+    secrets = [rule for rule in own["rules"] if rule["resources"] == ["secrets"]]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in secrets] == [
+        (["create"], None),
+        (["get"], ["kanary-signing-key"]),
+    ]
+
+
 def test_a_reader_of_the_history_may_forward_ports_of_the_operator_and_nothing_else() -> None:
     documents = yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text())
     (role,) = [d for d in documents if d["metadata"]["name"] == "kanary-viewer"]

@@ -8,13 +8,12 @@ import pytest
 
 from engine.fleet.fleet import Fleet, Goal, has_rolled_out, is_observed, ready_endpoints
 from engine.fleet.proxy import Proxy
-from engine.fleet.refresh import RefreshRequest, read_request
 from engine.fleet.reports import Report
+from engine.fleet.sent import Sent
 from states import Progress
 from states.timing import (
     EXHAUSTION_REPORTED,
     LOAD_LIMIT,
-    REFRESH_INTERVAL,
     SETTLE_LIMIT,
     SETTLING_RECHECK,
 )
@@ -284,7 +283,7 @@ def test_one_that_does_not_answer_at_all_is_reported_first() -> None:
         pytest.param([late(stopped=NOW)], id="it stops"),
         pytest.param([late(phase="Failed")], id="it has ended"),
         pytest.param([rolling(digest=OTHER)], id="it has no agent"),
-        pytest.param([live(report=OTHER)], id="it was never requested"),
+        pytest.param([live(report=OTHER)], id="it was not sent"),
     ],
 )
 def test_otherwise_they_are_waited_for(proxies: list[Proxy]) -> None:
@@ -304,19 +303,20 @@ def test_a_replaced_proxy_that_has_loaded_it_is_no_reason_to_wait() -> None:
     assert fleet(live("x-0", stopped=NOW), late()).fallback(LAST) != ""
 
 
-# Requests
+# What is sent
 
 
-def requested(proxy: Proxy, after: timedelta = timedelta()) -> list[RefreshRequest | None]:
-    return [read_request(text) for _, text in fleet(proxy, after=after).requests(DIGEST)]
+def sending(proxy: Proxy, after: timedelta = timedelta()) -> tuple[list[str], dict[str, Sent]]:
+    """The pods to which a new configuration is sent, and all that is being sent."""
+    found = fleet(proxy, after=after)
+    return [pod["metadata"]["name"] for pod in found.unsent(DIGEST)], found.sending(DIGEST)
 
 
-def test_a_pod_that_serves_something_else_is_requested_to_load_what_is_new() -> None:
-    first = [RefreshRequest(DIGEST, NOW, NOW)]
-    assert requested(live(report=OTHER)) == requested(live(report=None)) == first
-    proxy = live(report=OTHER, request=str(first[0]))
-    assert requested(proxy) == []
-    assert requested(proxy, REFRESH_INTERVAL) == [RefreshRequest(DIGEST, NOW, NOW + REFRESH_INTERVAL)]
+def test_what_is_new_is_sent_once_to_a_pod_that_serves_something_else() -> None:
+    sent = Sent(DIGEST, NOW)
+    assert sending(live(report=OTHER)) == sending(live(report=None)) == (["x-1"], {"uid-x-1": sent})
+    assert sending(live(report=OTHER, sent=sent), LOAD_LIMIT) == ([], {"uid-x-1": sent})
+    assert sending(live(report=OTHER, sent=Sent(NEWER, NOW)), SECOND) == (["x-1"], {"uid-x-1": sent})
 
 
 @pytest.mark.parametrize(
@@ -330,23 +330,32 @@ def test_a_pod_that_serves_something_else_is_requested_to_load_what_is_new() -> 
     ],
     ids=["it serves it", "its HAProxy rejects it", "it stops", "it has ended", "it has no agent"],
 )
-def test_otherwise_a_pod_is_left_alone(proxy: Proxy) -> None:
-    assert requested(proxy, timedelta(hours=1)) == []
+def test_otherwise_nothing_is_sent(proxy: Proxy) -> None:
+    assert sending(proxy) == ([], {})
 
 
-def test_a_pod_whose_haproxy_rejected_something_else_is_not() -> None:
-    assert requested(live(report=replace(REFUSED, rejected_digest=OTHER))) != []
+def test_a_proxy_that_serves_it_no_more_has_its_time_again() -> None:
+    """Its HAProxy was restarted: the agent reports nothing for a moment, and the pod is still ready."""
+    served = fleet(live(sent=Sent(DIGEST, NOW - timedelta(hours=1)))).sending(DIGEST)
+    assert served == {}
+    assert sending(live(report="", sent=served.get("uid-x-1"))) == (["x-1"], {"uid-x-1": Sent(DIGEST, NOW)})
+
+
+def test_it_is_sent_to_a_proxy_whose_haproxy_rejected_something_else() -> None:
+    assert sending(live(report=replace(REFUSED, rejected_digest=OTHER)))[0] == ["x-1"]
 
 
 @pytest.mark.parametrize(
     ("proxies", "expected"),
     [
         ([live(), live("x-2")], None),
-        ([live(), live("x-2", NEWER)], None),
+        ([live(), live("x-2", NEWER)], LOAD_LIMIT),
         ([live(report=REFUSED)], None),
-        ([live(), late("x-2")], SECOND),
+        ([live(), late("x-2")], SETTLE_LIMIT - LOAD_LIMIT),
+        ([live(), late("x-2"), late("x-3", after=SETTLE_LIMIT - SECOND)], SECOND),
+        ([live(), late("x-2", after=SETTLE_LIMIT)], None),
     ],
-    ids=["all serve it", "no request yet", "rejected", "late"],
+    ids=["all serve it", "about to be sent", "rejected", "late", "another limit", "no limit is left"],
 )
 def test_the_limits_of_proxies_that_are_to_load_it_are_checked(proxies: list[Any], expected: timedelta | None) -> None:
     assert fleet(*proxies).next_limit(DIGEST) == expected

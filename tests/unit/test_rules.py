@@ -445,14 +445,14 @@ AWAITED = replace(BEHIND, strategy=UpdateStrategy.LIVE, next_limit=timedelta(sec
 
 def test_running_proxies_report_by_themselves() -> None:
     decision = check(serving(rollout=LIVE), "everything_is_served", None, Reason.SERVING)
-    assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
+    assert decision.actions == (*KEEP_SERVING, Action.SEND)
     assert decision.requeue is None
 
 
 def test_the_limits_of_proxies_that_are_about_to_load_are_checked() -> None:
     snapshot = serving(phase=Phase.ROLLING, rollout=AWAITED, progressing_since=NOW)
     decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
-    assert decision.actions == (*KEEP_SERVING, Action.REFRESH)
+    assert decision.actions == (*KEEP_SERVING, Action.SEND)
     assert after(decision) == timedelta(seconds=4)
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from engine.fleet.fleet import ready_endpoints
 from engine.fleet.proxy import read_proxy
-from engine.fleet.refresh import RefreshRequest
 from engine.fleet.reports import Report
 from engine.memo import Memo
 from engine.model.spec import Backend
@@ -179,13 +178,13 @@ _OOM = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:
     "pod",
     [
         POD,
-        live_pod(node="node-a", request=str(RefreshRequest("a" * 24, NOW, NOW))),
+        live_pod(node="node-a"),
         live_pod(ended=_OOM),
         rolling_pod(ready=False, waiting={"reason": "CrashLoopBackOff"}, ended={"exitCode": 1}),
         rolling_pod(stopped=NOW),
         rolling_pod(phase="Failed"),
     ],
-    ids=["bad", "asked", "out of memory", "in trouble", "stopping", "ended"],
+    ids=["bad", "live", "out of memory", "in trouble", "stopping", "ended"],
 )
 def test_a_stored_pod_is_read_like_the_whole_object(pod: Json) -> None:
     whole = {**pod, "metadata": {"namespace": "shop", **pod["metadata"]}}

@@ -11,9 +11,11 @@ from engine.ports import RejectedError, RetryLaterError
 from engine.render.objects import config_map
 from kanary.kube.errors import AlreadyExists, Conflict, NotFound
 from kanary.kube.resources import CONFIG_MAPS
+from kanary.operator.sending import Push
 from kanary.operator.writer import Writer
 from tests.unit.kanaries import OWNER
-from tests.unit.observations import applied, observed, split
+from tests.unit.observations import DIGEST, applied, observed, split
+from tests.unit.proxies import live_pod
 
 
 class Cluster:
@@ -50,11 +52,35 @@ class Cluster:
         return self.get(namespace, name)
 
 
+class Key:
+    """A key that signs with the content in reverse, or no usable key."""
+
+    def __init__(self, usable=True):
+        self.usable = usable
+
+    def sign(self, content):
+        return content[::-1] if self.usable else None
+
+
+class Agents:
+    """Notes what is sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, pods, push):
+        self.sent.append((pods, push))
+
+
+def writer_to(cluster, *, leads=True, agents=None, key=None):
+    return Writer(cluster, cluster, lambda: leads, agents=agents or Agents(), key=key or Key())
+
+
 def test_what_was_written_since_it_was_read_is_not_overwritten() -> None:
     first = config_map(OWNER, Written(applied(generation=1, revision=1), "old"))
     first["metadata"]["uid"] = "u"
     cluster = Cluster(first)
-    writer = Writer(cluster, cluster, lambda: True)
+    writer = writer_to(cluster)
     before = read_written(cluster.get("", ""))  # a step begins: observe()
     desired = plan(observed(last=before), split()).planned["configure"][-1].render()
     newer = config_map(OWNER, Written(applied(generation=2, revision=2), "new"))
@@ -69,7 +95,7 @@ def test_one_write_is_one_request() -> None:
     first = config_map(OWNER, Written(applied(generation=1, revision=1), "old"))
     first["metadata"]["uid"] = "u"
     cluster = Cluster(first)
-    Writer(cluster, cluster, lambda: True).apply(config_map(OWNER, Written(applied(generation=2, revision=2), "new")))
+    writer_to(cluster).apply(config_map(OWNER, Written(applied(generation=2, revision=2), "new")))
     assert cluster.asked == ["apply"]
 
 
@@ -98,20 +124,42 @@ class Empty(Cluster):
 
 def test_an_object_that_the_copy_lacks_is_created_by_one_request() -> None:
     cluster = Empty()
-    Writer(cluster, cluster, lambda: True).apply(config_map(OWNER, Written(applied(), "new")))
+    writer_to(cluster).apply(config_map(OWNER, Written(applied(), "new")))
     assert cluster.asked == ["create"]
 
 
 def test_an_object_of_others_that_the_copy_lacks_is_not_touched() -> None:
     cluster = Empty({"metadata": {"name": OWNER.proxy_name}, "data": {"their": "data"}})
     with pytest.raises(RejectedError, match="does not belong to this Kanary"):
-        Writer(cluster, cluster, lambda: True).apply(config_map(OWNER, Written(applied(), "new")))
+        writer_to(cluster).apply(config_map(OWNER, Written(applied(), "new")))
     assert cluster.obj["data"] == {"their": "data"}
 
 
 def test_an_object_of_ours_that_has_lost_its_label_gets_it_again() -> None:
     desired = config_map(OWNER, Written(applied(), "new"))
     cluster = Empty({**desired, "metadata": {**desired["metadata"], "labels": {}}})
-    Writer(cluster, cluster, lambda: True).apply(desired)
+    writer_to(cluster).apply(desired)
     assert [each for each in cluster.asked if each != "get"] == ["create", "apply"]
     assert cluster.obj["metadata"]["labels"] == OWNER.labels
+
+
+SENT = Written(applied(serial=7), "text", "", "public key")
+
+
+def test_a_configuration_is_sent_with_its_origin_and_signature() -> None:
+    agents, pods = Agents(), [live_pod()]
+    writer_to(None, agents=agents).send(pods, OWNER, SENT)
+    assert agents.sent == [(pods, Push(OWNER.uid, 7, DIGEST, b"text", b"txet"))]
+
+
+def test_a_process_that_does_not_lead_sends_nothing() -> None:
+    agents = Agents()
+    with pytest.raises(RetryLaterError, match="not the leader"):
+        writer_to(None, leads=False, agents=agents).send([live_pod()], OWNER, SENT)
+    assert agents.sent == []
+
+
+def test_without_a_usable_key_nothing_is_sent() -> None:
+    agents = Agents()
+    writer_to(None, agents=agents, key=Key(usable=False)).send([live_pod()], OWNER, SENT)
+    assert agents.sent == []

@@ -17,11 +17,10 @@ RELOAD_SECONDS = 60
 # Far more than HAProxy reports about 5,000 servers that are down.
 ANSWER_BYTES = 2**22
 
-_GET_DIGEST = f"@1 get var {texts.DIGEST}"
-_STATE = (_GET_DIGEST, f"@1 get var {texts.SPLIT}")
+_STATE = (f"@1 get var {texts.DIGEST}", f"@1 get var {texts.SPLIT}")
 _COUNT = ("@1 get var proc.start", "@1 show table counter")
 # The frontend alone: the whole table of 5,000 servers is megabytes.
-_FIGURES = (_GET_DIGEST, "@1 show info", "@1 show stat split 1 -1", "show proc")
+_FIGURES = (*_STATE, "@1 show info", "@1 show stat split 1 -1", "show proc")
 
 
 class WorkerState(NamedTuple):
@@ -34,7 +33,7 @@ class WorkerState(NamedTuple):
 class Figures(NamedTuple):
     """What HAProxy reports about itself."""
 
-    digest: str
+    state: WorkerState
     draining: int
     connections: int
     max_connections: int
@@ -56,8 +55,7 @@ class Master:
 
     def state(self) -> WorkerState:
         """What the current worker serves."""
-        answer = self.execute(*_STATE)
-        return WorkerState(_digest(answer), _variables(answer).get(texts.SPLIT, ""))
+        return _state(self.execute(*_STATE))
 
     def count(self) -> int | None:
         """How many connections the current worker has distributed; None if it does not count them."""
@@ -80,11 +78,11 @@ class Master:
         self.execute("experimental-mode on", *commands)
 
     def figures(self) -> Figures:
-        """The digest, and how many connections are open and possible."""
+        """What the current worker serves, and how many connections are open and possible."""
         answer = self.execute(*_FIGURES)
         held, limit = _frontend(answer)
         maximum = _number(r"^Maxconn: (\d+)", answer)
-        return Figures(_digest(answer), self._draining(answer), held, min(limit, maximum))
+        return Figures(_state(answer), self._draining(answer), held, min(limit, maximum))
 
     def _draining(self, processes: str) -> int:
         """How many former workers still run.
@@ -137,11 +135,11 @@ class Master:
         return connection
 
 
-def _digest(answer: str) -> str:
-    digest = _variables(answer).get(texts.DIGEST, "")
-    if not digest and "Variable not found" not in answer:
+def _state(answer: str) -> WorkerState:
+    variables = _variables(answer)
+    if texts.DIGEST not in variables and "Variable not found" not in answer:
         raise SilentError("no HAProxy worker responds")
-    return digest
+    return WorkerState(variables.get(texts.DIGEST, ""), variables.get(texts.SPLIT, ""))
 
 
 def _variables(answer: str) -> dict[str, str]:

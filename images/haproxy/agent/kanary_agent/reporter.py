@@ -4,7 +4,7 @@ import json
 import time
 
 from kanary_agent.ejector import Ejector
-from kanary_agent.master import Figures, Master, SilentError
+from kanary_agent.master import Figures, Master, SilentError, WorkerState
 from kanary_agent.updater import Updater
 
 CHANGE_SECONDS = 0.05
@@ -12,7 +12,7 @@ CHANGE_SECONDS = 0.05
 COUNTS_SECONDS = 10
 """The shortest interval between two news that differ in counts alone: HAProxy is asked for them."""
 
-NOTHING = Figures(digest="", draining=0, connections=0, max_connections=0)
+NOTHING = Figures(WorkerState("", ""), draining=0, connections=0, max_connections=0)
 
 
 class Reporter:
@@ -36,11 +36,11 @@ class Reporter:
             figures, silence = self._master.figures(), ""
         except SilentError as error:
             figures, silence = NOTHING, str(error)
-        rejected, self._digest = self._updater.rejected, figures.digest
+        rejected, self._digest = self._updater.rejected, self._updater.digest_of(figures.state)
         return json.dumps(
             {
                 "pod": self._pod,
-                "digest": figures.digest,
+                "digest": self._digest,
                 "rejected": {"digest": rejected[0], "message": rejected[1]} if rejected else None,
                 "draining": figures.draining,
                 "connections": figures.connections,

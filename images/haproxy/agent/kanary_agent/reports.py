@@ -1,7 +1,8 @@
-"""A read-only HTTP server with bounded memory and time: no client can block it.
+"""An HTTP server with bounded memory and time: no client can block it.
 
 A page is one response. `GET /reports` keeps its connection and sends lines: the page `/report` at once, every news, and
-an empty line if there was nothing else for a while.
+an empty line if there was nothing else for a while. `PUT /configuration` receives a configuration; its head is checked
+before the content, for which the client waits (`Expect: 100-continue`).
 """
 
 import selectors
@@ -10,10 +11,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from kanary_agent.inbox import CONTINUE, Inbox, Offer, read_offer
+
 REQUEST_BYTES = 4096
 REQUEST_SECONDS = 2
 CONNECTIONS = 16
 STREAMS = 16
+UPLOADS = 4
+UPLOAD_SECONDS = 5
+UPLOAD_BYTES = 2**16
+"""How much of an upload is read at a time."""
 HEARTBEAT_SECONDS = 30
 LOST_SECONDS = 60
 """A host that acknowledges nothing for this time is gone."""
@@ -22,17 +29,34 @@ FRESH_PAGES = 4
 
 Page = Callable[[], str]
 
-STREAM = "/reports"
+_STREAM = "/reports"
 _FIRST = "/report"
-_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 431: "Request Header Fields Too Large"}
+_UPLOAD = "/configuration"
+_REASONS = {
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Content Too Large",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+
+
+REQUEST, STREAM, UPLOAD = "request", "stream", "upload"
 
 
 class _Client:
     def __init__(self, connection: socket.socket, host: str, now: float) -> None:
         self.connection = connection
         self.host = host
-        self.request = b""
-        self.is_stream = False
+        self.kind = REQUEST
+        self.received = b""
+        """Of a request, its head; of an upload, its content."""
+        self.offer: Offer | None = None
         self.due = now + REQUEST_SECONDS
         """When its request must be complete; of a stream, when the next empty line is due."""
 
@@ -45,13 +69,16 @@ class _Client:
 class ReportServer:
     """Serves the given pages, by their paths, and the stream of `news`, which returns "" if there is none.
 
+    The `inbox` receives configurations; then `serve` returns early.
+
     Each request renders the page anew, up to FRESH_PAGES in one call of `serve` and while its time lasts; further
     requests get the page of the request before. Rendering sends commands to HAProxy, which may respond slowly.
     """
 
-    def __init__(self, port: int, pages: dict[str, Page], news: Page) -> None:
+    def __init__(self, port: int, pages: dict[str, Page], news: Page, inbox: Inbox) -> None:
         self._pages = pages
         self._news = news
+        self._inbox = inbox
         self._rendered: dict[str, str] = {}
         self._fresh = 0
         self._end = 0.0
@@ -75,11 +102,11 @@ class ReportServer:
                     self._accept(now)
                 else:
                     self._read(key.data)
-            for client in [client for client in self._clients if client.due < now and not client.is_stream]:
+            for client in [client for client in self._clients if client.due < now and client.kind != STREAM]:
                 self._close(client)
 
     def _publish(self) -> None:
-        streams = [client for client in self._clients if client.is_stream]
+        streams = [client for client in self._clients if client.kind == STREAM]
         line = f"{self._news()}\n".encode() if streams else b""
         now = time.monotonic()
         for client in streams:
@@ -107,7 +134,7 @@ class ReportServer:
 
     def _make_room(self, new: _Client, limit: int) -> None:
         """Close a client of the same kind if there are too many: the oldest one of the host that has the most."""
-        former = [client for client in self._clients if client is not new and client.is_stream == new.is_stream]
+        former = [client for client in self._clients if client is not new and client.kind == new.kind]
         if len(former) >= limit:
             hosts = Counter(client.host for client in [*former, new])
             self._close(max(former, key=lambda client: hosts[client.host]))
@@ -117,14 +144,14 @@ class ReportServer:
             # It was closed for another client after `select` returned.
             return
         try:
-            more = client.connection.recv(REQUEST_BYTES)
-            client.request += more
-            if client.is_stream or not more:
+            more = client.connection.recv(UPLOAD_BYTES if client.kind == UPLOAD else REQUEST_BYTES)
+            client.received += more
+            if client.kind == STREAM or not more:
                 # It has ended, or sends what nobody reads.
                 self._close(client)
             elif answer := self._answer(client):
                 client.send(answer)
-                if not client.is_stream:
+                if client.kind == REQUEST:
                     self._close(client)
         except OSError:
             self._close(client)
@@ -136,19 +163,46 @@ class ReportServer:
 
     def _answer(self, client: _Client) -> bytes:
         """The answer, empty while the request is incomplete; of a stream, its head and its first line."""
-        if b"\r\n\r\n" not in client.request:
-            return _response(431, "") if len(client.request) >= REQUEST_BYTES else b""
-        method, _, rest = client.request.decode("latin-1").partition(" ")
+        if client.kind == UPLOAD:
+            return self._receive(client)
+        head, end, content = client.received.partition(b"\r\n\r\n")
+        if not end:
+            return _response(431, "") if len(client.received) >= REQUEST_BYTES else b""
+        method, _, rest = head.decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
-        if path not in (*self._pages, STREAM):
+        if path not in (*self._pages, _STREAM, _UPLOAD):
             return _response(404, "")
-        if method != "GET":
-            return _response(405, "")
-        if path != STREAM:
-            return _response(200, self._page(path))
-        client.is_stream, client.due = True, time.monotonic() + HEARTBEAT_SECONDS
+        if method != _method_of(path):
+            return _response(405, "", f"Allow: {_method_of(path)}")
+        if path == _UPLOAD:
+            return self._admit(client, rest, content)
+        return self._start_stream(client) if path == _STREAM else _response(200, self._page(path))
+
+    def _start_stream(self, client: _Client) -> bytes:
+        client.kind, client.due = STREAM, time.monotonic() + HEARTBEAT_SECONDS
         self._make_room(client, STREAMS)
         return _head(200, "application/x-ndjson") + f"{self._page(_FIRST)}\n".encode()
+
+    def _admit(self, client: _Client, head: str, content: bytes) -> bytes:
+        """The answer to the head of an upload."""
+        now = time.monotonic()
+        offer = read_offer(_headers(head))
+        status = self._inbox.status_of(offer, client.host, now)
+        if offer is None or status != CONTINUE:
+            return _response(status, "")
+        client.kind, client.offer, client.received, client.due = UPLOAD, offer, content, now + UPLOAD_SECONDS
+        self._make_room(client, UPLOADS)
+        return self._receive(client) or f"HTTP/1.1 {CONTINUE} Continue\r\n\r\n".encode()
+
+    def _receive(self, client: _Client) -> bytes:
+        """The answer to an upload, empty while its content is incomplete."""
+        offer, content = client.offer, client.received
+        if offer is None or len(content) < offer.length:
+            return b""
+        client.kind = REQUEST
+        status = self._inbox.receive(offer, content[: offer.length], client.host, time.monotonic())
+        self._end = 0.0
+        return _response(status, "")
 
     def _page(self, path: str) -> str:
         if path not in self._rendered or (self._fresh > 0 and time.monotonic() < self._end):
@@ -165,13 +219,22 @@ def _listener(port: int) -> socket.socket:
         return socket.create_server(("", port))
 
 
-def _response(status: int, body: str) -> bytes:
+def _method_of(path: str) -> str:
+    return "PUT" if path == _UPLOAD else "GET"
+
+
+def _headers(head: str) -> dict[str, str]:
+    """The fields of a request, by their names in lower case."""
+    pairs = (line.partition(":") for line in head.split("\r\n")[1:])
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _response(status: int, body: str, *more: str) -> bytes:
     content = body.encode()
     kind = "application/json" if body.startswith("{") else "text/plain"
-    return _head(status, kind, f"Content-Length: {len(content)}") + content
+    return _head(status, kind, f"Content-Length: {len(content)}", *more) + content
 
 
 def _head(status: int, kind: str, *more: str) -> bytes:
-    # An answer 405 needs `Allow`.
-    lines = (f"HTTP/1.1 {status} {_REASONS[status]}", f"Content-Type: {kind}", "Allow: GET", "Connection: close", *more)
+    lines = (f"HTTP/1.1 {status} {_REASONS[status]}", f"Content-Type: {kind}", "Connection: close", *more)
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()

@@ -4,17 +4,19 @@ import argparse
 import os
 import signal
 import sys
+import time
 from typing import NoReturn
 
 from kanary_agent.ejections import SHORTEST_SECONDS
 from kanary_agent.ejector import Ejector
+from kanary_agent.inbox import Inbox
 from kanary_agent.master import Master
 from kanary_agent.reporter import Reporter
 from kanary_agent.reports import ReportServer
 from kanary_agent.updater import Updater
 
 STEP_SECONDS = 0.1
-# A check takes some ten milliseconds, and delays the reload.
+# A verification and a check take some ten milliseconds, and delay the change.
 CHECKING_STEP_SECONDS = 0.01
 
 
@@ -23,17 +25,22 @@ def main() -> NoReturn:
     options = _options()
     master = Master(os.path.join(options.run, "master.sock"), options.run)
     updater = Updater(options.mounted, options.run, options.haproxy, master)
+    key = os.path.join(os.path.dirname(options.mounted), "public-key.pem")
+    inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
     ejector = Ejector(master, options.eject_seconds)
     reporter = Reporter(options.pod, master, updater, ejector)
-    server = ReportServer(options.port, {"/report": reporter.report, "/healthz": lambda: "ok\n"}, reporter.news)
+    server = ReportServer(options.port, {"/report": reporter.report, "/healthz": lambda: "ok\n"}, reporter.news, inbox)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, _stop)
     try:
         while True:
+            if text := inbox.take(time.monotonic()):
+                updater.send(text)
             updater.step()
             ejector.step(updater.changes)
-            server.serve(CHECKING_STEP_SECONDS if updater.is_checking else STEP_SECONDS)
+            server.serve(CHECKING_STEP_SECONDS if updater.is_checking or inbox.is_busy else STEP_SECONDS)
     finally:
+        inbox.stop()
         updater.stop()
 
 
@@ -44,6 +51,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", required=True, type=int, help="port of the report")
     parser.add_argument("--pod", required=True, help="uid of the pod, for the report")
     parser.add_argument("--haproxy", default="haproxy", help="HAProxy binary that validates configurations")
+    parser.add_argument("--openssl", default="openssl", help="OpenSSL binary that verifies signatures")
     ejection = "first ejection time of a server that resets its connections"
     parser.add_argument("--eject-seconds", default=SHORTEST_SECONDS, type=float, help=ejection)
     return parser.parse_args()

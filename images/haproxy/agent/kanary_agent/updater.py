@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from kanary_agent import binding, counters, files, runtime, texts
 from kanary_agent.check import Check, Verdict
-from kanary_agent.master import Master, SilentError
+from kanary_agent.master import Master, SilentError, WorkerState
 
 POLL_SECONDS = 1
 """The interval between two requests of what HAProxy serves while nothing changes."""
@@ -100,6 +100,14 @@ class Updater:
         self.problem = self._problem()
         self._log("problem", self.problem)
 
+    def digest_of(self, state: WorkerState) -> str:
+        """The digest of the text that a worker serves; '' if it has none.
+
+        An agent may have been killed after it set another split and before it set the digest.
+        """
+        text = self._text_with(state.digest)
+        return "" if text and texts.split_of(text) != state.split else state.digest
+
     def stop(self) -> None:
         """Stop a check that runs."""
         if self._check:
@@ -176,8 +184,8 @@ class Updater:
     def _is_outdated(self) -> bool:
         """Whether the worker serves another text than the validated one."""
         served, text = self._master.state(), self._validated_text()
-        self.serving = served.digest
-        self._log("serving", served.digest)
+        self.serving = self.digest_of(served)
+        self._log("serving", self.serving)
         if served != (texts.digest_of(text), texts.split_of(text)):
             return True
         self._save_served()
@@ -229,7 +237,9 @@ class Updater:
 
     def _served_text(self) -> str:
         """The text with the digest that the worker reports, or '' if it is not known."""
-        digest = self._master.state().digest
+        return self._text_with(self._master.state().digest)
+
+    def _text_with(self, digest: str) -> str:
         known = (self._served.text() or "", self._validated_text())
         return next((text for text in known if texts.digest_of(text) == digest), "") if digest else ""
 
