@@ -12,7 +12,8 @@ RUN /opt/kanary/bin/pip install --no-index --no-deps --no-cache-dir /wheels/kana
 
 FROM ${BASE}
 COPY --from=installed /opt/kanary /opt/kanary
-ENV PATH=/opt/kanary/bin:$PATH PYTHONUNBUFFERED=1
+# One arena: with one for each thread, the C library keeps some megabytes more than it uses.
+ENV PATH=/opt/kanary/bin:$PATH PYTHONUNBUFFERED=1 MALLOC_ARENA_MAX=1
 USER 65532:65532
 ENTRYPOINT ["kanary"]
 CMD ["run"]

@@ -109,7 +109,9 @@ async def kanary(kubeconfig: Path, folder: Path) -> AsyncIterator[Kanary]:
         "--lease-namespace=default",
         f"--history-url=sqlite:///{folder}/history.db",
     ]
-    async with _running([sys.executable, "-m", "kanary.cli.main", "run", *options], folder / "kanary.log") as pid:
+    command = [sys.executable, "-m", "kanary.cli.main", "run", *options]
+    # The variable is that of the operator's image.
+    async with _running(command, folder / "kanary.log", MALLOC_ARENA_MAX="1") as pid:
         operator = Kanary(pid, KANARY_URL)
         await _answers(operator)
         yield operator
