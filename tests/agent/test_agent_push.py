@@ -51,6 +51,15 @@ def test_weights_that_are_sent_are_served_at_once_without_a_reload(config: Proxy
     assert clients.failed == 0
 
 
+def test_in_a_pod_as_user_nobody_what_is_sent_is_verified_and_served(config: ProxyConfig) -> None:
+    with live(config, as_pod=True) as proxy:
+        assert proxy.send(pushed(half(config, 99), Ed25519PrivateKey.generate())) == ACCEPTED
+        await_that(lambda: any("not verified" in line for line in proxy.agent_log()), "it is not verified")
+        with source("127.0.0.2"):
+            assert proxy.push(half(config, 6)) == ACCEPTED
+        proxy.await_served()
+
+
 def test_the_older_text_that_is_mounted_does_not_come_back(config: ProxyConfig) -> None:
     """The kubelet mounts what was sent a minute later, and both containers may be restarted before."""
     with live(config) as proxy:
