@@ -10,6 +10,7 @@ import gc
 import itertools
 import json
 import logging
+import os
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -177,12 +178,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.reconcile", description=__doc__)
     parser.add_argument("--changes", type=int, default=2_000, help="after how many changes the memory is compared")
     options = parser.parse_args()
+    # Other processes on the same cores slow down each instruction, not only the clock on the wall.
+    busy = f"with a load average of {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores at the start"
     header = ["pods", "a look", "bar", "one pod is replaced", "bar", "`json.loads` of its objects"]
     rows = [_measured(pods, looks=400_000 // (pods + 1_000)) for pods in _BARS]
     growth = _growth(options.changes)
     flat = f"Memory after {options.changes:,} changes, compared with that after a tenth of them: {growth:+.1f} MiB."
     today = f"{datetime.now(UTC):%d %B %Y}".lstrip("0")
-    put(REPORT, "reconcile", f"{_HOW.strip()}\n\n{table(header, rows)}\n\n{flat}\n\nMeasured on {today}.")
+    measured = f"Measured on {today}, {busy}."
+    put(REPORT, "reconcile", f"{_HOW.strip()}\n\n{table(header, rows)}\n\n{flat}\n\n{measured}")
 
 
 def _measured(pods: int, looks: int) -> list[str]:
