@@ -14,7 +14,7 @@ KUBECONFIG_OF_CLUSTER := $(CURDIR)/.pytest-kind/$(CLUSTER)/kubeconfig
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-fast docker node-image images cluster cluster-down conformance e2e \
+.PHONY: help venv lint test test-fast newer-haproxy docker node-image images cluster cluster-down conformance e2e \
   modern bench manifests constraints demo demo-down clean
 
 help: ## List the targets
@@ -31,10 +31,15 @@ lint: venv ## Check style, format and types
 	$(BIN)/mypy
 
 test: ## Run everything from scratch: lint, fast tests, a kind cluster, the tests on it
-	@MAKE="$(MAKE)" scripts/stages venv lint test-fast docker node-image images cluster conformance e2e cluster-down
+	@MAKE="$(MAKE)" scripts/stages venv lint test-fast newer-haproxy docker node-image images cluster conformance e2e cluster-down
 
 test-fast: venv ## Run the tests that need no cluster
 	$(BIN)/pytest -m "not cluster" -n auto --dist worksteal $(PYTEST_ARGS)
+
+newer-haproxy: venv ## Run the tests of HAProxy and the agent on the newest long-term HAProxy of Debian (Debian, root)
+	@if [ "$$(id -u)" = 0 ] && grep -qx 'ID=debian' /etc/os-release; then \
+	  KANARY_HAPROXY_SUITE=sid $(BIN)/pytest tests/haproxy tests/agent -n auto --dist worksteal $(PYTEST_ARGS); \
+	else echo "skipped: only root on Debian can unpack Debian sid"; fi
 
 docker: ## Check that a Docker engine answers (on Debian, as root: install and start one)
 	@$(SCRIPTS)/docker-engine

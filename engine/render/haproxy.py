@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.render.config import ProxyConfig, ProxyProtocol, Server, connections_to_a_server
+from engine.render.config import Balance, ProxyConfig, ProxyProtocol, Server, connections_to_a_server
 from engine.render.selection import RANDOM_START, backend_ids, selection_rules, split_data
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from states.snapshot import OnEmptyRoute
@@ -172,12 +172,26 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
         f"  default-server check inter 2s fastinter 1ms fall {FAILED_CHECKS} rise 1"
         " observe layer4 error-limit 1 on-error fastinter"
     )
+    if config.balance is Balance.LEAST_CONNECTIONS:
+        yield from _refusal_of_versions_that_hang_with_leastconn()
     limit = connections_to_a_server(config.source_ports)
     if config.max_connections > limit:
         yield "  # Without free source ports checks would fail and mark healthy servers down. Connections beyond this"
         yield "  # limit go to other servers of the route, or wait."
         yield f"  default-server maxconn {limit}"
         yield "  timeout queue 10s"
+
+
+def _refusal_of_versions_that_hang_with_leastconn() -> Iterator[str]:
+    """3.2.2 ended the loops of 3.2.0 and 3.2.1; 3.2.19 those of servers that are added and toggled since 3.2.6.
+
+    https://github.com/haproxy/haproxy/issues/3014 and https://github.com/haproxy/haproxy/issues/3360
+    """
+    yield ".if version_atleast(3.2-dev0)"
+    yield ".if version_before(3.2.19)"
+    yield '.alert "HAProxy 3.2.0 to 3.2.18 can hang with leastconn: use another version, or balance roundrobin"'
+    yield ".endif"
+    yield ".endif"
 
 
 def _ops(config: ProxyConfig) -> Iterator[str]:
