@@ -14,7 +14,7 @@ KUBECONFIG_OF_CLUSTER := $(CURDIR)/.pytest-kind/$(CLUSTER)/kubeconfig
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-fast newer-haproxy docker node-image images cluster cluster-down conformance e2e \
+.PHONY: help venv lint test test-fast docker node-image images cluster cluster-down conformance e2e \
   modern bench manifests constraints demo demo-down clean
 
 help: ## List the targets
@@ -31,7 +31,7 @@ lint: venv ## Check style, format and types
 	$(BIN)/mypy
 
 test: ## Run everything from scratch: lint, fast tests, a kind cluster, the tests on it
-	@MAKE="$(MAKE)" scripts/stages venv lint test-fast newer-haproxy docker node-image images cluster conformance e2e cluster-down
+	@MAKE="$(MAKE)" scripts/stages venv lint test-fast docker node-image images cluster conformance e2e cluster-down
 
 test-fast: venv ## Run the tests that need no cluster
 	$(BIN)/pytest -m "not cluster" -n auto --dist worksteal $(PYTEST_ARGS)
