@@ -50,7 +50,8 @@ def test_an_operator_that_is_killed_before_any_write_is_carried_on_by_the_next(
             assert entries.setdefault(entry["number"], entry) == entry
         if not was_killed:
             break
-    assert writes > 6
+    # Two statuses, the ConfigMap, and a Service instead of another one; nothing for the pods.
+    assert writes >= 5
     with scene.operating():
         scene.wait_for(lambda: len(recorded()) >= len(entries))
     changes = [entry for entry in recorded() if entry["kind"] == "WeightChange"]
