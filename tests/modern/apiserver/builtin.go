@@ -50,6 +50,8 @@ var groups = []group{
 		{"pods", "pod", true, &corev1.Pod{}, &corev1.PodList{}},
 		{"configmaps", "configmap", true, &corev1.ConfigMap{}, &corev1.ConfigMapList{}},
 		{"serviceaccounts", "serviceaccount", true, &corev1.ServiceAccount{}, &corev1.ServiceAccountList{}},
+		{"secrets", "secret", true, &corev1.Secret{}, &corev1.SecretList{}},
+		{"events", "event", true, &corev1.Event{}, &corev1.EventList{}},
 	}},
 	{appsv1.SchemeGroupVersion, appsv1.AddToScheme, []kind{
 		{"deployments", "deployment", true, &appsv1.Deployment{}, &appsv1.DeploymentList{}},

@@ -116,8 +116,13 @@ func describe(config *genericapiserver.RecommendedConfig) {
 	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)
 }
 
-// listGroups serves /apis, which in a cluster is done by the aggregator that stands in front of this server.
+// listGroups serves /apis, which in a cluster is done by the aggregator that stands in front of this server. The group
+// of the Kanaries is listed for clients that do not request the aggregated form, which has the custom resources anyway.
 func listGroups(server *genericapiserver.GenericAPIServer) {
+	version := metav1.GroupVersionForDiscovery{GroupVersion: "kanary.k8s.io/v1", Version: "v1"}
+	server.DiscoveryGroupManager.AddGroup(metav1.APIGroup{
+		Name: "kanary.k8s.io", Versions: []metav1.GroupVersionForDiscovery{version}, PreferredVersion: version,
+	})
 	groups := server.AggregatedDiscoveryGroupManager
 	handler := aggregated.WrapAggregatedDiscoveryToHandler(server.DiscoveryGroupManager, groups, groups)
 	server.Handler.GoRestfulContainer.Add(handler.GenerateWebService("/apis", metav1.APIGroupList{}))
