@@ -2,16 +2,18 @@
 """An operator without work, written with kopf, whose cost per event is compared: `kopf run kopf_operator.py`, in an
 environment of its own.
 
-Its liveness page has the number of events that were handled.
+The number of events that were handled is in the file KOPF_HANDLED: kopf renews its liveness page every 10 s only.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import kopf
 
 _handled = 0
+_file = os.open(os.environ["KOPF_HANDLED"], os.O_WRONLY | os.O_CREAT)
 
 
 @kopf.on.login()
@@ -28,8 +30,4 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
 def handle(**_: Any) -> None:
     global _handled  # noqa: PLW0603  handlers are functions
     _handled += 1
-
-
-@kopf.on.probe(id="handled")
-def handled(**_: Any) -> int:
-    return _handled
+    os.pwrite(_file, b"%d" % _handled, 0)

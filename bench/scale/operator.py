@@ -93,12 +93,15 @@ class Kanary(Operator):
                 since = time.monotonic()
 
 
+@dataclass(frozen=True, slots=True)
 class Kopf(Operator):
     """bench/clients/kopf_operator.py."""
 
+    count: Path
+
     async def handled(self) -> int:
         """How many events its handler has received."""
-        return int(re.findall(rb'"handled": (\d+)', await self.scrape())[0])
+        return int(self.count.read_text() or 0)
 
 
 @contextlib.asynccontextmanager
@@ -122,8 +125,11 @@ async def kopf(kubeconfig: Path, folder: Path, program: Path) -> AsyncIterator[K
     """The operator of kopf, ended with the context; `program` is kopf itself."""
     options = ["--standalone", f"--namespace={NAMESPACE}", f"--liveness={KOPF_URL}", "--quiet"]
     command = [str(program), "run", *options, str(CLIENTS / "kopf_operator.py")]
-    async with _running(command, folder / "kopf.log", KUBECONFIG=str(kubeconfig)) as pid:
-        operator = Kopf(pid, KOPF_URL)
+    count = folder / "handled"
+    count.write_text("")
+    variables = {"KUBECONFIG": str(kubeconfig), "KOPF_HANDLED": str(count)}
+    async with _running(command, folder / "kopf.log", **variables) as pid:
+        operator = Kopf(pid, KOPF_URL, count)
         await _answers(operator)
         yield operator
 
