@@ -110,7 +110,7 @@ class Scene:
 
     def configured_addresses(self, name: str) -> set[str]:
         """The addresses that the Kanary's proxies send connections to."""
-        return set(re.findall(r"^  server \S+ (\S+):\d+$", self.configuration(name), re.MULTILINE))
+        return set(re.findall(r"^  server \S+ (\S+):\d+ ", self.configuration(name), re.MULTILINE))
 
     def pod_addresses(self, app: str) -> set[str]:
         """The addresses of a backend's pods that are not on their way out."""
