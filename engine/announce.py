@@ -1,11 +1,10 @@
 """The Events of a change, from the status before it and the one after it.
 
-A change that is served within a second is one Event. A slower one is told step by step, as `kubectl describe` shows it.
+A change that is served within a second is one Event. A slower one has an Event for each step, for `kubectl describe`.
 """
 
 from dataclasses import dataclass
 
-from engine.model.entries import PhaseChange
 from engine.model.status import KanaryStatus
 from states import Phase, Reason
 
@@ -26,19 +25,15 @@ def announcements(before: KanaryStatus, after: KanaryStatus) -> tuple[Announceme
     if is_same or _is_unannounced(after) or (served and after.phase == Phase.READY):
         return served
     last = Announcement(after.reason, after.message, is_warning=after.phase == Phase.DEGRADED)
-    # A change that is ready needs no account of how it began.
-    begun = _rendering(before) if _is_unannounced(before) and after.phase != Phase.READY else ()
+    # Of a change that is served, the result is enough.
+    is_slow = _is_unannounced(before) and after.phase != Phase.READY
+    begun = (Announcement(before.reason, before.message),) if is_slow else ()
     return (*begun, *served, last)
 
 
 def _is_unannounced(status: KanaryStatus) -> bool:
     """Whether the status has a change that nothing was done for yet: its Event follows if it is not served at once."""
     return (status.phase, status.reason) == (Phase.RENDERING, Reason.CONFIGURATION_CHANGED)
-
-
-def _rendering(status: KanaryStatus) -> tuple[Announcement, ...]:
-    moves = [entry for entry in (status.history.entries if status.history else ()) if isinstance(entry, PhaseChange)]
-    return tuple(Announcement(move.reason, move.message) for move in moves[-1:])
 
 
 def _weights_changed(before: KanaryStatus, after: KanaryStatus) -> tuple[Announcement, ...]:

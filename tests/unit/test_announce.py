@@ -1,5 +1,8 @@
 """Which Events a change costs: one if it is served at once, and a story if it takes longer."""
 
+import pytest
+
+from engine.ports import RetryLaterError
 from tests.traces.world import World, routes
 
 
@@ -128,3 +131,17 @@ def test_a_process_that_takes_over_continues_from_the_phase_in_the_status() -> N
     later = [entry.number for entry in world.moves() if entry.number > numbers[-1]]
     assert later[0] == numbers[-1] + 1
     assert later[-1] <= numbers[-1] + 4
+
+
+def test_a_slow_change_that_replaces_one_before_any_proxy_received_it_is_told_with_its_own_weights() -> None:
+    world = serving()
+    world.sending_fails = True
+    change(world, 50)
+    world.die_after = 1
+    with pytest.raises(RetryLaterError):
+        world.step()
+    world.die_after = None
+    change(world, 30)
+    world.settle()
+    assert reasons(world) == ["Normal ConfigurationChanged", "Normal RollingOut"]
+    assert "myapp-v1:http=30 myapp-v2:http=70 becomes revision 3" in world.events[0]
