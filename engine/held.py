@@ -1,7 +1,8 @@
 """Statuses whose write can wait: of counts of pods, and of a phase that may be over within a second.
 
 They are only in memory. A process that takes over continues from the status in the cluster, decides the same again, and
-numbers its entries the same: neither the history nor an Event has anything of a status that was not written.
+numbers its entries the same: neither the history nor an Event has anything of a status that was not written, unless its
+Kanary was deleted first.
 """
 
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    stored: Any
-    """The status in the cluster, as JSON, that the held one follows."""
+    kanary: Json
+    """With the status that the held one follows."""
     status: KanaryStatus
 
 
@@ -35,7 +36,7 @@ class HeldStatuses:
     def latest(self, kanary: Json, stored: KanaryStatus) -> KanaryStatus:
         """The held status, or the one in the cluster if none is held or another client has written it."""
         held = self._held.get(_key(kanary))
-        return held.status if held and held.stored == kanary.get("status") else stored
+        return held.status if held and held.kanary.get("status") == kanary.get("status") else stored
 
     def hold(self, observed: Observed, status: KanaryStatus) -> timedelta:
         """Hold a status that differs from the one in the cluster; returns for how long, zero if it must be written."""
@@ -46,7 +47,7 @@ class HeldStatuses:
         elif may_pass(observed.stored, status):
             wait = left(STATUS_INTERVAL, status.since, now)
         if wait:
-            self._held[key] = _Held(observed.kanary.get("status"), status)
+            self._held[key] = _Held(observed.kanary, status)
         return wait
 
     def release(self, kanary: Json) -> None:
@@ -58,10 +59,11 @@ class HeldStatuses:
         self.release(kanary)
         self._written_at[_key(kanary)] = now
 
-    def forget(self, namespace: str, name: str) -> None:
-        """Drop the status of a deleted Kanary."""
-        self._held.pop((namespace, name), None)
+    def forget(self, namespace: str, name: str) -> tuple[Json, KanaryStatus] | None:
+        """Drop the status of a deleted Kanary; returns the Kanary as it was and its held status, if there is one."""
+        held = self._held.pop((namespace, name), None)
         self._written_at.pop((namespace, name), None)
+        return (held.kanary, held.status) if held else None
 
 
 def _key(kanary: Json) -> _Key:

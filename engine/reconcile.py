@@ -96,8 +96,7 @@ class Reconciler:
             return Step()
         if kanary["metadata"].get("deletionTimestamp"):
             # The garbage collector deletes the objects of the Kanary; they must not be created again meanwhile.
-            history = read_status(kanary).history
-            self._history.record(kanary, history.entries if history else (), None)
+            self._record_last(kanary, self._held.latest(kanary, read_status(kanary)))
             return Step()
         memo = self._memos.of(namespace, name)
         memo.next_round()
@@ -106,10 +105,15 @@ class Reconciler:
     def _forget(self, namespace: str, name: str) -> None:
         self._written.pop((namespace, name), None)
         self._sent.pop((namespace, name), None)
-        self._held.forget(namespace, name)
         self._memos.forget(namespace, name)
         self._reporter.gone(namespace, name)
+        if last := self._held.forget(namespace, name):
+            self._record_last(*last)
         self._history.deleted(namespace, name)
+
+    def _record_last(self, kanary: Json, status: KanaryStatus) -> None:
+        """Record the entries of a deleted Kanary: its status is not written any more."""
+        self._history.record(kanary, status.history.entries if status.history else (), None)
 
     def _step(self, kanary: Json, memo: Memo) -> Step:
         situation = self._situation(kanary, memo)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine import plan
+from engine.model.entries import PhaseChange
 from engine.model.states import Applied
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import Draft, draft
@@ -105,3 +106,20 @@ def test_a_defect_of_a_kanary_that_is_gone_is_ignored() -> None:
     found.remove("Kanary", "rule")
     found.reconciler.report_defect(NAMESPACE, "rule", KeyError("spec"))
     assert found.kanary(NAMESPACE, "rule") is None
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "being deleted"])
+def test_a_move_whose_status_is_held_is_in_the_history_of_a_kanary_that_is_deleted_meanwhile(is_gone: bool) -> None:
+    found = world()
+    found.sending_fails = True
+    found.apply_kanary(destination="myapp", updateStrategy="Live", routes=routes(v1=10, v2=90))
+    found.step()
+    assert (found.phase(), found.stored_phase()) == ("Rolling", "Rendering")
+    if is_gone:
+        found.remove("Kanary", "rule")
+    else:
+        found.objects["Kanary", "rule"]["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    found.reconciler.reconcile(NAMESPACE, "rule")
+    last = found.entries[max(found.entries)]
+    assert isinstance(last, PhaseChange)
+    assert (last.source, last.to) == ("Rendering", "Rolling")
