@@ -38,15 +38,21 @@ class Agents:
         self._on_news: Callable[[Key], None] = lambda _key: None
         self._limits = Limits()
 
-    def start(self, find: Callable[[Key], Json | None], pods: Iterable[Key], on_news: Callable[[Key], None]) -> None:
-        """Connect to these pods, and to those of which `changed` is called from now on.
+    def start(
+        self,
+        find: Callable[[Key], Json | None],
+        pods: Callable[[], Iterable[Key]],
+        on_news: Callable[[Key], None],
+    ) -> None:
+        """Connect to the present pods, which `pods` returns, and to those of which `changed` is called from now on.
 
         `find` returns the present pod of a key. `on_news` is called, in another thread, with the key of a Kanary when
         the report of a proxy differs from the last one in more than counts.
         """
         self._find, self._on_news = find, on_news
         self._thread.start()
-        for key in pods:
+        # Only now: a pod that appears before the thread runs is reported to nobody.
+        for key in pods():
             self.changed(key)
 
     def stop(self) -> None:
@@ -111,8 +117,10 @@ class Agents:
         agent.follow(read_proxy(pod, None))
 
     def _news_of(self, key: Key, kanary: Key) -> None:
-        self._sendings[key].reported()
-        self._on_news(kanary)
+        # A line may arrive in the moment in which the pod is forgotten.
+        if sending := self._sendings.get(key):
+            sending.reported()
+            self._on_news(kanary)
 
     def _send(self, pods: Sequence[Mapping[str, Any]], push: Push) -> None:
         for pod in pods:

@@ -89,7 +89,7 @@ class Followed:
         self.cluster: dict[Key, Json] = {}
         self.news: queue.SimpleQueue[Key] = queue.SimpleQueue()
         self.agents = Agents(port)
-        self.agents.start(self.cluster.get, [], self.news.put)
+        self.agents.start(self.cluster.get, list, self.news.put)
 
     def put(self, *pods: Json) -> None:
         for found in pods:
@@ -230,6 +230,35 @@ def test_a_new_pod_of_the_same_name_and_address_has_a_connection_and_a_report_of
     peers.next().sendall(HEAD + line("new", "b" * 24))
     followed.await_news()
     assert followed.reports()["x-1"].digest == "b" * 24
+
+
+def test_a_pod_that_appears_while_connections_begin_is_connected(peers: Peers) -> None:
+    """Else its first report would be awaited for ever."""
+    agents, cluster = Agents(peers.port), {Key.of(pod()): pod()}
+
+    def present() -> list[Key]:
+        agents.changed(Key.of(pod()))
+        return []
+
+    agents.start(cluster.get, present, lambda _key: None)
+    peers.next()
+    agents.stop()
+
+
+def test_a_report_that_arrives_while_its_pod_is_forgotten_is_dropped(
+    peers: Peers, followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD + line())
+    followed.await_news()
+    # Both are found in one round of the event loop.
+    followed.agents._loop.call_soon_threadsafe(time.sleep, 0.3)
+    agent.sendall(line(digest="b" * 24))
+    followed.remove(pod())
+    assert ends(agent)
+    assert followed.news.empty()
+    assert not caplog.records
 
 
 def test_a_pod_that_is_gone_is_disconnected_and_forgotten(peers: Peers, followed: Followed) -> None:
