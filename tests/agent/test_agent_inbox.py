@@ -26,10 +26,15 @@ class Box:
 
     def __init__(self, folder: Path) -> None:
         self.key = folder / "key.pem"
-        self.key.write_bytes(KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        self.mount(KEY)
         self.newest = NEWEST
         self.now = 100.0
         self.inbox = Inbox(str(self.key), str(folder / "inbox"), lambda: self.newest, str(OPENSSL))
+
+    def mount(self, key: Ed25519PrivateKey) -> None:
+        part = self.key.with_suffix(".part")
+        part.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        part.rename(self.key)
 
     def send(self, content: bytes, key: Ed25519PrivateKey = KEY, host: str = OPERATOR, serial: int = 6) -> int:
         return self.inbox.receive(offer(content, key, serial), content, host, self.now)
@@ -166,6 +171,15 @@ def test_a_host_waits_longer_after_each_false_signature_and_a_true_one_ends_that
     assert box.send(text()) == ACCEPTED
     assert len(box.taken()) == 1
     assert box.send(text(7), serial=7) == ACCEPTED
+
+
+def test_a_new_key_ends_the_wait_of_the_operator_that_had_it_first(box: Box) -> None:
+    assert box.send(text(), OTHER_KEY) == ACCEPTED
+    assert box.taken() == []
+    assert box.send(text(), OTHER_KEY) == BUSY
+    box.mount(OTHER_KEY)
+    assert box.send(text(), OTHER_KEY) == ACCEPTED
+    assert len(box.taken()) == 1
 
 
 def test_a_flood_of_false_signatures_delays_the_operator_by_a_few_verifications(box: Box) -> None:
