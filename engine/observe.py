@@ -137,7 +137,7 @@ def observe(
     written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda text: memo(read_applied, text))
     if written.applied is None and last and _is_latest(last, intent, status, fleet):
         written = replace(last, version=written.version)
-    written = replace(written, public_key=view.public_key() or written.public_key)
+    written = replace(written, public_key=_public_key(view, written))
     applied = written.applied
     generation = max(applied.generation if applied else 0, generation_of(fleet.deployment))
     if intent.generation < generation:
@@ -160,6 +160,16 @@ def observe(
         unready={backend: unready_of(view, owner, backend, memo) for backend in backends},
         memo=memo,
     )
+
+
+def _public_key(view: ClusterView, written: Written) -> str:
+    """The key for the proxies. While it cannot be read, those that have one keep it. Raises RetryLaterError."""
+    try:
+        return view.public_key() or written.public_key
+    except RetryLaterError:
+        if written.public_key:
+            return written.public_key
+        raise
 
 
 def _to_apply(spec: KanarySpec, last_good: KanarySpec | None) -> KanarySpec:

@@ -76,7 +76,7 @@ A process cannot judge a proxy before.
 """
 
 CONNECT_PAUSE = timedelta(seconds=2)
-"""How often a starting operator retries a cluster that does not answer."""
+"""How often the operator retries a cluster that does not answer when it starts or reads the signing key."""
 
 RECONCILE_STOP_LIMIT = timedelta(seconds=20)
 """How long running reconciles may take when the process stops: less than a pod's grace period."""

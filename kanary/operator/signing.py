@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from engine.ports import RetryLaterError
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Forbidden, NotFound
 from kanary.kube.resources import SECRETS
-from states.timing import REJECTED_RECHECK
+from states.timing import CONNECT_PAUSE, REJECTED_RECHECK
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ class SigningKey:
     """The key in the Secret `name`, which is created if it is missing. Thread-safe.
 
     The Secret is read once: to replace the key, delete the Secret and restart the operator. If there is no usable key,
-    nothing is sent to running proxies; their kubelets deliver the configurations later.
+    nothing is sent to running proxies: their kubelets deliver the configurations later, or they are replaced.
     """
 
     def __init__(self, client: ClusterClient, namespace: str, name: str, may_write: Callable[[], bool]) -> None:
@@ -39,6 +39,8 @@ class SigningKey:
         self._lock = threading.Lock()
         self._key: Ed25519PrivateKey | None = None
         self._retry_at = 0.0
+        self._is_unknown = False
+        """The API server could not answer the last request."""
         self.problem = ""
         """Why there is no usable key; empty if there is, or if it has not been read."""
 
@@ -58,23 +60,32 @@ class SigningKey:
     def _read(self) -> Ed25519PrivateKey | None:
         with self._lock:
             if self._key is None and time.monotonic() >= self._retry_at:
-                self._key, self.problem = self._load()
-                self._retry_at = time.monotonic() + REJECTED_RECHECK.total_seconds()
-                if self.problem:
-                    _log.error("configurations are not sent to running proxies: %s", self.problem)
+                self._load()
+            if self._is_unknown:
+                raise RetryLaterError(self.problem, CONNECT_PAUSE.total_seconds())
             return self._key
 
-    def _load(self) -> tuple[Ed25519PrivateKey | None, str]:
-        """The key, or why it is not usable. Raises RetryLaterError."""
+    def _load(self) -> None:
+        """Read the key, or set why it is not usable. Raises RetryLaterError if another process leads."""
         where = f"Secret {self._namespace}/{self._name}"
+        self._is_unknown = False
         try:
-            return _key_in(self._get_or_create()), ""
+            self._key, self.problem = _key_in(self._get_or_create()), ""
         except Forbidden as error:
-            return None, f"cannot read or create {where}: {error}; apply manifests/rbac.yaml"
+            self.problem = f"cannot read or create {where}: {error}; apply manifests/rbac.yaml"
         except ClusterError as error:
-            raise RetryLaterError(f"cannot read or create {where}: {error}") from error
+            self.problem, self._is_unknown = f"cannot read or create {where}: {error}", True
         except (ValueError, UnsupportedAlgorithm):
-            return None, f"{where} has no Ed25519 key in {PRIVATE_KEY}: delete the Secret and restart the operator"
+            pause = REJECTED_RECHECK.total_seconds()
+            self.problem = (
+                f"{where} has no Ed25519 key in {PRIVATE_KEY}: delete the Secret, "
+                f"and the operator creates another one within {pause:.0f} s"
+            )
+        if self.problem:
+            # Kanaries are reconciled all the same, and each reconcile would send a request.
+            pause = (CONNECT_PAUSE if self._is_unknown else REJECTED_RECHECK).total_seconds()
+            self._retry_at = time.monotonic() + pause
+            _log.error("configurations are not sent to running proxies: %s", self.problem)
 
     def _get_or_create(self) -> Json:
         try:

@@ -53,6 +53,21 @@ def test_an_operator_starts_in_spite_of_reads_that_fail(serving: Scene) -> None:
     assert fault.hits == 10
 
 
+def test_without_an_answer_about_the_signing_key_pods_are_followed_and_changes_are_sent_later(serving: Scene) -> None:
+    """API servers that cannot decrypt Secrets fail like that, for them alone."""
+    first = serving.start_operator()
+    serving.wait_for_phase("Ready")
+    first.stop()
+    fault = serving.server.faults.add(Fault.status(500, "GET", "/secrets/"))
+    serving.start_operator()
+    serving.endpoints("myapp-v1", "10.0.0.1", "10.0.0.2")
+    serving.wait_for(lambda: "10.0.0.2:9000" in serving.config())
+    assert fault.hits > 0
+    serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    serving.server.faults.remove(fault)
+    serving.wait_for_phase("Ready", revision=2)
+
+
 def test_a_forgotten_history_makes_it_list_again(serving: Scene) -> None:
     serving.start_operator()
     serving.wait_for_phase("Ready")

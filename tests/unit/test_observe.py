@@ -36,6 +36,23 @@ def weight_changes(found: World) -> list[WeightChange]:
     return [entry for entry in found.entries.values() if isinstance(entry, WeightChange)]
 
 
+def test_a_key_that_cannot_be_read_leaves_the_one_that_proxies_have_and_delays_new_kanaries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = world()
+
+    def unanswered() -> str:
+        raise RetryLaterError("no answer")
+
+    monkeypatch.setattr(found, "public_key", unanswered)
+    kanary = found.kanary(NAMESPACE, "rule")
+    assert kanary
+    assert observe(found, kanary, found.time, Defaults("image"), memo=Memo()).written.public_key == "public key"
+    found.objects.pop(("ConfigMap", "rule-haproxy"))
+    with pytest.raises(RetryLaterError, match="no answer"):
+        observe(found, kanary, found.time, Defaults("image"), memo=Memo())
+
+
 # The number of the weights
 
 

@@ -119,6 +119,17 @@ def test_missing_rights_are_reported_and_retried_after_a_while(monkeypatch: pyte
     assert key.problem == ""
 
 
-def test_an_api_server_that_does_not_answer_is_a_reason_to_retry() -> None:
-    with pytest.raises(RetryLaterError, match="cannot read or create Secret kanary-system/kanary-signing-key"):
-        key_of(Cluster(error=Unreachable("no answer"))).public()
+def test_an_api_server_that_does_not_answer_is_reported_and_asked_again_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(error=Unreachable("no answer"))
+    key = key_of(cluster)
+    for use in (key.public, lambda: key.sign(b"content")):
+        with pytest.raises(RetryLaterError, match="cannot read or create Secret kanary-system/kanary-signing-key"):
+            use()
+    assert cluster.requests == ["get"]
+    assert key.problem.endswith("no answer")
+    cluster.error = None
+    monkeypatch.setattr("time.monotonic", lambda: 10**9)
+    assert key.public() != ""
+    assert key.problem == ""
