@@ -13,7 +13,7 @@ from engine.reconcile import rejected
 from engine.render.objects import Identity, covers, made_from, owner_uid
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
-from kanary.kube.resources import CONFIG_MAPS, PDBS, Key, Resource
+from kanary.kube.resources import CONFIG_MAPS, PDBS, SERVICES, Key, Resource
 from kanary.operator.agents import Agents
 from kanary.operator.sending import Push
 from kanary.operator.signing import SigningKey
@@ -31,10 +31,10 @@ _REJECTIONS = (400, 403, 405, 413, 415, 422)
 _UID_FIELD = "metadata.uid"
 """An error about this field means that the object was replaced: a retry with a newer copy is necessary."""
 
-_MERGEABLE = (CONFIG_MAPS, PDBS)
-"""Kinds of which an apply would merge ours into an object of others. Of the other kinds, Services are all in the copy,
-and the selector of a Deployment cannot change. (These are not created but applied: what a create sets, no later apply
-removes.)"""
+_MERGEABLE = (CONFIG_MAPS, PDBS, SERVICES)
+"""Kinds of which an apply would merge ours into an object of others, such as a Service without a selector that a stale
+copy lacks. They are created, though what a create sets, no later apply removes. (The selector of a Deployment cannot
+change.)"""
 _STORED = 20_000
 """Maximum number of objects with a stored hash; without it each causes one unnecessary write."""
 

@@ -233,9 +233,15 @@ def test_the_old_destination_goes_after_the_new_one_serves(serving: Scene) -> No
     serving.wait_for(lambda: serving.get("services", "store"))
     serving.wait_for(lambda: not serving.get("services", "myapp"))
     deleted = serving.server.requests.wait_for("DELETE", "/services/myapp$")[0]
-    applied = serving.server.requests.find("PATCH", "/services/store$")[0]
-    log = [r for r in serving.server.requests.find() if r in (applied, deleted)]
-    assert log == [applied, deleted]
+    created = serving.server.requests.find("POST", "/services$")[-1]
+    log = [r for r in serving.server.requests.find() if r in (created, deleted)]
+    assert log == [created, deleted]
+    serving.wait_for_phase("Ready")
+
+
+def test_another_port_replaces_the_one_that_the_destination_was_created_with(serving: Scene) -> None:
+    serving.declare(destination="myapp", port=81, routes=routes(myapp_v1=80, myapp_v2=20))
+    serving.wait_for(lambda: [p["port"] for p in serving.get("services", "myapp")["spec"]["ports"]] == [81])
     serving.wait_for_phase("Ready")
 
 

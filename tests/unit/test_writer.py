@@ -8,12 +8,12 @@ import pytest
 from engine.model.states import Written, read_written
 from engine.plan import plan
 from engine.ports import RejectedError, RetryLaterError
-from engine.render.objects import config_map
+from engine.render.objects import config_map, service
 from kanary.kube.errors import AlreadyExists, Conflict, NotFound
-from kanary.kube.resources import CONFIG_MAPS
+from kanary.kube.resources import CONFIG_MAPS, SERVICES
 from kanary.operator.sending import Push
 from kanary.operator.writer import Writer
-from tests.unit.kanaries import OWNER
+from tests.unit.kanaries import OWNER, spec
 from tests.unit.observations import DIGEST, applied, observed, split
 from tests.unit.proxies import live_pod
 
@@ -102,11 +102,12 @@ def test_one_write_is_one_request() -> None:
 class Empty(Cluster):
     """Nothing is in the copy; the cluster may have an object."""
 
-    def __init__(self, obj=None):
+    def __init__(self, obj=None, resource=CONFIG_MAPS):
         super().__init__(obj)
+        self.resource = resource
 
     def of(self, api_version, kind):
-        return SimpleNamespace(resource=CONFIG_MAPS, get=lambda *_: None, remember=lambda _: None)
+        return SimpleNamespace(resource=self.resource, get=lambda *_: None, remember=lambda _: None)
 
     def get(self, *_):
         self.asked.append("get")
@@ -133,6 +134,13 @@ def test_an_object_of_others_that_the_copy_lacks_is_not_touched() -> None:
     with pytest.raises(RejectedError, match="does not belong to this Kanary"):
         writer_to(cluster).apply(config_map(OWNER, Written(applied(), "new")))
     assert cluster.obj["data"] == {"their": "data"}
+
+
+def test_a_service_of_others_that_a_stale_copy_lacks_is_not_touched() -> None:
+    cluster = Empty({"metadata": {"name": "myapp"}, "spec": {"ports": [{"port": 80}]}}, SERVICES)
+    with pytest.raises(RejectedError, match="does not belong to this Kanary"):
+        writer_to(cluster).apply(service(OWNER, spec(destination="myapp")))
+    assert "selector" not in cluster.obj["spec"]
 
 
 def test_an_object_of_ours_that_has_lost_its_label_gets_it_again() -> None:
