@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kanary_agent import inbox
 from kanary_agent.inbox import ACCEPTED, BAD_REQUEST, BUSY, NOT_NEWER, OTHER_KANARY, TOO_LARGE
+from kanary_agent.reports import STREAMS
 
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
@@ -178,6 +179,21 @@ def test_a_flood_does_not_keep_out_the_operator(config: ProxyConfig) -> None:
                 await_that(is_served, "the operator's is served")
         refused = sum("not verified" in line for line in proxy.agent_log())
         assert inbox.WAITING <= refused <= 40
+
+
+def test_streams_of_many_others_do_not_end_the_one_of_the_operator(config: ProxyConfig) -> None:
+    with live(config) as proxy, contextlib.ExitStack() as stack:
+        assert proxy.push(half(config, 6)) == ACCEPTED
+        proxy.await_served()
+        found = stack.enter_context(proxy.streamed())
+        next(found)
+        for number in range(2, 2 * STREAMS):
+            with source(f"127.0.0.{number}"):
+                other = stack.enter_context(proxy.connect_to_agent())
+            other.sendall(b"GET /reports HTTP/1.1\r\n\r\n")
+            assert other.recv(1)
+        assert proxy.push(half(config, 7)) == ACCEPTED
+        assert render(half(config, 7)).digest in (report["digest"] for report in found)
 
 
 def test_before_anything_is_mounted_nothing_is_accepted(config: ProxyConfig) -> None:

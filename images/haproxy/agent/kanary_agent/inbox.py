@@ -62,6 +62,8 @@ class Inbox:
         """By host, in the order of arrival."""
         self._verification: tuple[Program, str, str] | None = None
         """The process, and the host and the text that it verifies."""
+        self.proven_host = ""
+        """The host that has sent the last authentic configuration."""
         self._blamed: dict[str, tuple[int, float]] = {}
         """By host: how many false signatures in a row it has sent, and when it may send again."""
 
@@ -137,6 +139,7 @@ class Inbox:
         self._verification = None
         if code == 0:
             self._blamed.pop(host, None)
+            self.proven_host = host
             return text
         if code > 0:
             self._blame(host, now)

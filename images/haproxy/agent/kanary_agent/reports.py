@@ -133,11 +133,15 @@ class ReportServer:
         self._selector.register(connection, selectors.EVENT_READ, client)
 
     def _make_room(self, new: _Client, limit: int) -> None:
-        """Close a client of the same kind if there are too many: the oldest one of the host that has the most."""
+        """Close a client of the same kind if there are too many: the oldest one of the host that has the most.
+
+        The operator, once it has sent an authentic configuration, does not make room for others.
+        """
         former = [client for client in self._clients if client is not new and client.kind == new.kind]
         if len(former) >= limit:
             hosts = Counter(client.host for client in [*former, new])
-            self._close(max(former, key=lambda client: hosts[client.host]))
+            others = [client for client in former if client.host != self._inbox.proven_host]
+            self._close(max(others or former, key=lambda client: hosts[client.host]))
 
     def _read(self, client: _Client) -> None:
         if client not in self._clients:
