@@ -106,10 +106,11 @@ class Agents:
             self._sendings.pop(key).stop()
             del self._agents[key]
             agent = None
-        if pod is None or not has_agent(pod):
+        name = pod["metadata"]["labels"].get(KANARY_LABEL) if pod else None
+        if pod is None or not name or not has_agent(pod):
             return
         if agent is None:
-            kanary = Key(key.namespace, pod["metadata"]["labels"][KANARY_LABEL])
+            kanary = Key(key.namespace, name)
             uid = pod["metadata"]["uid"]
             agent = ProxyAgent(key, uid, self._port, self._limits, lambda: self._news_of(key, kanary))
             self._agents[key] = agent

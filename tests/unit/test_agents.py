@@ -232,6 +232,19 @@ def test_a_new_pod_of_the_same_name_and_address_has_a_connection_and_a_report_of
     assert followed.reports()["x-1"].digest == "b" * 24
 
 
+def test_a_pod_of_no_kanary_is_not_connected(
+    peers: Peers, followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anyone may create a pod with the other labels and annotations of a proxy."""
+    stray = pod("stray")
+    stray["metadata"]["labels"] = {}
+    followed.put(stray, pod())
+    peers.next().sendall(HEAD + line())
+    followed.await_news()
+    assert peers.connections.empty()
+    assert not caplog.records
+
+
 def test_a_pod_that_appears_while_connections_begin_is_connected(peers: Peers) -> None:
     """Else its first report would be awaited for ever."""
     agents, cluster = Agents(peers.port), {Key.of(pod()): pod()}
