@@ -47,6 +47,39 @@ def test_no_configuration_is_written_whose_weights_the_status_does_not_have() ->
     assert [change.before for change in weight_changes(found)][1:] == [c.after for c in weight_changes(found)][:-1]
 
 
+class Awaited(World):
+    """Notes the declared and the served weights whenever `kubectl wait --for=condition=Ready` would return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.returned: list[tuple[list[float], list[float]]] = []
+
+    def write_status(self, kanary: Json, status: Json) -> Json | None:
+        ready = next(c for c in status["conditions"] if c["type"] == "Ready")
+        current = self.objects["Kanary", "rule"]
+        if ready["status"] == "True" and ready["observedGeneration"] >= current["metadata"]["generation"]:
+            declared = [route["weight"] for route in current["spec"]["routes"]]
+            self.returned.append((declared, [route["weight"] for route in status["weights"]]))
+        return super().write_status(kanary, status)
+
+
+@pytest.mark.parametrize("strategy", ["Live", "Rolling"])
+def test_a_wait_for_ready_after_a_change_returns_when_its_weights_are_served(strategy: str) -> None:
+    found = Awaited()
+    for name in ("v1", "v2"):
+        found.create_service(name, pods=2)
+    for number, weight in enumerate([80, 50, 12.5, 99.5]):
+        found.apply_kanary(destination="myapp", updateStrategy=strategy, routes=routes(v1=weight, v2=100 - weight))
+        found.sending_fails = True
+        found.step()
+        found.scale("v1", 2 + number % 2)
+        found.step()
+        found.sending_fails = False
+        found.live_through(100)
+        assert found.returned[-1][0] == [weight, 100 - weight]
+    assert all(declared == served for declared, served in found.returned)
+
+
 def test_pods_that_come_and_go_cost_no_move_no_event_and_at_most_one_status_a_second() -> None:
     found = world()
     events, writes, phases = len(found.events), found.status_writes, len(found.status()["history"]["entries"])
