@@ -62,7 +62,9 @@ class Fleet:
 
     async def change_weight(self, name: str, weight: int) -> None:
         """Change the weights to this one and the rest."""
-        await self.api.patch("kanaries", name, {"spec": {"routes": _routes(name, weight)}})
+        changed = await self.api.patch("kanaries", name, {"spec": {"routes": _routes(name, weight)}})
+        # The status that the watch sent last is of the generation before.
+        self.states[name]["generation"] = changed["metadata"]["generation"]
 
     async def touch(self, name: str, number: int) -> None:
         """Change a Kanary in a way that has no effect. Other annotations than this one lead to no reconcile."""

@@ -18,6 +18,7 @@ Figures = AsyncIterator[tuple[str, float]]
 _SCRAPES = 10
 _LATE_SECONDS = 40
 """How long after a start or a change something may follow: more than the longest routine interval."""
+_CALM_SECONDS = 10
 _WRITERS = 16
 """Requests at a time, where events arrive as fast as the API server takes them."""
 _RATES = (20, 50, 100)
@@ -206,7 +207,8 @@ async def large(lab: Lab) -> Figures:
 
 
 async def _idle(process: Operator, seconds: float) -> float:
-    """Cores that it uses while nothing changes."""
+    """Cores that it uses while nothing changes, some time after its start."""
+    await asyncio.sleep(_CALM_SECONDS)
     before, began = process.cpu(), time.monotonic()
     await asyncio.sleep(seconds)
     return (process.cpu() - before) / (time.monotonic() - began)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from bench.scale import rows
-from bench.scale.api import Api, writes_in
+from bench.scale.api import Api, Json, writes_in
+from bench.scale.fleet import Fleet
 from bench.scale.player import Player
 from tests.bench.test_bench_smoke import can_run
 from tests.e2e.kind import ROOT
@@ -48,6 +51,26 @@ def test_a_configuration_with_a_later_address_ends_the_earlier_waits(player: Pla
     first, second, third = (player.wait_for("web", f"10.0.0.{number}") for number in (1, 2, 11))
     player.see_config("web", "  server 10.0.0.2:9000 10.0.0.2:9000\n")
     assert [wait.seconds is None for wait in (first, second, third)] == [False, False, True]
+
+
+class Server:
+    """Accepts every change, as generation 2."""
+
+    async def patch(self, *_: object) -> Json:
+        return {"metadata": {"generation": 2}}
+
+
+def test_a_changed_kanary_is_not_ready_with_the_status_of_before() -> None:
+    fleet = Fleet(cast(Api, Server()))
+    fleet.states["web"] = {"generation": 1, "status": {"phase": "Ready", "observedGeneration": 1}}
+
+    async def change() -> None:
+        await fleet.await_ready(["web"], seconds=0)
+        await fleet.change_weight("web", 30)
+        await fleet.await_ready(["web"], seconds=0)
+
+    with pytest.raises(TimeoutError, match="1 Kanaries are not Ready"):
+        asyncio.run(change())
 
 
 @pytest.mark.skipif(
