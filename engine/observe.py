@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import eq
 
 from engine.fleet.fleet import Fleet, ready_endpoints
 from engine.fleet.proxy import has_agent, read_proxy
@@ -68,7 +69,11 @@ class Observed:
     def to_apply(self) -> KanarySpec | None:
         """The declared spec without `paused`: the last good one itself if they are equal."""
         spec, applied = self.intent.spec, self.written.applied
-        return self.memo(_to_apply, spec, applied.spec if applied else None) if spec else None
+        if spec is None:
+            return None
+        declared = self.memo(unpaused, spec)
+        # An equal spec of an earlier reconcile would be another object.
+        return applied.spec if applied and self.memo(eq, declared, applied.spec) else declared
 
     @property
     def last_entry(self) -> int:
@@ -170,11 +175,6 @@ def _public_key(view: ClusterView, written: Written) -> str:
         if written.public_key:
             return written.public_key
         raise
-
-
-def _to_apply(spec: KanarySpec, last_good: KanarySpec | None) -> KanarySpec:
-    declared = unpaused(spec)
-    return last_good if last_good == declared else declared
 
 
 def _owner(kanary: Json) -> Identity:

@@ -1,5 +1,6 @@
 """A whole step: weights are in the status before they are served, counts are written seldom, defects are reported."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -156,3 +157,17 @@ def test_a_move_whose_status_is_held_is_in_the_history_of_a_kanary_that_is_delet
     last = found.entries[max(found.entries)]
     assert isinstance(last, PhaseChange)
     assert (last.source, last.to) == ("Rendering", "Rolling")
+
+
+def test_a_kanary_that_is_paused_without_another_change_stays_ready_also_if_a_former_leader_writes() -> None:
+    found = world()
+    spec = found.objects["Kanary", "rule"]["spec"]
+    found.apply_kanary(**spec | {"paused": True})
+    found.settle()
+    assert found.status()["phase"] == "Ready"
+    data = found.objects["ConfigMap", "rule-haproxy"]["data"]
+    written = json.loads(data["applied.json"])
+    data["applied.json"] = json.dumps(written | {"entry": written["entry"] + 1})
+    found.settle()
+    found.live_through(5)
+    assert found.status()["phase"] == "Ready"
