@@ -1,6 +1,6 @@
 """Observes one Kanary, once per reconcile: the declared spec, the written configuration, the reports of the proxies."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from operator import eq
@@ -125,13 +125,13 @@ def observe(
     defaults: Defaults,
     *,
     memo: Memo,
-    last: Written | None = None,
+    last: Callable[[], Written | None] = lambda: None,
     sent: Mapping[str, Sent] | None = None,
 ) -> Observed:
     """Observe a Kanary. Raises RetryLaterError if the view is older than what was written.
 
     `sent` is what this process is sending to its proxies, by the uid of the pod.
-    `last` is what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
+    `last` returns what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
     owner = memo(_owner, kanary)
     intent, status, fleet = (
@@ -140,8 +140,8 @@ def observe(
         _fleet(view, owner, now, memo, sent or {}),
     )
     written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda text: memo(read_applied, text))
-    if written.applied is None and last and _is_latest(last, intent, status, fleet):
-        written = replace(last, version=written.version)
+    if written.applied is None and (known := last()) and _is_latest(known, intent, status, fleet):
+        written = replace(known, version=written.version)
     written = replace(written, public_key=_public_key(view, written))
     applied = written.applied
     generation = max(applied.generation if applied else 0, generation_of(fleet.deployment))

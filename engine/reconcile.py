@@ -6,6 +6,7 @@ of the table, so that the status shows every phase. Proxies receive only weights
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from engine.announce import announcements
 from engine.conditions import reports_defect, with_defect
@@ -13,6 +14,7 @@ from engine.fleet.sent import Sent
 from engine.held import HeldStatuses
 from engine.journal import journal
 from engine.last_status import read_status
+from engine.last_written import NOTHING_WRITTEN, LastWritten, last_written
 from engine.machine import PhaseMachine
 from engine.memo import Memo, Memos
 from engine.model.entries import Configuration
@@ -82,8 +84,8 @@ class Reconciler:
         self._defaults = defaults
         self._machine = PhaseMachine()
         self._memos = Memos()
-        self._written: dict[tuple[str, str], tuple[str, Written]] = {}
-        """Of each Kanary, its uid and what was last written for its proxies, in case the ConfigMap is lost."""
+        self._last: dict[tuple[str, str], LastWritten] = {}
+        """Of each Kanary, what was last written for its proxies, in case the ConfigMap is lost."""
         self._sent: dict[tuple[str, str], dict[str, Sent]] = {}
         """Of each Kanary, what is being sent to its proxies, by the uid of the pod."""
         self._held = HeldStatuses()
@@ -103,7 +105,7 @@ class Reconciler:
         return self._step(kanary, memo)
 
     def _forget(self, namespace: str, name: str) -> None:
-        self._written.pop((namespace, name), None)
+        self._last.pop((namespace, name), None)
         self._sent.pop((namespace, name), None)
         self._memos.forget(namespace, name)
         self._reporter.gone(namespace, name)
@@ -127,10 +129,15 @@ class Reconciler:
     def _situation(self, kanary: Json, memo: Memo) -> Situation:
         metadata = kanary["metadata"]
         key = metadata["namespace"], metadata["name"]
-        uid, last = self._written.get(key, ("", None))
-        known = last if uid == metadata["uid"] else None
+        last = self._last.get(key, NOTHING_WRITTEN)
         observed = observe(
-            self._view, kanary, self._clock.now(), self._defaults, memo=memo, last=known, sent=self._sent.get(key)
+            self._view,
+            kanary,
+            self._clock.now(),
+            self._defaults,
+            memo=memo,
+            last=partial(last.of, metadata["uid"]),
+            sent=self._sent.get(key),
         )
         observed = replace(observed, status=self._held.latest(kanary, observed.stored))
         snapshot = declared_snapshot(observed)
@@ -198,7 +205,9 @@ class Reconciler:
         phase = self._machine.fire(phase, decision.trigger) if decision.trigger else phase
         written_now = _written_now(situation, decision)
         latest = written_now or observed.written
-        self._written[observed.owner.namespace, observed.owner.name] = observed.owner.uid, latest
+        self._last[observed.owner.namespace, observed.owner.name] = last_written(
+            observed.owner.uid, latest, observed.memo
+        )
         applied = latest.applied
         recorded = self._history.recorded(observed.owner.uid)
         digest = target.applied.digest if target else None
