@@ -25,6 +25,8 @@ class Reporter:
         self._ejector = ejector
         self._digest = ""
         """As the last report has it."""
+        self._report = ""
+        """The last report, which a stream may have begun with."""
         self._news = ""
         self._news_state: object = None
         """What the last news were made from, without counts."""
@@ -37,7 +39,7 @@ class Reporter:
         except SilentError as error:
             figures, silence = NOTHING, str(error)
         rejected, self._digest = self._updater.rejected, self._updater.digest_of(figures.state)
-        return json.dumps(
+        self._report = json.dumps(
             {
                 "pod": self._pod,
                 "digest": self._digest,
@@ -49,16 +51,17 @@ class Reporter:
                 "ejected": self._ejector.ejected,
             }
         )
+        return self._report
 
     def news(self) -> str:
-        """The report, if it has changed since the last news and the interval has passed; otherwise ""."""
-        now = time.monotonic()
-        interval = CHANGE_SECONDS if self._state(self._updater.serving) != self._news_state else COUNTS_SECONDS
-        if now < self._news_at + interval:
+        """The report, if it has changed since the last news or report and the interval has passed; otherwise ""."""
+        now, serving = time.monotonic(), self._updater.serving
+        has_changed = self._state(serving) != self._news_state or serving != self._digest
+        if now < self._news_at + (CHANGE_SECONDS if has_changed else COUNTS_SECONDS):
             return ""
-        former, self._news = self._news, self.report()
+        known, self._news = {self._news, self._report}, self.report()
         self._news_at, self._news_state = now, self._state(self._digest)
-        return "" if self._news == former else self._news
+        return "" if known == {self._news} else self._news
 
     def _state(self, digest: str) -> object:
         return digest, self._updater.rejected, self._updater.problem, self._ejector.ejected
