@@ -48,6 +48,7 @@ PURE = {
     "itertools",
     "json",
     "math",
+    "operator",
     "re",
     "textwrap",
     "typing",
