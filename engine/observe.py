@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from operator import eq
 
 from engine.fleet.fleet import Fleet, ready_endpoints
 from engine.fleet.proxy import has_agent, read_proxy
@@ -73,7 +72,7 @@ class Observed:
             return None
         declared = self.memo(unpaused, spec)
         # An equal spec of an earlier reconcile would be another object.
-        return applied.spec if applied and self.memo(eq, declared, applied.spec) else declared
+        return applied.spec if applied and self.memo(_are_equal, declared, applied.spec) else declared
 
     @property
     def last_entry(self) -> int:
@@ -175,6 +174,10 @@ def _public_key(view: ClusterView, written: Written) -> str:
         if written.public_key:
             return written.public_key
         raise
+
+
+def _are_equal(one: KanarySpec, other: KanarySpec) -> bool:
+    return one == other
 
 
 def _owner(kanary: Json) -> Identity:
