@@ -48,7 +48,6 @@ PURE = {
     "itertools",
     "json",
     "math",
-    "operator",
     "re",
     "textwrap",
     "typing",
