@@ -14,6 +14,9 @@ from kanary_agent.reports import CONNECTIONS, FRESH_PAGES, ReportServer
 from tests.agent.configs import no_inbox
 from tests.haproxy.proxies import free_port
 
+STEP_SECONDS = 2
+"""Enough for all clients on a busy machine."""
+
 
 def answers(port: int, server: ReportServer, clients: int, path: str = "/report") -> list[bytes]:
     """The responses to so many clients in one step."""
@@ -21,7 +24,7 @@ def answers(port: int, server: ReportServer, clients: int, path: str = "/report"
         asking = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(clients)]
         for client in asking:
             client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
-        server.serve(0.2)
+        server.serve(STEP_SECONDS)
         return [client.recv(4096) for client in asking]
 
 
