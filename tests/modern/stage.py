@@ -53,6 +53,15 @@ class Stage:
             status, f"web is {phase}, {reason}", deadline=_PATIENCE, describe=self._log.read_text, interval=0.1
         )
 
+    def await_events(self, *reasons: str) -> dict[str, Json]:
+        """Wait until there are Events for these reasons; returns the last one of each reason."""
+
+        def events() -> dict[str, Json] | None:
+            found = {event["reason"]: event for event in self.kubectl.get("events")["items"]}
+            return found if found.keys() >= set(reasons) else None
+
+        return wait_until(events, f"Events {', '.join(reasons)}", deadline=_PATIENCE, describe=self._log.read_text)
+
     def versions(self) -> dict[str, str]:
         """The resourceVersion of everything that the Kanary owns, and its own."""
         names = (*OWNED, "kanary/web")
