@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import time
+import pytest
+from kanary_agent.master import Master, SilentError
 
 from tests.agent.clients import stream
 from tests.agent.configs import changes_of
 from tests.agent.live import live, worker
 from tests.agent.moods import MoodyPods, failures, reset_at_once
+from tests.agent.test_agent_killed import new_agent
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import await_that, config_of
 from tests.held.configs import with_servers
@@ -44,7 +46,8 @@ def test_no_connection_fails_after_a_reload_while_a_pod_is_ejected() -> None:
             with stream(proxy) as clients:
                 for _ in range(RELOADS):
                     proxy.serve(next(changes))
-                    time.sleep(0.2)
+                    before = clients.served
+                    await_that(lambda served=before: clients.served >= served + 20, "20 more connections")
             assert proxy.report()["ejected"] == [f"{bad.address}:{bad.port}"]
     assert clients.failed == 0
 
@@ -69,3 +72,24 @@ def test_a_restarted_haproxy_has_no_states_of_former_workers(pods: Pods) -> None
         proxy.restart_haproxy()
         await_that(proxy.is_ready, "HAProxy is back")
         assert proxy.take(10) == [0] * 10
+
+
+def test_no_states_are_left_after_a_reload_without_an_answer(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later start of HAProxy would read them."""
+    config = config_of(pods.route(100, 1))
+    with live(config) as proxy:
+        proxy.kill_agent()
+        proxy.mount(next(changes_of(config)))
+        agent, reload = new_agent(proxy), Master.reload
+
+        def reload_in_silence(master: Master) -> str:
+            reload(master)
+            raise SilentError("no answer")
+
+        def has_reloaded() -> bool:
+            agent.step()
+            return agent.changes > 0
+
+        monkeypatch.setattr(Master, "reload", reload_in_silence)
+        await_that(has_reloaded, "the agent reloads HAProxy")
+        assert not (proxy.run / "servers.state").exists()

@@ -220,7 +220,11 @@ class Updater:
         files.write(states, counters.state_file(self._master.stream(counters.STATES)))
         files.write(self._validated.path, texts.continued(text, count, states))
         self.changes += 1
-        message = self._master.reload()
+        try:
+            message = self._master.reload()
+        except SilentError:
+            os.remove(states)
+            raise
         # Later, it would mark pods down that are up.
         os.remove(states)
         if message:
