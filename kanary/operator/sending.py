@@ -95,8 +95,8 @@ class Sending:
 
     async def _attempt(self, push: Push) -> None:
         try:
-            with self._limits.connection():
-                async with self._limits.slot(self._pod.namespace):
+            async with self._limits.slot(self._pod.namespace):
+                with self._limits.connection():
                     status = await put(self._address, self._port, push)
         except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
             _log.debug("cannot send to the agent of pod %s: %s", self._pod, error or type(error).__name__)

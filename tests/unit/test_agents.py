@@ -108,6 +108,12 @@ class Followed:
         """How often no connection could be made."""
         return sum(agent.failures for agent in self.agents._agents.values())
 
+    def sending(self) -> asyncio.Task[None]:
+        """The task that sends a configuration to the only pod."""
+        (sending,) = self.agents._sendings.values()
+        assert sending._task
+        return sending._task
+
     def await_news(self) -> Key:
         return self.news.get(timeout=PATIENCE)
 
@@ -527,12 +533,12 @@ def test_an_accepted_one_is_sent_again_until_the_report_has_it(peers: Peers, fol
     followed.agents.send([pod()], PUSH)
     receive(peers, "202 Accepted", PUSH.content)
     receive(peers, "409 Conflict")
+    sending = followed.sending()
     reports.sendall(line(digest=PUSH.digest))
     followed.await_news()
-    time.sleep(0.3)
+    wait_for(sending.done)
     while not peers.connections.empty():
         peers.connections.get().close()
-    time.sleep(1)
     assert peers.connections.empty()
 
 
@@ -560,12 +566,12 @@ def test_a_pod_that_is_gone_or_replaced_is_sent_nothing(peers: Peers, followed: 
     reports = peers.next()
     followed.agents.send([pod()], PUSH)
     receive(peers, "503 Service Unavailable")
+    sending = followed.sending()
     followed.remove(pod())
     reports.close()
-    time.sleep(0.5)
+    wait_for(sending.done)
     while not peers.connections.empty():
         peers.connections.get().close()
-    time.sleep(1)
     assert peers.connections.empty()
 
 
