@@ -1,7 +1,7 @@
 """Plays what a cluster would do for the operator: controllers, nodes, and the agents in the pods of the proxies.
 
-Each pod has an address of its own in 127/8. One socket accepts the connections to all agents, and tells them apart by
-the address that was connected to.
+Each pod has its own address in 127/8. One socket accepts the connections to all agents; the destination address of a
+connection identifies the agent.
 """
 
 from __future__ import annotations

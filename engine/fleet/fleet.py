@@ -197,7 +197,7 @@ class Fleet:
         return [p for p in found if not _rejects(p, digest)]
 
     def sending(self, digest: str) -> dict[str, Sent]:
-        """What is to be sent from now on, by the uid of the proxy's pod."""
+        """The configuration that each of these proxies must receive, by the uid of its pod."""
         return {p.pod["metadata"]["uid"]: send(p.sent, digest, self.now, p.serves) for p in self._to_load(digest)}
 
     def unsent(self, digest: str) -> list[Json]:

@@ -1,7 +1,7 @@
 """What this process has sent to the agents of running proxies, and when a proxy is late.
 
-A configuration is sent after it was written. It is sent to each proxy until the report has it, and the time counts from
-the first attempt of this process: a new leader gives every proxy its time again.
+The operator writes a configuration first, and then sends it to each proxy until the proxy's report contains it. The
+time limit of a proxy starts with the first attempt of this process: a new leader starts it again.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """Configurations that the operator sends. Any pod of the cluster can reach the agent, so each has a signature.
 
 The operator's public key is mounted beside the configuration. Only `openssl` verifies, one configuration at a time.
-What a request claims in its head is checked first: nobody who cannot read the Kanary has its uid, and an older or equal
-serial is a repetition. A host that has sent a false signature has to wait before it may send again, so that a flood
-costs little and leaves the operator its turn.
+The head of a request is checked first: it must contain the uid of the Kanary, which only its readers can know, and a
+newer serial. After a false signature a host must wait before it can send again, so that a flood costs little and does
+not block the operator.
 """
 
 import os
@@ -69,7 +69,7 @@ class Inbox:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a configuration is to be verified."""
+        """Whether a verification runs or waits."""
         return self._verification is not None or bool(self._waiting)
 
     def status_of(self, offer: Offer | None, host: str, now: float) -> int:
