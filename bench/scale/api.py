@@ -88,6 +88,10 @@ class Api:
         """Merge the changes into the object. Raises RuntimeError with the server's message."""
         return await self._send("PATCH", f"{path_of(resource, name)}{subresource}", changes, _MERGE)
 
+    async def replace(self, resource: str, name: str, obj: Json) -> Json:
+        """Replace the object at the version that was read. Raises RuntimeError with the server's message."""
+        return await self._send("PUT", path_of(resource, name), obj)
+
     async def delete(self, resource: str, name: str) -> None:
         """Delete the object at once. Raises RuntimeError with the server's message."""
         await self._send("DELETE", path_of(resource, name), {"gracePeriodSeconds": 0})

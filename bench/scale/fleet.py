@@ -27,6 +27,8 @@ class Fleet:
     """Metadata and status by name."""
     _seen: asyncio.Event = field(default_factory=asyncio.Event)
     _addresses: int = _BACKENDS
+    _slices: dict[str, Json] = field(default_factory=dict)
+    """The slices that were changed, by name. Like the cluster's controller, this writes them without a read before."""
 
     async def follow(self) -> None:
         """Keep `states` current, until cancelled."""
@@ -73,9 +75,10 @@ class Fleet:
 
     async def replace_pod(self, name: str) -> str:
         """Replace the oldest pod of this slice; returns the new address."""
-        added, found = self._new_address(), await self.api.get("endpointslices", name)
+        added = self._new_address()
+        found = self._slices.get(name) or await self.api.get("endpointslices", name)
         endpoints = [*found["endpoints"][1:], endpoint(name.rpartition("-")[0], added)]
-        await self.api.patch("endpointslices", name, {"endpoints": endpoints})
+        self._slices[name] = await self.api.replace("endpointslices", name, {**found, "endpoints": endpoints})
         return added
 
     async def await_ready(self, names: Iterable[str], seconds: float) -> None:
