@@ -24,6 +24,8 @@ class _Held:
     kanary: Json
     """With the status that the held one follows."""
     status: KanaryStatus
+    since: datetime
+    """Since when a status has been held."""
 
 
 class HeldStatuses:
@@ -31,39 +33,41 @@ class HeldStatuses:
 
     def __init__(self) -> None:
         self._held: dict[_Key, _Held] = {}
-        self._written_at: dict[_Key, datetime] = {}
 
     def latest(self, kanary: Json, stored: KanaryStatus) -> KanaryStatus:
         """The held status, or the one in the cluster if none is held or another client has written it."""
-        held = self._held.get(_key(kanary))
-        return held.status if held and held.kanary.get("status") == kanary.get("status") else stored
+        held = self._of(kanary)
+        return held.status if held else stored
 
     def hold(self, observed: Observed, status: KanaryStatus) -> timedelta:
-        """Hold a status that differs from the one in the cluster; returns for how long, zero if it must be written."""
-        key, now = _key(observed.kanary), observed.now
+        """Hold a status that differs from the one in the cluster; returns for how long, zero if it must be written.
+
+        Counts are held from the first difference on: proxies report new endpoints one by one, and one write has all.
+        """
+        kanary, now = observed.kanary, observed.now
+        held = self._of(kanary)
+        since = held.since if held else now
         wait = timedelta()
         if only_counts_differ(observed.stored, status):
-            wait = left(STATUS_INTERVAL, self._written_at.get(key), now)
+            wait = left(STATUS_INTERVAL, since, now)
         elif may_pass(observed.stored, status):
             wait = left(STATUS_INTERVAL, status.since, now)
         if wait:
-            self._held[key] = _Held(observed.kanary, status)
+            self._held[_key(kanary)] = _Held(kanary, status, since)
         return wait
 
     def release(self, kanary: Json) -> None:
         """Hold nothing: the status in the cluster is the latest one."""
         self._held.pop(_key(kanary), None)
 
-    def written(self, kanary: Json, now: datetime) -> None:
-        """The latest status was written now."""
-        self.release(kanary)
-        self._written_at[_key(kanary)] = now
-
     def forget(self, namespace: str, name: str) -> tuple[Json, KanaryStatus] | None:
         """Drop the status of a deleted Kanary; returns the Kanary as it was and its held status, if there is one."""
         held = self._held.pop((namespace, name), None)
-        self._written_at.pop((namespace, name), None)
         return (held.kanary, held.status) if held else None
+
+    def _of(self, kanary: Json) -> _Held | None:
+        held = self._held.get(_key(kanary))
+        return held if held and held.kanary.get("status") == kanary.get("status") else None
 
 
 def _key(kanary: Json) -> _Key:

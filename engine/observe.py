@@ -133,11 +133,9 @@ def observe(
     `last` returns what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
     owner = memo(_owner, kanary)
-    intent, status, fleet = (
-        read_intent(view, owner, kanary, memo),
-        memo(read_status, kanary),
-        _fleet(view, owner, now, memo, sent or {}),
-    )
+    # First: if it is too early to judge the proxies, nothing else is derived in vain.
+    fleet = _fleet(view, owner, now, memo, sent or {})
+    intent, status = read_intent(view, owner, kanary, memo), memo(read_status, kanary)
     written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda text: memo(read_applied, text))
     if written.applied is None and (known := last()) and _is_latest(known, intent, status, fleet):
         written = replace(known, version=written.version)

@@ -235,7 +235,7 @@ class Reconciler:
         if wait:
             return None, Requeue(wait, "the held status is written")
         written = self._writer.write_status(observed.kanary, raw)
-        self._held.written(observed.kanary, observed.now)
+        self._held.release(observed.kanary)
         for announcement in announcements(observed.stored, status):
             self._reporter.announce(observed.kanary, announcement)
         return written, None

@@ -131,7 +131,10 @@ def cluster_rejects(snapshot: Snapshot) -> Decision | None:
     """The operator retries a rejected object, without a change of phase, until the API server accepts it."""
     if not snapshot.rejection or snapshot.spec_changed or snapshot.rollout.is_applied:
         return None
-    return degraded(snapshot, snapshot.rejection)
+    decision = degraded(snapshot, snapshot.rejection)
+    # The API server may accept the object now.
+    again = Requeue(SETTLING_RECHECK, "the rejected object may be applied now")
+    return replace(decision, requeue=soonest(decision.requeue, again))
 
 
 def endpoints_wait(snapshot: Snapshot) -> Decision | None:

@@ -47,9 +47,9 @@ REJECTED_RECHECK = timedelta(seconds=30)
 """How often the operator retries an object that the API server rejected."""
 
 STATUS_INTERVAL = timedelta(seconds=1)
-"""How often a status is written if only counts changed, and how long a phase lasts that may pass before it is written.
+"""How long counts that changed, and a phase that may pass, wait until they are written to the status.
 
-Otherwise every change of a pod would cost a write, and each change of weights one more.
+Otherwise every change of a pod and every report about it would cost a write, and each change of weights one more.
 """
 
 # The operator

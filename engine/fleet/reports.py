@@ -1,7 +1,11 @@
 """The report of the sidecar agent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from engine.render.haproxy import split_of
+from states.timing import STATUS_INTERVAL
 
 _MAX_TEXT = 400
 _MAX_COUNT = 2**31
@@ -32,6 +36,19 @@ class Report:
         """All on which decisions depend. They take counts of connections and processes as they are at that time."""
         is_full = self.connections >= self.max_connections
         return self.digest, self.rejected_digest, self.rejection, self.max_connections, is_full, self.problem
+
+    def news_after(self, former: "Report | None") -> timedelta | None:
+        """How long a reconcile for this report may wait; None if it changes nothing since the former one.
+
+        A proxy that has loaded other servers changes only counts in the status, which are written later anyway.
+        """
+        if former is None:
+            return timedelta()
+        if self.state == former.state:
+            return None
+        same_split = replace(former, digest=self.digest).state == self.state
+        is_of_servers = same_split and bool(self.digest) and split_of(self.digest) == split_of(former.digest)
+        return STATUS_INTERVAL if is_of_servers else timedelta()
 
 
 def read_report(raw: object) -> Report:

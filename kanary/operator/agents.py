@@ -7,6 +7,7 @@ wait for nothing.
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from engine.fleet.proxy import has_agent, read_proxy
@@ -35,19 +36,20 @@ class Agents:
         self._agents: dict[Key, ProxyAgent] = {}
         self._sendings: dict[Key, Sending] = {}
         self._find: Callable[[Key], Json | None] = lambda _key: None
-        self._on_news: Callable[[Key], None] = lambda _key: None
+        self._on_news: Callable[[Key, float], None] = lambda _key, _seconds: None
         self._limits = Limits()
 
     def start(
         self,
         find: Callable[[Key], Json | None],
         pods: Callable[[], Iterable[Key]],
-        on_news: Callable[[Key], None],
+        on_news: Callable[[Key, float], None],
     ) -> None:
         """Connect to the present pods, which `pods` returns, and to those of which `changed` is called from now on.
 
-        `find` returns the present pod of a key. `on_news` is called, in another thread, with the key of a Kanary when
-        the report of a proxy differs from the last one in more than counts.
+        `find` returns the present pod of a key. `on_news` is called, in another thread, when the report of a proxy
+        differs from the last one in more than counts: with the key of its Kanary, and the seconds that a reconcile may
+        wait.
         """
         self._find, self._on_news = find, on_news
         self._thread.start()
@@ -80,12 +82,14 @@ class Agents:
         """
         found = {}
         for pod in pods:
-            proxy, agent = read_proxy(pod, None), self._agents.get(Key.of(pod))
+            agent = self._agents.get(Key.of(pod))
             if agent and agent.uid != pod["metadata"]["uid"]:
                 agent = None
             if agent and agent.report:
-                found[proxy.name] = agent.report
-            elif proxy.is_ready and proxy.has_reachable_agent:
+                found[pod["metadata"]["name"]] = agent.report
+                continue
+            proxy = read_proxy(pod, None)
+            if proxy.is_ready and proxy.has_reachable_agent:
                 remaining = agent.first_report_left() if agent else FIRST_REPORT_LIMIT.total_seconds()
                 if remaining > 0:
                     # Its first report starts the next reconcile earlier.
@@ -112,16 +116,16 @@ class Agents:
         if agent is None:
             kanary = Key(key.namespace, name)
             uid = pod["metadata"]["uid"]
-            agent = ProxyAgent(key, uid, self._port, self._limits, lambda: self._news_of(key, kanary))
+            agent = ProxyAgent(key, uid, self._port, self._limits, lambda after: self._news_of(key, kanary, after))
             self._agents[key] = agent
             self._sendings[key] = Sending(key, self._port, self._limits, agent.has_decided)
         agent.follow(read_proxy(pod, None))
 
-    def _news_of(self, key: Key, kanary: Key) -> None:
+    def _news_of(self, key: Key, kanary: Key, after: timedelta) -> None:
         # A line may arrive in the moment in which the pod is forgotten.
         if sending := self._sendings.get(key):
             sending.reported()
-            self._on_news(kanary)
+            self._on_news(kanary, after.total_seconds())
 
     def _send(self, pods: Sequence[Mapping[str, Any]], push: Push) -> None:
         for pod in pods:

@@ -13,6 +13,7 @@ import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 from ipaddress import ip_address
 from weakref import WeakValueDictionary
 
@@ -82,10 +83,10 @@ class Limits:
 class ProxyAgent:
     """The agent of one pod: its last report, and the task that stays connected to it.
 
-    `on_news` is called when a report differs from the last one in more than counts.
+    `on_news` is called when a report differs from the last one in more than counts, with how long a reconcile may wait.
     """
 
-    def __init__(self, pod: Key, uid: str, port: int, limits: Limits, on_news: Callable[[], None]) -> None:
+    def __init__(self, pod: Key, uid: str, port: int, limits: Limits, on_news: Callable[[timedelta], None]) -> None:
         self.uid = uid
         self.report: Report | None = None
         self._pod = pod
@@ -161,8 +162,9 @@ class ProxyAgent:
             # The address is another pod's by now.
             raise ValueError(f"the report is of the pod {report.pod!r}")
         former, self.report = self.report, report
-        if former is None or report.state != former.state:
-            self._on_news()
+        after = report.news_after(former)
+        if after is not None:
+            self._on_news(after)
 
 
 async def connect(address: str, port: int, on_line: Callable[[bytes], None]) -> "ReportStream":

@@ -68,6 +68,8 @@ class Watches:
         self._queue = queue
         self._own_statuses: dict[Key, Json] = {}
         """The statuses that are being written."""
+        self._own_config_maps: dict[Key, Json] = {}
+        """The ConfigMaps that are being applied."""
         self._on_pod = on_pod
         self._namespace = namespace
         self._on_restart = on_restart
@@ -82,7 +84,7 @@ class Watches:
         self.services = self._reflector(SERVICES, self._on_service, transforms.service, indexers={BY_OWNER: _owner_of})
         self.config_maps = self._reflector(
             CONFIG_MAPS,
-            self._on_owned,
+            self._on_config_map,
             transforms.config_map,
             label_selector=ours,
             indexers={BY_SERVICE: _services_of_applied, BY_OWNER: _owner_of},
@@ -155,6 +157,18 @@ class Watches:
         finally:
             del self._own_statuses[key]
 
+    @contextmanager
+    def applying(self, desired: Json) -> Iterator[None]:
+        """While a ConfigMap is being applied, its arrival is no change: all its content comes from the reconcile."""
+        is_config_map = desired["kind"] == CONFIG_MAPS.kind
+        if is_config_map:
+            self._own_config_maps[Key.of(desired)] = desired
+        try:
+            yield
+        finally:
+            if is_config_map:
+                del self._own_config_maps[Key.of(desired)]
+
     def proxy_pod(self, key: Key) -> Json | None:
         """The proxy pod of that key, or None."""
         return self.pods.get(key.namespace, key.name)
@@ -210,6 +224,12 @@ class Watches:
         for owner in _kanaries_of_owned(new or old or {}):
             self._queue.add(owner)
 
+    def _on_config_map(self, key: Key, old: Json | None, new: Json | None) -> None:
+        own = self._own_config_maps.get(key)
+        if old and new and own is not None and content_of(_with(old, own)) == content_of(new):
+            return
+        self._on_owned(key, old, new)
+
     def _on_proxy_pod(self, key: Key, old: Json | None, new: Json | None) -> None:
         self._on_pod(key)
         self._on_owned(key, old, new)
@@ -221,6 +241,13 @@ class Watches:
         for config_map in self.config_maps.lookup(BY_SERVICE, (namespace, service)):
             for owner in _kanaries_of_owned(config_map):
                 self._queue.add_after(owner, seconds)
+
+
+def _with(config_map: Json, applied: Json) -> Json:
+    """The ConfigMap after this one was applied to it."""
+    before, after = config_map["metadata"], applied["metadata"]
+    annotations = {**(before.get("annotations") or {}), **after["annotations"]}
+    return {**config_map, "metadata": {**before, **after, "annotations": annotations}, "data": applied["data"]}
 
 
 def _services_of_kanary(kanary: Json) -> Iterator[tuple[str, str]]:

@@ -146,7 +146,7 @@ class Writer:
 
     def _apply(self, resource: Resource, desired: Json) -> None:
         metadata = desired["metadata"]
-        with self._request(f"apply {resource.kind} {metadata['name']}"):
+        with self._request(f"apply {resource.kind} {metadata['name']}"), self._watches.applying(desired):
             try:
                 written = self._client.apply(resource, metadata["namespace"], metadata["name"], desired, force=True)
             except Invalid:
@@ -156,7 +156,7 @@ class Writer:
             if not covers(written, desired):
                 # Apply reverts changes of others, but not their additions.
                 written = self._overwrite(resource, written, desired)
-        self._remember(desired, written)
+            self._remember(desired, written)
 
     def _overwrite(self, resource: Resource, live: Json, desired: Json) -> Json:
         """Replace the fields of `desired` in the object at the version that was read."""

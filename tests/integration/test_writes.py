@@ -1,11 +1,34 @@
 """What a change costs in requests."""
 
+import time
 from datetime import timedelta
 
 import pytest
 
 from engine import held
 from tests.integration.scene import Scene, routes
+
+METHODS = ("PATCH", "PUT", "GET", "POST")
+
+
+def made(scene: Scene) -> list[tuple[str, str]]:
+    """The requests since the last change, by method."""
+    requests = scene.server.requests
+    return [(method, r.path.split("/namespaces/shop/")[-1]) for method in METHODS for r in requests.find(method)]
+
+
+def test_a_change_of_endpoints_is_one_config_map_and_one_status(scene: Scene) -> None:
+    scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
+    scene.declare(destination="myapp", routes=routes(myapp_v1=100))
+    scene.start_operator()
+    scene.wait_for_phase("Ready")
+    scene.wait_for(lambda: scene.events("Serving"))
+    time.sleep(2)
+    scene.server.requests.clear()
+    scene.endpoints("myapp-v1", "10.0.0.1", "10.0.0.3")
+    scene.wait_for(lambda: len(made(scene)) >= 2)
+    time.sleep(2)
+    assert made(scene) == [("PATCH", "configmaps/rule-haproxy"), ("PUT", "kanaries/rule/status")]
 
 
 def test_a_change_of_weights_is_one_config_map_two_statuses_and_one_event(
@@ -23,13 +46,7 @@ def test_a_change_of_weights_is_one_config_map_two_statuses_and_one_event(
     scene.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
     scene.wait_for_phase("Ready", revision=2)
     scene.wait_for(lambda: scene.events("WeightsChanged"))
-    methods = ("PATCH", "PUT", "GET", "POST")
-    made = [
-        (method, r.path.split("/namespaces/shop/")[-1])
-        for method in methods
-        for r in scene.server.requests.find(method)
-    ]
-    assert made == [
+    assert made(scene) == [
         ("PATCH", "configmaps/rule-haproxy"),
         ("PUT", "kanaries/rule/status"),
         ("PUT", "kanaries/rule/status"),

@@ -121,6 +121,7 @@ def test_a_record_that_is_deleted_while_no_operator_runs_is_reported(
     world.restart_operator()
     world.remove("ConfigMap", "rule-haproxy")
     world.settle()
+    world.live_through(1.1)
     assert world.status()["phase"] == "Degraded"
     assert world.status()["reason"] == reason
     assert "ConfigMap rule-haproxy" in world.status()["message"]

@@ -88,8 +88,13 @@ class Followed:
     def __init__(self, port: int) -> None:
         self.cluster: dict[Key, Json] = {}
         self.news: queue.SimpleQueue[Key] = queue.SimpleQueue()
+        self.delays: list[float] = []
         self.agents = Agents(port)
-        self.agents.start(self.cluster.get, list, self.news.put)
+        self.agents.start(self.cluster.get, list, self._take_news)
+
+    def _take_news(self, kanary: Key, seconds: float) -> None:
+        self.delays.append(seconds)
+        self.news.put(kanary)
 
     def put(self, *pods: Json) -> None:
         for found in pods:
@@ -148,6 +153,7 @@ def test_each_report_is_stored_and_news_for_its_kanary(peers: Peers, followed: F
     assert followed.reports() == {"x-1": Report("a" * 24, "", "", 1, 2, 3, "", "uid-x-1")}
     agent.sendall(line(digest="b" * 24))
     followed.await_news()
+    assert followed.delays == [0, 0]
     assert followed.reports()["x-1"].digest == "b" * 24
 
 
@@ -175,6 +181,16 @@ def test_counts_are_stored_and_no_news(peers: Peers, followed: Followed) -> None
     agent.sendall(line(connections=9, maxConnections=9))
     # It is full: that is more than a count.
     followed.await_news()
+
+
+def test_a_report_of_other_servers_alone_can_wait_for_the_write_of_counts(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    agent = peers.next()
+    loaded, others = "a" * 12 + "b" * 12, "a" * 12 + "c" * 12
+    for report in (line(digest=loaded), line(digest=others), line(digest=loaded, problem="x"), line(digest="")):
+        agent.sendall((b"" if followed.delays else HEAD) + report)
+        followed.await_news()
+    assert followed.delays == [0, 1, 0, 0]
 
 
 def test_the_last_report_stands_when_the_connection_is_lost_and_the_next_one_replaces_it(
@@ -259,7 +275,7 @@ def test_a_pod_that_appears_while_connections_begin_is_connected(peers: Peers) -
         agents.changed(Key.of(pod()))
         return []
 
-    agents.start(cluster.get, present, lambda _key: None)
+    agents.start(cluster.get, present, lambda _key, _seconds: None)
     peers.next()
     agents.stop()
 

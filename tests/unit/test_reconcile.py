@@ -95,6 +95,22 @@ def test_pods_that_come_and_go_cost_no_move_no_event_and_at_most_one_status_a_se
     assert found.config().count("  server 10.0.") == 5
 
 
+def test_the_status_of_new_endpoints_is_written_once_when_the_proxies_have_reported() -> None:
+    found = world()
+    writes = found.status_writes
+    found.sending_fails = True
+    found.scale("v1", 3)
+    found.step()
+    found.wait(0.5)
+    found.sending_fails = False
+    found.wait(0)
+    found.step()
+    assert found.status_writes == writes
+    found.live_through(5)
+    assert found.status_writes == writes + 1
+    assert (found.status()["proxies"]["updated"], found.status()["weights"][0]["ready"]) == (2, 3)
+
+
 def test_each_change_of_pods_is_rendered_once_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     found, rendered = world(), list[ProxyConfig]()
 

@@ -10,7 +10,7 @@ import pytest
 
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
-from kanary.kube.resources import ENDPOINT_SLICES, Key
+from kanary.kube.resources import CONFIG_MAPS, ENDPOINT_SLICES, Key
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator.watches import Served, Watches
 from tests.unit.kanaries import Json
@@ -146,3 +146,35 @@ def test_a_spec_that_changes_while_the_status_is_written_leads_to_a_reconcile(
 ) -> None:
     with watches.writing_status(Key("shop", "rule"), {"phase": "Rolling"}):
         assert next_after(cluster, work, kanary("rule", "v3", status={"phase": "Rolling"})) == "rule"
+
+
+def config_map(content: str, **annotations: str) -> Json:
+    metadata = {
+        "namespace": "shop",
+        "name": "rule-haproxy",
+        "labels": {"kanary.k8s.io/name": "rule"},
+        "annotations": annotations,
+    }
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"haproxy.cfg": content}}
+
+
+@pytest.mark.parametrize(
+    ("arrived", "enqueues"),
+    [
+        (config_map("2", hash="b", note="of others"), False),
+        (config_map("2 edited", hash="b", note="of others"), True),
+        (config_map("2", hash="b"), True),
+    ],
+    ids=["as applied", "with other data", "with other annotations"],
+)
+def test_a_config_map_as_it_was_applied_leads_to_no_reconcile(
+    cluster: Cluster, work: WorkQueue[Key], watches: Watches, arrived: Json, enqueues: bool
+) -> None:
+    cluster.send(CONFIG_MAPS, config_map("1", hash="a", note="of others"))
+    assert enqueued(work) == "rule"
+    with watches.applying(config_map("2", hash="b")):
+        cluster.send(CONFIG_MAPS, arrived)
+        fence = config_map("fence")
+        fence["metadata"] |= {"name": "fence", "labels": {"kanary.k8s.io/name": "fence"}}
+        cluster.send(CONFIG_MAPS, fence)
+        assert enqueued(work) == ("rule" if enqueues else "fence")

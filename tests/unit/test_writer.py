@@ -1,6 +1,7 @@
 """A ConfigMap is written only as it was read."""
 
 import copy
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -36,6 +37,9 @@ class Cluster:
 
     def remember(self, obj):
         pass
+
+    def applying(self, desired):
+        return nullcontext()
 
     def apply(self, resource, namespace, name, body, *, force):
         self.asked.append("apply")
