@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import marshal
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
 
 from kanary.kube.resources import Json, Key
 
@@ -24,15 +26,41 @@ class Delta:
     new: Json | None
 
 
-@dataclass(frozen=True)
-class _Entry:
-    obj: Json
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One version of an object, as bytes: they take a third of its memory, and no time of the garbage collector."""
+
+    content: bytes
     version: str
-    values: Mapping[str, frozenset[Hashable]]
+
+    @classmethod
+    def of(cls, obj: Json, version: str) -> Packed:
+        """Pack a JSON object."""
+        return cls(marshal.dumps(obj), version)
+
+    def unpacked(self) -> _Object:
+        """A new object of this content."""
+        return _Object(marshal.loads(self.content))  # noqa: S302 -- only what `of` has made
+
+
+class _Object(dict[str, Any]):
+    """An object that can be referred to weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    packed: Packed
+    values: tuple[tuple[Hashable, ...], ...]
+    """Of each index."""
 
 
 class Cache:
     """Objects of one kind. An older version never replaces a newer one.
+
+    Objects are packed. As long as an object that was read is in use, the next read returns the same one, also if there
+    is a newer version with the same content.
 
     Resource versions are compared as numbers, which Kubernetes guarantees for one kind of object (KEP-5504). If they
     are not numbers, the order of arrival counts, and `remember` does nothing.
@@ -45,7 +73,8 @@ class Cache:
         self._content = content or content_of
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
-        self._indexes: dict[str, defaultdict[Hashable, set[Key]]] = {name: defaultdict(set) for name in self._indexers}
+        self._in_use: WeakValueDictionary[Key, _Object] = WeakValueDictionary()
+        self._indexes: dict[str, dict[Hashable, tuple[Key, ...]]] = {name: {} for name in self._indexers}
         self._position = ""
 
     @property
@@ -56,31 +85,51 @@ class Cache:
     def get(self, key: Key) -> Json | None:
         """Return an object, None if there is none."""
         with self._lock:
-            entry = self._entries.get(key)
-        return entry.obj if entry else None
+            return self._object(key)
 
-    def values(self) -> list[Json]:
-        """Return all objects."""
+    def all_keys(self) -> Sequence[Key]:
+        """Return the keys of all objects."""
         with self._lock:
-            return [entry.obj for entry in self._entries.values()]
+            return tuple(self._entries)
 
     def lookup(self, index: str, value: Hashable) -> list[Json]:
         """Return the objects for which the indexer of that name gave that value; KeyError for an unknown index."""
         with self._lock:
-            return [self._entries[key].obj for key in self._indexes[index].get(value, ())]
+            return [obj for key in self._indexes[index].get(value, ()) if (obj := self._object(key)) is not None]
 
-    def replace(self, listed: Mapping[Key, tuple[Json, str]], position: str) -> list[Delta]:
-        """Replace all objects by a list (objects with their versions) of the given position; return the changes."""
+    def lookup_keys(self, index: str, value: Hashable) -> Sequence[Key]:
+        """Return the keys of these objects."""
+        with self._lock:
+            return self._indexes[index].get(value, ())
+
+    def replace(self, listed: Mapping[Key, Packed], position: str) -> Iterator[Delta]:
+        """Replace all objects by a list of the given position; return the changes."""
+        changes: list[tuple[Key, Packed | None, Packed | None]] = []
         with self._lock:
             # A position below the last one means another history, for example a restored etcd: only the list counts.
             # Otherwise an object that is newer than the list is a write of ours, made after the list.
             rewound = _is_older(position, self._position)
             self._position = position
             ours = set() if rewound else {key for key in self._entries if _is_older(position, self._version(key))}
-            deleted = [key for key in self._entries if key not in listed and key not in ours]
-            changes = [self._drop(key) for key in deleted]
-            changes += [self._put(key, *entry) for key, entry in listed.items() if key not in ours]
-        return [change for change in changes if change is not None]
+            for key in [key for key in self._entries if key not in listed and key not in ours]:
+                changes.append((key, self._entries[key].packed, None))
+                self._drop(key)
+            for key, packed in listed.items():
+                former = self._entries.get(key)
+                if key not in ours and self._put(key, packed, packed.unpacked()):
+                    changes.append((key, former.packed if former else None, packed))
+        # Not all objects are unpacked at a time.
+        return (
+            Delta(key, old.unpacked() if old else None, new.unpacked() if new else None) for key, old, new in changes
+        )
+
+    def has(self, key: Key, version: str) -> bool:
+        """Whether this version of the watch is stored already, as the response to a write; move to its position."""
+        with self._lock:
+            if self._version(key) != version or self._is_past(version):
+                return False
+            self._position = version
+            return True
 
     def put(self, key: Key, obj: Json, version: str) -> Delta | None:
         """Store an added or modified object of the watch; return the change."""
@@ -88,7 +137,9 @@ class Cache:
             if self._is_past(version):
                 return None
             self._position = version
-            return None if _is_older(version, self._version(key)) else self._put(key, obj, version)
+            if _is_older(version, self._version(key)):
+                return None
+            return self._put(key, Packed.of(obj, version), _Object(obj))
 
     def drop(self, key: Key, version: str) -> Delta | None:
         """Delete an object at the version of the watch's DELETED event; return the change."""
@@ -112,7 +163,7 @@ class Cache:
             # The watch has delivered everything before the position, and the object may be deleted since.
             if not _is_older(self._position, version) or self._is_stored_since(key, version):
                 return None
-            return self._put(key, obj, version)
+            return self._put(key, Packed.of(obj, version), _Object(obj))
 
     def _is_past(self, version: str) -> bool:
         return version == self._position or _is_older(version, self._position)
@@ -122,38 +173,46 @@ class Cache:
 
     def _version(self, key: Key) -> str:
         entry = self._entries.get(key)
-        return entry.version if entry else ""
+        return entry.packed.version if entry else ""
 
-    def _put(self, key: Key, obj: Json, version: str) -> Delta | None:
-        old = self._entries.get(key)
-        if old and old.obj == obj:
-            obj = old.obj  # what was derived from it stays valid
-        values = {name: _values(name, indexer, key, obj) for name, indexer in self._indexers.items()}
-        self._unindex(key)
-        self._entries[key] = _Entry(obj, version, values)
-        for name, found in values.items():
-            for value in found:
-                self._indexes[name][value].add(key)
-        return (
-            None if old and self._content(old.obj) == self._content(obj) else Delta(key, old.obj if old else None, obj)
-        )
+    def _object(self, key: Key) -> _Object | None:
+        obj = self._in_use.get(key)
+        if obj is None and (entry := self._entries.get(key)):
+            obj = self._in_use[key] = entry.packed.unpacked()
+        return obj
+
+    def _put(self, key: Key, packed: Packed, obj: _Object) -> Delta | None:
+        old, entry = self._object(key), self._entries.get(key)
+        if entry and old == obj:
+            # What was derived from the old one stays valid.
+            self._entries[key] = _Entry(packed, entry.values)
+            return None
+        values = tuple(_values(name, indexer, key, obj) for name, indexer in self._indexers.items())
+        self._index(key, values)
+        self._entries[key] = _Entry(packed, values)
+        self._in_use[key] = obj
+        return None if old is not None and self._content(old) == self._content(obj) else Delta(key, old, obj)
 
     def _drop(self, key: Key) -> Delta | None:
-        self._unindex(key)
-        old = self._entries.pop(key, None)
-        return Delta(key, old.obj, None) if old else None
+        old = self._object(key)
+        self._index(key, tuple(() for _ in self._indexers))
+        self._entries.pop(key, None)
+        self._in_use.pop(key, None)
+        return None if old is None else Delta(key, old, None)
 
-    def _unindex(self, key: Key) -> None:
+    def _index(self, key: Key, values: tuple[tuple[Hashable, ...], ...]) -> None:
+        """Replace the values of an object in the indexes."""
         entry = self._entries.get(key)
-        for name, values in (entry.values if entry else {}).items():
-            for value in values:
-                self._discard(name, value, key)
-
-    def _discard(self, index: str, value: Hashable, key: Key) -> None:
-        keys = self._indexes[index][value]
-        keys.discard(key)
-        if not keys:
-            del self._indexes[index][value]
+        former = entry.values if entry else tuple(() for _ in values)
+        for index, before, now in zip(self._indexes.values(), former, values, strict=True):
+            if before == now:
+                continue
+            for value in before:
+                index[value] = tuple(each for each in index[value] if each != key)
+                if not index[value]:
+                    del index[value]
+            for value in now:
+                index[value] = (*index.get(value, ()), key)
 
 
 def content_of(obj: Json) -> Json:
@@ -161,12 +220,12 @@ def content_of(obj: Json) -> Json:
     return {**obj, "metadata": {**obj["metadata"], "resourceVersion": None}}
 
 
-def _values(name: str, indexer: Indexer, key: Key, obj: Json) -> frozenset[Hashable]:
+def _values(name: str, indexer: Indexer, key: Key, obj: Json) -> tuple[Hashable, ...]:
     try:
-        return frozenset(indexer(obj))
+        return tuple(dict.fromkeys(indexer(obj)))
     except Exception:  # an unusual object must not stop the watch of the others
         _log.exception("cannot index %s by %s: the index does not contain it", key, name)
-        return frozenset()
+        return ()
 
 
 def _is_older(version: str, other: str) -> bool:

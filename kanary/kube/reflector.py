@@ -10,10 +10,10 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from kanary.kube.backoff import Backoff
-from kanary.kube.cache import Cache, Delta, Indexer, content_of
+from kanary.kube.cache import Cache, Delta, Indexer, Packed, content_of
 from kanary.kube.errors import ApiError, ClusterError, Gone, InvalidResponse
 from kanary.kube.resources import Json, Key, Resource
 from kanary.kube.verbs import Verbs
@@ -107,13 +107,22 @@ class Reflector:
         """Return an object, None if there is none."""
         return self._cache.get(Key(namespace, name))
 
-    def values(self) -> list[Json]:
-        """Return all objects."""
-        return self._cache.values()
+    def all_keys(self) -> Sequence[Key]:
+        """Return the keys of all objects."""
+        return self._cache.all_keys()
+
+    def values(self) -> Iterator[Json]:
+        """Return all objects, one at a time: together they take several times the memory of the copy."""
+        found = (self._cache.get(key) for key in self._cache.all_keys())
+        return (obj for obj in found if obj is not None)
 
     def lookup(self, index: str, value: Hashable) -> list[Json]:
         """Return the objects for which the indexer of that name gave that value; KeyError for an unknown index."""
         return self._cache.lookup(index, value)
+
+    def lookup_keys(self, index: str, value: Hashable) -> Sequence[Key]:
+        """Return the keys of these objects."""
+        return self._cache.lookup_keys(index, value)
 
     def remember(self, obj: Json) -> None:
         """Store the response to a write, so that later reads are never older than the write.
@@ -122,7 +131,7 @@ class Reflector:
         will not report it again, and the response may contain changes of others.
         """
         key, version = Key.of(obj), str(obj["metadata"].get("resourceVersion", ""))
-        self._report(self._cache.remember(key, self._transformed(key, obj), version))
+        self._report([self._cache.remember(key, self._transformed(key, obj), version)])
 
     def age(self) -> float:
         """Seconds since the API server last sent data about this kind of object."""
@@ -164,14 +173,14 @@ class Reflector:
 
     def _list(self) -> None:
         listed, position = self._client.list_as(self.resource, self._read, self._namespace, self._label_selector)
-        self._report(*self._cache.replace(dict(listed), position))
+        self._report(self._cache.replace(dict(listed), position))
         self._record_contact()
         self._must_list = False
         self.synced.set()
 
-    def _read(self, obj: Json) -> tuple[Key, tuple[Json, str]]:
+    def _read(self, obj: Json) -> tuple[Key, Packed]:
         key = Key.of(obj)
-        return key, (self._transformed(key, obj), str(obj["metadata"].get("resourceVersion", "")))
+        return key, Packed.of(self._transformed(key, obj), str(obj["metadata"].get("resourceVersion", "")))
 
     def _follow(self) -> None:
         with self._client.watch(
@@ -197,10 +206,11 @@ class Reflector:
             if not self._cache.advance(version):
                 raise Gone(410, "Expired", f"the server has moved back from {self._cache.position} to {version}")
         elif kind == "DELETED":
-            self._report(self._cache.drop(Key.of(obj), version))
+            self._report([self._cache.drop(Key.of(obj), version)])
         elif kind in ("ADDED", "MODIFIED"):
             key = Key.of(obj)
-            self._report(self._cache.put(key, self._transformed(key, obj), version))
+            if not self._cache.has(key, version):
+                self._report([self._cache.put(key, self._transformed(key, obj), version)])
         else:
             _log.warning("ignored a watch event of %s with unknown type %r", self.resource, kind)
 
@@ -211,7 +221,7 @@ class Reflector:
             _log.exception("cannot transform %s %s: the whole object is stored", self.resource.kind, key)
             return obj
 
-    def _report(self, *changes: Delta | None) -> None:
+    def _report(self, changes: Iterable[Delta | None]) -> None:
         for change in changes:
             if change is None:
                 continue

@@ -178,7 +178,7 @@ class Operator:
     def _start_workers(self, watches: Watches) -> None:
         _log.info("started %d workers for %s", self._settings.workers, self._settings.namespace or "all namespaces")
         # Before the first reconcile, which needs the reports.
-        self._agents.start(watches.proxy_pod, lambda: map(Key.of, watches.pods.values()), self._queue.add_after)
+        self._agents.start(watches.proxy_pod, watches.pods.all_keys, self._queue.add_after)
         reconciler = Reconciler(
             View(self._client, watches, self._agents, self._key),
             Writer(self._client, watches, self._may_write, agents=self._agents, key=self._key),

@@ -14,7 +14,6 @@ from engine.render.objects import (
     TEMPLATE_ANNOTATION,
 )
 from engine.resolve.endpoints import slices_from_endpoints
-from kanary.operator.compact import SharedParts, compact
 
 Json = dict[str, Any]
 
@@ -38,8 +37,6 @@ _POD_METADATA = ("name", "namespace", "uid", "deletionTimestamp", "deletionGrace
 _POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION)
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 
-_shared = SharedParts()
-
 
 def config_map(obj: Json) -> Json:
     """A ConfigMap of the proxies; its two configurations are one text if they are equal, as they mostly are."""
@@ -50,17 +47,16 @@ def config_map(obj: Json) -> Json:
 
 
 def deployment(obj: Json) -> Json:
-    """The Deployment of the proxies; its template shares what is equal with those of other Kanaries."""
+    """The Deployment of the proxies, with the counts of its pods and why some cannot be created."""
     status = _only(obj.get("status") or {}, _COUNTS)
     failures = [c for c in (obj.get("status") or {}).get("conditions") or () if c.get("type") == "ReplicaFailure"]
     status["conditions"] = [_only(condition, _CONDITION) for condition in failures]
-    kept = {**_without_version(obj), "status": compact(status)}
-    return kept | {"spec": _shared.share(obj["spec"])} if "spec" in obj else kept
+    return {**_without_version(obj), **_only(obj, ("spec",)), "status": status}
 
 
 def disruption_budget(obj: Json) -> Json:
     """The PodDisruptionBudget without its status."""
-    return {**_without_version(obj), "spec": compact(obj.get("spec") or {})}
+    return {**_without_version(obj), "spec": obj.get("spec") or {}}
 
 
 def kanary(obj: Json) -> Json:
@@ -71,7 +67,7 @@ def kanary(obj: Json) -> Json:
         for entry in entries
         if "f:routes" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
-    return compact({**obj, "metadata": {**obj["metadata"], "managedFields": about_routes}})
+    return {**obj, "metadata": {**obj["metadata"], "managedFields": about_routes}}
 
 
 def content_of_kanary(obj: Json) -> Json:
@@ -83,7 +79,7 @@ def content_of_kanary(obj: Json) -> Json:
 
 def service(obj: Json) -> Json:
     """The Service without its status; of those that Kanary did not create, without labels and annotations."""
-    kept = {**_identity(obj), "spec": compact(obj.get("spec") or {})}
+    kept = {**_identity(obj), "spec": obj.get("spec") or {}}
     if (kept["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
         kept["metadata"] = {k: v for k, v in kept["metadata"].items() if k not in ("labels", "annotations")}
     return kept
@@ -94,7 +90,7 @@ def endpoint_slice(obj: Json) -> Json:
     endpoints = [
         {
             "addresses": endpoint["addresses"][:1],
-            "conditions": _shared.share({"ready": (endpoint.get("conditions") or {}).get("ready")}),
+            "conditions": {"ready": (endpoint.get("conditions") or {}).get("ready")},
             "targetRef": {"name": (endpoint.get("targetRef") or {}).get("name", "")},
         }
         for endpoint in obj.get("endpoints") or ()
@@ -102,8 +98,12 @@ def endpoint_slice(obj: Json) -> Json:
     ]
     labels = _only(obj["metadata"].get("labels") or {}, (SERVICE_OF_SLICE,))
     metadata = _only(obj["metadata"], ("name", "namespace", "uid")) | {"labels": labels}
-    kept = {"metadata": metadata, "addressType": obj.get("addressType"), "ports": obj.get("ports")}
-    return {**compact(kept), "endpoints": endpoints}
+    return {
+        "metadata": metadata,
+        "addressType": obj.get("addressType"),
+        "ports": obj.get("ports"),
+        "endpoints": endpoints,
+    }
 
 
 def endpoints(obj: Json) -> Json:
@@ -120,7 +120,7 @@ def pod(obj: Json) -> Json:
     conditions = [_only(c, _CONDITION) for c in status.get("conditions") or () if c.get("type") in _POD_CONDITIONS]
     containers = [kept for c in status.get("containerStatuses") or () if (kept := _troubles(c))]
     kept = _only(status, ("phase", "podIP")) | {"conditions": conditions, "containerStatuses": containers}
-    return compact({"metadata": metadata, "spec": _only(obj.get("spec") or {}, ("nodeName",)), "status": kept})
+    return {"metadata": metadata, "spec": _only(obj.get("spec") or {}, ("nodeName",)), "status": kept}
 
 
 def _troubles(container: Json) -> Json:
@@ -132,7 +132,7 @@ def _troubles(container: Json) -> Json:
 
 def _identity(obj: Json) -> Json:
     metadata = _only(obj["metadata"], _METADATA)
-    return compact({"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata})
+    return {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata}
 
 
 def _without_version(obj: Json) -> Json:

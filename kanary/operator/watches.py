@@ -145,8 +145,8 @@ class Watches:
 
     def enqueue_all(self) -> None:
         """Enqueue a routine look at every Kanary."""
-        for kanary in self.kanaries.values():
-            self._queue.add(Key.of(kanary), routine=True)
+        for key in self.kanaries.all_keys():
+            self._queue.add(key, routine=True)
 
     @contextmanager
     def writing_status(self, key: Key, status: Json) -> Iterator[None]:
@@ -207,9 +207,9 @@ class Watches:
         self._queue.add(key)
         # Another Kanary may wait for the destination that this one has or had.
         for destination in {name for obj in (old, new) if obj for name in _destination_of(obj)}:
-            for other in self.kanaries.lookup(BY_DESTINATION, destination):
-                if Key.of(other) != key:
-                    self._queue.add(Key.of(other))
+            for other in self.kanaries.lookup_keys(BY_DESTINATION, destination):
+                if other != key:
+                    self._queue.add(other)
 
     def _on_service(self, key: Key, old: Json | None, new: Json | None) -> None:
         self._enqueue_users(key.namespace, key.name, 0)
@@ -236,8 +236,8 @@ class Watches:
 
     def _enqueue_users(self, namespace: str, service: str, seconds: float) -> None:
         """Enqueue the Kanaries whose spec names the Service, or whose applied spec does."""
-        for kanary in self.kanaries.lookup(BY_SERVICE, (namespace, service)):
-            self._queue.add_after(Key.of(kanary), seconds)
+        for key in self.kanaries.lookup_keys(BY_SERVICE, (namespace, service)):
+            self._queue.add_after(key, seconds)
         for config_map in self.config_maps.lookup(BY_SERVICE, (namespace, service)):
             for owner in _kanaries_of_owned(config_map):
                 self._queue.add_after(owner, seconds)

@@ -1,18 +1,23 @@
 """The reflector and its cache, against a cluster that the test plays event by event."""
 
+import json
 import logging
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kanary.kube.backoff import Backoff
-from kanary.kube.cache import Cache, Delta
+from kanary.kube.cache import Cache, Delta, Packed
 from kanary.kube.errors import ApiError, Forbidden, Gone, InvalidResponse, Throttled, Unreachable
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import SERVICES, Json, Key
+from tests.unit.kanaries import json_values
 
 QUICK = Backoff(base=0.001, cap=0.01)
 WAIT = 60  # seconds that no condition takes when the test passes, however busy the machine is
@@ -148,7 +153,7 @@ def test_it_lists_then_watches_from_the_list_on(followed: tuple[Reflector, FakeW
     watch.events.put(("MODIFIED", service("a", 12, port=80)))
     watch.events.put(("DELETED", service("b", 13)))
     assert [changes.next() for _ in range(3)] == ["+b@11", "a@1->12", "-b@11"]
-    assert reflector.values() == [service("a", 12, port=80)]
+    assert [*reflector.values()] == [service("a", 12, port=80)]
     assert reflector.get("shop", "a") == service("a", 12, port=80)
     assert reflector.get("shop", "b") is None
 
@@ -436,7 +441,7 @@ def test_the_response_to_a_write_is_ignored_if_its_version_is_not_a_number(
 def test_before_the_first_list_no_answer_to_a_write_is_taken(cluster: FakeCluster) -> None:
     reflector = Reflector(cluster, SERVICES, on_change=lambda *_: None)
     reflector.remember(service("a", 5))
-    assert reflector.values() == []
+    assert [*reflector.values()] == []
 
 
 def test_a_list_made_before_our_write_does_not_undo_it(
@@ -468,13 +473,13 @@ def test_a_cluster_restored_from_a_backup_is_followed_in_its_new_history(
     again = cluster.next_watch()
     assert again.resource_version == "4"
     assert [changes.next(), changes.next()] == ["-b@501", "a@500->3"]
-    assert reflector.values() == [service("a", 3, port=3)]
+    assert [*reflector.values()] == [service("a", 3, port=3)]
 
 
 def test_versions_that_are_not_numbers_count_in_the_order_of_arrival() -> None:
     cache = Cache()
     key = Key("shop", "a")
-    cache.replace({key: ({"metadata": {}, "n": 1}, "v1")}, "list-1")
+    cache.replace({key: Packed.of({"metadata": {}, "n": 1}, "v1")}, "list-1")
     assert cache.put(key, {"metadata": {}, "n": 2}, "v0") == Delta(
         key, {"metadata": {}, "n": 1}, {"metadata": {}, "n": 2}
     )
@@ -498,7 +503,7 @@ def test_only_kept_fields_are_stored_and_a_change_elsewhere_is_not_reported(
     watch.events.put(("MODIFIED", service("a", 11, port=80, other=2)))
     watch.events.put(("MODIFIED", service("a", 12, port=81, other=2)))
     assert [changes.next(), changes.next()] == ["+a@kept", "a@kept->kept"]
-    assert reflector.values() == [{"metadata": {"name": "a", "resourceVersion": "kept"}, "port": 81}]
+    assert [*reflector.values()] == [{"metadata": {"name": "a", "resourceVersion": "kept"}, "port": 81}]
 
 
 def test_an_object_that_cannot_be_transformed_is_stored_whole_and_the_others_are_followed(
@@ -523,7 +528,7 @@ def test_a_failing_handler_is_logged_and_receives_the_next_changes(
     assert changes.next() == "+b@2"
     cluster.next_watch().events.put(("ADDED", service("c", 11)))
     assert changes.next() == "+c@11"
-    assert len(reflector.values()) == 3
+    assert len(reflector.all_keys()) == 3
     assert "Service shop/a" in caplog.text
 
 
@@ -613,7 +618,59 @@ def assert_eventually(condition: Callable[[], bool]) -> None:
 def test_an_object_that_comes_again_without_a_change_stays_the_same_object() -> None:
     """What was derived from it stays valid, and takes no more memory."""
     cache, key = Cache(), Key("shop", "a")
-    cache.replace({key: ({"metadata": {}, "n": 1}, "1")}, "1")
+    cache.replace({key: Packed.of({"metadata": {}, "n": 1}, "1")}, "1")
     first = cache.get(key)
     assert cache.put(key, {"metadata": {}, "n": 1}, "2") is None
     assert cache.get(key) is first
+
+
+def test_an_object_is_the_same_one_for_all_as_long_as_it_is_in_use() -> None:
+    cache, key = Cache({"all": lambda _: [0]}), Key("shop", "a")
+    cache.replace({key: Packed.of(service("a", 1), "1")}, "1")
+    first = cache.get(key)
+    assert first is not None
+    assert cache.lookup("all", 0)[0] is first
+    unused = weakref.ref(first)
+    del first
+    assert unused() is None
+    assert cache.get(key) == service("a", 1)
+
+
+def test_an_object_is_found_by_the_values_that_its_latest_version_has() -> None:
+    cache = Cache({"ports": lambda obj: obj["spec"]["ports"]})
+    a, b = Key("shop", "a"), Key("shop", "b")
+    listed = {a: service("a", 1, ports=[1, 2, 2]), b: service("b", 1, ports=[2])}
+    cache.replace({key: Packed.of(obj, "1") for key, obj in listed.items()}, "1")
+    assert [cache.lookup_keys("ports", port) for port in (1, 2, 3)] == [(a,), (a, b), ()]
+    cache.put(a, service("a", 2, ports=[3]), "2")
+    assert [cache.lookup_keys("ports", port) for port in (1, 2, 3)] == [(), (b,), (a,)]
+    cache.drop(b, "3")
+    assert cache.lookup("ports", 2) == []
+    assert cache.lookup("ports", 3) == [service("a", 2, ports=[3])]
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_an_object_is_read_as_it_was_stored(obj: Json) -> None:
+    cache, key = Cache(), Key("shop", "a")
+    cache.replace({key: Packed.of(obj, "1")}, "1")
+    assert json.dumps(cache.get(key)) == json.dumps(obj)
+
+
+def test_the_event_of_our_own_write_is_not_read_again(
+    cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]
+) -> None:
+    read = []
+
+    def transform(obj: Json) -> Json:
+        read.append(obj["metadata"]["resourceVersion"])
+        return obj
+
+    cluster.lists.put(([service("a", 1)], "10"))
+    reflector = make(transform=transform)
+    watch = cluster.next_watch()
+    reflector.remember(service("a", 12, port=12))
+    watch.events.put(("MODIFIED", service("a", 12, port=12)))
+    watch.events.put(End())
+    assert cluster.next_watch().resource_version == "12"
+    assert [changes.next(), changes.next()] == ["+a@1", "a@1->12"]
+    assert read == ["1", "12"]

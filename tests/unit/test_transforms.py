@@ -14,7 +14,6 @@ from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint, Written
 from engine.render.objects import (
-    Identity,
     config_map,
     covers,
     deployment,
@@ -25,6 +24,7 @@ from engine.render.objects import (
 )
 from engine.render.pods import rolling
 from engine.resolve.endpoints import resolve
+from kanary.kube.cache import Packed
 from kanary.operator import transforms
 from tests.unit.kanaries import OWNER, Json, kanary, spec
 from tests.unit.observations import applied
@@ -255,19 +255,10 @@ def test_a_running_container_of_a_pod_is_not_stored() -> None:
 
 
 def test_equal_configurations_are_stored_once() -> None:
-    stored = transforms.config_map(json.loads(json.dumps(config_map(OWNER, WRITTEN))))
-    assert stored["data"]["accepted.cfg"] is stored["data"]["haproxy.cfg"]
-
-
-def test_deployments_share_their_containers() -> None:
-    def stored(name: str) -> Json:
-        owner = Identity("shop", name, name)
-        made = deployment(owner, spec(), rolling(owner, spec(), "image", {}, "a" * 16), 1)
-        return transforms.deployment(json.loads(json.dumps(made)))["spec"]["template"]["spec"]
-
-    first, second = stored("one"), stored("two")
-    assert first["containers"] is second["containers"]
-    assert first["volumes"] != second["volumes"]
+    whole = json.loads(json.dumps(config_map(OWNER, WRITTEN)))
+    packed = Packed.of(transforms.config_map(whole), "1")
+    assert packed.unpacked()["data"] == whole["data"]
+    assert packed.content.count(WRITTEN.latest.encode()) == 1
 
 
 def test_labels_and_other_annotations_of_a_kanary_are_not_read() -> None:
