@@ -31,7 +31,7 @@ lint: venv ## Check style, format and types
 	$(BIN)/mypy
 
 test: ## Run everything from scratch: lint, fast tests, a kind cluster, the tests on it
-	@MAKE="$(MAKE)" scripts/stages venv lint test-fast docker node-image images cluster conformance e2e cluster-down
+	@MAKE="$(MAKE)" scripts/stages venv lint test-fast newer-haproxy docker node-image images cluster conformance e2e cluster-down
 
 test-fast: venv ## Run the tests that need no cluster
 	$(BIN)/pytest -m "not cluster" -n auto --dist worksteal $(PYTEST_ARGS)

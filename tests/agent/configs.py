@@ -37,8 +37,8 @@ def rejected(config: ProxyConfig) -> str:
 
 
 def rejected_at_start(config: ProxyConfig) -> str:
-    """A text that passes the check, and does not start: the check writes no file."""
-    return f"{render(config).text}\nglobal\n  pidfile /nowhere/pid\n"
+    """A text that passes the check, and does not start: the check binds no socket."""
+    return f"{render(config).text}\nglobal\n  stats socket /nowhere/socket\n"
 
 
 def listening_elsewhere(config: ProxyConfig) -> str:

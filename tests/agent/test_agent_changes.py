@@ -133,7 +133,7 @@ def test_haproxy_does_not_restart_with_a_configuration_that_failed_to_start(pods
     other = reweighted(config, 50, 50)
     with live(config) as proxy, stream(proxy) as clients:
         proxy.mount(rejected_at_start(other))
-        await_that(lambda: "pidfile" in proxy.reported().get("problem", ""), "the failure is reported")
+        await_that(lambda: "/nowhere" in proxy.reported().get("problem", ""), "the failure is reported")
         assert proxy.report()["digest"] == render(config).digest
         await_that(lambda: (proxy.run / CONFIG_FILE).read_text() == render(config).text, "the former text is back")
         proxy.serve(other)
