@@ -9,14 +9,15 @@ from engine.fleet.proxy import has_agent, read_proxy
 from engine.fleet.sent import Sent
 from engine.last_status import last_rejection, read_phase, read_status
 from engine.memo import Memo
-from engine.model.spec import Backend, KanarySpec
+from engine.model.spec import Backend, KanarySpec, Route
 from engine.model.states import Endpoint, Intent, Split, Written, read_applied, read_written, unpaused
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
 from engine.render.objects import Identity, generation_of, owner_uid
 from engine.render.sysctls import ALL_SYSCTLS
-from engine.resolve.intent import read_intent, resolve_backend, unready_of
+from engine.resolve.endpoints import Resolved
+from engine.resolve.intent import read_intent, resolve_backend
 from states import OnEmptyRoute, Problem, Reason, RouteFacts, Snapshot
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
@@ -60,8 +61,8 @@ class Observed:
     fleet: Fleet
     destinations: Mapping[str, Destination]
     """By name: the destinations of the declared spec and of the last good one."""
-    unready: Mapping[Backend, int]
-    """Number of endpoints of each backend that are not ready."""
+    backends: Mapping[Backend, Resolved | Problem]
+    """Of both specs, as the cluster has them now."""
     memo: Memo = field(repr=False, compare=False)
 
     @property
@@ -107,12 +108,7 @@ class Observed:
     def routes(self, spec: KanarySpec, endpoints: Mapping[Backend, tuple[Endpoint, ...]]) -> tuple[RouteFacts, ...]:
         """The routes of a spec, each with the counts of its endpoints."""
         return tuple(
-            RouteFacts(
-                str(route.backend),
-                route.weight,
-                len(endpoints.get(route.backend, ())),
-                self.unready.get(route.backend, 0),
-            )
+            _facts(route, len(endpoints.get(route.backend, ())), self.backends.get(route.backend))
             for route in spec.routes
         )
 
@@ -159,9 +155,14 @@ def observe(
         written=written,
         fleet=fleet,
         destinations={spec.destination: _destination(view, owner, spec.destination) for spec in specs},
-        unready={backend: unready_of(view, owner, backend, memo) for backend in backends},
+        backends={backend: resolve_backend(view, owner, backend, memo) for backend in backends},
         memo=memo,
     )
+
+
+def _facts(route: Route, endpoints: int, found: Resolved | Problem | None) -> RouteFacts:
+    now = found if isinstance(found, Resolved) else Resolved()
+    return RouteFacts(str(route.backend), route.weight, endpoints, now.unready, now.are_terminating, now.note)
 
 
 def _public_key(view: ClusterView, written: Written) -> str:
@@ -233,7 +234,7 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         since=_passed(status.since, observed.now),
         waits_for_endpoints=status.reason == Reason.WAITING_FOR_ENDPOINTS,
         fault=next((problem for problem in problems if problem.reason not in _AWAITED), None),
-        missing=next((problem for problem in problems if problem.reason in _AWAITED), None),
+        missing=next((problem for problem in problems if problem.reason in _AWAITED), None) or _unknown(observed),
         rejection=last_rejection(status),
         has_served=applied is not None,
         lost=_lost(observed),
@@ -250,6 +251,28 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         is_change=applied is None or observed.to_apply is not applied.spec,
         progress_deadline=timedelta(seconds=spec.progress_deadline_seconds),
     )
+
+
+def _unknown(observed: Observed) -> Problem | None:
+    """A backend whose endpoints are unknown while proxies connect to the last known ones.
+
+    Without such endpoints there is nothing to hold, and the route is empty.
+    """
+    spec = observed.intent.spec
+    for index, route in enumerate(spec.routes if spec else ()):
+        if _is_unknown(observed, route.backend):
+            where = f"spec.routes[{index}].backend.serviceName"
+            return Problem(
+                Reason.ENDPOINTS_UNKNOWN,
+                f'{where}: Service "{route.backend.service_name}" has no EndpointSlice: '
+                "its last endpoints stay in service until it has one; create one if the Service has no selector",
+            )
+    return None
+
+
+def _is_unknown(observed: Observed, backend: Backend) -> bool:
+    found, applied = observed.backends.get(backend), observed.written.applied
+    return isinstance(found, Resolved) and not found.is_known and bool(applied and applied.endpoints_of(backend))
 
 
 def _lost(observed: Observed) -> str:
@@ -301,9 +324,13 @@ def _last_good_endpoints(
     if applied is None:
         return {}, False
     routes = applied.spec.routes
-    found = {route.backend: resolve_backend(view, owner, route.backend, observed.memo) for route in routes}
+    found = {route.backend: observed.backends.get(route.backend) for route in routes}
     holds_empty = OnEmptyRoute.HOLD in (on_empty_route, applied.spec.on_empty_route)
-    known = {b: f for b, f in found.items() if not isinstance(f, Problem) and (f or not holds_empty)}
+    known = {
+        backend: now.endpoints
+        for backend, now in found.items()
+        if isinstance(now, Resolved) and not _is_unknown(observed, backend) and (now.endpoints or not holds_empty)
+    }
     held = {backend: applied.endpoints_of(backend) for backend in found.keys() - known.keys()}
     names = frozenset(endpoint.pod for endpoints in held.values() for endpoint in endpoints if endpoint.pod)
     pods = view.pod_addresses(owner.namespace, names) if names else {}

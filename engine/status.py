@@ -123,9 +123,7 @@ def _weights(observed: Observed, result: Outcome) -> tuple[RouteStatus, ...]:
         spec = result.applied.spec
         written = {route.backend: result.applied.endpoints_of(route.backend) for route in spec.routes}
         counted = observed.routes(spec, {**written, **observed.intent.endpoints})
-        return tuple(
-            RouteStatus(backend=r.backend, weight=r.weight, ready=r.endpoints, unready=r.unready) for r in counted
-        )
+        return tuple(RouteStatus(backend=r.backend, weight=r.weight, ready=r.ready, unready=r.unready) for r in counted)
     return observed.status.weights
 
 

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     # The user has to provide something first.
     DESTINATION_RELEASING = "DestinationReleasing"
     BACKEND_NOT_FOUND = "BackendNotFound"
+    ENDPOINTS_UNKNOWN = "EndpointsUnknown"
     WAITING_FOR_ENDPOINTS = "WaitingForEndpoints"
     PAUSED = "Paused"
 

@@ -39,7 +39,7 @@ def spec_is_unusable(snapshot: Snapshot) -> Decision | None:
 
 
 def backend_is_missing(snapshot: Snapshot) -> Decision | None:
-    """A new Kanary waits for a backend that does not exist; a Kanary that serves becomes Degraded."""
+    """A new Kanary waits for a backend that does not exist; one that serves is Degraded and holds its pods."""
     if not snapshot.missing:
         return None
     return degraded(snapshot, snapshot.missing) if snapshot.has_served else _pending(snapshot, snapshot.missing)
@@ -85,7 +85,7 @@ def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
         return None
     message = (
         f"none of {_names_of_empty(snapshot)} has a ready endpoint: "
-        "connections are closed until a pod of a backend becomes ready"
+        f"connections are closed until a pod of a backend becomes ready{_notes(snapshot)}"
     )
     return degraded(snapshot, Problem(Reason.NO_READY_ENDPOINTS, message))
 
@@ -108,6 +108,7 @@ def route_is_empty(snapshot: Snapshot) -> Decision | None:
     message = (
         f"{_names_of_empty(snapshot)} has no ready endpoint: {_consequence(snapshot)} "
         f"(spec.onEmptyRoute: {snapshot.on_empty_route}) until a pod becomes ready or its weight is 0"
+        f"{_notes(snapshot)}"
     )
     return degraded(snapshot, Problem(Reason.ROUTE_WITHOUT_ENDPOINTS, message))
 
@@ -204,7 +205,7 @@ def everything_is_served(snapshot: Snapshot) -> Decision:
     """Every proxy serves exactly the declared weights."""
     trigger = {Phase.ROLLING: Trigger.COMPLETE, Phase.DEGRADED: Trigger.ROLL}.get(snapshot.phase)
     reason = Reason.ROLLING_OUT if trigger is Trigger.ROLL else Reason.SERVING
-    message = f"{_proxies(snapshot)}: {snapshot.weights}"
+    message = f"{_proxies(snapshot)}: {snapshot.weights}{_notes(snapshot)}"
     requeue = _requeue(snapshot) if _is_current(snapshot) else soonest(_requeue(snapshot), _until_deadline(snapshot))
     return Decision(trigger, reason, message, _serving_actions(snapshot), requeue)
 
@@ -304,8 +305,14 @@ def _consequence(snapshot: Snapshot) -> str:
 
 
 def _endpoint_count(route: RouteFacts) -> str:
-    known = route.endpoints + route.unready
-    return f"{route.backend} ({f'{route.endpoints} of {known} ready' if known else 'none yet'})"
+    known = route.ready + route.unready
+    counts = [f"{route.ready} of {known} ready"] if known else []
+    notes = [f"has {route.note}"] if route.note else []
+    return f"{route.backend} ({', '.join(counts + notes) or 'none yet'})"
+
+
+def _notes(snapshot: Snapshot) -> str:
+    return "".join(f"; {route.backend} has {route.note}" for route in snapshot.routes if route.note)
 
 
 def _names_of_empty(snapshot: Snapshot) -> str:

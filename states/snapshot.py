@@ -69,18 +69,27 @@ class RouteFacts:
     backend: str
     weight: Decimal
     endpoints: int
-    """Number of ready ones."""
+    """Number of those that receive connections."""
     unready: int = 0
     """Number of those that exist and are not ready."""
+    are_terminating: bool = False
+    """No pod is ready, and terminating ones that still serve receive the connections."""
+    note: str = ""
+    """What else the Service has, to be read after `BACKEND has`; empty if nothing."""
+
+    @property
+    def ready(self) -> int:
+        """Number of ready endpoints."""
+        return 0 if self.are_terminating else self.endpoints
 
     @property
     def is_incomplete(self) -> bool:
         """Whether this route has a weight, and pods that are not ready yet."""
-        return self.weight > 0 and (self.endpoints == 0 or self.unready > 0)
+        return self.weight > 0 and (self.ready == 0 or self.unready > 0)
 
     @property
     def is_empty(self) -> bool:
-        """Whether this route has a weight and no ready pod."""
+        """Whether this route has a weight and no pod that serves."""
         return self.weight > 0 and self.endpoints == 0
 
 
@@ -135,7 +144,7 @@ class Snapshot:
     fault: Problem | None = None
     """The spec cannot be applied."""
     missing: Problem | None = None
-    """A backend of the spec does not exist."""
+    """A backend of the spec does not exist, or its endpoints are unknown."""
     routes: tuple[RouteFacts, ...] = ()
     """As declared."""
     on_empty_route: OnEmptyRoute = OnEmptyRoute.REDISTRIBUTE

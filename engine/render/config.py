@@ -75,6 +75,11 @@ class Server:
         object.__setattr__(self, "address", str(address))
         object.__setattr__(self, "order", (address.version, int(address), self.port))
 
+    @property
+    def version(self) -> int:
+        """The version of IP, 4 or 6."""
+        return self.order[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:

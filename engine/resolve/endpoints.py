@@ -4,63 +4,57 @@ The port is looked up in the Service by name or number, and then in the Service'
 port, as Kubernetes does (the number in a slice is the port of its pods, and may differ between slices).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
+from engine.resolve.slices import Json, Members, is_tcp, read_slice, slices_of
 from states import Problem, Reason
 
-Json = Mapping[str, Any]
+_IP_VERSIONS = {"IPv4": 4, "IPv6": 6}
 
-_FAMILIES = ("IPv4", "IPv6")
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The endpoints of a backend, and what is to be said about the others."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    """Those to connect to, in numerical order and without duplicates: the ready ones; without any, the terminating ones
+    that still serve."""
+    are_terminating: bool = False
+    unready: int = 0
+    """Number of further pods, which are not ready."""
+    note: str = ""
+    """What else the Service has, to be read after `BACKEND has`; empty if nothing."""
+    is_known: bool = True
+    """The Service has a slice. Without any, its endpoints are unknown: controllers create at least an empty one."""
 
 
 def resolve(
     backend: Backend, *, where: str, namespace: str, service: Json | None, slices: Sequence[Json], memo: Memo
-) -> tuple[Endpoint, ...] | Problem:
-    """The ready endpoints of a backend, in numerical order and without duplicates, or the problem with it.
+) -> Resolved | Problem:
+    """The endpoints of a backend, or the problem with it.
 
-    `where` is the path of the backend in the spec, for the message.
+    `where` is the path of the backend in the spec, for the message. Equal endpoints are the same tuple each time.
     """
     port = _service_port(backend, where=where, namespace=namespace, service=service)
     if isinstance(port, Problem):
         return port
-    family = _family(service or {}, slices)
-    name = port.get("name") or ""
-    return memo(_merged, *[memo(_ready, piece, name) for piece in slices if piece.get("addressType") == family])
+    spec = (service or {}).get("spec") or {}
+    members = [memo(read_slice, piece, port.get("name") or "") for piece in slices_of(service, slices)]
+    preferred = _IP_VERSIONS.get(next(iter(spec.get("ipFamilies") or ()), ""), 4)
+    ready = memo(_joined, preferred, *[memo(_ready, each) for each in members])
+    terminating = () if ready else memo(_joined, preferred, *[each.terminating for each in members])
+    return memo(_resolved, ready, terminating, _port_text(port), *members)
 
 
 def port_number(backend: Backend, service: Json | None) -> int | None:
     """The number of the Service port that a backend names, or None if there is none."""
     port = _service_port(backend, where="", namespace="", service=service)
     return None if isinstance(port, Problem) else int(port["port"])
-
-
-def unready(service: Json | None, slices: Sequence[Json], memo: Memo) -> int:
-    """Number of endpoints of a Service that are not ready."""
-    family = _family(service or {}, slices)
-    found = [memo(_unready, piece) for piece in slices if piece.get("addressType") == family]
-    return len(frozenset[str]().union(*found))
-
-
-def slices_from_endpoints(endpoints: Json) -> list[dict[str, Any]]:
-    """An Endpoints object in the form of slices, one for each subset and address family."""
-    slices = []
-    for subset in endpoints.get("subsets") or ():
-        members = [_member(address, True) for address in subset.get("addresses") or ()]
-        members += [_member(address, False) for address in subset.get("notReadyAddresses") or ()]
-        for family in _FAMILIES:
-            of_family = [m for m in members if (":" in m["addresses"][0]) == (family == "IPv6")]
-            if of_family:
-                slices.append({"addressType": family, "ports": subset.get("ports"), "endpoints": of_family})
-    return slices
-
-
-def _member(address: Json, is_ready: bool) -> dict[str, Any]:
-    return {"addresses": [address["ip"]], "conditions": {"ready": is_ready}, "targetRef": address.get("targetRef")}
 
 
 def _service_port(backend: Backend, *, where: str, namespace: str, service: Json | None) -> Json | Problem:
@@ -80,13 +74,13 @@ def _service_port(backend: Backend, *, where: str, namespace: str, service: Json
     ports = spec.get("ports") or ()
     key = "name" if isinstance(backend.service_port, str) else "port"
     # One number may have several protocols, as 53 for a name server.
-    found = sorted((p for p in ports if p.get(key) == backend.service_port), key=_is_tcp, reverse=True)
+    found = sorted((p for p in ports if p.get(key) == backend.service_port), key=is_tcp, reverse=True)
     if not found:
         return Problem(
             Reason.BACKEND_PORT_NOT_FOUND,
             f"{where}.servicePort: {label} has no port {backend.service_port}: {_way_out(backend, ports)}",
         )
-    if not _is_tcp(found[0]):
+    if not is_tcp(found[0]):
         return Problem(
             Reason.BACKEND_PORT_NOT_TCP,
             f"{where}.servicePort: port {backend.service_port} of {label} has protocol {found[0]['protocol']}, and "
@@ -95,12 +89,8 @@ def _service_port(backend: Backend, *, where: str, namespace: str, service: Json
     return dict(found[0])
 
 
-def _is_tcp(port: Json) -> bool:
-    return bool(port.get("protocol", "TCP") == "TCP")
-
-
 def _way_out(backend: Backend, ports: Sequence[Json]) -> str:
-    tcp = [port for port in ports if _is_tcp(port)]
+    tcp = [port for port in ports if is_tcp(port)]
     if not tcp:
         return "add a TCP port to it"
     if backend.service_port in [str(port["port"]) for port in tcp]:
@@ -108,43 +98,55 @@ def _way_out(backend: Backend, ports: Sequence[Json]) -> str:
     return "use one of " + ", ".join(f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in tcp)
 
 
-def _family(service: Json, slices: Sequence[Json]) -> str:
-    """The one address family to use: a dual-stack Service lists each of its pods in both."""
-    present = {piece.get("addressType") for piece in slices}
-    preferred = [*((service.get("spec") or {}).get("ipFamilies") or ()), *_FAMILIES]
-    return next((family for family in preferred if family in present), "IPv4")
+def _ready(members: Members) -> tuple[Endpoint, ...]:
+    """Apart from the rest, so that a slice in which only the rest has changed changes no configuration."""
+    return members.ready
 
 
-def _merged(*of_slices: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+def _joined(preferred: int, *of_slices: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """Each pod once, by its address of the preferred IP version if it has one.
+
+    Endpoints without a pod cannot be matched: if any has an address of the preferred version, only those are used.
+    """
     found = sorted(chain(*of_slices), key=lambda endpoint: (endpoint.order, endpoint.pod))
     # While a pod moves between slices, it has two entries.
-    return tuple({endpoint.order: endpoint for endpoint in found}.values())
+    unique = {endpoint.order: endpoint for endpoint in found}.values()
+    pods = {endpoint.pod for endpoint in unique if endpoint.version == preferred}
+    return tuple(e for e in unique if e.version == preferred or e.pod not in pods)
 
 
-def _ready(piece: Json, port_name: str) -> tuple[Endpoint, ...]:
-    """The ready endpoints of one slice that a proxy can use: a manual slice may have addresses that no pod can have."""
-    ports = [port for port in piece.get("ports") or () if (port.get("name") or "") == port_name and _is_tcp(port)]
-    number = next((int(port["port"]) for port in ports if port.get("port")), 0)
-    found = []
-    for endpoint in _members(piece) if number else ():
-        if _is_ready(endpoint):
-            try:
-                pod = (endpoint.get("targetRef") or {}).get("name", "")
-                found.append(Endpoint(endpoint["addresses"][0], number, pod))
-            except ValueError:
-                continue
-    return tuple(found)
+def _resolved(ready: tuple[Endpoint, ...], terminating: tuple[Endpoint, ...], port: str, *members: Members) -> Resolved:
+    usable = {endpoint.pod or endpoint.address for endpoint in ready}
+    unready = _union(each.unready for each in members) - usable
+    note = ", ".join(_notes(len(usable), len(terminating), port, members))
+    return Resolved(ready or terminating, bool(terminating), len(unready), note, bool(members))
 
 
-def _unready(piece: Json) -> frozenset[str]:
-    """The addresses of one slice that are not ready."""
-    return frozenset(endpoint["addresses"][0] for endpoint in _members(piece) if not _is_ready(endpoint))
+def _notes(ready: int, terminating: int, port: str, members: Sequence[Members]) -> Iterable[str]:
+    if not members:
+        yield "no EndpointSlice yet"
+    if terminating:
+        yield f"only {_count(terminating, 'terminating pod')} that still {'serves' if terminating == 1 else 'serve'}"
+    if without_port := len(_union(each.without_port for each in members)):
+        if ready:
+            yield f"{without_port} of {ready + without_port} ready pods without a port for {port}"
+        else:
+            yield f"{_count(without_port, 'ready pod')}, none has a port for {port}"
+    if unusable := len(_union(each.unusable for each in members)):
+        yield f"{_count(unusable, 'endpoint')} without a unicast IP address and a port from 1 to 65535"
+    if host_names := len(_union(each.host_names for each in members)):
+        yield f"{_count(host_names, 'host name')} instead of IP addresses (addressType FQDN), which Kanary does not use"
 
 
-def _members(piece: Json) -> list[Json]:
-    return [endpoint for endpoint in piece.get("endpoints") or () if endpoint.get("addresses")]
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _is_ready(endpoint: Json) -> bool:
-    """An unknown readiness counts as ready, as the EndpointSlice API defines."""
-    return (endpoint.get("conditions") or {}).get("ready") is not False
+def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset[str]().union(*sets)
+
+
+def _port_text(port: Json) -> str:
+    """The name that a slice looks up in the pods or, if the Service has a number, the name that a slice must have."""
+    target = port.get("targetPort")
+    return f'targetPort "{target}"' if isinstance(target, str) else f'Service port "{port.get("name") or port["port"]}"'

@@ -7,7 +7,7 @@ from engine.model.spec import KIND, Backend, KanarySpec
 from engine.model.states import Endpoint, Intent
 from engine.ports import ClusterView, Json
 from engine.render.objects import Identity, owner_uid
-from engine.resolve.endpoints import port_number, resolve, unready
+from engine.resolve.endpoints import Resolved, port_number, resolve
 from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Problem, Reason
 
@@ -24,7 +24,7 @@ def read_intent(view: ClusterView, owner: Identity, kanary: Json, memo: Memo) ->
         found = resolve_backend(view, owner, route.backend, memo, f"spec.routes[{index}].backend")
         if isinstance(found, Problem):
             problems.append(found)
-        endpoints[route.backend] = () if isinstance(found, Problem) else found
+        endpoints[route.backend] = () if isinstance(found, Problem) else found.endpoints
     return Intent(generation, spec, tuple(problems), endpoints)
 
 
@@ -35,16 +35,10 @@ def _declared(kanary: Json) -> KanarySpec | Problem:
         return error.problem
 
 
-def unready_of(view: ClusterView, owner: Identity, backend: Backend, memo: Memo) -> int:
-    """Number of endpoints of a backend that are not ready."""
-    name = backend.service_name
-    return unready(view.service(owner.namespace, name), view.slices(owner.namespace, name), memo)
-
-
 def resolve_backend(
     view: ClusterView, owner: Identity, backend: Backend, memo: Memo, where: str = ""
-) -> tuple[Endpoint, ...] | Problem:
-    """The current ready endpoints of a backend, or the problem with it; `where` is its path in the spec."""
+) -> Resolved | Problem:
+    """The current endpoints of a backend, or the problem with it; `where` is its path in the spec."""
     name = backend.service_name
     return resolve(
         backend,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.resolve.endpoints import slices_from_endpoints
+from engine.resolve.slices import slices_from_endpoints
 from kanary.kube.client import ClusterClient, NotFound
 from kanary.kube.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES, Resource
 from kanary.operator.transforms import SERVICE_OF_SLICE

@@ -191,7 +191,9 @@ def _endpoints_of(owner: Identity, backend: Backend, where: str, source: Endpoin
     )
     if isinstance(found, Problem):
         raise RenderError(f"Kanary {owner.name!r}: {found.message}")
-    return found
+    if found.note:
+        note(f"note: backend {backend} has {found.note}")
+    return found.endpoints
 
 
 def _services(documents: Sequence[Json], namespace: str) -> dict[tuple[str, str], Json]:

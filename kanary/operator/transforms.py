@@ -13,7 +13,7 @@ from engine.render.objects import (
     STRATEGY_ANNOTATION,
     TEMPLATE_ANNOTATION,
 )
-from engine.resolve.endpoints import slices_from_endpoints
+from engine.resolve.slices import slices_from_endpoints
 
 Json = dict[str, Any]
 
@@ -86,24 +86,37 @@ def service(obj: Json) -> Json:
 
 
 def endpoint_slice(obj: Json) -> Json:
-    """The slice with each endpoint's readiness, pod and first address (clients must not use the others)."""
+    """The slice with each endpoint's readiness, target and first address (clients must not use the others)."""
     endpoints = [
         {
             "addresses": endpoint["addresses"][:1],
-            "conditions": {"ready": (endpoint.get("conditions") or {}).get("ready")},
-            "targetRef": {"name": (endpoint.get("targetRef") or {}).get("name", "")},
+            "conditions": _conditions(endpoint.get("conditions") or {}),
+            "targetRef": _pod_reference(endpoint.get("targetRef") or {}),
         }
         for endpoint in obj.get("endpoints") or ()
         if endpoint.get("addresses")
     ]
     labels = _only(obj["metadata"].get("labels") or {}, (SERVICE_OF_SLICE,))
     metadata = _only(obj["metadata"], ("name", "namespace", "uid")) | {"labels": labels}
+    owners = obj["metadata"].get("ownerReferences") or ()
+    metadata["ownerReferences"] = [_only(owner, ("kind", "uid")) for owner in owners]
     return {
         "metadata": metadata,
         "addressType": obj.get("addressType"),
         "ports": obj.get("ports"),
         "endpoints": endpoints,
     }
+
+
+def _pod_reference(target: Json) -> Json:
+    """The reference to a pod; empty if the endpoint is something else."""
+    return {"kind": "Pod", "name": target.get("name", "")} if target.get("kind") == "Pod" else {}
+
+
+def _conditions(conditions: Json) -> Json:
+    """The conditions of an endpoint; a ready one is used whatever the others are."""
+    is_ready = conditions.get("ready")
+    return _only(conditions, ("ready", "serving", "terminating")) if is_ready is False else {"ready": is_ready}
 
 
 def endpoints(obj: Json) -> Json:

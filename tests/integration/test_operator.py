@@ -120,6 +120,23 @@ def test_endpoints_are_followed(serving: Scene) -> None:
     assert status["revision"] == 1
 
 
+def test_a_replaced_service_costs_no_endpoint(serving: Scene) -> None:
+    """The garbage collector deletes the slice of the former one."""
+    former = serving.get("services", "myapp-v2")
+    assert former
+    reference = {"apiVersion": "v1", "kind": "Service", "name": "myapp-v2", "uid": former["metadata"]["uid"]}
+    owned = {"ownerReferences": [reference]}
+    serving.server.store.change("endpointslices", "myapp-v2-1", lambda s: s["metadata"].update(owned), NAMESPACE)
+    serving.server.store.delete("services", "myapp-v2", NAMESPACE)
+    serving.put("v1", "Service", "myapp-v2", spec={"ports": [{"name": "http", "port": 80}]})
+    serving.wait_for_phase("Degraded", reason="EndpointsUnknown")
+    assert serving.get("endpointslices", "myapp-v2-1") is None
+    assert "10.0.1.1:9000" in serving.config()
+    serving.endpoints("myapp-v2", "10.0.1.2")
+    serving.wait_for_phase("Ready")
+    serving.wait_for(lambda: "10.0.1.2:9000" in serving.config())
+
+
 def test_manual_edits_of_owned_objects_are_reverted(serving: Scene) -> None:
     def edit(service: dict) -> None:
         service["spec"]["selector"] = {"app": "elsewhere"}
@@ -190,6 +207,11 @@ def test_a_cluster_without_endpoint_slices_and_disruption_budgets_is_served(scen
     scene.start_operator()
     scene.wait_for_phase("Ready")
     assert "10.0.0.1:9000" in scene.config()
+    scene.server.store.delete("endpoints", "myapp-v1", NAMESPACE)
+    scene.wait_for_phase("Degraded", reason="EndpointsUnknown")
+    assert "10.0.0.1:9000" in scene.config()
+    scene.put("v1", "Endpoints", "myapp-v1", subsets=[])
+    scene.wait_for_phase("Degraded", reason="NoReadyEndpoints")
 
 
 def test_the_version_of_the_cluster_and_the_setting_decide_on_kernel_parameters(scene: Scene) -> None:

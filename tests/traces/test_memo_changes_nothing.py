@@ -54,6 +54,23 @@ def unready(name: str, number: int) -> Event:
     return event
 
 
+def terminate(name: str, serving: bool) -> Event:
+    """The first pod terminates."""
+
+    def event(world: World) -> None:
+        endpoints = world.objects.get(("EndpointSlice", name), {}).get("endpoints", [])
+        for endpoint in endpoints[:1]:
+            endpoint["conditions"] = {"ready": False, "serving": serving, "terminating": True}
+
+    return event
+
+
+def replace_service(world: World) -> None:
+    if ("Service", "v2") in world.objects:
+        world.remove("Service", "v2")
+        world.put_service("v2")
+
+
 def replace_proxy(world: World) -> None:
     pods = [name for kind, name in world.objects if kind == "Pod"]
     for pod in pods[:1]:
@@ -86,10 +103,12 @@ events = st.one_of(
     ),
     st.builds(scale, st.sampled_from(SERVICES), st.integers(0, 4)),
     st.builds(unready, st.sampled_from(SERVICES), st.integers(0, 3)),
+    st.builds(terminate, st.sampled_from(SERVICES), st.booleans()),
     st.builds(set_rejection, st.sampled_from(["", "[ALERT] unknown keyword"])),
     st.sampled_from(
         [
             replace_proxy,
+            replace_service,
             annotate,
             damage,
             lambda world: world.remove("Service", "v1"),

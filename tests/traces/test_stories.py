@@ -195,6 +195,75 @@ def test_a_backend_service_is_deleted_and_comes_back(serving: World) -> None:
     assert serving.status()["phase"] == "Ready"
 
 
+def test_a_replaced_service_costs_no_share(serving: World) -> None:
+    """`kubectl replace --force`, `helm upgrade --force`."""
+    everything = ["10.0.0.1:9000", "10.0.0.2:9000", "10.0.0.3:9000"]
+    former = serving.objects["EndpointSlice", "myapp-v2"]
+    former["metadata"]["ownerReferences"] = [{"kind": "Service", "uid": uid_of(serving, "myapp-v2")}]
+    serving.remove("Service", "myapp-v2")
+    serving.put_service("myapp-v2")
+    serving.run("the second Service is replaced, and has no EndpointSlice yet")
+    assert servers(serving) == everything
+    serving.objects["EndpointSlice", "myapp-v2"] = former
+    serving.run("the slice of the former Service is not deleted yet")
+    assert servers(serving) == everything
+    own = {**former["metadata"], "ownerReferences": [{"kind": "Service", "uid": uid_of(serving, "myapp-v2")}]}
+    serving.objects["EndpointSlice", "myapp-v2"] = {**former, "metadata": own}
+    serving.run("the Service has its own slice")
+    assert servers(serving) == everything
+    assert serving.status()["phase"] == "Ready"
+
+
+def uid_of(world: World, service: str) -> str:
+    return str(world.objects["Service", service]["metadata"]["uid"])
+
+
+def test_a_service_without_a_slice_and_without_pods_is_an_empty_route(serving: World) -> None:
+    serving.remove("Service", "myapp-v2")
+    serving.put_service("myapp-v2")
+    serving.run("the second Service is replaced")
+    serving.remove("BackendPod", "myapp-v2-3")
+    serving.run("its pod ends, and there is nothing left to hold")
+    serving.apply_kanary(destination="myapp", routes=routes(myapp_v1=100, myapp_v2=0))
+    serving.run("its weight is 0")
+    assert serving.status()["phase"] == "Ready"
+
+
+def test_a_new_kanary_does_not_wait_for_ever_for_a_service_without_a_slice(world: World) -> None:
+    world.create_service("myapp-v1", 2)
+    world.put_service("myapp-v2")
+    declare(world, 80, 20)
+    world.run("the second Service has no selector, and nobody has created a slice")
+    world.wait(30)
+    world.run("30 s later")
+    assert len(servers(world)) == 2
+
+
+def test_terminating_pods_serve_while_no_other_is_left(serving: World) -> None:
+    pods = serving.objects["EndpointSlice", "myapp-v2"]["endpoints"]
+    pods[0]["conditions"] = {"ready": False, "serving": True, "terminating": True}
+    serving.run("the only pod of the second version terminates, and still serves")
+    assert "10.0.0.3:9000" in servers(serving)
+    serving.wait(1)
+    serving.run("the status is written a second later")
+    assert [route["ready"] for route in serving.status()["weights"]] == [2, 0]
+    serving.scale("myapp-v2", 2)
+    serving.run("another one is ready")
+    assert "10.0.0.3:9000" not in servers(serving)
+    serving.objects["EndpointSlice", "myapp-v2"]["endpoints"] = []
+    serving.run("all are gone")
+
+
+def test_ready_pods_without_the_port_are_reported(serving: World) -> None:
+    piece = serving.objects["EndpointSlice", "myapp-v2"]
+    serving.put_service("myapp-v2", {"name": "http", "port": 80, "targetPort": "web"})
+    ports, piece["ports"] = piece["ports"], []
+    serving.run("the Service names a port of the pods that they do not have")
+    piece["ports"] = ports
+    serving.run("they have it")
+    assert serving.status()["phase"] == "Ready"
+
+
 def test_a_new_route_names_a_service_that_does_not_exist(serving: World) -> None:
     serving.apply_kanary(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=20, myapp_v3=10))
     serving.run("a third route without a Service")

@@ -96,8 +96,12 @@ class World:
 
     def create_service(self, name: str, pods: int, *, port: Json | None = None, **spec: Any) -> None:
         """A Service with so many ready pods behind it."""
-        self._put("Service", name, {"spec": {"ports": [port or {"name": "http", "port": 80}], **spec}})
+        self.put_service(name, port, **spec)
         self.scale(name, pods)
+
+    def put_service(self, name: str, port: Json | None = None, **spec: Any) -> None:
+        """A Service, or another version of it; slices are left as they are."""
+        self._put("Service", name, {"spec": {"ports": [port or {"name": "http", "port": 80}], **spec}})
 
     def scale(self, name: str, pods: int) -> None:
         """Give a Service exactly so many ready pods; those that stay keep their addresses."""
@@ -449,8 +453,7 @@ class World:
 
     def _lead_to(self, service: Json, pods: list[Json]) -> None:
         endpoints = [
-            {"addresses": [f"{self._network(1)}{number}"], "targetRef": {"name": pod["metadata"]["name"]}}
-            for number, pod in enumerate(pods, 1)
+            _endpoint(f"{self._network(1)}{number}", pod["metadata"]["name"]) for number, pod in enumerate(pods, 1)
         ]
         body = {"addressType": self.family, "ports": [{"name": "tcp", "port": 8080}], "endpoints": endpoints}
         self._put("EndpointSlice", service["metadata"]["name"], body)
@@ -462,7 +465,7 @@ class World:
         number = next(self._addresses)
         name, address = f"{service}-{number}", f"{self._network(0)}{number}"
         self._put("BackendPod", name, {"address": address})
-        return {"addresses": [address], "targetRef": {"name": name}}
+        return _endpoint(address, name)
 
     def _pod(self, template: Json, image: str, is_well: bool) -> Json:
         status: Json = {"conditions": [{"type": "Ready", "status": str(is_well)}], "containerStatuses": []}
@@ -472,6 +475,10 @@ class World:
         if image not in self.bad_images:
             status["podIP"] = f"{self._network(1)}1"
         return {"metadata": copy.deepcopy(template["metadata"]), "spec": {"nodeName": "node-1"}, "status": status}
+
+
+def _endpoint(address: str, pod: str) -> Json:
+    return {"addresses": [address], "targetRef": {"kind": "Pod", "name": pod}}
 
 
 def routes(**weights: float) -> list[Json]:

@@ -77,7 +77,7 @@ def observed(
         "written": last if isinstance(last, Written) else Written(last),
         "fleet": Fleet(None, tuple(proxies), now),
         "destinations": {},
-        "unready": {},
+        "backends": {},
         "memo": Memo(),
     }
     return Observed(**(fields | changes))

@@ -10,7 +10,8 @@ from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
 from engine.render.config import Server
-from engine.resolve.endpoints import port_number, resolve, slices_from_endpoints, unready
+from engine.resolve.endpoints import Resolved, port_number, resolve
+from engine.resolve.slices import slices_from_endpoints
 from states import Problem, Reason
 
 Json = dict[str, Any]
@@ -33,7 +34,7 @@ def piece(*members: Json, family: str = "IPv4", **ports: int) -> Json:
     return {"addressType": family, "ports": named, "endpoints": list(members)}
 
 
-def found(service: Json | None, *slices: Json, port: str | int = "http") -> tuple[Endpoint, ...] | Problem:
+def resolved(service: Json | None, *slices: Json, port: str | int = "http") -> Resolved | Problem:
     return resolve(
         Backend(service_name="v1", service_port=port),
         where="spec.routes[0].backend",
@@ -44,10 +45,18 @@ def found(service: Json | None, *slices: Json, port: str | int = "http") -> tupl
     )
 
 
+def found(service: Json | None, *slices: Json, port: str | int = "http") -> tuple[Endpoint, ...]:
+    return known(service, *slices, port=port).endpoints
+
+
+def known(service: Json | None, *slices: Json, port: str | int = "http") -> Resolved:
+    result = resolved(service, *slices, port=port)
+    assert isinstance(result, Resolved)
+    return result
+
+
 def addresses(service: Json, *slices: Json, port: str | int = "http") -> list[str]:
-    result = found(service, *slices, port=port)
-    assert not isinstance(result, Problem)
-    return [f"{endpoint.address}:{endpoint.port}" for endpoint in result]
+    return [f"{endpoint.address}:{endpoint.port}" for endpoint in found(service, *slices, port=port)]
 
 
 # Ports
@@ -71,7 +80,7 @@ def test_a_numbered_port_is_the_services_and_leads_to_what_the_pods_listen_on() 
 
 
 def test_a_number_that_only_pods_listen_on_is_no_port_of_the_service() -> None:
-    problem = found(service(HTTP), piece(member("10.0.0.1"), http=8080), port=8080)
+    problem = resolved(service(HTTP), piece(member("10.0.0.1"), http=8080), port=8080)
     assert isinstance(problem, Problem)
     assert problem.reason is Reason.BACKEND_PORT_NOT_FOUND
 
@@ -137,7 +146,8 @@ def test_a_slice_without_ports_leads_nowhere(ports: list[Json] | None) -> None:
         ({}, ["10.0.0.1:8080"]),
         (None, ["10.0.0.1:8080"]),
         ({"ready": False}, []),
-        ({"ready": False, "serving": True, "terminating": True}, []),
+        ({"ready": False, "serving": True, "terminating": False}, []),
+        ({"ready": False, "serving": False, "terminating": True}, []),
     ],
 )
 def test_only_what_is_not_said_to_be_unready_is_taken(conditions: Json | None, expected: list[str]) -> None:
@@ -162,6 +172,92 @@ def test_what_no_pod_can_have_is_left_out_so_that_the_others_are_served(address:
     """Nothing has validated a manual slice before."""
     by_hand = piece(member(address), http=port)
     assert addresses(service(HTTP), by_hand, piece(member("10.0.0.2"), http=80)) == ["10.0.0.2:80"]
+
+
+def terminating(address: str, pod: str, *, serving: bool = True) -> Json:
+    conditions = {"ready": False, "serving": serving, "terminating": True}
+    return member(address, pod) | {"conditions": conditions}
+
+
+def test_pods_that_terminate_and_still_serve_are_used_while_no_other_is_left() -> None:
+    """As kube-proxy does."""
+    last = piece(terminating("10.0.0.1", "a"), terminating("10.0.0.2", "b", serving=False), http=8080)
+    found = known(service(HTTP), last)
+    assert found == Resolved((Endpoint("10.0.0.1", 8080, "a"),), True, 0, "only 1 terminating pod that still serves")
+    starting = piece(member("10.0.0.3", "c", ready=False), http=8080)
+    assert known(service(HTTP), last, starting).unready == 1
+    ready = piece(member("10.0.0.4", "d"), http=8080)
+    assert known(service(HTTP), last, starting, ready) == Resolved((Endpoint("10.0.0.4", 8080, "d"),), unready=1)
+
+
+def test_unready_pods_are_counted_once_and_terminating_ones_are_not_waited_for() -> None:
+    four = piece(member("10.0.0.1", "a", ready=False), terminating("10.0.0.2", "b"), http=80)
+    six = piece(member("fd00::1", "a", ready=False), member("fd00::3", "c"), family="IPv6", http=80)
+    assert known(service(HTTP), four, six).unready == 1
+
+
+# What the Service has that receives no connections
+
+WEB = {"http": 8080}
+
+
+@pytest.mark.parametrize(
+    ("slices", "note"),
+    [
+        ([piece(member("10.0.0.1"), **WEB)], ""),
+        ([piece(http=8080)], ""),
+        ([], "no EndpointSlice yet"),
+        (
+            [piece(member("10.0.0.1", "a"), member("10.0.0.2", "b"))],
+            '2 ready pods, none has a port for targetPort "web"',
+        ),
+        (
+            [piece(member("10.0.0.1", "a"), **WEB), piece(member("10.0.0.2", "b"))],
+            '1 of 2 ready pods without a port for targetPort "web"',
+        ),
+        ([piece(member("10.0.0.2", "b", ready=False))], ""),
+        (
+            [piece(member("x.example"), member("y.example"), family="FQDN", **WEB)],
+            "2 host names instead of IP addresses (addressType FQDN), which Kanary does not use",
+        ),
+        ([piece(member("224.0.0.1"), **WEB)], "1 endpoint without a unicast IP address and a port from 1 to 65535"),
+    ],
+)
+def test_what_receives_no_connections_is_reported(slices: list[Json], note: str) -> None:
+    assert known(service(HTTP), *slices).note == note
+
+
+def test_without_a_named_target_port_the_service_port_is_what_a_slice_lacks() -> None:
+    assert known(service(ADMIN), piece(member("10.0.0.1"), other=1), port=9090).note == (
+        '1 ready pod, none has a port for Service port "admin"'
+    )
+
+
+def test_only_a_pod_gives_an_endpoint_its_name() -> None:
+    node = member("10.0.0.1") | {"targetRef": {"kind": "Node", "name": "node-1"}}
+    assert found(service(HTTP), piece(node, http=80)) == (Endpoint("10.0.0.1", 80),)
+
+
+# A Service that was replaced
+
+
+def owned(uid: str, *members: Json, kind: str = "Service") -> Json:
+    metadata = {"ownerReferences": [{"kind": kind, "uid": uid}]}
+    return piece(*members, http=80) | {"metadata": metadata}
+
+
+def test_slices_of_a_former_service_say_nothing() -> None:
+    now = service(HTTP) | {"metadata": {"name": "v1", "uid": "2"}}
+    former = owned("1", member("10.0.0.1"))
+    assert not known(now, former).is_known
+    assert addresses(now, former, owned("2", member("10.0.0.2"))) == ["10.0.0.2:80"]
+    by_hand, mirrored = piece(member("10.0.0.3"), http=80), owned("9", member("10.0.0.4"), kind="Endpoints")
+    assert addresses(now, former, by_hand, mirrored) == ["10.0.0.3:80", "10.0.0.4:80"]
+
+
+def test_without_a_slice_endpoints_are_unknown_and_with_an_empty_one_there_are_none() -> None:
+    assert known(service(HTTP)) == Resolved(note="no EndpointSlice yet", is_known=False)
+    assert known(service(HTTP), piece(http=80)) == Resolved()
 
 
 # One list
@@ -209,7 +305,6 @@ def test_the_order_in_which_slices_arrive_makes_no_difference(slices: list[Json]
 @given(_slices)
 def test_endpoints_are_sorted_unique_and_fit_for_a_proxy(slices: list[Json]) -> None:
     result = found(service(HTTP), *slices)
-    assert not isinstance(result, Problem)
     assert list(result) == sorted(result, key=lambda endpoint: endpoint.order)
     servers = [Server(endpoint.address, endpoint.port) for endpoint in result]
     assert len(set(servers)) == len(servers)
@@ -238,8 +333,21 @@ def test_a_pod_of_two_families_is_taken_once_by_the_one_that_the_service_prefers
     assert addresses(service(HTTP, ipFamilies=families), *slices) == expected
 
 
-def test_endpoints_that_are_host_names_are_left_out() -> None:
-    assert addresses(service(HTTP), piece(member("pod.example"), family="FQDN", http=80)) == []
+def test_each_pod_is_taken_by_the_family_that_it_has() -> None:
+    """While a cluster becomes dual-stack, only some pods have both."""
+    four = piece(member("10.0.0.1", "a"), member("10.0.0.2", "b"), http=80)
+    six = piece(member("fd00::1", "a"), member("fd00::3", "c"), family="IPv6", http=80)
+    both = service(HTTP, ipFamilies=["IPv6", "IPv4"])
+    assert addresses(both, four, piece(family="IPv6", http=80)) == ["10.0.0.1:80", "10.0.0.2:80"]
+    assert addresses(both, four, six) == ["10.0.0.2:80", "fd00::1:80", "fd00::3:80"]
+    assert addresses(service(HTTP), four, six) == ["10.0.0.1:80", "10.0.0.2:80", "fd00::3:80"]
+
+
+def test_endpoints_without_a_pod_are_taken_by_one_family() -> None:
+    """Nothing says which of them are the same."""
+    four, six = piece(member("10.0.0.1"), http=80), piece(member("fd00::1"), member("fd00::2"), family="IPv6", http=80)
+    assert addresses(service(HTTP), four, six) == ["10.0.0.1:80"]
+    assert addresses(service(HTTP, ipFamilies=["IPv6"]), four, six) == ["fd00::1:80", "fd00::2:80"]
 
 
 # Endpoints, where the cluster has no slices
@@ -260,7 +368,7 @@ def test_endpoints_are_read_as_slices_without_those_that_are_not_ready() -> None
     }
     slices = slices_from_endpoints(endpoints)
     assert found(service(HTTP), *slices) == (Endpoint("10.0.0.1", 8080, "a"), Endpoint("10.0.0.2", 8081))
-    assert addresses(service(HTTP, ipFamilies=["IPv6"]), *slices) == ["fd00::1:8080"]
+    assert addresses(service(HTTP, ipFamilies=["IPv6"]), *slices) == ["10.0.0.1:8080", "fd00::1:8080"]
 
 
 def test_unnamed_ports_of_endpoints_are_found_by_number() -> None:
@@ -269,8 +377,8 @@ def test_unnamed_ports_of_endpoints_are_found_by_number() -> None:
 
 
 @pytest.mark.parametrize("endpoints", [{}, {"subsets": None}, {"subsets": [{"ports": [{"port": 1}]}]}])
-def test_endpoints_without_addresses_are_no_slices(endpoints: Json) -> None:
-    assert slices_from_endpoints(endpoints) == []
+def test_endpoints_without_addresses_are_known_to_be_none(endpoints: Json) -> None:
+    assert known(service(HTTP), *slices_from_endpoints(endpoints)) == Resolved()
 
 
 # What is wrong with a backend
@@ -361,7 +469,7 @@ def test_endpoints_without_addresses_are_no_slices(endpoints: Json) -> None:
 def test_what_is_wrong_with_a_backend_is_reported_with_the_way_out(
     service: Json | None, port: str | int, problem: Problem
 ) -> None:
-    assert found(service, V4, port=port) == problem
+    assert resolved(service, V4, port=port) == problem
 
 
 def test_endpoints_that_are_there_and_not_ready_are_counted_either_way() -> None:
@@ -370,9 +478,6 @@ def test_endpoints_that_are_there_and_not_ready_are_counted_either_way() -> None
         "notReadyAddresses": [{"ip": "10.0.0.2"}, {"ip": "10.0.0.3"}],
         "ports": [{"name": "http", "port": 9000}],
     }
-    assert unready(None, slices_from_endpoints({"subsets": [subset]}), Memo()) == 2
-    ready = {"addresses": ["10.0.0.1"], "conditions": {"ready": True}}
-    starting = {"addresses": ["10.0.0.2"], "conditions": {"ready": False}}
-    assert (
-        unready(None, [{"addressType": "IPv4", "endpoints": [ready, starting]}, {"addressType": "IPv6"}], Memo()) == 1
-    )
+    assert known(service(HTTP), *slices_from_endpoints({"subsets": [subset]})).unready == 2
+    starting = piece(member("10.0.0.1"), member("10.0.0.2", ready=False), http=80)
+    assert known(service(HTTP), starting, piece(family="IPv6", http=80)).unready == 1

@@ -17,6 +17,7 @@ from engine.model.spec import MAX_ROUTES
 from engine.model.states import Applied, Split
 from engine.model.status import HistoryStatus, KanaryStatus, RouteStatus
 from engine.model.times import read_time, time_text
+from engine.resolve.endpoints import Resolved
 from engine.status import Outcome, next_status, only_counts_differ, status_json
 from states import Decision, Difference, Phase, Problem, Progress, Reason, Rollout, Trigger
 from tests.unit.kanaries import Json, json_values, route, spec
@@ -66,7 +67,7 @@ def rolling(before: Json | None, **more: Any) -> Json:
 
 
 def test_a_status_says_what_is_served_and_by_whom() -> None:
-    status = following(None, generation=7, unready={V2: 3})
+    status = following(None, generation=7, backends={V2: Resolved(unready=3)})
     conditions = status.pop("conditions")
     assert status == {
         "observedGeneration": 7,
@@ -191,7 +192,7 @@ def _as_noted(status: Json) -> Journal:
 
 def test_a_status_that_differs_in_counts_alone_differs_by_the_weather() -> None:
     before = read_status({"status": following(None)})
-    after = read_status({"status": following(None, unready={V2: 3}, now=NOW + SECOND)})
+    after = read_status({"status": following(None, backends={V2: Resolved(unready=3)}, now=NOW + SECOND)})
     assert before != after
     assert only_counts_differ(before, after)
     counted = before.proxies and before.proxies.model_copy(update={"updated": 1})

@@ -23,7 +23,7 @@ from engine.render.objects import (
     service,
 )
 from engine.render.pods import rolling
-from engine.resolve.endpoints import resolve
+from engine.resolve.endpoints import Resolved, resolve
 from kanary.kube.cache import Packed
 from kanary.operator import transforms
 from tests.unit.kanaries import OWNER, Json, kanary, spec
@@ -94,15 +94,30 @@ POD: Json = {
 }
 
 
-def resolved(service: Json, piece: Json) -> Any:
+def resolved(service: Json, piece: Json) -> Resolved:
     backend = Backend(service_name="myapp-v1", service_port="http")
-    return resolve(backend, where="x", namespace="shop", service=service, slices=[piece], memo=Memo())
+    found = resolve(backend, where="x", namespace="shop", service=service, slices=[piece], memo=Memo())
+    assert isinstance(found, Resolved)
+    return found
 
 
 def test_a_stored_slice_resolves_like_the_whole_object() -> None:
     stored = resolved(transforms.service(SERVICE), transforms.endpoint_slice(PIECE))
     assert stored == resolved(SERVICE, PIECE)
-    assert stored == (Endpoint("10.0.0.1", 8080, "v1-a"), Endpoint("10.0.0.4", 8080))
+    assert stored.endpoints == (Endpoint("10.0.0.1", 8080, "v1-a"), Endpoint("10.0.0.4", 8080))
+
+
+@pytest.mark.parametrize("owner", ["1", "9"])
+@pytest.mark.parametrize("target", [{"kind": "Node", "name": "node-1"}, {"kind": "Pod", "name": "v1-a"}])
+@pytest.mark.parametrize("serving", [True, False])
+def test_a_stored_slice_resolves_alike_whatever_is_in_it(owner: str, target: Json, serving: bool) -> None:
+    piece = deepcopy(PIECE)
+    piece["metadata"]["ownerReferences"] = [{"kind": "Service", "uid": owner, "name": "myapp-v1", "controller": True}]
+    conditions = {"ready": False, "serving": serving, "terminating": True}
+    piece["endpoints"] = [{"addresses": ["10.0.0.1"], "conditions": conditions, "targetRef": target}]
+    stored = resolved(transforms.service(SERVICE), transforms.endpoint_slice(piece))
+    assert stored == resolved(SERVICE, piece)
+    assert bool(stored.endpoints) == (serving and owner == "1")
 
 
 def test_a_stored_slice_has_only_the_needed_fields() -> None:
@@ -112,11 +127,12 @@ def test_a_stored_slice_has_only_the_needed_fields() -> None:
         "namespace": "shop",
         "uid": "1",
         "labels": {"kubernetes.io/service-name": "myapp-v1"},
+        "ownerReferences": [],
     }
     assert stored["endpoints"][0] == {
         "addresses": ["10.0.0.1"],
         "conditions": {"ready": True},
-        "targetRef": {"name": "v1-a"},
+        "targetRef": {"kind": "Pod", "name": "v1-a"},
     }
 
 
@@ -143,7 +159,7 @@ def test_endpoints_are_stored_as_slices() -> None:
     whole = {"metadata": METADATA, "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": ports}]}
     stored = transforms.endpoints(whole)
     assert stored["metadata"] == {"name": "myapp-v1", "namespace": "shop", "uid": "1"}
-    assert resolved(SERVICE, stored["slices"][0]) == (Endpoint("10.0.0.1", 8080),)
+    assert resolved(SERVICE, stored["slices"][0]).endpoints == (Endpoint("10.0.0.1", 8080),)
 
 
 def test_a_stored_service_has_no_status_and_no_managed_fields() -> None:

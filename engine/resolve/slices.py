@@ -1,0 +1,120 @@
+"""Reads EndpointSlices: which endpoints of a slice have the port of a backend, and whether they serve."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.model.states import Endpoint
+
+Json = Mapping[str, Any]
+
+FAMILIES = ("IPv4", "IPv6")
+_HOST_NAMES = "FQDN"
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The endpoints of one slice. The sets have the name of the pod, or the address of an endpoint without a pod."""
+
+    ready: tuple[Endpoint, ...]
+    terminating: tuple[Endpoint, ...]
+    """Pods that terminate and still serve, because their readiness probes pass."""
+    unready: frozenset[str]
+    """Pods that are not ready, and are not terminating."""
+    without_port: frozenset[str]
+    """Ready ones in a slice that does not have the port."""
+    unusable: frozenset[str]
+    """Ready ones with an address or a port that no pod can have: nothing validates a manual slice."""
+    host_names: frozenset[str]
+    """Ready ones in a slice of host names."""
+
+
+def read_slice(piece: Json, port_name: str) -> Members:
+    """The endpoints of a slice for the Service port of this name."""
+    number, family = _port(piece, port_name), piece.get("addressType")
+    ready: list[Endpoint] = []
+    terminating: list[Endpoint] = []
+    unready, without_port, unusable, host_names = set[str](), set[str](), set[str](), set[str]()
+    for member in piece.get("endpoints") or ():
+        addresses = member.get("addresses")
+        if not addresses:
+            continue
+        address, pod = addresses[0], _pod(member)
+        is_ready, serves = is_ready_member(member), _is_terminating(member)
+        if family == _HOST_NAMES:
+            host_names.update([address] if is_ready else ())
+        elif not is_ready and not serves:
+            unready.update([] if _conditions(member).get("terminating") else [pod or address])
+        elif not number:
+            without_port.update([pod or address] if is_ready else ())
+        elif family in FAMILIES:
+            try:
+                (ready if is_ready else terminating).append(Endpoint(address, number, pod))
+            except ValueError:
+                unusable.add(address)
+    sets = map(frozenset, (unready, without_port, unusable, host_names))
+    return Members(tuple(ready), tuple(terminating), *sets)
+
+
+def slices_of(service: Json | None, slices: Sequence[Json]) -> list[Json]:
+    """The slices without those of a former Service of the same name, which the garbage collector has yet to delete.
+
+    Slices with another owner, or none, are those of a user, or mirror Endpoints of a user.
+    """
+    uid = ((service or {}).get("metadata") or {}).get("uid")
+    return [piece for piece in slices if not uid or _owning_service(piece) in ("", uid)]
+
+
+def slices_from_endpoints(endpoints: Json) -> list[dict[str, Any]]:
+    """An Endpoints object in the form of slices, one for each subset and address family; at least one."""
+    slices = []
+    for subset in endpoints.get("subsets") or ():
+        members = [_member(address, True) for address in subset.get("addresses") or ()]
+        members += [_member(address, False) for address in subset.get("notReadyAddresses") or ()]
+        for family in FAMILIES:
+            of_family = [m for m in members if (":" in m["addresses"][0]) == (family == "IPv6")]
+            if of_family:
+                slices.append({"addressType": family, "ports": subset.get("ports"), "endpoints": of_family})
+    # Without a slice, the endpoints would be unknown.
+    return slices or [{"addressType": FAMILIES[0], "ports": [], "endpoints": []}]
+
+
+def is_ready_member(member: Json) -> bool:
+    """Whether an endpoint is ready. An unknown readiness counts as ready, as the EndpointSlice API defines."""
+    return _conditions(member).get("ready") is not False
+
+
+def is_tcp(port: Json) -> bool:
+    """Whether this is a TCP port, which is the default."""
+    return bool(port.get("protocol", "TCP") == "TCP")
+
+
+def _is_terminating(member: Json) -> bool:
+    conditions = _conditions(member)
+    return bool(conditions.get("serving") and conditions.get("terminating"))
+
+
+def _conditions(member: Json) -> Json:
+    return member.get("conditions") or {}
+
+
+def _pod(member: Json) -> str:
+    """The name of the pod; empty if the endpoint is something else."""
+    reference = member.get("targetRef") or {}
+    return str(reference.get("name") or "") if reference.get("kind") == "Pod" else ""
+
+
+def _port(piece: Json, port_name: str) -> int:
+    """The number of the port of this name, or 0."""
+    ports = [port for port in piece.get("ports") or () if (port.get("name") or "") == port_name and is_tcp(port)]
+    return next((int(port["port"]) for port in ports if port.get("port")), 0)
+
+
+def _owning_service(piece: Json) -> str:
+    """The uid of the Service that owns the slice, or an empty text."""
+    references = (piece.get("metadata") or {}).get("ownerReferences") or ()
+    return next((str(reference.get("uid")) for reference in references if reference.get("kind") == "Service"), "")
+
+
+def _member(address: Json, is_ready: bool) -> dict[str, Any]:
+    return {"addresses": [address["ip"]], "conditions": {"ready": is_ready}, "targetRef": address.get("targetRef")}
