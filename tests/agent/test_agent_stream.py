@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from kanary_agent import reporter, reports
 from kanary_agent.master import Figures, SilentError, WorkerState
-from kanary_agent.reporter import CHANGE_SECONDS, COUNTS_SECONDS, Reporter
+from kanary_agent.reporter import BYTES_PER_SECOND, CHANGE_SECONDS, COUNTS_SECONDS, SERVERS_SECONDS, Reporter
 from kanary_agent.reports import STREAMS, ReportServer
+from kanary_agent.routes import Routes, Servers
 
 from engine.render.haproxy import render
 from tests.agent.configs import changes_of, no_inbox
@@ -76,7 +77,12 @@ class Proxy:
         self.asked += 1
         if self.is_silent:
             raise SilentError("HAProxy does not respond")
-        return Figures(WorkerState(self.serving, ""), draining=0, connections=self.connections, max_connections=9)
+        return Figures(WorkerState(self.serving, ""), 0, [], connections=self.connections, max_connections=9)
+
+
+def reporting(proxy: Any) -> tuple[Reporter, Routes]:
+    routes = Routes(proxy)
+    return Reporter(POD, proxy, proxy, proxy, routes), routes
 
 
 @pytest.fixture
@@ -87,9 +93,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_changes_are_news_after_50_ms_and_counts_after_10_s(clock: list[float]) -> None:
+def test_changes_are_news_after_50_ms_and_counts_after_30_s(clock: list[float]) -> None:
     proxy: Any = Proxy()
-    found = Reporter(POD, proxy, proxy, proxy)
+    found, _ = reporting(proxy)
     assert json.loads(found.news())["digest"] == "a"
     proxy.serving = "b"
     clock[0] += CHANGE_SECONDS / 2
@@ -107,9 +113,30 @@ def test_changes_are_news_after_50_ms_and_counts_after_10_s(clock: list[float]) 
     assert found.news() == ""
 
 
+def test_servers_are_news_after_1_s(clock: list[float]) -> None:
+    found, routes = reporting(Proxy())
+    assert json.loads(found.news())["routes"] == {}
+    routes.servers = {"v1:http": Servers(up=1, down=1)}
+    clock[0] += SERVERS_SECONDS / 2
+    assert found.news() == ""
+    clock[0] += SERVERS_SECONDS / 2
+    assert json.loads(found.news())["routes"]["v1:http"]["down"] == 1
+
+
+def test_large_news_about_servers_follow_each_other_as_slowly_as_the_operator_reads(clock: list[float]) -> None:
+    found, routes = reporting(Proxy())
+    routes.servers = {f"v{number}:http": Servers(up=1) for number in range(100)}
+    size = len(found.news())
+    routes.servers = routes.servers | {"v0:http": Servers(down=1)}
+    clock[0] += size / BYTES_PER_SECOND - 0.1
+    assert found.news() == ""
+    clock[0] += 0.2
+    assert json.loads(found.news())["routes"]["v0:http"]["down"] == 1
+
+
 def test_a_report_that_one_client_has_read_is_still_news_for_the_streams(clock: list[float]) -> None:
     proxy: Any = Proxy()
-    found = Reporter(POD, proxy, proxy, proxy)
+    found, _ = reporting(proxy)
     found.news()
     proxy.serving = "b"
     found.report()
@@ -120,7 +147,7 @@ def test_a_report_that_one_client_has_read_is_still_news_for_the_streams(clock: 
 def test_a_stream_that_began_while_haproxy_was_silent_gets_the_report_of_before(clock: list[float]) -> None:
     """To the operator, a proxy that does not respond serves nothing."""
     proxy: Any = Proxy()
-    found = Reporter(POD, proxy, proxy, proxy)
+    found, _ = reporting(proxy)
     found.news()
     proxy.is_silent = True
     assert json.loads(found.report())["digest"] == ""

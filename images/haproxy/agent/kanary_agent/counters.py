@@ -1,23 +1,77 @@
-"""Reads HAProxy's counters of routes and servers.
+"""Reads what HAProxy reports about routes and servers.
 
 Observed with 3.0.11 in TCP mode: `eresp` counts a connection that its server resets, at any time. It does not count
 resets by the client, closes by either side, half-closes and time-outs (`srv_abrt` also counts half-closed connections
 that time out). No counter shows a server that closes without sending a byte. `bout`, the bytes received from the
-server, changes only when a connection ends. `stot` counts attempts to connect, including those that failed (`wretr`
-and `wredis`).
+server, changes only when a connection ends. `stot` of a server counts attempts to connect, including those that failed
+(`wretr` and `wredis`); `stot` of a route counts connections, and `econ` those that no server accepted. `act` of a route
+is the number of its servers that receive connections, while `act` of a server is always 1.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 SUMMARY = ("@1 show info", "@1 show stat -1 2 -1")
 STATES = "@1 show servers state"
 
 # HAProxy quotes a text with commas, such as that of a failed check.
-_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_CELL = re.compile(r'(?:^|,)("(?:[^"]|"")*"|[^,]*)')
 _MAINTENANCE = 1
 _DRAINED = 8
+
+
+class Counts(NamedTuple):
+    """How the connections of a route have ended since the worker started."""
+
+    connections: int
+    unconnected: int
+    """Connections that no server accepted."""
+    reset: int
+    """Connections that their server has reset, perhaps after an answer."""
+    retries: int
+    """Further attempts to connect to the same server."""
+    redispatches: int
+    """Further attempts to connect to another server."""
+
+
+class RouteFigures(NamedTuple):
+    """A route as its worker reports it."""
+
+    up: int
+    """Servers that receive connections."""
+    unchanged: int
+    """For how many seconds the route has been up, or down."""
+    open: int
+    """Open connections."""
+    counts: Counts
+
+
+class Summary(NamedTuple):
+    """All routes of a worker."""
+
+    worker: str
+    """Its identifier; empty without a worker."""
+    routes: dict[str, RouteFigures]
+
+
+class Health(NamedTuple):
+    """What HAProxy reports about a server, in its own words."""
+
+    address: str
+    status: str
+    """UP, DOWN or DRAIN, perhaps with the number of checks that have passed or failed."""
+    unchanged: int
+    """For how many seconds."""
+    check: str
+    """The result of the last check, such as L4OK or L4CON; INI before the first one."""
+    text: str
+    """What the check has found."""
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether it receives connections, and its last check has passed. (Without checks, there is no result.)"""
+        return self.status.startswith("UP") and (not self.check or self.check.endswith("OK"))
 
 
 class Server(NamedTuple):
@@ -58,22 +112,45 @@ def servers_of(route: str) -> str:
     return f"@1 show stat {route} 4 -1"
 
 
-def summary(answer: str) -> tuple[str, dict[str, int]]:
-    """The worker's identifier (empty without a worker), and by route how many connections its servers have reset."""
+def summary(answer: str) -> Summary:
+    """The answer of one worker to the commands of `SUMMARY`."""
     worker = " ".join(re.findall(r"^(?:Pid|Start_time_sec): (\d+)", answer, re.MULTILINE))
-    return worker, {row["pxname"]: int(row["eresp"]) for row in _rows(answer.splitlines())}
+    rows = _rows(answer.splitlines(), ("pxname", *_ROUTE))
+    # The names of routes have a colon; the other backends have no servers.
+    return Summary(worker, {row["pxname"]: _figures(row) for row in rows if ":" in row["pxname"]})
+
+
+def _figures(row: dict[str, str]) -> RouteFigures:
+    act, lastchg, scur, *counts = (int(row[name] or 0) for name in _ROUTE)
+    return RouteFigures(act, lastchg, scur, Counts(*counts))
+
+
+def summaries(answer: str) -> list[Summary]:
+    """The answers of several workers, one after the other."""
+    return [found for part in answer.split("Name: HAProxy\n") if (found := summary(part)).worker]
+
+
+def health(lines: Iterable[str]) -> Iterator[Health]:
+    """The servers of a route in an answer, without those that do not belong to it any more."""
+    for row in _rows(lines, ("addr", "status", "lastchg", "check_status", "check_desc", "last_chk")):
+        if not row["status"].startswith("MAINT"):
+            words = (row["check_desc"], row["last_chk"])
+            # An asterisk marks a server that is being checked.
+            check = row["check_status"].removeprefix("* ")
+            text = ": ".join(word for word in words if word)
+            yield Health(row["addr"], row["status"], int(row["lastchg"] or 0), check, text)
 
 
 def servers(lines: Iterable[str]) -> Iterator[Server]:
     """The servers of a route in an answer, as an iterator: the answer for 5,000 servers is a megabyte."""
-    for row in _rows(lines):
+    for row in _rows(lines, _SERVER):
         if row["status"].startswith("MAINT"):
             # It was removed from the route and only keeps its open connections.
             continue
-        stot, scur, econ, eresp, wretr, wredis = (int(row[name]) for name in _COUNTERS)
+        stot, scur, econ, eresp, wretr, wredis, bout = (int(row[name] or 0) for name in _COUNTERS)
         succeeded = stot - scur - econ - eresp - wretr - wredis
         is_up = row["status"].startswith(("UP", "DRAIN", "no check"))
-        yield Server(row["svname"], row["addr"], is_up, succeeded, eresp, int(row["bout"]))
+        yield Server(row["svname"], row["addr"], is_up, succeeded, eresp, bout)
 
 
 def state_file(lines: Iterable[str]) -> str:
@@ -108,20 +185,27 @@ def states(lines: Iterable[str]) -> Iterator[tuple[Place, State]]:
             )
 
 
-_COUNTERS = ("stot", "scur", "econ", "eresp", "wretr", "wredis")
-_READ = ("pxname", "svname", "status", "addr", "bout", *_COUNTERS)
+_COUNTERS = ("stot", "scur", "econ", "eresp", "wretr", "wredis", "bout")
+_SERVER = ("svname", "status", "addr", *_COUNTERS)
+_ROUTE = ("act", "lastchg", "scur", "stot", "econ", "eresp", "wretr", "wredis")
 
 
-def _rows(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """The needed cells of each row of a table, without a last row that is incomplete because the worker ended."""
+def _rows(lines: Iterable[str], names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """These cells of each row of a table, without a last row that is incomplete because the worker ended."""
     width, places = 0, [0]
     for line in lines:
         if line.startswith("# pxname,"):
             head = line[2:].rstrip("\n").split(",")
             # Without these counters, of another version of HAProxy, there are no rows: the agent works on without them.
-            width = len(head) if set(_READ) <= set(head) else 0
-            places = [head.index(name) for name in _READ] if width else []
+            width = len(head) if set(names) <= set(head) else 0
+            places = [head.index(name) for name in names] if width else []
         elif width:
-            cells = (_QUOTED.sub("", line) if '"' in line else line).rstrip("\n").split(",")
+            cells = _cells(line.rstrip("\n"))
             if len(cells) == width:
-                yield {name: cells[place] or "0" for name, place in zip(_READ, places, strict=True)}
+                yield {name: cells[place] for name, place in zip(names, places, strict=True)}
+
+
+def _cells(line: str) -> list[str]:
+    if '"' not in line:
+        return line.split(",")
+    return [cell[1:-1].replace('""', '"') if cell[:1] == '"' else cell for cell in _CELL.findall(line)]

@@ -5,12 +5,14 @@ servers are drained, so an agent that starts returns the servers that a former a
 """
 
 import time
+from collections import Counter
 
 from kanary_agent import counters
 from kanary_agent.counters import Place
 from kanary_agent.ejections import Ejections
 from kanary_agent.master import Master, SilentError
 from kanary_agent.outliers import Route
+from kanary_agent.routes import Routes
 
 POLL_SECONDS = 0.25
 FAST_POLL_SECONDS = 0.05
@@ -23,16 +25,19 @@ REPORT_LIMIT = 20
 
 
 class Ejector:
-    """Polls the counters of a proxy's worker and ejects outliers, the first time for `seconds`."""
+    """Polls the counters of a proxy's worker for `routes` too, and ejects outliers, the first time for `seconds`."""
 
-    def __init__(self, master: Master, seconds: float) -> None:
+    def __init__(self, master: Master, routes: Routes, seconds: float) -> None:
         self._master = master
+        self._reported = routes
         self._worker = ""
         self._resets: dict[str, int] = {}
         self._routes: dict[str, Route] = {}
         self._ejections = Ejections(seconds)
         self._drained: dict[Place, str] | None = None
         """Addresses by place; None until they are read from HAProxy."""
+        self._sizes: Counter[str] = Counter()
+        """The number of servers of each route, read at the same time."""
         self._next = 0.0
         self._changes = 0
 
@@ -60,17 +65,18 @@ class Ejector:
 
     def _poll(self, now: float) -> bool:
         """Return whether to poll again soon."""
-        worker, resets = counters.summary(self._master.execute(*counters.SUMMARY))
-        if not worker:
+        summary = counters.summary(self._master.execute(*counters.SUMMARY))
+        if not summary.worker:
             raise SilentError("no HAProxy worker responds")
-        if worker != self._worker:
+        if summary.worker != self._worker:
             # A new worker starts with zero counters.
-            self._worker, self._drained, self._routes, self._resets = worker, None, {}, {}
+            self._worker, self._drained, self._routes, self._resets = summary.worker, None, {}, {}
         if self._drained is None:
             self._drained = self._read_drained(now)
         ejected = self._ejections.active
         for address in self._ejections.expire(now):
             print(f"returned: {address} receives connections again", flush=True)
+        resets = {name: figures.counts.reset for name, figures in summary.routes.items()}
         former, self._resets = self._resets, resets
         self._routes = {
             name: route for name, route in self._routes.items() if name in resets and not route.is_outdated(now)
@@ -78,13 +84,18 @@ class Ejector:
         for name, count in resets.items():
             if count != former.get(name, 0) or self._may_have_ejections(name):
                 self._eject_outliers(name, ejected, now)
+        self._reported.observe(summary, self._sizes)
         returned = max(self._ejections.returned.values(), default=0)
         return resets != former or now < returned + PROBATION_SECONDS
 
     def _read_drained(self, now: float) -> dict[Place, str]:
         """The servers that HAProxy has drained: none in a new worker, unless a former agent drained them."""
-        states = counters.states(self._master.stream(counters.STATES))
-        drained = {place: state.address for place, state in states if state.is_drained and not state.is_in_maintenance}
+        self._sizes, drained = Counter(), {}
+        for place, state in counters.states(self._master.stream(counters.STATES)):
+            if not state.is_in_maintenance:
+                self._sizes[place.route] += 1
+                if state.is_drained:
+                    drained[place] = state.address
         for address in drained.values():
             self._ejections.adopt(address, now)
         return drained

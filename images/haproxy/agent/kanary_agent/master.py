@@ -9,7 +9,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from kanary_agent import texts
+from kanary_agent import counters, texts
+from kanary_agent.counters import Summary
 
 ANSWER_SECONDS = 2
 # A reload of 5,000 servers takes 0.2 s of a core. If a port cannot be bound, HAProxy tries for 2 s.
@@ -35,6 +36,9 @@ class Figures(NamedTuple):
 
     state: WorkerState
     draining: int
+    """Number of former workers that still run."""
+    former: list[Summary] | None
+    """What they have counted; None if one of them does not respond."""
     connections: int
     max_connections: int
 
@@ -82,21 +86,22 @@ class Master:
         answer = self.execute(*_FIGURES)
         held, limit = _frontend(answer)
         maximum = _number(r"^Maxconn: (\d+)", answer)
-        return Figures(_state(answer), self._draining(answer), held, min(limit, maximum))
+        return Figures(_state(answer), *self._former(answer), held, min(limit, maximum))
 
-    def _draining(self, processes: str) -> int:
-        """How many former workers still run.
+    def _former(self, processes: str) -> tuple[int, list[Summary] | None]:
+        """How many former workers still run, and what they have counted.
 
         The master's list is not enough: a worker that ends while the master restarts itself can stay in it.
         """
         _, _, former = processes.partition("# old workers\n")
         numbers = re.findall(r"^(\d+) +worker ", former, re.MULTILINE)
+        commands = (command.replace("@1", f"@!{number}") for number in numbers for command in counters.SUMMARY)
         try:
-            answers = self.execute(*(f"@!{number} show info" for number in numbers))
+            found = counters.summaries(self.execute(*commands))
         except SilentError:
             # A worker that hangs still runs; the report about the current worker must not fail for it.
-            return len(numbers)
-        return len(re.findall(r"^CurrConns: ", answers, re.MULTILINE))
+            return len(numbers), None
+        return len(found), found
 
     def execute(self, *commands: str, seconds: float = ANSWER_SECONDS) -> str:
         """Run commands; returns all answers as one text."""

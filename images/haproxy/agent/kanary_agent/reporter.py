@@ -5,32 +5,39 @@ import time
 
 from kanary_agent.ejector import Ejector
 from kanary_agent.master import Figures, Master, SilentError, WorkerState
+from kanary_agent.routes import Routes
 from kanary_agent.updater import Updater
 
 CHANGE_SECONDS = 0.05
 """The shortest interval between two news."""
-COUNTS_SECONDS = 10
-"""The shortest interval between two news that differ in counts alone: HAProxy is asked for them."""
+SERVERS_SECONDS = 1
+"""The same, of news that differ only in the states of servers: many may change at once."""
+COUNTS_SECONDS = 30
+"""The same, of news that differ only in counts: they change with each connection."""
+BYTES_PER_SECOND = 4096
+"""The most that news about servers and counts may use of a stream; the operator reads twice as much at most."""
 
-NOTHING = Figures(WorkerState("", ""), draining=0, connections=0, max_connections=0)
+NOTHING = Figures(WorkerState("", ""), draining=0, former=None, connections=0, max_connections=0)
 
 
 class Reporter:
     """Reports about the proxy of one pod, and notices when the report changes."""
 
-    def __init__(self, pod: str, master: Master, updater: Updater, ejector: Ejector) -> None:
+    def __init__(self, pod: str, master: Master, updater: Updater, ejector: Ejector, routes: Routes) -> None:
         self._pod = pod
         self._master = master
         self._updater = updater
         self._ejector = ejector
+        self._routes = routes
         self._digest = ""
         """As the last report has it."""
         self._report = ""
         """The last report, which a stream may have begun with."""
         self._news = ""
-        self._news_state: object = None
-        """What the last news were made from, without counts."""
         self._news_at = 0.0
+        self._news_serving: object = None
+        self._news_servers: object = None
+        """What the last news were made from, without counts."""
 
     def report(self) -> str:
         """The report of this moment, as JSON in one line."""
@@ -38,6 +45,8 @@ class Reporter:
             figures, silence = self._master.figures(), ""
         except SilentError as error:
             figures, silence = NOTHING, str(error)
+        if figures.former is not None:
+            self._routes.add_former(figures.former)
         rejected, self._digest = self._updater.rejected, self._updater.digest_of(figures.state)
         self._report = json.dumps(
             {
@@ -49,19 +58,30 @@ class Reporter:
                 "maxConnections": figures.max_connections,
                 "problem": self._updater.problem or silence,
                 "ejected": self._ejector.ejected,
+                "routes": self._routes.figures(),
             }
         )
         return self._report
 
     def news(self) -> str:
         """The report, if it has changed since the last news or report and the interval has passed; otherwise ""."""
-        now, serving = time.monotonic(), self._updater.serving
-        has_changed = self._state(serving) != self._news_state or serving != self._digest
-        if now < self._news_at + (CHANGE_SECONDS if has_changed else COUNTS_SECONDS):
+        now = time.monotonic()
+        if now < self._news_at + self._interval():
             return ""
         known, self._news = {self._news, self._report}, self.report()
-        self._news_at, self._news_state = now, self._state(self._digest)
+        self._news_at, self._news_serving, self._news_servers = now, self._serving(self._digest), self._servers()
         return "" if known == {self._news} else self._news
 
-    def _state(self, digest: str) -> object:
-        return digest, self._updater.rejected, self._updater.problem, self._ejector.ejected
+    def _interval(self) -> float:
+        """How long after the last news the next ones may follow, in seconds."""
+        serving = self._updater.serving
+        if serving != self._digest or self._serving(serving) != self._news_serving:
+            return CHANGE_SECONDS
+        least = SERVERS_SECONDS if self._servers() != self._news_servers else COUNTS_SECONDS
+        return max(least, len(self._news) / BYTES_PER_SECOND)
+
+    def _serving(self, digest: str) -> object:
+        return digest, self._updater.rejected, self._updater.problem
+
+    def _servers(self) -> object:
+        return self._ejector.ejected, self._routes.servers

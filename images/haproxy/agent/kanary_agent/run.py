@@ -13,6 +13,7 @@ from kanary_agent.inbox import Inbox
 from kanary_agent.master import Master
 from kanary_agent.reporter import Reporter
 from kanary_agent.reports import ReportServer
+from kanary_agent.routes import Routes
 from kanary_agent.updater import Updater
 
 STEP_SECONDS = 0.1
@@ -27,8 +28,9 @@ def main() -> NoReturn:
     updater = Updater(options.mounted, options.run, options.haproxy, master)
     key = os.path.join(os.path.dirname(options.mounted), "public-key.pem")
     inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
-    ejector = Ejector(master, options.eject_seconds)
-    reporter = Reporter(options.pod, master, updater, ejector)
+    routes = Routes(master)
+    ejector = Ejector(master, routes, options.eject_seconds)
+    reporter = Reporter(options.pod, master, updater, ejector, routes)
     server = ReportServer(options.port, {"/report": reporter.report, "/healthz": lambda: "ok\n"}, reporter.news, inbox)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, _stop)

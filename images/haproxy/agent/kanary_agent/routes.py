@@ -1,0 +1,152 @@
+"""What the report has about each route: its servers, those that receive no connections, and its counters.
+
+A route is unreached while no server has passed a check: all are down or ejected, or the first check has not ended.
+HAProxy takes a new server for up until its first check.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from kanary_agent import counters
+from kanary_agent.counters import Health, RouteFigures, Summary
+from kanary_agent.master import Master
+from kanary_agent.totals import Totals
+
+SERVERS_OF_ROUTE = 10
+SERVERS = 100
+"""How many servers the report lists of a route, and of all routes: a line of a stream has at most 64 KiB."""
+REREAD_SECONDS = 5
+"""How often the servers of a route are read again while some of them are not up."""
+TEXT_LIMIT = 100
+
+
+class Listed(NamedTuple):
+    """A server that receives no new connections."""
+
+    address: str
+    status: str
+    """DOWN or DRAIN."""
+    since: int
+    """In seconds since 1970."""
+    check: str
+    """The result of the last check, such as L4CON."""
+    text: str
+    """What the check has found."""
+
+
+class Servers(NamedTuple):
+    """The servers of a route. A change of any of these values is reported at once."""
+
+    up: int = 0
+    down: int = 0
+    ejected: int = 0
+    unreached_since: int | None = None
+    """In seconds since 1970; None if a check has passed, or without servers."""
+    listed: tuple[Listed, ...] = ()
+    """Some of those that are not up, the ejected ones first."""
+
+
+class Routes:
+    """The routes of the current worker."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._totals = Totals()
+        self._worker = ""
+        self._sizes: Mapping[str, int] = {}
+        self._read_at: dict[str, float] = {}
+        """When the servers of a route were read last."""
+        self.servers: dict[str, Servers] = {}
+        """By route."""
+
+    def figures(self) -> dict[str, object]:
+        """The part of the report, by route."""
+        room = SERVERS
+        found: dict[str, object] = {}
+        for name, servers in self.servers.items():
+            listed = servers.listed[:room]
+            room -= len(listed)
+            found[name] = {
+                "up": servers.up,
+                "down": servers.down,
+                "ejected": servers.ejected,
+                "unreachedSince": servers.unreached_since,
+                "open": self._totals.open(name),
+                **self._totals.of(name)._asdict(),
+                "servers": [server._asdict() for server in listed],
+            }
+        return found
+
+    def observe(self, summary: Summary, sizes: Mapping[str, int]) -> None:
+        """Take the figures of the current worker. `sizes` are the numbers of servers of its routes.
+
+        Reads the servers of a route if some may have changed. Raises SilentError.
+        """
+        self._totals.add(summary)
+        observed = {}
+        for name, figures in summary.routes.items():
+            known, size = self.servers.get(name), sizes.get(name, 0)
+            if known is None or self._may_have_changed(name, known, figures, size):
+                known = self._read(name, known, figures, size)
+            observed[name] = known
+        self._worker, self._sizes, self.servers = summary.worker, sizes, observed
+        self._read_at = {name: at for name, at in self._read_at.items() if name in observed}
+
+    def add_former(self, summaries: Iterable[Summary]) -> None:
+        """Take the figures of the former workers that still have connections: all others have ended."""
+        workers = [self._worker]
+        for summary in summaries:
+            self._totals.add(summary)
+            workers.append(summary.worker)
+        self._totals.forget_all_but(workers, self.servers)
+
+    def _may_have_changed(self, name: str, known: Servers, figures: RouteFigures, size: int) -> bool:
+        if figures.up != known.up or size != self._sizes.get(name):
+            return True
+        if known.unreached_since is not None and figures.up:
+            # A check may have passed.
+            return True
+        return figures.up < size and time.monotonic() >= self._read_at.get(name, 0.0) + REREAD_SECONDS
+
+    def _read(self, name: str, known: Servers | None, figures: RouteFigures, size: int) -> Servers:
+        was_reached = known is not None and known.unreached_since is None and known.up > 0
+        if size == 0 or (was_reached and figures.up == size):
+            # A new server may not be checked yet, but the route has been reached.
+            return Servers(figures.up)
+        self._read_at[name], now = time.monotonic(), int(time.time())
+        former = {server.address: server for server in (known.listed if known else ())}
+        down, ejected = _Some(), _Some()
+        is_reached = was_reached and figures.up > 0
+        for server in counters.health(self._master.stream(counters.servers_of(name))):
+            is_reached = is_reached or server.is_reached
+            if not server.status.startswith("UP"):
+                group = ejected if server.status.startswith("DRAIN") else down
+                group.add(server, former.get(server.address), now)
+        since = known.unreached_since or now if known else now - figures.unchanged
+        listed = (*ejected.listed, *down.listed)[:SERVERS_OF_ROUTE]
+        return Servers(figures.up, down.count, ejected.count, None if is_reached else since, listed)
+
+
+class _Some:
+    """A count of servers, and the first of them: a route may have thousands."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.listed: list[Listed] = []
+
+    def add(self, server: Health, former: Listed | None, now: int) -> None:
+        self.count += 1
+        if self.count <= SERVERS_OF_ROUTE:
+            self.listed.append(_as_listed(server, former, now))
+
+
+def _as_listed(server: Health, former: Listed | None, now: int) -> Listed:
+    """`former` is the same server in the last reading."""
+    status, since, text = server.status.split()[0], now - server.unchanged, server.text[:TEXT_LIMIT]
+    if former and (former.status, former.check) == (status, server.check):
+        # HAProxy's times are whole seconds, so that two readings may differ by one.
+        since = former.since if abs(former.since - since) <= 1 else since
+        # After a reload, HAProxy has the result of the last check without its details.
+        text = former.text if former.text.startswith(text) else text
+    return Listed(server.address, status, since, server.check, text)

@@ -1,0 +1,212 @@
+"""What the report has about each route, against a real HAProxy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kanary_agent import counters
+from kanary_agent.counters import Counts, RouteFigures, Summary
+from kanary_agent.totals import Totals
+
+from engine.render.config import Pool, Server
+from states import OnEmptyRoute
+from tests.agent.clients import held
+from tests.agent.configs import changes_of
+from tests.agent.live import LiveProxy, live
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import await_that, config_of, free_port
+
+
+def route_of(proxy: LiveProxy, number: int = 0) -> dict[str, Any]:
+    """The report's part about a route, empty until there is one."""
+    found: dict[str, Any] = proxy.reported().get("routes", {}).get(proxy.config.routes[number].backend, {})
+    return found
+
+
+def await_route(proxy: LiveProxy, number: int = 0, **expected: object) -> dict[str, Any]:
+    """The report's part about a route once it has these values."""
+    await_that(lambda: route_of(proxy, number).items() >= expected.items(), f"route {number} has {expected}")
+    return route_of(proxy, number)
+
+
+def refusing(weight: int, servers: int = 1) -> Pool:
+    """A route to a port on which nothing listens."""
+    return Pool("bad:http", weight, tuple(Server(f"127.77.0.{n}", free_port()) for n in range(1, servers + 1)))  # type: ignore[arg-type]
+
+
+def test_servers_that_refuse_are_down_with_haproxys_words(pods: Pods) -> None:
+    before = int(time.time())
+    config = config_of(pods.route(50, 2), refusing(50))
+    with live(config) as proxy:
+        assert await_route(proxy, 0, up=2, unreachedSince=None)["servers"] == []
+        bad = await_route(proxy, 1, up=0, down=1, ejected=0)
+        assert before <= bad["unreachedSince"] <= time.time()
+        (server,) = bad["servers"]
+        assert server["address"] == f"{config.routes[1].servers[0].address}:{config.routes[1].servers[0].port}"
+        assert (server["status"], server["check"]) == ("DOWN", "L4CON")
+        assert server["text"] == "Layer4 connection problem: Connection refused"
+        assert before <= server["since"] <= time.time()
+
+
+def test_a_route_is_reached_as_soon_as_one_check_passes(pods: Pods) -> None:
+    route = pods.route(100, 2)
+    pods.kill(*route.servers)
+    with live(config_of(route)) as proxy:
+        since = await_route(proxy, up=0, down=2)["unreachedSince"]
+        pods.revive(route.servers[0])
+        await_route(proxy, up=1, down=1, unreachedSince=None)
+        pods.kill(route.servers[0])
+        assert await_route(proxy, up=0, down=2)["unreachedSince"] >= since
+
+
+def test_what_is_down_stays_so_over_a_reload_and_a_restart_of_the_agent(pods: Pods) -> None:
+    with live(config_of(pods.route(50, 1), refusing(50))) as proxy:
+        before = await_route(proxy, 1, up=0, down=1)
+        proxy.serve(next(changes_of(proxy.config)))
+        for _ in range(20):
+            assert route_of(proxy, 1) == before
+        proxy.restart_agent()
+        proxy.await_served()
+        after = await_route(proxy, 1, up=0, down=1)
+        assert after["unreachedSince"] is not None
+        assert after["servers"][0]["since"] == pytest.approx(before["servers"][0]["since"], abs=1)
+
+
+def test_a_route_is_unreached_until_the_first_check_of_a_new_server(pods: Pods) -> None:
+    """HAProxy takes it for up, and balances connections to it."""
+    silent = Pool("bad:http", 50, (Server("127.77.0.1", free_port()),))  # type: ignore[arg-type]
+    with socket.create_server((silent.servers[0].address, silent.servers[0].port), backlog=0) as listener:
+        # A backlog that is full accepts nothing.
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        with contextlib.ExitStack() as stack, live(config_of(pods.route(50, 1), silent)) as proxy:
+            for filler in fillers:
+                stack.enter_context(filler)
+            assert await_route(proxy, 1, up=1)["unreachedSince"] is not None
+            server = await_route(proxy, 1, down=1)["servers"][0]
+            assert (server["status"], server["check"]) == ("DOWN", "L4TOUT")
+
+
+def test_a_route_stays_reached_when_servers_are_added(pods: Pods) -> None:
+    route = pods.route(100, 1)
+    more = pods.add("127.99.0.1")
+    with live(config_of(route, kanary="k", serial=1)) as proxy:
+        await_route(proxy, up=1, unreachedSince=None)
+        proxy.serve(replace(proxy.config, serial=2, routes=(replace(route, servers=(*route.servers, more)),)))
+        reported = route_of(proxy)
+        assert (reported["up"], reported["unreachedSince"]) == (2, None)
+
+
+def test_a_route_without_servers_is_not_unreached(pods: Pods) -> None:
+    with live(config_of(pods.route(100, 1), Pool("empty:http", 0, ()))) as proxy:  # type: ignore[arg-type]
+        assert await_route(proxy, 1, up=0, down=0)["unreachedSince"] is None
+
+
+def test_at_most_10_servers_of_a_route_are_listed(pods: Pods) -> None:
+    with live(config_of(pods.route(50, 1), refusing(50, servers=30))) as proxy:
+        assert len(await_route(proxy, 1, up=0, down=30)["servers"]) == 10
+
+
+def test_connections_are_counted_over_reloads_and_restarts_of_haproxy(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1), drain_seconds=600)
+    with live(config) as proxy, contextlib.ExitStack() as stack:
+        proxy.take(5)
+        await_route(proxy, connections=5, open=0)
+        stack.enter_context(held(proxy, 3))
+        await_route(proxy, connections=8, open=3)
+        proxy.serve(next(changes_of(config)))
+        # Those of the former worker are still open.
+        await_route(proxy, connections=8, open=3)
+        proxy.take(2)
+        await_route(proxy, connections=10, open=3)
+        proxy.restart_haproxy()
+        proxy.await_served()
+        proxy.take(4)
+        await_route(proxy, connections=14, open=0)
+
+
+def test_failures_are_counted_by_kind(pods: Pods) -> None:
+    with live(config_of(pods.route(50, 1), refusing(50), on_empty_route=OnEmptyRoute.FAIL)) as proxy:
+        await_route(proxy, 1, down=1)
+        proxy.take(4)
+        await_route(proxy, 1, connections=2, unconnected=2, reset=0)
+    route = pods.route(100, 1)
+    with resetting() as server, live(config_of(replace(route, servers=(*route.servers, server)))) as proxy:
+        await_route(proxy, up=2)
+        proxy.take(4)
+        await_route(proxy, connections=4, unconnected=0, reset=2)
+
+
+@contextlib.contextmanager
+def resetting() -> Iterator[Server]:
+    """A pod that resets what it accepts."""
+
+    async def reset(_: Any, writer: Any) -> None:
+        # At once, HAProxy may take it for a refusal, and tries another pod.
+        await asyncio.sleep(0.1)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    with Pods(reset) as bad:
+        yield bad.add("127.98.0.1")
+
+
+def test_a_worker_that_hangs_loses_no_count(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1), drain_seconds=600)
+    with live(config) as proxy, held(proxy, 2):
+        await_route(proxy, connections=2)
+        former = int(proxy.tell("@1 show info").partition("\nPid: ")[2].split()[0])
+        proxy.serve(next(changes_of(config)))
+        os.kill(former, signal.SIGSTOP)
+        try:
+            assert route_of(proxy)["connections"] == 2
+        finally:
+            os.kill(former, signal.SIGCONT)
+        await_route(proxy, connections=2, open=2)
+
+
+def summary(worker: str, connections: int, reset: int = 0) -> Summary:
+    return Summary(worker, {"a:http": RouteFigures(1, 0, 0, Counts(connections, 0, reset, 0, 0))})
+
+
+def test_totals_never_decrease() -> None:
+    totals = Totals()
+    for worker, connections, total in (("1", 5, 5), ("1", 7, 7), ("2", 1, 8), ("1", 8, 9), ("2", 0, 9), ("3", 2, 11)):
+        totals.add(summary(worker, connections))
+        assert totals.of("a:http").connections == total
+    totals.forget_all_but(["3"], ["a:http"])
+    assert totals.of("a:http").connections == 11
+    totals.forget_all_but(["3"], [])
+    assert totals.of("a:http").connections == 0
+
+
+def test_a_text_with_commas_and_quotes_is_read() -> None:
+    lines = [
+        "# pxname,svname,addr,status,lastchg,check_status,check_desc,last_chk,\n",
+        'a:http,p1,10.0.0.1:9000,DOWN 1/2,7,* L4CON,"Layer4, problem","no ""route""",\n',
+        "a:http,p2,10.0.0.2:9000,MAINT,7,,,,\n",
+    ]
+    (server,) = counters.health(lines)
+    assert (server.status, server.unchanged, server.check) == ("DOWN 1/2", 7, "L4CON")
+    assert server.text == 'Layer4, problem: no "route"'
+
+
+def test_a_report_about_100_routes_fits_into_a_line_of_a_stream(pods: Pods) -> None:
+    name = "a" * 60
+    routes = tuple(Pool(f"{name}{n:03}:{'b' * 15}", 1, (Server("127.77.0.1", 1 + n),)) for n in range(100))  # type: ignore[arg-type]
+    with live(config_of(*routes)) as proxy:
+        await_that(lambda: sum(len(route["servers"]) for route in proxy.reported()["routes"].values()) == 100, "listed")
+        status, line = proxy.get_from_agent("/report")
+        assert (status, len(line) < 65_536) == (200, True)
