@@ -6,6 +6,7 @@ one invalid object makes a whole typed list fail.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -16,14 +17,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 from kubernetes import config as kubernetes_config
 from kubernetes.client import ApiClient, Configuration
-from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, SERVICE_TOKEN_FILENAME
 from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
-from urllib3 import BaseHTTPResponse
+from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError
 
 from kanary.kube.clock import ClusterClock
@@ -78,6 +79,7 @@ _USERINFO = re.compile(r"(?<=://)[^/]*@")
 _UNAUTHORIZED = 401
 _CONNECTIONS = 32  # of the pool: enough for a watch per kind, the workers, the elector and the event recorder
 _READ_ATTEMPTS = 3
+_TOKEN_SECONDS = 1.0  # how long a token is used before the library checks whether it is the latest one: 0.3 ms
 _RELOAD_SECONDS = 10.0  # the shortest time between two reloads of credentials that the server rejects
 
 
@@ -150,7 +152,7 @@ class ClusterClient(Verbs):
             response = self._session.send(request, (self.timeouts.connect, read))
             self.clock.observe(response.headers.get("Date"), sent, datetime.now(UTC))
             failure = None if response.status in range(200, 300) else _failure(response)
-        except (HTTPError, OSError, ApiException, ConfigException) as error:
+        except (HTTPError, OSError, ConfigException) as error:
             self._on_request(request.verb, None)
             raise self._unreachable(error) from error
         self._on_request(request.verb, response.status)
@@ -166,6 +168,10 @@ class _Session:
         self._load = load
         self._user_agent = user_agent
         self._lock = threading.Lock()
+        self._token: dict[str, str] | None = None
+        self._authorized: Any = None
+        """The client that has this token."""
+        self._authorized_until = 0.0
         self._api = self._make()
         self._made_at = time.monotonic()
 
@@ -186,25 +192,33 @@ class _Session:
     def serialize(self, request: Request) -> tuple[str, dict[str, str], Any]:
         """The URL and the headers of a request, and the configuration of its connection."""
         api = self._api
-        return *self._serialize_with(api, request), api.configuration
+        return self._url(api, request), self._headers(api, request), api.configuration
 
-    def _serialize_with(self, api: Any, request: Request) -> tuple[str, dict[str, str]]:
-        headers = {"Accept": "application/json", "Content-Type": request.content_type}
-        # The library refreshes a token while it builds the headers, which is not thread-safe.
+    def _url(self, api: Any, request: Request) -> str:
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        return f"{api.configuration.host}{request.path}{query}"
+
+    def _headers(self, api: Any, request: Request) -> dict[str, str]:
+        headers = {**api.default_headers, "Accept": "application/json", "Content-Type": request.content_type}
+        # The library refreshes a token while it returns the settings, which is not thread-safe.
         with self._lock:
-            _, url, headers, _, _ = api.param_serialize(
-                request.method,
-                request.path,
-                query_params=request.query,
-                header_params=headers,
-                auth_settings=["BearerToken"],
-            )
-        return url, headers
+            if api is not self._authorized or time.monotonic() >= self._authorized_until:
+                self._token = api.configuration.auth_settings().get("BearerToken")
+                self._authorized, self._authorized_until = api, time.monotonic() + _TOKEN_SECONDS
+            token = self._token
+        return headers | {token["key"]: token["value"]} if token else headers
 
     def _send_with(self, api: Any, request: Request, timeout: tuple[float, float]) -> BaseHTTPResponse:
-        url, headers = self._serialize_with(api, request)
-        answer = api.call_api(request.method, url, headers, body=request.body, _request_timeout=timeout)
-        response: BaseHTTPResponse = answer.response
+        # Directly over the connections of the library, whose own functions take 0.5 ms for each request.
+        response: BaseHTTPResponse = api.rest_client.pool_manager.urlopen(
+            request.method,
+            self._url(api, request),
+            body=None if request.body is None else json.dumps(request.body).encode(),
+            headers=self._headers(api, request),
+            timeout=Timeout(connect=timeout[0], read=timeout[1]),
+            preload_content=False,
+            redirect=False,
+        )
         return response
 
     def _reload(self, rejected: Any) -> bool:

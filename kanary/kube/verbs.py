@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from pydantic_core import from_json
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
@@ -237,7 +237,7 @@ class Verbs(ABC):
     def _call(self, request: Request) -> Json:
         response = self._send(request, read=self.timeouts.read)
         try:
-            body = json.loads(response.data)
+            body = from_json(response.data)
         except (HTTPError, OSError) as error:
             raise self._unreachable(error) from error
         except ValueError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic_core import from_json
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
@@ -71,7 +71,7 @@ class Watch:
 
 def _event(line: bytes) -> Event:
     try:
-        event: Any = json.loads(line)
+        event: Any = from_json(line)
         kind, obj = event["type"], event["object"]
         if kind == "ERROR":
             raise from_status(obj, http_status=500)

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubernetes.client import ApiClient
 from kubernetes.config import incluster_config
+from urllib3 import PoolManager
 
 from kanary.kanaries import KANARIES
 from kanary.kube import client as client_module
@@ -609,11 +609,12 @@ def test_a_pod_uses_its_service_account_and_follows_its_token(tmp_path: Path, mo
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     sent: list[str] = []
 
-    def call_api(api: Any, method: str, url: str, headers: dict[str, str], **rest: Any) -> Any:
+    def urlopen(pool: Any, method: str, url: str, headers: dict[str, str], **rest: Any) -> Any:
         sent.append(headers["authorization"])
-        return SimpleNamespace(response=SimpleNamespace(status=200, data=b"{}", headers={}))
+        return SimpleNamespace(status=200, data=b"{}", headers={})
 
-    monkeypatch.setattr(ApiClient, "call_api", call_api)
+    monkeypatch.setattr(PoolManager, "urlopen", urlopen)
+    monkeypatch.setattr(client_module, "_TOKEN_SECONDS", 0.0)
     client = ClusterClient.connect()
     assert (client.host, client.namespace) == ("https://[fd00::1]:443", "kanary-system")
     client.server_version()
