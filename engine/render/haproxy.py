@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol, Server, connections_to_a_server
-from engine.render.selection import RANDOM_START, backend_ids, selection_rules, split_data
+from engine.render.selection import COUNTING_ALL, RANDOM_START, backend_ids, selection_rules, split_data
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from states.snapshot import OnEmptyRoute
 
@@ -125,7 +125,7 @@ def _global(config: ProxyConfig) -> Iterator[str]:
     yield "  # The turns of a round, each with the index of its route; then the weights, if they may be redistributed."
     yield "  # The agent sets these variables in a running worker."
     yield f"  set-var proc.split str({split_data(config.routes, redistribute=_redistributes(config))})"
-    yield "  set-var proc.count_all int(1)"
+    yield f"  set-var proc.turns int({COUNTING_ALL})"
     yield "  # Start of the connection counter: random, since frequent starts at 0 would starve a small route. At a"
     yield "  # reload the agent sets it, below, to the current count, and the round continues."
     yield f"  set-var proc.start {RANDOM_START}"
@@ -226,7 +226,6 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     yield "frontend split"
     yield from _binds(config, config.split_port)
     yield f"  maxconn {config.max_connections}"
-    yield "  tcp-request connection track-sc0 int(1) table counter"
     yield from selection_rules([route.backend for route in config.routes], redistribute=_redistributes(config))
     yield "  default_backend none"
 
@@ -239,7 +238,7 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
     yield "backend counter"
     # Only one entry is used. Threads that create it at the same time each need space for their own until one of them
     # wins: otherwise the connections of the others would have no slot.
-    yield "  stick-table type integer size 100 store gpc0,gpc1"
+    yield "  stick-table type integer size 100 store gpc0"
     yield ""
     yield "backend none  # without servers: it closes its connections at once"
     for route, number in zip(config.routes, backend_ids(len(config.routes)), strict=True):

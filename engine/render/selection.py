@@ -9,7 +9,10 @@ of digits each:
 - with `redistribute`, the weights in lowest terms (80 and 20 are 4 and 1): their sum, then the weight of each route, or
   0 if the route has no servers.
 
-All connections share one tracked entry with the counters `gpc0` and `gpc1`, which number them.
+All connections share one tracked entry with the counter `gpc0`, which numbers them.
+
+Each rule counts: HAProxy itself needs 27,000 instructions per connection, and these rules about 5,000. They belong to
+`tcp-request connection`, because those of `tcp-request content` need an analyser of the stream.
 """
 
 from __future__ import annotations
@@ -34,14 +37,14 @@ Whole weights need 100 turns at most, which are repeated, so that every 100 succ
 # they are whole (up to 100 slots), otherwise within 39; it is the smallest that stays within 6 and 40.
 STRIDE = 16548859
 
-# Number of values of a HAProxy counter before it wraps.
-_COUNTER = 2**32
+COUNTING_ALL = 2**60
+"""The value of `proc.turns` that makes connections count the servers of all routes: a number beyond every turn."""
 
-RANDOM_START = f"date(0,us),mod({_COUNTER})"
-"""Start of the counter in a new proxy. (HAProxy's `rand` returns the same value at every start.)"""
+RANDOM_START = "date(0,us)"
+"""Start of the counter in a new proxy, which is beyond every turn as well.
 
-_NUMBER = f"sc_get_gpc1(0),mul({_COUNTER}),add(txn.count),add(proc.start)"
-"""The connection's number. A counter has 32 bits: a second one counts its wraps, which would shorten a round."""
+HAProxy's `rand` returns the same value at every start.
+"""
 
 _WEIGHT_DIGITS = len(str(TENTHS))
 
@@ -71,55 +74,71 @@ def backend_ids(count: int) -> range:
 
 def selection_rules(backends: Sequence[str], *, redistribute: bool) -> Iterator[str]:
     """The rules for these backends. `redistribute` skips backends without a server that is up."""
-    yield from _in_turn(len(backends))
     # With a single backend there is no other to redistribute to.
-    if redistribute and len(backends) > 1:
+    redistribute = redistribute and len(backends) > 1
+    yield "  tcp-request connection track-sc0 int(1) table counter"
+    yield from _in_turn(_route_digits(len(backends)), "proc.turns" if redistribute else str(TURNS))
+    if redistribute:
         yield from _without_empty_backends(backends)
-    yield "  use_backend %[var(txn.backend)]"
+    yield "  use_backend %[var(sess.backend)]"
 
 
 def _route_digits(routes: int) -> int:
     return len(str(routes - 1))
 
 
-def _in_turn(routes: int) -> Iterator[str]:
-    digits = _route_digits(routes)
-    yield "  tcp-request content set-var(txn.count) sc_inc_gpc0(0)"
-    yield "  tcp-request content sc-inc-gpc1(0) if { var(txn.count) -m int 0 }"
+def _in_turn(digits: int, turns: str) -> Iterator[str]:
+    """The rules that give each connection the backend of its turn.
+
+    `gpc0` has 32 bits. When it wraps, once in 4,294,967,296 connections, the round continues with another turn: of the
+    connections across it, a route gets at most 3 more or less than its share. To count the wraps would cost a quarter
+    of these rules, and other threads would number some connections before the wrap was counted.
+    """
     offset = f",mul({digits})" if digits > 1 else ""
-    yield f"  tcp-request content set-var(txn.at) {_NUMBER},mod({TURNS}){offset}"
+    yield f"  tcp-request connection set-var(sess.at) sc_inc_gpc0(0),add(proc.start),mod({turns}){offset}"
+    yield _backend_at("proc.split", "sess.at", digits)
+
+
+def _backend_at(split: str, at: str, digits: int) -> str:
     # HAProxy finds a backend by `#` and its id, as it does by its name; the id is a 1, then the index of the route. To
     # look up the name instead, in a table, would double the cost of the rules.
-    # `bytes` ends each expression, because it may pass a wrong size to a converter that follows it.
-    yield f'  tcp-request content set-var-fmt(txn.backend) "#1%[var(proc.split),bytes(txn.at,{digits})]"'
+    # `bytes` ends the expression, because it may pass a wrong size to a converter that follows it.
+    return f'  tcp-request connection set-var-fmt(sess.backend) "#1%[var({split}),bytes({at},{digits})]"'
 
 
 def _without_empty_backends(backends: Sequence[str]) -> Iterator[str]:
     """The rules that override the schedule while one of its backends has no server that is up.
 
     To count the servers of all backends for each connection would be expensive. A connection counts those of its own
-    backend; the first one that finds none sets `proc.count_all`, and from then on all are counted, until all have one.
+    backend. The first one that finds none sets `proc.turns` to COUNTING_ALL. Then `sess.at` of later connections is
+    beyond all turns, so that they find no backend, and count the servers of all, until all backends have one. A
+    variable of its own for this state would be read by each connection.
 
     Each other backend owns as many slots as its weight. If all are down, HAProxy's modulo by 0 is 0, a slot of no
     backend: the backend of the turn closes the connection.
     """
-    yield "  tcp-request content accept if { var(txn.backend),nbsrv gt 0 } { var(proc.count_all) -m int 0 }"
-    yield "  tcp-request content set-var(proc.count_all) int(1)"
-    yield "  tcp-request content set-var(txn.split) var(proc.split)"
-    ends = {name: f"txn.end{number}" for number, name in enumerate(backends)}
-    at, before = TURNS * _route_digits(len(backends)), ""
-    yield f"  tcp-request content set-var(txn.complete) var(txn.split),bytes({at},{_WEIGHT_DIGITS})"
+    digits = _route_digits(len(backends))
+    at, before = TURNS * digits, ""
+    yield "  tcp-request connection accept if { var(sess.backend),nbsrv gt 0 }"
+    yield f"  tcp-request connection set-var(proc.turns) int({COUNTING_ALL})"
+    yield "  tcp-request connection set-var(sess.split) var(proc.split)"
+    yield f"  tcp-request connection set-var(sess.turn) var(sess.at),mod({at})"
+    yield _backend_at("sess.split", "sess.turn", digits)
+    ends = {name: f"sess.end{number}" for number, name in enumerate(backends)}
+    yield f"  tcp-request connection set-var(sess.complete) var(sess.split),bytes({at},{_WEIGHT_DIGITS})"
     for name, end in ends.items():
         at += _WEIGHT_DIGITS
-        yield f"  tcp-request content set-var(txn.weight) var(txn.split),bytes({at},{_WEIGHT_DIGITS})"
-        yield f"  tcp-request content set-var({end}) nbsrv({name}),bool,mul(txn.weight){before}"
+        yield f"  tcp-request connection set-var(sess.weight) var(sess.split),bytes({at},{_WEIGHT_DIGITS})"
+        yield f"  tcp-request connection set-var({end}) nbsrv({name}),bool,mul(sess.weight){before}"
         before = f",add({end})"
     total = list(ends.values())[-1]
-    yield f"  acl is-complete var({total}),sub(txn.complete) -m int 0"
-    yield "  tcp-request content set-var(proc.count_all) int(0) if is-complete"
-    yield "  tcp-request content accept if is-complete"
+    yield f"  acl is-complete var({total}),sub(sess.complete) -m int 0"
+    yield f"  tcp-request connection set-var(proc.turns) int({TURNS}) if is-complete"
+    yield "  tcp-request connection accept if is-complete"
     # The remainder first: HAProxy cuts products at 2^63, which a large number times the stride would exceed.
-    yield f"  tcp-request content set-var(txn.slot) {_NUMBER},mod({total}),mul({STRIDE}),mod({total})"
+    number = f"var(sess.at),div({digits})"
+    yield f"  tcp-request connection set-var(sess.slot) {number},mod({total}),mul({STRIDE}),mod({total})"
     # From the last backend to the first, so that the first one that ends beyond the slot is set last.
     for name, end in reversed(ends.items()):
-        yield f"  tcp-request content set-var(txn.backend) str({name}) if {{ var(txn.slot),sub({end}) -m int lt 0 }}"
+        ends_beyond = f"{{ var(sess.slot),sub({end}) -m int lt 0 }}"
+        yield f"  tcp-request connection set-var(sess.backend) str({name}) if {ends_beyond}"

@@ -134,10 +134,10 @@ class Proxy:
     def count(self) -> int:
         """Which connection, by the worker's count, was the last."""
         start = re.search(r"value=<(\d+)>", self.tell("@1 get var proc.start"))
-        counters = re.search(r" gpc0=(\d+) gpc1=(\d+)$", self.tell("@1 show table counter"), re.MULTILINE)
+        counter = re.search(r" gpc0=(\d+)$", self.tell("@1 show table counter"), re.MULTILINE)
         assert start
         # Without a first connection there is no entry.
-        return int(start[1]) + (int(counters[1]) + 2**32 * int(counters[2]) if counters else 0)
+        return int(start[1]) + (int(counter[1]) if counter else 0)
 
     def reload(self, config: ProxyConfig) -> None:
         """Serves another configuration by another worker, which goes on counting where this one is."""

@@ -67,8 +67,8 @@ class Master:
         if "# table: counter," not in answer:
             return None
         start = re.search(r"^proc\.start: type=sint value=<(-?\d+)>", answer, re.MULTILINE)
-        taken = re.search(r" key=1 .*\bgpc0=(\d+) gpc1=(\d+)", answer)
-        count = int(taken[1]) + int(taken[2]) * 2**32 if taken else 0
+        taken = re.search(r" key=1 .*\bgpc0=(\d+)", answer)
+        count = int(taken[1]) if taken else 0
         return count + int(start[1]) if start else count
 
     def reload(self) -> str:

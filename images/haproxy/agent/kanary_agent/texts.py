@@ -9,7 +9,7 @@ MESSAGE_LIMIT = 400
 DIGEST = "proc.digest"
 SPLIT = "proc.split"
 """The turns of a round and the weights."""
-_CHANGEABLE = (DIGEST, SPLIT, "proc.count_all")
+_CHANGEABLE = (DIGEST, SPLIT, "proc.turns")
 """The process variables that a running worker may take from another configuration."""
 
 _CONTINUED = (
