@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from engine.render.config import OnEmptyRoute
+from engine.render.selection import COUNTING_ALL, TURNS
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import config_of, greeted_by, running, windows
 
@@ -88,6 +89,20 @@ def test_otherwise_the_others_keep_exactly_theirs_after_a_whole_route_died(
         proxy.await_servers_up(route=1, count=0)
         taken = proxy.take(500)
     assert all(window == {0: 60, None: 30, 2: 10} for window in windows(taken, 100))
+
+
+def test_connections_count_the_servers_of_all_routes_only_until_each_has_one(pods: Pods) -> None:
+    """To count them for each connection would cost more than everything else."""
+    routes = pods.route(50, 1), pods.route(50, 1)
+    with running(config_of(*routes)) as proxy:
+        assert f"<{COUNTING_ALL}>" in proxy.tell("@1 get var proc.turns")
+        proxy.ask()
+        assert f"<{TURNS}>" in proxy.tell("@1 get var proc.turns")
+
+        pods.kill(*routes[1].servers)
+        proxy.await_servers_up(route=1, count=0)
+        assert proxy.take(4) == [0] * 4
+        assert f"<{COUNTING_ALL}>" in proxy.tell("@1 get var proc.turns")
 
 
 def test_the_death_of_a_whole_route_costs_a_handful_of_connections(pods: Pods) -> None:

@@ -64,12 +64,11 @@ class Master:
     def count(self) -> int | None:
         """How many connections the current worker has distributed; None if it does not count them."""
         answer = self.execute(*_COUNT)
-        if "# table: counter," not in answer:
-            return None
         start = re.search(r"^proc\.start: type=sint value=<(-?\d+)>", answer, re.MULTILINE)
+        if not start or "# table: counter," not in answer:
+            return None
         taken = re.search(r" key=1 .*\bgpc0=(\d+)", answer)
-        count = int(taken[1]) if taken else 0
-        return count + int(start[1]) if start else count
+        return int(start[1]) + (int(taken[1]) if taken else 0)
 
     def reload(self) -> str:
         """Start a new worker with the file on disk; returns HAProxy's errors, or ''."""
