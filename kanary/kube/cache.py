@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import marshal
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from kanary.kube.resources import Json, Key
 Indexer = Callable[[Json], Iterable[Hashable]]
 
 _log = logging.getLogger(__name__)
+
+_RECENT = 32
+"""So many objects stay unpacked: a reconcile reads the same Services several times."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Cache:
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
         self._in_use: WeakValueDictionary[Key, _Object] = WeakValueDictionary()
+        self._recent: deque[_Object] = deque(maxlen=_RECENT)
         self._indexes: dict[str, dict[Hashable, tuple[Key, ...]]] = {name: {} for name in self._indexers}
         self._position = ""
 
@@ -179,6 +184,7 @@ class Cache:
         obj = self._in_use.get(key)
         if obj is None and (entry := self._entries.get(key)):
             obj = self._in_use[key] = entry.packed.unpacked()
+            self._recent.append(obj)
         return obj
 
     def _put(self, key: Key, packed: Packed, obj: _Object) -> Delta | None:

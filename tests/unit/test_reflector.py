@@ -625,13 +625,17 @@ def test_an_object_that_comes_again_without_a_change_stays_the_same_object() -> 
 
 
 def test_an_object_is_the_same_one_for_all_as_long_as_it_is_in_use() -> None:
-    cache, key = Cache({"all": lambda _: [0]}), Key("shop", "a")
-    cache.replace({key: Packed.of(service("a", 1), "1")}, "1")
+    cache, key = Cache({"name": lambda obj: [obj["metadata"]["name"]]}), Key("shop", "a")
+    cache.replace({Key("shop", name): Packed.of(service(name, 1), "1") for name in ("a", *map(str, range(100)))}, "1")
     first = cache.get(key)
     assert first is not None
-    assert cache.lookup("all", 0)[0] is first
+    for number in range(100):
+        cache.get(Key("shop", str(number)))
+    assert cache.lookup("name", "a")[0] is first
     unused = weakref.ref(first)
     del first
+    for number in range(100):
+        cache.get(Key("shop", str(number)))
     assert unused() is None
     assert cache.get(key) == service("a", 1)
 
