@@ -25,6 +25,10 @@ MAX_CONNECTIONS = 1_000_000
 DEFAULT_MAX_CONNECTIONS = 20_000
 """About 80 MiB, with 4 KiB for each idle connection."""
 
+_OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_UNICAST = r"(22[0-3]|2[01][0-9]|1[0-9]{2}|[1-9][0-9]?)"
+_IPV4 = re.compile(rf"{_UNICAST}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
+"""The address of one host in canonical form; with 0 or more than 239 in front others are valid as well."""
 _UID = re.compile(r"[-\w]+", re.ASCII)
 DEFAULT_SOURCE_PORTS = 28_232
 """Of a pod without sysctls."""
@@ -70,10 +74,15 @@ class Server:
     """Sort key of the numerical order. An address is parsed once, where it enters."""
 
     def __post_init__(self) -> None:
-        address = _unicast(self.address)
         _require_integer("port", self.port, 1, 65535)
-        object.__setattr__(self, "address", str(address))
-        object.__setattr__(self, "order", (address.version, int(address), self.port))
+        if isinstance(self.address, str) and (match := _IPV4.fullmatch(self.address)):
+            # As below, at a tenth of the cost: most addresses are of this form.
+            version, number = 4, int.from_bytes(bytes(map(int, match.groups())))
+        else:
+            address = _unicast(self.address)
+            version, number = address.version, int(address)
+            object.__setattr__(self, "address", str(address))
+        object.__setattr__(self, "order", (version, number, self.port))
 
     @property
     def version(self) -> int:

@@ -173,13 +173,15 @@ def made_from(live: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> boo
 
 def covers(live: object, desired: object) -> bool:
     """Whether `live` has every field of `desired`; it may have more fields, and omit empty ones."""
+    if live == desired:  # much faster, and mostly true
+        return True
     if live is None and desired in ({}, [], ""):
         return True
     if isinstance(desired, Mapping):
         return isinstance(live, Mapping) and all(_holds(key, live.get(key), value) for key, value in desired.items())
     if isinstance(desired, list):
         return isinstance(live, list) and len(live) == len(desired) and all(map(covers, live, desired))
-    return live == desired
+    return False
 
 
 def _holds(key: str, live: object, desired: object) -> bool:

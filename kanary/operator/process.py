@@ -1,5 +1,6 @@
 """The operator's process: connects to the cluster, watches it, and reconciles while it is the leader."""
 
+import gc
 import logging
 import threading
 import time
@@ -177,6 +178,9 @@ class Operator:
 
     def _start_workers(self, watches: Watches) -> None:
         _log.info("started %d workers for %s", self._settings.workers, self._settings.namespace or "all namespaces")
+        # Modules and the copies of the cluster: no later collection needs to look for cycles among them.
+        gc.collect()
+        gc.freeze()
         # Before the first reconcile, which needs the reports.
         self._agents.start(watches.proxy_pod, watches.pods.all_keys, self._queue.add_after)
         reconciler = Reconciler(

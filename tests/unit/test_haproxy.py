@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections import Counter
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -78,6 +79,22 @@ def test_anything_but_the_address_of_one_host_is_refused_by_name(address: str) -
     with pytest.raises(ValueError, match="address") as refused:
         Server(address, 80)
     assert repr(address) in str(refused.value)
+
+
+@settings(max_examples=500)
+@given(parts=st.lists(st.integers(0, 260).map(str) | st.sampled_from(["", "00", "01", "٣"]), min_size=3, max_size=5))
+def test_ipv4_addresses_are_read_as_by_ipaddress(parts: list[str]) -> None:
+    text = ".".join(parts)
+    try:
+        expected = IPv4Address(text)
+    except ValueError:
+        expected = IPv4Address("0.0.0.0")
+    if expected.is_unspecified or expected.is_multicast:
+        with pytest.raises(ValueError, match="address"):
+            Server(text, 80)
+        return
+    server = Server(text, 80)
+    assert (server.address, server.order) == (str(expected), (4, int(expected), 80))
 
 
 @pytest.mark.parametrize("address", [0x0A000001, b"\x0a\x00\x00\x01", None, ("10.0.0.1",)])
