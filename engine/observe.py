@@ -95,6 +95,11 @@ class Observed:
         created = read_time(self.kanary["metadata"].get("creationTimestamp")) or self.now
         return max(last, applied.entry, (self.now - created) // timedelta(milliseconds=1))
 
+    @property
+    def has_loops(self) -> bool:
+        """Whether endpoints receive no connections because of what other Kanaries do."""
+        return any(isinstance(found, Resolved) and found.is_in_loop for found in self.backends.values())
+
     def is_reached_by_ipv6(self, destination: str) -> bool:
         """Whether kubelets or clients of the destination Service connect to the proxies over IPv6.
 

@@ -13,7 +13,7 @@ from engine.announce import Announcement
 from engine.conditions import Recording
 from engine.fleet.reports import Report
 from engine.model.entries import Configuration, Entry
-from engine.model.states import Written
+from engine.model.states import Endpoint, Written
 from engine.model.status import KanaryStatus
 from engine.render.objects import Identity
 from states import Problem
@@ -57,6 +57,12 @@ class ClusterView(Protocol):
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's EndpointSlices; Endpoints are converted to the same form."""
+
+    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, tuple[str, str]]:
+        """The endpoints that lead to the proxies of any Kanary, each with the Kanary's namespace and name.
+
+        An endpoint leads to them if it is the pod of one, or has the address of one or of a destination Service.
+        """
 
     def live(self, desired: Json) -> Json | None:
         """The object in the cluster that has the kind, namespace and name of `desired`, or None."""

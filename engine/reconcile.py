@@ -223,7 +223,8 @@ class Reconciler:
             return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
         held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked up") if holds else None
-        return written, soonest(decision.requeue, held, wait)
+        loop = Requeue(HELD_PODS_RECHECK, "loops through other Kanaries are looked up") if observed.has_loops else None
+        return written, soonest(decision.requeue, held, loop, wait)
 
     def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
         """Write the status if it differs, unless the write can wait: then return when it cannot any more."""

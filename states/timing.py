@@ -41,7 +41,7 @@ EXHAUSTION_REPORTED = timedelta(minutes=10)
 """How long the status reports that a proxy ran out of memory, after its restart."""
 
 HELD_PODS_RECHECK = timedelta(seconds=10)
-"""How often the operator looks up pods that it serves although no Service selects them."""
+"""How often the operator looks up pods that it serves although no Service selects them, and loops through Kanaries."""
 
 REJECTED_RECHECK = timedelta(seconds=30)
 """How often the operator retries an object that the API server rejected."""

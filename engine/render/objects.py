@@ -48,13 +48,18 @@ class Identity:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels of every object."""
+        """The labels of every object but the pods."""
         return {
             MANAGED_BY: MANAGER,
             "app.kubernetes.io/name": "haproxy",
             "app.kubernetes.io/instance": self.name,
             KANARY_LABEL: self.name,
         }
+
+    @property
+    def pod_labels(self) -> dict[str, str]:
+        """The labels of the proxies' pods: only Kanary's own, so that no Service of a user selects them by accident."""
+        return {MANAGED_BY: MANAGER, **self.selector}
 
     @property
     def selector(self) -> dict[str, str]:
@@ -117,7 +122,7 @@ def deployment(
     A later generation of the spec that changes nothing else leaves the Deployment in the cluster (`live`) as it is.
     """
     desired = _object(owner, "apps/v1", "Deployment", owner.proxy_name)
-    metadata = {"labels": owner.labels, "annotations": template["metadata"]["annotations"]}
+    metadata = {"labels": owner.pod_labels, "annotations": template["metadata"]["annotations"]}
     body = {
         "replicas": spec.proxy.replicas,
         "revisionHistoryLimit": 2,

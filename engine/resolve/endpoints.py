@@ -4,13 +4,15 @@ The port is looked up in the Service by name or number, and then in the Service'
 port, as Kubernetes does (the number in a slice is the port of its pods, and may differ between slices).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
+from engine.resolve.loops import Loop
 from engine.resolve.slices import Json, Members, is_tcp, read_slice, slices_of
 from states import Problem, Reason
 
@@ -29,16 +31,26 @@ class Resolved:
     """Number of further pods, which are not ready."""
     note: str = ""
     """What else the Service has, to be read after `BACKEND has`; empty if nothing."""
+    is_in_loop: bool = False
+    """Some endpoints receive no connections because of what another Kanary does, which may change."""
     is_known: bool = True
     """The Service has a slice. Without any, its endpoints are unknown: controllers create at least an empty one."""
 
 
 def resolve(
-    backend: Backend, *, where: str, namespace: str, service: Json | None, slices: Sequence[Json], memo: Memo
+    backend: Backend,
+    *,
+    where: str,
+    namespace: str,
+    service: Json | None,
+    slices: Sequence[Json],
+    memo: Memo,
+    loops: Callable[[Sequence[Endpoint]], Mapping[Endpoint, Loop]] = lambda _endpoints: {},
 ) -> Resolved | Problem:
     """The endpoints of a backend, or the problem with it.
 
-    `where` is the path of the backend in the spec, for the message. Equal endpoints are the same tuple each time.
+    `where` is the path of the backend in the spec, for the message. `loops` returns the endpoints that lead back to the
+    Kanary. Equal endpoints are the same tuple each time.
     """
     port = _service_port(backend, where=where, namespace=namespace, service=service)
     if isinstance(port, Problem):
@@ -47,8 +59,14 @@ def resolve(
     members = [memo(read_slice, piece, port.get("name") or "") for piece in slices_of(service, slices)]
     preferred = _IP_VERSIONS.get(next(iter(spec.get("ipFamilies") or ()), ""), 4)
     ready = memo(_joined, preferred, *[memo(_ready, each) for each in members])
+    left_out = dict(loops(ready))
+    ready = memo(_without, ready, frozenset(left_out)) if left_out else ready
     terminating = () if ready else memo(_joined, preferred, *[each.terminating for each in members])
-    return memo(_resolved, ready, terminating, _port_text(port), *members)
+    if terminating and (others := loops(terminating)):
+        terminating = memo(_without, terminating, frozenset(others))
+        left_out |= others
+    found = memo(_resolved, ready, terminating, _port_text(port), *members)
+    return _with_loops(found, left_out.values()) if left_out else found
 
 
 def port_number(backend: Backend, service: Json | None) -> int | None:
@@ -115,11 +133,25 @@ def _joined(preferred: int, *of_slices: Sequence[Endpoint]) -> tuple[Endpoint, .
     return tuple(e for e in unique if e.version == preferred or e.pod not in pods)
 
 
+def _without(endpoints: tuple[Endpoint, ...], others: frozenset[Endpoint]) -> tuple[Endpoint, ...]:
+    return tuple(endpoint for endpoint in endpoints if endpoint not in others)
+
+
+def _with_loops(found: Resolved, loops: Iterable[Loop]) -> Resolved:
+    counts = Counter(loop.kanary for loop in loops)
+    notes = [found.note] if found.note else []
+    for kanary, count in sorted(counts.items()):
+        proxies = "1 proxy" if count == 1 else f"{count} proxies"
+        why = "because it sends connections back" if kanary else "to avoid a loop"
+        notes.append(f"{proxies} of {f'Kanary {kanary}' if kanary else 'this Kanary'} as endpoints, left out {why}")
+    return replace(found, note=", ".join(notes), is_in_loop=any(counts))
+
+
 def _resolved(ready: tuple[Endpoint, ...], terminating: tuple[Endpoint, ...], port: str, *members: Members) -> Resolved:
     usable = {endpoint.pod or endpoint.address for endpoint in ready}
     unready = _union(each.unready for each in members) - usable
     note = ", ".join(_notes(len(usable), len(terminating), port, members))
-    return Resolved(ready or terminating, bool(terminating), len(unready), note, bool(members))
+    return Resolved(ready or terminating, bool(terminating), len(unready), note, is_known=bool(members))
 
 
 def _notes(ready: int, terminating: int, port: str, members: Sequence[Members]) -> Iterable[str]:

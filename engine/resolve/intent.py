@@ -8,6 +8,7 @@ from engine.model.states import Endpoint, Intent
 from engine.ports import ClusterView, Json
 from engine.render.objects import Identity, owner_uid
 from engine.resolve.endpoints import Resolved, port_number, resolve
+from engine.resolve.loops import Loops
 from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Problem, Reason
 
@@ -47,6 +48,7 @@ def resolve_backend(
         service=view.service(owner.namespace, name),
         slices=view.slices(owner.namespace, name),
         memo=memo,
+        loops=Loops(view, owner, memo).among,
     )
 
 

@@ -107,6 +107,11 @@ class Cache:
         with self._lock:
             return self._indexes[index].get(value, ())
 
+    def has_any(self, index: str, values: Iterable[Hashable]) -> bool:
+        """Return whether `lookup` would find an object for any of these values."""
+        with self._lock:
+            return not self._indexes[index].keys().isdisjoint(values)
+
     def replace(self, listed: Mapping[Key, Packed], position: str) -> Iterator[Delta]:
         """Replace all objects by a list of the given position; return the changes."""
         changes: list[tuple[Key, Packed | None, Packed | None]] = []

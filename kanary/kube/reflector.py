@@ -124,6 +124,10 @@ class Reflector:
         """Return the keys of these objects."""
         return self._cache.lookup_keys(index, value)
 
+    def has_any(self, index: str, values: Iterable[Hashable]) -> bool:
+        """Return whether `lookup` would find an object for any of these values."""
+        return self._cache.has_any(index, values)
+
     def remember(self, obj: Json) -> None:
         """Store the response to a write, so that later reads are never older than the write.
 

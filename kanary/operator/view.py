@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.fleet.reports import Report
+from engine.model.states import Endpoint
 from engine.ports import RetryLaterError
 from engine.reconcile import rejected
 from engine.render.objects import KANARY_LABEL
@@ -14,7 +15,7 @@ from kanary.kube.errors import Forbidden
 from kanary.kube.resources import PODS, REPLICA_SETS, Key
 from kanary.operator.agents import Agents
 from kanary.operator.signing import SigningKey
-from kanary.operator.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, Watches
+from kanary.operator.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, BY_TARGET, Watches, owning_kanaries
 from states.timing import HELD_PODS_RECHECK
 
 Json = dict[str, Any]
@@ -53,6 +54,25 @@ class View:
         found = self._watches.slices.lookup(BY_SERVICE, (namespace, service))
         # Endpoints are stored in the form of slices.
         return [piece for obj in found for piece in obj.get("slices", (obj,))]
+
+    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, tuple[str, str]]:
+        """The endpoints that lead to the proxies of any Kanary, each with the Kanary's namespace and name."""
+        targets = [endpoint.pod or endpoint.address for endpoint in endpoints]
+        pods, services = self._watches.pods, self._watches.services
+        if not pods.has_any(BY_TARGET, targets) and not services.has_any(BY_TARGET, targets):
+            return {}
+        found = {endpoint: self._kanary_at(namespace, endpoint) for endpoint in endpoints}
+        return {endpoint: kanary for endpoint, kanary in found.items() if kanary}
+
+    def _kanary_at(self, namespace: str, endpoint: Endpoint) -> tuple[str, str] | None:
+        if endpoint.pod:
+            pod = self._watches.pods.get(namespace, endpoint.pod)
+            return _kanary_of(pod) if pod else None
+        for pod in self._watches.pods.lookup(BY_TARGET, endpoint.address):
+            return _kanary_of(pod)
+        for service in self._watches.services.lookup(BY_TARGET, endpoint.address):
+            return next((key.namespace, key.name) for key in owning_kanaries(service))
+        return None
 
     def live(self, desired: Json) -> Json | None:
         """The object of the same kind, namespace and name, or None."""
@@ -99,6 +119,10 @@ class View:
         with self._lock:
             self._addresses[key] = now, found
         return found
+
+
+def _kanary_of(pod: Json) -> tuple[str, str]:
+    return pod["metadata"]["namespace"], pod["metadata"]["labels"][KANARY_LABEL]
 
 
 def _addresses(pod: Json) -> frozenset[str]:

@@ -34,6 +34,7 @@ BY_SERVICE = "service"
 BY_DESTINATION = "destination"
 BY_OWNER = "owner"
 BY_KANARY = "kanary"
+BY_TARGET = "target"
 _NAMED_SERVICES = re.compile(r'"(?:destination|serviceName)": ?"([^"]*)"')
 
 
@@ -81,7 +82,12 @@ class Watches:
             indexers={BY_SERVICE: _services_of_kanary, BY_DESTINATION: _destination_of},
             content=transforms.content_of_kanary,
         )
-        self.services = self._reflector(SERVICES, self._on_service, transforms.service, indexers={BY_OWNER: _owner_of})
+        self.services = self._reflector(
+            SERVICES,
+            self._on_service,
+            transforms.service,
+            indexers={BY_OWNER: _owner_of, BY_TARGET: _targets_of_destination},
+        )
         self.config_maps = self._reflector(
             CONFIG_MAPS,
             self._on_config_map,
@@ -91,7 +97,11 @@ class Watches:
         )
         self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, transforms.deployment, label_selector=ours)
         self.pods = self._reflector(
-            PODS, self._on_proxy_pod, transforms.pod, label_selector=ours, indexers={BY_KANARY: _kanaries_of_owned}
+            PODS,
+            self._on_proxy_pod,
+            transforms.pod,
+            label_selector=ours,
+            indexers={BY_KANARY: _kanaries_of_owned, BY_TARGET: _targets_of_pod},
         )
         self.budgets = None
         if served.disruption_budgets:
@@ -213,7 +223,7 @@ class Watches:
 
     def _on_service(self, key: Key, old: Json | None, new: Json | None) -> None:
         self._enqueue_users(key.namespace, key.name, 0)
-        for owner in {owner for obj in (old, new) if obj for owner in _owning_kanaries(obj)}:
+        for owner in {owner for obj in (old, new) if obj for owner in owning_kanaries(obj)}:
             self._queue.add(owner)
 
     def _on_endpoints(self, key: Key, old: Json | None, new: Json | None) -> None:
@@ -293,7 +303,8 @@ def _owner_of(obj: Json) -> Iterator[str]:
     yield from (reference["uid"] for reference in references if reference.get("controller"))
 
 
-def _owning_kanaries(obj: Json) -> Iterator[Key]:
+def owning_kanaries(obj: Json) -> Iterator[Key]:
+    """The Kanary that is the controller of an object, if one is."""
     namespace = obj["metadata"]["namespace"]
     for reference in obj["metadata"].get("ownerReferences") or ():
         if reference.get("controller") and reference.get("kind") == KIND:
@@ -305,6 +316,21 @@ def _kanaries_of_owned(obj: Json) -> Iterator[Key]:
     name = (metadata.get("labels") or {}).get(KANARY_LABEL)
     if name:
         yield Key(metadata["namespace"], name)
+
+
+def _targets_of_pod(pod: Json) -> Iterator[str]:
+    """What an endpoint may have of a pod: its name or an address. The address of one that ended may be another's."""
+    yield pod["metadata"]["name"]
+    status = _mapping(pod.get("status"))
+    if status.get("phase") not in ("Failed", "Succeeded"):
+        yield from {status.get("podIP"), *(entry.get("ip") for entry in status.get("podIPs") or ())} - {None}
+
+
+def _targets_of_destination(service: Json) -> Iterator[str]:
+    """The addresses of a Service that belongs to a Kanary."""
+    if [*owning_kanaries(service)]:
+        spec = _mapping(service.get("spec"))
+        yield from {spec.get("clusterIP"), *(spec.get("clusterIPs") or ())} - {None, "", "None"}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -97,7 +97,7 @@ class Scene:
 
     def proxy_pods(self, name: str) -> list[Json]:
         """The Kanary's proxies that are ready and not on their way out."""
-        pods = self.kubectl.get("pods", "-l", f"app.kubernetes.io/managed-by=kanary,app.kubernetes.io/instance={name}")
+        pods = self.kubectl.get("pods", "-l", f"kanary.k8s.io/name={name}")
         return [pod for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"] and is_ready(pod)]
 
     def proxy_address(self, name: str) -> str:

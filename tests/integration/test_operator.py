@@ -137,6 +137,33 @@ def test_a_replaced_service_costs_no_endpoint(serving: Scene) -> None:
     serving.wait_for(lambda: "10.0.1.2:9000" in serving.config())
 
 
+def test_proxies_and_the_destination_are_no_endpoints_whatever_leads_to_them(serving: Scene) -> None:
+    """Each connection to them would be split again, until the proxies are full."""
+    proxies = {proxy: serving.get("pods", proxy)["status"]["podIP"] for proxy in serving.proxies()}
+    destination = serving.get("services", "myapp")["spec"]["clusterIP"]
+    port = {"name": "http", "port": 80, "targetPort": 8080}
+    serving.put("v1", "Service", "caught", spec={"ports": [port], "selector": {"kanary.k8s.io/name": "rule"}})
+    serving.backend("by-hand", *proxies.values(), destination, "10.0.3.1")
+    serving.wait_for(lambda: serving.get("endpointslices", "caught-0"))
+    serving.declare(destination="myapp", routes=routes(myapp_v1=80, by_hand=10, caught=10))
+    serving.wait_for(lambda: "caught:http has 2 proxies of this Kanary as endpoints" in serving.status()["message"])
+    serving.wait_for(lambda: "by-hand:http has 3 proxies of this Kanary as endpoints" in serving.status()["message"])
+    serving.wait_for(lambda: "10.0.3.1:9000" in serving.config())
+    assert [address for address in (*proxies.values(), destination) if f"server {address}:" in serving.config()] == []
+
+
+def test_connections_to_another_kanary_are_no_loop_until_it_sends_them_back(serving: Scene) -> None:
+    selector = {"kanary.k8s.io/name": "rule"}
+    port = {"name": "http", "port": 80, "targetPort": 8080}
+    serving.put("v1", "Service", "chained", spec={"ports": [port], "selector": selector})
+    serving.declare("other", destination="else", routes=routes(chained=100))
+    serving.wait_for_phase("Ready", "other")
+    assert serving.config("other").count("  server ") == 2
+    serving.put("v1", "Service", "myapp-v2", spec={"ports": [port], "selector": {"kanary.k8s.io/name": "other"}})
+    serving.wait_for(lambda: "2 proxies of Kanary other as endpoints" in serving.status()["message"])
+    assert [p for p in serving.proxies("other") if serving.get("pods", p)["status"]["podIP"] in serving.config()] == []
+
+
 def test_manual_edits_of_owned_objects_are_reverted(serving: Scene) -> None:
     def edit(service: dict) -> None:
         service["spec"]["selector"] = {"app": "elsewhere"}

@@ -264,6 +264,72 @@ def test_ready_pods_without_the_port_are_reported(serving: World) -> None:
     assert serving.status()["phase"] == "Ready"
 
 
+def proxies_of(world: World, name: str) -> list[str]:
+    return sorted(pod["metadata"]["name"] for pod in world.proxy_pods(NAMESPACE, name))
+
+
+def lead_to_proxies(world: World, service: str, kanary: str) -> None:
+    """Have the Service select the proxies of a Kanary as well."""
+    selected = [
+        {"addresses": [f"10.1.0.{number}"], "targetRef": {"kind": "Pod", "name": name}}
+        for number, name in enumerate(proxies_of(world, kanary), 1)
+    ]
+    world.objects["EndpointSlice", service]["endpoints"] += selected
+
+
+def test_proxies_of_a_kanary_are_not_its_endpoints(serving: World) -> None:
+    declare(serving, 80, 20, updateStrategy="Live")
+    serving.run("running proxies load changes")
+    before = servers(serving)
+    lead_to_proxies(serving, "myapp-v2", "rule")
+    serving.run("the second Service selects the proxies as well")
+    assert servers(serving) == before
+    serving.objects["EndpointSlice", "myapp-v2"]["endpoints"].pop(0)
+    serving.run("and nothing else")
+    assert servers(serving) == before[:-1]
+
+
+def test_a_loop_through_other_kanaries_is_not_closed(serving: World) -> None:
+    serving.create_service("through", 0)
+    serving.create_service("back", 1)
+    serving.apply_kanary("middle", destination="middle", updateStrategy="Live", routes=routes(back=100))
+    serving.run("another Kanary", "middle")
+    lead_to_proxies(serving, "through", "middle")
+    serving.apply_kanary(destination="myapp", updateStrategy="Live", routes=routes(myapp_v1=80, through=20))
+    serving.run("the first one sends a share to it, which is legitimate")
+    assert len(servers(serving)) == 4
+    lead_to_proxies(serving, "back", "rule")
+    serving.run("it would send connections back, and yields", "middle")
+    assert serving.config("middle").count("  server ") == 1
+    serving.run("the first one keeps its share")
+    assert len(servers(serving)) == 4
+    serving.apply_kanary(destination="myapp", updateStrategy="Live", routes=routes(myapp_v1=100))
+    serving.run("the first one sends no share to it any more")
+    serving.run("it may send connections to the first one now", "middle")
+    assert serving.config("middle").count("  server ") == 3
+
+
+def test_of_two_kanaries_that_close_a_loop_at_once_the_older_keeps_its_connections(world: World) -> None:
+    for name, service in (("older", "to-younger"), ("younger", "to-older")):
+        world.create_service(service, 1)
+        world.apply_kanary(
+            name, destination=name, updateStrategy="Live", routes=routes(**{service.replace("-", "_"): 100})
+        )
+        world.settle(name)
+        world.wait(10)
+    lead_to_proxies(world, "to-younger", "younger")
+    world.settle("older")
+    sends_both = world.objects["ConfigMap", "older-haproxy"]
+    world.objects["ConfigMap", "older-haproxy"] = {**sends_both, "data": {}}
+    lead_to_proxies(world, "to-older", "older")
+    world.settle("younger")
+    world.objects["ConfigMap", "older-haproxy"] = sends_both
+    assert [world.config(name).count("  server ") for name in ("older", "younger")] == [3, 3]
+    world.run("both send connections to each other", "older")
+    world.run("the younger one yields", "younger")
+    assert [world.config(name).count("  server ") for name in ("older", "younger")] == [3, 1]
+
+
 def test_a_new_route_names_a_service_that_does_not_exist(serving: World) -> None:
     serving.apply_kanary(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=20, myapp_v3=10))
     serving.run("a third route without a Service")

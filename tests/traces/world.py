@@ -19,7 +19,7 @@ from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report
 from engine.last_status import read_status
 from engine.model.entries import Configuration, Entry, PhaseChange
-from engine.model.states import Written, read_written
+from engine.model.states import Endpoint, Written, read_written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults
 from engine.ports import Recorded, RejectedError, RetryLaterError
@@ -245,6 +245,10 @@ class World:
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         found = self._get("EndpointSlice", namespace, service)
         return [found] if found else []
+
+    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, tuple[str, str]]:
+        pods = {endpoint: self._get("Pod", namespace, endpoint.pod) for endpoint in endpoints}
+        return {e: (namespace, pod["metadata"]["labels"][KANARY_LABEL]) for e, pod in pods.items() if pod}
 
     def live(self, desired: Json) -> Json | None:
         return self._get(desired["kind"], desired["metadata"]["namespace"], desired["metadata"]["name"])

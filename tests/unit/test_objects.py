@@ -84,6 +84,15 @@ def test_the_objects_bear_these_kinds_and_names() -> None:
     ]
 
 
+def test_selectors_and_pods_have_labels_of_kanary_alone() -> None:
+    """Services of users select by `app.kubernetes.io/name` and `instance`."""
+    made = {obj["kind"]: obj["spec"] for obj in everything() if "spec" in obj}
+    own = {"kanary.k8s.io/name": "myapp-split"}
+    assert made["Service"]["selector"] == made["Deployment"]["selector"]["matchLabels"] == own
+    labels = made["Deployment"]["template"]["metadata"]["labels"]
+    assert labels == {**own, "app.kubernetes.io/managed-by": "kanary"}
+
+
 @pytest.mark.parametrize("made", everything(), ids=lambda o: o["kind"])
 def test_each_object_is_labelled_and_belongs_to_the_kanary(made: Json) -> None:
     metadata = made["metadata"]

@@ -649,6 +649,7 @@ def test_an_object_is_found_by_the_values_that_its_latest_version_has() -> None:
     cache.put(a, service("a", 2, ports=[3]), "2")
     assert [cache.lookup_keys("ports", port) for port in (1, 2, 3)] == [(), (b,), (a,)]
     cache.drop(b, "3")
+    assert (cache.has_any("ports", [1, 2]), cache.has_any("ports", [1, 3])) == (False, True)
     assert cache.lookup("ports", 2) == []
     assert cache.lookup("ports", 3) == [service("a", 2, ports=[3])]
 
