@@ -26,6 +26,8 @@ class Scale:
     load_rounds: int
     load_rounds_more: int
     """Further rounds of the candidates between which some percent matter."""
+    load_rounds_at_once: int
+    """Rounds of the candidates that are under load at the same time."""
     load_seconds: int
     stream_rounds: int
     stream_seconds: int
@@ -44,6 +46,7 @@ FULL = Scale(
     load_mixes=(TWO, TEN, HUNDRED),
     load_rounds=6,
     load_rounds_more=12,
+    load_rounds_at_once=120,
     load_seconds=1,
     stream_rounds=3,
     stream_seconds=1,
@@ -61,6 +64,7 @@ QUICK = Scale(
     load_mixes=(TEN,),
     load_rounds=1,
     load_rounds_more=1,
+    load_rounds_at_once=2,
     load_seconds=1,
     stream_rounds=1,
     stream_seconds=1,

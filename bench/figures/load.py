@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bench.lab import Service
@@ -18,11 +19,18 @@ LEAST_RATE = 0.95
 MOST_CPU = 1.03
 _CLOSE = PLAIN, PLAIN_AGAIN, WITHOUT_KEEPALIVE, KANARY
 """Measured in more rounds than the others."""
+_AT_ONCE = PLAIN, PLAIN_AGAIN, KANARY
+"""Measured at the same time, for the bar of the CPU."""
 
 _TEXT = f"""
 `wrk` opens a connection for each request, {CLIENTS_AT_ONCE} at once, as fast as they are served. CPU is user and
 system time of the proxy's processes. Clients and pods use the same cores, so a more expensive proxy differs less in
 connections per second than in CPU. If the kernel splits, there is no process whose CPU could be measured.
+
+The bar of the CPU has a measurement of its own, because what else runs on the host changes the CPU time of a connection
+by some percent from one second to the next: Kanary and both plain configurations are under load in the same seconds,
+each with {CLIENTS_AT_ONCE // len(_AT_ONCE)} connections at once, and share cores and caches. Each second gives one
+ratio, and their median decides.
 """
 
 
@@ -41,7 +49,7 @@ def measure(session: Session) -> str:
     parts = [_TEXT.strip()]
     verdicts = []
     for mix in session.scale.load_mixes:
-        samples = _samples(session, mix)
+        samples, at_once = _samples(session, mix)
         rows = [_row(name, samples) for name in samples]
         header = [
             f"{len(mix.weights)} routes: {mix}",
@@ -51,30 +59,49 @@ def measure(session: Session) -> str:
             "ratio",
         ]
         parts.append(table(header, rows + session.rows_of_missing(PEERS, len(header))))
-        verdicts.append(_verdict(mix, samples))
-        failed = {name: sum(s.failed for s in found) for name, found in samples.items()}
+        verdicts.append(_verdict(mix, samples, at_once))
+        failed = {name: sum(s.failed for s in found + at_once.get(name, [])) for name, found in samples.items()}
         parts += [f"Failed connections: {count} of {name}." for name, count in failed.items() if count]
-    header = ["bar", f"connections/s, at least {LEAST_RATE}", f"CPU, at most {MOST_CPU}", "noise: connections/s, CPU"]
+    header = [
+        "bar",
+        f"connections/s, at least {LEAST_RATE}",
+        "noise",
+        f"CPU in the same seconds, at most {MOST_CPU}",
+        "noise",
+    ]
     return "\n\n".join([*parts, table(header, verdicts)])
 
 
-def _samples(session: Session, mix: Mix) -> dict[str, list[Sample]]:
+def _samples(session: Session, mix: Mix) -> tuple[dict[str, list[Sample]], dict[str, list[Sample]]]:
+    """The samples of all peers, each alone, and those of _AT_ONCE in the same seconds."""
     scale = session.scale
     with session.serving(PEERS, mix) as services:
         rounds = f"{scale.load_rounds} rounds of {len(services)} and {scale.load_rounds_more} of {len(_CLOSE)}"
-        say(f"load, {mix}: {rounds} times {scale.load_seconds} s")
+        rounds += f", {scale.load_rounds_at_once} of {len(_AT_ONCE)} at once"
+        say(f"load, {mix}: {rounds}, {scale.load_seconds} s each")
         found = in_turns(list(services), scale.load_rounds, lambda name: _sample(session, services[name]))
         close = [peer.name for peer in _CLOSE]
         more = in_turns(close, scale.load_rounds_more, lambda name: _sample(session, services[name]))
-    return {name: samples + more.get(name, []) for name, samples in found.items()}
+        at_once = _samples_at_once(session, {peer.name: services[peer.name] for peer in _AT_ONCE})
+    return {name: samples + more.get(name, []) for name, samples in found.items()}, at_once
 
 
-def _sample(session: Session, service: Service) -> Sample:
-    seconds = session.scale.load_seconds
+def _samples_at_once(session: Session, services: dict[str, Service]) -> dict[str, list[Sample]]:
+    clients = CLIENTS_AT_ONCE // len(services)
+    found: dict[str, list[Sample]] = {name: [] for name in services}
+    with ThreadPoolExecutor(len(services)) as threads:
+        for _ in range(session.scale.load_rounds_at_once):
+            samples = threads.map(lambda service: _sample(session, service, clients), services.values())
+            for name, sample in zip(services, samples, strict=True):
+                found[name].append(sample)
+    return found
+
+
+def _sample(session: Session, service: Service, clients: int = CLIENTS_AT_ONCE) -> Sample:
     before = cpu_seconds(service.process) if service.process else 0
     said = service.namespace.run(
         session.lab.programs.wrk,
-        *("--threads", "1", "--connections", str(CLIENTS_AT_ONCE), "--duration", f"{seconds}s"),
+        *("--threads", "1", "--connections", str(clients), "--duration", f"{session.scale.load_seconds}s"),
         *("--script", CLIENTS / "wrk.lua", f"http://127.0.0.1:{service.port}/"),
     )
     found = json.loads(said.splitlines()[-1])
@@ -101,13 +128,14 @@ def _row(name: str, samples: dict[str, list[Sample]]) -> list[str]:
     return [*row, f"{figures(Spread.of(_cpus(own)).median)} µs", ratio]
 
 
-def _verdict(mix: Mix, samples: dict[str, list[Sample]]) -> list[str]:
-    plain, own, noise = (samples[peer.name] for peer in (PLAIN, KANARY, PLAIN_AGAIN))
-    rate, cpu = ratios(_rates(own), _rates(plain)).median, ratios(_cpus(own), _cpus(plain)).median
-    noises = ratios(_rates(noise), _rates(plain)).median, ratios(_cpus(noise), _cpus(plain)).median
+def _verdict(mix: Mix, samples: dict[str, list[Sample]], at_once: dict[str, list[Sample]]) -> list[str]:
+    plain, own, noise = (_rates(samples[peer.name]) for peer in (PLAIN, KANARY, PLAIN_AGAIN))
+    plain_cpus, own_cpus, noise_cpus = (_cpus(at_once[peer.name]) for peer in (PLAIN, KANARY, PLAIN_AGAIN))
+    rate, cpu = ratios(own, plain), ratios(own_cpus, plain_cpus)
     return [
         f"Kanary, {len(mix.weights)} routes",
-        f"{rate:.2f}: {'met' if round(rate, 2) >= LEAST_RATE else 'missed'}",
-        f"{cpu:.2f}: {'met' if round(cpu, 2) <= MOST_CPU else 'missed'}",
-        f"{noises[0]:.2f}, {noises[1]:.2f}",
+        f"{rate}: {'met' if round(rate.median, 2) >= LEAST_RATE else 'missed'}",
+        str(ratios(noise, plain)),
+        f"{cpu}: {'met' if round(cpu.median, 2) <= MOST_CPU else 'missed'}",
+        str(ratios(noise_cpus, plain_cpus)),
     ]
