@@ -22,7 +22,7 @@ from states import Action, Difference, UpdateStrategy
 Inputs = TypeVarTuple("Inputs")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Planned:
     """An object to apply, which is rendered only if it has to be applied, or compared with another object."""
 

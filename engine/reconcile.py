@@ -4,7 +4,7 @@ Each part is idempotent: if the process ends between two of them, the next step 
 of the table, so that the status shows every phase. Proxies receive only weights that the status has already.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
@@ -61,6 +61,8 @@ class Situation:
     split: Split | None
     target: Target | None
     stale: tuple[Json, ...]
+    compared: dict[Planned, Comparison] = field(default_factory=dict)
+    """The planned objects with those in the cluster; each is compared at most once."""
 
 
 class Reconciler:
@@ -145,8 +147,9 @@ class Reconciler:
         if split is None:
             return Situation(observed, snapshot, None, None, ())
         target = plan(observed, split)
+        comparisons: dict[Planned, Comparison] = {}
         is_applied = target.difference is Difference.NONE and all(
-            self._compared(planned, memo).is_made for planned in target.all_planned
+            self._compared(planned, memo, comparisons).is_made for planned in target.all_planned
         )
         rollout = rollout_of(observed, target, is_applied=is_applied)
         stale = stale_objects(self._view, observed, target, rollout)
@@ -158,7 +161,7 @@ class Reconciler:
             rollout=rollout,
             stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
         )
-        return Situation(observed, snapshot, split, target, stale)
+        return Situation(observed, snapshot, split, target, stale, comparisons)
 
     def _act(self, situation: Situation, decision: Decision) -> Decision:
         """Execute the actions, and return what was done; a rejection by the API server becomes the decision."""
@@ -183,14 +186,16 @@ class Reconciler:
             self._send(situation.observed, target)
         elif target:
             for planned in target.planned[action]:
-                if not self._compared(planned, memo).is_complete:
+                if not self._compared(planned, memo, situation.compared).is_complete:
                     desired = planned.render()
                     self._writer.apply(desired)
                     if written := (desired.get("data") or {}).get(APPLIED_KEY):
                         memo.keep(target.applied, read_applied, written)
 
-    def _compared(self, planned: Planned, memo: Memo) -> Comparison:
-        return memo(compared, planned.found_in(self._view), planned.make, *planned.inputs)
+    def _compared(self, planned: Planned, memo: Memo, known: dict[Planned, Comparison]) -> Comparison:
+        if planned not in known:
+            known[planned] = memo(compared, planned.found_in(self._view), planned.make, *planned.inputs)
+        return known[planned]
 
     def _send(self, observed: Observed, target: Target) -> None:
         owner, digest = observed.owner, target.applied.digest
@@ -288,8 +293,10 @@ class Reconciler:
 
 def _contains(kanary: Json, split: Split | None) -> bool:
     """Whether this new split is in the status now."""
+    if split is None or split.is_in_status:
+        return False
     noted = read_status(kanary).split
-    return split is not None and not split.is_in_status and noted is not None and noted.revision == split.revision
+    return noted is not None and noted.revision == split.revision
 
 
 def _written_now(situation: Situation, decision: Decision) -> Written | None:

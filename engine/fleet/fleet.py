@@ -45,9 +45,10 @@ class Fleet:
 
     def progress(self, goal: Goal) -> Progress:
         """Their progress with the goal."""
-        if not self._takers(goal.digest) or self._others(goal.digest):
+        takers = self._takers(goal.digest)
+        if not takers or self._others(goal.digest):
             return Progress.BEHIND
-        fit = [proxy for proxy in self._takers(goal.digest) if proxy.template == goal.template]
+        fit = [proxy for proxy in takers if proxy.template == goal.template]
         if min(len(fit), goal.ready_endpoints) < goal.replicas:
             return Progress.ADOPTED
         is_left = any(proxy.serves != goal.digest and self._listens(proxy) for proxy in self.proxies)
@@ -82,7 +83,8 @@ class Fleet:
 
     def waiting_for(self, digest: str) -> str:
         """The first proxy that does not serve this configuration yet, with its node."""
-        behind = [p for p in self.proxies if p.is_to_run and p not in self._takers(digest)]
+        takers = self._takers(digest)
+        behind = [p for p in self.proxies if p.is_to_run and p not in takers]
         return _place(behind[0]) if behind else ""
 
     @property
