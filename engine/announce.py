@@ -20,15 +20,26 @@ class Announcement:
 
 def announcements(before: KanaryStatus, after: KanaryStatus) -> tuple[Announcement, ...]:
     """The Events for a status that is written."""
-    served = _weights_changed(before, after)
+    served, ejected = _weights_changed(before, after), _ejected(before, after)
     is_same = (before.phase, before.reason) == (after.phase, after.reason)
     if is_same or _is_unannounced(after) or (served and after.phase == Phase.READY):
-        return served
+        return (*served, *ejected)
     last = Announcement(after.reason, after.message, is_warning=after.phase == Phase.DEGRADED)
     # Of a change that is served, the result is enough.
     is_slow = _is_unannounced(before) and after.phase != Phase.READY
     begun = (Announcement(before.reason, before.message),) if is_slow else ()
-    return (*begun, *served, last)
+    return (*begun, *served, last, *ejected)
+
+
+def _ejected(before: KanaryStatus, after: KanaryStatus) -> tuple[Announcement, ...]:
+    """An Event for each route whose first pod is ejected; the text is the same each time, so that Events add up."""
+    former = {route.backend for route in before.weights if route.ejected}
+    text = "a pod resets the connections that it accepts, and receives none for a while: the agents' logs name it"
+    return tuple(
+        Announcement("PodEjected", f"{route.backend}: {text}", is_warning=True)
+        for route in after.weights
+        if route.ejected and route.backend not in former
+    )
 
 
 def _is_unannounced(status: KanaryStatus) -> bool:

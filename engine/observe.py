@@ -238,6 +238,7 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         now=observed.now,
         since=_passed(status.since, observed.now),
         waits_for_endpoints=status.reason == Reason.WAITING_FOR_ENDPOINTS,
+        reports_unreached=status.reason == Reason.ROUTE_UNREACHABLE,
         fault=next((problem for problem in problems if problem.reason not in _AWAITED), None),
         missing=next((problem for problem in problems if problem.reason in _AWAITED), None) or _unknown(observed),
         rejection=last_rejection(status),

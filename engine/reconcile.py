@@ -26,7 +26,7 @@ from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, Rejec
 from engine.render.objects import Comparison, compared
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
-from engine.status import Outcome, next_status, status_json
+from engine.status import Outcome, next_status, status_json, with_former_counts
 from states import (
     Action,
     Decision,
@@ -234,7 +234,8 @@ class Reconciler:
     def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
         """Write the status if it differs, unless the write can wait: then return when it cannot any more."""
         raw = status_json(status)
-        if raw == observed.kanary.get("status"):
+        stored = observed.kanary.get("status")
+        if raw == stored or status_json(with_former_counts(status, observed.stored)) == stored:
             self._held.release(observed.kanary)
             return None, None
         wait = self._held.hold(observed, status)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from engine.capacity import short_of_ports
+from engine.fleet.reach import unreached_routes
 from engine.model.states import Applied
 from engine.observe import Observed
 from engine.plan import Target
@@ -19,6 +20,8 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
     progress = fleet.progress(goal)
     is_live = after.strategy is UpdateStrategy.LIVE
     is_written = target.difference is Difference.NONE
+    unreached = unreached_routes(fleet, after)
+    limits = [fleet.next_limit(after.digest if is_live else None), *(route.left for route in unreached)]
     return Rollout(
         difference=target.difference,
         progress=progress,
@@ -36,7 +39,8 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
         exhaustion=fleet.exhaustion(after.digest, after.spec.proxy.max_connections)
         or short_of_ports(after.spec, after.endpoints, observed.defaults.sysctls),
         reload_spacing=_reload_spacing(observed, before, after) if is_live and before else None,
-        next_limit=fleet.next_limit(after.digest if is_live else None),
+        unreached=unreached,
+        next_limit=min((limit for limit in limits if limit), default=None),
     )
 
 

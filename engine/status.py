@@ -1,10 +1,12 @@
 """Builds a Kanary's status from what was observed, decided and done."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from engine.conditions import Recording, conditions
+from engine.fleet.reach import Traffic, traffic_of
 from engine.journal import Journal
 from engine.model.entries import Share
 from engine.model.spec import weights_text
@@ -12,7 +14,7 @@ from engine.model.states import Applied
 from engine.model.status import Display, KanaryStatus, ProxyStatus, RouteStatus
 from engine.model.times import time_text
 from engine.observe import Observed
-from states import Decision, Difference, Phase, Progress, Rollout
+from states import Decision, Difference, Phase, Progress, Rollout, RouteFacts
 
 Json = dict[str, Any]
 
@@ -83,6 +85,25 @@ def status_json(status: KanaryStatus) -> Json:
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def with_former_counts(status: KanaryStatus, former: KanaryStatus) -> KanaryStatus:
+    """The status with the former counts of connections, as long as each is of the same magnitude: a power of two.
+
+    They change with each connection, and are written with other changes, or when they have about doubled.
+    """
+    known = {route.backend: (route.connections, route.failed) for route in former.weights}
+    counts = [(route.connections, route.failed) for route in status.weights]
+    kept = [known.get(route.backend, (None, None)) for route in status.weights]
+    if _magnitudes(kept) != _magnitudes(counts):
+        return status
+    routes = zip(status.weights, kept, strict=True)
+    weights = tuple(r.model_copy(update={"connections": c, "failed": failed}) for r, (c, failed) in routes)
+    return status.model_copy(update={"weights": weights})
+
+
+def _magnitudes(counts: Iterable[tuple[int | None, ...]]) -> list[list[int | None]]:
+    return [[None if count is None else count.bit_length() for count in each] for each in counts]
+
+
 def only_counts_differ(before: KanaryStatus, after: KanaryStatus) -> bool:
     """Whether they differ only in counts of pods and in the progress of the proxies with these."""
     return _lasting(before) == _lasting(after)
@@ -97,7 +118,8 @@ def may_pass(before: KanaryStatus, after: KanaryStatus) -> bool:
 def _lasting(status: KanaryStatus) -> tuple[object, ...]:
     fixed_conditions = tuple((c.type, c.status, c.reason) for c in status.conditions if c.type != "Progressing")
     weights = tuple((route.backend, route.weight) for route in status.weights)
-    fixed = status.phase, status.reason, status.revision, status.display, status.history
+    display = status.display and (status.display.weights, status.display.ready)
+    fixed = status.phase, status.reason, status.revision, display, status.history
     return fixed, fixed_conditions, weights, _declared(status)
 
 
@@ -123,8 +145,23 @@ def _weights(observed: Observed, result: Outcome) -> tuple[RouteStatus, ...]:
         spec = result.applied.spec
         written = {route.backend: result.applied.endpoints_of(route.backend) for route in spec.routes}
         counted = observed.routes(spec, {**written, **observed.intent.endpoints})
-        return tuple(RouteStatus(backend=r.backend, weight=r.weight, ready=r.ready, unready=r.unready) for r in counted)
+        digest = result.applied.digest
+        return tuple(_route(facts, traffic_of(observed.fleet, digest, facts.backend)) for facts in counted)
     return observed.status.weights
+
+
+def _route(facts: RouteFacts, traffic: Traffic) -> RouteStatus:
+    return RouteStatus(
+        backend=facts.backend,
+        weight=facts.weight,
+        ready=facts.ready,
+        unready=facts.unready,
+        up=traffic.up,
+        down=traffic.down,
+        ejected=traffic.ejected,
+        connections=traffic.connections,
+        failed=traffic.failed,
+    )
 
 
 def _proxies(observed: Observed, applied: Applied) -> ProxyStatus:
@@ -144,6 +181,8 @@ def _display(observed: Observed, applied: Applied, weights: tuple[RouteStatus, .
         weights=weights_text(shares),
         # While the Deployment scales down, there are more for a moment.
         ready=f"{min(observed.fleet.ready(applied.digest), replicas)}/{replicas}",
+        down=" ".join(f"{route.backend}={route.down}" for route in weights if route.down) or None,
+        ejected=" ".join(f"{route.backend}={route.ejected}" for route in weights if route.ejected) or None,
     )
 
 

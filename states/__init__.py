@@ -12,6 +12,7 @@ from states.snapshot import (
     Rollout,
     RouteFacts,
     Snapshot,
+    UnreachedRoute,
     UpdateStrategy,
 )
 from states.timing import Requeue, left, soonest
@@ -34,6 +35,7 @@ __all__ = [
     "Snapshot",
     "Transition",
     "Trigger",
+    "UnreachedRoute",
     "UpdateStrategy",
     "decide",
     "degraded",

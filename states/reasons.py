@@ -30,6 +30,7 @@ class Reason(StrEnum):
     # Something failed or disappeared.
     NO_READY_ENDPOINTS = "NoReadyEndpoints"
     ROUTE_WITHOUT_ENDPOINTS = "RouteWithoutEndpoints"
+    ROUTE_UNREACHABLE = "RouteUnreachable"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     REJECTED_BY_CLUSTER = "RejectedByCluster"
     REJECTED_BY_HAPROXY = "RejectedByHAProxy"

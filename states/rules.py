@@ -11,8 +11,9 @@ from datetime import timedelta
 from states.actions import KEEP_SERVING, Action
 from states.phases import Phase, Trigger
 from states.reasons import Reason
-from states.snapshot import Difference, OnEmptyRoute, Problem, Progress, RouteFacts, Snapshot, UpdateStrategy
+from states.snapshot import Difference, OnEmptyRoute, Problem, Progress, Snapshot, UpdateStrategy
 from states.timing import FIRST_ENDPOINTS_GRACE, SETTLE_LIMIT, SETTLING_RECHECK, Requeue, left, soonest
+from states.wording import because, consequence, endpoint_count, names_of_empty, notes, proxies, unreachable_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
     if not snapshot.is_change:
         return None
     message = f"spec.paused is true: {snapshot.weights} stays until it is false; endpoints are still updated"
-    message += _because(snapshot.rollout.trouble)
+    message += because(snapshot.rollout.trouble)
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
     return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _requeue(snapshot))
 
@@ -70,7 +71,7 @@ def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
     waiting = left(FIRST_ENDPOINTS_GRACE, since, snapshot.now)
     if not snapshot.all_empty and not waiting:
         return None
-    message = f"waiting for the first endpoints of {', '.join(map(_endpoint_count, incomplete))}"
+    message = f"waiting for the first endpoints of {', '.join(map(endpoint_count, incomplete))}"
     if snapshot.all_empty:
         return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message))
     limit = FIRST_ENDPOINTS_GRACE.total_seconds()
@@ -84,8 +85,8 @@ def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
     if not snapshot.all_empty or snapshot.on_empty_route is OnEmptyRoute.HOLD:
         return None
     message = (
-        f"none of {_names_of_empty(snapshot)} has a ready endpoint: "
-        f"connections are closed until a pod of a backend becomes ready{_notes(snapshot)}"
+        f"none of {names_of_empty(snapshot)} has a ready endpoint: "
+        f"connections are closed until a pod of a backend becomes ready{notes(snapshot)}"
     )
     return degraded(snapshot, Problem(Reason.NO_READY_ENDPOINTS, message))
 
@@ -106,9 +107,9 @@ def route_is_empty(snapshot: Snapshot) -> Decision | None:
     if not snapshot.empty_routes:
         return None
     message = (
-        f"{_names_of_empty(snapshot)} has no ready endpoint: {_consequence(snapshot)} "
+        f"{names_of_empty(snapshot)} has no ready endpoint: {consequence(snapshot)} "
         f"(spec.onEmptyRoute: {snapshot.on_empty_route}) until a pod becomes ready or its weight is 0"
-        f"{_notes(snapshot)}"
+        f"{notes(snapshot)}"
     )
     return degraded(snapshot, Problem(Reason.ROUTE_WITHOUT_ENDPOINTS, message))
 
@@ -122,7 +123,7 @@ def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
         return None
     message = (
         f"not rolled out after {snapshot.progress_deadline.total_seconds():.0f} s (spec.progressDeadlineSeconds)"
-        f"{_because(rollout.trouble)}; {_proxies(snapshot)}, the others keep the previous configuration: "
+        f"{because(rollout.trouble)}; {proxies(snapshot)}, the others keep the previous configuration: "
         "fix the cause or change the spec"
     )
     return degraded(snapshot, Problem(Reason.PROGRESS_DEADLINE_EXCEEDED, message))
@@ -148,10 +149,11 @@ def endpoints_wait(snapshot: Snapshot) -> Decision | None:
     waiting = _waiting(snapshot)
     if waiting is None or snapshot.phase in (Phase.PENDING, Phase.RENDERING):
         return None
-    if snapshot.rollout.exhaustion and snapshot.rollout.progress >= Progress.SERVING:
-        # The exhaustion is reported instead; changes of endpoints do not change the phase.
+    is_reported = bool(snapshot.rollout.exhaustion or snapshot.rollout.unreached)
+    if is_reported and snapshot.rollout.progress >= Progress.SERVING:
+        # This is reported instead; changes of endpoints do not change the phase.
         return None
-    message = f"{_proxies(snapshot)}: {snapshot.weights}; newer endpoints wait: {waiting.why}"
+    message = f"{proxies(snapshot)}: {snapshot.weights}; newer endpoints wait: {waiting.why}"
     if snapshot.phase is Phase.READY and snapshot.rollout.progress >= Progress.SERVING:
         return Decision(None, Reason.SERVING, message, requeue=waiting)
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
@@ -165,7 +167,7 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
     """
     if snapshot.phase is Phase.RENDERING and snapshot.is_in_status:
         actions = _serving_actions(snapshot)
-        return Decision(Trigger.ROLL, Reason.ROLLING_OUT, _proxies(snapshot), actions, _until_deadline(snapshot))
+        return Decision(Trigger.ROLL, Reason.ROLLING_OUT, proxies(snapshot), actions, _until_deadline(snapshot))
     rollout = snapshot.rollout
     if rollout.difference <= Difference.ENDPOINTS and snapshot.phase is not Phase.PENDING and snapshot.is_in_status:
         return None
@@ -187,11 +189,28 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
     rollout = snapshot.rollout
     waiting_for = f"waiting for {rollout.waiting_for}" if rollout.waiting_for else ""
-    message = f"{_proxies(snapshot)}{_because(rollout.trouble or waiting_for)}"
+    message = f"{proxies(snapshot)}{because(rollout.trouble or waiting_for)}"
     if snapshot.rollout.others_listen_for is not None:
         message += "; the replaced proxies may still accept connections"
     requeue = soonest(_requeue(snapshot), _until_deadline(snapshot))
     return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), requeue)
+
+
+def route_is_unreachable(snapshot: Snapshot) -> Decision | None:
+    """A route of which no server passes a check is reported; a Kanary becomes Ready only when it reaches every route.
+
+    A short stall of a route changes nothing while the Kanary is Ready.
+    """
+    unreached = snapshot.rollout.unreached
+    lasting = [route for route in unreached if snapshot.reports_unreached or not route.left]
+    if lasting:
+        return degraded(snapshot, Problem(Reason.ROUTE_UNREACHABLE, unreachable_text(snapshot, lasting)))
+    if not unreached or snapshot.phase is Phase.READY:
+        return None
+    trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
+    names = ", ".join(route.backend for route in unreached)
+    message = f"{proxies(snapshot)}: waiting for the first health check that passes of {names}"
+    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), _requeue(snapshot))
 
 
 def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
@@ -205,7 +224,7 @@ def everything_is_served(snapshot: Snapshot) -> Decision:
     """Every proxy serves exactly the declared weights."""
     trigger = {Phase.ROLLING: Trigger.COMPLETE, Phase.DEGRADED: Trigger.ROLL}.get(snapshot.phase)
     reason = Reason.ROLLING_OUT if trigger is Trigger.ROLL else Reason.SERVING
-    message = f"{_proxies(snapshot)}: {snapshot.weights}{_notes(snapshot)}"
+    message = f"{proxies(snapshot)}: {snapshot.weights}{notes(snapshot)}"
     requeue = _requeue(snapshot) if _is_current(snapshot) else soonest(_requeue(snapshot), _until_deadline(snapshot))
     return Decision(trigger, reason, message, _serving_actions(snapshot), requeue)
 
@@ -223,6 +242,7 @@ RULES: tuple[Rule, ...] = (
     endpoints_wait,
     configuration_differs,
     proxies_are_behind,
+    route_is_unreachable,
     proxies_are_exhausted,
     everything_is_served,
 )
@@ -293,38 +313,3 @@ def _requeue(snapshot: Snapshot) -> Requeue | None:
 def _until_deadline(snapshot: Snapshot) -> Requeue:
     remaining = left(snapshot.progress_deadline, snapshot.progressing_since or snapshot.now, snapshot.now)
     return Requeue(max(remaining, timedelta(seconds=1)), "the progress deadline has passed")
-
-
-def _consequence(snapshot: Snapshot) -> str:
-    """What happens to the share of an empty route. Before the first good configuration there is nothing to hold."""
-    if snapshot.on_empty_route is OnEmptyRoute.REDISTRIBUTE:
-        return "the other routes take its share"
-    if snapshot.on_empty_route is OnEmptyRoute.HOLD and snapshot.has_served:
-        return f"the last good configuration stays ({snapshot.weights})"
-    return "connections of its share are closed"
-
-
-def _endpoint_count(route: RouteFacts) -> str:
-    known = route.ready + route.unready
-    counts = [f"{route.ready} of {known} ready"] if known else []
-    notes = [f"has {route.note}"] if route.note else []
-    return f"{route.backend} ({', '.join(counts + notes) or 'none yet'})"
-
-
-def _notes(snapshot: Snapshot) -> str:
-    return "".join(f"; {route.backend} has {route.note}" for route in snapshot.routes if route.note)
-
-
-def _names_of_empty(snapshot: Snapshot) -> str:
-    return ", ".join(f"{route.backend} (weight {route.weight})" for route in snapshot.empty_routes)
-
-
-def _proxies(snapshot: Snapshot) -> str:
-    rollout = snapshot.rollout
-    # While the Deployment scales down, there are more for a moment.
-    ready = min(rollout.ready, rollout.replicas)
-    return f"{ready} of {rollout.replicas} proxies {'serves' if ready == 1 else 'serve'} revision {snapshot.revision}"
-
-
-def _because(trouble: str) -> str:
-    return f": {trouble}" if trouble else ""

@@ -94,6 +94,18 @@ class RouteFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreachedRoute:
+    """A route with a weight and endpoints, of which no server has passed a check of any proxy that reports."""
+
+    backend: str
+    weight: Decimal
+    left: timedelta
+    """How much longer this may be a stall; zero if it is none."""
+    evidence: str = ""
+    """One server that is down, with HAProxy's words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """The configuration written for the proxies, and their progress with it."""
 
@@ -125,6 +137,8 @@ class Rollout:
     """HAProxy's message if it rejects the configuration."""
     exhaustion: str = ""
     """The exhausted resource of a proxy, and how to raise it."""
+    unreached: tuple[UnreachedRoute, ...] = ()
+    """The routes that no connection reaches."""
     reload_spacing: timedelta | None = None
     """How much longer newer endpoints wait because processes of earlier reloads still drain."""
     next_limit: timedelta | None = None
@@ -141,6 +155,8 @@ class Snapshot:
     """When the Kanary entered this phase with its current reason."""
     waits_for_endpoints: bool = False
     """The reason is WaitingForEndpoints."""
+    reports_unreached: bool = False
+    """The reason is RouteUnreachable."""
     fault: Problem | None = None
     """The spec cannot be applied."""
     missing: Problem | None = None

@@ -37,6 +37,13 @@ ENDPOINTS_SETTLE = timedelta(seconds=5)
 LISTEN_MARGIN = timedelta(seconds=1)
 """Added to that time: the API server gives the time of the stop in whole seconds."""
 
+UNREACHED_LIMIT = timedelta(seconds=10)
+"""How long all servers of a route may fail their checks before the route counts as unreachable.
+
+HAProxy takes a server for down after a stall of 3.5 s, or when it refuses a connection, as while its pod restarts. New
+servers of a healthy route pass their first check within 2 s.
+"""
+
 EXHAUSTION_REPORTED = timedelta(minutes=10)
 """How long the status reports that a proxy ran out of memory, after its restart."""
 

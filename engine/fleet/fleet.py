@@ -45,7 +45,7 @@ class Fleet:
 
     def progress(self, goal: Goal) -> Progress:
         """Their progress with the goal."""
-        takers = self._takers(goal.digest)
+        takers = self.serving(goal.digest)
         if not takers or self._others(goal.digest):
             return Progress.BEHIND
         fit = [proxy for proxy in takers if proxy.template == goal.template]
@@ -55,7 +55,7 @@ class Fleet:
         is_current = has_rolled_out(self.deployment, goal.replicas) and not is_left
         return Progress.CURRENT if is_current else Progress.SERVING
 
-    def _takers(self, digest: str) -> list[Proxy]:
+    def serving(self, digest: str) -> list[Proxy]:
         """The proxies that accept connections, are not stopping, and split connections as this configuration does."""
         return [p for p in self.proxies if p.is_ready and p.is_to_run and _splits_alike(p, digest)]
 
@@ -68,11 +68,11 @@ class Fleet:
 
     def ready(self, digest: str) -> int:
         """Number of proxies that are ready and split connections as this configuration does."""
-        return len(self._takers(digest))
+        return len(self.serving(digest))
 
     def updated(self, digest: str) -> int:
         """Number of those that serve exactly this configuration."""
-        return sum(proxy.serves == digest for proxy in self._takers(digest))
+        return sum(proxy.serves == digest for proxy in self.serving(digest))
 
     def others_listen_for(self, digest: str) -> timedelta | None:
         """How much longer replaced proxies with a different split accept connections; None if there are none."""
@@ -83,7 +83,7 @@ class Fleet:
 
     def waiting_for(self, digest: str) -> str:
         """The first proxy that does not serve this configuration yet, with its node."""
-        takers = self._takers(digest)
+        takers = self.serving(digest)
         behind = [p for p in self.proxies if p.is_to_run and p not in takers]
         return _place(behind[0]) if behind else ""
 

@@ -1,14 +1,45 @@
 """The report of the sidecar agent."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
+from engine.model.spec import MAX_ROUTES
 from engine.render.haproxy import split_of
 from states.timing import STATUS_INTERVAL
 
 _MAX_TEXT = 400
 _MAX_COUNT = 2**31
+_MAX_TOTAL = 2**53
+_LAST_SECOND = 2**32
+
+
+@dataclass(frozen=True, slots=True)
+class RouteReport:
+    """A route of one proxy."""
+
+    up: int = 0
+    """Servers that receive connections: HAProxy sends them to a new one before its first check."""
+    down: int = 0
+    """Servers whose checks fail."""
+    ejected: int = 0
+    """Servers that receive no connections for a while, because they reset those that they accepted."""
+    unreached_since: datetime | None = None
+    """Since when no server has passed a check; None if one has, or without servers."""
+    connections: int = 0
+    """All since the agent started."""
+    failed: int = 0
+    """Those of them that no server accepted, or that a server reset."""
+    server: str = ""
+    """Address and port of a server that is down; empty if none is."""
+    line: str = ""
+    """What HAProxy reports about it."""
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """All on which decisions depend, with the magnitude of the counts."""
+        counts = self.connections.bit_length(), self.failed.bit_length()
+        return self.up, self.down, self.ejected, self.unreached_since, self.server, self.line, counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +61,33 @@ class Report:
     """What else keeps it from serving the mounted configuration."""
     pod: str = ""
     """The uid of the pod."""
+    routes: Mapping[str, RouteReport] = field(default_factory=dict)
+    """By backend."""
 
     @property
     def state(self) -> tuple[object, ...]:
         """All on which decisions depend. They take counts of connections and processes as they are at that time."""
         is_full = self.connections >= self.max_connections
-        return self.digest, self.rejected_digest, self.rejection, self.max_connections, is_full, self.problem
+        routes = tuple((backend, route.state) for backend, route in self.routes.items())
+        return self.digest, self.rejected_digest, self.rejection, self.max_connections, is_full, self.problem, routes
+
+    @property
+    def reached(self) -> set[str]:
+        """The routes of which a server has passed a check."""
+        return {backend for backend, route in self.routes.items() if route.unreached_since is None}
 
     def news_after(self, former: "Report | None") -> timedelta | None:
         """How long a reconcile for this report may wait; None if it changes nothing since the former one.
 
-        A proxy that has loaded other servers changes only counts in the status, which are written later anyway.
+        A proxy that has loaded other servers, or whose servers are up or down, changes only counts in the status, which
+        are written later anyway. Whether a route is reached at all may decide about the phase.
         """
         if former is None:
             return timedelta()
         if self.state == former.state:
             return None
-        same_split = replace(former, digest=self.digest).state == self.state
+        same_split = replace(former, digest=self.digest, routes=self.routes).state == self.state
+        same_split = same_split and self.reached == former.reached
         is_of_servers = same_split and bool(self.digest) and split_of(self.digest) == split_of(former.digest)
         return STATUS_INTERVAL if is_of_servers else timedelta()
 
@@ -67,7 +108,43 @@ def read_report(raw: object) -> Report:
         max_connections=_count(raw.get("maxConnections")),
         problem=_text(raw.get("problem")),
         pod=_text(raw.get("pod")),
+        routes=_routes(raw.get("routes")),
     )
+
+
+def _routes(raw: object) -> Mapping[str, RouteReport]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping) or len(raw) > MAX_ROUTES:
+        raise ValueError(f"routes is not an object with at most {MAX_ROUTES} routes")
+    return {_text(backend): _route(route) for backend, route in raw.items()}
+
+
+def _route(raw: object) -> RouteReport:
+    if not isinstance(raw, Mapping):
+        raise ValueError("a route is not an object")  # noqa: TRY004  as above
+    server, line = _down(raw.get("servers"))
+    since = _count(raw.get("unreachedSince"), _LAST_SECOND)
+    return RouteReport(
+        up=_count(raw.get("up")),
+        down=_count(raw.get("down")),
+        ejected=_count(raw.get("ejected")),
+        unreached_since=datetime.fromtimestamp(since, UTC) if since else None,
+        connections=_count(raw.get("connections"), _MAX_TOTAL),
+        failed=_count(raw.get("unconnected"), _MAX_TOTAL) + _count(raw.get("reset"), _MAX_TOTAL),
+        server=server,
+        line=line,
+    )
+
+
+def _down(servers: object) -> tuple[str, str]:
+    """The first server that is down by its address, and HAProxy's words about it; empty if there is none."""
+    if not isinstance(servers, Sequence):
+        return "", ""
+    found = [server for server in servers if isinstance(server, Mapping) and server.get("status") == "DOWN"]
+    words = [[_text(server.get(name)) for name in ("address", "status", "check", "text")] for server in found]
+    address, *line = min(words, default=[""])
+    return address, " ".join(line)
 
 
 def _text(value: object) -> str:
@@ -78,9 +155,9 @@ def _text(value: object) -> str:
     return " ".join(value.split())[:_MAX_TEXT]
 
 
-def _count(value: object) -> int:
+def _count(value: object, limit: int = _MAX_COUNT) -> int:
     if value is None:
         return 0
-    if type(value) is not int or not 0 <= value < _MAX_COUNT:
+    if type(value) is not int or not 0 <= value < limit:
         raise ValueError(f"{value!r} is not a count")
     return value

@@ -22,6 +22,16 @@ class RouteStatus(Shape):
     """Ready endpoints of the backend."""
     unready: int = 0
     """Endpoints of the backend that are not ready."""
+    up: int | None = None
+    """Servers that receive connections, at the proxy that reaches the fewest; absent with Rolling, as all below."""
+    down: int | None = None
+    """Servers whose health checks fail, at the proxy that sees the most of them."""
+    ejected: int | None = None
+    """Servers that receive no connections for a while because they reset those that they accepted, likewise."""
+    connections: int | None = None
+    """Connections that the present proxies have sent to the backend, when the status was last written."""
+    failed: int | None = None
+    """Those of them that no pod accepted or that a pod reset; some protocols end each connection with a reset."""
 
 
 class ProxyStatus(Shape):
@@ -46,6 +56,10 @@ class Display(Shape):
     """The served weights in one line."""
     ready: str
     """Ready and desired proxies."""
+    down: str | None = None
+    """Servers that are down, by backend; absent if none is."""
+    ejected: str | None = None
+    """Servers that are ejected, by backend; absent if none is."""
 
 
 class Condition(Shape):

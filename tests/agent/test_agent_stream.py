@@ -123,6 +123,15 @@ def test_servers_are_news_after_1_s(clock: list[float]) -> None:
     assert json.loads(found.news())["routes"]["v1:http"]["down"] == 1
 
 
+def test_a_route_that_is_reached_or_not_is_news_after_50_ms(clock: list[float]) -> None:
+    found, routes = reporting(Proxy())
+    routes.servers = {"v1:http": Servers(up=1, unreached_since=7)}
+    found.news()
+    routes.servers = {"v1:http": Servers(up=1)}
+    clock[0] += CHANGE_SECONDS
+    assert json.loads(found.news())["routes"]["v1:http"]["unreachedSince"] is None
+
+
 def test_large_news_about_servers_follow_each_other_as_slowly_as_the_operator_reads(clock: list[float]) -> None:
     found, routes = reporting(Proxy())
     routes.servers = {f"v{number}:http": Servers(up=1) for number in range(100)}

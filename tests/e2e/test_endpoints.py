@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e.scene import Scene
-from tests.e2e.stacks import backend, kanary, route
+from tests.e2e.stacks import backend, deployment, kanary, route, service
 
 pytestmark = pytest.mark.cluster
 
@@ -54,6 +54,28 @@ def test_no_connection_fails_while_a_backend_is_rolled(scene: Scene) -> None:
     assert not counted.errors, counted
     counted = scene.count_at_one_proxy("app", 1000)
     assert counted.is_split(v1=80, v2=20), counted
+
+
+def test_a_backend_with_the_wrong_port_is_not_ready_until_the_port_is_right(scene: Scene) -> None:
+    wrong, right = ({"name": "http", "port": 80, "targetPort": port} for port in (9, "echo"))
+    scene.apply(
+        *backend("app-v1", "v1"),
+        deployment("app-v2", "v2", replicas=2),
+        service("app-v2", wrong),
+        kanary("app", "app", route("app-v1", 50), route("app-v2", 50)),
+    )
+    status = scene.wait_for_phase("app", "Degraded", "RouteUnreachable")
+    assert "app-v2:http (weight 50): pod app-v2-" in status["message"]
+    assert "L4CON" in status["message"]
+    assert [(route["ready"], route["up"], route["down"]) for route in status["weights"]] == [(1, 1, 0), (2, 0, 2)]
+    assert " app-v2:http=2 " in scene.columns("app", "-o", "wide")
+    counted = scene.count_at_one_proxy("app", 100)
+    assert counted.is_split(v1=100), counted
+
+    scene.apply(service("app-v2", right))
+    scene.wait_until_ready("app", {"app-v1": 1, "app-v2": 2})
+    counted = scene.count_at_one_proxy("app", 100)
+    assert counted.is_split(v1=50, v2=50), counted
 
 
 def test_a_backend_that_does_not_exist_yet_is_waited_for(scene: Scene) -> None:

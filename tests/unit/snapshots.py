@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from states import (
     Rollout,
     RouteFacts,
     Snapshot,
+    UnreachedRoute,
     UpdateStrategy,
 )
 
@@ -100,6 +102,7 @@ rollouts = st.builds(
     waiting_for=_texts,
     rejection=_texts,
     exhaustion=_texts,
+    unreached=st.sampled_from([(), (UnreachedRoute("v0", Decimal(10), timedelta()),)]),
     reload_spacing=st.none() | _spans(timedelta(seconds=5)),
     next_limit=st.none() | _spans(timedelta(seconds=30)),
 )
@@ -117,6 +120,7 @@ snapshots = st.builds(
     rejection=st.none() | _problems,
     paused=st.booleans(),
     has_served=st.booleans(),
+    reports_unreached=st.booleans(),
     lost=_texts,
     is_change=st.booleans(),
     spec_changed=st.booleans(),

@@ -135,7 +135,8 @@ def test_there_is_one_version_with_a_status_of_its_own() -> None:
 def test_the_columns_are_those_that_people_look_for() -> None:
     columns = crd()["spec"]["versions"][0]["additionalPrinterColumns"]
     assert [column["name"] for column in columns if not column.get("priority")] == ["Phase", "Weights", "Ready", "Age"]
-    assert [column["name"] for column in columns if column.get("priority")] == ["Reason", "Revision", "Destination"]
+    wide = [column["name"] for column in columns if column.get("priority")]
+    assert wide == ["Reason", "Revision", "Down", "Ejected", "Destination"]
 
 
 @pytest.mark.parametrize("column", crd()["spec"]["versions"][0]["additionalPrinterColumns"], ids=lambda c: c["name"])

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 
 from engine.fleet.proxy import read_proxy
-from engine.fleet.reports import Report, read_report
+from engine.fleet.reports import Report, RouteReport, read_report
 from engine.render.objects import CONFIG_ANNOTATION
 from states import UpdateStrategy
-from states.timing import ENDPOINTS_SETTLE, LISTEN_MARGIN
+from states.timing import ENDPOINTS_SETTLE, LISTEN_MARGIN, STATUS_INTERVAL
 from tests.unit.kanaries import Json, json_values
 from tests.unit.observations import DIGEST, OTHER
 from tests.unit.proxies import LIVE, SECOND, TEMPLATE, live, live_pod, rolling, rolling_pod
@@ -34,6 +34,60 @@ def test_a_report_is_read_as_agents_write_it() -> None:
     assert read_report(raw) == Report(DIGEST, OTHER, "[ALERT] no good", 2, 17, 20_000, "")
 
 
+ROUTE = {
+    "up": 1,
+    "down": 2,
+    "ejected": 1,
+    "unreachedSince": 1_767_268_800,
+    "open": 3,
+    "connections": 3_000_000_000,
+    "unconnected": 4,
+    "reset": 5,
+    "retries": 6,
+    "redispatches": 7,
+    "servers": [
+        {"address": "10.0.0.1:9000", "status": "DRAIN", "since": 1, "check": "L4OK", "text": "passed"},
+        {"address": "10.0.0.3:9000", "status": "DOWN", "since": 1, "check": "L4TOUT", "text": "Layer4 timeout"},
+        {"address": "10.0.0.2:9000", "status": "DOWN", "since": 1, "check": "L4CON", "text": "Connection\nrefused"},
+    ],
+}
+
+
+def test_the_routes_of_a_report_are_read_as_agents_write_them() -> None:
+    assert read_report({"digest": DIGEST, "routes": {"v1:http": ROUTE}}).routes == {
+        "v1:http": RouteReport(
+            up=1,
+            down=2,
+            ejected=1,
+            unreached_since=NOW,
+            connections=3_000_000_000,
+            failed=9,
+            server="10.0.0.2:9000",
+            line="DOWN L4CON Connection refused",
+        )
+    }
+
+
+def report_with(**changes: Any) -> Report:
+    return read_report({"digest": DIGEST, "routes": {"v1:http": ROUTE | changes}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "after"),
+    [
+        ({}, None),
+        ({"open": 9, "connections": 3_000_000_001}, None),
+        ({"connections": 6_000_000_000}, STATUS_INTERVAL),
+        ({"reset": 500}, STATUS_INTERVAL),
+        ({"up": 0, "down": 3}, STATUS_INTERVAL),
+        ({"ejected": 0}, STATUS_INTERVAL),
+        ({"unreachedSince": None}, timedelta()),
+    ],
+)
+def test_counts_start_a_reconcile_only_when_they_have_doubled(changes: Json, after: timedelta | None) -> None:
+    assert report_with(**changes).news_after(report_with()) == after
+
+
 def test_what_a_report_leaves_out_is_nothing() -> None:
     assert read_report({"digest": DIGEST, "rejected": None}) == Report(DIGEST)
 
@@ -43,6 +97,12 @@ def test_what_a_report_leaves_out_is_nothing() -> None:
     [
         None,
         [],
+        {"routes": []},
+        {"routes": {"v1:http": 7}},
+        {"routes": {"v1:http": {"up": -1}}},
+        {"routes": {"v1:http": {"unreachedSince": 2**33}}},
+        {"routes": {"v1:http": {"servers": [{"status": "DOWN", "address": 7}]}}},
+        {"routes": {f"v{number}:http": {} for number in range(101)}},
         "x",
         {"digest": 7},
         {"rejected": "x"},

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from states import (
     RouteFacts,
     Snapshot,
     Trigger,
+    UnreachedRoute,
     UpdateStrategy,
     decide,
     degraded,
@@ -428,6 +430,7 @@ def test_the_rules_have_this_order() -> None:
         "endpoints_wait",
         "configuration_differs",
         "proxies_are_behind",
+        "route_is_unreachable",
         "proxies_are_exhausted",
         "everything_is_served",
     ]
@@ -526,6 +529,70 @@ def test_a_proxy_that_is_exhausted_degrades_once_everything_is_served() -> None:
     assert after(decision) == timedelta(seconds=30)
     snapshot = serving(phase=Phase.ROLLING, rollout=replace(AWAITED, exhaustion=reported), progressing_since=NOW)
     assert decide(snapshot).rule == "proxies_are_behind"
+
+
+# Routes that no connection reaches
+
+
+def unreached(seconds: float = 0, backend: str = "v2", weight: int = 20) -> UnreachedRoute:
+    """For so many more seconds it may be a stall."""
+    evidence = "pod v2-a (10.0.0.1:9000) is DOWN L4CON Connection refused"
+    return UnreachedRoute(backend, Decimal(weight), timedelta(seconds=seconds), evidence)
+
+
+def test_a_route_that_no_connection_reaches_degrades_with_a_pod_and_haproxys_words() -> None:
+    decision = check(
+        serving(rollout=replace(LIVE, unreached=(unreached(),))),
+        "route_is_unreachable",
+        Trigger.DEGRADE,
+        Reason.ROUTE_UNREACHABLE,
+    )
+    for part in ("v2 (weight 20)", "pod v2-a (10.0.0.1:9000) is DOWN L4CON", "targetPort", "NetworkPolicies"):
+        assert part in decision.message
+    assert "the other routes take its share" in decision.message
+    assert decision.actions == (*KEEP_SERVING, Action.SEND)
+
+
+def test_connections_are_closed_if_no_other_route_takes_them() -> None:
+    both = (unreached(), unreached(backend="v1", weight=80))
+    for snapshot in (
+        serving(rollout=replace(LIVE, unreached=both)),
+        serving(rollout=replace(LIVE, unreached=both[:1]), on_empty_route=OnEmptyRoute.FAIL),
+    ):
+        assert "connections of its share are closed" in decide(snapshot).message
+
+
+def test_a_stall_changes_nothing_while_the_kanary_is_ready() -> None:
+    limit = timedelta(seconds=4)
+    snapshot = serving(rollout=replace(LIVE, unreached=(unreached(4),), next_limit=limit))
+    decision = check(snapshot, "everything_is_served", None, Reason.SERVING)
+    assert after(decision) == limit
+
+
+@pytest.mark.parametrize(("phase", "trigger"), [(Phase.ROLLING, None), (Phase.DEGRADED, Trigger.ROLL)])
+def test_no_kanary_becomes_ready_before_it_reaches_each_route(phase: Phase, trigger: Trigger | None) -> None:
+    limit = timedelta(seconds=4)
+    snapshot = serving(phase=phase, rollout=replace(LIVE, unreached=(unreached(4),), next_limit=limit))
+    decision = check(snapshot, "route_is_unreachable", trigger, Reason.ROLLING_OUT)
+    assert after(decision) == limit
+
+
+def test_a_route_that_is_reported_has_no_more_time() -> None:
+    """A restarted agent, or a new server that is not checked yet, begins anew."""
+    snapshot = serving(phase=Phase.DEGRADED, reports_unreached=True, rollout=replace(LIVE, unreached=(unreached(9),)))
+    check(snapshot, "route_is_unreachable", None, Reason.ROUTE_UNREACHABLE)
+
+
+def test_endpoints_that_wait_do_not_hide_a_route_that_no_connection_reaches() -> None:
+    waiting = replace(LIVE, difference=Difference.ENDPOINTS, reload_spacing=timedelta(seconds=2))
+    snapshot = serving(phase=Phase.DEGRADED, reports_unreached=True, rollout=replace(waiting, unreached=(unreached(),)))
+    assert check(snapshot, "route_is_unreachable", None, Reason.ROUTE_UNREACHABLE).actions == ()
+
+
+@given(snapshots)
+def test_no_kanary_completes_while_a_route_is_unreached(snapshot: Snapshot) -> None:
+    rollout = replace(snapshot.rollout, unreached=(unreached(3),))
+    assert decide(replace(snapshot, rollout=rollout)).trigger is not Trigger.COMPLETE
 
 
 # Every decision
@@ -635,7 +702,7 @@ def test_ready_is_said_only_where_every_proxy_serves_the_declared_weights(snapsh
 
 @given(snapshots)
 def test_newer_endpoints_alone_never_take_ready_away(snapshot: Snapshot) -> None:
-    rollout = replace(snapshot.rollout, difference=Difference.ENDPOINTS, rejection="", exhaustion="")
+    rollout = replace(snapshot.rollout, difference=Difference.ENDPOINTS, rejection="", exhaustion="", unreached=())
     rollout = replace(rollout, progress=max(rollout.progress, Progress.SERVING))
     quiet = {"fault": None, "missing": None, "rejection": None, "paused": False, "progressing_since": None}
     ready = replace(snapshot, phase=Phase.READY, has_served=True, is_in_status=True, rollout=rollout, **quiet)

@@ -81,7 +81,8 @@ class Reporter:
         return max(least, len(self._news) / BYTES_PER_SECOND)
 
     def _serving(self, digest: str) -> object:
-        return digest, self._updater.rejected, self._updater.problem
+        unreached = [name for name, servers in self._routes.servers.items() if servers.unreached_since is not None]
+        return digest, self._updater.rejected, self._updater.problem, unreached
 
     def _servers(self) -> object:
         return self._ejector.ejected, self._routes.servers
