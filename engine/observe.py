@@ -18,6 +18,7 @@ from engine.render.objects import Identity, generation_of, owner_uid
 from engine.render.sysctls import ALL_SYSCTLS
 from engine.resolve.endpoints import Resolved
 from engine.resolve.intent import read_intent, resolve_backend
+from engine.resolve.slices import slices_of
 from states import OnEmptyRoute, Problem, Reason, RouteFacts, Snapshot
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
@@ -203,8 +204,8 @@ def _is_latest(last: Written, intent: Intent, status: KanaryStatus, fleet: Fleet
 
 
 def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
-    slices = view.slices(owner.namespace, name)
-    return Destination(view.service(owner.namespace, name), ready_endpoints(slices))
+    service = view.service(owner.namespace, name)
+    return Destination(service, ready_endpoints(slices_of(service, view.slices(owner.namespace, name))))
 
 
 def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo, sent: Mapping[str, Sent]) -> Fleet:
@@ -270,7 +271,7 @@ def _unknown(observed: Observed) -> Problem | None:
             where = f"spec.routes[{index}].backend.serviceName"
             return Problem(
                 Reason.ENDPOINTS_UNKNOWN,
-                f'{where}: Service "{route.backend.service_name}" has no EndpointSlice: '
+                f'{where}: Service "{route.backend.service_name}" has no EndpointSlice of its present version: '
                 "its last endpoints stay in service until it has one; create one if the Service has no selector",
             )
     return None

@@ -13,7 +13,7 @@ from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
 from engine.resolve.loops import Loop
-from engine.resolve.slices import Json, Members, is_tcp, read_slice, slices_of
+from engine.resolve.slices import Json, Members, is_outdated, is_tcp, read_slice, slices_of
 from states import Problem, Reason
 
 _IP_VERSIONS = {"IPv4": 4, "IPv6": 6}
@@ -34,7 +34,7 @@ class Resolved:
     is_in_loop: bool = False
     """Some endpoints receive no connections because of what another Kanary does, which may change."""
     is_known: bool = True
-    """The Service has a slice. Without any, its endpoints are unknown: controllers create at least an empty one."""
+    """The Service has a slice of its present version. Without any, its endpoints are unknown."""
 
 
 def resolve(
@@ -56,7 +56,9 @@ def resolve(
     if isinstance(port, Problem):
         return port
     spec = (service or {}).get("spec") or {}
-    members = [memo(read_slice, piece, port.get("name") or "") for piece in slices_of(service, slices)]
+    name = port.get("name") or ""
+    current = [piece for piece in slices_of(service, slices) if not is_outdated(piece, name, service)]
+    members = [memo(read_slice, piece, name) for piece in current]
     preferred = _IP_VERSIONS.get(next(iter(spec.get("ipFamilies") or ()), ""), 4)
     ready = memo(_joined, preferred, *[memo(_ready, each) for each in members])
     left_out = dict(loops(ready))

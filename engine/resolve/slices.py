@@ -65,6 +65,18 @@ def slices_of(service: Json | None, slices: Sequence[Json]) -> list[Json]:
     return [piece for piece in slices if not uid or _owning_service(piece) in ("", uid)]
 
 
+def is_outdated(piece: Json, port_name: str, service: Json | None) -> bool:
+    """Whether a slice is of a former version of its Service, in which the port had another name.
+
+    The cluster is about to update it. A slice of pods without the port has no port of another name.
+    """
+    names = {port.get("name") or "" for port in piece.get("ports") or ()}
+    if port_name in names or not _owning_service(piece):
+        return False
+    present = ((service or {}).get("spec") or {}).get("ports") or ()
+    return not names <= {port.get("name") or "" for port in present}
+
+
 def slices_from_endpoints(endpoints: Json) -> list[dict[str, Any]]:
     """An Endpoints object in the form of slices, one for each subset and address family; at least one."""
     slices = []

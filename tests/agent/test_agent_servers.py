@@ -78,6 +78,27 @@ def test_connections_of_a_removed_pod_continue_beyond_the_drain_time(pods: Pods)
         assert all(is_alive(connection) for connection in connections)
 
 
+def test_connections_of_all_routes_continue_if_the_pods_of_one_listen_on_another_port(pods: Pods) -> None:
+    """The targetPort of its Service was changed: connections to the former port end when the pods end them."""
+    one, other, later = pods.route(50, 2), pods.route(50, 2), pods.route(50, 2)
+    config = config_of(one, other, drain_seconds=1)
+    with live(config) as proxy, held(proxy, 20) as connections:
+        process = worker(proxy)
+        proxy.serve(replace(config, routes=(one, replace(later, backend=other.backend)), serial=1))
+        assert worker(proxy) == process
+        assert all(is_alive(connection) for connection in connections)
+
+
+def test_a_route_of_another_name_is_a_reload_and_connections_of_the_others_have_the_drain_time(pods: Pods) -> None:
+    """HAProxy cannot add backends without a reload, and a former worker stops with the drain time."""
+    one, other = pods.route(50, 2), pods.route(50, 2)
+    config = config_of(one, other, drain_seconds=3)
+    with live(config) as proxy, held(proxy, 20) as connections:
+        proxy.serve(replace(config, routes=(one, replace(other, backend="myapp-v3:http")), serial=1))
+        assert all(is_alive(connection) for connection in connections)
+        await_that(lambda: not any(is_alive(connection) for connection in connections), "the drain time is over")
+
+
 def test_the_split_continues_while_pods_are_added_and_removed(pods: Pods) -> None:
     config = config_of(pods.route(99, 1), pods.route(1, 1))
     more = [pods.add(f"127.1.1.{number}") for number in range(1, 11)]

@@ -264,6 +264,23 @@ def test_ready_pods_without_the_port_are_reported(serving: World) -> None:
     assert serving.status()["phase"] == "Ready"
 
 
+def test_a_port_that_is_renamed_costs_no_share(serving: World) -> None:
+    """The slices have the name a moment later than the Service."""
+    piece = serving.objects["EndpointSlice", "myapp-v2"]
+    piece["metadata"]["ownerReferences"] = [{"kind": "Service", "uid": uid_of(serving, "myapp-v2")}]
+    by_number = [*routes(myapp_v1=80), {"backend": {"serviceName": "myapp-v2", "servicePort": 80}, "weight": 20}]
+    serving.apply_kanary(destination="myapp", routes=by_number)
+    serving.run("the port of the second route is a number")
+    before = servers(serving)
+    serving.put_service("myapp-v2", {"name": "web", "port": 80})
+    serving.run("the port of the second Service has another name")
+    assert servers(serving) == before
+    piece["ports"] = [{"name": "web", "port": 9000}]
+    serving.run("so it has in the slice")
+    assert servers(serving) == before
+    assert serving.status()["phase"] == "Ready"
+
+
 def proxies_of(world: World, name: str) -> list[str]:
     return sorted(pod["metadata"]["name"] for pod in world.proxy_pods(NAMESPACE, name))
 

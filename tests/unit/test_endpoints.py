@@ -260,6 +260,17 @@ def test_without_a_slice_endpoints_are_unknown_and_with_an_empty_one_there_are_n
     assert known(service(HTTP), piece(http=80)) == Resolved()
 
 
+def test_a_slice_in_which_the_port_still_has_its_former_name_says_nothing() -> None:
+    """The cluster updates the slices of a Service a moment after the Service."""
+    renamed = service({"name": "web", "port": 80}) | {"metadata": {"name": "v1", "uid": "1"}}
+    assert not known(renamed, owned("1", member("10.0.0.1")), port=80).is_known
+    without = owned("1", member("10.0.0.1")) | {"ports": []}
+    assert known(renamed, without, port=80).note == '1 ready pod, none has a port for Service port "web"'
+    both = service({"name": "web", "port": 80}, {"name": "http", "port": 81}) | {"metadata": {"name": "v1", "uid": "1"}}
+    assert known(both, owned("1", member("10.0.0.1")), port=80).is_known
+    assert known(renamed, piece(member("10.0.0.1"), http=80), port=80).is_known
+
+
 # One list
 
 
