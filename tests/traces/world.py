@@ -123,7 +123,7 @@ class World:
     def lose(self, pod: str) -> None:
         """A proxy is gone, with its node; the Deployment makes another one in its place."""
         self.remove("Pod", pod)
-        del self.reported[pod]
+        self.reported.pop(pod, None)
 
     def apply_kanary(self, name: str = "rule", **spec: Any) -> None:
         """What `kubectl apply` does: a new generation where the spec differs.
