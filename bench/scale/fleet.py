@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ class Fleet:
     _addresses: int = _BACKENDS
     _slices: dict[str, Json] = field(default_factory=dict)
     """The slices that were changed, by name. Like the cluster's controller, this writes them without a read before."""
+    _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """Of each slice: if the API server is slow, the next change is due before the last one is written."""
 
     async def follow(self) -> None:
         """Keep `states` current, until cancelled."""
@@ -76,9 +79,10 @@ class Fleet:
     async def replace_pod(self, name: str) -> str:
         """Replace the oldest pod of this slice; returns the new address."""
         added = self._new_address()
-        found = self._slices.get(name) or await self.api.get("endpointslices", name)
-        endpoints = [*found["endpoints"][1:], endpoint(name.rpartition("-")[0], added)]
-        self._slices[name] = await self.api.replace("endpointslices", name, {**found, "endpoints": endpoints})
+        async with self._locks[name]:
+            found = self._slices.get(name) or await self.api.get("endpointslices", name)
+            endpoints = [*found["endpoints"][1:], endpoint(name.rpartition("-")[0], added)]
+            self._slices[name] = await self.api.replace("endpointslices", name, {**found, "endpoints": endpoints})
         return added
 
     async def await_ready(self, names: Iterable[str], seconds: float) -> None:
