@@ -11,8 +11,8 @@ of digits each:
 
 All connections share one tracked entry with the counter `gpc0`, which numbers them.
 
-Each rule counts: HAProxy itself needs 27,000 instructions per connection, and these rules about 5,000. They belong to
-`tcp-request connection`, because those of `tcp-request content` need an analyser of the stream.
+Each rule counts: HAProxy itself needs 27,000 instructions in user space per connection, and these rules add 4,000 to
+5,000 (3.0.11, with 2 to 100 routes).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _IP_VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The endpoints of a backend, and what is to be said about the others."""
+    """The endpoints of a backend, and a note about those that are left out."""
 
     endpoints: tuple[Endpoint, ...] = ()
     """Those to connect to, in numerical order and without duplicates: the ready ones; without any, the terminating ones
