@@ -64,6 +64,7 @@ def _store(kubeconfig: Path, folder: Path, stored: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(kubeconfig.parent / "etcd", part / "etcd")
     shutil.copy(folder / HISTORY, part)
+    shutil.rmtree(stored, ignore_errors=True)
     part.rename(stored)
 
 
@@ -81,7 +82,8 @@ async def lab(kubeconfig: Path, folder: Path, plan: Plan) -> AsyncIterator[Lab]:
             await fleet.create(names)
         async with made.operator():
             pass
-        if plan.stored and not plan.is_stored:
+        if plan.stored:
+            # Also of a former run: the operator may just have rolled out other proxies.
             await asyncio.sleep(_FLUSH_SECONDS)
             _store(kubeconfig, folder, Path(plan.stored))
         yield made
