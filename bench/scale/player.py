@@ -7,6 +7,7 @@ connection identifies the agent.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.scale.agent import INTERVAL_SECONDS, Agent
 from bench.scale.api import Api, Json, path_of
 from engine.model.states import APPLIED_KEY, CONFIG_KEY
 from engine.render.objects import KANARY_LABEL
@@ -22,31 +24,8 @@ from engine.render.pods import AGENT_PORT
 _MANAGED = "app.kubernetes.io/managed-by=kanary"
 _FIRST = (127 << 24) + (1 << 16)
 """127.1.0.0, above everything else that listens."""
-_HEARTBEAT_SECONDS = 30
 _ROLLOUTS = 8
 """Deployments that are rolled out at a time: more would only overload the API server."""
-
-
-@dataclass
-class _Agent:
-    """The agent of one pod."""
-
-    kanary: str
-    uid: str
-    """Of the pod."""
-    serves: str = ""
-    streams: set[asyncio.StreamWriter] = field(default_factory=set)
-    """The connections on which it sends its reports."""
-
-    def report(self) -> bytes:
-        """A line with its report."""
-        report = {"pod": self.uid, "digest": self.serves, "connections": 7, "maxConnections": 20_000}
-        return json.dumps(report).encode() + b"\n"
-
-    def send(self, line: bytes) -> None:
-        """Send a line on all connections."""
-        for stream in self.streams:
-            stream.write(line)
 
 
 @dataclass
@@ -66,9 +45,11 @@ class Player:
     api: Api
     digests: dict[str, str] = field(default_factory=dict)
     """Digest of the configuration last written, by the name of the Kanary."""
+    _servers: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The number of servers of each of its routes, by the name of the Kanary."""
     _waits: dict[str, list[Wait]] = field(default_factory=dict)
     """Oldest first, by the name of the Kanary."""
-    _agents: dict[str, _Agent] = field(default_factory=dict)
+    _agents: dict[str, Agent] = field(default_factory=dict)
     """By the address of the pod."""
     _observed: dict[str, int] = field(default_factory=dict)
     """Generation of each Deployment that was rolled out."""
@@ -84,20 +65,23 @@ class Player:
             group.create_task(self.api.follow("configmaps", self._see_config_map, _MANAGED))
             group.create_task(self.api.follow("deployments", self._see_deployment, _MANAGED))
             group.create_task(self.api.follow("pods", self._see_pod, _MANAGED))
-            group.create_task(self._send_heartbeats())
+            group.create_task(self._report())
             for _ in range(_ROLLOUTS):
                 group.create_task(self._roll_out_due())
 
-    async def _send_heartbeats(self) -> None:
-        while True:
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-            for agent in self._agents.values():
-                agent.send(b"\n")
+    async def _report(self) -> None:
+        """Have each agent send a line in each interval, each at another moment."""
+        for second in itertools.cycle(range(INTERVAL_SECONDS)):
+            await asyncio.sleep(1)
+            for agent in list(self._agents.values())[second::INTERVAL_SECONDS]:
+                agent.send(agent.line(self._servers.get(agent.kanary, {})))
 
     def _see_config_map(self, kind: str, obj: Json) -> None:
         name = obj["metadata"]["labels"][KANARY_LABEL]
         if kind != "DELETED":
-            self.digests[name] = json.loads(obj["data"][APPLIED_KEY])["digest"]
+            applied = json.loads(obj["data"][APPLIED_KEY])
+            self.digests[name] = applied["digest"]
+            self._servers[name] = {backend: len(found) for backend, found in applied["endpoints"].items()}
             if kind == "ADDED":
                 for agent in self._agents.values():
                     if agent.kanary == name:
@@ -124,13 +108,16 @@ class Player:
         if kind == "DELETED":
             self._agents.pop(address or "", None)
         elif address:
-            agent = self._agents.setdefault(address, _Agent(metadata["labels"][KANARY_LABEL], metadata["uid"]))
+            agent = self._agents.setdefault(address, Agent(metadata["labels"][KANARY_LABEL], metadata["uid"]))
             if not agent.serves:
                 self._load(agent, self.digests.get(agent.kanary, ""))
 
-    def _load(self, agent: _Agent, digest: str) -> None:
+    def _load(self, agent: Agent, digest: str) -> None:
         agent.serves = digest
-        agent.send(agent.report())
+        agent.send(self._report_of(agent))
+
+    def _report_of(self, agent: Agent) -> bytes:
+        return agent.report(self._servers.get(agent.kanary, {}))
 
     def _see_deployment(self, kind: str, obj: Json) -> None:
         name, generation = obj["metadata"]["name"], obj["metadata"]["generation"]
@@ -156,7 +143,7 @@ class Player:
             pod["metadata"] |= spec["template"]["metadata"]
             created = await self.api.create("pods", pod)
             # The operator may connect before the watch has sent the address.
-            self._agents[address] = _Agent(kanary, created["metadata"]["uid"], self.digests.get(kanary, ""))
+            self._agents[address] = Agent(kanary, created["metadata"]["uid"], self.digests.get(kanary, ""))
             await self.api.patch("pods", name, {"status": _running(address, pod["spec"]["containers"])}, "/status")
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), spec["replicas"])
         status = {"observedGeneration": metadata["generation"], **counts}
@@ -184,7 +171,7 @@ class Player:
             if head.startswith(b"PUT "):
                 await self._receive(agent, head, reader, writer)
                 return
-            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + agent.report())
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + self._report_of(agent))
             agent.streams.add(writer)
             # Nothing more comes but the end: the operator has closed the connection, or ended.
             await reader.read()
@@ -195,7 +182,7 @@ class Player:
             writer.close()
 
     async def _receive(
-        self, agent: _Agent, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, agent: Agent, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Have an agent load the configuration that the operator sends."""
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
