@@ -37,7 +37,7 @@ class Agent:
 
     def report(self, servers: Mapping[str, int]) -> bytes:
         """A line with its report."""
-        report = {
+        report: dict[str, object] = {
             "pod": self.uid,
             "digest": self.serves,
             "rejected": None,

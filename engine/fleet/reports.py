@@ -59,8 +59,6 @@ class Report:
     """Maximum number of connections that it can hold, whatever is configured."""
     problem: str = ""
     """What else keeps it from serving the mounted configuration."""
-    pod: str = ""
-    """The uid of the pod."""
     routes: Mapping[str, RouteReport] = field(default_factory=dict)
     """By backend."""
 
@@ -93,7 +91,7 @@ class Report:
 
 
 def read_report(raw: object) -> Report:
-    """A report from the agent's JSON. Raises ValueError if it is invalid."""
+    """A report from the agent's JSON, of which `pod` is the uid of the pod. Raises ValueError if it is invalid."""
     if not isinstance(raw, Mapping):
         raise ValueError("the report is not an object")  # noqa: TRY004  callers handle all invalid reports alike
     rejected = raw.get("rejected") or {}
@@ -107,7 +105,6 @@ def read_report(raw: object) -> Report:
         connections=_count(raw.get("connections")),
         max_connections=_count(raw.get("maxConnections")),
         problem=_text(raw.get("problem")),
-        pod=_text(raw.get("pod")),
         routes=_routes(raw.get("routes")),
     )
 

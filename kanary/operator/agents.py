@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from engine.fleet.proxy import has_agent, read_proxy
@@ -16,8 +17,9 @@ from engine.ports import RetryLaterError
 from engine.render.objects import KANARY_LABEL
 from engine.render.pods import AGENT_PORT
 from kanary.kube.resources import Key
+from kanary.operator.proxy_agent import ProxyAgent
 from kanary.operator.sending import Push, Sending
-from kanary.operator.streams import Limits, ProxyAgent
+from kanary.operator.streams import Limits
 from states.timing import FIRST_REPORT_LIMIT
 
 Json = dict[str, Any]
@@ -107,7 +109,8 @@ class Agents:
         pod, agent = self._find(key), self._agents.get(key)
         if agent and (pod is None or pod["metadata"]["uid"] != agent.uid):
             agent.stop()
-            self._sendings.pop(key).stop()
+            if sending := self._sendings.pop(key, None):
+                sending.stop()
             del self._agents[key]
             agent = None
         name = pod["metadata"]["labels"].get(KANARY_LABEL) if pod else None
@@ -115,17 +118,17 @@ class Agents:
             return
         if agent is None:
             kanary = Key(key.namespace, name)
-            uid = pod["metadata"]["uid"]
-            agent = ProxyAgent(key, uid, self._port, self._limits, lambda after: self._news_of(key, kanary, after))
+            uid, on_news = pod["metadata"]["uid"], self._take_news
+            agent = ProxyAgent(key, uid, kanary, port=self._port, limits=self._limits, on_news=on_news)
             self._agents[key] = agent
-            self._sendings[key] = Sending(key, self._port, self._limits, agent.has_decided)
         agent.follow(read_proxy(pod, None))
 
-    def _news_of(self, key: Key, kanary: Key, after: timedelta) -> None:
+    def _take_news(self, agent: ProxyAgent, after: timedelta) -> None:
         # A line may arrive in the moment in which the pod is forgotten.
-        if sending := self._sendings.get(key):
-            sending.reported()
-            self._on_news(kanary, after.total_seconds())
+        if self._agents.get(agent.pod) is agent:
+            if sending := self._sendings.get(agent.pod):
+                sending.reported()
+            self._on_news(agent.kanary, after.total_seconds())
 
     def _send(self, pods: Sequence[Mapping[str, Any]], push: Push) -> None:
         for pod in pods:
@@ -133,7 +136,12 @@ class Agents:
             self._follow(key)
             agent = self._agents.get(key)
             if agent and agent.uid == pod["metadata"]["uid"]:
-                self._sendings[key].send(read_proxy(pod, None).address, push)
+                sending = self._sendings.get(key)
+                if sending is None:
+                    forget = partial(self._sendings.pop, key, None)
+                    sending = Sending(key, self._port, self._limits, agent.has_decided, forget)
+                    self._sendings[key] = sending
+                sending.send(read_proxy(pod, None).address, push)
 
 
 async def _cancel_all() -> None:

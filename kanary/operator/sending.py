@@ -49,14 +49,17 @@ class Push:
 class Sending:
     """Sends the latest configuration to the agent of one pod, until `is_done` says that its report has it.
 
-    Used in the thread of the event loop.
+    Then it calls `forget`, and is not used any more. Used in the thread of the event loop.
     """
 
-    def __init__(self, pod: Key, port: int, limits: Limits, is_done: Callable[[str], bool]) -> None:
+    def __init__(
+        self, pod: Key, port: int, limits: Limits, is_done: Callable[[str], bool], forget: Callable[[], object]
+    ) -> None:
         self._pod = pod
         self._port = port
         self._limits = limits
         self._is_done = is_done
+        self._forget = forget
         self._address = ""
         self._push: Push | None = None
         self._changed = asyncio.Event()
@@ -66,7 +69,7 @@ class Sending:
         """Send this from now on, in place of any other."""
         self._address, self._push = address, push
         self._changed.set()
-        if self._task is None or self._task.done():
+        if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def reported(self) -> None:
@@ -91,13 +94,16 @@ class Sending:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_BACKOFF.delay(failures)):
                     await self._changed.wait()
-        self._push = None
+        self._forget()
 
     async def _attempt(self, push: Push) -> None:
         try:
             async with self._limits.slot(self._pod.namespace):
-                with self._limits.connection():
+                self._limits.take()
+                try:
                     status = await put(self._address, self._port, push)
+                finally:
+                    self._limits.release()
         except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
             _log.debug("cannot send to the agent of pod %s: %s", self._pod, error or type(error).__name__)
         else:

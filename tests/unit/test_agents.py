@@ -23,7 +23,7 @@ from engine.ports import RetryLaterError
 from engine.render.objects import KANARY_LABEL
 from kanary.kube.backoff import Backoff
 from kanary.kube.resources import Key
-from kanary.operator import streams
+from kanary.operator import proxy_agent, streams
 from kanary.operator.agents import Agents
 from kanary.operator.run import raise_file_limit
 from kanary.operator.sending import Push
@@ -150,7 +150,7 @@ def test_each_report_is_stored_and_news_for_its_kanary(peers: Peers, followed: F
     agent = peers.next()
     agent.sendall(HEAD + line(draining=1, connections=2, maxConnections=3))
     assert followed.await_news() == Key("shop", "x")
-    assert followed.reports() == {"x-1": Report("a" * 24, "", "", 1, 2, 3, "", "uid-x-1")}
+    assert followed.reports() == {"x-1": Report("a" * 24, "", "", 1, 2, 3)}
     agent.sendall(line(digest="b" * 24))
     followed.await_news()
     assert followed.delays == [0, 0]
@@ -345,7 +345,7 @@ def test_a_ready_proxy_has_a_time_limit_for_its_first_report(
     with pytest.raises(RetryLaterError, match="pod x-1 has not reported yet") as raised:
         followed.reports()
     assert 0 < (raised.value.delay or 0) <= 3
-    monkeypatch.setattr(streams, "FIRST_REPORT_LIMIT", timedelta())
+    monkeypatch.setattr(proxy_agent, "FIRST_REPORT_LIMIT", timedelta())
     assert followed.reports() == {}
 
 
@@ -362,7 +362,7 @@ def test_a_pod_that_becomes_ready_has_its_time_from_then(
 ) -> None:
     """While it started, its agent could not answer."""
     clock = [100.0]
-    monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(proxy_agent, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     followed.put(pod(ready=False))
     silent = peers.next()
     clock[0] += 60
@@ -382,7 +382,7 @@ def test_a_pod_that_becomes_ready_has_its_time_from_then(
 
 def test_a_pod_that_becomes_ready_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its agent has started meanwhile."""
-    monkeypatch.setattr(streams, "_BACKOFF", Backoff(base=600, cap=600))
+    monkeypatch.setattr(proxy_agent, "_BACKOFF", Backoff(base=600, cap=600))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     followed = Followed(port)
@@ -443,7 +443,7 @@ def test_few_connections_of_a_namespace_are_established_at_a_time_and_others_do_
 ) -> None:
     """Addresses that do not answer occupy only what their namespace has."""
     connecting: list[str] = []
-    real = streams.connect
+    real = proxy_agent.connect
 
     async def connect(address: str, *arguments: Any) -> streams.ReportStream:
         if address.startswith("127.9."):
@@ -451,7 +451,7 @@ def test_few_connections_of_a_namespace_are_established_at_a_time_and_others_do_
             await asyncio.sleep(PATIENCE)
         return await real(address, *arguments)
 
-    monkeypatch.setattr(streams, "connect", connect)
+    monkeypatch.setattr(proxy_agent, "connect", connect)
     followed.put(*(pod(f"dead-{number}", f"127.9.0.{number}", ready=False) for number in range(1, 41)))
     wait_for(lambda: len(connecting) == 16)
     other = pod()
@@ -489,7 +489,7 @@ def test_connections_leave_file_descriptors_for_everything_else(
     peers.next()
     wait_for(lambda: followed.failures() > 0)
     assert peers.connections.empty()
-    monkeypatch.setattr(streams, "FIRST_REPORT_LIMIT", timedelta())
+    monkeypatch.setattr(proxy_agent, "FIRST_REPORT_LIMIT", timedelta())
     assert followed.reports() == {}
     assert [r.message for r in caplog.records if "limit of open files" in r.message]
     followed.agents.stop()
