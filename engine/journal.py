@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from engine.last_status import read_phase
-from engine.memo import Memo
 from engine.model.entries import ChangeResult, Entry, PhaseChange, Result, WeightChange, entry_json
 from engine.model.states import Split
 from engine.model.status import HistoryStatus, SplitStatus
@@ -64,7 +63,7 @@ def journal(
         )
     if phase is Phase.READY and split and last and last.revision == split.revision and last.result is None:
         last = writer.end(last, Result.READY)
-    return Journal(last, _bounded(observed.status.history, writer, recorded, observed.memo), cause)
+    return Journal(last, _bounded(observed.status.history, writer, recorded), cause)
 
 
 @dataclass(slots=True)
@@ -143,22 +142,24 @@ def _is_about_routes(entry: Mapping[str, Any]) -> bool:
     return not entry.get("subresource") and "f:routes" in (fields.get("f:spec") or {})
 
 
-def _bounded(before: HistoryStatus | None, writer: _EntryWriter, recorded: int, memo: Memo) -> HistoryStatus | None:
+def _bounded(before: HistoryStatus | None, writer: _EntryWriter, recorded: int) -> HistoryStatus | None:
     """The newest entries: `KEPT_ENTRIES`, and those that the history lacks, as far as there is room."""
     known = [*(before.entries if before else ()), *writer.written]
     if not known and before is None:
         return None
-    kept = _newest(known, recorded, memo)
+    if before and not writer.written and before.last == writer.last and len(known) <= KEPT_ENTRIES:
+        return before
+    kept = _newest(known, recorded)
     if before and (before.last, before.entries) == (writer.last, kept):
         return before
     lost = sum(entry.number > recorded for entry in known[: len(known) - len(kept)])
     return HistoryStatus(last=writer.last, entries=kept, lost=(before.lost if before else 0) + lost)
 
 
-def _newest(known: Sequence[Entry], recorded: int, memo: Memo) -> tuple[Entry, ...]:
+def _newest(known: Sequence[Entry], recorded: int) -> tuple[Entry, ...]:
     room, kept = MOST_BYTES, list[Entry]()
     for entry in reversed(known):
-        room -= memo(_bytes, entry)
+        room -= _bytes(entry)
         if room < 0 or (len(kept) >= KEPT_ENTRIES and entry.number <= recorded):
             break
         kept.append(entry)

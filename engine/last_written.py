@@ -1,9 +1,10 @@
-"""What this process last saw in the ConfigMap of a Kanary, as text: parsed, it takes several times the memory."""
+"""What this process last saw in the ConfigMap of a Kanary, compressed: read, it takes ten times the memory."""
 
-from dataclasses import dataclass, replace
+import json
+import zlib
+from dataclasses import dataclass
 
-from engine.memo import Memo
-from engine.model.states import Applied, Written, read_applied
+from engine.model.states import Written, read_applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,22 +12,22 @@ class LastWritten:
     """The content of the ConfigMap of the Kanary with this uid."""
 
     uid: str
-    applied: str
-    """As `Applied.to_json` writes it; empty if nothing was applied."""
-    rest: Written
-    """Without `applied`."""
+    content: bytes
+    content_id: int | None = None
+    """Of the ConfigMap (see `Memo`), if the content was read from it."""
 
     def of(self, uid: str) -> Written | None:
         """The content, if it is of the Kanary with this uid: another one may have had the same name."""
         if uid != self.uid:
             return None
-        return replace(self.rest, applied=read_applied(self.applied)) if self.applied else self.rest
+        applied, *others = json.loads(zlib.decompress(self.content))
+        return Written(read_applied(applied), *others)
 
 
-NOTHING_WRITTEN = LastWritten("", "", Written())
-
-
-def last_written(uid: str, written: Written, memo: Memo) -> LastWritten:
-    """The content of the ConfigMap for later."""
-    applied = memo(Applied.to_json, written.applied) if written.applied else ""
-    return LastWritten(uid, applied, replace(written, applied=None))
+def last_written(uid: str, written: Written, former: LastWritten | None) -> LastWritten:
+    """The content of the ConfigMap for later; `former` itself, if it has the same content."""
+    if former and written.content_id and (uid, written.content_id) == (former.uid, former.content_id):
+        return former
+    applied = written.applied.to_json() if written.applied else ""
+    content = json.dumps([applied, written.latest, written.accepted, written.public_key])
+    return LastWritten(uid, zlib.compress(content.encode(), 1), written.content_id)

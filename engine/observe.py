@@ -10,7 +10,7 @@ from engine.fleet.sent import Sent
 from engine.last_status import last_rejection, read_phase, read_status
 from engine.memo import Memo
 from engine.model.spec import Backend, KanarySpec, Route
-from engine.model.states import Endpoint, Intent, Split, Written, read_applied, read_written, unpaused
+from engine.model.states import Endpoint, Intent, Split, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
@@ -136,12 +136,13 @@ def observe(
     """
     owner = memo(_owner, kanary)
     # First: if it is too early to judge the proxies, nothing else is derived in vain.
-    fleet = _fleet(view, owner, now, memo, sent or {})
-    intent, status = read_intent(view, owner, kanary, memo), memo(read_status, kanary)
-    written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda text: memo(read_applied, text))
+    fleet = _fleet(view, owner, now, sent or {})
+    (intent, declared), status = read_intent(view, owner, kanary, memo), memo(read_status, kanary)
+    written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda found: memo(applied_in, found))
     if written.applied is None and (known := last()) and _is_latest(known, intent, status, fleet):
         written = replace(known, version=written.version)
-    written = replace(written, public_key=_public_key(view, written))
+    if (key := _public_key(view, written)) != written.public_key:
+        written = replace(written, public_key=key, content_id=None)
     applied = written.applied
     generation = max(applied.generation if applied else 0, generation_of(fleet.deployment))
     if intent.generation < generation:
@@ -149,7 +150,7 @@ def observe(
             f"generation {generation} was applied, and this copy of the Kanary is of {intent.generation}"
         )
     specs = [spec for spec in (intent.spec, applied.spec if applied else None) if spec]
-    backends = {route.backend for spec in specs for route in spec.routes}
+    others = {route.backend for spec in specs for route in spec.routes} - declared.keys()
     return Observed(
         owner=owner,
         kanary=kanary,
@@ -161,7 +162,7 @@ def observe(
         written=written,
         fleet=fleet,
         destinations={spec.destination: _destination(view, owner, spec.destination) for spec in specs},
-        backends={backend: resolve_backend(view, owner, backend, memo) for backend in backends},
+        backends={**declared, **{backend: resolve_backend(view, owner, backend, memo) for backend in others}},
         memo=memo,
     )
 
@@ -208,7 +209,7 @@ def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
     return Destination(service, ready_endpoints(slices_of(service, view.slices(owner.namespace, name))))
 
 
-def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo, sent: Mapping[str, Sent]) -> Fleet:
+def _fleet(view: ClusterView, owner: Identity, now: datetime, sent: Mapping[str, Sent]) -> Fleet:
     pods = view.proxy_pods(owner.namespace, owner.name)
     # Stopping pods as well: they split connections by the configuration of their last report as long as they listen.
     live = [pod for pod in pods if has_agent(pod)]
@@ -216,8 +217,7 @@ def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo, sent: 
     return Fleet(
         deployment=_own(view, owner, "apps/v1", "Deployment"),
         proxies=tuple(
-            memo(read_proxy, pod, reports.get(pod["metadata"]["name"]), sent.get(pod["metadata"]["uid"]))
-            for pod in pods
+            read_proxy(pod, reports.get(pod["metadata"]["name"]), sent.get(pod["metadata"]["uid"])) for pod in pods
         ),
         now=now,
     )

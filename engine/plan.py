@@ -8,14 +8,14 @@ from typing import Any, TypeVarTuple
 from engine.fleet.fleet import Fleet, Goal
 from engine.memo import Memo
 from engine.model.spec import KanarySpec
-from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, unpaused
+from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed
 from engine.ports import ClusterView
 from engine.render import objects, pods
 from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig
 from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
-from engine.render.objects import TEMPLATE_ANNOTATION, Identity, Json
+from engine.render.objects import TEMPLATE_ANNOTATION, Comparison, Identity, Json, compared, covers
 from engine.render.sysctls import ALL_SYSCTLS, has_keepalive, source_ports
 from states import Action, Difference, UpdateStrategy
 
@@ -33,6 +33,14 @@ class Planned:
     make: Callable[..., Json]
     inputs: tuple[Any, ...]
     """Of `make`."""
+    is_new: bool = False
+    """The one in the cluster differs."""
+
+    def compared(self, view: ClusterView, memo: Memo) -> Comparison:
+        """Compare it with the object in the cluster."""
+        if self.is_new:
+            return Comparison(False, False)
+        return memo(compared, self.found_in(view), self.make, *self.inputs)
 
     def render(self) -> Json:
         """The object."""
@@ -92,13 +100,15 @@ def plan(observed: Observed, split: Split) -> Target:
         )
         if before and fleet.updated(before.digest):
             accepted = observed.written.latest
-    written = replace(observed.written, applied=applied, latest=rendered.text, accepted=accepted)
+    written = replace(observed.written, applied=applied, latest=rendered.text, accepted=accepted, content_id=None)
+    if written == observed.written:
+        written = observed.written
     known = observed.destinations.get(split.spec.destination)
     # With Live, the pods do not depend on the configuration.
     mounted = applied.digest if strategy is UpdateStrategy.ROLLING else ""
-    template = memo(_template, observed.owner, applied.spec, observed.defaults, applied.strategy, mounted)
-    annotations, replicas = template["metadata"]["annotations"], applied.spec.proxy.replicas
-    goal = Goal(applied.digest, annotations[TEMPLATE_ANNOTATION], replicas, known.ready_endpoints if known else 0)
+    template = observed.owner, applied.spec, observed.defaults, applied.strategy, mounted
+    replicas, ready = applied.spec.proxy.replicas, known.ready_endpoints if known else 0
+    goal = Goal(applied.digest, memo(_template_hash, *template), replicas, ready)
     return Target(written, applied, difference, fallback, goal, _planned(observed, written, applied, template))
 
 
@@ -181,6 +191,18 @@ def proxy_config(
     )
 
 
+def as_written(view: ClusterView, memo: Memo, planned: Planned, desired: Json, target: Target) -> Written:
+    """The content of this ConfigMap, which was just written: the next reconcile has to derive nothing from it."""
+    live = planned.found_in(view)
+    if live is None or live.get("data") != desired["data"]:
+        # Another client has changed it since.
+        return target.written
+    memo.keep(target.applied, applied_in, live)
+    owner, written = planned.inputs[0], read_written(live, lambda _: target.applied)
+    memo.keep(Comparison(True, covers(live, desired)), compared, live, planned.make, owner, written)
+    return written
+
+
 def _strategy(observed: Observed, split: Split) -> tuple[UpdateStrategy, str]:
     """How the proxies receive this split, and, if a fallback to Rolling begins now, why.
 
@@ -212,21 +234,21 @@ def _difference(
 
 
 def _planned(
-    observed: Observed, written: Written, applied: Applied, template: Json
+    observed: Observed, written: Written, applied: Applied, template: tuple[Any, ...]
 ) -> Mapping[Action, tuple[Planned, ...]]:
     owner, spec = observed.owner, applied.spec
 
     def planned(api_version: str, kind: str, name: str, make: Callable[[*Inputs], Json], *inputs: *Inputs) -> Planned:
         return Planned(api_version, kind, owner.namespace, name, make, inputs)
 
-    content = applied, written.latest, written.accepted, written.public_key, written.version
-    configuration = [planned("v1", "ConfigMap", owner.proxy_name, _config_map, owner, *content)]
+    configuration = [planned("v1", "ConfigMap", owner.proxy_name, objects.config_map, owner, written)]
+    configuration[0] = replace(configuration[0], is_new=written is not observed.written)
     if applied.strategy is UpdateStrategy.ROLLING:
         mounted = owner, applied.digest, written.latest
         name = owner.mounted_name(applied.digest)
         configuration.insert(0, planned("v1", "ConfigMap", name, objects.mounted_config, *mounted))
-    of_proxies = owner, spec, template, applied.generation, observed.fleet.deployment
-    proxies = [planned("apps/v1", "Deployment", owner.proxy_name, objects.deployment, *of_proxies)]
+    of_proxies = applied.generation, observed.fleet.deployment, *template
+    proxies = [planned("apps/v1", "Deployment", owner.proxy_name, _deployment, *of_proxies)]
     if observed.defaults.disruption_budgets:
         budget = planned("policy/v1", "PodDisruptionBudget", owner.proxy_name, objects.disruption_budget, owner)
         proxies.append(budget)
@@ -234,8 +256,12 @@ def _planned(
     return {Action.CONFIGURE: tuple(configuration), Action.RUN_PROXIES: tuple(proxies), Action.EXPOSE: (service,)}
 
 
-def _config_map(owner: Identity, *content: Any) -> Json:
-    return objects.config_map(owner, Written(*content))
+def _deployment(generation: int, live: Json | None, owner: Identity, spec: KanarySpec, *others: Any) -> Json:
+    return objects.deployment(owner, spec, _template(owner, spec, *others), generation, live)
+
+
+def _template_hash(owner: Identity, spec: KanarySpec, *others: Any) -> str:
+    return str(_template(owner, spec, *others)["metadata"]["annotations"][TEMPLATE_ANNOTATION])
 
 
 def _template(owner: Identity, spec: KanarySpec, defaults: Defaults, strategy: UpdateStrategy, digest: str) -> Json:

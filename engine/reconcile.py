@@ -14,16 +14,16 @@ from engine.fleet.sent import Sent
 from engine.held import HeldStatuses
 from engine.journal import journal
 from engine.last_status import read_status
-from engine.last_written import NOTHING_WRITTEN, LastWritten, last_written
+from engine.last_written import LastWritten, last_written
 from engine.machine import PhaseMachine
 from engine.memo import Memo, Memos
 from engine.model.entries import Configuration
-from engine.model.states import APPLIED_KEY, Applied, Split, Written, read_applied
+from engine.model.states import APPLIED_KEY, Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
-from engine.plan import Planned, Target, plan
+from engine.plan import Planned, Target, as_written, plan
 from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
-from engine.render.objects import Comparison, compared
+from engine.render.objects import Comparison, Identity
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
 from engine.status import Outcome, next_status, status_json, with_former_counts
@@ -103,8 +103,10 @@ class Reconciler:
             self._record_last(kanary, self._held.latest(kanary, read_status(kanary)))
             return Step()
         memo = self._memos.of(namespace, name)
-        memo.next_round()
-        return self._step(kanary, memo)
+        try:
+            return self._step(kanary, memo)
+        finally:
+            memo.end_round()
 
     def _forget(self, namespace: str, name: str) -> None:
         self._last.pop((namespace, name), None)
@@ -131,14 +133,14 @@ class Reconciler:
     def _situation(self, kanary: Json, memo: Memo) -> Situation:
         metadata = kanary["metadata"]
         key = metadata["namespace"], metadata["name"]
-        last = self._last.get(key, NOTHING_WRITTEN)
+        last = self._last.get(key)
         observed = observe(
             self._view,
             kanary,
             self._clock.now(),
             self._defaults,
             memo=memo,
-            last=partial(last.of, metadata["uid"]),
+            last=partial(last.of, metadata["uid"]) if last else lambda: None,
             sent=self._sent.get(key),
         )
         observed = replace(observed, status=self._held.latest(kanary, observed.stored))
@@ -189,12 +191,17 @@ class Reconciler:
                 if not self._compared(planned, memo, situation.compared).is_complete:
                     desired = planned.render()
                     self._writer.apply(desired)
-                    if written := (desired.get("data") or {}).get(APPLIED_KEY):
-                        memo.keep(target.applied, read_applied, written)
+                    if APPLIED_KEY in (desired.get("data") or {}):
+                        written = as_written(self._view, memo, planned, desired, target)
+                        self._keep(situation.observed.owner, written)
+
+    def _keep(self, owner: Identity, written: Written) -> None:
+        key = owner.namespace, owner.name
+        self._last[key] = last_written(owner.uid, written, self._last.get(key))
 
     def _compared(self, planned: Planned, memo: Memo, known: dict[Planned, Comparison]) -> Comparison:
         if planned not in known:
-            known[planned] = memo(compared, planned.found_in(self._view), planned.make, *planned.inputs)
+            known[planned] = planned.compared(self._view, memo)
         return known[planned]
 
     def _send(self, observed: Observed, target: Target) -> None:
@@ -210,9 +217,8 @@ class Reconciler:
         phase = self._machine.fire(phase, decision.trigger) if decision.trigger else phase
         written_now = _written_now(situation, decision)
         latest = written_now or observed.written
-        self._last[observed.owner.namespace, observed.owner.name] = last_written(
-            observed.owner.uid, latest, observed.memo
-        )
+        if written_now is None:
+            self._keep(observed.owner, observed.written)
         applied = latest.applied
         recorded = self._history.recorded(observed.owner.uid)
         digest = target.applied.digest if target else None
@@ -223,6 +229,8 @@ class Reconciler:
         written, wait = self._write_status(observed, status)
         self._report(situation, decision, status)
         if wait is None:
+            # Read, a status takes as much memory as everything else. A held one is compared with it within a second.
+            observed.memo.drop(read_status, observed.kanary)
             self._record(situation, status, applied)
         if decision.trigger:
             return written, Requeue(timedelta(), "the next step follows at once")

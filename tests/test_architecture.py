@@ -51,6 +51,7 @@ PURE = {
     "re",
     "textwrap",
     "typing",
+    "zlib",
 }
 """What of the standard library does no input or output; that `datetime` is not asked for the time is seen below."""
 MAX_LINES = 350

@@ -18,6 +18,8 @@ from engine.model.weight import TOTAL_WEIGHT
 from engine.render.config import Server
 from states import Problem, UpdateStrategy
 
+Json = Mapping[str, Any]
+
 CONFIG_KEY = "haproxy.cfg"
 ACCEPTED_KEY = "accepted.cfg"
 APPLIED_KEY = "applied.json"
@@ -150,6 +152,8 @@ class Written:
     """PEM; proxies accept configurations that were signed with its private key. Empty: they accept none."""
     version: str = field(default="", compare=False)
     """The ConfigMap's resourceVersion when it was read: a precondition of the next write."""
+    content_id: int | None = field(default=None, compare=False)
+    """That of the ConfigMap (see `Memo`); None if this is not exactly what it contains."""
 
 
 def read_applied(text: str) -> Applied | None:
@@ -160,12 +164,24 @@ def read_applied(text: str) -> Applied | None:
         return None
 
 
-def read_written(config_map: Mapping[str, Any] | None, read: Callable[[str], Applied | None] = read_applied) -> Written:
-    """The content of a ConfigMap, even if it is damaged; `read` replaces `read_applied`."""
-    data = (config_map or {}).get("data") or {}
-    latest, accepted, applied = (data.get(key) or "" for key in (CONFIG_KEY, ACCEPTED_KEY, APPLIED_KEY))
-    version = ((config_map or {}).get("metadata") or {}).get("resourceVersion") or ""
-    return Written(read(applied), latest, accepted, data.get(PUBLIC_KEY) or "", version)
+def applied_in(config_map: Json) -> Applied | None:
+    """The state that a ConfigMap stores; None if it is damaged."""
+    return read_applied((config_map.get("data") or {}).get(APPLIED_KEY) or "")
+
+
+def read_written(config_map: Json | None, read: Callable[[Json], Applied | None] = applied_in) -> Written:
+    """The content of a ConfigMap, even if it is damaged; `read` replaces `applied_in`."""
+    if config_map is None:
+        return Written()
+    data = config_map.get("data") or {}
+    return Written(
+        applied=read(config_map),
+        latest=data.get(CONFIG_KEY) or "",
+        accepted=data.get(ACCEPTED_KEY) or "",
+        public_key=data.get(PUBLIC_KEY) or "",
+        version=(config_map.get("metadata") or {}).get("resourceVersion") or "",
+        content_id=getattr(config_map, "content_id", None),
+    )
 
 
 def unpaused(spec: KanarySpec) -> KanarySpec:

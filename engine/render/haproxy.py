@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol, Server, connections_to_a_server
 from engine.render.selection import COUNTING_ALL, RANDOM_START, backend_ids, selection_rules, split_data
@@ -57,11 +57,18 @@ class Draft:
 class Rendered:
     """A complete haproxy.cfg and its digest."""
 
-    text: str
+    draft: Draft = field(repr=False)
+    serial: int
     digest: str
     """24 hexadecimal digits that change with any change of the configuration. See `split_of`."""
     split_serial: int
     """Serial of the first configuration that splits connections like this one; see `render`."""
+
+    @property
+    def text(self) -> str:
+        """The configuration."""
+        text = self.draft.text.replace(_NO_SERIAL, f"configuration {self.serial}", 1)
+        return text.replace(_NO_DIGEST, f"str({self.digest})", 1)
 
 
 def split_of(digest: str) -> str:
@@ -95,8 +102,7 @@ def complete(draft: Draft, serial: int, former_digest: str, former_serial: int) 
     split_serial = former_serial if stays else serial
     split = _hash(f"{draft.lasting} {split_serial}")[:_HALF]
     digest = split + _hash(f"{draft.whole} {serial}")[:_HALF]
-    text = draft.text.replace(_NO_SERIAL, f"configuration {serial}", 1).replace(_NO_DIGEST, f"str({digest})", 1)
-    return Rendered(text, digest, split_serial)
+    return Rendered(draft, serial, digest, split_serial)
 
 
 _HALF = 12

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
-from engine.model.states import Endpoint, Intent
+from engine.model.states import Intent
 from engine.ports import ClusterView, Json
 from engine.render.objects import Identity, owner_uid
 from engine.resolve.endpoints import Resolved, port_number, resolve
@@ -12,21 +12,24 @@ from engine.resolve.loops import Loops
 from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Problem, Reason
 
+Found = dict[Backend, Resolved | Problem]
+"""The present endpoints of each backend, or the problem with it."""
 
-def read_intent(view: ClusterView, owner: Identity, kanary: Json, memo: Memo) -> Intent:
+
+def read_intent(view: ClusterView, owner: Identity, kanary: Json, memo: Memo) -> tuple[Intent, Found]:
     """Read the spec of a Kanary and resolve the objects that it names."""
     generation = kanary["metadata"].get("generation", 0)
     spec = memo(_declared, kanary)
     if isinstance(spec, Problem):
-        return Intent(generation, None, (spec,))
+        return Intent(generation, None, (spec,)), {}
     problems = [*_destination_problems(view, owner, kanary, spec), *_same_port_problems(view, owner, spec)]
-    endpoints: dict[Backend, tuple[Endpoint, ...]] = {}
-    for index, route in enumerate(spec.routes):
-        found = resolve_backend(view, owner, route.backend, memo, f"spec.routes[{index}].backend")
-        if isinstance(found, Problem):
-            problems.append(found)
-        endpoints[route.backend] = () if isinstance(found, Problem) else found.endpoints
-    return Intent(generation, spec, tuple(problems), endpoints)
+    backends = {
+        route.backend: resolve_backend(view, owner, route.backend, memo, f"spec.routes[{index}].backend")
+        for index, route in enumerate(spec.routes)
+    }
+    problems += [found for found in backends.values() if isinstance(found, Problem)]
+    endpoints = {backend: () if isinstance(found, Problem) else found.endpoints for backend, found in backends.items()}
+    return Intent(generation, spec, tuple(problems), endpoints), backends
 
 
 def _declared(kanary: Json) -> KanarySpec | Problem:

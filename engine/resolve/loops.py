@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.memo import Memo
-from engine.model.states import Applied, Endpoint, read_applied, read_written
+from engine.model.states import Applied, Endpoint, applied_in
 from engine.ports import ClusterView
 from engine.render.objects import Identity, owner_uid
 
@@ -89,7 +89,7 @@ class Loops:
         owner = self._view.kanary(namespace, kanary)
         if not found or not owner or owner_uid(found) != owner["metadata"]["uid"]:
             return None
-        return read_written(found, lambda text: self._memo(read_applied, text)).applied
+        return self._memo(applied_in, found)
 
     def _age(self, name: _Name) -> tuple[str, str]:
         metadata = (self._view.kanary(*name) or {"metadata": {}})["metadata"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import marshal
 import threading
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
-from weakref import WeakValueDictionary
 
 from kanary.kube.resources import Json, Key
 
@@ -17,8 +16,9 @@ Indexer = Callable[[Json], Iterable[Hashable]]
 
 _log = logging.getLogger(__name__)
 
-_RECENT = 32
+_RECENT = 16
 """So many objects stay unpacked: a reconcile reads the same Services several times."""
+_ids = count(1)
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,27 @@ class Packed:
 
     content: bytes
     version: str
+    content_id: int
+    """Of this content alone; later versions with the same content have it as well."""
 
     @classmethod
     def of(cls, obj: Json, version: str) -> Packed:
         """Pack a JSON object."""
-        return cls(marshal.dumps(obj), version)
+        return cls(marshal.dumps(obj), version, next(_ids))
 
-    def unpacked(self) -> _Object:
+    def unpacked(self) -> Unpacked:
         """A new object of this content."""
-        return _Object(marshal.loads(self.content))  # noqa: S302 -- only what `of` has made
+        return Unpacked(marshal.loads(self.content), self.content_id)  # noqa: S302 -- only what `of` has made
 
 
-class _Object(dict[str, Any]):
-    """An object that can be referred to weakly."""
+class Unpacked(dict[str, Any]):
+    """An object of a cache. Two of them with the same `content_id` are copies of the same content."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("content_id",)
+
+    def __init__(self, obj: Json, content_id: int) -> None:
+        super().__init__(obj)
+        self.content_id = content_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,7 @@ class _Entry:
 class Cache:
     """Objects of one kind. An older version never replaces a newer one.
 
-    Objects are packed. As long as an object that was read is in use, the next read returns the same one, also if there
-    is a newer version with the same content.
+    Objects are packed, except for those that were read last.
 
     Resource versions are compared as numbers, which Kubernetes guarantees for one kind of object (KEP-5504). If they
     are not numbers, the order of arrival counts, and `remember` does nothing.
@@ -77,8 +82,7 @@ class Cache:
         self._content = content or content_of
         self._lock = threading.Lock()
         self._entries: dict[Key, _Entry] = {}
-        self._in_use: WeakValueDictionary[Key, _Object] = WeakValueDictionary()
-        self._recent: deque[_Object] = deque(maxlen=_RECENT)
+        self._recent: dict[Key, Unpacked] = {}
         self._indexes: dict[str, dict[Hashable, tuple[Key, ...]]] = {name: {} for name in self._indexers}
         self._position = ""
 
@@ -149,7 +153,7 @@ class Cache:
             self._position = version
             if _is_older(version, self._version(key)):
                 return None
-            return self._put(key, Packed.of(obj, version), _Object(obj))
+            return self._put(key, Packed.of(obj, version), obj)
 
     def drop(self, key: Key, version: str) -> Delta | None:
         """Delete an object at the version of the watch's DELETED event; return the change."""
@@ -173,7 +177,7 @@ class Cache:
             # The watch has delivered everything before the position, and the object may be deleted since.
             if not _is_older(self._position, version) or self._is_stored_since(key, version):
                 return None
-            return self._put(key, Packed.of(obj, version), _Object(obj))
+            return self._put(key, Packed.of(obj, version), obj)
 
     def _is_past(self, version: str) -> bool:
         return version == self._position or _is_older(version, self._position)
@@ -185,30 +189,39 @@ class Cache:
         entry = self._entries.get(key)
         return entry.packed.version if entry else ""
 
-    def _object(self, key: Key) -> _Object | None:
-        obj = self._in_use.get(key)
+    def _object(self, key: Key) -> Unpacked | None:
+        obj = self._recent.pop(key, None)
         if obj is None and (entry := self._entries.get(key)):
-            obj = self._in_use[key] = entry.packed.unpacked()
-            self._recent.append(obj)
+            obj = entry.packed.unpacked()
+        if obj is not None:
+            self._keep(key, obj)
         return obj
 
-    def _put(self, key: Key, packed: Packed, obj: _Object) -> Delta | None:
+    def _keep(self, key: Key, obj: Unpacked) -> None:
+        """Keep it unpacked, as the one that was read last."""
+        self._recent[key] = obj
+        if len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+
+    def _put(self, key: Key, packed: Packed, obj: Json) -> Delta | None:
         old, entry = self._object(key), self._entries.get(key)
         if entry and old == obj:
             # What was derived from the old one stays valid.
-            self._entries[key] = _Entry(packed, entry.values)
+            self._entries[key] = _Entry(replace(entry.packed, version=packed.version), entry.values)
             return None
-        values = tuple(_values(name, indexer, key, obj) for name, indexer in self._indexers.items())
+        new = Unpacked(obj, packed.content_id)
+        values = tuple(_values(name, indexer, key, new) for name, indexer in self._indexers.items())
         self._index(key, values)
         self._entries[key] = _Entry(packed, values)
-        self._in_use[key] = obj
-        return None if old is not None and self._content(old) == self._content(obj) else Delta(key, old, obj)
+        self._recent.pop(key, None)
+        self._keep(key, new)
+        return None if old is not None and self._content(old) == self._content(new) else Delta(key, old, new)
 
     def _drop(self, key: Key) -> Delta | None:
         old = self._object(key)
         self._index(key, tuple(() for _ in self._indexers))
         self._entries.pop(key, None)
-        self._in_use.pop(key, None)
+        self._recent.pop(key, None)
         return None if old is None else Delta(key, old, None)
 
     def _index(self, key: Key, values: tuple[tuple[Hashable, ...], ...]) -> None:

@@ -1,12 +1,14 @@
 """What is derived once, and for how long it is kept."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
 
 from engine import memo as memo_module
 from engine.memo import Memo, Memos
+from kanary.kube.cache import Unpacked
 
 Json = dict[str, Any]
 
@@ -30,11 +32,21 @@ def test_the_same_object_is_read_once_and_another_version_again() -> None:
     assert read.times == 2
 
 
+def test_a_copy_of_the_same_content_is_not_read_and_the_object_is_not_kept() -> None:
+    memo, read = Memo(), Reader()
+    first = Unpacked({"names": ["a"]}, 7)
+    memo(read, first)
+    assert memo(read, Unpacked({"names": ["a"]}, 7)) == ("a",)
+    assert read.times == 1
+    assert memo(read, Unpacked({"names": ["b"]}, 8)) == ("b",)
+    assert sys.getrefcount(first) == 2  # this variable and the argument of the call
+
+
 def test_a_new_version_without_a_relevant_change_gives_the_former_result_itself() -> None:
     """So nothing that depends on it is derived again."""
     memo, read = Memo(), Reader()
     former = memo(read, {"names": ["a", "b"], "version": 1})
-    memo.next_round()
+    memo.end_round()
     assert memo(read, {"names": ["a", "b"], "version": 2}) is former
 
 
@@ -60,9 +72,9 @@ def test_what_a_round_does_not_use_is_dropped_after_it() -> None:
     memo, read, obj = Memo(), Reader(), {"names": ["a"]}
     for _ in range(3):
         memo(read, obj)
-        memo.next_round()
+        memo.end_round()
     assert read.times == 1
-    memo.next_round()
+    memo.end_round()
     memo(read, obj)
     assert read.times == 2
 
@@ -71,7 +83,7 @@ def test_a_known_result_is_not_derived() -> None:
     memo, read = Memo(), Reader()
     obj = {"names": ["a"]}
     memo.keep(("a",), read, obj)
-    memo.next_round()
+    memo.end_round()
     assert memo(read, obj) == ("a",)
     assert read.times == 0
 

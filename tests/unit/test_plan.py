@@ -336,11 +336,11 @@ def test_each_change_is_rendered_once_however_often_it_is_looked_at(
     last = target(declared, memo=memo)
     for endpoints in (NEW_POD, ENDPOINTS, NEW_POD):
         for _ in range(3):
-            memo.next_round()
+            memo.end_round()
             waiting = target(declared, last, endpoints=endpoints, memo=memo)
         last = waiting
         for _ in range(3):
-            memo.next_round()
+            memo.end_round()
             assert target(declared, last, endpoints=endpoints, memo=memo).difference is Difference.NONE
     assert len(made) == 4
 

@@ -4,7 +4,6 @@ import json
 import logging
 import queue
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kanary.kube.backoff import Backoff
-from kanary.kube.cache import Cache, Delta, Packed
+from kanary.kube.cache import Cache, Delta, Packed, Unpacked
 from kanary.kube.errors import ApiError, Forbidden, Gone, InvalidResponse, Throttled, Unreachable
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import SERVICES, Json, Key
@@ -624,20 +623,23 @@ def test_an_object_that_comes_again_without_a_change_stays_the_same_object() -> 
     assert cache.get(key) is first
 
 
-def test_an_object_is_the_same_one_for_all_as_long_as_it_is_in_use() -> None:
+def test_all_copies_of_one_content_have_the_same_id_and_no_others_have_it() -> None:
     cache, key = Cache({"name": lambda obj: [obj["metadata"]["name"]]}), Key("shop", "a")
-    cache.replace({Key("shop", name): Packed.of(service(name, 1), "1") for name in ("a", *map(str, range(100)))}, "1")
+    keys = [Key("shop", str(number)) for number in range(100)]
+    cache.replace({each: Packed.of(service(each.name, 1), "1") for each in (key, *keys)}, "1")
     first = cache.get(key)
-    assert first is not None
-    for number in range(100):
-        cache.get(Key("shop", str(number)))
-    assert cache.lookup("name", "a")[0] is first
-    unused = weakref.ref(first)
-    del first
-    for number in range(100):
-        cache.get(Key("shop", str(number)))
-    assert unused() is None
-    assert cache.get(key) == service("a", 1)
+    assert isinstance(first, Unpacked)
+    ids = {found.content_id for each in keys if isinstance(found := cache.get(each), Unpacked)}
+    assert len(ids) == len(keys)
+    assert first.content_id not in ids
+    (again,) = cache.lookup("name", "a")
+    assert isinstance(again, Unpacked)
+    assert again is not first
+    assert (again.content_id, again) == (first.content_id, first)
+    cache.put(key, service("a", 2, ports=[1]), "2")
+    changed = cache.get(key)
+    assert isinstance(changed, Unpacked)
+    assert changed.content_id not in {first.content_id, *ids}
 
 
 def test_an_object_is_found_by_the_values_that_its_latest_version_has() -> None:
