@@ -188,6 +188,8 @@ def proxy_config(
         keepalive_options=not has_keepalive(sysctls),
         source_ports=source_ports(sysctls),
         kanary=kanary,
+        # Only with Live there is an agent that reads it.
+        failure_log=pods.FAILURE_LOG if kanary else "",
     )
 
 

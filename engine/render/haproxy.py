@@ -232,8 +232,23 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     yield "frontend split"
     yield from _binds(config, config.split_port)
     yield f"  maxconn {config.max_connections}"
+    if config.failure_log:
+        yield from _failure_log(config.failure_log)
     yield from selection_rules([route.backend for route in config.routes], redistribute=_redistributes(config))
     yield "  default_backend none"
+
+
+def _failure_log(path: str) -> Iterator[str]:
+    yield "  # One record for the agent of each connection that did not end normally. If the agent does not read them"
+    yield "  # fast enough, HAProxy drops them and does not wait."
+    yield f"  log unix@{path} format raw local0 info"
+    yield "  option dontlog-normal"
+    yield f'  log-format "{_FAILURE_FORMAT}"'
+
+
+_FAILURE_FORMAT = "%ci %cp %b %s %ts %rc %Tt %U %B %[bc_err_str]"
+"""Client address and port, backend, server, how it ended, retries, milliseconds, bytes received from the client and
+sent to it, and the error of the connection to the server."""
 
 
 def _redistributes(config: ProxyConfig) -> bool:

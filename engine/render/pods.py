@@ -25,6 +25,8 @@ DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
 AGENT_PORT = 8405
 CONFIG_DIRECTORY = "/etc/kanary"
 RUN_DIRECTORY = "/run/kanary"
+FAILURE_LOG = f"{RUN_DIRECTORY}/failures.sock"
+"""The agent's socket for records of connections that failed."""
 
 _SETTLE_SECONDS = int(ENDPOINTS_SETTLE.total_seconds())
 STOP_MARGIN_SECONDS = 10

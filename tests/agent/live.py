@@ -244,17 +244,19 @@ def live(config: ProxyConfig, as_pod: bool = False, **options: Any) -> Iterator[
 def pod(
     config: ProxyConfig,
     as_pod: bool = False,
+    *,
     program: Path = HAPROXY,
     descriptors: int | None = None,
     eject_seconds: float | None = None,
+    folder: Path | None = None,
 ) -> Iterator[LiveProxy]:
     """A proxy pod whose ConfigMap is not mounted yet.
 
     `program` is what the agent checks configurations with, `descriptors` the limit of open files, and `eject_seconds`
-    how long a bad pod is out the first time.
+    how long a bad pod is out the first time. `folder` is where its files are.
     """
-    with tempfile.TemporaryDirectory(prefix="kanary-live-") as directory:
-        folder = Path(directory)
+    with contextlib.ExitStack() as stack:
+        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kanary-live-")))
         folder.chmod(0o755)
         proxy = LiveProxy(config, folder, as_pod, program=program, descriptors=descriptors, eject_seconds=eject_seconds)
         try:

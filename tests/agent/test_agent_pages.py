@@ -69,3 +69,13 @@ def test_a_slow_page_is_rendered_once_in_a_step(monkeypatch: pytest.MonkeyPatch)
         server.serve(0.1)
         assert [client.recv(4096).endswith(b"silence") for client in asking] == [True] * CONNECTIONS
     assert clock == [2]
+
+
+def test_only_clients_on_loopback_read_the_page_with_the_addresses_of_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    server = ReportServer(port, {"/report": lambda: "{}", "/reports": lambda: "{}"}, nothing, no_inbox())
+    assert answers(port, server, 1)[0].startswith(b"HTTP/1.1 200")
+    accept = socket.socket.accept
+    monkeypatch.setattr(socket.socket, "accept", lambda listener: (accept(listener)[0], ("::ffff:10.0.0.1", 1, 0, 0)))
+    assert answers(port, server, 1)[0].startswith(b"HTTP/1.1 403")
+    assert answers(port, server, 1, "/reports")[0].startswith(b"HTTP/1.1 200")

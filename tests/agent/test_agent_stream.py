@@ -172,7 +172,7 @@ class Server(ReportServer):
         self.port = free_port()
         self.news: list[str] = []
         super().__init__(
-            self.port, {"/report": lambda: report}, lambda: self.news.pop() if self.news else "", no_inbox()
+            self.port, {"/reports": lambda: report}, lambda: self.news.pop() if self.news else "", no_inbox()
         )
 
     @contextlib.contextmanager

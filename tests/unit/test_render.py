@@ -10,6 +10,7 @@ import yaml
 
 from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
 from engine.render.haproxy import render as render_config
+from engine.render.pods import FAILURE_LOG
 from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
 from kanary.cli.render import RenderError, render_file
 from tests.unit.kanaries import Json, kanary, route
@@ -93,8 +94,8 @@ def test_the_configuration_is_the_one_for_these_endpoints(tmp_path: Path) -> Non
         Pool("myapp-v2:9090", 20, (Server("10.0.1.1", 9000),)),
     )
     unapplied = "00000000-0000-0000-0000-000000000000"
-    times = {"idle_seconds": 86_400, "drain_seconds": 600}
-    expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, **times, kanary=unapplied, serial=1)
+    live: Json = {"kanary": unapplied, "serial": 1, "failure_log": FAILURE_LOG}
+    expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, idle_seconds=86_400, drain_seconds=600, **live)
     assert config(written(tmp_path, kanary()), V1, V2) == render_config(expected).text
 
 

@@ -1,8 +1,9 @@
 """An HTTP server with bounded memory and time: no client can block it.
 
-A page is one response. `GET /reports` keeps its connection and sends lines: the page `/report` at once, every news, and
-an empty line if there was nothing else for a while. `PUT /configuration` receives a configuration; its head is checked
-before the content, for which the client waits (`Expect: 100-continue`).
+A page is one response. `/report` has addresses of clients and is served on loopback only: to read it, users need the
+right to forward a port of the pod. `GET /reports` keeps its connection and sends lines: that page at once, every news,
+and an empty line if there was nothing else for a while. `PUT /configuration` receives a configuration; its head is
+checked before the content, for which the client waits (`Expect: 100-continue`).
 """
 
 import selectors
@@ -30,7 +31,7 @@ FRESH_PAGES = 4
 Page = Callable[[], str]
 
 _STREAM = "/reports"
-_FIRST = "/report"
+_LOCAL = "/report"
 _UPLOAD = "/configuration"
 _REASONS = {
     200: "OK",
@@ -174,18 +175,24 @@ class ReportServer:
             return _response(431, "") if len(client.received) >= REQUEST_BYTES else b""
         method, _, rest = head.decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
-        if path not in (*self._pages, _STREAM, _UPLOAD):
-            return _response(404, "")
-        if method != _method_of(path):
-            return _response(405, "", f"Allow: {_method_of(path)}")
+        if refusal := self._refusal(method, path, client.host):
+            return refusal
         if path == _UPLOAD:
             return self._admit(client, rest, content)
         return self._start_stream(client) if path == _STREAM else _response(200, self._page(path))
 
+    def _refusal(self, method: str, path: str, host: str) -> bytes:
+        """The answer to a request that this host may not make; empty if it may."""
+        if path not in (*self._pages, _UPLOAD):
+            return _response(404, "")
+        if method != _method_of(path):
+            return _response(405, "", f"Allow: {_method_of(path)}")
+        return _response(403, "") if path == _LOCAL and not _is_loopback(host) else b""
+
     def _start_stream(self, client: _Client) -> bytes:
         client.kind, client.due = STREAM, time.monotonic() + HEARTBEAT_SECONDS
         self._make_room(client, STREAMS)
-        return _head(200, "application/x-ndjson") + f"{self._page(_FIRST)}\n".encode()
+        return _head(200, "application/x-ndjson") + f"{self._page(_STREAM)}\n".encode()
 
     def _admit(self, client: _Client, head: str, content: bytes) -> bytes:
         """The answer to the head of an upload."""
@@ -221,6 +228,10 @@ def _listener(port: int) -> socket.socket:
     except (OSError, ValueError):
         # The host has no IPv6, or no dual-stack sockets.
         return socket.create_server(("", port))
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")
 
 
 def _method_of(path: str) -> str:

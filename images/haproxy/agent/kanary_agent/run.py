@@ -1,6 +1,7 @@
 """The agent's command line and main loop."""
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 from kanary_agent.ejections import SHORTEST_SECONDS
 from kanary_agent.ejector import Ejector
+from kanary_agent.failures import Failures
 from kanary_agent.inbox import Inbox
 from kanary_agent.master import Master
 from kanary_agent.reporter import Reporter
@@ -30,14 +32,21 @@ def main() -> NoReturn:
     inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
     routes = Routes(master)
     ejector = Ejector(master, routes, options.eject_seconds)
+    failures = Failures(options.run)
     reporter = Reporter(options.pod, master, updater, ejector, routes)
-    server = ReportServer(options.port, {"/report": reporter.report, "/healthz": lambda: "ok\n"}, reporter.news, inbox)
+    pages = {
+        "/healthz": lambda: "ok\n",
+        "/report": lambda: _with_failures(reporter.report(), failures.of(routes.servers)),
+        "/reports": reporter.report,
+    }
+    server = ReportServer(options.port, pages, reporter.news, inbox)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, _stop)
     try:
         while True:
             if text := inbox.take(time.monotonic()):
                 updater.send(text)
+            failures.step()
             updater.step()
             ejector.step(updater.changes)
             server.serve(CHECKING_STEP_SECONDS if updater.is_checking or inbox.is_busy else STEP_SECONDS)
@@ -57,6 +66,10 @@ def _options() -> argparse.Namespace:
     ejection = "first ejection time of a server that resets its connections"
     parser.add_argument("--eject-seconds", default=SHORTEST_SECONDS, type=float, help=ejection)
     return parser.parse_args()
+
+
+def _with_failures(report: str, failures: object) -> str:
+    return json.dumps({**json.loads(report), "failures": failures})
 
 
 def _stop(*_: object) -> NoReturn:

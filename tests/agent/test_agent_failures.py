@@ -1,0 +1,281 @@
+"""Connections that fail are in the report with their pod, their client and the cause, against a real HAProxy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kanary_agent.failures import KEPT, ROUTES, SOCKET, STEP_RECORDS, Failures, cause_of, read_record
+
+from engine.render.config import Pool, ProxyConfig, Server
+from engine.render.haproxy import render
+from engine.render.pods import FAILURE_LOG
+from states import OnEmptyRoute
+from tests.agent.live import LiveProxy, pod
+from tests.agent.moods import (
+    MoodyPods,
+    Visit,
+    answer_and_close,
+    answer_and_reset,
+    ask,
+    ask_and_wait_for_the_end,
+    leave,
+    reset,
+    reset_when_asked,
+    swallow,
+    visits,
+)
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import await_that, config_of, free_port
+
+Json = dict[str, Any]
+
+
+@contextlib.contextmanager
+def logging(config: ProxyConfig, *replacements: tuple[str, str]) -> Iterator[LiveProxy]:
+    """A proxy that serves this configuration with a log of failures."""
+    with tempfile.TemporaryDirectory(prefix="kanary-log-") as directory:
+        folder = Path(directory)
+        config = replace(config, failure_log=str(folder / "run" / "kanary" / SOCKET))
+        text = render(config).text
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        with pod(config, folder=folder) as proxy:
+            proxy.mount(text)
+            proxy.await_served()
+            yield proxy
+
+
+UNCHECKED = ("default-server check", "default-server")
+"""Without checks, connections go to pods that are down."""
+
+
+@pytest.fixture
+def moody() -> Iterator[MoodyPods]:
+    with MoodyPods() as running_pods:
+        yield running_pods
+
+
+def failures_of(proxy: LiveProxy, backend: str) -> list[Json]:
+    found: list[Json] = proxy.reported().get("failures", {}).get(backend, [])
+    return found
+
+
+def await_failure(proxy: LiveProxy, number: int = 0) -> Json:
+    """The newest failure of a route, as soon as there is one."""
+    backend = proxy.config.routes[number].backend
+    await_that(lambda: failures_of(proxy, backend) != [], f"a connection to {backend} has failed")
+    return failures_of(proxy, backend)[0]
+
+
+def address_of(server: Server) -> str:
+    return f"{server.address}:{server.port}"
+
+
+def visit(proxy: LiveProxy, client: Visit) -> str:
+    """One client; returns its address."""
+    with contextlib.suppress(ConnectionError), proxy.connect() as connection:
+        address = connection.getsockname()
+        client(connection)
+    return f"{address[0]}:{address[1]}"
+
+
+def refusing(weight: int) -> Pool:
+    return Pool("bad:http", weight, (Server("127.77.0.1", free_port()),))  # type: ignore[arg-type]
+
+
+def test_a_refused_connection_names_pod_client_and_cause(pods: Pods) -> None:
+    before = time.time()
+    # With pods of another route that serve, so that only one of the two versions has a failure.
+    config = config_of(pods.route(1, 1), refusing(99), on_empty_route=OnEmptyRoute.FAIL)
+    with logging(config, UNCHECKED, ("retries 20", "retries 1")) as proxy:
+        clients = [visit(proxy, ask) for _ in range(2)]
+        failure = await_failure(proxy, 1)
+        assert failure["server"] == address_of(config.routes[1].servers[0])
+        assert failure["client"] in clients
+        assert re.fullmatch(r"refused or unreachable: 2 attempts within \d+.*", failure["cause"])
+        assert before <= failure["time"] <= time.time()
+        assert failures_of(proxy, config.routes[0].backend) == []
+
+
+def test_a_connection_that_finds_no_pod_up_says_so(pods: Pods) -> None:
+    config = config_of(refusing(100), on_empty_route=OnEmptyRoute.FAIL)
+    with logging(config) as proxy:
+        await_that(lambda: proxy.report()["routes"]["bad:http"]["down"] == 1, "the pod is down")
+        visit(proxy, ask)
+        failure = await_failure(proxy)
+        assert (failure["server"], failure["cause"]) == ("", "no pod was up")
+
+
+def test_a_pod_that_drops_packets_is_not_accepting(pods: Pods) -> None:
+    silent = Server("127.77.0.1", free_port())
+    config = config_of(Pool("bad:http", 100, (silent,)), connect_milliseconds=20)  # type: ignore[arg-type]
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server((silent.address, silent.port), backlog=0))
+        for _ in range(3):
+            # A backlog that is full accepts nothing.
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        proxy = stack.enter_context(logging(config, UNCHECKED, ("retries 20", "retries 2")))
+        visit(proxy, ask)
+        failure = await_failure(proxy)
+        assert failure["server"] == address_of(silent)
+        assert re.fullmatch(r"not accepted: 3 attempts within \d+ ms", failure["cause"])
+
+
+@pytest.mark.parametrize(("mood", "sent"), [(reset_when_asked, 0), (answer_and_reset, 6)])
+def test_a_reset_connection_has_its_time_and_bytes(moody: MoodyPods, mood: Any, sent: int) -> None:
+    config = config_of(moody.route(100, 1))
+    moody.put(mood, *config.routes[0].servers)
+    with logging(config) as proxy:
+        client = visit(proxy, ask_and_wait_for_the_end)
+        failure = await_failure(proxy)
+        assert (failure["server"], failure["client"]) == (address_of(config.routes[0].servers[0]), client)
+        assert re.fullmatch(rf"reset after \d+ ms, {sent} bytes sent to the client", failure["cause"])
+
+
+def test_a_pod_that_does_not_answer_is_named_after_the_idle_time(moody: MoodyPods) -> None:
+    config = config_of(moody.route(100, 1), idle_seconds=1)
+    moody.put(swallow, *config.routes[0].servers)
+    with logging(config) as proxy:
+        visit(proxy, ask_and_wait_for_the_end)
+        assert re.fullmatch(r"no answer within 1\.\d s", await_failure(proxy)["cause"])
+
+
+def test_a_connection_that_waits_too_long_for_a_free_one_says_so(pods: Pods) -> None:
+    config = config_of(pods.route(100, 1), source_ports=1)
+    with logging(config, ("timeout queue 10s", "timeout queue 100ms")) as proxy, proxy.connect() as first:
+        assert first.recv(100)
+        visit(proxy, ask)
+        assert re.fullmatch(r"no pod had a free connection within \d+ ms", await_failure(proxy)["cause"])
+
+
+def test_clients_that_leave_and_normal_ends_are_no_failures(moody: MoodyPods) -> None:
+    config = config_of(moody.route(50, 1), moody.route(50, 1))
+    bad = config.routes[1].servers
+    moody.put(answer_and_close, *config.routes[0].servers)
+    moody.put(swallow, *bad)
+    with logging(config) as proxy:
+        for client in (leave, reset):
+            list(visits(proxy, client, 6))
+        moody.put(answer_and_close, *bad)
+        list(visits(proxy, ask_and_wait_for_the_end, 6))
+        # What HAProxy has sent by now is read before a failure that follows.
+        moody.put(reset_when_asked, *bad)
+        list(visits(proxy, ask, 2))
+        assert await_failure(proxy, 1)["cause"].startswith("reset")
+        assert len(failures_of(proxy, config.routes[1].backend)) == 1
+        assert failures_of(proxy, config.routes[0].backend) == []
+
+
+def test_the_last_failures_stay_over_a_reload_and_the_newest_is_first(moody: MoodyPods) -> None:
+    config = config_of(moody.route(100, 1), drain_seconds=60)
+    moody.put(reset_when_asked, *config.routes[0].servers)
+    with logging(config) as proxy:
+        clients = []
+        for _ in range(KEPT + 2):
+            clients.append(visit(proxy, ask))
+            await_that(lambda: clients[-1] == await_failure(proxy)["client"], "it is reported")
+        last = [failure["client"] for failure in failures_of(proxy, config.routes[0].backend)]
+        assert last == clients[: -KEPT - 1 : -1]
+        proxy.serve(replace(proxy.config, drain_seconds=61))
+        assert [failure["client"] for failure in failures_of(proxy, config.routes[0].backend)] == last
+        visit(proxy, ask)
+        await_that(lambda: await_failure(proxy)["client"] != last[0], "the new worker reports as well")
+
+
+def test_haproxy_serves_without_an_agent_and_reports_to_the_next_one(moody: MoodyPods) -> None:
+    config = config_of(moody.route(100, 1))
+    with logging(config) as proxy:
+        for _ in range(2):
+            proxy.kill_agent()
+            moody.put(reset_when_asked, *config.routes[0].servers)
+            list(visits(proxy, ask, 20))
+            moody.put(answer_and_close, *config.routes[0].servers)
+            assert all(visits(proxy, ask, 20))
+            proxy.start_agent()
+            proxy.await_served()
+        moody.put(reset_when_asked, *config.routes[0].servers)
+        visit(proxy, ask)
+        assert await_failure(proxy)["cause"].startswith("reset")
+
+
+def test_it_works_as_in_a_pod(moody: MoodyPods) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    config = config_of(moody.route(100, 1), failure_log=FAILURE_LOG)
+    moody.put(reset_when_asked, *config.routes[0].servers)
+    with pod(config, as_pod=True) as proxy:
+        proxy.serve(config)
+        visit(proxy, ask)
+        assert await_failure(proxy)["cause"].startswith("reset")
+
+
+def test_of_a_storm_each_step_reads_a_sample(tmp_path: Path) -> None:
+    found = Failures(str(tmp_path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
+        haproxy.setblocking(False)
+        dropped = 0
+        for number in range(1000):
+            try:
+                haproxy.sendto(line(route=f"v{number % 2}:http", port=number), str(tmp_path / SOCKET))
+            except BlockingIOError:
+                dropped += 1
+        assert dropped >= 1000 - 20 * STEP_RECORDS
+        found.step()
+        assert {len(failures) for failures in found.of({"v0:http": 1, "v1:http": 1}).values()} == {KEPT}
+
+
+def test_the_memory_is_bounded_for_any_number_of_routes(tmp_path: Path) -> None:
+    found = Failures(str(tmp_path))
+    names = [f"v{number}:http" for number in range(ROUTES + 10)]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
+        for name in names:
+            haproxy.sendto(line(route=name), str(tmp_path / SOCKET))
+            found.step()
+    assert list(found.of(dict.fromkeys(names))) == names[10:]
+
+
+def line(route: str = "v1:http", state: str = "SD", port: int = 1, sent: int = 0, error: str = "ECONNRESET") -> bytes:
+    return f"10.0.0.1 {port} {route} 10.0.0.2:9000 {state} 0 12 5 {sent} {error}".encode()
+
+
+@pytest.mark.parametrize(
+    ("state", "sent", "error", "cause"),
+    [
+        ("SD", 7, "ETIMEDOUT returned by OS", "lost after 12 ms, 7 bytes sent to the client"),
+        ("RC", 0, "-", "the proxy has no free source port, file descriptor or memory"),
+        ("DD", 0, "-", "closed because the pod was marked down"),
+        ("sD", 0, "Success", "no answer within 12 ms"),
+        ("cD", 7, "Success", ""),
+        ("--", 0, "Success", ""),
+        ("CC", 0, "Success", ""),
+    ],
+)
+def test_each_end_has_a_cause_in_plain_words(state: str, sent: int, error: str, cause: str) -> None:
+    record = read_record(line(state=state, sent=sent, error=error).decode())
+    assert record is not None
+    assert cause_of(record) == cause
+
+
+def test_addresses_of_ipv6_have_brackets() -> None:
+    record = read_record("fd00::7 41796 v1:http [fd00::1]:9000 sC +2 1204 5 0 -\n")
+    assert record is not None
+    assert (record.client, record.server) == ("[fd00::7]:41796", "[fd00::1]:9000")
+    assert cause_of(record) == "not accepted: 3 attempts within 1.2 s"
+
+
+@pytest.mark.parametrize("text", ["", "Proxy split started.", "a b c d e f g h i j", "\ufffd" * 100])
+def test_other_lines_are_ignored(text: str) -> None:
+    assert read_record(text) is None
