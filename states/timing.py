@@ -40,7 +40,7 @@ LISTEN_MARGIN = timedelta(seconds=1)
 UNREACHED_LIMIT = timedelta(seconds=10)
 """How long all servers of a route may fail their checks before the route counts as unreachable.
 
-HAProxy takes a server for down after a stall of 3.5 s, or when it refuses a connection, as while its pod restarts. New
+HAProxy takes a server for down after a stall of 10 s, or when it refuses a connection, as while its pod restarts. New
 servers of a healthy route pass their first check within 2 s.
 """
 

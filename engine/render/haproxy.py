@@ -24,11 +24,11 @@ from states.snapshot import OnEmptyRoute
 SERVERS_STEP = 500
 """File descriptors for health checks are reserved in steps of this number of servers."""
 
-FAILED_CHECKS = 8
+FAILED_CHECKS = 6
 """Number of failed checks in a row after which a server is down."""
 
-RETRIES = 20
-"""Number of further attempts to connect: more than the checks need to mark a server down."""
+RETRIES = 40
+"""Number of further attempts to connect, 0.5 s each: they take longer than the checks need to mark a server down."""
 
 STOPPING_PATH = "/readyz"
 """Path on the ops port for whether a proxy accepts connections: 200, or 503 when it is stopping."""
@@ -169,13 +169,13 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
         yield f"  {side}tcpka-cnt {KEEPALIVE_PROBES}"
     yield f"  # A server is down after {FAILED_CHECKS} failed checks in a row, until a check passes."
     yield "  # A failed connection does not count, but starts a check."
-    yield "  timeout check 1s"
-    # Only checks mark a server down, so that a short stall does not: a process that accepts nothing for 3 s (a full
-    # backlog, a garbage collection) looks like a lost node, whose packets are dropped. The time-out of a check is the
-    # connect time-out, so this takes 3.5 s; if the server refuses connections, 10 ms. docs/faults.md has measurements.
+    # Only checks mark a server down, so that a stall does not: a process that accepts nothing for 10 s (a full backlog,
+    # a garbage collection) looks like a lost node, whose packets are dropped. Without a `timeout check`, the time-out
+    # of a check is `inter`, and Linux repeats its first packet after 1 s: the last packet of six checks is sent after
+    # 11 s. If the server refuses connections, it is down after 10 ms. docs/faults.md has measurements.
     # HAProxy's checks do not detect a server that accepts connections and then resets them: the agent ejects those.
     yield (
-        f"  default-server check inter 2s fastinter 1ms fall {FAILED_CHECKS} rise 1"
+        f"  default-server check inter 2s fastinter 1ms downinter 1s fall {FAILED_CHECKS} rise 1"
         " observe layer4 error-limit 1 on-error fastinter"
     )
     if config.balance is Balance.LEAST_CONNECTIONS:

@@ -89,7 +89,7 @@ def test_servers_are_split_from_all_other_lines_without_their_common_parameters(
     assert first.servers.keys() == {("app:_9090", "127.0.0.1:80")}
     assert second.servers["app:_9090", "::1:81"].startswith("[::1]:81 tcp-ut 240s check inter 2s ")
     assert first.fixed == second.fixed != third.fixed
-    assert "  timeout check 1s" in first.fixed
+    assert "  option clitcpka" in first.fixed
 
 
 def test_a_server_has_the_parameters_of_the_defaults_and_of_its_own_backend() -> None:

@@ -44,7 +44,7 @@ def test_nobody_fails_while_other_pods_are_left_and_otherwise_only_until_the_pod
         course = on_stage.course(found=lambda: proxy.await_servers_up(1, on_stage.good), heal=heal)
     report.fault(f"{bad} of {count} {fault}", *course.cells())
     assert not (course.failed if on_stage.good else course.failed_once_found)
-    # 3 on an idle machine.
+    # 1 to 4.
     assert len(course.failed) <= 12 or fault != "refuse"
     assert course.share == pytest.approx(30 if on_stage.good else 0, abs=3)
 
