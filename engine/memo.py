@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import cache
 from typing import Any, TypeVar, TypeVarTuple
 
 _Inputs = TypeVarTuple("_Inputs")
@@ -63,6 +64,11 @@ class Memo:
         return next((former for former in known if former == value), value)
 
 
+@cache
+def _has_content_id(kind: Hashable) -> bool:
+    return hasattr(kind, "content_id")
+
+
 def _key(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[tuple[Hashable, ...], tuple[Any, ...]]:
     """The key of a result, and the inputs that have to be kept: the id of a deleted object may become another one's."""
     key: list[Hashable] = [function]
@@ -70,7 +76,7 @@ def _key(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[tuple[H
     for each in inputs:
         if type(each) in _PLAIN:
             key.append(each)
-        elif content_id := getattr(each, "content_id", None):
+        elif _has_content_id(each.__class__) and (content_id := each.content_id):
             # No id of an object is negative.
             key.append(-content_id)
         else:

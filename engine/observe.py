@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from engine.fleet.fleet import Fleet, ready_endpoints
 from engine.fleet.proxy import has_agent, read_proxy
@@ -10,7 +11,7 @@ from engine.fleet.sent import Sent
 from engine.last_status import last_rejection, read_phase, read_status
 from engine.memo import Memo
 from engine.model.spec import Backend, KanarySpec, Route
-from engine.model.states import Endpoint, Intent, Split, Written, applied_in, read_written, unpaused
+from engine.model.states import Endpoint, Intent, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
@@ -19,7 +20,7 @@ from engine.render.sysctls import ALL_SYSCTLS
 from engine.resolve.endpoints import Resolved
 from engine.resolve.intent import read_intent, resolve_backend
 from engine.resolve.slices import slices_of
-from states import OnEmptyRoute, Problem, Reason, RouteFacts, Snapshot
+from states import Problem, Reason, RouteFacts, Snapshot
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
 """Problems that end without a change of the Kanary, such as objects that are applied later."""
@@ -101,6 +102,11 @@ class Observed:
         """Whether endpoints receive no connections because of what other Kanaries do."""
         return any(isinstance(found, Resolved) and found.is_in_loop for found in self.backends.values())
 
+    def is_unknown(self, backend: Backend) -> bool:
+        """Whether the endpoints of a backend are unknown, and proxies connect to the last known ones."""
+        found, applied = self.backends.get(backend), self.written.applied
+        return isinstance(found, Resolved) and not found.is_known and bool(applied and applied.endpoints_of(backend))
+
     def is_reached_by_ipv6(self, destination: str) -> bool:
         """Whether kubelets or clients of the destination Service connect to the proxies over IPv6.
 
@@ -128,9 +134,11 @@ def observe(
     memo: Memo,
     last: Callable[[], Written | None] = lambda: None,
     sent: Mapping[str, Sent] | None = None,
+    latest: Callable[[KanaryStatus], KanaryStatus] = lambda stored: stored,
 ) -> Observed:
     """Observe a Kanary. Raises RetryLaterError if the view is older than what was written.
 
+    `latest` returns the status after the last reconcile, given the one in the cluster.
     `sent` is what this process is sending to its proxies, by the uid of the pod.
     `last` returns what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
@@ -155,7 +163,7 @@ def observe(
         owner=owner,
         kanary=kanary,
         stored=status,
-        status=status,
+        status=latest(status),
         now=now,
         defaults=defaults,
         intent=intent,
@@ -234,7 +242,16 @@ def declared_snapshot(observed: Observed) -> Snapshot:
     """The facts that decide which spec is in force. The state of the proxies depends on it and follows later."""
     status, intent, applied, spec = observed.status, observed.intent, observed.written.applied, observed.intent.spec
     problems = intent.problems
-    snapshot = Snapshot(
+    of_spec: dict[str, Any] = {}
+    if spec:
+        of_spec = {
+            "routes": observed.routes(spec, intent.endpoints),
+            "on_empty_route": spec.on_empty_route,
+            "paused": spec.paused,
+            "is_change": applied is None or observed.to_apply is not applied.spec,
+            "progress_deadline": timedelta(seconds=spec.progress_deadline_seconds),
+        }
+    return Snapshot(
         phase=read_phase(status),
         now=observed.now,
         since=_passed(status.since, observed.now),
@@ -247,16 +264,7 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         lost=_lost(observed),
         spec_changed=intent.generation != status.observed_generation,
         progressing_since=_passed(status.progressing_since, observed.now),
-    )
-    if spec is None:
-        return snapshot
-    return replace(
-        snapshot,
-        routes=observed.routes(spec, intent.endpoints),
-        on_empty_route=spec.on_empty_route,
-        paused=spec.paused,
-        is_change=applied is None or observed.to_apply is not applied.spec,
-        progress_deadline=timedelta(seconds=spec.progress_deadline_seconds),
+        **of_spec,
     )
 
 
@@ -267,7 +275,7 @@ def _unknown(observed: Observed) -> Problem | None:
     """
     spec = observed.intent.spec
     for index, route in enumerate(spec.routes if spec else ()):
-        if _is_unknown(observed, route.backend):
+        if observed.is_unknown(route.backend):
             where = f"spec.routes[{index}].backend.serviceName"
             return Problem(
                 Reason.ENDPOINTS_UNKNOWN,
@@ -275,11 +283,6 @@ def _unknown(observed: Observed) -> Problem | None:
                 "its last endpoints stay in service until it has one; create one if the Service has no selector",
             )
     return None
-
-
-def _is_unknown(observed: Observed, backend: Backend) -> bool:
-    found, applied = observed.backends.get(backend), observed.written.applied
-    return isinstance(found, Resolved) and not found.is_known and bool(applied and applied.endpoints_of(backend))
 
 
 def _lost(observed: Observed) -> str:
@@ -294,55 +297,3 @@ def _lost(observed: Observed) -> str:
 def _passed(time: datetime | None, now: datetime) -> datetime | None:
     """A time in a status; a time in the future, from a clock that is ahead, counts as now."""
     return min(time, now) if time else None
-
-
-def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot) -> Split | None:
-    """The split in force: the declared spec if it can be applied, otherwise the last good one, or None."""
-    spec, applied = observed.intent.spec, observed.written.applied
-    if snapshot.applies_spec and spec:
-        return _declared_split(observed, observed.to_apply or spec)
-    if applied is None:
-        return None
-    endpoints, holds_pods = _last_good_endpoints(view, observed, snapshot.on_empty_route)
-    return Split(
-        applied.spec, applied.generation, applied.revision, endpoints, is_in_status=True, holds_pods=holds_pods
-    )
-
-
-def _declared_split(observed: Observed, spec: KanarySpec) -> Split:
-    """The declared spec and its revision: one more than the last, unless the weights are the same."""
-    noted, applied, intent = observed.status.split, observed.written.applied, observed.intent
-    last = max(noted.revision if noted else 0, applied.revision if applied else 0, observed.status.revision)
-    known = noted.weights if noted and noted.revision == last else applied.spec.shares if applied else ()
-    is_in_status = known == spec.shares
-    return Split(
-        spec, intent.generation, last if is_in_status else last + 1, intent.endpoints, is_in_status=is_in_status
-    )
-
-
-def _last_good_endpoints(
-    view: ClusterView, observed: Observed, on_empty_route: OnEmptyRoute
-) -> tuple[Mapping[Backend, tuple[Endpoint, ...]], bool]:
-    """The current endpoints of the last good spec; if they cannot be resolved, the addresses that its pods still have.
-
-    An address is kept only with its pod: without it, another pod may have the address by now.
-    """
-    owner, applied = observed.owner, observed.written.applied
-    if applied is None:
-        return {}, False
-    routes = applied.spec.routes
-    found = {route.backend: observed.backends.get(route.backend) for route in routes}
-    holds_empty = OnEmptyRoute.HOLD in (on_empty_route, applied.spec.on_empty_route)
-    known = {
-        backend: now.endpoints
-        for backend, now in found.items()
-        if isinstance(now, Resolved) and not _is_unknown(observed, backend) and (now.endpoints or not holds_empty)
-    }
-    held = {backend: applied.endpoints_of(backend) for backend in found.keys() - known.keys()}
-    names = frozenset(endpoint.pod for endpoints in held.values() for endpoint in endpoints if endpoint.pod)
-    pods = view.pod_addresses(owner.namespace, names) if names else {}
-    kept = {
-        backend: tuple(e for e in endpoints if not e.pod or e.address in pods.get(e.pod, frozenset()))
-        for backend, endpoints in held.items()
-    }
-    return {backend: known[backend] if backend in known else kept[backend] for backend in found}, bool(held)

@@ -20,12 +20,13 @@ from engine.memo import Memo, Memos
 from engine.model.entries import Configuration
 from engine.model.states import APPLIED_KEY, Applied, Split, Written
 from engine.model.status import KanaryStatus
-from engine.observe import Defaults, Observed, declared_snapshot, observe, split_in_force
+from engine.observe import Defaults, Observed, declared_snapshot, observe
 from engine.plan import Planned, Target, as_written, plan
 from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
 from engine.render.objects import Comparison, Identity
 from engine.retire import is_needed, stale_objects
 from engine.rollout import rollout_of
+from engine.split import split_in_force
 from engine.status import Outcome, next_status, status_json, with_former_counts
 from states import (
     Action,
@@ -142,8 +143,8 @@ class Reconciler:
             memo=memo,
             last=partial(last.of, metadata["uid"]) if last else lambda: None,
             sent=self._sent.get(key),
+            latest=partial(self._held.latest, kanary),
         )
-        observed = replace(observed, status=self._held.latest(kanary, observed.stored))
         snapshot = declared_snapshot(observed)
         split = split_in_force(self._view, observed, snapshot)
         if split is None:
@@ -241,16 +242,16 @@ class Reconciler:
 
     def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
         """Write the status if it differs, unless the write can wait: then return when it cannot any more."""
-        raw = status_json(status)
-        stored = observed.kanary.get("status")
-        if raw == stored or status_json(with_former_counts(status, observed.stored)) == stored:
-            self._held.release(observed.kanary)
-            return None, None
-        wait = self._held.hold(observed, status)
-        if wait:
+        is_same = with_former_counts(status, observed.stored) == observed.stored
+        if not is_same and (wait := self._held.hold(observed, status)):
             return None, Requeue(wait, "the held status is written")
-        written = self._writer.write_status(observed.kanary, raw)
+        raw = status_json(observed.stored if is_same else status)
+        # The text decides: `stored` is without what is damaged there.
+        is_written = raw == observed.kanary.get("status")
+        written = None if is_written else self._writer.write_status(observed.kanary, raw)
         self._held.release(observed.kanary)
+        if is_written:
+            return None, None
         for announcement in announcements(observed.stored, status):
             self._reporter.announce(observed.kanary, announcement)
         return written, None

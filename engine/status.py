@@ -93,7 +93,7 @@ def with_former_counts(status: KanaryStatus, former: KanaryStatus) -> KanaryStat
     known = {route.backend: (route.connections, route.failed) for route in former.weights}
     counts = [(route.connections, route.failed) for route in status.weights]
     kept = [known.get(route.backend, (None, None)) for route in status.weights]
-    if _magnitudes(kept) != _magnitudes(counts):
+    if kept == counts or _magnitudes(kept) != _magnitudes(counts):
         return status
     routes = zip(status.weights, kept, strict=True)
     weights = tuple(r.model_copy(update={"connections": c, "failed": failed}) for r, (c, failed) in routes)

@@ -105,7 +105,9 @@ def _readable(raw: Any) -> Entry | None:
     """The entry, or None if it is invalid or cannot be written again."""
     try:
         entry = raw if isinstance(raw, Entry) else read_entry(raw)
-        entry_json(entry)
+        if entry.model_extra:
+            # Anything may be in fields that this version does not know.
+            entry_json(entry)
     except (ValueError, RecursionError):
         return None
     return entry

@@ -17,7 +17,7 @@ Indexer = Callable[[Json], Iterable[Hashable]]
 _log = logging.getLogger(__name__)
 
 _RECENT = 16
-"""So many objects stay unpacked: a reconcile reads the same Services several times."""
+"""So many objects stay unpacked for a while: a reconcile reads the same Services several times."""
 _ids = count(1)
 
 
@@ -69,7 +69,7 @@ class _Entry:
 class Cache:
     """Objects of one kind. An older version never replaces a newer one.
 
-    Objects are packed, except for those that were read last.
+    Objects are packed, except for some of those that were read last.
 
     Resource versions are compared as numbers, which Kubernetes guarantees for one kind of object (KEP-5504). If they
     are not numbers, the order of arrival counts, and `remember` does nothing.
@@ -190,15 +190,14 @@ class Cache:
         return entry.packed.version if entry else ""
 
     def _object(self, key: Key) -> Unpacked | None:
-        obj = self._recent.pop(key, None)
+        obj = self._recent.get(key)
         if obj is None and (entry := self._entries.get(key)):
             obj = entry.packed.unpacked()
-        if obj is not None:
             self._keep(key, obj)
         return obj
 
     def _keep(self, key: Key, obj: Unpacked) -> None:
-        """Keep it unpacked, as the one that was read last."""
+        """Keep it unpacked for the next reads."""
         self._recent[key] = obj
         if len(self._recent) > _RECENT:
             del self._recent[next(iter(self._recent))]

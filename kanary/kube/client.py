@@ -6,7 +6,6 @@ one invalid object makes a whole typed list fail.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException
 from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, SERVICE_TOKEN_FILENAME
 from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+from pydantic_core import to_json
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError
 
@@ -213,7 +213,7 @@ class _Session:
         response: BaseHTTPResponse = api.rest_client.pool_manager.urlopen(
             request.method,
             self._url(api, request),
-            body=None if request.body is None else json.dumps(request.body).encode(),
+            body=None if request.body is None else to_json(request.body),
             headers=self._headers(api, request),
             timeout=Timeout(connect=timeout[0], read=timeout[1]),
             preload_content=False,

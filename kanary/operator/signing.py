@@ -38,6 +38,8 @@ class SigningKey:
         self._may_write = may_write
         self._lock = threading.Lock()
         self._key: Ed25519PrivateKey | None = None
+        self._public = ""
+        """Each reconcile compares it."""
         self._retry_at = 0.0
         self._is_unknown = False
         """The API server could not answer the last request."""
@@ -46,11 +48,7 @@ class SigningKey:
 
     def public(self) -> str:
         """The public key as PEM, or "" if there is no usable key. Raises RetryLaterError."""
-        key = self._read()
-        if key is None:
-            return ""
-        encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        return key.public_key().public_bytes(encoding, form).decode()
+        return self._public if self._read() else ""
 
     def sign(self, content: bytes) -> bytes | None:
         """The signature, or None if there is no usable key. Raises RetryLaterError."""
@@ -70,7 +68,8 @@ class SigningKey:
         where = f"Secret {self._namespace}/{self._name}"
         self._is_unknown = False
         try:
-            self._key, self.problem = _key_in(self._get_or_create()), ""
+            key = _key_in(self._get_or_create())
+            self._key, self._public, self.problem = key, _public(key), ""
         except Forbidden as error:
             self.problem = f"cannot read or create {where}: {error}; apply manifests/rbac.yaml"
         except ClusterError as error:
@@ -110,6 +109,11 @@ def _new_secret(namespace: str, name: str) -> Json:
         "metadata": {"namespace": namespace, "name": name, "labels": {"app.kubernetes.io/name": "kanary"}},
         "data": {PRIVATE_KEY: base64.b64encode(pem).decode()},
     }
+
+
+def _public(key: Ed25519PrivateKey) -> str:
+    encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(encoding, form).decode()
 
 
 def _key_in(secret: Json) -> Ed25519PrivateKey:

@@ -11,8 +11,9 @@ from engine.model.entries import WeightChange
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Split
 from engine.model.status import KanaryStatus, SplitStatus
-from engine.observe import Defaults, declared_snapshot, observe, split_in_force
+from engine.observe import Defaults, declared_snapshot, observe
 from engine.ports import RetryLaterError
+from engine.split import split_in_force
 from states import Phase
 from tests.traces.world import NAMESPACE, World, routes
 from tests.unit.kanaries import route, spec
