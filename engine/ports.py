@@ -40,8 +40,8 @@ class RejectedError(Exception):
         self.problem = problem
 
 
-class ClusterView(Protocol):
-    """Reads the cluster, mostly from caches."""
+class DeclaredObjects(Protocol):
+    """What users declare, as a cluster or a file has it."""
 
     def kanary(self, namespace: str, name: str) -> Json | None:
         """The Kanary, or None."""
@@ -51,6 +51,10 @@ class ClusterView(Protocol):
 
     def service(self, namespace: str, name: str) -> Json | None:
         """The Service, whatever its owner, or None."""
+
+
+class ClusterView(DeclaredObjects, Protocol):
+    """Reads the cluster, mostly from caches."""
 
     def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
         """The Services and ConfigMaps whose controller has this uid."""

@@ -1,11 +1,11 @@
 """Reads what a Kanary's spec declares, and finds the problems with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
 from engine.model.states import Intent
-from engine.ports import ClusterView, Json
+from engine.ports import ClusterView, DeclaredObjects, Json
 from engine.render.objects import Identity, owner_uid
 from engine.resolve.endpoints import Resolved, port_number, resolve
 from engine.resolve.loops import Loops
@@ -22,7 +22,10 @@ def read_intent(view: ClusterView, owner: Identity, kanary: Json, memo: Memo) ->
     spec = memo(_declared, kanary)
     if isinstance(spec, Problem):
         return Intent(generation, None, (spec,)), {}
-    problems = [*_destination_problems(view, owner, kanary, spec), *_same_port_problems(view, owner, spec)]
+    problems = [
+        *destination_problems(view, owner, kanary, spec),
+        *same_port_problems(lambda name: view.service(owner.namespace, name), spec),
+    ]
     backends = {
         route.backend: resolve_backend(view, owner, route.backend, memo, f"spec.routes[{index}].backend")
         for index, route in enumerate(spec.routes)
@@ -55,12 +58,12 @@ def resolve_backend(
     )
 
 
-def _same_port_problems(view: ClusterView, owner: Identity, spec: KanarySpec) -> Iterator[Problem]:
-    """A port of a Service is one backend, by name or by number."""
+def same_port_problems(service: Callable[[str], Json | None], spec: KanarySpec) -> Iterator[Problem]:
+    """A port of a Service is one backend, by name or by number. `service` returns the Service of a name, if known."""
     seen: dict[tuple[str, int], int] = {}
     for index, route in enumerate(spec.routes):
         name = route.backend.service_name
-        number = port_number(route.backend, view.service(owner.namespace, name))
+        number = port_number(route.backend, service(name))
         first = seen.setdefault((name, number), index) if number else index
         if first != index:
             yield Problem(
@@ -70,7 +73,7 @@ def _same_port_problems(view: ClusterView, owner: Identity, spec: KanarySpec) ->
             )
 
 
-def _destination_problems(view: ClusterView, owner: Identity, kanary: Json, spec: KanarySpec) -> Iterator[Problem]:
+def destination_problems(view: DeclaredObjects, owner: Identity, kanary: Json, spec: KanarySpec) -> Iterator[Problem]:
     """The destination belongs to the Kanary that owns the Service, or to the oldest Kanary that names it."""
     where = f'spec.destination: "{spec.destination}"'
     existing = view.service(owner.namespace, spec.destination)
@@ -81,7 +84,7 @@ def _destination_problems(view: ClusterView, owner: Identity, kanary: Json, spec
         yield _held_by_other(view, owner, existing, where)
 
 
-def _held_by_other(view: ClusterView, owner: Identity, existing: Json, where: str) -> Problem:
+def _held_by_other(view: DeclaredObjects, owner: Identity, existing: Json, where: str) -> Problem:
     kind, name = _owner_name(existing)
     if kind != KIND:
         text = f"{where} is a Service that Kanary did not create and does not modify: choose another name, or delete it"

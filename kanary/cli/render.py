@@ -1,28 +1,28 @@
 """`kanary render`: renders the objects of a Kanary from a file, without a cluster."""
 
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from engine.capacity import short_of_ports
 from engine.memo import Memo
-from engine.model.spec import GROUP, KIND, Backend, KanarySpec
-from engine.model.states import Endpoint
+from engine.model.spec import Backend, KanarySpec
+from engine.model.states import Endpoint, Endpoints
 from engine.observe import Defaults
 from engine.plan import Target, plan_unapplied
 from engine.render.config import Server
 from engine.render.objects import Identity
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
-from engine.resolve.endpoints import resolve
+from engine.resolve.endpoints import Resolved, resolve
+from engine.resolve.intent import destination_problems, same_port_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
-from kanary.cli.failure import CommandError, note
+from kanary.cli.failure import note
+from kanary.cli.manifest import Manifest, RenderError, read_manifest
 from kanary.kube.errors import ClusterError
 from states import Problem
 
@@ -38,20 +38,18 @@ _UNAPPLIED_AT = datetime(1970, 1, 1, tzinfo=UTC)
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
-class RenderError(CommandError):
-    """The input cannot be rendered; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class EndpointSource:
-    """The sources of endpoints."""
+    """Where Services and endpoints come from."""
 
     given: Given
-    services: Mapping[tuple[str, str], Json]
-    """Services of the file, by namespace and name."""
-    namespace: str
-    """The namespace of objects without one."""
+    manifest: Manifest
     cluster: "ClusterLookup | None"
+
+    def service(self, namespace: str, name: str) -> Json | None:
+        """The Service that would be applied, or that the cluster has; None if it is in neither."""
+        found = self.manifest.service(namespace, name)
+        return self.cluster.service(namespace, name) if found is None and self.cluster else found
 
 
 def render_file(
@@ -66,21 +64,18 @@ def render_file(
     context: str | None = None,
 ) -> str:
     """The rendered text of every Kanary in a file. Raises RenderError."""
-    documents = _documents(filename)
-    kanaries = [d for d in documents if d.get("kind") == KIND and str(d.get("apiVersion", "")).startswith(f"{GROUP}/")]
-    if not kanaries:
-        kinds = ", ".join(sorted({str(d.get("kind")) for d in documents})) or "nothing"
-        raise RenderError(f"{filename}: has no object of kind {KIND} in {GROUP}, only {kinds}")
-    specs = [_spec(filename, kanary) for kanary in kanaries]
+    documents = read_manifest(filename)
+    # Before the cluster is needed, which may not be reachable.
+    specs = [_spec(filename, kanary) for kanary in Manifest(documents, "").kanaries]
     given = _given(endpoints)
     _check_given(given, specs)
     cluster = _connect(kubeconfig, context) if from_cluster else None
-    namespace = cluster.namespace if cluster else "default"
-    source = EndpointSource(given, _services(documents, namespace), namespace, cluster)
+    source = EndpointSource(given, Manifest(documents, cluster.namespace if cluster else "default"), cluster)
     try:
         accepted = sysctls_for(cluster.version()) if cluster else ALL_SYSCTLS
         defaults = Defaults(proxy_image or DEFAULT_PROXY_IMAGE, sysctls=accepted if pod_sysctls else {})
-        targets = [_target(kanary, spec, source, defaults) for kanary, spec in zip(kanaries, specs, strict=True)]
+        of_file = zip(source.manifest.kanaries, specs, strict=True)
+        targets = [_target(kanary, spec, source, defaults) for kanary, spec in of_file]
     except ClusterError as error:
         raise RenderError(f"--from-cluster: {error}") from error
     return "".join(_config(target) for target in targets) if output == "config" else _yaml(targets)
@@ -93,28 +88,6 @@ def _connect(kubeconfig: str | None, context: str | None) -> "ClusterLookup":
         return ClusterLookup(kubeconfig, context)
     except ClusterError as error:
         raise RenderError(f"--from-cluster: {error}") from error
-
-
-def _documents(filename: str) -> list[Json]:
-    try:
-        text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except OSError as error:
-        raise RenderError(f"{filename}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # PyYAML also raises ValueError, for invalid UTF-8 or a 13th month, and RecursionError.
-        raise RenderError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
-    objects = [item for document in documents for item in _items(document)]
-    for each in objects:
-        if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict):
-            raise RenderError(f"{filename}: has something that is no Kubernetes object: {str(each)[:60]!r}")
-    return objects
-
-
-def _items(document: Any) -> list[Any]:
-    """The objects of a document, which may be a List."""
-    items = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
-    return items if isinstance(items, list) else [document]
 
 
 def _given(texts: Sequence[str]) -> dict[str, tuple[Endpoint, ...]]:
@@ -159,46 +132,68 @@ def _spec(filename: str, kanary: Json) -> KanarySpec:
 
 def _target(kanary: Json, spec: KanarySpec, source: EndpointSource, defaults: Defaults) -> Target:
     metadata = kanary["metadata"]
-    owner = Identity(str(metadata.get("namespace") or source.namespace), metadata["name"], _UNAPPLIED_UID)
-    endpoints = {
-        route.backend: _endpoints_of(owner, route.backend, f"spec.routes[{index}].backend", source)
+    owner = Identity(metadata["namespace"], metadata["name"], _UNAPPLIED_UID)
+    services = {name: source.service(owner.namespace, name) for name in {r.backend.service_name for r in spec.routes}}
+    found = {
+        route.backend: _resolved(
+            route.backend, f"spec.routes[{index}].backend", owner, services[route.backend.service_name], source
+        )
         for index, route in enumerate(spec.routes)
     }
-    found = {str(backend): pods for backend, pods in endpoints.items()}
-    if short := short_of_ports(spec, found, defaults.sysctls):
-        note(f"warning: {owner.name}: {short}")
+    problems = [
+        # A destination that the cluster has may be that of this Kanary.
+        *destination_problems(source.manifest, owner, kanary, spec),
+        *same_port_problems(services.get, spec),
+        *(each for each in found.values() if isinstance(each, Problem)),
+    ]
+    if problems:
+        raise RenderError(f"Kanary {owner.name!r}: {'; '.join(problem.message for problem in problems)}")
+    endpoints = {backend: each.endpoints for backend, each in found.items() if isinstance(each, Resolved)}
+    for warning in _warnings(owner, spec, endpoints, source.manifest, defaults):
+        note(f"warning: {owner.name}: {warning}")
     return plan_unapplied(owner, spec, endpoints, defaults, _UNAPPLIED_AT)
 
 
-def _endpoints_of(owner: Identity, backend: Backend, where: str, source: EndpointSource) -> tuple[Endpoint, ...]:
-    given = [source.given[name] for name in (str(backend), backend.service_name) if name in source.given]
-    if given:
-        return given[0]
-    if source.cluster is None:
+def _resolved(
+    backend: Backend, where: str, owner: Identity, service: Json | None, source: EndpointSource
+) -> Resolved | Problem:
+    """The endpoints of a backend, or the problem with it. Without a cluster, the file need not have its Service."""
+    given = next((source.given[name] for name in (str(backend), backend.service_name) if name in source.given), None)
+    if given is None and source.cluster:
+        slices = source.cluster.slices(owner.namespace, backend.service_name)
+        found = resolve(backend, where=where, namespace=owner.namespace, service=service, slices=slices, memo=Memo())
+        if isinstance(found, Resolved) and found.note:
+            note(f"note: backend {backend} has {found.note}")
+        return found
+    if given is None:
         note(
             f"note: backend {backend} is rendered without endpoints: give them with --endpoints {backend}=IP:PORT, "
             "or read them with --from-cluster"
         )
-        return ()
-    in_file = source.services.get((owner.namespace, backend.service_name))
-    found = resolve(
-        backend,
-        where=where,
-        namespace=owner.namespace,
-        service=in_file or source.cluster.service(owner.namespace, backend.service_name),
-        slices=source.cluster.slices(owner.namespace, backend.service_name),
-        memo=Memo(),
-    )
-    if isinstance(found, Problem):
-        raise RenderError(f"Kanary {owner.name!r}: {found.message}")
-    if found.note:
-        note(f"note: backend {backend} has {found.note}")
-    return found.endpoints
+    if service:
+        found = resolve(backend, where=where, namespace=owner.namespace, service=service, slices=(), memo=Memo())
+        if isinstance(found, Problem):
+            return found
+    return Resolved(given or ())
 
 
-def _services(documents: Sequence[Json], namespace: str) -> dict[tuple[str, str], Json]:
-    services = [d for d in documents if (d.get("apiVersion"), d.get("kind")) == ("v1", "Service")]
-    return {(str(s["metadata"].get("namespace") or namespace), str(s["metadata"].get("name"))): s for s in services}
+def _warnings(
+    owner: Identity, spec: KanarySpec, endpoints: Endpoints, manifest: Manifest, defaults: Defaults
+) -> Iterator[str]:
+    """What the operator would report, although it accepts the spec."""
+    if short := short_of_ports(spec, {str(each): pods for each, pods in endpoints.items()}, defaults.sysctls):
+        yield short
+    if spec.paused:
+        yield "spec.paused is true: the operator applies no change of the spec until it is false"
+    for index, route in enumerate(spec.routes):
+        name = route.backend.service_name
+        for other in manifest.kanaries_for(owner.namespace, name) if route.weight else ():
+            if manifest.is_reached(other, owner.name):
+                yield (
+                    f'spec.routes[{index}].backend.serviceName is "{name}", the destination of Kanary '
+                    f"{other['metadata']['name']}, which sends connections back: one of the two gets no endpoints of "
+                    "the other; name the Service of a version"
+                )
 
 
 def _config(target: Target) -> str:

@@ -4,78 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.bad_specs import BAD_SPECS, EXTERNAL, GOOD, UDP_PORT
 from tests.integration.scene import NAMESPACE, Scene, routes
-
-GOOD = {"destination": "myapp", "routes": routes(myapp_v1=80, myapp_v2=20)}
-
-
-def route(service: str, weight: Any, port: Any = "http") -> dict[str, Any]:
-    return {"backend": {"serviceName": service, "servicePort": port}, "weight": weight}
-
-
-INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
-    "weights that do not sum to 100": (
-        {"routes": [route("myapp-v1", 80), route("myapp-v2", 30)]},
-        "InvalidWeights",
-        "spec.routes: weights sum to 110 (80 + 30), 10 too many: they must sum to 100",
-    ),
-    "a weight below 0": (
-        {"routes": [route("myapp-v1", 110), route("myapp-v2", -10)]},
-        "InvalidWeights",
-        "spec.routes[1].weight is -10: must be a number from 0 to 100 with at most one decimal, such as 12.5",
-    ),
-    "a weight above 100": (
-        {"routes": [route("myapp-v1", 101)]},
-        "InvalidWeights",
-        "spec.routes[0].weight is 101: must be a number from 0 to 100 with at most one decimal, such as 12.5",
-    ),
-    "a weight with two decimals": (
-        {"routes": [route("myapp-v1", 12.34), route("myapp-v2", 87.66)]},
-        "InvalidWeights",
-        "spec.routes[0].weight is 12.34: must be a number from 0 to 100 with at most one decimal, such as 12.5",
-    ),
-    "no routes": ({"routes": []}, "NoRoutes", "spec.routes is empty: must be a list of 1 to 100 routes"),
-    "the same backend twice": (
-        {"routes": [route("myapp-v1", 40), route("myapp-v1", 60)]},
-        "DuplicateBackend",
-        "duplicate backend myapp-v1:http (2 times): give it one route with the sum of weights",
-    ),
-    "a port that the Service does not have": (
-        {"routes": [route("myapp-v1", 100, "grpc")]},
-        "BackendPortNotFound",
-        'spec.routes[0].backend.servicePort: Service "myapp-v1" has no port grpc: use one of http (80)',
-    ),
-    "an ExternalName": (
-        {"routes": [route("outside", 100)]},
-        "BackendIsExternalName",
-        'Service "outside" is an ExternalName for "example.com", which has no endpoints: name a Service that selects',
-    ),
-    "a UDP port": (
-        {"routes": [route("names", 100, "dns")]},
-        "BackendPortNotTCP",
-        "has protocol UDP, and Kanary splits TCP only",
-    ),
-    "the destination itself": (
-        {"destination": "myapp", "routes": [route("myapp", 100)]},
-        "BackendIsDestination",
-        'spec.routes[0].backend.serviceName is "myapp", which is also spec.destination',
-    ),
-    "a destination that is no DNS label": (
-        {"destination": "My_App"},
-        "InvalidName",
-        'spec.destination is "My_App": must be a DNS label',
-    ),
-    "a backend that is no DNS label": (
-        {"routes": [route("a.b", 100)]},
-        "InvalidName",
-        'spec.routes[0].backend.serviceName is "a.b": must be a DNS label',
-    ),
-    "a destination that exists and is not ours": (
-        {"destination": "outside"},
-        "DestinationExists",
-        'spec.destination: "outside" is a Service that Kanary did not create and does not modify: choose another name',
-    ),
-}
 
 
 @pytest.fixture
@@ -83,15 +13,15 @@ def cluster(lenient_scene: Scene) -> Scene:
     scene = lenient_scene
     scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
     scene.backend("myapp-v2", "10.0.1.1")
-    scene.put("v1", "Service", "outside", spec={"type": "ExternalName", "externalName": "example.com"})
-    scene.backend("names", "10.0.2.1", port={"name": "dns", "port": 53, "protocol": "UDP"})
+    scene.put("v1", "Service", "outside", spec=EXTERNAL)
+    scene.backend("names", "10.0.2.1", port=UDP_PORT)
     scene.start_operator()
     return scene
 
 
-@pytest.mark.parametrize("what", INVALID)
+@pytest.mark.parametrize("what", BAD_SPECS)
 def test_bad_input_degrades_and_leaves_traffic_as_it_was(cluster: Scene, what: str) -> None:
-    change, reason, message = INVALID[what]
+    change, reason, message = BAD_SPECS[what]
     cluster.declare(**GOOD)
     cluster.wait_for_phase("Ready")
     before = cluster.config()
@@ -104,9 +34,9 @@ def test_bad_input_degrades_and_leaves_traffic_as_it_was(cluster: Scene, what: s
     cluster.wait_for_phase("Ready", revision=1)
 
 
-@pytest.mark.parametrize("what", INVALID)
+@pytest.mark.parametrize("what", BAD_SPECS)
 def test_bad_input_at_first_makes_nothing(cluster: Scene, what: str) -> None:
-    change, reason, message = INVALID[what]
+    change, reason, message = BAD_SPECS[what]
     cluster.declare(**{**GOOD, **change})
     status = cluster.wait_for_phase("Degraded", reason=reason)
     assert message in status["message"]

@@ -12,7 +12,10 @@ from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
 from engine.render.haproxy import render as render_config
 from engine.render.pods import FAILURE_LOG
 from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
-from kanary.cli.render import RenderError, render_file
+from kanary.cli.main import main
+from kanary.cli.manifest import RenderError
+from kanary.cli.render import render_file
+from tests.bad_specs import BAD_SPECS, EXTERNAL, GOOD, UDP_PORT
 from tests.unit.kanaries import Json, kanary, route
 from tests.unit.responder import Answer, Asked, Reply, Responder, responding, status, write_kubeconfig
 
@@ -133,8 +136,7 @@ def test_kernel_parameters_are_those_of_a_current_cluster_or_none(tmp_path: Path
 
 def test_a_file_may_hold_other_objects_and_several_kanaries(tmp_path: Path) -> None:
     other = kanary(destination="shop-api") | {"metadata": {"name": "other"}}
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "myapp-v1"}}
-    made = objects(written(tmp_path, service, None, kanary(), other), V1, V2)
+    made = objects(written(tmp_path, service("myapp-v1"), None, kanary(), other), V1, V2)
     assert [o["metadata"]["name"] for o in made if o["kind"] == "Service"] == ["myapp", "shop-api"]
     assert [o["metadata"]["namespace"] for o in made if o["kind"] == "Service"] == ["shop", "default"]
 
@@ -296,6 +298,86 @@ def test_a_kanary_without_a_proper_name_is_told(tmp_path: Path, name: Any) -> No
     assert len(message) < 500
 
 
+# What the operator would refuse or report
+
+
+def services_of_a_file() -> list[Json]:
+    specs = {
+        "myapp-v1": {"ports": [{"name": "http", "port": 80}]},
+        "myapp-v2": {"ports": [{"name": "http", "port": 80}]},
+        "outside": EXTERNAL,
+        "names": {"ports": [UDP_PORT]},
+    }
+    metadata = {"namespace": "shop"}
+    head = {"apiVersion": "v1", "kind": "Service"}
+    return [head | {"metadata": metadata | {"name": name}, "spec": spec} for name, spec in specs.items()]
+
+
+@pytest.mark.parametrize("what", BAD_SPECS)
+def test_what_the_operator_refuses_is_refused_with_its_message_and_exit_code_1(
+    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, _, message = BAD_SPECS[what]
+    filename = written(tmp_path, *services_of_a_file(), kanary(**GOOD | change))
+    assert main(["render", "-f", filename]) == 1
+    found = capsys.readouterr()
+    assert message in found.err
+    assert not found.out
+
+
+def test_a_good_spec_beside_these_services_is_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "-f", written(tmp_path, *services_of_a_file(), kanary(**GOOD))]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_all_problems_of_a_kanary_are_told(tmp_path: Path) -> None:
+    routes = [route("myapp-v1", 50, "grpc"), route("outside", 50)]
+    message = refusal(written(tmp_path, *services_of_a_file(), kanary(routes=routes)))
+    assert 'Service "myapp-v1" has no port grpc: use one of http (80)' in message
+    assert 'Service "outside" is an ExternalName' in message
+
+
+def test_given_endpoints_do_not_hide_a_port_that_is_missing(tmp_path: Path) -> None:
+    routes = [route("myapp-v1", 100, "grpc")]
+    filename = written(tmp_path, *services_of_a_file(), kanary(routes=routes))
+    assert "has no port grpc" in refusal(filename, "myapp-v1=10.0.0.1:80")
+
+
+def named(name: str, namespace: str = "shop", **spec: Any) -> Json:
+    return kanary(**spec) | {"metadata": {"name": name, "namespace": namespace}}
+
+
+def test_the_first_of_two_kanaries_of_a_file_has_the_destination(tmp_path: Path) -> None:
+    assert refusal(written(tmp_path, named("one"), named("two"))) == (
+        "Kanary 'two': spec.destination: \"myapp\" is already the destination of Kanary one: choose another name, or "
+        "delete that Kanary"
+    )
+    assert rendered(written(tmp_path, named("one"), named("two", "other")))
+
+
+def test_a_destination_that_a_kanary_has_created_is_its_own(tmp_path: Path) -> None:
+    created = service("myapp")
+    created["metadata"] |= {"namespace": "shop", "ownerReferences": [{"kind": "Kanary", "name": "one", "uid": "1"}]}
+    assert rendered(written(tmp_path, created, named("one")))
+
+
+def test_warned_is_of_a_kanary_that_is_paused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rendered(written(tmp_path, kanary(paused=True)), V1, V2)
+    assert "warning: myapp-split: spec.paused is true: the operator applies no change" in capsys.readouterr().err
+
+
+def test_warned_is_of_kanaries_that_send_connections_in_a_circle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through a third one as well; a Kanary behind another one is none."""
+    circle = [named(f"k{n}", destination=f"d{n}", routes=[route(f"d{n % 3 + 1}", 100)]) for n in (1, 2, 3)]
+    before = named("before", destination="d0", routes=[route("d1", 50), route("myapp-v1", 50)])
+    rendered(written(tmp_path, before, *circle))
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert [line.split(": ")[2] for line in warnings] == ["k1", "k2", "k3"]
+    assert 'spec.routes[0].backend.serviceName is "d2", the destination of Kanary k2' in warnings[0]
+
+
 # From a cluster
 
 
@@ -396,7 +478,7 @@ def test_services_of_the_file_are_those_that_would_be_applied(
 
 
 def test_a_backend_that_the_cluster_does_not_have_is_told(server: Responder, kubeconfig: str, tmp_path: Path) -> None:
-    server.answer = Cluster({}, {})
+    server.answer = Cluster({"myapp-v2": SERVICES["myapp-v2"]}, {})
     assert refusal(written(tmp_path, kanary()), from_cluster=True, kubeconfig=kubeconfig) == (
         "Kanary 'myapp-split': spec.routes[0].backend.serviceName: Service \"myapp-v1\" does not exist in namespace "
         "shop: create it, or name one that does"

@@ -1,0 +1,104 @@
+"""Reads the objects of a file, for `kanary render`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.model.spec import GROUP, KIND
+from engine.ports import DeclaredObjects
+from kanary.cli.failure import CommandError
+
+Json = dict[str, Any]
+
+
+class RenderError(CommandError):
+    """The input cannot be rendered; the message says what to do."""
+
+
+def read_manifest(filename: str) -> list[Json]:
+    """The objects of a file, of which at least one is a Kanary; `-` is the standard input. Raises RenderError."""
+    documents = _documents(filename)
+    if not any(map(_is_kanary, documents)):
+        kinds = ", ".join(sorted({str(d.get("kind")) for d in documents})) or "nothing"
+        raise RenderError(f"{filename}: has no object of kind {KIND} in {GROUP}, only {kinds}")
+    return documents
+
+
+class Manifest(DeclaredObjects):
+    """The Kanaries and Services of a file. Objects without a namespace are in `namespace`.
+
+    Services that belong to a Kanary are left out: they come from a cluster, where Kanary has created them.
+    """
+
+    def __init__(self, documents: Sequence[Json], namespace: str) -> None:
+        placed = [_placed(document, namespace, number) for number, document in enumerate(documents)]
+        self.kanaries = [document for document in placed if _is_kanary(document)]
+        self._services = {_key(document): document for document in placed if _is_service(document)}
+
+    def kanary(self, namespace: str, name: str) -> Json | None:
+        """The Kanary, or None."""
+        return next((kanary for kanary in self.kanaries if _key(kanary) == (namespace, name)), None)
+
+    def kanaries_for(self, namespace: str, destination: str) -> Sequence[Json]:
+        """The Kanaries of the namespace with this destination."""
+        in_namespace = [kanary for kanary in self.kanaries if kanary["metadata"]["namespace"] == namespace]
+        return [kanary for kanary in in_namespace if (kanary.get("spec") or {}).get("destination") == destination]
+
+    def service(self, namespace: str, name: str) -> Json | None:
+        """The Service, or None."""
+        return self._services.get((namespace, name))
+
+    def is_reached(self, kanary: Json, name: str) -> bool:
+        """Whether connections to a Kanary, whose spec is valid, reach the Kanary of this name in its namespace."""
+        namespace, found = kanary["metadata"]["namespace"], [kanary]
+        for each in found:
+            services = [route["backend"]["serviceName"] for route in each["spec"]["routes"] if route["weight"]]
+            following = [other for service in services for other in self.kanaries_for(namespace, service)]
+            found += [other for other in following if other not in found]
+        return any(each["metadata"]["name"] == name for each in found)
+
+
+def _is_kanary(document: Json) -> bool:
+    return document.get("kind") == KIND and str(document.get("apiVersion", "")).startswith(f"{GROUP}/")
+
+
+def _is_service(document: Json) -> bool:
+    owners = document["metadata"].get("ownerReferences") or ()
+    is_created = any(owner.get("kind") == KIND for owner in owners)
+    return (document.get("apiVersion"), document.get("kind")) == ("v1", "Service") and not is_created
+
+
+def _placed(document: Json, namespace: str, number: int) -> Json:
+    """The object with a namespace and a uid: of two Kanaries without creation time, the first one counts as older."""
+    metadata = document["metadata"]
+    placed = {"uid": f"{number:06}", **metadata, "namespace": str(metadata.get("namespace") or namespace)}
+    return {**document, "metadata": placed}
+
+
+def _key(document: Json) -> tuple[str, str]:
+    return document["metadata"]["namespace"], str(document["metadata"].get("name"))
+
+
+def _documents(filename: str) -> list[Json]:
+    try:
+        text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except OSError as error:
+        raise RenderError(f"{filename}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # PyYAML also raises ValueError, for invalid UTF-8 or a 13th month, and RecursionError.
+        raise RenderError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
+    objects = [item for document in documents for item in _items(document)]
+    for each in objects:
+        if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict):
+            raise RenderError(f"{filename}: has something that is no Kubernetes object: {str(each)[:60]!r}")
+    return objects
+
+
+def _items(document: Any) -> list[Any]:
+    """The objects of a document, which may be a List."""
+    items = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
+    return items if isinstance(items, list) else [document]
