@@ -62,11 +62,6 @@ def _evidence(reports: Iterable[RouteReport], endpoints: Iterable[Endpoint]) -> 
     server, line = min(((r.server, r.line) for r in reports if r.server), default=("", ""))
     if not server:
         return ""
-    pods: Mapping[str, str] = {_address(endpoint): endpoint.pod for endpoint in endpoints}
+    pods: Mapping[str, str] = {endpoint.socket: endpoint.pod for endpoint in endpoints}
     pod = f"pod {pods[server]} ({server})" if pods.get(server) else server
     return f"{pod} is {line}"
-
-
-def _address(endpoint: Endpoint) -> str:
-    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    return f"{host}:{endpoint.port}"

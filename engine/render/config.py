@@ -91,6 +91,11 @@ class Server:
         """The version of IP, 4 or 6."""
         return self.order[0]
 
+    @property
+    def socket(self) -> str:
+        """Address and port in HAProxy's form: `10.0.0.1:9000`, `[fd00::1]:9000`."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.render.config import Balance, ProxyConfig, ProxyProtocol, Server, connections_to_a_server
+from engine.render.config import Balance, ProxyConfig, ProxyProtocol, connections_to_a_server
 from engine.render.selection import COUNTING_ALL, RANDOM_START, backend_ids, selection_rules, split_data
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from states.snapshot import OnEmptyRoute
@@ -273,11 +273,7 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
         for server in route.servers:
             # HAProxy allows no brackets in a name, and ignores tcp-ut in default-server.
             limit = f"tcp-ut {config.unacknowledged_seconds}s"
-            yield f"  server {server.address}:{server.port} {_socket(server)} {limit}"
+            yield f"  server {server.address}:{server.port} {server.socket} {limit}"
 
 
 _HEADER = {ProxyProtocol.V1: "send-proxy", ProxyProtocol.V2: "send-proxy-v2"}
-
-
-def _socket(server: Server) -> str:
-    return f"[{server.address}]:{server.port}" if ":" in server.address else f"{server.address}:{server.port}"

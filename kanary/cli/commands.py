@@ -1,4 +1,4 @@
-"""The commands of the history: what they accept, and their help. Each imports its code when it runs."""
+"""The commands about Kanaries: what they accept, and their help. Each imports its code when it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from kanary.cli.parameters import IN_THE_POD, NUMBER, age, name_argument, past_second, past_time, source_options, text
+from kanary.cli.parameters import (
+    IN_THE_POD,
+    NUMBER,
+    age,
+    cluster_options,
+    name_argument,
+    past_second,
+    past_time,
+    source_options,
+    text,
+)
+from kanary.cli.parameters import name as object_name
 
 _TERMINAL = "-"
 
@@ -92,6 +103,28 @@ def history(
             show(source, EntryQuery(**chosen, kinds="PhaseChange"), output)
         else:
             show(source, ChangeQuery(**chosen, at=at), output)
+
+
+@click.command()
+@name_argument("Kanary name.")
+@click.option("-n", "--namespace", type=object_name, help="[default: the context's]")
+@click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
+@cluster_options
+def get(*, name: str, namespace: str | None, output: str, kubeconfig: str | None, context: str | None) -> None:
+    """Show phase, routes and failed connections of a Kanary.
+
+    The numbers of the routes and the last failed connections of each one are
+    read from the proxies, through port-forwards to their agents with your own
+    rights: the verbs get and create on pods/portforward, as in the ClusterRole
+    edit. What cannot be read is named, and the rest is shown. With
+    updateStrategy Rolling there are no agents, and no failures are recorded.
+    """
+    from kanary.cli.access import connect, reported
+    from kanary.cli.get import get
+
+    with reported():
+        client = connect(kubeconfig, context)
+        get(client, namespace or client.namespace, name, output)
 
 
 @click.command()

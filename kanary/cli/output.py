@@ -73,14 +73,19 @@ def json_text(value: Any, stream: TextIO, indent: int | None = None) -> str:
     return _legible(lambda is_ascii: json.dumps(value, ensure_ascii=is_ascii, indent=indent), stream)
 
 
-def _yaml_item(value: Any, stream: TextIO) -> str:
+def yaml_text(value: Any, stream: TextIO) -> str:
+    """YAML, as `json_text`."""
     import yaml  # noqa: PLC0415 -- loaded by the one format that needs it
 
     # CSafeDumper is five times as fast, but PyYAML may be built without it.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return _legible(
-        lambda is_ascii: yaml.dump([value], None, dumper, allow_unicode=not is_ascii, sort_keys=False), stream
+        lambda is_ascii: yaml.dump(value, None, dumper, allow_unicode=not is_ascii, sort_keys=False), stream
     )
+
+
+def _yaml_item(value: Any, stream: TextIO) -> str:
+    return yaml_text([value], stream)
 
 
 def _legible(dump: Callable[[bool], str], stream: TextIO) -> str:

@@ -11,6 +11,7 @@ from engine.last_status import read_status
 from kanary.cli import weights
 from kanary.cli.failure import CommandError, listed, note
 from kanary.cli.find import revision_of
+from kanary.cli.live import live_kanary
 from kanary.cli.output import Json, weights_of, weights_text
 from kanary.cli.text import one_line
 from kanary.cli.weights import Weights
@@ -19,7 +20,7 @@ from kanary.history.records import RecordedChange
 from kanary.history.source import Source
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
-from kanary.kube.errors import ClusterError, Conflict, NotFound
+from kanary.kube.errors import Conflict, NotFound
 from kanary.kube.resources import SERVICES
 
 FIELD_MANAGER = "kanary-undo"
@@ -56,16 +57,7 @@ class Undo:
         print(one_line(f"{self._namespace}/{self._name}: {done}; {watch}"))
 
     def _live(self) -> Json:
-        try:
-            kanary = self._client.get(KANARIES, self._namespace, self._name)
-        except NotFound as error:
-            missing = f"there is no Kanary {self._name} in namespace {self._namespace} of {self._client.host}"
-            # Without the right to list, nothing is known about others.
-            with suppress(ClusterError):
-                kanaries, _ = self._client.list(KANARIES, self._namespace)
-                names = sorted(each["metadata"]["name"] for each in kanaries)
-                missing = f"{missing}; it has {listed(names or ['none'])}"
-            raise CommandError(missing) from error
+        kanary = live_kanary(self._client, self._namespace, self._name)
         if kanary["metadata"].get("deletionTimestamp"):
             raise CommandError(f"{self._name} is being deleted")
         return kanary

@@ -17,7 +17,8 @@ from kanary.history.queries import ChangeQuery, ConfigurationQuery, EntryQuery, 
 from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry
 from kanary.history.wire import PORT, ROOT, Refusal, Refused
 from kanary.kube.errors import ClusterError, Forbidden, NotForwarded, Unauthorized, Unreachable
-from kanary.kube.resources import PODS, Json
+from kanary.kube.pods import is_ready, port_of
+from kanary.kube.resources import PODS
 
 if TYPE_CHECKING:  # loads the official client, which only the caller needs
     from kanary.kube.client import ClusterClient
@@ -109,12 +110,12 @@ class HttpSource:
         if not pods:
             way_out = "install the operator, or name the namespace that it is in: --operator-namespace"
             raise self._no_answer("it has no pods", way_out)
-        ready = [pod for pod in pods if _is_ready(pod)]
+        ready = [pod for pod in pods if is_ready(pod)]
         if not ready:
             raise self._no_answer(f"0 of {len(pods)} pods are ready", _SEE_PODS)
         for pod in ready:
             try:
-                return self._cluster.forward(self._namespace, pod["metadata"]["name"], _port(pod))
+                return self._cluster.forward(self._namespace, pod["metadata"]["name"], port_of(pod, "history", PORT))
             except ClusterError as error:
                 failure = error  # such as a lost node; every other replica serves the whole history as well
         raise failure
@@ -132,14 +133,3 @@ class HttpSource:
             f"{obstacle}; {way_out.format(self._namespace)}; or read the database itself: --db URL"
         )
         return HistoryError(FaultReason.UNAVAILABLE, message)
-
-
-def _is_ready(pod: Json) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-
-
-def _port(pod: Json) -> int:
-    """The port named `history` of the pod, otherwise the default."""
-    named = (port for container in pod["spec"]["containers"] for port in container.get("ports", ()))
-    return next((int(port["containerPort"]) for port in named if port.get("name") == "history"), PORT)

@@ -67,6 +67,8 @@ class PodConnection:
         self._pod = pod
         self._announced: set[int] = set()
         self._pending = b""
+        self._readers = 0
+        self._is_closed = False
 
     def sendall(self, data: bytes) -> None:
         """Send the data."""
@@ -77,11 +79,22 @@ class PodConnection:
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """A reader of the pod's data."""
-        return io.BufferedReader(_Incoming(self._receive))
+        self._readers += 1
+        return io.BufferedReader(_Incoming(self._receive, self._reader_closed))
 
     def close(self) -> None:
-        """Close the connection without a closing handshake."""
-        self._websocket.shutdown()
+        """Close the connection without a closing handshake, once its readers are closed.
+
+        `http.client` closes a socket before it has read a response with `Connection: close`.
+        """
+        self._is_closed = True
+        if not self._readers:
+            self._websocket.shutdown()
+
+    def _reader_closed(self) -> None:
+        self._readers -= 1
+        if self._is_closed:
+            self.close()
 
     def _receive(self, size: int) -> bytes:
         """Up to `size` bytes, empty at the end."""
@@ -111,11 +124,17 @@ class PodConnection:
 
 
 class _Incoming(io.RawIOBase):
-    def __init__(self, receive: Callable[[int], bytes]) -> None:
+    def __init__(self, receive: Callable[[int], bytes], on_close: Callable[[], None]) -> None:
         self._receive = receive
+        self._on_close = on_close
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._on_close()
 
     def readinto(self, buffer: Any) -> int:
         data = self._receive(len(buffer))

@@ -270,7 +270,7 @@ def test_each_end_has_a_cause_in_plain_words(state: str, sent: int, error: str, 
 
 
 def test_addresses_of_ipv6_have_brackets() -> None:
-    record = read_record("fd00::7 41796 v1:http [fd00::1]:9000 sC +2 1204 5 0 -\n")
+    record = read_record("fd00::7 41796 v1:http fd00::1:9000 sC +2 1204 5 0 -\n")
     assert record is not None
     assert (record.client, record.server) == ("[fd00::7]:41796", "[fd00::1]:9000")
     assert cause_of(record) == "not accepted: 3 attempts within 1.2 s"

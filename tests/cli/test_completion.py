@@ -39,10 +39,11 @@ def completed(capsys: pytest.CaptureFixture[str], kubeconfig: str, monkeypatch: 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([""], ["db", "diff", "history", "render", "run", "undo", "version"]),
+        ([""], ["db", "diff", "get", "history", "render", "run", "undo", "version"]),
         (["d"], ["db", "diff"]),
         (["db", ""], ["backup", "prune"]),
         (["undo", ""], ["prune", "web"]),
+        (["get", ""], ["prune", "web"]),
         (["history", ""], ["prune", "web"]),
         (["history", "-n", "shop", ""], ["api"]),
         (["diff", "-n", "shop", "a"], ["api"]),
@@ -50,7 +51,7 @@ def completed(capsys: pytest.CaptureFixture[str], kubeconfig: str, monkeypatch: 
         (["history", "--t"], ["--transitions"]),
         (["undo", "--kubeconfig", "/nowhere", ""], []),
         (["undo", "web", ""], []),
-        ([], ["db", "diff", "history", "render", "run", "undo", "version"]),
+        ([], ["db", "diff", "get", "history", "render", "run", "undo", "version"]),
     ],
 )
 def test_what_may_follow_is_told(completed: object, words: list[str], expected: list[str]) -> None:

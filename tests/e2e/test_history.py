@@ -1,34 +1,18 @@
 """What was changed can be read with the user's own kubeconfig, outlives the operator, and can be gone back to."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.e2e.kubectl import Kubectl, environment
+from tests.e2e.command import output, run
+from tests.e2e.kubectl import Kubectl
 from tests.e2e.scene import Scene
 from tests.e2e.stacks import backend, kanary, route
 
 pytestmark = pytest.mark.cluster
-
-KANARY = Path(sys.executable).with_name("kanary")
-
-
-def run(scene: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [KANARY, *arguments, "-n", scene.namespace]
-    return subprocess.run(
-        command, env=environment(scene.cluster), capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def output(scene: Scene, *arguments: str) -> str:
-    done = run(scene, *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def changes(scene: Scene) -> list[dict]:

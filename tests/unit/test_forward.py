@@ -108,6 +108,25 @@ def test_a_port_is_read_with_the_users_certificate_and_token(
     assert headers["User-Agent"] == "kanary-cli/1"
 
 
+def test_a_response_is_read_that_its_server_ends_with_the_connection(connect: Callable[..., ClusterClient]) -> None:
+    """`http.client` closes its socket before it reads such a response."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(PAGE)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        assert read(connect(), server.server_port) == PAGE
+        server.shutdown()
+
+
 @pytest.mark.parametrize("cluster", [{"tls-server-name": "elsewhere"}, {"certificate-authority": "/etc/hostname"}])
 def test_a_server_that_cannot_be_trusted_gets_no_credentials(
     connect: Callable[..., ClusterClient], api_server: Any, pod: HttpServer, cluster: dict[str, str]

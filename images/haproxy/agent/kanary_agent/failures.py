@@ -102,10 +102,9 @@ def read_record(line: str) -> Record | None:
         attempts = int(retries.lstrip("+")) + 1
     except ValueError:
         return None
-    client = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Record(
-        client, route, "" if server == "<NOSRV>" else server, state, attempts, milliseconds, received, sent, error
-    )
+    # The name of a server is its address and port, without brackets.
+    address = "" if server == "<NOSRV>" else _address(*server.rpartition(":")[::2])
+    return Record(_address(host, port), route, address, state, attempts, milliseconds, received, sent, error)
 
 
 def cause_of(record: Record) -> str:
@@ -137,6 +136,10 @@ def _unaccepted(record: Record, passed: str) -> str:
     attempts = f"{record.attempts} attempts" if record.attempts > 1 else "1 attempt"
     how = "refused or unreachable" if record.state[0] == "S" else "not accepted"
     return f"{how}: {attempts} within {passed}"
+
+
+def _address(host: str, port: str) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 _CAUSES = {

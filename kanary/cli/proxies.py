@@ -1,0 +1,123 @@
+"""Reads the reports of a Kanary's proxies from their agents, through port-forwards with the user's own rights.
+
+The operator is not needed: its replicas but one have no reports, and no report that it receives has failed connections,
+since these contain addresses of clients.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from engine.fleet.proxy import Proxy, has_agent, read_proxy
+from engine.fleet.reports import read_report
+from engine.model.shape import Shape, Time
+from engine.render.objects import KANARY_LABEL
+from engine.render.pods import AGENT_PORT
+from kanary.kube.errors import ClusterError, Forbidden, NotForwarded
+from kanary.kube.pods import port_of
+from kanary.kube.resources import PODS, Json
+from kanary.kube.verbs import Timeouts
+
+if TYPE_CHECKING:
+    from kanary.kube.client import ClusterClient
+
+_AT_ONCE = 16
+"""Proxies that are read at the same time."""
+_TIMEOUTS = Timeouts(connect=5.0, read=5.0)
+_REPORT_BYTES = 1024 * 1024
+_ROLLING = "with Rolling no agent records them (HAProxy's metrics on port 8404 count them)"
+
+
+class ReportedFailure(Shape):
+    """A failed connection as the agent of a proxy reports it."""
+
+    time: Time
+    server: str
+    """Address and port of the last pod that was tried; empty if there was none."""
+    client: str
+    """Address and port."""
+    cause: str
+
+
+_FAILURES = TypeAdapter(dict[str, tuple[ReportedFailure, ...]])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A proxy, with its report and its failures if they could be read."""
+
+    proxy: Proxy
+    failures: Mapping[str, tuple[ReportedFailure, ...]]
+    """The last ones by backend, newest first."""
+    problem: str = ""
+    """Why they are unknown."""
+
+
+def read_proxies(client: ClusterClient, namespace: str, name: str) -> list[Reading]:
+    """All proxies that have not ended, by name. Raises ClusterError if the pods cannot be listed."""
+    pods, _ = client.list(PODS, namespace, f"{KANARY_LABEL}={name}")
+    running = [pod for pod in pods if not read_proxy(pod, None).has_ended]
+    running.sort(key=lambda pod: str(pod["metadata"]["name"]))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [*pool.map(partial(_read, client.with_timeouts(_TIMEOUTS)), running)]
+
+
+def _read(client: ClusterClient, pod: Json) -> Reading:
+    proxy = read_proxy(pod, None)
+    if not has_agent(pod):
+        return Reading(proxy, {}, _ROLLING)
+    if not proxy.address:
+        return Reading(proxy, {}, "the pod does not run yet")
+    try:
+        raw = _report_of(client, pod)
+        return Reading(read_proxy(pod, read_report(raw)), _FAILURES.validate_python(raw.get("failures") or {}))
+    except (HTTPException, OSError, ClusterError, ValueError, RecursionError) as error:
+        return Reading(proxy, {}, _problem(error, pod["metadata"]["namespace"]))
+
+
+def _problem(error: Exception, namespace: str) -> str:
+    match error:
+        case Forbidden():
+            way_out = f"ask for the verbs get and create on pods/portforward in namespace {namespace}"
+            return f"permission denied: {error}; {way_out}"
+        case NotForwarded():
+            return f"its agent does not take connections: {error}"
+        case ValueError() | RecursionError():
+            # Proxy pods belong to users, who may have them send anything.
+            return f"the report of its agent is invalid: {str(error).splitlines()[0]:.200}"
+    return f"its agent cannot be reached: {error or type(error).__name__}"
+
+
+def _report_of(client: ClusterClient, pod: Json) -> Mapping[str, Any]:
+    """Raises HTTPException, OSError, ClusterError and ValueError."""
+    with closing(HTTPConnection("localhost")) as http:
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        connection: Any = client.forward(namespace, name, port_of(pod, "report", AGENT_PORT))
+        http.sock = connection
+        http.request("GET", "/report")
+        response = http.getresponse()
+        if response.status != HTTPStatus.OK:
+            raise ValueError(f"status {response.status} {response.reason}")
+        report = json.loads(response.read(_REPORT_BYTES))
+    if not isinstance(report, Mapping):
+        raise ValueError("the report is not an object")  # noqa: TRY004  as in read_report
+    return report
+
+
+def unread(readings: Sequence[Reading]) -> Mapping[str, list[str]]:
+    """The names of the proxies whose failures are unknown, by the reason."""
+    found: dict[str, list[str]] = {}
+    for reading in readings:
+        if reading.problem:
+            found.setdefault(reading.problem, []).append(reading.proxy.name)
+    return found
