@@ -191,12 +191,11 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
 def _refusal_of_versions_that_hang_with_leastconn() -> Iterator[str]:
     """3.2.2 ended the loops of 3.2.0 and 3.2.1; 3.2.19 those of servers that are added and toggled since 3.2.6.
 
-    https://github.com/haproxy/haproxy/issues/3014 and https://github.com/haproxy/haproxy/issues/3360
+    https://github.com/haproxy/haproxy/issues/3014 and https://github.com/haproxy/haproxy/issues/3360. Which release of
+    3.3 ended them is not known: all are refused.
     """
-    yield ".if version_atleast(3.2-dev0)"
-    yield ".if version_before(3.2.19)"
-    yield '.alert "HAProxy 3.2.0 to 3.2.18 can hang with leastconn: use another version, or balance roundrobin"'
-    yield ".endif"
+    yield ".if version_atleast(3.2-dev0) && version_before(3.2.19) || version_atleast(3.3-dev0) && version_before(3.4)"
+    yield '.alert "HAProxy 3.2.0 to 3.2.18 and 3.3 can hang with leastconn: use another version, or balance roundrobin"'
     yield ".endif"
 
 
