@@ -24,10 +24,15 @@ class LastWritten:
         return Written(read_applied(applied), *others)
 
 
-def last_written(uid: str, written: Written, former: LastWritten | None) -> LastWritten:
-    """The content of the ConfigMap for later; `former` itself, if it has the same content."""
+def last_written(
+    uid: str, written: Written, former: LastWritten | None, applied_text: str | None = None
+) -> LastWritten:
+    """The content of the ConfigMap for later; `former` itself, if it has the same content.
+
+    `applied_text` is that of `written.applied`, if it is known.
+    """
     if former and written.content_id and (uid, written.content_id) == (former.uid, former.content_id):
         return former
-    applied = written.applied.to_json() if written.applied else ""
+    applied = applied_text or (written.applied.to_json() if written.applied else "")
     content = json.dumps([applied, written.latest, written.accepted, written.public_key])
     return LastWritten(uid, zlib.compress(content.encode(), 1), written.content_id)

@@ -144,7 +144,7 @@ def observe(
     """
     owner = memo(_owner, kanary)
     # First: if it is too early to judge the proxies, nothing else is derived in vain.
-    fleet = _fleet(view, owner, now, sent or {})
+    fleet = _fleet(view, owner, now, memo, sent or {})
     (intent, declared), status = read_intent(view, owner, kanary, memo), memo(read_status, kanary)
     written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda found: memo(applied_in, found))
     if written.applied is None and (known := last()) and _is_latest(known, intent, status, fleet):
@@ -217,7 +217,7 @@ def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
     return Destination(service, ready_endpoints(slices_of(service, view.slices(owner.namespace, name))))
 
 
-def _fleet(view: ClusterView, owner: Identity, now: datetime, sent: Mapping[str, Sent]) -> Fleet:
+def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo, sent: Mapping[str, Sent]) -> Fleet:
     pods = view.proxy_pods(owner.namespace, owner.name)
     # Stopping pods as well: they split connections by the configuration of their last report as long as they listen.
     live = [pod for pod in pods if has_agent(pod)]
@@ -225,7 +225,8 @@ def _fleet(view: ClusterView, owner: Identity, now: datetime, sent: Mapping[str,
     return Fleet(
         deployment=_own(view, owner, "apps/v1", "Deployment"),
         proxies=tuple(
-            read_proxy(pod, reports.get(pod["metadata"]["name"]), sent.get(pod["metadata"]["uid"])) for pod in pods
+            memo(read_proxy, pod, reports.get(pod["metadata"]["name"]), sent.get(pod["metadata"]["uid"]))
+            for pod in pods
         ),
         now=now,
     )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from engine.announce import Announcement
 from engine.conditions import Recording
+from engine.fleet.proxy import Proxy
 from engine.fleet.reports import Report
 from engine.model.entries import Configuration, Entry
 from engine.model.states import Endpoint, Written
@@ -111,8 +112,8 @@ class ClusterWriter(Protocol):
     def delete(self, existing: Json) -> None:
         """Delete this object, with its uid as a precondition."""
 
-    def send(self, pods: Sequence[Mapping[str, Any]], owner: Identity, written: Written) -> None:
-        """Send the configuration to the agents of these proxies' pods, in the background, and only if it was written.
+    def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
+        """Send the configuration to the agents of these proxies, in the background, and only if it was written.
 
         It is sent again until the agent reports that it serves or rejects it, or until another one is sent. If it
         cannot be signed, it is not sent.

@@ -192,13 +192,13 @@ class Reconciler:
                 if not self._compared(planned, memo, situation.compared).is_complete:
                     desired = planned.render()
                     self._writer.apply(desired)
-                    if APPLIED_KEY in (desired.get("data") or {}):
+                    if text := (desired.get("data") or {}).get(APPLIED_KEY):
                         written = as_written(self._view, memo, planned, desired, target)
-                        self._keep(situation.observed.owner, written)
+                        self._keep(situation.observed.owner, written, text)
 
-    def _keep(self, owner: Identity, written: Written) -> None:
+    def _keep(self, owner: Identity, written: Written, applied_text: str | None = None) -> None:
         key = owner.namespace, owner.name
-        self._last[key] = last_written(owner.uid, written, self._last.get(key))
+        self._last[key] = last_written(owner.uid, written, self._last.get(key), applied_text)
 
     def _compared(self, planned: Planned, memo: Memo, known: dict[Planned, Comparison]) -> Comparison:
         if planned not in known:
@@ -207,8 +207,8 @@ class Reconciler:
 
     def _send(self, observed: Observed, target: Target) -> None:
         owner, digest = observed.owner, target.applied.digest
-        if pods := observed.fleet.unsent(digest):
-            self._writer.send(pods, owner, target.written)
+        if proxies := observed.fleet.unsent(digest):
+            self._writer.send(proxies, owner, target.written)
         self._sent[owner.namespace, owner.name] = observed.fleet.sending(digest)
 
     def _finish(self, situation: Situation, decision: Decision) -> tuple[Json | None, Requeue | None]:

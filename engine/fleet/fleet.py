@@ -1,7 +1,7 @@
 """All proxies of one Kanary, and their progress with a configuration."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,6 +42,8 @@ class Fleet:
     deployment: Json | None
     proxies: tuple[Proxy, ...]
     now: datetime
+    _serving: dict[str, list[Proxy]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """By digest: a reconcile counts them ten times."""
 
     def progress(self, goal: Goal) -> Progress:
         """Their progress with the goal."""
@@ -55,9 +57,13 @@ class Fleet:
         is_current = has_rolled_out(self.deployment, goal.replicas) and not is_left
         return Progress.CURRENT if is_current else Progress.SERVING
 
-    def serving(self, digest: str) -> list[Proxy]:
+    def serving(self, digest: str) -> Sequence[Proxy]:
         """The proxies that accept connections, are not stopping, and split connections as this configuration does."""
-        return [p for p in self.proxies if p.is_ready and p.is_to_run and _splits_alike(p, digest)]
+        found = self._serving.get(digest)
+        if found is None:
+            found = [p for p in self.proxies if p.is_ready and p.is_to_run and _splits_alike(p, digest)]
+            self._serving[digest] = found
+        return found
 
     def _others(self, digest: str) -> list[Proxy]:
         """The proxies that accept connections and split them differently."""
@@ -200,11 +206,11 @@ class Fleet:
 
     def sending(self, digest: str) -> dict[str, Sent]:
         """The configuration that each of these proxies must receive, by the uid of its pod."""
-        return {p.pod["metadata"]["uid"]: send(p.sent, digest, self.now, p.serves) for p in self._to_load(digest)}
+        return {p.uid: send(p.sent, digest, self.now, p.serves) for p in self._to_load(digest)}
 
-    def unsent(self, digest: str) -> list[Json]:
-        """The pods of the proxies to which this process has not begun to send this configuration."""
-        return [p.pod for p in self._to_load(digest) if p.sent is None or p.sent.digest != digest]
+    def unsent(self, digest: str) -> list[Proxy]:
+        """The proxies to which this process has not begun to send this configuration."""
+        return [p for p in self._to_load(digest) if p.sent is None or p.sent.digest != digest]
 
     def next_limit(self, digest: str | None) -> timedelta | None:
         """When the next time limit about a proxy has passed; None if there is none.

@@ -1,7 +1,7 @@
 """One HAProxy pod as a value, read from its object and from its own report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,8 @@ class Proxy:
     """The state of one HAProxy pod."""
 
     name: str
+    uid: str
+    """Of the pod."""
     node: str
     address: str
     """Address of the pod; empty while it has none."""
@@ -45,8 +47,6 @@ class Proxy:
     """What keeps it from becoming ready, as the cluster reports it."""
     out_of_memory: tuple[str, datetime] | None
     """The container that was OOMKilled last, and when."""
-    pod: Json = field(repr=False)
-    """The pod object."""
 
     @property
     def is_live(self) -> bool:
@@ -87,6 +87,7 @@ def read_proxy(pod: Json, report: Report | None, sent: Sent | None = None) -> Pr
     ready = next((c for c in _conditions(pod) if c.get("type") == "Ready" and c.get("status") == "True"), None)
     return Proxy(
         name=metadata["name"],
+        uid=metadata.get("uid") or "",
         node=(pod.get("spec") or {}).get("nodeName") or "",
         address=status.get("podIP") or "",
         strategy=UpdateStrategy.LIVE if is_live else UpdateStrategy.ROLLING,
@@ -100,7 +101,6 @@ def read_proxy(pod: Json, report: Report | None, sent: Sent | None = None) -> Pr
         sent=sent,
         trouble="" if ready else " ".join(_trouble(pod).split()),
         out_of_memory=_out_of_memory(status),
-        pod=pod,
     )
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from engine.fleet.proxy import has_agent, read_proxy
+from engine.fleet.proxy import Proxy, has_agent, read_proxy
 from engine.fleet.reports import Report
 from engine.ports import RetryLaterError
 from engine.render.objects import KANARY_LABEL
@@ -72,10 +72,10 @@ class Agents:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._follow, key)
 
-    def send(self, pods: Sequence[Mapping[str, Any]], push: Push) -> None:
-        """Send this configuration to these pods until their reports have it, or another one is sent."""
+    def send(self, namespace: str, proxies: Sequence[Proxy], push: Push) -> None:
+        """Send this configuration to these proxies until their reports have it, or another one is sent."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._send, pods, push)
+            self._loop.call_soon_threadsafe(self._send, namespace, proxies, push)
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """The last reports of these pods, by name. An older report is still true: without a new mount nothing changes.
@@ -130,18 +130,21 @@ class Agents:
                 sending.reported()
             self._on_news(agent.kanary, after.total_seconds())
 
-    def _send(self, pods: Sequence[Mapping[str, Any]], push: Push) -> None:
-        for pod in pods:
-            key = Key.of(pod)
-            self._follow(key)
+    def _send(self, namespace: str, proxies: Sequence[Proxy], push: Push) -> None:
+        for proxy in proxies:
+            key = Key(namespace, proxy.name)
             agent = self._agents.get(key)
-            if agent and agent.uid == pod["metadata"]["uid"]:
+            if agent is None or agent.uid != proxy.uid:
+                # The reconcile may know the pod first.
+                self._follow(key)
+                agent = self._agents.get(key)
+            if agent and agent.uid == proxy.uid:
                 sending = self._sendings.get(key)
                 if sending is None:
                     forget = partial(self._sendings.pop, key, None)
                     sending = Sending(key, self._port, self._limits, agent.has_decided, forget)
                     self._sendings[key] = sending
-                sending.send(read_proxy(pod, None).address, push)
+                sending.send(proxy.address, push)
 
 
 async def _cancel_all() -> None:

@@ -2,10 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from engine.fleet.proxy import Proxy
 from engine.model.spec import KIND
 from engine.model.states import Written
 from engine.ports import RejectedError, RetryLaterError
@@ -85,14 +86,16 @@ class Writer:
             except NotFound:
                 _log.info("%s %s/%s is deleted already", resource.kind, metadata["namespace"], metadata["name"])
 
-    def send(self, pods: Sequence[Mapping[str, Any]], owner: Identity, written: Written) -> None:
-        """Send the configuration to the agents of these pods. Raises RetryLaterError."""
+    def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
+        """Send the configuration to the agents of these proxies. Raises RetryLaterError."""
         applied, content = written.applied, written.latest.encode()
         if not self._may_write():
             raise RetryLaterError("cannot send a configuration: this process is not the leader")
         signature = self._key.sign(content)
         if applied and signature:
-            self._agents.send(pods, Push(owner.uid, applied.serial, applied.digest, content, signature))
+            self._agents.send(
+                owner.namespace, proxies, Push(owner.uid, applied.serial, applied.digest, content, signature)
+            )
 
     def write_status(self, kanary: Json, status: Json) -> Json | None:
         """Replace the status of the Kanary at the version that was read; returns the Kanary, or None if it is deleted.

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.announce import Announcement
 from engine.conditions import RECORDED
-from engine.fleet.proxy import read_proxy
+from engine.fleet.proxy import Proxy, read_proxy
 from engine.fleet.reports import Report
 from engine.last_status import read_status
 from engine.model.entries import Configuration, Entry, PhaseChange
@@ -302,10 +302,10 @@ class World:
         self._count_write()
         self.objects.pop((existing["kind"], existing["metadata"]["name"]), None)
 
-    def send(self, pods: Sequence[Mapping[str, Any]], owner: Identity, written: Written) -> None:
+    def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
         if self.die_after == 0:
             raise RetryLaterError("the process died")
-        self.sendings |= {pod["metadata"]["name"] for pod in pods}
+        self.sendings |= {proxy.name for proxy in proxies}
         self._deliver()
 
     def _deliver(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report
 from engine.ports import RetryLaterError
 from engine.render.objects import KANARY_LABEL
@@ -104,6 +105,9 @@ class Followed:
     def remove(self, gone: Json) -> None:
         del self.cluster[Key.of(gone)]
         self.agents.changed(Key.of(gone))
+
+    def send(self, push: Push, *pods: Json) -> None:
+        self.agents.send("shop", [read_proxy(each, None) for each in pods], push)
 
     def reports(self) -> dict[str, Report]:
         """Of all pods; of those that need not have reported yet, what is known."""
@@ -533,7 +537,7 @@ def receive(peers: Peers, status: str, content: bytes | None = None) -> tuple[by
 
 def test_a_configuration_is_sent_with_its_claims_before_its_content(peers: Peers, followed: Followed) -> None:
     followed.put(pod())
-    followed.agents.send([pod()], PUSH)
+    followed.send(PUSH, pod())
     head, content = receive(peers, "202 Accepted", PUSH.content)
     lines = head.decode().split("\r\n")
     assert lines[0] == "PUT /configuration HTTP/1.1"
@@ -546,7 +550,7 @@ def test_an_accepted_one_is_sent_again_until_the_report_has_it(peers: Peers, fol
     reports = peers.next()
     reports.sendall(HEAD + line(digest="b" * 24))
     followed.await_news()
-    followed.agents.send([pod()], PUSH)
+    followed.send(PUSH, pod())
     receive(peers, "202 Accepted", PUSH.content)
     receive(peers, "409 Conflict")
     sending = followed.sending()
@@ -561,7 +565,7 @@ def test_an_accepted_one_is_sent_again_until_the_report_has_it(peers: Peers, fol
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "junk", "403 Forbidden"])
 def test_one_that_is_not_accepted_is_sent_again(peers: Peers, followed: Followed, status: str) -> None:
     followed.put(pod())
-    followed.agents.send([pod()], PUSH)
+    followed.send(PUSH, pod())
     receive(peers, status)
     receive(peers, "202 Accepted", PUSH.content)
 
@@ -569,18 +573,18 @@ def test_one_that_is_not_accepted_is_sent_again(peers: Peers, followed: Followed
 def test_a_newer_one_replaces_it(peers: Peers, followed: Followed) -> None:
     newer = replace(PUSH, serial=8, digest="c" * 24)
     followed.put(pod())
-    followed.agents.send([pod()], PUSH)
+    followed.send(PUSH, pod())
     receive(peers, "503 Service Unavailable")
-    followed.agents.send([pod()], newer)
+    followed.send(newer, pod())
     wait_for(lambda: b"uid-x 8" in receive(peers, "503 Service Unavailable")[0])
     assert b"uid-x 8" in receive(peers, "202 Accepted", newer.content)[0]
 
 
 def test_a_pod_that_is_gone_or_replaced_is_sent_nothing(peers: Peers, followed: Followed) -> None:
     followed.put(pod())
-    followed.agents.send([pod(uid="uid-former")], PUSH)
+    followed.send(PUSH, pod(uid="uid-former"))
     reports = peers.next()
-    followed.agents.send([pod()], PUSH)
+    followed.send(PUSH, pod())
     receive(peers, "503 Service Unavailable")
     sending = followed.sending()
     followed.remove(pod())
@@ -593,7 +597,7 @@ def test_a_pod_that_is_gone_or_replaced_is_sent_nothing(peers: Peers, followed: 
 
 def test_a_silent_agent_delays_no_other_one(peers: Peers, followed: Followed) -> None:
     followed.put(pod(), pod("x-2"))
-    followed.agents.send([pod(), pod("x-2")], PUSH)
+    followed.send(PUSH, pod(), pod("x-2"))
     began, silent = time.monotonic(), list[socket.socket]()
     while len([c for c in silent if c.recv(4, socket.MSG_PEEK) == b"PUT "]) < 2:
         silent.append(peers.connections.get(timeout=PATIENCE))

@@ -309,7 +309,7 @@ def test_a_replaced_proxy_that_has_loaded_it_is_no_reason_to_wait() -> None:
 def sending(proxy: Proxy, after: timedelta = timedelta()) -> tuple[list[str], dict[str, Sent]]:
     """The pods to which a new configuration is sent, and all that is being sent."""
     found = fleet(proxy, after=after)
-    return [pod["metadata"]["name"] for pod in found.unsent(DIGEST)], found.sending(DIGEST)
+    return [proxy.name for proxy in found.unsent(DIGEST)], found.sending(DIGEST)
 
 
 def test_what_is_new_is_sent_once_to_a_pod_that_serves_something_else() -> None:

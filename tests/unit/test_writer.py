@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from engine.fleet.proxy import read_proxy
 from engine.model.states import Written, read_written
 from engine.plan import plan
 from engine.ports import RejectedError, RetryLaterError
@@ -72,8 +73,8 @@ class Agents:
     def __init__(self):
         self.sent = []
 
-    def send(self, pods, push):
-        self.sent.append((pods, push))
+    def send(self, namespace, proxies, push):
+        self.sent.append((namespace, proxies, push))
 
 
 def writer_to(cluster, *, leads=True, agents=None, key=None):
@@ -159,19 +160,19 @@ SENT = Written(applied(serial=7), "text", "", "public key")
 
 
 def test_a_configuration_is_sent_with_its_origin_and_signature() -> None:
-    agents, pods = Agents(), [live_pod()]
-    writer_to(None, agents=agents).send(pods, OWNER, SENT)
-    assert agents.sent == [(pods, Push(OWNER.uid, 7, DIGEST, b"text", b"txet"))]
+    agents, proxies = Agents(), [read_proxy(live_pod(), None)]
+    writer_to(None, agents=agents).send(proxies, OWNER, SENT)
+    assert agents.sent == [(OWNER.namespace, proxies, Push(OWNER.uid, 7, DIGEST, b"text", b"txet"))]
 
 
 def test_a_process_that_does_not_lead_sends_nothing() -> None:
     agents = Agents()
     with pytest.raises(RetryLaterError, match="not the leader"):
-        writer_to(None, leads=False, agents=agents).send([live_pod()], OWNER, SENT)
+        writer_to(None, leads=False, agents=agents).send([read_proxy(live_pod(), None)], OWNER, SENT)
     assert agents.sent == []
 
 
 def test_without_a_usable_key_nothing_is_sent() -> None:
     agents = Agents()
-    writer_to(None, agents=agents, key=Key(usable=False)).send([live_pod()], OWNER, SENT)
+    writer_to(None, agents=agents, key=Key(usable=False)).send([read_proxy(live_pod(), None)], OWNER, SENT)
     assert agents.sent == []
