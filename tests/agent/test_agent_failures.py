@@ -17,8 +17,9 @@ import pytest
 from kanary_agent.failures import KEPT, ROUTES, SOCKET, STEP_RECORDS, Failures, cause_of, read_record
 
 from engine.render.config import Pool, ProxyConfig, Server
-from engine.render.haproxy import render
+from engine.render.haproxy import RETRIES, render
 from engine.render.pods import FAILURE_LOG
+from kanary.cli.main import main
 from states import OnEmptyRoute
 from tests.agent.live import LiveProxy, pod
 from tests.agent.moods import (
@@ -34,8 +35,12 @@ from tests.agent.moods import (
     swallow,
     visits,
 )
+from tests.apiserver import ApiServer
+from tests.cli.conftest import Printed
+from tests.cli.test_get import Stage
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import await_that, config_of, free_port
+from tests.unit.proxies import live_pod
 
 Json = dict[str, Any]
 
@@ -98,7 +103,7 @@ def test_a_refused_connection_names_pod_client_and_cause(pods: Pods) -> None:
     before = time.time()
     # With pods of another route that serve, so that only one of the two versions has a failure.
     config = config_of(pods.route(1, 1), refusing(99), on_empty_route=OnEmptyRoute.FAIL)
-    with logging(config, UNCHECKED, ("retries 20", "retries 1")) as proxy:
+    with logging(config, UNCHECKED, (f"retries {RETRIES}", "retries 1")) as proxy:
         clients = [visit(proxy, ask) for _ in range(2)]
         failure = await_failure(proxy, 1)
         assert failure["server"] == address_of(config.routes[1].servers[0])
@@ -111,7 +116,7 @@ def test_a_refused_connection_names_pod_client_and_cause(pods: Pods) -> None:
 def test_a_connection_that_finds_no_pod_up_says_so(pods: Pods) -> None:
     config = config_of(refusing(100), on_empty_route=OnEmptyRoute.FAIL)
     with logging(config) as proxy:
-        await_that(lambda: proxy.report()["routes"]["bad:http"]["down"] == 1, "the pod is down")
+        await_that(lambda: proxy.report()["routes"].get("bad:http", {}).get("down") == 1, "the pod is down")
         visit(proxy, ask)
         failure = await_failure(proxy)
         assert (failure["server"], failure["cause"]) == ("", "no pod was up")
@@ -127,7 +132,7 @@ def test_a_pod_that_drops_packets_is_not_accepting(pods: Pods) -> None:
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-        proxy = stack.enter_context(logging(config, UNCHECKED, ("retries 20", "retries 2")))
+        proxy = stack.enter_context(logging(config, UNCHECKED, (f"retries {RETRIES}", "retries 2")))
         visit(proxy, ask)
         failure = await_failure(proxy)
         assert failure["server"] == address_of(silent)
@@ -222,6 +227,33 @@ def test_it_works_as_in_a_pod(moody: MoodyPods) -> None:
         assert await_failure(proxy)["cause"].startswith("reset")
 
 
+def test_the_command_line_finds_the_failure_through_a_port_forward(
+    moody: MoodyPods, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> Printed:
+        return Printed(main(list(arguments)), *capsys.readouterr())
+
+    v1, v2 = moody.route(80, 1), moody.route(20, 1)
+    moody.put(reset_when_asked, *v2.servers)
+    config = config_of(replace(v1, backend="myapp-v1:http"), replace(v2, backend="myapp-v2:9090"))
+    with logging(config) as proxy, ApiServer() as server, contextlib.ExitStack() as stack:
+        clients = [visit(proxy, ask) for _ in range(5)]
+        await_failure(proxy, 1)
+        counted = {"myapp-v1:http": 4, "myapp-v2:9090": 1}
+        await_that(
+            lambda: {name: r["connections"] for name, r in proxy.report()["routes"].items()} == counted, "counted"
+        )
+        stage = Stage(server, server.kubeconfig(tmp_path / "kubeconfig"), run, stack)
+        stage.pod(live_pod("x-1"), proxy.report_port)
+        served, failed = stage.document()["routes"]
+        assert (served["connections"], served["failures"]) == (4, [])
+        assert (failed["connections"], failed["failed"]) == (1, 1)
+        (failure,) = failed["failures"]
+        assert failure["server"] == address_of(v2.servers[0])
+        assert failure["client"] in clients
+        assert failure["cause"].startswith("reset after")
+
+
 def test_of_a_storm_each_step_reads_a_sample(tmp_path: Path) -> None:
     found = Failures(str(tmp_path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
@@ -255,7 +287,9 @@ def line(route: str = "v1:http", state: str = "SD", port: int = 1, sent: int = 0
     ("state", "sent", "error", "cause"),
     [
         ("SD", 7, "ETIMEDOUT returned by OS", "lost after 12 ms, 7 bytes sent to the client"),
-        ("RC", 0, "-", "the proxy has no free source port, file descriptor or memory"),
+        ("SC", 0, "Out of local source ports on the system", "no free source port: 1 attempt within 12 ms"),
+        ("SC", 0, "-", "refused or unreachable: 1 attempt within 12 ms"),
+        ("RC", 0, "-", "the proxy has no free file descriptor or memory"),
         ("DD", 0, "-", "closed because the pod was marked down"),
         ("sD", 0, "Success", "no answer within 12 ms"),
         ("cD", 7, "Success", ""),

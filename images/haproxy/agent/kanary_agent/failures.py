@@ -134,7 +134,10 @@ def _unaccepted(record: Record, passed: str) -> str:
     if not record.server:
         return "no pod was up"
     attempts = f"{record.attempts} attempts" if record.attempts > 1 else "1 attempt"
-    how = "refused or unreachable" if record.state[0] == "S" else "not accepted"
+    if "source ports" in record.error:
+        how = "no free source port"
+    else:
+        how = "refused or unreachable" if record.state[0] == "S" else "not accepted"
     return f"{how}: {attempts} within {passed}"
 
 
@@ -148,7 +151,7 @@ _CAUSES = {
     "K": "closed by a command to HAProxy",
     "L": "rejected by HAProxy",
     "P": "rejected by HAProxy",
-    "R": "the proxy has no free source port, file descriptor or memory",
+    "R": "the proxy has no free file descriptor or memory",
 }
 """By HAProxy's code for what ended the connection."""
 
