@@ -103,11 +103,8 @@ class Reconciler:
             # The garbage collector deletes the objects of the Kanary; they must not be created again meanwhile.
             self._record_last(kanary, self._held.latest(kanary, read_status(kanary)))
             return Step()
-        memo = self._memos.of(namespace, name)
-        try:
+        with self._memos.round(namespace, name) as memo:
             return self._step(kanary, memo)
-        finally:
-            memo.end_round()
 
     def _forget(self, namespace: str, name: str) -> None:
         self._last.pop((namespace, name), None)
@@ -191,6 +188,7 @@ class Reconciler:
             for planned in target.planned[action]:
                 if not self._compared(planned, memo, situation.compared).is_complete:
                     desired = planned.render()
+                    memo.has_changed = True
                     self._writer.apply(desired)
                     if text := (desired.get("data") or {}).get(APPLIED_KEY):
                         written = as_written(self._view, memo, planned, desired, target)
@@ -252,6 +250,7 @@ class Reconciler:
         self._held.release(observed.kanary)
         if is_written:
             return None, None
+        observed.memo.has_changed = True
         for announcement in announcements(observed.stored, status):
             self._reporter.announce(observed.kanary, announcement)
         return written, None

@@ -37,6 +37,7 @@ LIBRARIES = {"states": set[str](), "engine": {"pydantic", "pydantic_core", "tran
 PURE = {
     "__future__",
     "collections",
+    "contextlib",
     "dataclasses",
     "datetime",
     "decimal",

@@ -334,4 +334,4 @@ def _targets_of_destination(service: Json) -> Iterator[str]:
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}

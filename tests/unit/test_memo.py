@@ -101,11 +101,22 @@ def test_an_error_is_raised_each_time() -> None:
     assert memo(int, "1") == 1
 
 
-def test_the_memos_of_the_kanaries_that_were_reconciled_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memo_module, "MOST_MEMOS", 2)
-    memos = Memos()
-    first, second = memos.of("shop", "a"), memos.of("shop", "b")
-    assert memos.of("shop", "a") is first
-    memos.of("shop", "c")
-    assert memos.of("shop", "a") is first
-    assert memos.of("shop", "b") is not second
+def test_the_memos_of_the_kanaries_that_changed_last_are_kept_and_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memo_module, "MOST_CHANGED", 2)
+    monkeypatch.setattr(memo_module, "MOST_OTHERS", 1)
+    memos, known = Memos(), dict[str, Memo]()
+
+    def reconcile(name: str, *, changed: bool) -> bool:
+        """Returns whether its memo was kept since the last time."""
+        with memos.round("shop", name) as memo:
+            memo.has_changed = memo.has_changed or changed
+            former, known[name] = known.get(name), memo
+        return memo is former
+
+    for name in ("a", "b"):
+        reconcile(name, changed=True)
+    for name in ("c", "d"):
+        reconcile(name, changed=False)
+    assert {name: reconcile(name, changed=False) for name in "dab"} == {"d": True, "a": True, "b": True}
+    assert not reconcile("c", changed=True)
+    assert [reconcile(name, changed=False) for name in ("c", "b", "a")] == [True, True, False]
