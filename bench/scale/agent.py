@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -39,13 +40,14 @@ class Agent:
         """A line with its report."""
         report: dict[str, object] = {
             "pod": self.uid,
+            "time": int(time.time()),
             "digest": self.serves,
             "rejected": None,
             "draining": 0,
             "connections": 62,
             "maxConnections": 20_000,
+            "full": False,
             "problem": "",
-            "ejected": [],
             "routes": {backend: self._route(count) for backend, count in servers.items()},
         }
         return json.dumps(report).encode() + b"\n"
@@ -55,7 +57,7 @@ class Agent:
             "up": servers,
             "down": 0,
             "ejected": 0,
-            "unreachedSince": None,
+            "unreachedSeconds": None,
             "open": 31,
             "connections": self._connections,
             "unconnected": 3,

@@ -154,10 +154,10 @@ class Fleet:
                     "spec.proxy.maxConnections, because of the file limit of its container: raise that limit on the "
                     "node, or lower spec.proxy.maxConnections and raise spec.proxy.replicas"
                 )
-            if report.connections >= report.max_connections:
+            if report.is_full:
                 return (
-                    f"pod {proxy.name} holds {report.connections} connections, its limit, and new connections wait: "
-                    "raise spec.proxy.maxConnections, if the file limit of its container allows that, or "
+                    f"pod {proxy.name} is full with {report.max_connections} connections, and new ones wait: raise "
+                    "spec.proxy.maxConnections, if the file limit of its container allows that, or "
                     "spec.proxy.replicas"
                 )
         return ""
@@ -180,7 +180,8 @@ class Fleet:
         ]
 
     def _is_late(self, proxy: Proxy, digest: str, limit: timedelta) -> bool:
-        remaining = proxy.sent.left(limit, digest, self.now, proxy.ready_since) if proxy.sent else None
+        sent = proxy.sent
+        remaining = sent.left(limit, digest, self.now, is_ready=proxy.is_ready) if sent else None
         return remaining is not None and not remaining
 
     def fallback(self, applied: Applied) -> str:
@@ -206,7 +207,10 @@ class Fleet:
 
     def sending(self, digest: str) -> dict[str, Sent]:
         """The configuration that each of these proxies must receive, by the uid of its pod."""
-        return {p.uid: send(p.sent, digest, self.now, p.serves) for p in self._to_load(digest)}
+        return {p.uid: self._sent(p, digest) for p in self._to_load(digest)}
+
+    def _sent(self, proxy: Proxy, digest: str) -> Sent:
+        return send(proxy.sent, digest, self.now, proxy.serves, is_ready=proxy.is_ready)
 
     def unsent(self, digest: str) -> list[Proxy]:
         """The proxies to which this process has not begun to send this configuration."""
@@ -219,10 +223,8 @@ class Fleet:
         """
         awaited = self._to_load(digest) if digest else []
         limits = [
-            send(proxy.sent, digest or "", self.now, proxy.serves).left(
-                limit, digest or "", self.now, proxy.ready_since
-            )
-            for proxy in awaited
+            self._sent(p, digest or "").left(limit, digest or "", self.now, is_ready=p.is_ready)
+            for p in awaited
             for limit in (LOAD_LIMIT, SETTLE_LIMIT)
         ]
         limits += [left(EXHAUSTION_REPORTED, p.out_of_memory[1], self.now) for p in self.proxies if p.out_of_memory]

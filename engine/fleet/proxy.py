@@ -34,7 +34,6 @@ class Proxy:
     serves: str
     """Digest of the configuration that it serves; empty if unknown."""
     is_ready: bool
-    ready_since: datetime | None
     has_ended: bool
     """No container of the pod runs any more: an evicted pod stays in the cluster, as Failed."""
     stopping_since: datetime | None
@@ -46,7 +45,7 @@ class Proxy:
     trouble: str
     """What keeps it from becoming ready, as the cluster reports it."""
     out_of_memory: tuple[str, datetime] | None
-    """The container that was OOMKilled last, and when."""
+    """The container that was OOMKilled last, and when. Without a report, that is a time of the node's clock."""
 
     @property
     def is_live(self) -> bool:
@@ -84,7 +83,8 @@ def read_proxy(pod: Json, report: Report | None, sent: Sent | None = None) -> Pr
     """The proxy of a pod object, with its last report and what is being sent to it."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     annotations, is_live = _annotations(pod), has_agent(pod)
-    ready = next((c for c in _conditions(pod) if c.get("type") == "Ready" and c.get("status") == "True"), None)
+    is_ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in _conditions(pod))
+    report = report if is_live else None
     return Proxy(
         name=metadata["name"],
         uid=metadata.get("uid") or "",
@@ -93,14 +93,13 @@ def read_proxy(pod: Json, report: Report | None, sent: Sent | None = None) -> Pr
         strategy=UpdateStrategy.LIVE if is_live else UpdateStrategy.ROLLING,
         template=annotations.get(TEMPLATE_ANNOTATION) or "",
         serves=(report.digest if report else "") if is_live else annotations.get(CONFIG_ANNOTATION) or "",
-        is_ready=ready is not None,
-        ready_since=read_time((ready or {}).get("lastTransitionTime")),
+        is_ready=is_ready,
         has_ended=status.get("phase") in ("Failed", "Succeeded"),
         stopping_since=_stopping_since(metadata),
-        report=report if is_live else None,
+        report=report,
         sent=sent,
-        trouble="" if ready else " ".join(_trouble(pod).split()),
-        out_of_memory=_out_of_memory(status),
+        trouble="" if is_ready else " ".join(_trouble(pod).split()),
+        out_of_memory=_out_of_memory(status, report.clock_error if report else timedelta()),
     )
 
 
@@ -151,10 +150,11 @@ def _alert(log: str) -> str:
     return next((line for line in lines if line.startswith("[ALERT]")), lines[-1])[:300]
 
 
-def _out_of_memory(status: Json) -> tuple[str, datetime] | None:
+def _out_of_memory(status: Json, clock_error: timedelta) -> tuple[str, datetime] | None:
+    """`clock_error` is how far the clock of the node is ahead."""
     for container in status.get("containerStatuses") or ():
         ended = _ended(container)
         finished_at = read_time(ended.get("finishedAt"))
         if ended.get("reason") == "OOMKilled" and finished_at:
-            return str(container.get("name")), finished_at
+            return str(container.get("name")), finished_at - clock_error
     return None

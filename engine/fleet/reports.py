@@ -25,9 +25,9 @@ class RouteReport:
     ejected: int = 0
     """Servers that receive no connections for a while, because they reset those that they accepted."""
     unreached_since: datetime | None = None
-    """Since when no server has passed a check; None if one has, or without servers."""
+    """Since when no server has passed a check, by the operator's clock; None if one has, or without servers."""
     connections: int = 0
-    """All since the agent started."""
+    """All since the pod started."""
     failed: int = 0
     """Those of them that no server accepted, or that a server reset."""
     server: str = ""
@@ -37,9 +37,13 @@ class RouteReport:
 
     @property
     def state(self) -> tuple[object, ...]:
-        """All on which decisions depend, with the magnitude of the counts."""
+        """All on which decisions depend, with the magnitude of the counts.
+
+        Since when it is unreached is computed anew for each report, and may differ by the time that a line takes.
+        """
         counts = self.connections.bit_length(), self.failed.bit_length()
-        return self.up, self.down, self.ejected, self.unreached_since, self.server, self.line, counts
+        is_unreached = self.unreached_since is not None
+        return self.up, self.down, self.ejected, is_unreached, self.server, self.line, counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +61,21 @@ class Report:
     connections: int = 0
     max_connections: int = 0
     """Maximum number of connections that it can hold, whatever is configured."""
+    is_full: bool = False
+    """Whether it holds so many, or has a short while ago: then new connections wait."""
     problem: str = ""
     """What else keeps it from serving the mounted configuration."""
     routes: Mapping[str, RouteReport] = field(default_factory=dict)
     """By backend."""
+    clock_error: timedelta = timedelta()
+    """How far the clock of its node is ahead of the operator's."""
 
     @property
     def state(self) -> tuple[object, ...]:
         """All on which decisions depend. They take counts of connections and processes as they are at that time."""
-        is_full = self.connections >= self.max_connections
         routes = tuple((backend, route.state) for backend, route in self.routes.items())
-        return self.digest, self.rejected_digest, self.rejection, self.max_connections, is_full, self.problem, routes
+        limits = self.max_connections, self.is_full
+        return self.digest, self.rejected_digest, self.rejection, *limits, self.problem, routes
 
     @property
     def reached(self) -> set[str]:
@@ -90,8 +98,11 @@ class Report:
         return STATUS_INTERVAL if is_of_servers else timedelta()
 
 
-def read_report(raw: object) -> Report:
-    """A report from the agent's JSON, of which `pod` is the uid of the pod. Raises ValueError if it is invalid."""
+def read_report(raw: object, now: datetime) -> Report:
+    """A report from the agent's JSON, which arrived at this moment. Raises ValueError if it is invalid.
+
+    The clock of the proxy's node may be wrong. So the report has durations, and the node's time as it was sent.
+    """
     if not isinstance(raw, Mapping):
         raise ValueError("the report is not an object")  # noqa: TRY004  callers handle all invalid reports alike
     rejected = raw.get("rejected") or {}
@@ -104,29 +115,35 @@ def read_report(raw: object) -> Report:
         draining=_count(raw.get("draining")),
         connections=_count(raw.get("connections")),
         max_connections=_count(raw.get("maxConnections")),
+        is_full=raw.get("full") is True,
         problem=_text(raw.get("problem")),
-        routes=_routes(raw.get("routes")),
+        routes=_routes(raw.get("routes"), now),
+        clock_error=_clock_error(raw.get("time"), now),
     )
 
 
-def _routes(raw: object) -> Mapping[str, RouteReport]:
+def _clock_error(raw: object, now: datetime) -> timedelta:
+    return datetime.fromtimestamp(_count(raw, _LAST_SECOND), UTC) - now if raw else timedelta()
+
+
+def _routes(raw: object, now: datetime) -> Mapping[str, RouteReport]:
     if raw is None:
         return {}
     if not isinstance(raw, Mapping) or len(raw) > MAX_ROUTES:
         raise ValueError(f"routes is not an object with at most {MAX_ROUTES} routes")
-    return {_text(backend): _route(route) for backend, route in raw.items()}
+    return {_text(backend): _route(route, now) for backend, route in raw.items()}
 
 
-def _route(raw: object) -> RouteReport:
+def _route(raw: object, now: datetime) -> RouteReport:
     if not isinstance(raw, Mapping):
         raise ValueError("a route is not an object")  # noqa: TRY004  as above
     server, line = _down(raw.get("servers"))
-    since = _count(raw.get("unreachedSince"), _LAST_SECOND)
+    unreached = raw.get("unreachedSeconds")
     return RouteReport(
         up=_count(raw.get("up")),
         down=_count(raw.get("down")),
         ejected=_count(raw.get("ejected")),
-        unreached_since=datetime.fromtimestamp(since, UTC) if since else None,
+        unreached_since=None if unreached is None else now - timedelta(seconds=_count(unreached)),
         connections=_count(raw.get("connections"), _MAX_TOTAL),
         failed=_count(raw.get("unconnected"), _MAX_TOTAL) + _count(raw.get("reset"), _MAX_TOTAL),
         server=server,

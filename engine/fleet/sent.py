@@ -18,24 +18,28 @@ class Sent:
     digest: str
     since: datetime
     """When the time that the proxy has to load it began."""
+    was_ready: bool
+    """Whether the proxy was ready when it was observed last."""
 
-    def left(
-        self, limit: timedelta, digest: str, now: datetime, ready_since: datetime | None = None
-    ) -> timedelta | None:
-        """How much of the limit is left, since the proxy is ready; None if this configuration is not being sent."""
+    def left(self, limit: timedelta, digest: str, now: datetime, *, is_ready: bool) -> timedelta | None:
+        """How much of the limit is left; None if this configuration is not being sent.
+
+        A proxy that becomes ready has the whole limit from then on. When its node says that this was does not count:
+        the clock of the node may be wrong.
+        """
         if self.digest != digest:
             return None
-        # A time in the future comes from a node's clock that is ahead.
-        is_later = ready_since is not None and self.since < ready_since <= now
-        return left(limit, ready_since if is_later else self.since, now)
+        return limit if is_ready and not self.was_ready else left(limit, self.since, now)
 
 
-def send(sent: Sent | None, digest: str, now: datetime, serves: str) -> Sent:
+def send(sent: Sent | None, digest: str, now: datetime, serves: str, *, is_ready: bool) -> Sent:
     """The configuration to send to a proxy, while it has not loaded it.
 
     While a proxy has not loaded new weights, changes of their endpoints do not restart its time limit.
     """
-    if sent and sent.digest == digest:
-        return sent
-    lacks_weights = sent is not None and split_of(sent.digest) == split_of(digest) != split_of(serves)
-    return Sent(digest, sent.since if sent and lacks_weights else now)
+    if sent is None:
+        return Sent(digest, now, is_ready)
+    lacks_weights = split_of(sent.digest) == split_of(digest) != split_of(serves)
+    is_same = (sent.digest == digest or lacks_weights) and (sent.was_ready or not is_ready)
+    found = Sent(digest, sent.since if is_same else now, is_ready)
+    return sent if found == sent else found

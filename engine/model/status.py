@@ -29,7 +29,7 @@ class RouteStatus(Shape):
     ejected: int | None = None
     """Servers that receive no connections for a while because they reset those that they accepted, likewise."""
     connections: int | None = None
-    """Connections that the present proxies have sent to the backend, when the status was last written."""
+    """Connections to the backend of the present proxies since their pods started; lower after one was replaced."""
     failed: int | None = None
     """Those of them that no pod accepted or that a pod reset; some protocols end each connection with a reset."""
 

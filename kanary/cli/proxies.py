@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -80,7 +81,8 @@ def _read(client: ClusterClient, pod: Json) -> Reading:
         return Reading(proxy, {}, "the pod does not run yet")
     try:
         raw = _report_of(client, pod)
-        return Reading(read_proxy(pod, read_report(raw)), _FAILURES.validate_python(raw.get("failures") or {}))
+        report = read_report(raw, datetime.now(UTC))
+        return Reading(read_proxy(pod, report), _FAILURES.validate_python(raw.get("failures") or {}))
     except (HTTPException, OSError, ClusterError, ValueError, RecursionError) as error:
         return Reading(proxy, {}, _problem(error, pod["metadata"]["namespace"]))
 

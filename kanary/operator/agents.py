@@ -7,7 +7,7 @@ wait for nothing.
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -28,10 +28,12 @@ Json = dict[str, Any]
 class Agents:
     """The agent of each proxy pod. Pods are connected from `start` on: a standby has no connections.
 
-    All state is changed in the thread of the event loop.
+    All state is changed in the thread of the event loop. `now` is the time with which reconciles compare what is
+    reported.
     """
 
-    def __init__(self, port: int = AGENT_PORT) -> None:
+    def __init__(self, now: Callable[[], datetime], port: int = AGENT_PORT) -> None:
+        self._now = now
         self._port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="agents", daemon=True)
@@ -118,8 +120,15 @@ class Agents:
             return
         if agent is None:
             kanary = Key(key.namespace, name)
-            uid, on_news = pod["metadata"]["uid"], self._take_news
-            agent = ProxyAgent(key, uid, kanary, port=self._port, limits=self._limits, on_news=on_news)
+            agent = ProxyAgent(
+                key,
+                pod["metadata"]["uid"],
+                kanary,
+                port=self._port,
+                limits=self._limits,
+                on_news=self._take_news,
+                now=self._now,
+            )
             self._agents[key] = agent
         agent.follow(read_proxy(pod, None))
 

@@ -47,7 +47,7 @@ class Operator:
         self._client = client
         self._settings = settings
         self._metrics = metrics
-        self._agents = agents or Agents()
+        self._agents = agents or Agents(client.clock.now)
         self._history = RecordFeed(client, settings, metrics)
         self._stop = threading.Event()
         self._queue: WorkQueue[Key] = WorkQueue(group=lambda key: key.namespace)

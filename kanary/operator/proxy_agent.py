@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from engine.fleet.proxy import Proxy
 from engine.fleet.reports import Report, read_report
@@ -26,6 +26,7 @@ class ProxyAgent:
     """The agent of one pod: its last report, and the connection to it.
 
     `on_news` is called when a report differs from the last one in more than counts, with how long a reconcile may wait.
+    `now` is the time with which reconciles compare what is reported.
     There are thousands: one that is connected has neither a task nor anything else that only attempts need.
     """
 
@@ -35,6 +36,7 @@ class ProxyAgent:
         "_connected_at",
         "_is_ready",
         "_limits",
+        "_now",
         "_on_news",
         "_port",
         "_stream",
@@ -56,6 +58,7 @@ class ProxyAgent:
         port: int,
         limits: Limits,
         on_news: Callable[["ProxyAgent", timedelta], None],
+        now: Callable[[], datetime],
     ) -> None:
         self.pod = pod
         self.uid = uid
@@ -66,6 +69,7 @@ class ProxyAgent:
         self._port = port
         self._limits = limits
         self._on_news = on_news
+        self._now = now
         self._address = ""
         self._is_ready = False
         self._became_ready: asyncio.Event | None = None
@@ -165,7 +169,7 @@ class ProxyAgent:
 
     def _take(self, line: bytes) -> None:
         raw = json.loads(line)
-        report = read_report(raw)
+        report = read_report(raw, self._now())
         if raw.get("pod") != self.uid:
             # The address is another pod's by now.
             raise ValueError(f"the report is of the pod {raw.get('pod')!r}")

@@ -129,6 +129,12 @@ class LiveProxy(Proxy):
             return self.report()
         return {}
 
+    def ejected(self) -> list[str]:
+        """The servers that the report lists as drained, of all routes; none where the agent does not answer."""
+        routes = self.reported().get("routes", {}).values()
+        found = (server for route in routes for server in route["servers"])
+        return sorted(server["address"] for server in found if server["status"] == "DRAIN")
+
     def get_from_agent(self, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, str]:
         connection = http.client.HTTPConnection(host, self.report_port, timeout=PATIENCE)
         with contextlib.closing(connection):

@@ -43,7 +43,7 @@ def await_ejected(proxy: LiveProxy, *servers: Server) -> int:
     def are_out() -> bool:
         nonlocal failed
         failed += failures(proxy, 5)
-        return proxy.reported().get("ejected") == spelled(*servers)
+        return proxy.ejected() == spelled(*servers)
 
     await_that(are_out, f"just {spelled(*servers)} are ejected")
     return failed
@@ -102,7 +102,7 @@ def test_a_pod_that_is_back_and_still_resets_is_out_for_longer_after_a_connectio
     with live(config, eject_seconds=SHORT) as proxy:
         pods.put(moods.reset_at_once, bad)
         await_ejected(proxy, bad)
-        await_that(lambda: proxy.report()["ejected"] == [], "it receives connections again")
+        await_that(lambda: proxy.ejected() == [], "it receives connections again")
         await_ejected(proxy, bad)
         first, second = ejections(proxy)
         assert f"for {SHORT} s" in first
@@ -117,9 +117,9 @@ def test_at_most_half_of_a_route_is_ejected_and_none_if_all_pods_fail(
     servers = config.routes[1].servers[:bad]
     with live(config, eject_seconds=LONG) as proxy:
         pods.put(moods.reset_at_once, *servers)
-        await_that(lambda: failures(proxy, 20) >= 0 and len(proxy.report()["ejected"]) >= out, f"{out} are out")
+        await_that(lambda: failures(proxy, 20) >= 0 and len(proxy.ejected()) >= out, f"{out} are out")
         failures(proxy, 200)
-        ejected = proxy.report()["ejected"]
+        ejected = proxy.ejected()
         assert len(ejected) == out
         assert set(ejected) <= set(spelled(*servers))
 
@@ -132,7 +132,7 @@ def test_the_last_pod_that_is_up_stays(pods: MoodyPods) -> None:
         proxy.await_servers_up(1, 1)
         pods.put(moods.reset_at_once, bad)
         failures(proxy, 100)
-        assert proxy.report()["ejected"] == []
+        assert proxy.ejected() == []
 
 
 def test_a_pod_that_is_out_is_better_than_none(pods: MoodyPods) -> None:
@@ -172,7 +172,7 @@ def test_a_service_with_an_unusual_protocol_keeps_all_its_pods(pods: MoodyPods, 
     with live(config) as proxy:
         for _ in visits(proxy, visit, 3000):
             pass
-        assert proxy.report()["ejected"] == []
+        assert proxy.ejected() == []
         assert ejections(proxy) == []
 
 
@@ -195,7 +195,7 @@ def test_a_pod_that_ends_its_conversations_otherwise_than_the_others_stays(
     with live(config) as proxy:
         for _ in visits(proxy, visit, 1000):
             pass
-        assert proxy.report()["ejected"] == []
+        assert proxy.ejected() == []
         assert ejections(proxy) == []
 
 
@@ -208,7 +208,7 @@ def test_who_is_out_stays_out_over_a_reload_under_another_name(pods: MoodyPods) 
         await_ejected(proxy, bad)
         for change in (with_servers(config, 1, *servers[1:]), config, next(changes_of(config))):
             proxy.serve(change)
-            assert proxy.report()["ejected"] == spelled(bad)
+            assert proxy.ejected() == spelled(bad)
             assert failures(proxy, 50) == 0
 
 
@@ -236,6 +236,6 @@ def test_whom_a_dead_agent_has_left_out_its_successor_knows_and_puts_back(pods: 
         pods.put(greet_and_echo, bad)
         assert proxy.servers_up(0) == 1
         proxy.start_agent()
-        await_that(lambda: proxy.reported().get("ejected") == spelled(bad), "the new agent knows")
+        await_that(lambda: proxy.ejected() == spelled(bad), "the new agent knows")
         await_ejected(proxy)
         await_that(lambda: proxy.servers_up(0) == 2, "both take connections again")

@@ -243,10 +243,10 @@ def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
         proxy.tell(f"@1 set server {config.routes[0].backend}/{bad.address}:{bad.port} state drain")
         proxy.kill_agent()
         proxy.start_agent()
-        await_that(lambda: proxy.reported().get("ejected") == [f"{bad.address}:{bad.port}"], "it is ejected")
+        await_that(lambda: proxy.ejected() == [f"{bad.address}:{bad.port}"], "it is ejected")
         proxy.serve(with_servers(config, 0, *others))
         await_that(lambda: any(line.startswith("returned: ") for line in proxy.agent_log()), "its time is over")
-        await_that(lambda: proxy.report()["ejected"] == [], "it is reported")
+        await_that(lambda: proxy.ejected() == [], "it is reported")
         assert active(proxy) == declared(proxy.config)
 
 
@@ -260,10 +260,10 @@ def test_failures_of_a_pod_still_count_after_other_pods_were_added_and_removed()
             pods.put(reset_at_once, bad)
             for number in range(60):
                 failures(proxy, 3)
-                if proxy.report()["ejected"]:
+                if proxy.ejected():
                     break
                 proxy.serve(with_servers(config, 0, *servers, *([more] if number % 2 else [])))
-            assert proxy.report()["ejected"] == [f"{bad.address}:{bad.port}"]
+            assert proxy.ejected() == [f"{bad.address}:{bad.port}"]
 
 
 @settings(max_examples=5, deadline=None)

@@ -48,7 +48,7 @@ def test_no_connection_fails_after_a_reload_while_a_pod_is_ejected() -> None:
                     proxy.serve(next(changes))
                     before = clients.served
                     await_that(lambda served=before: clients.served >= served + 20, "20 more connections")
-            assert proxy.report()["ejected"] == [f"{bad.address}:{bad.port}"]
+            assert proxy.ejected() == [f"{bad.address}:{bad.port}"]
     assert clients.failed == 0
 
 

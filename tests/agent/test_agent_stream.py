@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 from kanary_agent import reporter, reports
+from kanary_agent.counters import Counts, Load, RouteFigures, Summary
+from kanary_agent.fullness import CALM_SECONDS, Fullness
 from kanary_agent.master import Figures, SilentError, WorkerState
 from kanary_agent.reporter import BYTES_PER_SECOND, CHANGE_SECONDS, COUNTS_SECONDS, SERVERS_SECONDS, Reporter
 from kanary_agent.reports import STREAMS, ReportServer
 from kanary_agent.routes import Routes, Servers
+from kanary_agent.totals import Totals
 
 from engine.render.haproxy import render
 from tests.agent.configs import changes_of, no_inbox
@@ -65,8 +68,8 @@ class Proxy:
         self.serving = "a"
         self.rejected = None
         self.problem = ""
-        self.ejected: list[str] = []
-        self.connections = 0
+        self.draining = 0
+        self.is_full = False
         self.asked = 0
         self.is_silent = False
 
@@ -77,11 +80,11 @@ class Proxy:
         self.asked += 1
         if self.is_silent:
             raise SilentError("HAProxy does not respond")
-        return Figures(WorkerState(self.serving, ""), 0, [], connections=self.connections, max_connections=9)
+        return Figures(WorkerState(self.serving, ""), self.draining, [], Load(5, 9))
 
 
 def reporting(proxy: Any) -> tuple[Reporter, Routes]:
-    routes = Routes(proxy)
+    routes = Routes(proxy, Totals("no such folder/counts.json"))
     return Reporter(POD, proxy, proxy, proxy, routes), routes
 
 
@@ -89,7 +92,7 @@ def reporting(proxy: Any) -> tuple[Reporter, Routes]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     for module in (reporter, reports):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: 10 * now[0]))
     return now
 
 
@@ -102,13 +105,13 @@ def test_changes_are_news_after_50_ms_and_counts_after_30_s(clock: list[float]) 
     assert found.news() == ""
     clock[0] += CHANGE_SECONDS
     assert json.loads(found.news())["digest"] == "b"
-    asked, proxy.connections = proxy.asked, 5
+    asked, proxy.draining = proxy.asked, 5
     clock[0] += COUNTS_SECONDS - 1
     assert found.news() == ""
     # Nobody has asked HAProxy meanwhile.
     assert proxy.asked == asked
     clock[0] += 1
-    assert json.loads(found.news())["connections"] == 5
+    assert json.loads(found.news())["draining"] == 5
     clock[0] += COUNTS_SECONDS
     assert found.news() == ""
 
@@ -129,7 +132,53 @@ def test_a_route_that_is_reached_or_not_is_news_after_50_ms(clock: list[float]) 
     found.news()
     routes.servers = {"v1:http": Servers(up=1)}
     clock[0] += CHANGE_SECONDS
-    assert json.loads(found.news())["routes"]["v1:http"]["unreachedSince"] is None
+    assert json.loads(found.news())["routes"]["v1:http"]["unreachedSeconds"] is None
+
+
+def test_a_proxy_that_becomes_full_is_news_after_50_ms(clock: list[float]) -> None:
+    proxy: Any = Proxy()
+    found, _ = reporting(proxy)
+    assert json.loads(found.news())["full"] is False
+    proxy.is_full = True
+    clock[0] += CHANGE_SECONDS
+    assert json.loads(found.news())["full"] is True
+
+
+def test_a_proxy_is_full_until_it_has_been_below_its_limit_for_10_s() -> None:
+    fullness = Fullness()
+    fullness.observe(Load(0, 0), now=0)
+    assert not fullness.is_full
+    for now, connections, is_full in (
+        (1, 159, False),
+        (2, 160, True),
+        (8, 150, True),
+        (8 + CALM_SECONDS - 1, 149, True),
+        (8 + CALM_SECONDS, 149, False),
+        (30, 159, False),
+    ):
+        fullness.observe(Load(connections, 160), now)
+        assert fullness.is_full is is_full, now
+
+
+def test_counts_are_news_if_their_first_two_digits_change(clock: list[float]) -> None:
+    found, routes = reporting(Proxy())
+    routes.servers = {"v1:http": Servers(up=1)}
+    news = []
+    for connections in (1_200_000, 1_240_000, 1_310_000):
+        figures = RouteFigures(1, 0, 0, Counts(connections, 0, 0, 0, 0))
+        routes.observe(Summary("worker", Load(0, 0), {"v1:http": figures}), {"v1:http": 1})
+        clock[0] += COUNTS_SECONDS
+        news.append(found.news())
+    assert [bool(each) for each in news] == [True, False, True]
+    assert json.loads(news[-1])["routes"]["v1:http"]["connections"] == 1_310_000
+
+
+def test_time_that_passes_is_no_news(clock: list[float]) -> None:
+    found, routes = reporting(Proxy())
+    routes.servers = {"v1:http": Servers(down=1, unreached_since=7)}
+    assert found.news()
+    clock[0] += COUNTS_SECONDS
+    assert found.news() == ""
 
 
 def test_large_news_about_servers_follow_each_other_as_slowly_as_the_operator_reads(clock: list[float]) -> None:

@@ -55,7 +55,7 @@ def make_operator(kubeconfig: str, agent_port: int, timeouts: Timeouts | None = 
     )
     ports = {"http_port": 0, "history_port": 0}
     defaults: Json = {**ports, "leader_election": False, "lease_namespace": NAMESPACE, "pod_name": "test"}
-    return Operator(client, Settings(**defaults | settings), metrics, Agents(agent_port))
+    return Operator(client, Settings(**defaults | settings), metrics, Agents(client.clock.now, agent_port))
 
 
 def run_operator(kubeconfig: str, agent_port: int, history_url: str) -> None:

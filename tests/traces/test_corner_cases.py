@@ -134,12 +134,12 @@ def test_pods_that_come_and_go_change_no_phase_of_an_exhausted_kanary(serving: W
     serving.scale("myapp-v1", 10)
     serving.settle()
     serving.live_through(60)
-    serving.reported = {n: replace(r, connections=20_000) for n, r in serving.reported.items()}
+    serving.reported = {n: replace(r, is_full=True) for n, r in serving.reported.items()}
     serving.live_through(60)
     assert serving.status()["phase"] == "Degraded"
     events = len(serving.events)
     for number in range(10):
-        serving.reported = {n: replace(r, draining=12, connections=20_000) for n, r in serving.reported.items()}
+        serving.reported = {n: replace(r, draining=12, is_full=True) for n, r in serving.reported.items()}
         serving.scale("myapp-v1", 11 + number % 2)
         serving.live_through(5)
     assert len(serving.events) == events

@@ -326,7 +326,7 @@ def test_reloads_are_spaced_whatever_is_wrong(trouble: str) -> None:
         world.slow_proxies = True
         declare(world, 80, 20, proxy={"replicas": 3})
     if trouble == "a proxy is short of memory":
-        world.reported = {name: replace(report, connections=20_000) for name, report in world.reported.items()}
+        world.reported = {name: replace(report, is_full=True) for name, report in world.reported.items()}
     world.live_through(60)
     written_to = {written(world)}
     for number in range(20):
@@ -362,9 +362,9 @@ def test_a_proxy_that_can_hold_less_than_promised_is_reported(serving: World) ->
     serving.reported[POD] = replace(serving.reported[POD], max_connections=1000)
     serving.run("one proxy may open few files")
     assert serving.status()["phase"] == "Degraded"
-    serving.reported[POD] = replace(serving.reported[POD], max_connections=20_000, connections=20_000)
+    serving.reported[POD] = replace(serving.reported[POD], max_connections=20_000, is_full=True)
     serving.run("it may open as many as it needs, and holds all that it may")
-    serving.reported[POD] = replace(serving.reported[POD], connections=19_000)
+    serving.reported[POD] = replace(serving.reported[POD], is_full=False)
     serving.run("some connections have ended")
     assert serving.status()["phase"] == "Ready"
 

@@ -1,11 +1,12 @@
 """What proxies report about routes, in the phase and in the status."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from engine.fleet.reports import RouteReport
+from engine.fleet.reports import RouteReport, read_report
 from states.timing import UNREACHED_LIMIT
 from tests.traces.world import World, routes
 
@@ -137,6 +138,33 @@ def test_connections_alone_are_written_when_they_have_doubled(serving: World) ->
     serving.apply_kanary(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=30), updateStrategy="Live")
     serving.live_through(2)
     assert serving.status()["weights"][1]["connections"] == 2 * (4096 - 16)
+
+
+def test_connections_are_those_of_the_present_proxies(serving: World) -> None:
+    report(serving, replace(REACHED, connections=3_000, failed=30))
+    serving.live_through(2)
+    shown = serving.status()["weights"][1]
+    assert (shown["connections"], shown["failed"]) == (6_000, 60)
+    declared = {"destination": "myapp", "routes": routes(myapp_v1=80, myapp_v2=20), "updateStrategy": "Live"}
+    serving.apply_kanary(**declared, proxy={"replicas": 1})
+    serving.live_through(30)
+    shown = serving.status()["weights"][1]
+    assert (shown["connections"], shown["failed"]) == (3_000, 30)
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_route_is_unreachable_after_10_s_whatever_the_clock_of_a_node_is(serving: World, hours: int) -> None:
+    """The agent's times are durations; only the limit of a proxy's report passes."""
+    raw = {"up": 0, "down": 2, "unreachedSeconds": 0}
+    node_time = int((serving.time + timedelta(hours=hours)).timestamp())
+    digest = next(iter(serving.reported.values())).digest
+    reports = {"time": node_time, "digest": digest, "maxConnections": 20_000, "routes": {"myapp-v2:http": raw}}
+    found = read_report(reports, serving.time)
+    serving.reported = dict.fromkeys(serving.reported, found)
+    serving.live_through(LIMIT - 2)
+    assert phase_and_reason(serving) == ("Ready", "Serving")
+    serving.live_through(4)
+    assert phase_and_reason(serving) == ("Degraded", "RouteUnreachable")
 
 
 def test_rolling_has_no_numbers() -> None:

@@ -74,4 +74,4 @@ def live(name: str = "x-1", report: Report | str | None = DIGEST, *, sent: Sent 
 
 def late(name: str = "x-1", report: Report | str | None = OTHER, after: timedelta = 15 * SECOND, **more: Any) -> Proxy:
     """A proxy as of NOW to which DIGEST has been sent for this time."""
-    return live(name, report, sent=Sent(DIGEST, NOW - after), **more)
+    return live(name, report, sent=Sent(DIGEST, NOW - after, was_ready=True), **more)

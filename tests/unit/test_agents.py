@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from engine.fleet.proxy import read_proxy
-from engine.fleet.reports import Report
+from engine.fleet.reports import Report, RouteReport
 from engine.ports import RetryLaterError
 from engine.render.objects import KANARY_LABEL
 from kanary.kube.backoff import Backoff
@@ -30,6 +30,7 @@ from kanary.operator.run import raise_file_limit
 from kanary.operator.sending import Push
 from states.timing import SEND_LIMIT
 from tests.unit.proxies import live_pod
+from tests.unit.snapshots import NOW
 
 Json = dict[str, Any]
 PATIENCE = 30
@@ -90,7 +91,7 @@ class Followed:
         self.cluster: dict[Key, Json] = {}
         self.news: queue.SimpleQueue[Key] = queue.SimpleQueue()
         self.delays: list[float] = []
-        self.agents = Agents(port)
+        self.agents = Agents(lambda: NOW, port)
         self.agents.start(self.cluster.get, list, self._take_news)
 
     def _take_news(self, kanary: Key, seconds: float) -> None:
@@ -152,9 +153,10 @@ def ends(connection: socket.socket) -> bool:
 def test_each_report_is_stored_and_news_for_its_kanary(peers: Peers, followed: Followed) -> None:
     followed.put(pod())
     agent = peers.next()
-    agent.sendall(HEAD + line(draining=1, connections=2, maxConnections=3))
+    agent.sendall(HEAD + line(draining=1, connections=2, maxConnections=3, routes={"v1:http": {"unreachedSeconds": 3}}))
     assert followed.await_news() == Key("shop", "x")
-    assert followed.reports() == {"x-1": Report("a" * 24, "", "", 1, 2, 3)}
+    routes = {"v1:http": RouteReport(unreached_since=NOW - timedelta(seconds=3))}
+    assert followed.reports() == {"x-1": Report("a" * 24, "", "", 1, 2, 3, routes=routes)}
     agent.sendall(line(digest="b" * 24))
     followed.await_news()
     assert followed.delays == [0, 0]
@@ -179,10 +181,10 @@ def test_counts_are_stored_and_no_news(peers: Peers, followed: Followed) -> None
     agent = peers.next()
     agent.sendall(HEAD + line(connections=1, maxConnections=9))
     followed.await_news()
-    agent.sendall(line(connections=8, draining=3, maxConnections=9) + b"\n")
-    wait_for(lambda: followed.reports()["x-1"].connections == 8)
+    agent.sendall(line(connections=9, draining=3, maxConnections=9) + b"\n")
+    wait_for(lambda: followed.reports()["x-1"].draining == 3)
     assert followed.news.empty()
-    agent.sendall(line(connections=9, maxConnections=9))
+    agent.sendall(line(connections=9, maxConnections=9, full=True))
     # It is full: that is more than a count.
     followed.await_news()
 
@@ -228,7 +230,7 @@ def test_the_last_report_stands_when_the_connection_is_lost_and_the_next_one_rep
         b"x" * 200_000,
         HEAD + line(draining=10**15),
         HEAD + line("another pod"),
-        HEAD + line(connections=-1),
+        HEAD + line(maxConnections=-1),
     ],
     ids=["503", "a list", "half", "no text", "too deep", "too long", "no end", "no head", "huge", "another pod", "-1"],
 )
@@ -273,7 +275,7 @@ def test_a_pod_of_no_kanary_is_not_connected(
 
 def test_a_pod_that_appears_while_connections_begin_is_connected(peers: Peers) -> None:
     """Else its first report would be awaited for ever."""
-    agents, cluster = Agents(peers.port), {Key.of(pod()): pod()}
+    agents, cluster = Agents(lambda: NOW, peers.port), {Key.of(pod()): pod()}
 
     def present() -> list[Key]:
         agents.changed(Key.of(pod()))
@@ -354,7 +356,7 @@ def test_a_ready_proxy_has_a_time_limit_for_its_first_report(
 
 
 def test_a_pod_that_was_not_tried_yet_has_its_whole_time() -> None:
-    agents = Agents()
+    agents = Agents(lambda: NOW)
     with pytest.raises(RetryLaterError) as raised:
         agents.reports([pod()])
     assert raised.value.delay == 3

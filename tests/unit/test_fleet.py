@@ -10,6 +10,7 @@ from engine.fleet.fleet import Fleet, Goal, has_rolled_out, is_observed, ready_e
 from engine.fleet.proxy import Proxy
 from engine.fleet.reports import Report
 from engine.fleet.sent import Sent
+from engine.model.times import time_text
 from states import Progress
 from states.timing import (
     EXHAUSTION_REPORTED,
@@ -238,16 +239,26 @@ def test_a_proxy_that_was_killed_for_lack_of_memory_is_reported_for_ten_minutes(
     assert fleet(killed, after=EXHAUSTION_REPORTED).exhaustion(DIGEST, None) == ""
 
 
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_the_lack_of_memory_is_reported_for_as_long_on_a_node_with_a_wrong_clock(hours: int) -> None:
+    error = timedelta(hours=hours)
+    ended = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": time_text(NOW + error)}
+    killed = live(report=Report(DIGEST, clock_error=error), ended=ended)
+    reported = fleet(killed, after=EXHAUSTION_REPORTED - SECOND).exhaustion(DIGEST, None)
+    assert f"OOMKilled at {time_text(NOW)}" in reported
+    assert fleet(killed, after=EXHAUSTION_REPORTED).exhaustion(DIGEST, None) == ""
+
+
 @pytest.mark.parametrize(
     ("report", "requested", "reported"),
     [
-        (Report(DIGEST, connections=5, max_connections=100), 100, ""),
-        (Report(DIGEST, connections=5, max_connections=99), 100, "can hold 99 connections of the 100"),
-        (Report(DIGEST, connections=100, max_connections=100), 100, "holds 100 connections, its limit"),
-        (Report(OTHER, connections=99, max_connections=99), 100, ""),
+        (Report(DIGEST, max_connections=100), 100, ""),
+        (Report(DIGEST, max_connections=99), 100, "can hold 99 connections of the 100"),
+        (Report(DIGEST, max_connections=100, is_full=True), 100, "is full with 100 connections"),
+        (Report(OTHER, max_connections=99, is_full=True), 100, ""),
         (Report(DIGEST), 100, ""),
         (Report(DIGEST, max_connections=99), None, ""),
-        (Report(DIGEST, connections=99, max_connections=99), None, "holds 99 connections"),
+        (Report(DIGEST, max_connections=99, is_full=True), None, "is full with 99 connections"),
     ],
     ids=["room", "less than promised", "full", "another configuration", "unknown", "nothing promised", "full anyway"],
 )
@@ -313,10 +324,10 @@ def sending(proxy: Proxy, after: timedelta = timedelta()) -> tuple[list[str], di
 
 
 def test_what_is_new_is_sent_once_to_a_pod_that_serves_something_else() -> None:
-    sent = Sent(DIGEST, NOW)
+    sent = Sent(DIGEST, NOW, was_ready=True)
     assert sending(live(report=OTHER)) == sending(live(report=None)) == (["x-1"], {"uid-x-1": sent})
     assert sending(live(report=OTHER, sent=sent), LOAD_LIMIT) == ([], {"uid-x-1": sent})
-    assert sending(live(report=OTHER, sent=Sent(NEWER, NOW)), SECOND) == (["x-1"], {"uid-x-1": sent})
+    assert sending(live(report=OTHER, sent=Sent(NEWER, NOW, was_ready=True)), SECOND) == (["x-1"], {"uid-x-1": sent})
 
 
 @pytest.mark.parametrize(
@@ -336,9 +347,12 @@ def test_otherwise_nothing_is_sent(proxy: Proxy) -> None:
 
 def test_a_proxy_that_serves_it_no_more_has_its_time_again() -> None:
     """Its HAProxy was restarted: the agent reports nothing for a moment, and the pod is still ready."""
-    served = fleet(live(sent=Sent(DIGEST, NOW - timedelta(hours=1)))).sending(DIGEST)
+    served = fleet(live(sent=Sent(DIGEST, NOW - timedelta(hours=1), was_ready=True))).sending(DIGEST)
     assert served == {}
-    assert sending(live(report="", sent=served.get("uid-x-1"))) == (["x-1"], {"uid-x-1": Sent(DIGEST, NOW)})
+    assert sending(live(report="", sent=served.get("uid-x-1"))) == (
+        ["x-1"],
+        {"uid-x-1": Sent(DIGEST, NOW, was_ready=True)},
+    )
 
 
 def test_it_is_sent_to_a_proxy_whose_haproxy_rejected_something_else() -> None:

@@ -29,16 +29,17 @@ def test_a_report_is_read_as_agents_write_it() -> None:
         "draining": 2,
         "connections": 17,
         "maxConnections": 20_000,
+        "full": True,
         "problem": "",
     }
-    assert read_report(raw) == Report(DIGEST, OTHER, "[ALERT] no good", 2, 17, 20_000, "")
+    assert read_report(raw, NOW) == Report(DIGEST, OTHER, "[ALERT] no good", 2, 17, 20_000, is_full=True)
 
 
 ROUTE = {
     "up": 1,
     "down": 2,
     "ejected": 1,
-    "unreachedSince": 1_767_268_800,
+    "unreachedSeconds": 3,
     "open": 3,
     "connections": 3_000_000_000,
     "unconnected": 4,
@@ -46,20 +47,20 @@ ROUTE = {
     "retries": 6,
     "redispatches": 7,
     "servers": [
-        {"address": "10.0.0.1:9000", "status": "DRAIN", "since": 1, "check": "L4OK", "text": "passed"},
-        {"address": "10.0.0.3:9000", "status": "DOWN", "since": 1, "check": "L4TOUT", "text": "Layer4 timeout"},
-        {"address": "10.0.0.2:9000", "status": "DOWN", "since": 1, "check": "L4CON", "text": "Connection\nrefused"},
+        {"address": "10.0.0.1:9000", "status": "DRAIN", "seconds": 1, "check": "L4OK", "text": "passed"},
+        {"address": "10.0.0.3:9000", "status": "DOWN", "seconds": 1, "check": "L4TOUT", "text": "Layer4 timeout"},
+        {"address": "10.0.0.2:9000", "status": "DOWN", "seconds": 1, "check": "L4CON", "text": "Connection\nrefused"},
     ],
 }
 
 
 def test_the_routes_of_a_report_are_read_as_agents_write_them() -> None:
-    assert read_report({"digest": DIGEST, "routes": {"v1:http": ROUTE}}).routes == {
+    assert read_report({"digest": DIGEST, "routes": {"v1:http": ROUTE}}, NOW).routes == {
         "v1:http": RouteReport(
             up=1,
             down=2,
             ejected=1,
-            unreached_since=NOW,
+            unreached_since=NOW - 3 * SECOND,
             connections=3_000_000_000,
             failed=9,
             server="10.0.0.2:9000",
@@ -69,7 +70,7 @@ def test_the_routes_of_a_report_are_read_as_agents_write_them() -> None:
 
 
 def report_with(**changes: Any) -> Report:
-    return read_report({"digest": DIGEST, "routes": {"v1:http": ROUTE | changes}})
+    return read_report({"digest": DIGEST, "routes": {"v1:http": ROUTE | changes}}, NOW)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,8 @@ def report_with(**changes: Any) -> Report:
         ({"reset": 500}, STATUS_INTERVAL),
         ({"up": 0, "down": 3}, STATUS_INTERVAL),
         ({"ejected": 0}, STATUS_INTERVAL),
-        ({"unreachedSince": None}, timedelta()),
+        ({"unreachedSeconds": 5}, None),
+        ({"unreachedSeconds": None}, timedelta()),
     ],
 )
 def test_counts_start_a_reconcile_only_when_they_have_doubled(changes: Json, after: timedelta | None) -> None:
@@ -89,7 +91,7 @@ def test_counts_start_a_reconcile_only_when_they_have_doubled(changes: Json, aft
 
 
 def test_what_a_report_leaves_out_is_nothing() -> None:
-    assert read_report({"digest": DIGEST, "rejected": None}) == Report(DIGEST)
+    assert read_report({"digest": DIGEST, "rejected": None}, NOW) == Report(DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_what_a_report_leaves_out_is_nothing() -> None:
         {"routes": []},
         {"routes": {"v1:http": 7}},
         {"routes": {"v1:http": {"up": -1}}},
-        {"routes": {"v1:http": {"unreachedSince": 2**33}}},
+        {"routes": {"v1:http": {"unreachedSeconds": 2**31}}},
         {"routes": {"v1:http": {"servers": [{"status": "DOWN", "address": 7}]}}},
         {"routes": {f"v{number}:http": {} for number in range(101)}},
         "x",
@@ -109,20 +111,31 @@ def test_what_a_report_leaves_out_is_nothing() -> None:
         {"rejected": {"message": []}},
         {"draining": -1},
         {"draining": True},
+        {"time": 2**32},
+        {"time": "noon"},
     ],
 )
 def test_what_is_no_report_is_rejected(raw: Any) -> None:
     with pytest.raises(ValueError, match="is"):
-        read_report(raw)
+        read_report(raw, NOW)
 
 
 @given(json_values)
 def test_whatever_is_read_is_of_bounded_length(raw: Any) -> None:
     try:
-        report = read_report(raw)
+        report = read_report(raw, NOW)
     except ValueError:
         return
     assert len(report.digest) + len(report.rejection) + len(report.problem) <= 1200
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_report_says_how_far_the_clock_of_its_node_is_ahead(hours: int) -> None:
+    raw = {"digest": DIGEST, "time": int((NOW + timedelta(hours=hours)).timestamp()), "routes": {"v1:http": ROUTE}}
+    report = read_report(raw, NOW)
+    assert report.clock_error == timedelta(hours=hours)
+    # What the report has durations of does not depend on it.
+    assert report.routes["v1:http"].unreached_since == NOW - 3 * SECOND
 
 
 # Pods
@@ -131,7 +144,7 @@ def test_whatever_is_read_is_of_bounded_length(raw: Any) -> None:
 def test_a_proxy_is_read_from_its_pod_and_its_report() -> None:
     proxy = live("x-7", Report(DIGEST, draining=2), node="node-a")
     assert (proxy.name, proxy.node, proxy.address, proxy.template) == ("x-7", "node-a", "10.0.0.1", TEMPLATE)
-    assert (proxy.serves, proxy.is_ready, proxy.ready_since) == (DIGEST, True, NOW - 60 * SECOND)
+    assert (proxy.serves, proxy.is_ready) == (DIGEST, True)
     assert (proxy.strategy, proxy.report) == (UpdateStrategy.LIVE, Report(DIGEST, draining=2))
 
 

@@ -1,5 +1,6 @@
 """Since when a proxy has had time to load what is sent to it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,40 +11,39 @@ from tests.unit.observations import DIGEST, NEWER, OTHER
 from tests.unit.snapshots import NOW
 
 SECOND = timedelta(seconds=1)
-SENT = Sent(DIGEST, NOW)
+SENT = Sent(DIGEST, NOW, was_ready=True)
 
 
 @pytest.mark.parametrize("limit", [LOAD_LIMIT, SETTLE_LIMIT])
 def test_the_time_to_load_it_ends_with_the_limit(limit: timedelta) -> None:
-    assert SENT.left(limit, DIGEST, NOW) == limit
-    assert SENT.left(limit, DIGEST, NOW + limit - SECOND) == SECOND
-    assert SENT.left(limit, DIGEST, NOW + limit) == timedelta()
+    assert SENT.left(limit, DIGEST, NOW, is_ready=True) == limit
+    assert SENT.left(limit, DIGEST, NOW + limit - SECOND, is_ready=True) == SECOND
+    assert SENT.left(limit, DIGEST, NOW + limit, is_ready=True) == timedelta()
 
 
 def test_a_configuration_that_is_not_being_sent_has_no_limit() -> None:
-    assert SENT.left(LOAD_LIMIT, OTHER, NOW + LOAD_LIMIT) is None
+    assert SENT.left(LOAD_LIMIT, OTHER, NOW + LOAD_LIMIT, is_ready=True) is None
 
 
-def test_a_pod_that_became_ready_later_has_its_time_from_then() -> None:
-    assert SENT.left(LOAD_LIMIT, DIGEST, NOW + 20 * SECOND, NOW + 10 * SECOND) == 5 * SECOND
-    assert SENT.left(LOAD_LIMIT, DIGEST, NOW + 20 * SECOND, NOW - 10 * SECOND) == timedelta()
-
-
-def test_a_node_whose_clock_is_ahead_does_not_extend_it() -> None:
-    assert SENT.left(LOAD_LIMIT, DIGEST, NOW + LOAD_LIMIT, NOW + timedelta(hours=1)) == timedelta()
+def test_a_proxy_that_becomes_ready_has_its_time_from_then_whatever_the_clock_of_its_node_is() -> None:
+    starting, later = replace(SENT, was_ready=False), NOW + 20 * SECOND
+    assert starting.left(LOAD_LIMIT, DIGEST, later, is_ready=True) == LOAD_LIMIT
+    assert send(starting, DIGEST, later, OTHER, is_ready=True) == Sent(DIGEST, later, was_ready=True)
+    assert send(starting, DIGEST, later, OTHER, is_ready=False) is starting
+    assert send(SENT, DIGEST, later, OTHER, is_ready=False) == starting
 
 
 @pytest.mark.parametrize("step", [timedelta(seconds=-10), timedelta(hours=-1)])
 def test_a_clock_that_is_set_back_does_not_extend_it_beyond_the_limit(step: timedelta) -> None:
-    remaining = SENT.left(LOAD_LIMIT, DIGEST, NOW + step)
+    remaining = SENT.left(LOAD_LIMIT, DIGEST, NOW + step, is_ready=True)
     assert remaining is not None
     assert remaining <= LOAD_LIMIT
 
 
 def test_the_time_of_the_same_configuration_and_of_the_same_new_weights_runs_on() -> None:
     later = NOW + SECOND
-    assert send(SENT, DIGEST, later, OTHER) == SENT
-    assert send(SENT, NEWER, later, OTHER) == Sent(NEWER, NOW)
+    assert send(SENT, DIGEST, later, OTHER, is_ready=True) is SENT
+    assert send(SENT, NEWER, later, OTHER, is_ready=True) == replace(SENT, digest=NEWER)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_the_time_of_the_same_configuration_and_of_the_same_new_weights_runs_on(
     ids=["the first one", "other weights", "other endpoints of weights that it serves"],
 )
 def test_any_other_configuration_has_its_own_time(sent: Sent | None, digest: str, serves: str) -> None:
-    assert send(sent, digest, NOW + SECOND, serves) == Sent(digest, NOW + SECOND)
+    assert send(sent, digest, NOW + SECOND, serves, is_ready=True) == Sent(digest, NOW + SECOND, was_ready=True)

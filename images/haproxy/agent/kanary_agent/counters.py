@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-SUMMARY = ("@1 show info", "@1 show stat -1 2 -1")
+SUMMARY = ("@1 show info", "@1 show stat -1 3 -1")
 STATES = "@1 show servers state"
 
 # HAProxy quotes a text with commas, such as that of a failed check.
@@ -47,11 +47,19 @@ class RouteFigures(NamedTuple):
     counts: Counts
 
 
+class Load(NamedTuple):
+    """How many connections a worker holds, and how many it may hold; zeros if it does not say."""
+
+    connections: int
+    max_connections: int
+
+
 class Summary(NamedTuple):
     """All routes of a worker."""
 
     worker: str
     """Its identifier; empty without a worker."""
+    load: Load
     routes: dict[str, RouteFigures]
 
 
@@ -117,7 +125,19 @@ def summary(answer: str) -> Summary:
     worker = " ".join(re.findall(r"^(?:Pid|Start_time_sec): (\d+)", answer, re.MULTILINE))
     rows = _rows(answer.splitlines(), ("pxname", *_ROUTE))
     # The names of routes have a colon; the other backends have no servers.
-    return Summary(worker, {row["pxname"]: _figures(row) for row in rows if ":" in row["pxname"]})
+    routes = {row["pxname"]: _figures(row) for row in rows if ":" in row["pxname"]}
+    return Summary(worker, load(answer), routes)
+
+
+def load(answer: str) -> Load:
+    """The load of one worker, in answers to `show info` and `show stat` that have its frontends."""
+    head = re.search(r"^# (pxname,.*)$", answer, re.MULTILINE)
+    row = re.search(r"^split,FRONTEND,.*$", answer, re.MULTILINE)
+    maximum = re.search(r"^Maxconn: (\d+)", answer, re.MULTILINE)
+    if not head or not row or not maximum:
+        return Load(0, 0)
+    cells = dict(zip(head[1].split(","), row[0].split(","), strict=False))
+    return Load(int(cells["scur"]), min(int(cells["slim"]), int(maximum[1])))
 
 
 def _figures(row: dict[str, str]) -> RouteFigures:

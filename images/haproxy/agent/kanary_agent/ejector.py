@@ -10,6 +10,7 @@ from collections import Counter
 from kanary_agent import counters
 from kanary_agent.counters import Place
 from kanary_agent.ejections import Ejections
+from kanary_agent.fullness import Fullness
 from kanary_agent.master import Master, SilentError
 from kanary_agent.outliers import Route
 from kanary_agent.routes import Routes
@@ -21,15 +22,18 @@ PROBATION_SECONDS = 2
 CPU_SHARE = 1 / 50
 """Of a core, the most CPU time that the polls use; HAProxy uses about as much to answer. (Reading 5,000 servers takes
 20 ms.)"""
-REPORT_LIMIT = 20
 
 
 class Ejector:
-    """Polls the counters of a proxy's worker for `routes` too, and ejects outliers, the first time for `seconds`."""
+    """Polls the counters of a proxy's worker, and ejects outliers, the first time for `seconds`.
 
-    def __init__(self, master: Master, routes: Routes, seconds: float) -> None:
+    `routes` and `fullness` receive the same readings.
+    """
+
+    def __init__(self, master: Master, routes: Routes, fullness: Fullness, seconds: float) -> None:
         self._master = master
         self._reported = routes
+        self._fullness = fullness
         self._worker = ""
         self._resets: dict[str, int] = {}
         self._routes: dict[str, Route] = {}
@@ -40,11 +44,6 @@ class Ejector:
         """The number of servers of each route, read at the same time."""
         self._next = 0.0
         self._changes = 0
-
-    @property
-    def ejected(self) -> list[str]:
-        """The addresses of ejected servers, at most REPORT_LIMIT."""
-        return sorted(set((self._drained or {}).values()))[:REPORT_LIMIT]
 
     def step(self, changes: int) -> None:
         """Poll if it is time, or if `changes`, the number of reloads and changes of servers, is another one."""
@@ -84,6 +83,7 @@ class Ejector:
         for name, count in resets.items():
             if count != former.get(name, 0) or self._may_have_ejections(name):
                 self._eject_outliers(name, ejected, now)
+        self._fullness.observe(summary.load, now)
         self._reported.observe(summary, self._sizes)
         returned = max(self._ejections.returned.values(), default=0)
         return resets != former or now < returned + PROBATION_SECONDS

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from kanary_agent import counters, texts
-from kanary_agent.counters import Summary
+from kanary_agent.counters import Load, Summary
 
 ANSWER_SECONDS = 2
 # A reload of 5,000 servers takes 0.2 s of a core. If a port cannot be bound, HAProxy tries for 2 s.
@@ -39,8 +39,7 @@ class Figures(NamedTuple):
     """Number of former workers that still run."""
     former: list[Summary] | None
     """What they have counted; None if one of them does not respond."""
-    connections: int
-    max_connections: int
+    load: Load
 
 
 class SilentError(Exception):
@@ -83,9 +82,7 @@ class Master:
     def figures(self) -> Figures:
         """What the current worker serves, and how many connections are open and possible."""
         answer = self.execute(*_FIGURES)
-        held, limit = _frontend(answer)
-        maximum = _number(r"^Maxconn: (\d+)", answer)
-        return Figures(_state(answer), *self._former(answer), held, min(limit, maximum))
+        return Figures(_state(answer), *self._former(answer), counters.load(answer))
 
     def _former(self, processes: str) -> tuple[int, list[Summary] | None]:
         """How many former workers still run, and what they have counted.
@@ -149,18 +146,3 @@ def _state(answer: str) -> WorkerState:
 def _variables(answer: str) -> dict[str, str]:
     """The texts in process variables."""
     return dict(re.findall(r"^(proc\.\w+): type=str value=<(\w*)>", answer, re.MULTILINE))
-
-
-def _number(pattern: str, answer: str) -> int:
-    found = re.search(pattern, answer, re.MULTILINE)
-    return int(found[1]) if found else 0
-
-
-def _frontend(answer: str) -> tuple[int, int]:
-    """How many connections the frontend has open, and how many it may have."""
-    head = re.search(r"^# (pxname,.*)$", answer, re.MULTILINE)
-    row = re.search(r"^split,FRONTEND,.*$", answer, re.MULTILINE)
-    if not head or not row:
-        return 0, 0
-    cells = dict(zip(head[1].split(","), row[0].split(","), strict=False))
-    return int(cells["scur"]), int(cells["slim"])

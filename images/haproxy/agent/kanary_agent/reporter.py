@@ -3,7 +3,8 @@
 import json
 import time
 
-from kanary_agent.ejector import Ejector
+from kanary_agent.counters import Load
+from kanary_agent.fullness import Fullness
 from kanary_agent.master import Figures, Master, SilentError, WorkerState
 from kanary_agent.routes import Routes
 from kanary_agent.updater import Updater
@@ -17,24 +18,25 @@ COUNTS_SECONDS = 30
 BYTES_PER_SECOND = 4096
 """The most that news about servers and counts may use of a stream; the operator reads twice as much at most."""
 
-NOTHING = Figures(WorkerState("", ""), draining=0, former=None, connections=0, max_connections=0)
+NOTHING = Figures(WorkerState("", ""), draining=0, former=None, load=Load(0, 0))
 
 
 class Reporter:
     """Reports about the proxy of one pod, and notices when the report changes."""
 
-    def __init__(self, pod: str, master: Master, updater: Updater, ejector: Ejector, routes: Routes) -> None:
+    def __init__(self, pod: str, master: Master, updater: Updater, fullness: Fullness, routes: Routes) -> None:
         self._pod = pod
         self._master = master
         self._updater = updater
-        self._ejector = ejector
+        self._fullness = fullness
         self._routes = routes
         self._digest = ""
         """As the last report has it."""
-        self._report = ""
-        """The last report, which a stream may have begun with."""
-        self._news = ""
+        self._state: object = None
+        """Of the last report, which a stream may have begun with."""
+        self._news_state: object = None
         self._news_at = 0.0
+        self._news_size = 0
         self._news_serving: object = None
         self._news_servers: object = None
         """What the last news were made from, without counts."""
@@ -48,41 +50,42 @@ class Reporter:
         if figures.former is not None:
             self._routes.add_former(figures.former)
         rejected, self._digest = self._updater.rejected, self._updater.digest_of(figures.state)
-        self._report = json.dumps(
+        problem, load, is_full = self._updater.problem or silence, figures.load, self._fullness.is_full
+        limits = load.max_connections, is_full
+        self._state = self._digest, rejected, figures.draining, *limits, problem, self._routes.state()
+        return json.dumps(
             {
                 "pod": self._pod,
+                "time": int(time.time()),
                 "digest": self._digest,
                 "rejected": {"digest": rejected[0], "message": rejected[1]} if rejected else None,
                 "draining": figures.draining,
-                "connections": figures.connections,
-                "maxConnections": figures.max_connections,
-                "problem": self._updater.problem or silence,
-                "ejected": self._ejector.ejected,
+                "connections": load.connections,
+                "maxConnections": load.max_connections,
+                "full": is_full,
+                "problem": problem,
                 "routes": self._routes.figures(),
             }
         )
-        return self._report
 
     def news(self) -> str:
         """The report, if it has changed since the last news or report and the interval has passed; otherwise ""."""
         now = time.monotonic()
         if now < self._news_at + self._interval():
             return ""
-        known, self._news = {self._news, self._report}, self.report()
-        self._news_at, self._news_serving, self._news_servers = now, self._serving(self._digest), self._servers()
-        return "" if known == {self._news} else self._news
+        known, report = {self._news_state, self._state}, self.report()
+        self._news_at, self._news_state, self._news_size = now, self._state, len(report)
+        self._news_serving, self._news_servers = self._serving(self._digest), self._routes.servers
+        return "" if known == {self._state} else report
 
     def _interval(self) -> float:
         """How long after the last news the next ones may follow, in seconds."""
         serving = self._updater.serving
         if serving != self._digest or self._serving(serving) != self._news_serving:
             return CHANGE_SECONDS
-        least = SERVERS_SECONDS if self._servers() != self._news_servers else COUNTS_SECONDS
-        return max(least, len(self._news) / BYTES_PER_SECOND)
+        least = SERVERS_SECONDS if self._routes.servers != self._news_servers else COUNTS_SECONDS
+        return max(least, self._news_size / BYTES_PER_SECOND)
 
     def _serving(self, digest: str) -> object:
         unreached = [name for name, servers in self._routes.servers.items() if servers.unreached_since is not None]
-        return digest, self._updater.rejected, self._updater.problem, unreached
-
-    def _servers(self) -> object:
-        return self._ejector.ejected, self._routes.servers
+        return digest, self._updater.rejected, self._updater.problem, self._fullness.is_full, unreached

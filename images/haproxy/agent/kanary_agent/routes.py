@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kanary_agent import counters
-from kanary_agent.counters import Health, RouteFigures, Summary
+from kanary_agent.counters import Counts, Health, RouteFigures, Summary
 from kanary_agent.master import Master
 from kanary_agent.totals import Totals
 
@@ -28,7 +28,7 @@ class Listed(NamedTuple):
     status: str
     """DOWN or DRAIN."""
     since: int
-    """In seconds since 1970."""
+    """In seconds of `time.monotonic`."""
     check: str
     """The result of the last check, such as L4CON."""
     text: str
@@ -42,7 +42,7 @@ class Servers(NamedTuple):
     down: int = 0
     ejected: int = 0
     unreached_since: int | None = None
-    """In seconds since 1970; None if a check has passed, or without servers."""
+    """In seconds of `time.monotonic`; None if a check has passed, or without servers."""
     listed: tuple[Listed, ...] = ()
     """Some of those that are not up, the ejected ones first."""
 
@@ -50,9 +50,9 @@ class Servers(NamedTuple):
 class Routes:
     """The routes of the current worker."""
 
-    def __init__(self, master: Master) -> None:
+    def __init__(self, master: Master, totals: Totals) -> None:
         self._master = master
-        self._totals = Totals()
+        self._totals = totals
         self._worker = ""
         self._sizes: Mapping[str, int] = {}
         self._read_at: dict[str, float] = {}
@@ -61,8 +61,12 @@ class Routes:
         """By route."""
 
     def figures(self) -> dict[str, object]:
-        """The part of the report, by route."""
-        room = SERVERS
+        """The part of the report, by route, whose counts a restarted agent continues.
+
+        It has durations, since the node's clock may be wrong, and may be set at any time.
+        """
+        self._totals.save()
+        room, now = SERVERS, int(time.monotonic())
         found: dict[str, object] = {}
         for name, servers in self.servers.items():
             listed = servers.listed[:room]
@@ -71,12 +75,16 @@ class Routes:
                 "up": servers.up,
                 "down": servers.down,
                 "ejected": servers.ejected,
-                "unreachedSince": servers.unreached_since,
+                "unreachedSeconds": None if servers.unreached_since is None else now - servers.unreached_since,
                 "open": self._totals.open(name),
                 **self._totals.of(name)._asdict(),
-                "servers": [server._asdict() for server in listed],
+                "servers": [_reported(server, now) for server in listed],
             }
         return found
+
+    def state(self) -> tuple[object, ...]:
+        """All that is reported but the numbers of open connections, each count by its first two digits."""
+        return tuple((name, servers, _rounded(self._totals.of(name))) for name, servers in self.servers.items())
 
     def observe(self, summary: Summary, sizes: Mapping[str, int]) -> None:
         """Take the figures of the current worker. `sizes` are the numbers of servers of its routes.
@@ -99,7 +107,9 @@ class Routes:
         for summary in summaries:
             self._totals.add(summary)
             workers.append(summary.worker)
-        self._totals.forget_all_but(workers, self.servers)
+        if self._worker:
+            # An agent that has just started does not know the routes yet.
+            self._totals.forget_all_but(workers, self.servers)
 
     def _may_have_changed(self, name: str, known: Servers, figures: RouteFigures, size: int) -> bool:
         if figures.up != known.up or size != self._sizes.get(name):
@@ -114,7 +124,7 @@ class Routes:
         if size == 0 or (was_reached and figures.up == size):
             # A new server may not be checked yet, but the route has been reached.
             return Servers(figures.up)
-        self._read_at[name], now = time.monotonic(), int(time.time())
+        self._read_at[name], now = time.monotonic(), int(time.monotonic())
         former = {server.address: server for server in (known.listed if known else ())}
         down, ejected = _Some(), _Some()
         is_reached = was_reached and figures.up > 0
@@ -126,6 +136,15 @@ class Routes:
         since = known.unreached_since or now if known else now - figures.unchanged
         listed = (*ejected.listed, *down.listed)[:SERVERS_OF_ROUTE]
         return Servers(figures.up, down.count, ejected.count, None if is_reached else since, listed)
+
+
+def _reported(server: Listed, now: int) -> dict[str, object]:
+    words = server._asdict()
+    return {"seconds": now - words.pop("since"), **words}
+
+
+def _rounded(counts: Counts) -> tuple[str, ...]:
+    return tuple(f"{count:.1e}" for count in counts)
 
 
 class _Some:

@@ -11,11 +11,13 @@ from typing import NoReturn
 from kanary_agent.ejections import SHORTEST_SECONDS
 from kanary_agent.ejector import Ejector
 from kanary_agent.failures import Failures
+from kanary_agent.fullness import Fullness
 from kanary_agent.inbox import Inbox
 from kanary_agent.master import Master
 from kanary_agent.reporter import Reporter
 from kanary_agent.reports import ReportServer
 from kanary_agent.routes import Routes
+from kanary_agent.totals import Totals
 from kanary_agent.updater import Updater
 
 STEP_SECONDS = 0.1
@@ -30,10 +32,11 @@ def main() -> NoReturn:
     updater = Updater(options.mounted, options.run, options.haproxy, master)
     key = os.path.join(os.path.dirname(options.mounted), "public-key.pem")
     inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
-    routes = Routes(master)
-    ejector = Ejector(master, routes, options.eject_seconds)
+    routes = Routes(master, Totals(os.path.join(options.run, "counts.json")))
+    fullness = Fullness()
+    ejector = Ejector(master, routes, fullness, options.eject_seconds)
+    reporter = Reporter(options.pod, master, updater, fullness, routes)
     failures = Failures(options.run)
-    reporter = Reporter(options.pod, master, updater, ejector, routes)
     pages = {
         "/healthz": lambda: "ok\n",
         "/report": lambda: _with_failures(reporter.report(), failures.of(routes.servers)),
