@@ -39,20 +39,21 @@ class Memo:
 
     def __call__(self, function: Callable[[*_Inputs], _Value], *inputs: *_Inputs) -> _Value:
         """The result of this function for these inputs; its exceptions are not kept."""
-        key, known = _key(function, inputs)
-        entry = self._now.get(key) or self._before.get(key) or (known, self._shared(function, function(*inputs)))
+        key = _key(function, inputs)
+        entry = self._now.get(key) or self._before.get(key)
+        if entry is None:
+            entry = _identified(inputs), self._shared(function, function(*inputs))
         self._now[key] = entry
         value: _Value = entry[1]
         return value
 
     def keep(self, value: object, function: Callable[[*_Inputs], Any], *inputs: *_Inputs) -> None:
         """Keep a result that is known already."""
-        key, known = _key(function, inputs)
-        self._now[key] = known, value
+        self._now[_key(function, inputs)] = _identified(inputs), value
 
     def drop(self, function: Callable[[*_Inputs], Any], *inputs: *_Inputs) -> None:
         """Drop a result that is not worth its memory."""
-        self._now.pop(_key(function, inputs)[0], None)
+        self._now.pop(_key(function, inputs), None)
 
     def first(self, name: str, about: object, value: _Value) -> _Value:
         """The value that was given first under this name about this object; `value` if there is none."""
@@ -75,20 +76,23 @@ def _has_content_id(kind: Hashable) -> bool:
     return hasattr(kind, "content_id")
 
 
-def _key(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[tuple[Hashable, ...], tuple[Any, ...]]:
-    """The key of a result, and the inputs that have to be kept: the id of a deleted object may become another one's."""
-    key: list[Hashable] = [function]
-    known = []
-    for each in inputs:
-        if type(each) in _PLAIN:
-            key.append(each)
-        elif _has_content_id(each.__class__) and (content_id := each.content_id):
-            # No id of an object is negative.
-            key.append(-content_id)
-        else:
-            key.append(id(each))
-            known.append(each)
-    return tuple(key), tuple(known)
+def _key(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Hashable, ...]:
+    return (function, *map(_identity, inputs))
+
+
+def _identity(each: Any) -> Any:
+    kind = each.__class__
+    if kind in _PLAIN:
+        return each
+    if _has_content_id(kind) and each.content_id:
+        # No id of an object is negative.
+        return -each.content_id
+    return id(each)
+
+
+def _identified(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Those that are recognised by their id. They are kept: the id of a deleted object may become another one's."""
+    return tuple(each for each in inputs if _identity(each) == id(each))
 
 
 class Memos:
