@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import marshal
 import threading
+import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -18,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 _RECENT = 16
 """So many objects stay unpacked for a while: a reconcile reads the same Services several times."""
+_LARGE = 4096
+"""More bytes are compressed. A ConfigMap of the proxies becomes a fifth, in 60 µs, and takes 20 µs more to unpack."""
 _ids = count(1)
 
 
@@ -39,14 +42,19 @@ class Packed:
     content_id: int
     """Of this content alone; later versions with the same content have it as well."""
 
+    is_compressed: bool
+
     @classmethod
     def of(cls, obj: Json, version: str) -> Packed:
         """Pack a JSON object."""
-        return cls(marshal.dumps(obj), version, next(_ids))
+        content = marshal.dumps(obj)
+        is_large = len(content) > _LARGE
+        return cls(zlib.compress(content, 1) if is_large else content, version, next(_ids), is_large)
 
     def unpacked(self) -> Unpacked:
         """A new object of this content."""
-        return Unpacked(marshal.loads(self.content), self.content_id)  # noqa: S302 -- only what `of` has made
+        content = zlib.decompress(self.content) if self.is_compressed else self.content
+        return Unpacked(marshal.loads(content), self.content_id)  # noqa: S302 -- only what `of` has made
 
 
 class Unpacked(dict[str, Any]):

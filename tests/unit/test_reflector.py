@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kanary.kube.backoff import Backoff
@@ -657,6 +657,7 @@ def test_an_object_is_found_by_the_values_that_its_latest_version_has() -> None:
 
 
 @given(st.dictionaries(st.text(), json_values))
+@example({"large": "text" * 2000})
 def test_an_object_is_read_as_it_was_stored(obj: Json) -> None:
     cache, key = Cache(), Key("shop", "a")
     cache.replace({key: Packed.of(obj, "1")}, "1")
