@@ -31,7 +31,7 @@ _METADATA = (
     "ownerReferences",
 )
 _COUNTS = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
-_CONDITION = ("type", "status", "lastTransitionTime", "reason", "message")
+_CONDITION = ("type", "status", "reason", "message")
 _POD_CONDITIONS = ("Ready", "PodScheduled")
 _POD_METADATA = ("name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 _POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION)

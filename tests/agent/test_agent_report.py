@@ -6,8 +6,11 @@ import contextlib
 import os
 import signal
 import socket
+import time
 
 import pytest
+from kanary_agent.fullness import CALM_SECONDS
+from kanary_agent.reporter import COUNTS_SECONDS
 
 from engine.render.haproxy import render
 from tests.agent.clients import held
@@ -73,6 +76,19 @@ def test_the_report_shows_the_effective_limit_of_connections(pods: Pods) -> None
         with held(proxy, limit), proxy.connect():
             # The one more waits in the kernel's queue.
             await_that(lambda: proxy.report()["connections"] == limit, "all that it can hold are counted")
+
+
+def test_a_proxy_that_is_full_is_reported_at_once(pods: Pods) -> None:
+    with live(config_of(pods.route(100, 1), max_connections=5)) as proxy, proxy.streamed() as found:
+        assert next(found)["full"] is False
+        with held(proxy, 5):
+            began = time.monotonic()
+            full = next(report for report in found if report["full"])
+            assert (full["connections"], full["maxConnections"]) == (5, 5)
+            # Counts alone would take up to 30 s.
+            assert time.monotonic() - began < COUNTS_SECONDS / 2
+        assert next(found)["full"] is False
+        assert time.monotonic() - began >= CALM_SECONDS
 
 
 def test_it_can_be_read_and_nothing_else(pods: Pods) -> None:

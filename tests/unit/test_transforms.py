@@ -2,7 +2,6 @@
 
 import json
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -206,7 +205,7 @@ _OOM = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T12:00:
 def test_a_stored_pod_is_read_like_the_whole_object(pod: Json) -> None:
     whole = {**pod, "metadata": {"namespace": "shop", **pod["metadata"]}}
     stored = read_proxy(transforms.pod(whole), Report("a" * 24))
-    assert replace(stored, pod=whole) == read_proxy(whole, Report("a" * 24))
+    assert stored == read_proxy(whole, Report("a" * 24))
 
 
 def test_a_stored_kanary_has_only_the_managed_fields_of_its_routes() -> None:
