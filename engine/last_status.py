@@ -1,5 +1,6 @@
 """Reads the status that the last reconcile wrote, even if it is damaged."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from engine.model.status import KanaryStatus
 from states import Phase, Problem, Reason
 
+MOST_STATUSES = 100
 _REJECTIONS = (Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS)
 
 
@@ -21,6 +23,28 @@ def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
     except ValidationError as error:
         bad = {detail["loc"][0] for detail in error.errors(include_url=False)}
         return _validated({key: value for key, value in raw.items() if key not in bad})
+
+
+class LastStatuses:
+    """Reads statuses, and keeps those that were read last. Several threads may use it.
+
+    Read, a status takes as much memory as everything else in a memo, and is needed twice in a second.
+    """
+
+    def __init__(self) -> None:
+        self._read: OrderedDict[int, KanaryStatus] = OrderedDict()
+
+    def of(self, kanary: Mapping[str, Any]) -> KanaryStatus:
+        """As `read_status`."""
+        # Objects of the cluster's cache have an id of their content (see `Memo`).
+        content_id: int | None = getattr(kanary, "content_id", None)
+        if content_id is None:
+            return read_status(kanary)
+        status = self._read.pop(content_id, None) or read_status(kanary)
+        self._read[content_id] = status
+        while len(self._read) > MOST_STATUSES:
+            self._read.popitem(last=False)
+        return status
 
 
 def _validated(raw: Mapping[str, Any]) -> KanaryStatus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -51,10 +52,6 @@ class Memo:
         """Keep a result that is known already."""
         self._now[_key(function, inputs)] = _identified(inputs), value
 
-    def drop(self, function: Callable[[*_Inputs], Any], *inputs: *_Inputs) -> None:
-        """Drop a result that is not worth its memory."""
-        self._now.pop(_key(function, inputs), None)
-
     def first(self, name: str, about: object, value: _Value) -> _Value:
         """The value that was given first under this name about this object; `value` if there is none."""
         key = name, id(about)
@@ -99,8 +96,8 @@ class Memos:
     """The memos of the Kanaries that changed last, and of some others. Several threads may use it."""
 
     def __init__(self) -> None:
-        self._changed: dict[tuple[str, str], Memo] = {}
-        self._others: dict[tuple[str, str], Memo] = {}
+        self._changed: OrderedDict[tuple[str, str], Memo] = OrderedDict()
+        self._others: OrderedDict[tuple[str, str], Memo] = OrderedDict()
 
     @contextmanager
     def round(self, namespace: str, name: str) -> Iterator[Memo]:
@@ -114,7 +111,7 @@ class Memos:
             kept, most = (self._changed, MOST_CHANGED) if memo.has_changed else (self._others, MOST_OTHERS)
             kept[key] = memo
             while len(kept) > most:
-                kept.pop(next(iter(kept)), None)
+                kept.popitem(last=False)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop the memo of a deleted Kanary."""

@@ -134,18 +134,19 @@ def observe(
     memo: Memo,
     last: Callable[[], Written | None] = lambda: None,
     sent: Mapping[str, Sent] | None = None,
+    read: Callable[[Json], KanaryStatus] = read_status,
     latest: Callable[[KanaryStatus], KanaryStatus] = lambda stored: stored,
 ) -> Observed:
     """Observe a Kanary. Raises RetryLaterError if the view is older than what was written.
 
-    `latest` returns the status after the last reconcile, given the one in the cluster.
+    `read` replaces `read_status`; `latest` returns the status after the last reconcile, given the one in the cluster.
     `sent` is what this process is sending to its proxies, by the uid of the pod.
     `last` returns what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
     owner = memo(_owner, kanary)
     # First: if it is too early to judge the proxies, nothing else is derived in vain.
     fleet = _fleet(view, owner, now, memo, sent or {})
-    (intent, declared), status = read_intent(view, owner, kanary, memo), memo(read_status, kanary)
+    (intent, declared), status = read_intent(view, owner, kanary, memo), read(kanary)
     written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda found: memo(applied_in, found))
     if written.applied is None and (known := last()) and _is_latest(known, intent, status, fleet):
         written = replace(known, version=written.version)

@@ -13,7 +13,7 @@ from engine.conditions import reports_defect, with_defect
 from engine.fleet.sent import Sent
 from engine.held import HeldStatuses
 from engine.journal import journal
-from engine.last_status import read_status
+from engine.last_status import LastStatuses, read_status
 from engine.last_written import LastWritten, last_written
 from engine.machine import PhaseMachine
 from engine.memo import Memo, Memos
@@ -91,6 +91,7 @@ class Reconciler:
         """Of each Kanary, what was last written for its proxies, in case the ConfigMap is lost."""
         self._sent: dict[tuple[str, str], dict[str, Sent]] = {}
         """Of each Kanary, what is being sent to its proxies, by the uid of the pod."""
+        self._statuses = LastStatuses()
         self._held = HeldStatuses()
 
     def reconcile(self, namespace: str, name: str) -> Step:
@@ -140,6 +141,7 @@ class Reconciler:
             memo=memo,
             last=partial(last.of, metadata["uid"]) if last else lambda: None,
             sent=self._sent.get(key),
+            read=self._statuses.of,
             latest=partial(self._held.latest, kanary),
         )
         snapshot = declared_snapshot(observed)
@@ -228,8 +230,6 @@ class Reconciler:
         written, wait = self._write_status(observed, status)
         self._report(situation, decision, status)
         if wait is None:
-            # Read, a status takes as much memory as everything else. A held one is compared with it within a second.
-            observed.memo.drop(read_status, observed.kanary)
             self._record(situation, status, applied)
         if decision.trigger:
             return written, Requeue(timedelta(), "the next step follows at once")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.conditions import RECORDED
 from engine.journal import Journal, journal
-from engine.last_status import last_rejection, read_phase, read_status
+from engine.last_status import MOST_STATUSES, LastStatuses, last_rejection, read_phase, read_status
 from engine.model.entries import entry_json
 from engine.model.spec import MAX_ROUTES
 from engine.model.states import Applied, Split
@@ -19,6 +19,7 @@ from engine.model.status import HistoryStatus, KanaryStatus, RouteStatus
 from engine.model.times import read_time, time_text
 from engine.resolve.endpoints import Resolved
 from engine.status import Outcome, next_status, only_counts_differ, status_json
+from kanary.kube.cache import Unpacked
 from states import Decision, Difference, Phase, Problem, Progress, Reason, Rollout, Trigger
 from tests.unit.kanaries import Json, json_values, route, spec
 from tests.unit.observations import DIGEST, V2, applied, observed, split
@@ -32,6 +33,25 @@ BEHIND = replace(DONE, progress=Progress.BEHIND, former=Progress.BEHIND, ready=0
 TAKEN = replace(DONE, progress=Progress.ADOPTED, former=Progress.ADOPTED, ready=1)
 NEW_WEIGHTS = replace(BEHIND, difference=Difference.WEIGHTS, former=Progress.CURRENT)
 QUIET = Journal(None, None, None)
+
+
+def test_the_statuses_that_were_read_last_are_not_read_again() -> None:
+    statuses, raw = LastStatuses(), {"status": {"phase": "Ready"}}
+    first = statuses.of(Unpacked(raw, 1))
+    assert first == read_status(raw)
+    for number in range(2, MOST_STATUSES + 1):
+        assert statuses.of(Unpacked({"status": {"phase": "Rolling"}}, number)).phase == "Rolling"
+    assert statuses.of(Unpacked(raw, 1)) is first
+    for number in range(2, MOST_STATUSES + 2):
+        statuses.of(Unpacked(raw, number))
+    assert statuses.of(Unpacked(raw, 1)) is not first
+
+
+def test_an_object_without_an_id_of_its_content_is_read_each_time() -> None:
+    statuses, raw = LastStatuses(), {"status": {"phase": "Ready"}}
+    statuses.of(raw)
+    raw["status"]["phase"] = "Degraded"
+    assert statuses.of(raw).phase == "Degraded"
 
 
 def following(
