@@ -108,8 +108,8 @@ def complete(draft: Draft, serial: int, former_digest: str, former_serial: int) 
 _HALF = 12
 _NO_SERIAL = "configuration -"
 _NO_DIGEST = "str()"
-_PASSING = ("#", "  server ", "  fd-hard-limit ")
-"""Lines that change with the servers or with the serial."""
+_PASSING = ("#", "  server ", "  fd-hard-limit ", "  log ", "  log-format ", "  option dontlog-normal")
+"""Lines that change with the servers, with the serial, or with the strategy, which is no change of the split."""
 
 
 def _hash(text: str) -> str:
@@ -238,9 +238,7 @@ def _split(config: ProxyConfig) -> Iterator[str]:
 
 
 def _failure_log(path: str) -> Iterator[str]:
-    yield "  # One record for the agent of each connection that did not end normally. If the agent does not read them"
-    yield "  # fast enough, HAProxy drops them and does not wait."
-    yield f"  log unix@{path} format raw local0 info"
+    yield f"  log unix@{path} format raw local0 info  # HAProxy drops a record rather than wait for the agent"
     yield "  option dontlog-normal"
     yield f'  log-format "{_FAILURE_FORMAT}"'
 
