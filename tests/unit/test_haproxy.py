@@ -362,6 +362,25 @@ def test_servers_that_come_and_go_leave_the_first_half_as_long_as_their_route_ha
     assert (digest(other) == digest(reached)) is (server_lines(text_of(other)) == server_lines(text_of(reached)))
 
 
+def test_the_log_of_failures_changes_the_text_and_not_the_split() -> None:
+    """A proxy with another strategy splits connections in the same way."""
+    logging = config(failure_log="/run/kanary/failures.sock")
+    assert "\n  log unix@/run/kanary/failures.sock " in text_of(logging)
+    assert "  log" not in text_of(config())
+    assert (split_of(digest(logging)) == split_of(digest(config())), digest(logging) == digest(config())) == (
+        True,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["failures.sock", "/run/a b", "/run/a\nuser root", '/run/"', "/run/$A", "/" + 101 * "a"]
+)
+def test_the_path_of_the_log_of_failures_is_one_of_plain_characters(path: str) -> None:
+    with pytest.raises(ValueError, match=r"failure_log .* is not the path of a socket"):
+        config(failure_log=path)
+
+
 def test_hold_and_fail_are_the_same_to_a_proxy_and_redistribute_is_not() -> None:
     routes = one(80, SERVERS), two(20, SERVERS)
     held, failed, shared = (config(*routes, on_empty_route=policy) for policy in ("Hold", "Fail", "Redistribute"))
@@ -388,7 +407,7 @@ def test_the_text_names_its_own_digest_and_ends_in_a_newline(config: ProxyConfig
 @given(configs())
 def test_the_text_is_printable_ascii_without_quotes_and_variables(config: ProxyConfig) -> None:
     """Quotes, backslashes and $ are what HAProxy expands. The only quoted texts are constant."""
-    constant = re.compile(r' "(#1%\[var\(\w+\.split\),bytes\(sess\.\w+,\d\)\]|HAProxy 3\.2\.0 to 3\.2\.18 [\w ,:]+)"$')
+    constant = re.compile(r' "(#1%\[var\(\w+\.split\),bytes\(sess\.\w+,\d\)\]|HAProxy 3\.2\.0 to 3\.2\.18 [\w ,:.]+)"$')
     for line in (constant.sub("", line) for line in text_of(config).splitlines()):
         assert line.isascii()
         assert line == "" or line.isprintable()
