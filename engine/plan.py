@@ -16,6 +16,7 @@ from engine.render import objects, pods
 from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig
 from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Comparison, Identity, Json, compared, covers
+from engine.render.slots import Slots, assign, backends_by_slot
 from engine.render.sysctls import ALL_SYSCTLS, has_keepalive, source_ports
 from states import Action, Difference, UpdateStrategy
 
@@ -79,7 +80,8 @@ def plan(observed: Observed, split: Split) -> Target:
     before, fleet, memo = observed.written.applied, observed.fleet, observed.memo
     strategy, fallback = _strategy(observed, split)
     ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
-    serial, rendered = _render(observed, split, strategy, ipv6=ipv6)
+    slots = memo(_slots, before, split.spec)
+    serial, rendered = _render(observed, split, strategy, slots, ipv6=ipv6)
     difference = _difference(before, split, strategy, ipv6=ipv6, digest=rendered.digest)
     accepted = observed.written.accepted
     if before and difference is Difference.NONE:
@@ -96,6 +98,7 @@ def plan(observed: Observed, split: Split) -> Target:
             ipv6=ipv6,
             spec=split.spec,
             endpoints={str(backend): found for backend, found in split.endpoints.items()},
+            slots=slots,
             entry=observed.stored_entry,
         )
         if before and fleet.updated(before.digest):
@@ -112,7 +115,15 @@ def plan(observed: Observed, split: Split) -> Target:
     return Target(written, applied, difference, fallback, goal, _planned(observed, written, applied, template))
 
 
-def _render(observed: Observed, split: Split, strategy: UpdateStrategy, *, ipv6: bool) -> tuple[int, Rendered]:
+def _slots(before: Applied | None, spec: KanarySpec) -> Slots:
+    """The slots of the routes. With Rolling, no proxy reuses one, but the next configuration may be for Live."""
+    backends = [str(route.backend) for route in spec.routes]
+    return assign(before.slots, before.endpoints.keys(), backends) if before else assign((), (), backends)
+
+
+def _render(
+    observed: Observed, split: Split, strategy: UpdateStrategy, slots: Slots, *, ipv6: bool
+) -> tuple[int, Rendered]:
     """The configuration and its serial, which changes whenever the configuration does.
 
     If a pod is unready for a moment, a configuration is replaced and returns. With a new serial it has another
@@ -121,7 +132,7 @@ def _render(observed: Observed, split: Split, strategy: UpdateStrategy, *, ipv6:
     before, memo = observed.written.applied, observed.memo
     numbered = "" if strategy is UpdateStrategy.ROLLING else observed.owner.uid
     endpoints = [split.endpoints[route.backend] for route in split.spec.routes]
-    drafted = memo(_drafted, split.spec, numbered, ipv6, observed.defaults.sysctls, *endpoints)
+    drafted = memo(_drafted, split.spec, numbered, slots, ipv6, observed.defaults.sysctls, *endpoints)
     former = (before.digest, before.split_serial) if before else ("", 0)
     serial = before.serial if before else 0
     if not numbered:
@@ -144,9 +155,14 @@ def _first_serial(now: datetime) -> int:
 
 
 def _drafted(
-    spec: KanarySpec, kanary: str, ipv6: bool, sysctls: Mapping[str, str], *endpoints: tuple[Endpoint, ...]
+    spec: KanarySpec,
+    kanary: str,
+    slots: Slots,
+    ipv6: bool,
+    sysctls: Mapping[str, str],
+    *endpoints: tuple[Endpoint, ...],
 ) -> Draft:
-    return draft(proxy_config(spec, endpoints, kanary, ipv6=ipv6, sysctls=sysctls))
+    return draft(proxy_config(spec, endpoints, kanary, slots, ipv6=ipv6, sysctls=sysctls))
 
 
 def plan_unapplied(
@@ -163,6 +179,7 @@ def proxy_config(
     spec: KanarySpec,
     endpoints: Sequence[tuple[Endpoint, ...]],
     kanary: str,
+    slots: Slots,
     *,
     ipv6: bool = False,
     sysctls: Mapping[str, str] = ALL_SYSCTLS,
@@ -190,6 +207,7 @@ def proxy_config(
         kanary=kanary,
         # Only with Live there is an agent that reads it.
         failure_log=pods.FAILURE_LOG if kanary else "",
+        slots=backends_by_slot(slots),
     )
 
 

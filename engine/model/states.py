@@ -16,6 +16,7 @@ from engine.model.shape import Shape
 from engine.model.spec import Backend, KanarySpec, weights_text
 from engine.model.weight import TOTAL_WEIGHT
 from engine.render.config import Server
+from engine.render.slots import Slots, backends_by_slot
 from states import Problem, UpdateStrategy
 
 Json = Mapping[str, Any]
@@ -114,6 +115,8 @@ class Applied(Shape):
     spec: KanarySpec
     endpoints: Mapping[str, tuple[_Endpoint, ...]]
     """Of each backend of the spec."""
+    slots: Slots
+    """Of the backends of the spec and of former ones, and those that are free."""
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:
@@ -122,6 +125,10 @@ class Applied(Shape):
             raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")
         if self.endpoints.keys() != {str(route.backend) for route in self.spec.routes}:
             raise ValueError("the endpoints are not those of the spec's backends")
+        if [index for index, _ in sorted(self.slots)] != list(range(len(self.slots))):
+            raise ValueError("the slots are not numbered from 0")
+        if any(backends_by_slot(self.slots).count(backend) != 1 for backend in self.endpoints):
+            raise ValueError("a backend of the spec has no slot")
         return self
 
     def endpoints_of(self, backend: Backend) -> tuple[Endpoint, ...]:

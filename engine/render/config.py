@@ -137,12 +137,14 @@ class ProxyConfig:
     Kanary and `serial` the number of this configuration, for proxies that load configurations while they run: they
     reject those of other Kanaries and older ones. Without `kanary` the configuration is not numbered. `failure_log` is
     the path of the datagram socket that receives a record of each connection that did not end normally; without it
-    there are no records.
+    there are no records. `slots` are the backends by slot (`engine.render.slots`); those that are not among the routes
+    are free. Without `slots`, there is one for each route, in the order of the routes.
 
     `Hold` and `Fail` of `on_empty_route` are the same for a proxy: they differ in what the operator does.
 
     Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100, for duplicate
-    backends, for a uid that is not one word, and for a path with other characters than those of `_PATH`.
+    backends, for slots that are not one for each backend, for a uid that is not one word, and for a path with other
+    characters than those of `_PATH`.
     """
 
     routes: tuple[Pool, ...]
@@ -163,6 +165,7 @@ class ProxyConfig:
     kanary: str = ""
     serial: int = 0
     failure_log: str = ""
+    slots: tuple[str, ...] = ()
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT
 
@@ -188,9 +191,18 @@ class ProxyConfig:
             raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
         if len({route.backend for route in self.routes}) < len(self.routes):
             raise ValueError("two routes have the same backend")
+        for route in self.routes:
+            if self.slots and self.slots.count(route.backend) != 1:
+                raise ValueError(f"{route.backend} has {self.slots.count(route.backend)} slots: it must have 1")
         total = sum((route.weight for route in self.routes), Decimal())
         if total != TOTAL_WEIGHT:
             raise ValueError(f"the routes' weights sum to {decimal_text(total)}: they must sum to {TOTAL_WEIGHT}")
+
+    @property
+    def routes_by_slot(self) -> tuple[Pool | None, ...]:
+        """The route of each slot; None if it is free."""
+        routes = {route.backend: route for route in self.routes}
+        return tuple(map(routes.get, self.slots)) if self.slots else self.routes
 
 
 def connections_to_a_server(source_ports: int) -> int:

@@ -1,10 +1,11 @@
 """Renders the HAProxy configuration that splits TCP connections between routes by weight.
 
-A pure function from a `ProxyConfig` to text. A running proxy can load two changes without a reload:
+A pure function from a `ProxyConfig` to text. A running proxy can load three changes without a reload:
 
-- servers: a server's name is its address, and of the rest only the limit of descriptors depends on their number, in
-  steps of SERVERS_STEP;
-- weights: they are in one variable, which nothing else in the text depends on.
+- servers: a server's name is its address, with the header that it receives, and of the rest only the limit of
+  descriptors depends on their number, in steps of SERVERS_STEP;
+- weights: they are in one variable, which nothing else in the text depends on;
+- routes: HAProxy's backends are slots (`slots`), and one variable has the names of the backends that they serve.
 
 The split is exact (`selection`). HAProxy's own server weights are rounded to 0..256, which starves a small route beside
 one with many pods.
@@ -16,8 +17,9 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.render.config import Balance, ProxyConfig, ProxyProtocol, connections_to_a_server
-from engine.render.selection import COUNTING_ALL, RANDOM_START, backend_ids, selection_rules, split_data
+from engine.render.config import Balance, ProxyConfig, ProxyProtocol, Server, connections_to_a_server
+from engine.render.selection import COUNTING_ALL, RANDOM_START, selection_rules, slot_ids, split_data
+from engine.render.slots import slot_name
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from states.snapshot import OnEmptyRoute
 
@@ -48,7 +50,7 @@ class Draft:
 
     text: str
     lasting: str
-    """Hash of everything except the servers."""
+    """Hash of everything except the addresses of the servers."""
     whole: str
     """Hash of the text."""
 
@@ -88,8 +90,9 @@ def draft(config: ProxyConfig) -> Draft:
     """The haproxy.cfg of this configuration, whatever its serial, which `complete` adds."""
     sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
     text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
-    lasting = "\n".join(line for line in text.splitlines() if not line.startswith(_PASSING))
-    return Draft(text, _hash(lasting), _hash(text))
+    lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
+    headers = [route.proxy_protocol if route else None for route in config.routes_by_slot]
+    return Draft(text, _hash(f"{lasting} {headers}"), _hash(text))
 
 
 def complete(draft: Draft, serial: int, former_digest: str, former_serial: int) -> Rendered:
@@ -128,9 +131,10 @@ def _global(config: ProxyConfig) -> Iterator[str]:
     yield "  # Otherwise all servers would be checked at the same moments."
     yield "  spread-checks 20"
     yield f"  set-var proc.digest {_NO_DIGEST}"
-    yield "  # The turns of a round, each with the index of its route; then the weights, if they may be redistributed."
-    yield "  # The agent sets these variables in a running worker."
-    yield f"  set-var proc.split str({split_data(config.routes, redistribute=_redistributes(config))})"
+    yield "  # The backend of each slot that is not free. The agent sets these variables in a running worker."
+    yield f"  set-var proc.slots str({'/'.join(route.backend if route else '' for route in config.routes_by_slot)})"
+    yield "  # The turns of a round, each with the index of its slot; then the weights, if they may be redistributed."
+    yield f"  set-var proc.split str({split_data(config.routes_by_slot, redistribute=_redistributes(config))})"
     yield f"  set-var proc.turns int({COUNTING_ALL})"
     yield "  # Start of the connection counter: random, since frequent starts at 0 would starve a small route. At a"
     yield "  # reload the agent sets it, below, to the current count, and the round continues."
@@ -233,7 +237,7 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     yield f"  maxconn {config.max_connections}"
     if config.failure_log:
         yield from _failure_log(config.failure_log)
-    yield from selection_rules([route.backend for route in config.routes], redistribute=_redistributes(config))
+    yield from selection_rules(len(config.routes_by_slot), redistribute=_redistributes(config))
     yield "  default_backend none"
 
 
@@ -255,22 +259,29 @@ def _redistributes(config: ProxyConfig) -> bool:
 def _backends(config: ProxyConfig) -> Iterator[str]:
     yield "backend counter"
     # Only one entry is used. Threads that create it at the same time each need space for their own until one of them
-    # wins: otherwise the connections of the others would have no slot.
+    # wins: otherwise the connections of the others would have no entry.
     yield "  stick-table type integer size 100 store gpc0"
     yield ""
     yield "backend none  # without servers: it closes its connections at once"
-    for route, number in zip(config.routes, backend_ids(len(config.routes)), strict=True):
+    slots = config.routes_by_slot
+    for index, (route, number) in enumerate(zip(slots, slot_ids(len(slots)), strict=True)):
         yield ""
-        yield f"backend {route.backend}"
+        yield f"# {route.backend}" if route else "# free"
+        yield f"backend {slot_name(index)}"
         yield f"  id {number}"
         yield f"  balance {config.balance}"
-        if route.proxy_protocol:
-            # Health checks send it as well.
-            yield f"  default-server {_HEADER[route.proxy_protocol]}"
-        for server in route.servers:
-            # HAProxy allows no brackets in a name, and ignores tcp-ut in default-server.
-            limit = f"tcp-ut {config.unacknowledged_seconds}s"
-            yield f"  server {server.address}:{server.port} {server.socket} {limit}"
+        if route:
+            yield from (_server(server, route.proxy_protocol, config) for server in route.servers)
 
 
-_HEADER = {ProxyProtocol.V1: "send-proxy", ProxyProtocol.V2: "send-proxy-v2"}
+_HEADERS = {ProxyProtocol.V1: "send-proxy", ProxyProtocol.V2: "send-proxy-v2"}
+
+
+def _server(server: Server, header: ProxyProtocol | None, config: ProxyConfig) -> str:
+    # HAProxy allows no brackets in a name, and ignores tcp-ut in default-server.
+    name, limit = f"{server.address}:{server.port}", f"tcp-ut {config.unacknowledged_seconds}s"
+    if not header:
+        return f"  server {name} {server.socket} {limit}"
+    # A running proxy cannot change the header of a server, but it can replace the server by one of another name. Health
+    # checks send the header as well.
+    return f"  server {name}_{header} {server.socket} {_HEADERS[header]} {limit}"

@@ -4,10 +4,10 @@ The weights are data: the rules are the same for all weights, and a running work
 data are one variable, `proc.split`, so that no connection sees a part of a change. It has two parts, in a fixed number
 of digits each:
 
-- the turns of a round, each with the index of its route; the number of turns is constant, because a connection may read
-  the number before a change and the turn after it;
-- with `redistribute`, the weights in lowest terms (80 and 20 are 4 and 1): their sum, then the weight of each route, or
-  0 if the route has no servers.
+- the turns of a round, each with the index of its slot (`slots`); the number of turns is constant, because a
+  connection may read the number before a change and the turn after it;
+- with `redistribute`, the weights in lowest terms (80 and 20 are 4 and 1): their sum, then the weight of each slot, or
+  0 if it has no servers.
 
 All connections share one tracked entry with the counter `gpc0`, which numbers them.
 
@@ -24,6 +24,7 @@ from math import gcd
 from engine.model.weight import TENTHS
 from engine.render.config import Pool
 from engine.render.schedule import schedule
+from engine.render.slots import slot_name
 
 TURNS = TENTHS
 """The turns of a round: the shortest round that gives every possible weight its turns.
@@ -31,10 +32,10 @@ TURNS = TENTHS
 Whole weights need 100 turns at most, which are repeated, so that every 100 successive connections are exact.
 """
 
-# The schedule assumes that every route has a server that is up. While one has none, the other routes own slots of a
-# shorter round, and successive connections are this many slots apart. The number is coprime to every number up to 1000,
-# so each round visits every slot once. In every stretch of every round it stays within 6 connections of the weights if
-# they are whole (up to 100 slots), otherwise within 39; it is the smallest that stays within 6 and 40.
+# The schedule assumes that every route has a server that is up. While one has none, the other routes have the places of
+# a shorter round, and successive connections are this many places apart. The number is coprime to every number up to
+# 1000, so each round visits every place once. In every stretch of every round it stays within 6 connections of the
+# weights if they are whole (up to 100 places), otherwise within 39; it is the smallest that stays within 6 and 40.
 STRIDE = 16548859
 
 COUNTING_ALL = 2**60
@@ -49,11 +50,11 @@ HAProxy's `rand` returns the same value at every start.
 _WEIGHT_DIGITS = len(str(TENTHS))
 
 
-def split_data(routes: Sequence[Pool], *, redistribute: bool) -> str:
-    """The data of these routes, as digits."""
-    tenths = [int(10 * route.weight) for route in routes]
+def split_data(routes: Sequence[Pool | None], *, redistribute: bool) -> str:
+    """The data of the routes of these slots, as digits."""
+    tenths = [int(10 * route.weight) if route else 0 for route in routes]
     unit = gcd(*tenths)
-    weights = [weight // unit if route.servers else 0 for route, weight in zip(routes, tenths, strict=True)]
+    weights = [weight // unit if route and route.servers else 0 for route, weight in zip(routes, tenths, strict=True)]
     shared = [TENTHS // unit, *weights] if redistribute else []
     return _turns(tuple(tenths)) + "".join(f"{weight:0{_WEIGHT_DIGITS}}" for weight in shared)
 
@@ -62,29 +63,29 @@ def split_data(routes: Sequence[Pool], *, redistribute: bool) -> str:
 @lru_cache(maxsize=1024)
 def _turns(tenths: tuple[int, ...]) -> str:
     order = schedule(tenths)
-    digits = _route_digits(len(tenths))
-    return "".join(f"{route:0{digits}}" for route in order) * (TURNS // len(order))
+    digits = _slot_digits(len(tenths))
+    return "".join(f"{slot:0{digits}}" for slot in order) * (TURNS // len(order))
 
 
-def backend_ids(count: int) -> range:
-    """The ids of this number of backends, by the index of their route."""
-    first = 10 ** _route_digits(count)
+def slot_ids(count: int) -> range:
+    """The ids of HAProxy's backends for this number of slots."""
+    first = 10 ** _slot_digits(count)
     return range(first, first + count)
 
 
-def selection_rules(backends: Sequence[str], *, redistribute: bool) -> Iterator[str]:
-    """The rules for these backends. `redistribute` skips backends without a server that is up."""
-    # With a single backend there is no other to redistribute to.
-    redistribute = redistribute and len(backends) > 1
+def selection_rules(slots: int, *, redistribute: bool) -> Iterator[str]:
+    """The rules for this number of slots. `redistribute` skips those without a server that is up."""
+    # With a single slot there is no other to redistribute to.
+    redistribute = redistribute and slots > 1
     yield "  tcp-request connection track-sc0 int(1) table counter"
-    yield from _in_turn(_route_digits(len(backends)), "proc.turns" if redistribute else str(TURNS))
+    yield from _in_turn(_slot_digits(slots), "proc.turns" if redistribute else str(TURNS))
     if redistribute:
-        yield from _without_empty_backends(backends)
+        yield from _without_empty_slots(slots)
     yield "  use_backend %[var(sess.backend)]"
 
 
-def _route_digits(routes: int) -> int:
-    return len(str(routes - 1))
+def _slot_digits(slots: int) -> int:
+    return len(str(slots - 1))
 
 
 def _in_turn(digits: int, turns: str) -> Iterator[str]:
@@ -100,31 +101,30 @@ def _in_turn(digits: int, turns: str) -> Iterator[str]:
 
 
 def _backend_at(split: str, at: str, digits: int) -> str:
-    # HAProxy finds a backend by `#` and its id, as it does by its name; the id is a 1, then the index of the route. To
-    # look up the name instead, in a table, would double the cost of the rules.
+    # HAProxy finds a backend by `#` and its id, as it does by its name; the id is a 1, then the index of the slot.
     # `bytes` ends the expression, because it may pass a wrong size to a converter that follows it.
     return f'  tcp-request connection set-var-fmt(sess.backend) "#1%[var({split}),bytes({at},{digits})]"'
 
 
-def _without_empty_backends(backends: Sequence[str]) -> Iterator[str]:
-    """The rules that override the schedule while one of its backends has no server that is up.
+def _without_empty_slots(slots: int) -> Iterator[str]:
+    """The rules that override the schedule while one of its slots has no server that is up.
 
-    To count the servers of all backends for each connection would be expensive. A connection counts those of its own
-    backend. The first one that finds none sets `proc.turns` to COUNTING_ALL. Then `sess.at` of later connections is
-    beyond all turns, so that they find no backend, and count the servers of all, until all backends have one. A
+    To count the servers of all slots for each connection would be expensive. A connection counts those of its own. The
+    first one that finds none sets `proc.turns` to COUNTING_ALL. Then `sess.at` of later connections is beyond all
+    turns, so that they find no backend, and count the servers of all, until all slots with a weight have one. A
     variable of its own for this state would be read by each connection.
 
-    Each other backend owns as many slots as its weight. If all are down, HAProxy's modulo by 0 is 0, a slot of no
-    backend: the backend of the turn closes the connection.
+    In the round of the others, each has as many places as its weight. If all are down, HAProxy's modulo by 0 is 0, a
+    place of none: the backend of the turn closes the connection.
     """
-    digits = _route_digits(len(backends))
+    digits = _slot_digits(slots)
     at, before = TURNS * digits, ""
     yield "  tcp-request connection accept if { var(sess.backend),nbsrv gt 0 }"
     yield f"  tcp-request connection set-var(proc.turns) int({COUNTING_ALL})"
     yield "  tcp-request connection set-var(sess.split) var(proc.split)"
     yield f"  tcp-request connection set-var(sess.turn) var(sess.at),mod({at})"
     yield _backend_at("sess.split", "sess.turn", digits)
-    ends = {name: f"sess.end{number}" for number, name in enumerate(backends)}
+    ends = {slot_name(index): f"sess.end{index}" for index in range(slots)}
     yield f"  tcp-request connection set-var(sess.complete) var(sess.split),bytes({at},{_WEIGHT_DIGITS})"
     for name, end in ends.items():
         at += _WEIGHT_DIGITS
@@ -137,8 +137,8 @@ def _without_empty_backends(backends: Sequence[str]) -> Iterator[str]:
     yield "  tcp-request connection accept if is-complete"
     # The remainder first: HAProxy cuts products at 2^63, which a large number times the stride would exceed.
     number = f"var(sess.at),div({digits})"
-    yield f"  tcp-request connection set-var(sess.slot) {number},mod({total}),mul({STRIDE}),mod({total})"
-    # From the last backend to the first, so that the first one that ends beyond the slot is set last.
+    yield f"  tcp-request connection set-var(sess.place) {number},mod({total}),mul({STRIDE}),mod({total})"
+    # From the last slot to the first, so that the first one that ends beyond the place is set last.
     for name, end in reversed(ends.items()):
-        ends_beyond = f"{{ var(sess.slot),sub({end}) -m int lt 0 }}"
+        ends_beyond = f"{{ var(sess.place),sub({end}) -m int lt 0 }}"
         yield f"  tcp-request connection set-var(sess.backend) str({name}) if {ends_beyond}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from kanary_agent.inbox import Inbox
 from kanary_agent.texts import Origin
 
 from engine.model.weight import read_weight
-from engine.render.config import ProxyConfig
+from engine.render.config import Pool, ProxyConfig
 from engine.render.haproxy import render
+from engine.render.slots import Slots, assign, backends_by_slot
 
 
 def no_inbox() -> Inbox:
@@ -24,6 +26,25 @@ def reweighted(config: ProxyConfig, *weights: float) -> ProxyConfig:
         replace(route, weight=read_weight(weight)) for route, weight in zip(config.routes, weights, strict=True)
     )
     return replace(config, routes=routes)
+
+
+class Rollouts:
+    """Configurations for other routes, one after the other, with the slots that the operator assigns."""
+
+    def __init__(self, config: ProxyConfig) -> None:
+        self._slots: Slots = ()
+        self._used: list[str] = []
+        self.config = self._to(config)
+        """The last one."""
+
+    def to(self, *routes: Pool, **changes: Any) -> ProxyConfig:
+        self.config = self._to(replace(self.config, routes=routes, slots=(), serial=self.config.serial + 1, **changes))
+        return self.config
+
+    def _to(self, config: ProxyConfig) -> ProxyConfig:
+        backends = [route.backend for route in config.routes]
+        self._slots, self._used = assign(self._slots, self._used, backends), backends
+        return replace(config, slots=backends_by_slot(self._slots))
 
 
 def changes_of(config: ProxyConfig) -> Iterator[ProxyConfig]:

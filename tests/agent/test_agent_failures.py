@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from kanary_agent.failures import KEPT, ROUTES, SOCKET, STEP_RECORDS, Failures, cause_of, read_record
+from kanary_agent.slots import Slots
 
 from engine.render.config import Pool, ProxyConfig, Server
 from engine.render.haproxy import RETRIES, render
@@ -255,13 +256,13 @@ def test_the_command_line_finds_the_failure_through_a_port_forward(
 
 
 def test_of_a_storm_each_step_reads_a_sample(tmp_path: Path) -> None:
-    found = Failures(str(tmp_path))
+    found = Failures(str(tmp_path), slots_of("v0:http", "v1:http"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
         haproxy.setblocking(False)
         dropped = 0
         for number in range(1000):
             try:
-                haproxy.sendto(line(route=f"v{number % 2}:http", port=number), str(tmp_path / SOCKET))
+                haproxy.sendto(line(slot=number % 2, port=number), str(tmp_path / SOCKET))
             except BlockingIOError:
                 dropped += 1
         assert dropped >= 1000 - 20 * STEP_RECORDS
@@ -270,17 +271,45 @@ def test_of_a_storm_each_step_reads_a_sample(tmp_path: Path) -> None:
 
 
 def test_the_memory_is_bounded_for_any_number_of_routes(tmp_path: Path) -> None:
-    found = Failures(str(tmp_path))
     names = [f"v{number}:http" for number in range(ROUTES + 10)]
+    found = Failures(str(tmp_path), slots_of(*names))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
-        for name in names:
-            haproxy.sendto(line(route=name), str(tmp_path / SOCKET))
+        for number in range(len(names)):
+            haproxy.sendto(line(slot=number), str(tmp_path / SOCKET))
             found.step()
     assert list(found.of(dict.fromkeys(names))) == names[10:]
 
 
-def line(route: str = "v1:http", state: str = "SD", port: int = 1, sent: int = 0, error: str = "ECONNRESET") -> bytes:
-    return f"10.0.0.1 {port} {route} 10.0.0.2:9000 {state} 0 12 5 {sent} {error}".encode()
+def test_a_failure_belongs_to_the_backend_that_the_slot_had_when_the_connection_began(tmp_path: Path) -> None:
+    slots = slots_of("v1:http")
+    found = Failures(str(tmp_path), slots)
+    slots.observe({"slot-0": "v2:http"})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
+        for milliseconds in (60_000, 0):
+            haproxy.sendto(line(milliseconds=milliseconds), str(tmp_path / SOCKET))
+            found.step()
+    assert {name: len(failures) for name, failures in found.of({"v1:http": 1, "v2:http": 1}).items()} == {
+        "v1:http": 1,
+        "v2:http": 1,
+    }
+
+
+def test_the_pod_is_named_without_the_header_that_it_receives() -> None:
+    record = read_record("10.0.0.1 1 slot-0 10.0.0.2:9000_V2 SD 0 12 5 0 ECONNRESET")
+    assert record is not None
+    assert record.server == "10.0.0.2:9000"
+
+
+def slots_of(*backends: str) -> Slots:
+    slots = Slots()
+    slots.observe({f"slot-{number}": backend for number, backend in enumerate(backends)})
+    return slots
+
+
+def line(
+    *, slot: int = 0, state: str = "SD", port: int = 1, milliseconds: int = 12, sent: int = 0, error: str = "ECONNRESET"
+) -> bytes:
+    return f"10.0.0.1 {port} slot-{slot} 10.0.0.2:9000 {state} 0 {milliseconds} 5 {sent} {error}".encode()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from kanary_agent import counters
-from kanary_agent.counters import Counts, Load, RouteFigures, Summary
+from kanary_agent.counters import Counts, Load, SlotFigures, Summary
 from kanary_agent.totals import Totals
 
 from engine.render.config import Pool, Server
@@ -218,7 +218,8 @@ def test_a_worker_that_hangs_loses_no_count(pods: Pods) -> None:
 
 
 def summary(worker: str, connections: int, reset: int = 0) -> Summary:
-    return Summary(worker, Load(0, 0), {"a:http": RouteFigures(1, 0, 0, Counts(connections, 0, reset, 0, 0))})
+    figures = SlotFigures(1, 0, 0, Counts(connections, 0, reset, 0, 0))
+    return Summary(worker, Load(0, 0), {"slot-0": figures}, {"slot-0": "a:http"})
 
 
 def test_totals_never_decrease(tmp_path: Path) -> None:
@@ -226,9 +227,9 @@ def test_totals_never_decrease(tmp_path: Path) -> None:
     for worker, connections, total in (("1", 5, 5), ("1", 7, 7), ("2", 1, 8), ("1", 8, 9), ("2", 0, 9), ("3", 2, 11)):
         totals.add(summary(worker, connections))
         assert totals.of("a:http").connections == total
-    totals.forget_all_but(["3"], ["a:http"])
+    totals.forget_all_but(["3"])
     assert totals.of("a:http").connections == 11
-    totals.forget_all_but(["3"], [])
+    totals.forget_all_but([])
     assert totals.of("a:http").connections == 0
 
 
@@ -254,10 +255,12 @@ def test_totals_continue_where_a_former_agent_saved_them(tmp_path: Path) -> None
         "{",
         "[]",
         '{"totals": {}}',
+        '{"totals": {}, "workers": {"1": {"slot-0": [9, 0, 0, 0, 0]}}}',
+        '{"totals": {}, "workers": {"1": {"slot-0": [9, 0, 0, 0, 0]}}, "backends": {"1": {"slot-0": 7}}}',
         '{"totals": {"a:http": [1, 2]}, "workers": {}}',
         '{"totals": {"a:http": [1, 0, 0, 0, -1]}, "workers": {}}',
         '{"totals": {"a:http": "12345"}, "workers": {}}',
-        '{"totals": {"a:http": [9, 0, 0, 0, 0]}, "workers": {"1": {"a:http": 7}}}',
+        '{"totals": {"a:http": [9, 0, 0, 0, 0]}, "workers": {"1": {"slot-0": 7}}}',
     ],
 )
 def test_a_damaged_file_of_totals_counts_as_none(tmp_path: Path, text: str) -> None:
@@ -265,6 +268,18 @@ def test_a_damaged_file_of_totals_counts_as_none(tmp_path: Path, text: str) -> N
     totals = Totals(str(tmp_path / "counts.json"))
     totals.add(summary("1", 5))
     assert totals.of("a:http").connections == 5
+
+
+def test_counters_stay_with_the_backend_when_a_slot_passes_to_another_one(tmp_path: Path) -> None:
+    """Also if the agent is restarted."""
+    path = str(tmp_path / "counts.json")
+    for connections, backends in ((5, {"slot-0": "a:http"}), (6, {}), (9, {"slot-0": "b:http"})):
+        totals = Totals(path)
+        totals.add(summary("1", connections)._replace(backends=backends))
+        totals.save()
+    assert (totals.of("a:http").connections, totals.of("b:http").connections) == (6, 3)
+    totals.forget_all_but(["1"])
+    assert (totals.of("a:http").connections, totals.of("b:http").connections) == (0, 3)
 
 
 def test_a_text_with_commas_and_quotes_is_read() -> None:

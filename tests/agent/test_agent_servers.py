@@ -18,7 +18,7 @@ from tests.agent.configs import changes_of
 from tests.agent.live import LiveProxy, live, worker
 from tests.agent.moods import MoodyPods, failures, reset_at_once
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of
+from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of, slot_of
 from tests.held.configs import with_servers
 
 
@@ -31,7 +31,11 @@ def active(proxy: LiveProxy) -> set[str]:
 
 
 def declared(config: ProxyConfig) -> set[str]:
-    return {f"{route.backend}/{server.address}:{server.port}" for route in config.routes for server in route.servers}
+    return {
+        f"{slot_of(config, number)}/{server.address}:{server.port}"
+        for number, route in enumerate(config.routes)
+        for server in route.servers
+    }
 
 
 def reconfigured(config: ProxyConfig) -> ProxyConfig:
@@ -89,16 +93,6 @@ def test_connections_of_all_routes_continue_if_the_pods_of_one_listen_on_another
         assert all(is_alive(connection) for connection in connections)
 
 
-def test_a_route_of_another_name_is_a_reload_and_connections_of_the_others_have_the_drain_time(pods: Pods) -> None:
-    """HAProxy cannot add backends without a reload, and a former worker stops with the drain time."""
-    one, other = pods.route(50, 2), pods.route(50, 2)
-    config = config_of(one, other, drain_seconds=3)
-    with live(config) as proxy, held(proxy, 20) as connections:
-        proxy.serve(replace(config, routes=(one, replace(other, backend="myapp-v3:http")), serial=1))
-        assert all(is_alive(connection) for connection in connections)
-        await_that(lambda: not any(is_alive(connection) for connection in connections), "the drain time is over")
-
-
 def test_the_split_continues_while_pods_are_added_and_removed(pods: Pods) -> None:
     config = config_of(pods.route(99, 1), pods.route(1, 1))
     more = [pods.add(f"127.1.1.{number}") for number in range(1, 11)]
@@ -150,12 +144,10 @@ def test_an_added_pod_receives_the_proxy_protocol_of_its_route(version: ProxyPro
 
 def test_with_anything_else_that_changes_there_is_a_reload(pods: Pods) -> None:
     config = config_of(pods.route(50, 1), pods.route(50, 1))
-    first, second = config.routes
-    more = with_servers(config, 0, *first.servers, pods.add("127.1.1.1"))
+    more = with_servers(config, 0, *config.routes[0].servers, pods.add("127.1.1.1"))
     changes = {
         "a time": reconfigured(more),
-        "a header": replace(more, routes=(replace(more.routes[0], proxy_protocol=ProxyProtocol.V2), second)),
-        "a route": replace(more, routes=(*more.routes, pods.route(0, 1))),
+        "a slot": replace(more, slots=(*(route.backend for route in more.routes), "")),
         "a policy": replace(more, on_empty_route=OnEmptyRoute.FAIL),
     }
     with live(config) as proxy:
@@ -204,7 +196,7 @@ def test_those_that_have_left_do_not_add_up_for_ever(pods: Pods) -> None:
             assert served <= 15
             proxy.serve(with_servers(config, 0, *stays, *(Server(f"127.9.{served}.{n}", 9) for n in range(1, 46))))
         assert served > 10
-        assert proxy.tell("@1 show servers state").count(f" {config.routes[0].backend} ") == 46
+        assert proxy.tell("@1 show servers state").count(" slot-0 ") == 46
 
 
 def test_a_restarted_haproxy_has_the_added_pods(pods: Pods) -> None:
@@ -227,7 +219,7 @@ def test_the_next_agent_completes_the_change_of_a_killed_agent(pods: Pods) -> No
         process = worker(proxy)
         proxy.kill_agent()
         # The state after the first of several commands: added, but without connections yet.
-        proxy.tell(f"@1 add server {config.routes[0].backend}/{new.address}:{new.port} {new.address}:{new.port} check")
+        proxy.tell(f"@1 add server slot-0/{new.address}:{new.port} {new.address}:{new.port} check")
         proxy.start_agent()
         proxy.serve(with_servers(config, 0, new, other))
         assert worker(proxy) == process
@@ -240,7 +232,7 @@ def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
     config = config_of(pods.route(100, 3))
     bad, *others = config.routes[0].servers
     with live(config, eject_seconds=1) as proxy:
-        proxy.tell(f"@1 set server {config.routes[0].backend}/{bad.address}:{bad.port} state drain")
+        proxy.tell(f"@1 set server slot-0/{bad.address}:{bad.port} state drain")
         proxy.kill_agent()
         proxy.start_agent()
         await_that(lambda: proxy.ejected() == [f"{bad.address}:{bad.port}"], "it is ejected")

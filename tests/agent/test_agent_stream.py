@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from kanary_agent import reporter, reports
-from kanary_agent.counters import Counts, Load, RouteFigures, Summary
+from kanary_agent.counters import Counts, Load, SlotFigures, Summary
 from kanary_agent.fullness import CALM_SECONDS, Fullness
 from kanary_agent.master import Figures, SilentError, WorkerState
 from kanary_agent.reporter import BYTES_PER_SECOND, CHANGE_SECONDS, COUNTS_SECONDS, SERVERS_SECONDS, Reporter
 from kanary_agent.reports import STREAMS, ReportServer
 from kanary_agent.routes import Routes, Servers
+from kanary_agent.slots import Slots
 from kanary_agent.totals import Totals
 
 from engine.render.haproxy import render
@@ -84,7 +85,7 @@ class Proxy:
 
 
 def reporting(proxy: Any) -> tuple[Reporter, Routes]:
-    routes = Routes(proxy, Totals("no such folder/counts.json"))
+    routes = Routes(proxy, Slots(), Totals("no such folder/counts.json"))
     return Reporter(POD, proxy, proxy, proxy, routes), routes
 
 
@@ -165,8 +166,8 @@ def test_counts_are_news_if_their_first_two_digits_change(clock: list[float]) ->
     routes.servers = {"v1:http": Servers(up=1)}
     news = []
     for connections in (1_200_000, 1_240_000, 1_310_000):
-        figures = RouteFigures(1, 0, 0, Counts(connections, 0, 0, 0, 0))
-        routes.observe(Summary("worker", Load(0, 0), {"v1:http": figures}), {"v1:http": 1})
+        figures = SlotFigures(1, 0, 0, Counts(connections, 0, 0, 0, 0))
+        routes.observe(Summary("worker", Load(0, 0), {"slot-0": figures}, {"slot-0": "v1:http"}), {"slot-0": 1})
         clock[0] += COUNTS_SECONDS
         news.append(found.news())
     assert [bool(each) for each in news] == [True, False, True]

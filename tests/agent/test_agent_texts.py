@@ -86,24 +86,24 @@ def test_servers_are_split_from_all_other_lines_without_their_common_parameters(
     moved = replace(config, routes=(Pool("app:_9090", 100, (other,)),))
     announced = replace(config, routes=(Pool("app:_9090", 100, (other,), ProxyProtocol.V2),))
     first, second, third = (texts.parts_of(render(each).text) for each in (config, moved, announced))
-    assert first.servers.keys() == {("app:_9090", "127.0.0.1:80")}
-    assert second.servers["app:_9090", "::1:81"].startswith("[::1]:81 tcp-ut 240s check inter 2s ")
-    assert first.fixed == second.fixed != third.fixed
+    assert first.servers.keys() == {("slot-0", "127.0.0.1:80")}
+    assert second.servers["slot-0", "::1:81"].startswith("[::1]:81 tcp-ut 240s check inter 2s ")
+    assert third.servers["slot-0", "::1:81_V2"].startswith("[::1]:81 send-proxy-v2 tcp-ut 240s check inter 2s ")
+    assert first.fixed == second.fixed == third.fixed
     assert "  option clitcpka" in first.fixed
 
 
-def test_a_server_has_the_parameters_of_the_defaults_and_of_its_own_backend() -> None:
+def test_a_server_has_the_parameters_of_the_defaults_and_its_own() -> None:
     text = """\
 defaults
   default-server check inter 2s
 backend a
-  default-server send-proxy
-  server x 10.0.0.1:80
+  server x 10.0.0.1:80 send-proxy
 backend b
   server x 10.0.0.1:80 weight 2
 """
     assert texts.parts_of(text).servers == {
-        ("a", "x"): "10.0.0.1:80 check inter 2s send-proxy",
+        ("a", "x"): "10.0.0.1:80 send-proxy check inter 2s",
         ("b", "x"): "10.0.0.1:80 weight 2 check inter 2s",
     }
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from engine.render.config import Pool, ProxyConfig, Server
 from engine.render.haproxy import ready_path, render
+from engine.render.slots import slot_name
 from states import OnEmptyRoute
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
@@ -36,6 +37,11 @@ def config_of(*routes: Pool, **settings: object) -> ProxyConfig:
     ports = {"split_port": split_port, "ops_port": ops_port}
     defaults = {"on_empty_route": OnEmptyRoute.REDISTRIBUTE, "idle_seconds": 3600, "drain_seconds": 60}
     return ProxyConfig(routes, **{**defaults, **ports, **settings})  # type: ignore[arg-type]
+
+
+def slot_of(config: ProxyConfig, route: int) -> str:
+    """HAProxy's backend of a route."""
+    return slot_name(config.routes_by_slot.index(config.routes[route]))
 
 
 def free_port() -> int:
@@ -113,8 +119,8 @@ class Proxy:
 
     def servers_up(self, route: int) -> int:
         _, metrics = self.fetch("/metrics?scope=backend")
-        backend = re.escape(self.config.routes[route].backend)
-        found = re.search(rf'^haproxy_backend_active_servers{{proxy="{backend}"}} (\d+)$', metrics, re.MULTILINE)
+        slot = slot_of(self.config, route)
+        found = re.search(rf'^haproxy_backend_active_servers{{proxy="{slot}"}} (\d+)$', metrics, re.MULTILINE)
         assert found, metrics
         return int(found[1])
 

@@ -101,12 +101,11 @@ def maxconn(proxy: Proxy) -> int:
 
 
 def test_the_metrics_count_the_connections_of_each_route(pods: Pods) -> None:
-    routes = pods.route(80, 2), pods.route(20, 1)
-    with running(config_of(*routes)) as proxy:
+    with running(config_of(pods.route(80, 2), pods.route(20, 1))) as proxy:
         proxy.take(100)
         _, metrics = proxy.fetch("/metrics?scope=backend")
-    for route in routes:
-        assert f'haproxy_backend_sessions_total{{proxy="{route.backend}"}} {route.weight}' in metrics.splitlines()
+    for slot, count in (("slot-0", 80), ("slot-1", 20)):
+        assert f'haproxy_backend_sessions_total{{proxy="{slot}"}} {count}' in metrics.splitlines()
 
 
 def can_play_the_kubelet() -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
+from tests.agent.configs import Rollouts
 from tests.agent.live import LiveProxy, live, worker
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that
+from tests.haproxy.proxies import await_that, config_of
 from tests.held.configs import config_for, reloading, weighted, with_servers
 from tests.held.report import Report
 from tests.held.service import Service
@@ -92,6 +93,23 @@ def test_pods_that_come_and_go_cost_no_connection(pods: Pods, report: Report) ->
             clients.await_visits(RATE // 10)
         seen = clients.stop()
     report.change("Live: pods come and go", CHANGES, seen)
+    assert not seen.failures
+    assert not seen.cuts
+
+
+def test_rollouts_of_a_route_cost_no_connection(pods: Pods, report: Report) -> None:
+    """A Service of another name takes the place of the second route; the connections of all routes continue."""
+    stays, other = pods.route(50, 3), pods.route(50, 2)
+    rollouts = Rollouts(config_of(stays, other, drain_seconds=DRAIN_SECONDS))
+    with in_use(rollouts.config) as (proxy, clients):
+        process = worker(proxy)
+        for _ in range(CHANGES):
+            proxy.serve(rollouts.to(stays, pods.route(50, 2)))
+            clients.await_visits(RATE // 10)
+            clients.hold(5)
+        assert (worker(proxy), proxy.report()["draining"]) == (process, 0)
+        seen = clients.stop()
+    report.change("Live: a route's Service is replaced", CHANGES, seen)
     assert not seen.failures
     assert not seen.cuts
 

@@ -12,6 +12,7 @@ from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Wri
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed
 from engine.plan import Target
+from engine.render.slots import assign
 from states import Action, UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, kanary, spec
 from tests.unit.snapshots import NOW
@@ -37,6 +38,7 @@ def applied(declared: KanarySpec | None = None, **changes: Any) -> Applied:
         "strategy": UpdateStrategy.LIVE,
         "spec": read,
         "endpoints": {str(route.backend): ENDPOINTS.get(route.backend, ()) for route in read.routes},
+        "slots": assign((), (), [str(route.backend) for route in read.routes]),
     }
     return Applied(**(fields | changes))
 

@@ -147,9 +147,35 @@ def test_anything_but_the_service_and_port_of_a_backend_is_refused_by_name(backe
 
 
 @pytest.mark.parametrize("backend", ["v:1", "v1:http", "v1:_9090", "v-1:9-0", f"{'v' * 63}:{'p' * 63}"])
-def test_haproxys_backends_have_the_names_of_ours(backend: str) -> None:
-    text = text_of(config(Pool(backend, 100, SERVERS[:1])))
-    assert f"backend {backend}\n  id 10\n  balance roundrobin\n  server 10.0.0.10:80 10.0.0.10:80 tcp-ut 240s\n" in text
+def test_the_slot_of_a_backend_is_named_in_a_variable_and_in_a_comment(backend: str) -> None:
+    text = text_of(config(Pool(backend, 100, SERVERS[:1]), slots=("", backend, "former:http")))
+    server = "server 10.0.0.10:80 10.0.0.10:80 tcp-ut 240s"
+    assert f"\n  set-var proc.slots str(/{backend}/)\n" in text
+    assert f"\n# {backend}\nbackend slot-1\n  id 11\n  balance roundrobin\n  {server}\n" in text
+    assert text.count("\n# free\nbackend slot-") == 2
+
+
+@pytest.mark.parametrize("slots", [("v2:http", ""), ("v1:http", "v1:http")])
+def test_slots_that_are_not_one_for_each_backend_are_refused(slots: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=f"v1:http has {slots.count('v1:http')} slots"):
+        config(slots=slots)
+
+
+def test_the_order_of_routes_that_keep_their_slots_makes_no_difference() -> None:
+    routes, slots = (one(60, SERVERS), two(40, SERVERS)), ("v2:9090", "", "v1:http")
+    assert render(config(*routes, slots=slots)) == render(config(*reversed(routes), slots=slots))
+
+
+def test_nothing_but_servers_and_variables_depends_on_which_routes_have_the_slots() -> None:
+    """So that a running proxy can take other routes without a reload."""
+
+    def rest(*routes: Pool, slots: tuple[str, ...]) -> list[str]:
+        lines = text_of(config(*routes, slots=slots)).splitlines()
+        return [line for line in lines if not re.match(r"#|  server |  set-var proc\.(digest|slots|split) ", line)]
+
+    before = rest(one(60, SERVERS), two(40, SERVERS), slots=("v1:http", "v2:9090", "", ""))
+    assert rest(two(100, SERVERS, ProxyProtocol.V2), slots=("v1:http", "v2:9090", "", "")) == before
+    assert rest(one(1, SERVERS), two(99, SERVERS), slots=("", "", "v1:http", "v2:9090")) == before
 
 
 def test_two_routes_to_one_backend_are_refused() -> None:
@@ -278,7 +304,7 @@ def test_pods_of_a_route_of_weight_0_change_nothing_of_the_split(
 def test_a_route_of_weight_0_is_checked_so_that_it_can_get_a_weight() -> None:
     text = text_of(config(one(100, SERVERS[:1]), two(0, SERVERS[1:2])))
     server = "10.0.0.9:80 10.0.0.9:80 tcp-ut 240s"
-    assert text.endswith(f"\nbackend v2:9090\n  id 11\n  balance roundrobin\n  server {server}\n")
+    assert text.endswith(f"\nbackend slot-1\n  id 11\n  balance roundrobin\n  server {server}\n")
 
 
 @pytest.mark.parametrize(
@@ -414,12 +440,12 @@ def test_the_text_is_printable_ascii_without_quotes_and_variables(config: ProxyC
         assert not set(line) & set("\"'\\$")
 
 
-def test_the_stride_visits_every_slot_of_every_round() -> None:
+def test_the_stride_visits_every_place_of_every_round() -> None:
     assert all(math.gcd(STRIDE, total) == 1 for total in range(1, TURNS + 1))
 
 
 def test_no_round_that_empty_routes_can_leave_is_served_in_long_runs() -> None:
-    """Over any stretch of a round of whole weights, any set of adjacent slots is within 6 connections of its share."""
+    """Over any stretch of a round of whole weights, any set of adjacent places is within 6 connections of its share."""
     assert max(worst_deviation(total) for total in range(1, 101)) <= 6
 
 
@@ -480,9 +506,15 @@ def test_a_change_of_servers_does_not_compute_the_schedule_again() -> None:
 @pytest.mark.parametrize(("version", "word"), [("V1", "send-proxy"), ("V2", "send-proxy-v2"), (None, "")])
 def test_the_servers_of_a_route_are_sent_the_header_that_it_asks_for(version: Any, word: str) -> None:
     asking, silent = one(50, SERVERS[:1], version), two(50, SERVERS[1:2])
-    first, second = text_of(config(asking, silent)).split("\nbackend v")[1:]
-    assert re.findall(r"  default-server (.*)", first) == ([word] if word else [])
-    assert "default-server" not in second
+    first, second = server_lines(text_of(config(asking, silent)))
+    assert first.split()[3:] == [*([word] if word else []), "tcp-ut", "240s"]
+    assert "send-proxy" not in second
+
+
+def test_a_server_that_receives_another_header_is_another_one() -> None:
+    """A running proxy cannot change the header of a server."""
+    lines = (server_lines(text_of(config(one(100, SERVERS[:1], version))))[0] for version in ("V1", "V2", None))
+    assert [line.split()[1] for line in lines] == ["10.0.0.10:80_V1", "10.0.0.10:80_V2", "10.0.0.10:80"]
 
 
 @pytest.mark.parametrize("version", ["v1", "", "V3", 1])

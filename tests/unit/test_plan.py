@@ -29,6 +29,7 @@ from engine.render import haproxy
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol
 from engine.render.haproxy import render, split_of
 from engine.render.objects import CONFIG_ANNOTATION
+from engine.render.slots import assign
 from engine.render.sysctls import sysctls_for
 from states import KEEP_SERVING, Action, Difference, OnEmptyRoute, UpdateStrategy
 from tests.unit.kanaries import OWNER, Json, route, spec, valid_specs
@@ -60,7 +61,8 @@ def target(
 def configured(declared: KanarySpec | None = None) -> ProxyConfig:
     """The configuration of the proxies by a spec."""
     found = split(declared)
-    return proxy_config(found.spec, list(found.endpoints.values()), kanary="")
+    slots = assign((), (), [str(route.backend) for route in found.spec.routes])
+    return proxy_config(found.spec, list(found.endpoints.values()), "", slots)
 
 
 # Objects

@@ -97,7 +97,8 @@ def test_the_configuration_is_the_one_for_these_endpoints(tmp_path: Path) -> Non
         Pool("myapp-v2:9090", 20, (Server("10.0.1.1", 9000),)),
     )
     unapplied = "00000000-0000-0000-0000-000000000000"
-    live: Json = {"kanary": unapplied, "serial": 1, "failure_log": FAILURE_LOG}
+    slots = ("myapp-v1:http", "myapp-v2:9090", "", "")
+    live: Json = {"kanary": unapplied, "serial": 1, "failure_log": FAILURE_LOG, "slots": slots}
     expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, idle_seconds=86_400, drain_seconds=600, **live)
     assert config(written(tmp_path, kanary()), V1, V2) == render_config(expected).text
 

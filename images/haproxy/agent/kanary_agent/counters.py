@@ -1,10 +1,10 @@
-"""Reads what HAProxy reports about routes and servers.
+"""Reads what HAProxy reports about slots, which serve the routes, and their servers.
 
 Observed with 3.0.11 in TCP mode: `eresp` counts a connection that its server resets, at any time. It does not count
 resets by the client, closes by either side, half-closes and time-outs (`srv_abrt` also counts half-closed connections
 that time out). No counter shows a server that closes without sending a byte. `bout`, the bytes received from the
 server, changes only when a connection ends. `stot` of a server counts attempts to connect, including those that failed
-(`wretr` and `wredis`); `stot` of a route counts connections, and `econ` those that no server accepted. `act` of a route
+(`wretr` and `wredis`); `stot` of a slot counts connections, and `econ` those that no server accepted. `act` of a slot
 is the number of its servers that receive connections, while `act` of a server is always 1.
 """
 
@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-SUMMARY = ("@1 show info", "@1 show stat -1 3 -1")
+from kanary_agent import texts
+
+SUMMARY = ("@1 show info", f"@1 get var {texts.SLOTS}", "@1 show stat -1 3 -1")
 STATES = "@1 show servers state"
 
 # HAProxy quotes a text with commas, such as that of a failed check.
@@ -22,7 +24,7 @@ _DRAINED = 8
 
 
 class Counts(NamedTuple):
-    """How the connections of a route have ended since the worker started."""
+    """How connections have ended."""
 
     connections: int
     unconnected: int
@@ -35,16 +37,17 @@ class Counts(NamedTuple):
     """Further attempts to connect to another server."""
 
 
-class RouteFigures(NamedTuple):
-    """A route as its worker reports it."""
+class SlotFigures(NamedTuple):
+    """A slot as its worker reports it."""
 
     up: int
     """Servers that receive connections."""
     unchanged: int
-    """For how many seconds the route has been up, or down."""
+    """For how many seconds the slot has been up, or down."""
     open: int
     """Open connections."""
     counts: Counts
+    """Since the worker started."""
 
 
 class Load(NamedTuple):
@@ -55,12 +58,14 @@ class Load(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """All routes of a worker."""
+    """All slots of a worker."""
 
     worker: str
     """Its identifier; empty without a worker."""
     load: Load
-    routes: dict[str, RouteFigures]
+    slots: dict[str, SlotFigures]
+    backends: dict[str, str]
+    """The backend of each slot that is not free, as in `myapp-v1:http`."""
 
 
 class Health(NamedTuple):
@@ -83,7 +88,7 @@ class Health(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A server of a route, and how its connections have ended since the worker started."""
+    """A server of a slot, and how its connections have ended since the worker started."""
 
     name: str
     address: str
@@ -98,11 +103,11 @@ class Server(NamedTuple):
 class Place(NamedTuple):
     """The place of a server in HAProxy's configuration; as text, in the form of HAProxy's commands."""
 
-    route: str
+    slot: str
     name: str
 
     def __str__(self) -> str:
-        return f"{self.route}/{self.name}"
+        return f"{self.slot}/{self.name}"
 
 
 class State(NamedTuple):
@@ -110,23 +115,24 @@ class State(NamedTuple):
 
     address: str
     is_in_maintenance: bool
-    """The server does not belong to the route."""
+    """The server does not belong to the slot's route."""
     is_drained: bool
-    """The server belongs to the route and receives no new connections."""
+    """The server belongs to the slot's route and receives no new connections."""
 
 
-def servers_of(route: str) -> str:
-    """The command that returns the counters of the route's servers."""
-    return f"@1 show stat {route} 4 -1"
+def servers_of(slot: str) -> str:
+    """The command that returns the counters of the slot's servers."""
+    return f"@1 show stat {slot} 4 -1"
 
 
 def summary(answer: str) -> Summary:
     """The answer of one worker to the commands of `SUMMARY`."""
     worker = " ".join(re.findall(r"^(?:Pid|Start_time_sec): (\d+)", answer, re.MULTILINE))
-    rows = _rows(answer.splitlines(), ("pxname", *_ROUTE))
-    # The names of routes have a colon; the other backends have no servers.
-    routes = {row["pxname"]: _figures(row) for row in rows if ":" in row["pxname"]}
-    return Summary(worker, load(answer), routes)
+    backends = re.search(rf"^{texts.SLOTS}: type=str value=<(.*)>", answer, re.MULTILINE)
+    rows = _rows(answer.splitlines(), ("pxname", *_SLOT))
+    # The other backends have no servers.
+    slots = {row["pxname"]: _figures(row) for row in rows if row["pxname"].startswith("slot-")}
+    return Summary(worker, load(answer), slots, texts.backends_by_slot(backends[1] if backends else ""))
 
 
 def load(answer: str) -> Load:
@@ -140,9 +146,9 @@ def load(answer: str) -> Load:
     return Load(int(cells["scur"]), min(int(cells["slim"]), int(maximum[1])))
 
 
-def _figures(row: dict[str, str]) -> RouteFigures:
-    act, lastchg, scur, *counts = (int(row[name] or 0) for name in _ROUTE)
-    return RouteFigures(act, lastchg, scur, Counts(*counts))
+def _figures(row: dict[str, str]) -> SlotFigures:
+    act, lastchg, scur, *counts = (int(row[name] or 0) for name in _SLOT)
+    return SlotFigures(act, lastchg, scur, Counts(*counts))
 
 
 def summaries(answer: str) -> list[Summary]:
@@ -162,7 +168,7 @@ def health(lines: Iterable[str]) -> Iterator[Health]:
 
 
 def servers(lines: Iterable[str]) -> Iterator[Server]:
-    """The servers of a route in an answer, as an iterator: the answer for 5,000 servers is a megabyte."""
+    """The servers of a slot in an answer, as an iterator: the answer for 5,000 servers is a megabyte."""
     for row in _rows(lines, _SERVER):
         if row["status"].startswith("MAINT"):
             # It was removed from the route and only keeps its open connections.
@@ -207,7 +213,7 @@ def states(lines: Iterable[str]) -> Iterator[tuple[Place, State]]:
 
 _COUNTERS = ("stot", "scur", "econ", "eresp", "wretr", "wredis", "bout")
 _SERVER = ("svname", "status", "addr", *_COUNTERS)
-_ROUTE = ("act", "lastchg", "scur", "stot", "econ", "eresp", "wretr", "wredis")
+_SLOT = ("act", "lastchg", "scur", "stot", "econ", "eresp", "wretr", "wredis")
 
 
 def _rows(lines: Iterable[str], names: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -36,12 +36,14 @@ class Ejector:
         self._fullness = fullness
         self._worker = ""
         self._resets: dict[str, int] = {}
+        """By slot."""
         self._routes: dict[str, Route] = {}
+        """By slot."""
         self._ejections = Ejections(seconds)
         self._drained: dict[Place, str] | None = None
         """Addresses by place; None until they are read from HAProxy."""
         self._sizes: Counter[str] = Counter()
-        """The number of servers of each route, read at the same time."""
+        """The number of servers of each slot, read at the same time."""
         self._next = 0.0
         self._changes = 0
 
@@ -75,14 +77,14 @@ class Ejector:
         ejected = self._ejections.active
         for address in self._ejections.expire(now):
             print(f"returned: {address} receives connections again", flush=True)
-        resets = {name: figures.counts.reset for name, figures in summary.routes.items()}
+        resets = {slot: figures.counts.reset for slot, figures in summary.slots.items() if slot in summary.backends}
         former, self._resets = self._resets, resets
         self._routes = {
-            name: route for name, route in self._routes.items() if name in resets and not route.is_outdated(now)
+            slot: route for slot, route in self._routes.items() if slot in resets and not route.is_outdated(now)
         }
-        for name, count in resets.items():
-            if count != former.get(name, 0) or self._may_have_ejections(name):
-                self._eject_outliers(name, ejected, now)
+        for slot, count in resets.items():
+            if count != former.get(slot, 0) or self._may_have_ejections(slot):
+                self._eject_outliers(slot, ejected, now)
         self._fullness.observe(summary.load, now)
         self._reported.observe(summary, self._sizes)
         returned = max(self._ejections.returned.values(), default=0)
@@ -93,22 +95,22 @@ class Ejector:
         self._sizes, drained = Counter(), {}
         for place, state in counters.states(self._master.stream(counters.STATES)):
             if not state.is_in_maintenance:
-                self._sizes[place.route] += 1
+                self._sizes[place.slot] += 1
                 if state.is_drained:
                     drained[place] = state.address
         for address in drained.values():
             self._ejections.adopt(address, now)
         return drained
 
-    def _may_have_ejections(self, name: str) -> bool:
-        """Whether a server of the route is ejected or on probation; true for a route that was not read yet."""
-        route = self._routes.get(name)
+    def _may_have_ejections(self, slot: str) -> bool:
+        """Whether a server of the slot is ejected or on probation; true for a slot that was not read yet."""
+        route = self._routes.get(slot)
         return any(route is None or address in route for address in self._ejections)
 
-    def _eject_outliers(self, name: str, ejected: list[str], now: float) -> None:
-        """Eject the outliers of a route. `ejected` are the addresses that were ejected before this poll."""
-        route = self._routes.setdefault(name, Route())
-        route.observe(counters.servers(self._master.stream(counters.servers_of(name))), ejected, now)
+    def _eject_outliers(self, slot: str, ejected: list[str], now: float) -> None:
+        """Eject the outliers of a slot. `ejected` are the addresses that were ejected before this poll."""
+        route = self._routes.setdefault(slot, Route())
+        route.observe(counters.servers(self._master.stream(counters.servers_of(slot))), ejected, now)
         returned = self._ejections.returned
         on_probation = [address for address, since in returned.items() if not route.succeeded_since(address, since)]
         outliers = route.outliers(ejected, on_probation)
@@ -118,14 +120,14 @@ class Ejector:
                 seconds = self._ejections.eject(address, now)
                 count = route.resets_in_a_row(address)
                 print(f"ejected: {address} for {seconds:g} s: it has reset {count} connections in a row", flush=True)
-        self._drain(name, {Place(name, route.name(address)): address for address in ejectable})
+        self._drain(slot, {Place(slot, route.name(address)): address for address in ejectable})
 
-    def _drain(self, name: str, desired: dict[Place, str]) -> None:
-        """Drain these servers of the route, and no others."""
+    def _drain(self, slot: str, desired: dict[Place, str]) -> None:
+        """Drain these servers of the slot, and no others."""
         drained = self._drained or {}
-        former = {place: address for place, address in drained.items() if place.route == name}
+        former = {place: address for place, address in drained.items() if place.slot == slot}
         commands = [f"@1 set server {place} state drain" for place in desired.keys() - former.keys()]
         commands += [f"@1 set server {place} state ready" for place in former.keys() - desired.keys()]
         if commands:
             self._master.execute(*commands)
-            self._drained = {place: address for place, address in drained.items() if place.route != name} | desired
+            self._drained = {place: address for place, address in drained.items() if place.slot != slot} | desired

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from kanary_agent.slots import Slots
+
 SOCKET = "failures.sock"
 KEPT = 5
 """How many failures of a route are kept."""
@@ -40,7 +42,7 @@ class Record(NamedTuple):
     """HAProxy's record of a connection (`_FAILURE_FORMAT` of `engine/render/haproxy.py`)."""
 
     client: str
-    route: str
+    slot: str
     server: str
     state: str
     """HAProxy's code for what ended the connection, and in which phase: section 8.5 of its configuration manual."""
@@ -55,9 +57,13 @@ class Record(NamedTuple):
 
 
 class Failures:
-    """Reads the records from the socket in `folder`, which HAProxy finds again when it was created anew."""
+    """Reads the records from the socket in `folder`, which HAProxy finds again when it was created anew.
 
-    def __init__(self, folder: str) -> None:
+    They have the slot of a connection, and `slots` its backend.
+    """
+
+    def __init__(self, folder: str, slots: Slots) -> None:
+        self._slots = slots
         path = os.path.join(folder, SOCKET)
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
@@ -68,14 +74,16 @@ class Failures:
         """By route; the route with the last failure is the last one."""
 
     def step(self) -> None:
-        """Read the records that have arrived."""
-        for _ in range(STEP_RECORDS):
+        """Read the records that have arrived, once the backends of the slots are known."""
+        for _ in range(STEP_RECORDS if self._slots.are_known else 0):
             try:
                 line = self._socket.recv(RECORD_BYTES)
             except BlockingIOError:
                 return
             if (record := read_record(line.decode(errors="replace"))) and (cause := cause_of(record)):
-                self._add(record.route, Failure(round(time.time(), 3), record.server, record.client, cause))
+                backend = self._slots.backend_of(record.slot, time.monotonic() - record.milliseconds / _SECOND)
+                if backend:
+                    self._add(backend, Failure(round(time.time(), 3), record.server, record.client, cause))
 
     def of(self, routes: Mapping[str, object]) -> dict[str, list[dict[str, object]]]:
         """The last failures of those of these routes that have any, newest first."""
@@ -95,16 +103,17 @@ def read_record(line: str) -> Record | None:
     fields = line.rstrip("\n").split(" ", _FIELDS - 1)
     if len(fields) < _FIELDS:
         return None
-    host, port, route, server, state, retries, *numbers, error = fields
+    host, port, slot, server, state, retries, *numbers, error = fields
     try:
         milliseconds, received, sent = (int(number.lstrip("+")) for number in numbers)
         # A plus sign marks that HAProxy has tried another server.
         attempts = int(retries.lstrip("+")) + 1
     except ValueError:
         return None
-    # The name of a server is its address and port, without brackets.
-    address = "" if server == "<NOSRV>" else _address(*server.rpartition(":")[::2])
-    return Record(_address(host, port), route, address, state, attempts, milliseconds, received, sent, error)
+    # The name of a server is its address and port, without brackets, and the header that it receives, if any.
+    name = server.partition("_")[0]
+    address = "" if server == "<NOSRV>" else _address(*name.rpartition(":")[::2])
+    return Record(_address(host, port), slot, address, state, attempts, milliseconds, received, sent, error)
 
 
 def cause_of(record: Record) -> str:

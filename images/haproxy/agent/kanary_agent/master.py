@@ -60,6 +60,10 @@ class Master:
         """What the current worker serves."""
         return _state(self.execute(*_STATE))
 
+    def slots(self) -> dict[str, str]:
+        """The backend of each slot of the current worker that is not free."""
+        return texts.backends_by_slot(_variables(self.execute(f"@1 get var {texts.SLOTS}")).get(texts.SLOTS, ""))
+
     def count(self) -> int | None:
         """How many connections the current worker has distributed; None if it does not count them."""
         answer = self.execute(*_COUNT)
@@ -76,8 +80,9 @@ class Master:
 
     def set_variables(self, variables: Mapping[str, str]) -> None:
         """Set process variables of the current worker to these expressions, one after the other."""
-        commands = (f"@1 set var {name} {expression}" for name, expression in variables.items())
-        self.execute("experimental-mode on", *commands)
+        for name, expression in variables.items():
+            # One at a time: HAProxy reads no more than 16 KB of a connection at once.
+            self.execute("experimental-mode on", f"@1 set var {name} {expression}")
 
     def figures(self) -> Figures:
         """What the current worker serves, and how many connections are open and possible."""
@@ -145,4 +150,4 @@ def _state(answer: str) -> WorkerState:
 
 def _variables(answer: str) -> dict[str, str]:
     """The texts in process variables."""
-    return dict(re.findall(r"^(proc\.\w+): type=str value=<(\w*)>", answer, re.MULTILINE))
+    return dict(re.findall(r"^(proc\.\w+): type=str value=<(.*)>", answer, re.MULTILINE))

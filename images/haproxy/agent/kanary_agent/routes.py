@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kanary_agent import counters
-from kanary_agent.counters import Counts, Health, RouteFigures, Summary
+from kanary_agent.counters import Counts, Health, SlotFigures, Summary
 from kanary_agent.master import Master
+from kanary_agent.slots import Slots
 from kanary_agent.totals import Totals
 
 SERVERS_OF_ROUTE = 10
@@ -50,15 +51,17 @@ class Servers(NamedTuple):
 class Routes:
     """The routes of the current worker."""
 
-    def __init__(self, master: Master, totals: Totals) -> None:
+    def __init__(self, master: Master, slots: Slots, totals: Totals) -> None:
         self._master = master
+        self._slots = slots
         self._totals = totals
         self._worker = ""
-        self._sizes: Mapping[str, int] = {}
+        self._sizes: dict[str, int] = {}
+        """The number of servers of each route."""
         self._read_at: dict[str, float] = {}
         """When the servers of a route were read last."""
         self.servers: dict[str, Servers] = {}
-        """By route."""
+        """By route: the name of its backend."""
 
     def figures(self) -> dict[str, object]:
         """The part of the report, by route, whose counts a restarted agent continues.
@@ -87,18 +90,22 @@ class Routes:
         return tuple((name, servers, _rounded(self._totals.of(name))) for name, servers in self.servers.items())
 
     def observe(self, summary: Summary, sizes: Mapping[str, int]) -> None:
-        """Take the figures of the current worker. `sizes` are the numbers of servers of its routes.
+        """Take the figures of the current worker. `sizes` are the numbers of servers of its slots.
 
         Reads the servers of a route if some may have changed. Raises SilentError.
         """
         self._totals.add(summary)
+        self._slots.observe(summary.backends)
         observed = {}
-        for name, figures in summary.routes.items():
-            known, size = self.servers.get(name), sizes.get(name, 0)
+        for slot, name in summary.backends.items():
+            known, size, figures = self.servers.get(name), sizes.get(slot, 0), summary.slots.get(slot)
+            if figures is None:
+                continue
             if known is None or self._may_have_changed(name, known, figures, size):
-                known = self._read(name, known, figures, size)
+                known = self._read(slot, name, known, figures, size)
             observed[name] = known
-        self._worker, self._sizes, self.servers = summary.worker, sizes, observed
+        self._worker, self.servers = summary.worker, observed
+        self._sizes = {name: sizes.get(slot, 0) for slot, name in summary.backends.items()}
         self._read_at = {name: at for name, at in self._read_at.items() if name in observed}
 
     def add_former(self, summaries: Iterable[Summary]) -> None:
@@ -109,9 +116,9 @@ class Routes:
             workers.append(summary.worker)
         if self._worker:
             # An agent that has just started does not know the routes yet.
-            self._totals.forget_all_but(workers, self.servers)
+            self._totals.forget_all_but(workers)
 
-    def _may_have_changed(self, name: str, known: Servers, figures: RouteFigures, size: int) -> bool:
+    def _may_have_changed(self, name: str, known: Servers, figures: SlotFigures, size: int) -> bool:
         if figures.up != known.up or size != self._sizes.get(name):
             return True
         if known.unreached_since is not None and figures.up:
@@ -119,7 +126,7 @@ class Routes:
             return True
         return figures.up < size and time.monotonic() >= self._read_at.get(name, 0.0) + REREAD_SECONDS
 
-    def _read(self, name: str, known: Servers | None, figures: RouteFigures, size: int) -> Servers:
+    def _read(self, slot: str, name: str, known: Servers | None, figures: SlotFigures, size: int) -> Servers:
         was_reached = known is not None and known.unreached_since is None and known.up > 0
         if size == 0 or (was_reached and figures.up == size):
             # A new server may not be checked yet, but the route has been reached.
@@ -128,12 +135,14 @@ class Routes:
         former = {server.address: server for server in (known.listed if known else ())}
         down, ejected = _Some(), _Some()
         is_reached = was_reached and figures.up > 0
-        for server in counters.health(self._master.stream(counters.servers_of(name))):
+        for server in counters.health(self._master.stream(counters.servers_of(slot))):
             is_reached = is_reached or server.is_reached
             if not server.status.startswith("UP"):
                 group = ejected if server.status.startswith("DRAIN") else down
                 group.add(server, former.get(server.address), now)
-        since = known.unreached_since or now if known else now - figures.unchanged
+        # Only an agent that has just started does not know whether the slot has changed for another reason.
+        unchanged = 0 if self.servers else figures.unchanged
+        since = known.unreached_since or now if known else now - unchanged
         listed = (*ejected.listed, *down.listed)[:SERVERS_OF_ROUTE]
         return Servers(figures.up, down.count, ejected.count, None if is_reached else since, listed)
 

@@ -17,6 +17,7 @@ from kanary_agent.master import Master
 from kanary_agent.reporter import Reporter
 from kanary_agent.reports import ReportServer
 from kanary_agent.routes import Routes
+from kanary_agent.slots import Slots
 from kanary_agent.totals import Totals
 from kanary_agent.updater import Updater
 
@@ -32,13 +33,14 @@ def main() -> NoReturn:
     updater = Updater(options.mounted, options.run, options.haproxy, master)
     key = os.path.join(os.path.dirname(options.mounted), "public-key.pem")
     inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
-    routes = Routes(master, Totals(os.path.join(options.run, "counts.json")))
-    fullness = Fullness()
+    slots, fullness = Slots(), Fullness()
+    routes = Routes(master, slots, Totals(os.path.join(options.run, "counts.json")))
     ejector = Ejector(master, routes, fullness, options.eject_seconds)
     reporter = Reporter(options.pod, master, updater, fullness, routes)
-    failures = Failures(options.run)
+    failures = Failures(options.run, slots)
     pages = {
         "/healthz": lambda: "ok\n",
+        "/metrics": slots.metrics,
         "/report": lambda: _with_failures(reporter.report(), failures.of(routes.servers)),
         "/reports": reporter.report,
     }

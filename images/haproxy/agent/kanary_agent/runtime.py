@@ -1,4 +1,4 @@
-"""Changes servers and weights of a running worker, without a reload and its drain time.
+"""Changes the routes of a running worker, their servers and weights, without a reload and its drain time.
 
 A removed server is set to maintenance: its open connections continue. It is never deleted (`del server` has crashed
 several versions of HAProxy), so a reload is necessary when many servers were removed.
@@ -20,15 +20,18 @@ _STATIC = re.compile(r" tcp-ut \S+")
 
 
 def update(master: Master, served: str, text: str) -> str:
-    """Change the servers and weights of the worker that serves the text `served` to those of `text`.
+    """Change the routes, servers and weights of the worker that serves the text `served` to those of `text`.
 
-    Returns what was changed, or '' if a reload is necessary: then anything else differs, or HAProxy did not accept
-    every change. Raises SilentError if HAProxy does not respond.
+    Returns what was changed, or '' if a reload is necessary: then anything else differs, a slot passes from one backend
+    to another at once, or HAProxy did not accept every change. Raises SilentError if HAProxy does not respond.
     """
     former, latest = texts.parts_of(served), texts.parts_of(text)
     # A server that stays keeps its parameters: HAProxy can change them only with a reload.
     has_others = any(former.servers.get(key, words) != words for key, words in latest.servers.items())
-    if former.fixed != latest.fixed or has_others:
+    # A former agent may have been killed after it changed the slots.
+    slots, replaced = texts.slots_of(text), (texts.slots_of(served), master.slots())
+    is_reused = any(former_slots.get(slot, name) != name for slot, name in slots.items() for former_slots in replaced)
+    if former.fixed != latest.fixed or has_others or is_reused:
         return ""
     desired = {Place(*key): words for key, words in latest.servers.items()}
     present = _states(master)
@@ -48,8 +51,9 @@ def update(master: Master, served: str, text: str) -> str:
         return ""
     # Last, so that a digest that is reported is in force.
     master.set_variables(digest)
+    routes = ", new routes" if texts.slots_of(served) != slots else ""
     weights = ", new weights" if texts.split_of(served) != texts.split_of(text) else ""
-    return f"{len(added)} servers added, {len(removed)} removed{weights}"
+    return f"{len(added)} servers added, {len(removed)} removed{routes}{weights}"
 
 
 def _add(added: Mapping[Place, str], present: Mapping[Place, State]) -> Iterator[str]:

@@ -9,7 +9,9 @@ MESSAGE_LIMIT = 400
 DIGEST = "proc.digest"
 SPLIT = "proc.split"
 """The turns of a round and the weights."""
-_CHANGEABLE = (DIGEST, SPLIT, "proc.turns")
+SLOTS = "proc.slots"
+"""The backend of each slot; slots are HAProxy's backends."""
+_CHANGEABLE = (DIGEST, SLOTS, SPLIT, "proc.turns")
 """The process variables that a running worker may take from another configuration."""
 
 _CONTINUED = (
@@ -17,7 +19,7 @@ _CONTINUED = (
 )
 _LOADED = "  load-server-state-from-file global\n"
 _ORIGIN = re.compile(r"# Kanary ([-\w]+), configuration (\d{1,19})\.")
-_TEXT_VARIABLE = re.compile(r"^\s*set-var\s+(proc\.\w+)\s+str\((\w+)\)", re.MULTILINE)
+_TEXT_VARIABLE = re.compile(r"^\s*set-var\s+(proc\.\w+)\s+str\(([-\w:/]+)\)", re.MULTILINE)
 _ALERT = re.compile(r"^\[ALERT\] *\(\d+\) : (.*)$", re.MULTILINE)
 _PROGRAM = re.compile(r"\[[^\[\]]*haproxy\.main\(\)\] ")
 # They follow the lines that name the error.
@@ -53,6 +55,16 @@ def split_of(text: str) -> str:
     return _variable(text, SPLIT)
 
 
+def slots_of(text: str) -> dict[str, str]:
+    """The backend of each slot that is not free."""
+    return backends_by_slot(_variable(text, SLOTS))
+
+
+def backends_by_slot(value: str) -> dict[str, str]:
+    """The same, from the value of the variable."""
+    return {f"slot-{index}": backend for index, backend in enumerate(value.split("/")) if backend}
+
+
 def _variable(text: str, name: str) -> str:
     """The text in a process variable. The last definition counts, as for HAProxy."""
     found: dict[str, str] = dict(_TEXT_VARIABLE.findall(text))
@@ -81,7 +93,7 @@ class Parts(NamedTuple):
     fixed: list[str]
     """The lines that only a reload can change."""
     servers: dict[tuple[str, str], str]
-    """The parameters of each server, by backend and name, with those of `default-server`.
+    """The parameters of each server, by slot and name, with those of `default-server`.
 
     HAProxy does not apply `default-server` to a server that is added later.
     """
@@ -92,20 +104,20 @@ class Parts(NamedTuple):
 def parts_of(text: str) -> Parts:
     """The parts of a configuration, without comments."""
     parts = Parts([], {}, {})
-    section, shared, own = "", list[str](), list[str]()
+    section, shared = "", list[str]()
     for line in text.splitlines():
         keyword, *values = line.split() or [""]
         if line[:1].isalpha():
-            section, own = values[0] if values else keyword, []
+            section = values[0] if values else keyword
         if keyword == "server":
             name, *parameters = values
-            parts.servers[section, name] = " ".join((*parameters, *shared, *own))
+            parts.servers[section, name] = " ".join((*parameters, *shared))
         elif keyword == "set-var" and values[0] in _CHANGEABLE:
             parts.variables[values[0]] = values[1]
         elif keyword and not keyword.startswith("#"):
             parts.fixed.append(line)
         if keyword == "default-server":
-            (shared if section == "defaults" else own).extend(values)
+            shared.extend(values)
     return parts
 
 

@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable
 
 from kanary_agent import files
-from kanary_agent.counters import Counts, RouteFigures, Summary
+from kanary_agent.counters import Counts, Summary
 
 NONE = Counts(0, 0, 0, 0, 0)
 
 
 class Totals:
-    """The counters of each route since the file at `path` was written first, and of the workers of that time.
+    """The counters of each backend since the file at `path` was written first, and of the workers of that time.
 
     A former worker still counts while it drains. What it counts between the last reading and its end is lost.
     """
@@ -22,33 +22,49 @@ class Totals:
     def __init__(self, path: str) -> None:
         self._path = path
         self._totals: dict[str, Counts] = {}
-        self._seen: dict[str, dict[str, RouteFigures]] = {}
-        """The last figures of each worker."""
+        self._seen: dict[str, dict[str, Counts]] = {}
+        """The last counts of each slot of each worker."""
+        self._backends: dict[str, dict[str, str]] = {}
+        """The present or last backend of each slot of each worker: its connections may last."""
+        self._open: dict[str, dict[str, int]] = {}
+        """The open connections of each slot of each worker."""
         self._saved = self._content()
         self._load()
 
     def add(self, summary: Summary) -> None:
         """Add what this worker has counted since its last summary."""
         known = self._seen.get(summary.worker, {})
-        for name, figures in summary.routes.items():
-            former = known[name].counts if name in known else NONE
-            if figures.counts != former:
+        backends = self._backends.setdefault(summary.worker, {})
+        backends.update(summary.backends)
+        for slot, figures in summary.slots.items():
+            former = known.get(slot, NONE)
+            if slot in backends and figures.counts != former:
+                name = backends[slot]
                 total = zip(self._totals.get(name, NONE), figures.counts, former, strict=True)
                 self._totals[name] = Counts(*(sum_ + max(0, new - old) for sum_, new, old in total))
-        self._seen[summary.worker] = summary.routes
+        self._seen[summary.worker] = {slot: figures.counts for slot, figures in summary.slots.items()}
+        self._open[summary.worker] = {slot: figures.open for slot, figures in summary.slots.items()}
 
-    def forget_all_but(self, workers: Iterable[str], routes: Iterable[str]) -> None:
-        """Forget the workers that have ended, and the counters of removed routes."""
+    def forget_all_but(self, workers: Iterable[str]) -> None:
+        """Forget the workers that have ended, and the counters of backends that no worker has in a slot."""
         self._seen = {worker: self._seen[worker] for worker in workers if worker in self._seen}
-        self._totals = {name: self._totals[name] for name in routes if name in self._totals}
+        self._backends = {worker: self._backends[worker] for worker in self._seen}
+        self._open = {worker: found for worker, found in self._open.items() if worker in self._seen}
+        present = {name for backends in self._backends.values() for name in backends.values()}
+        self._totals = {name: total for name, total in self._totals.items() if name in present}
 
-    def of(self, route: str) -> Counts:
-        """The counters of a route."""
-        return self._totals.get(route, NONE)
+    def of(self, backend: str) -> Counts:
+        """The counters of a backend."""
+        return self._totals.get(backend, NONE)
 
-    def open(self, route: str) -> int:
-        """The open connections of a route, in all workers at their last summary."""
-        return sum(routes[route].open for routes in self._seen.values() if route in routes)
+    def open(self, backend: str) -> int:
+        """The open connections of a backend, in all workers at their last summary."""
+        return sum(
+            count
+            for worker, slots in self._open.items()
+            for slot, count in slots.items()
+            if self._backends[worker].get(slot) == backend
+        )
 
     def save(self) -> None:
         """Write what has changed since the last time. Before it is reported: what was reported never decreases."""
@@ -62,8 +78,8 @@ class Totals:
                 print(f"cannot write {self._path}: {error}", flush=True)
 
     def _content(self) -> dict[str, dict[str, object]]:
-        counts = {worker: {name: each.counts for name, each in routes.items()} for worker, routes in self._seen.items()}
-        return {"totals": {**self._totals}, "workers": {**counts}}
+        backends = {worker: dict(slots) for worker, slots in self._backends.items()}
+        return {"totals": {**self._totals}, "workers": {**self._seen}, "backends": {**backends}}
 
     def _load(self) -> None:
         """Continue with the counters in the file. A damaged one counts as none."""
@@ -72,10 +88,17 @@ class Totals:
                 content = json.load(file)
             totals = {name: _counts(raw) for name, raw in content["totals"].items()}
             workers = content["workers"].items()
-            seen = {worker: {name: _seen(raw) for name, raw in routes.items()} for worker, routes in workers}
+            seen = {worker: {slot: _counts(raw) for slot, raw in slots.items()} for worker, slots in workers}
+            backends = {worker: _backends(content["backends"][worker]) for worker in seen}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
-        self._totals, self._seen = totals, seen
+        self._totals, self._seen, self._backends = totals, seen, backends
+
+
+def _backends(raw: dict[str, str]) -> dict[str, str]:
+    if not all(isinstance(name, str) for name in raw.values()):
+        raise ValueError(f"{raw!r} are not backends by slot")
+    return raw
 
 
 def _counts(raw: list[int]) -> Counts:
@@ -83,7 +106,3 @@ def _counts(raw: list[int]) -> Counts:
     if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError(f"{raw!r} are not counts")
     return counts
-
-
-def _seen(raw: list[int]) -> RouteFigures:
-    return RouteFigures(up=0, unchanged=0, open=0, counts=_counts(raw))
