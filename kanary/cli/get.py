@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from engine.fleet.fleet import Fleet
@@ -18,7 +19,7 @@ from engine.render.objects import Identity
 from kanary.cli.failure import listed, note
 from kanary.cli.live import live_kanary
 from kanary.cli.output import document, json_text, yaml_text
-from kanary.cli.proxies import Reading, ReportedFailure, read_proxies, unread
+from kanary.cli.proxies import Reading, read_proxies, unread
 from kanary.cli.text import one_line, write_table
 from kanary.cli.times import local_text
 from kanary.kube.errors import ClusterError
@@ -32,12 +33,20 @@ _SHOWN = 5
 _OPERATOR = "see whether the operator runs: kubectl get pods -A -l app.kubernetes.io/name=kanary"
 
 
-class FailedConnection(ReportedFailure):
-    """A connection that failed, with the proxy that held it."""
+class FailedConnection(Shape):
+    """A connection that failed."""
 
+    time: Time
+    """When it ended, by the API server's clock."""
+    server: str
+    """Address and port of the last pod that was tried; empty if there was none."""
     pod: str | None = None
     """The pod of the server, if the served configuration still has it."""
+    client: str
+    """Address and port."""
+    cause: str
     proxy: str
+    """The proxy's pod."""
 
 
 class RouteView(RouteStatus):
@@ -98,6 +107,7 @@ def _view(client: ClusterClient, kanary: Json) -> KanaryView:
     unknown += [
         f"failed connections at {listed(names)} are unknown: {problem}" for problem, names in unread(readings).items()
     ]
+    fleet = Fleet(None, tuple(reading.proxy for reading in readings), client.clock.now())
     return KanaryView(
         namespace=owner.namespace,
         name=owner.name,
@@ -106,7 +116,7 @@ def _view(client: ClusterClient, kanary: Json) -> KanaryView:
         message=status.message,
         since=status.since,
         revision=status.revision,
-        routes=tuple(_routes(status, readings, _pods(client, owner))),
+        routes=tuple(_routes(status, fleet, _failures(readings, _pods(client, owner)))),
         proxies=tuple(
             ProxyView(
                 name=reading.proxy.name,
@@ -139,25 +149,31 @@ def _pods(client: ClusterClient, owner: Identity) -> Mapping[str, str]:
     return {}
 
 
-def _routes(status: KanaryStatus, readings: Sequence[Reading], pods: Mapping[str, str]) -> Iterator[RouteView]:
-    proxies = tuple(reading.proxy for reading in readings)
+def _routes(status: KanaryStatus, fleet: Fleet, failures: Mapping[str, list[FailedConnection]]) -> Iterator[RouteView]:
     # A sum without some of the proxies would look like a loss of connections.
-    is_complete = all(proxy.report for proxy in proxies if proxy.is_to_run)
+    is_complete = all(proxy.report for proxy in fleet.proxies if proxy.is_to_run)
     for route in status.weights:
-        fleet = Fleet(None, proxies, datetime.now(UTC))
         traffic = traffic_of(fleet, status.config_hash or "", route.backend) if is_complete else Traffic()
-        failures = [
-            FailedConnection(**failure.model_dump(), pod=pods.get(failure.server) or None, proxy=reading.proxy.name)
-            for reading in readings
-            for failure in reading.failures.get(route.backend, ())
-        ]
-        failures.sort(key=lambda failure: failure.time, reverse=True)
-        counts = {
-            name: value
-            for name in ("up", "down", "ejected", "connections", "failed")
-            if (value := getattr(traffic, name)) is not None
-        }
-        yield RouteView(**route.model_dump() | counts, failures=tuple(failures))
+        counts = {name: count for name, count in asdict(traffic).items() if count is not None}
+        found = sorted(failures.get(route.backend, ()), key=lambda failure: failure.time, reverse=True)
+        yield RouteView(**route.model_dump() | counts, failures=tuple(found))
+
+
+def _failures(readings: Sequence[Reading], pods: Mapping[str, str]) -> Mapping[str, list[FailedConnection]]:
+    """By backend."""
+    found: dict[str, list[FailedConnection]] = {}
+    for reading in readings:
+        for backend, failures in reading.failures.items():
+            found.setdefault(backend, []).extend(
+                FailedConnection(
+                    time=reading.read_at - timedelta(seconds=failure.seconds_ago),
+                    pod=pods.get(failure.server) or None,
+                    proxy=reading.proxy.name,
+                    **failure.model_dump(exclude={"seconds_ago"}),
+                )
+                for failure in failures
+            )
+    return found
 
 
 def _write_text(view: KanaryView) -> None:

@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from engine.fleet.proxy import Proxy, has_agent, read_proxy
 from engine.fleet.reports import read_report
-from engine.model.shape import Shape, Time
+from engine.model.shape import Shape
 from engine.render.objects import KANARY_LABEL
 from engine.render.pods import AGENT_PORT
 from kanary.kube.errors import ClusterError, Forbidden, NotForwarded
@@ -42,7 +42,8 @@ _ROLLING = "with Rolling no agent records them (HAProxy's metrics on port 8404 c
 class ReportedFailure(Shape):
     """A failed connection as the agent of a proxy reports it."""
 
-    time: Time
+    seconds_ago: float = Field(ge=0, le=10**9)
+    """How long before the report it ended."""
     server: str
     """Address and port of the last pod that was tried; empty if there was none."""
     client: str
@@ -60,6 +61,8 @@ class Reading:
     proxy: Proxy
     failures: Mapping[str, tuple[ReportedFailure, ...]]
     """The last ones by backend, newest first."""
+    read_at: datetime
+    """By the API server's clock."""
     problem: str = ""
     """Why they are unknown."""
 
@@ -74,17 +77,18 @@ def read_proxies(client: ClusterClient, namespace: str, name: str) -> list[Readi
 
 
 def _read(client: ClusterClient, pod: Json) -> Reading:
-    proxy = read_proxy(pod, None)
+    proxy, now = read_proxy(pod, None), client.clock.now()
     if not has_agent(pod):
-        return Reading(proxy, {}, _ROLLING)
+        return Reading(proxy, {}, now, _ROLLING)
     if not proxy.address:
-        return Reading(proxy, {}, "the pod does not run yet")
+        return Reading(proxy, {}, now, "the pod does not run yet")
     try:
         raw = _report_of(client, pod)
-        report = read_report(raw, datetime.now(UTC))
-        return Reading(read_proxy(pod, report), _FAILURES.validate_python(raw.get("failures") or {}))
+        now = client.clock.now()
+        failures = _FAILURES.validate_python(raw.get("failures") or {})
+        return Reading(read_proxy(pod, read_report(raw, now)), failures, now)
     except (HTTPException, OSError, ClusterError, ValueError, RecursionError) as error:
-        return Reading(proxy, {}, _problem(error, pod["metadata"]["namespace"]))
+        return Reading(proxy, {}, now, _problem(error, pod["metadata"]["namespace"]))
 
 
 def _problem(error: Exception, namespace: str) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,11 @@ from tests.unit.observations import DIGEST, applied
 from tests.unit.proxies import live_pod, rolling_pod
 
 Json = dict[str, Any]
-FAILED_AT = 1_795_600_000.25
 
 
-def failure(at: float = 0, **changes: Any) -> Json:
+def failure(ago: float = 0, **changes: Any) -> Json:
     reset = "reset after 12 ms, 0 bytes sent to the client"
-    good = {"time": FAILED_AT + at, "server": "10.0.0.1:8080", "client": "10.9.9.9:4000", "cause": reset}
+    good = {"secondsAgo": ago, "server": "10.0.0.1:8080", "client": "10.9.9.9:4000", "cause": reset}
     return good | changes
 
 
@@ -133,8 +133,8 @@ def stage(tmp_path: Path, kanary: Kanary) -> Iterator[Stage]:
 
 def test_phase_routes_and_failures_are_shown(stage: Stage) -> None:
     refused = failure(server="10.0.1.1:9000", cause="refused or unreachable: 21 attempts within 12 ms")
-    stage.proxy("x-1", report({"myapp-v1:http": [failure(60)], "myapp-v2:9090": [refused]}))
-    stage.proxy("x-2", report({"myapp-v1:http": [failure(120, client="10.9.9.8:4001")]}))
+    stage.proxy("x-1", report({"myapp-v1:http": [failure(120)], "myapp-v2:9090": [refused]}))
+    stage.proxy("x-2", report({"myapp-v1:http": [failure(60, client="10.9.9.8:4001")]}))
     printed = stage.get()
     assert (printed.code, printed.err) == (0, "")
     lines = printed.out.splitlines()
@@ -154,14 +154,19 @@ def test_phase_routes_and_failures_are_shown(stage: Stage) -> None:
 
 
 def test_json_and_yaml_have_the_failures_of_every_proxy_newest_first(stage: Stage) -> None:
-    stage.proxy("x-1", report({"myapp-v1:http": [failure(9 - n) for n in range(5)]}))
-    stage.proxy("x-2", report({"myapp-v1:http": [failure(9.5 - n) for n in range(5)]}, connections=0))
-    found = stage.document()
-    assert found == yaml.safe_load(stage.get("-o", "yaml").out)
+    stage.proxy("x-1", report({"myapp-v1:http": [failure(n + 1) for n in range(5)]}))
+    stage.proxy("x-2", report({"myapp-v1:http": [failure(n + 0.5) for n in range(5)]}, connections=0))
+    found, other = stage.document(), yaml.safe_load(stage.get("-o", "yaml").out)
     failures = found["routes"][0]["failures"]
     assert [each["proxy"] for each in failures] == ["x-2", "x-1"] * 5
+    times = [datetime.fromisoformat(each.pop("time")) for each in failures]
+    assert [round((times[0] - time).total_seconds()) for time in times[::2]] == [0, 1, 2, 3, 4]
+    assert abs((datetime.now(UTC) - times[0]).total_seconds()) < 60
+    for each in other["routes"][0]["failures"]:
+        # Calculated from the moment of the reading.
+        del each["time"]
+    assert found == other
     assert failures[0] == {
-        "time": "2026-11-25T09:46:49.750Z",
         "server": "10.0.0.1:8080",
         "client": "10.9.9.9:4000",
         "cause": "reset after 12 ms, 0 bytes sent to the client",
@@ -235,8 +240,8 @@ def test_with_rolling_it_says_where_failures_are_counted(stage: Stage) -> None:
         b"",
         b"[" * 100_000,
         json.dumps(report(connections=-1)).encode(),
-        json.dumps(report({"myapp-v1:http": [{"time": 1}]})).encode(),
-        json.dumps(report({"myapp-v1:http": [failure(time=1e300)]})).encode(),
+        json.dumps(report({"myapp-v1:http": [{"secondsAgo": 1}]})).encode(),
+        json.dumps(report({"myapp-v1:http": [failure(1e300)]})).encode(),
     ],
 )
 def test_a_hostile_proxy_spoils_nothing_else(stage: Stage, content: bytes) -> None:

@@ -29,8 +29,8 @@ _FIELDS = 10
 class Failure(NamedTuple):
     """A connection that failed."""
 
-    time: float
-    """When it ended, in seconds since 1970."""
+    ended: float
+    """When it ended, by `time.monotonic`."""
     server: str
     """Address and port of the last pod that was tried; empty if there was none."""
     client: str
@@ -83,12 +83,13 @@ class Failures:
             if (record := read_record(line.decode(errors="replace"))) and (cause := cause_of(record)):
                 backend = self._slots.backend_of(record.slot, time.monotonic() - record.milliseconds / _SECOND)
                 if backend:
-                    self._add(backend, Failure(round(time.time(), 3), record.server, record.client, cause))
+                    self._add(backend, Failure(time.monotonic(), record.server, record.client, cause))
 
     def of(self, routes: Mapping[str, object]) -> dict[str, list[dict[str, object]]]:
         """The last failures of those of these routes that have any, newest first."""
+        now = time.monotonic()
         found = {name: reversed(self._failures[name]) for name in routes if name in self._failures}
-        return {name: [failure._asdict() for failure in failures] for name, failures in found.items()}
+        return {name: [_as_reported(failure, now) for failure in failures] for name, failures in found.items()}
 
     def _add(self, route: str, failure: Failure) -> None:
         failures = self._failures.pop(route, None) or deque(maxlen=KEPT)
@@ -96,6 +97,15 @@ class Failures:
         self._failures[route] = failures
         if len(self._failures) > ROUTES:
             del self._failures[next(iter(self._failures))]
+
+
+def _as_reported(failure: Failure, now: float) -> dict[str, object]:
+    return {
+        "secondsAgo": round(now - failure.ended, 3),
+        "server": failure.server,
+        "client": failure.client,
+        "cause": failure.cause,
+    }
 
 
 def read_record(line: str) -> Record | None:
