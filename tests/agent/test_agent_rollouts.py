@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from engine.model.weight import read_weight
-from engine.render.config import Pool, ProxyProtocol
+from engine.render.config import Pool, ProxyProtocol, Server
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import Rollouts
 from tests.agent.live import live, worker
@@ -194,3 +194,17 @@ def test_a_hundred_routes_of_the_longest_names_are_replaced(pods: Pods) -> None:
         assert worker(proxy) == process
         assert Counter(proxy.take(100)) == dict.fromkeys(range(100), 1)
         assert set(proxy.report()["routes"]) == {route.backend for route in routes[1:]}
+
+
+def test_a_route_of_two_hundred_pods_is_replaced_at_once(pods: Pods) -> None:
+    stays, first = pods.route(100, 1), pods.route(0, 1)
+    before, after = (
+        replace(first, backend=f"v{k}:http", servers=tuple(Server(f"127.{k}.9.{n}", 9) for n in range(1, 201)))
+        for k in (1, 2)
+    )
+    rollouts = Rollouts(config_of(stays, before))
+    with live(rollouts.config) as proxy, held(proxy, 5) as connections:
+        process = worker(proxy)
+        proxy.serve(rollouts.to(stays, after))
+        assert worker(proxy) == process
+        assert all(is_alive(connection) for connection in connections)
