@@ -160,6 +160,12 @@ class Fleet:
                     "spec.proxy.maxConnections, if the file limit of its container allows that, or "
                     "spec.proxy.replicas"
                 )
+            if report.short_of_ports:
+                return (
+                    f"pod {proxy.name} has no free source ports for connections to {report.short_of_ports}, and new "
+                    "ones wait, because a connection that its client ends first keeps its port for 60 s: raise "
+                    "spec.proxy.replicas, or add pods to the route"
+                )
         return ""
 
     # Proxies that load configurations while they run

@@ -63,6 +63,8 @@ class Report:
     """Maximum number of connections that it can hold, whatever is configured."""
     is_full: bool = False
     """Whether it holds so many, or has a short while ago: then new connections wait."""
+    short_of_ports: str = ""
+    """A server, by its address, to which it has no free source port, or had none a short while ago."""
     problem: str = ""
     """What else keeps it from serving the mounted configuration."""
     routes: Mapping[str, RouteReport] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class Report:
     def state(self) -> tuple[object, ...]:
         """All on which decisions depend. They take counts of connections and processes as they are at that time."""
         routes = tuple((backend, route.state) for backend, route in self.routes.items())
-        limits = self.max_connections, self.is_full
+        limits = self.max_connections, self.is_full, self.short_of_ports
         return self.digest, self.rejected_digest, self.rejection, *limits, self.problem, routes
 
     @property
@@ -116,6 +118,7 @@ def read_report(raw: object, now: datetime) -> Report:
         connections=_count(raw.get("connections")),
         max_connections=_count(raw.get("maxConnections")),
         is_full=raw.get("full") is True,
+        short_of_ports=_first(raw.get("shortOfPorts")),
         problem=_text(raw.get("problem")),
         routes=_routes(raw.get("routes"), now),
         clock_error=_clock_error(raw.get("time"), now),
@@ -159,6 +162,11 @@ def _down(servers: object) -> tuple[str, str]:
     words = [[_text(server.get(name)) for name in ("address", "status", "check", "text")] for server in found]
     address, *line = min(words, default=[""])
     return address, " ".join(line)
+
+
+def _first(texts: object) -> str:
+    """The first of these texts; empty if there is none."""
+    return _text(texts[0]) if isinstance(texts, list) and texts else ""
 
 
 def _text(value: object) -> str:

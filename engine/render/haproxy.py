@@ -184,12 +184,12 @@ def _defaults(config: ProxyConfig) -> Iterator[str]:
     )
     if config.balance is Balance.LEAST_CONNECTIONS:
         yield from _refusal_of_versions_that_hang_with_leastconn()
+    yield "  # Without free source ports, checks fail and mark healthy servers down. Connections beyond the limit of a"
+    yield "  # server go to other servers of the route, or wait. The agent lowers it when ports have run out."
+    yield "  timeout queue 10s"
     limit = connections_to_a_server(config.source_ports)
     if config.max_connections > limit:
-        yield "  # Without free source ports checks would fail and mark healthy servers down. Connections beyond this"
-        yield "  # limit go to other servers of the route, or wait."
         yield f"  default-server maxconn {limit}"
-        yield "  timeout queue 10s"
 
 
 def _refusal_of_versions_that_hang_with_leastconn() -> Iterator[str]:

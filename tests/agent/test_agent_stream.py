@@ -71,6 +71,7 @@ class Proxy:
         self.problem = ""
         self.draining = 0
         self.is_full = False
+        self.short = ()
         self.asked = 0
         self.is_silent = False
 
@@ -86,7 +87,7 @@ class Proxy:
 
 def reporting(proxy: Any) -> tuple[Reporter, Routes]:
     routes = Routes(proxy, Slots(), Totals("no such folder/counts.json"))
-    return Reporter(POD, proxy, proxy, proxy, routes), routes
+    return Reporter(POD, proxy, proxy, proxy, routes, ports=proxy), routes
 
 
 @pytest.fixture

@@ -1,18 +1,31 @@
-"""A proxy that has no more source ports."""
+"""A proxy that has no more source ports.
+
+On a network, a port that a closed connection has left is free after 60 s; on loopback, Linux uses it again at once.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from collections import Counter
 from pathlib import Path
 
-from engine.render.config import Server, connections_to_a_server
+import pytest
+
+from engine.render.config import ProxyConfig, Server, connections_to_a_server
+from tests.agent.live import live
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import config_of, greeted_by, running
+from tests.haproxy.proxies import await_that, config_of, greeted_by, running
 
 PORTS = 64
-RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+TCP = Path("/proc/sys/net/ipv4")
+
+
+def limit_ports() -> None:
+    """Of the network of this test."""
+    (TCP / "ip_local_port_range").write_text(f"40000 {40000 + PORTS - 1}")
+    (TCP / "tcp_tw_reuse").write_text("0")
 
 
 def answer(client: socket.socket) -> Server | None:
@@ -23,19 +36,46 @@ def answer(client: socket.socket) -> Server | None:
     return None
 
 
+def connected(config: ProxyConfig, number: int) -> socket.socket:
+    """A client with a port of its own, whose number is not used twice."""
+    client = socket.socket()
+    client.bind(("127.0.0.1", 50000 + number))
+    client.connect(("127.0.0.1", config.split_port))
+    return client
+
+
 def test_no_pod_is_down_because_the_proxy_has_no_source_ports_left(pods: Pods) -> None:
     """Connections beyond the limit wait for one of the others to end."""
     config = config_of(pods.route(50, 1), pods.route(50, 1), source_ports=PORTS)
     limit = connections_to_a_server(PORTS)
     with running(config) as proxy, contextlib.ExitStack() as clients:
-        # Of the network of this test.
-        RANGE.write_text(f"40000 {40000 + PORTS - 1}")
+        limit_ports()
         connections = []
         for number in range(2 * limit + 2):
-            client = clients.enter_context(socket.socket())
-            client.bind(("127.0.0.1", 50000 + number))
-            client.connect(("127.0.0.1", config.split_port))
-            connections.append(client)
+            connections.append(clients.enter_context(connected(config, number)))
         served = Counter(map(answer, connections))
         assert served == {pod: limit for route in config.routes for pod in route.servers} | {None: 2}
         assert [proxy.servers_up(route) for route in (0, 1)] == [1, 1]
+
+
+def test_a_pod_stays_in_service_if_clients_that_close_first_leave_the_proxy_without_source_ports(pods: Pods) -> None:
+    """Its connections wait, and the other route receives its own share. Without the agent it would receive all."""
+    config = config_of(pods.route(90, 1), pods.route(10, 1), source_ports=PORTS)
+    busy, other = (route.servers[0] for route in config.routes)
+    with live(config) as proxy, contextlib.ExitStack() as clients:
+        limit_ports()
+        numbers = itertools.count()
+        while client := clients.enter_context(connected(config, next(numbers))):
+            if answer(client) is None:
+                break
+            client.close()
+        # By the socket: reading the report takes ports as well.
+        await_that(lambda: "no check" in proxy.tell("@1 show stat -1 4 -1"), "the pod is not checked any more")
+        later = [clients.enter_context(connected(config, next(numbers))) for _ in range(40)]
+        served = Counter(map(answer, later))
+        assert served[other] == pytest.approx(4, abs=1)
+        assert served[busy] <= 1
+        assert [proxy.servers_up(route) for route in (0, 1)] == [1, 1]
+        report = proxy.reported()
+    assert report["shortOfPorts"] == [f"{busy.address}:{busy.port}"]
+    assert [route["down"] for route in report["routes"].values()] == [0, 0]

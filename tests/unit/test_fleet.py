@@ -259,8 +259,22 @@ def test_the_lack_of_memory_is_reported_for_as_long_on_a_node_with_a_wrong_clock
         (Report(DIGEST), 100, ""),
         (Report(DIGEST, max_connections=99), None, ""),
         (Report(DIGEST, max_connections=99, is_full=True), None, "is full with 99 connections"),
+        (
+            Report(DIGEST, max_connections=100, short_of_ports="10.0.0.1:80"),
+            100,
+            "no free source ports for connections to",
+        ),
     ],
-    ids=["room", "less than promised", "full", "another configuration", "unknown", "nothing promised", "full anyway"],
+    ids=[
+        "room",
+        "less than promised",
+        "full",
+        "another configuration",
+        "unknown",
+        "nothing promised",
+        "full anyway",
+        "ports",
+    ],
 )
 def test_a_proxy_without_room_is_reported(report: Report, requested: int | None, reported: str) -> None:
     found = fleet(live(report=report)).exhaustion(DIGEST, requested)

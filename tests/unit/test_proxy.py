@@ -30,9 +30,11 @@ def test_a_report_is_read_as_agents_write_it() -> None:
         "connections": 17,
         "maxConnections": 20_000,
         "full": True,
+        "shortOfPorts": ["10.0.0.1:80", "10.0.0.2:80"],
         "problem": "",
     }
-    assert read_report(raw, NOW) == Report(DIGEST, OTHER, "[ALERT] no good", 2, 17, 20_000, is_full=True)
+    expected = Report(DIGEST, OTHER, "[ALERT] no good", 2, 17, 20_000, is_full=True, short_of_ports="10.0.0.1:80")
+    assert read_report(raw, NOW) == expected
 
 
 ROUTE = {

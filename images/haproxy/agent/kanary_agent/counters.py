@@ -16,6 +16,7 @@ from kanary_agent import texts
 
 SUMMARY = ("@1 show info", f"@1 get var {texts.SLOTS}", "@1 show stat -1 3 -1")
 STATES = "@1 show servers state"
+SERVERS = "@1 show stat -1 4 -1"
 
 # HAProxy quotes a text with commas, such as that of a failed check.
 _CELL = re.compile(r'(?:^|,)("(?:[^"]|"")*"|[^,]*)')
@@ -84,7 +85,12 @@ class Health(NamedTuple):
     @property
     def is_reached(self) -> bool:
         """Whether it receives connections, and its last check has passed. (Without checks, there is no result.)"""
-        return self.status.startswith("UP") and (not self.check or self.check.endswith("OK"))
+        return self.is_up and (not self.check or self.check.endswith("OK"))
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it receives connections."""
+        return self.status.startswith(("UP", "no check"))
 
 
 class Server(NamedTuple):
@@ -177,6 +183,13 @@ def servers(lines: Iterable[str]) -> Iterator[Server]:
         succeeded = stot - scur - econ - eresp - wretr - wredis
         is_up = row["status"].startswith(("UP", "DRAIN", "no check"))
         yield Server(row["svname"], row["addr"], is_up, succeeded, eresp, bout)
+
+
+def unchecked(lines: Iterable[str]) -> Iterator[Place]:
+    """The servers whose checks are disabled."""
+    for row in _rows(lines, ("pxname", "svname", "status")):
+        if row["status"] == "no check":
+            yield Place(row["pxname"], row["svname"])
 
 
 def state_file(lines: Iterable[str]) -> str:

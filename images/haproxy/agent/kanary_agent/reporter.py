@@ -6,6 +6,7 @@ import time
 from kanary_agent.counters import Load
 from kanary_agent.fullness import Fullness
 from kanary_agent.master import Figures, Master, SilentError, WorkerState
+from kanary_agent.ports import Ports
 from kanary_agent.routes import Routes
 from kanary_agent.updater import Updater
 
@@ -24,11 +25,14 @@ NOTHING = Figures(WorkerState("", ""), draining=0, former=None, load=Load(0, 0))
 class Reporter:
     """Reports about the proxy of one pod, and notices when the report changes."""
 
-    def __init__(self, pod: str, master: Master, updater: Updater, fullness: Fullness, routes: Routes) -> None:
+    def __init__(
+        self, pod: str, master: Master, updater: Updater, fullness: Fullness, routes: Routes, *, ports: Ports
+    ) -> None:
         self._pod = pod
         self._master = master
         self._updater = updater
         self._fullness = fullness
+        self._ports = ports
         self._routes = routes
         self._digest = ""
         """As the last report has it."""
@@ -51,7 +55,7 @@ class Reporter:
             self._routes.add_former(figures.former)
         rejected, self._digest = self._updater.rejected, self._updater.digest_of(figures.state)
         problem, load, is_full = self._updater.problem or silence, figures.load, self._fullness.is_full
-        limits = load.max_connections, is_full
+        limits = load.max_connections, is_full, self._ports.short
         self._state = self._digest, rejected, figures.draining, *limits, problem, self._routes.state()
         return json.dumps(
             {
@@ -63,6 +67,7 @@ class Reporter:
                 "connections": load.connections,
                 "maxConnections": load.max_connections,
                 "full": is_full,
+                "shortOfPorts": self._ports.short,
                 "problem": problem,
                 "routes": self._routes.figures(),
             }
@@ -88,4 +93,5 @@ class Reporter:
 
     def _serving(self, digest: str) -> object:
         unreached = [name for name, servers in self._routes.servers.items() if servers.unreached_since is not None]
-        return digest, self._updater.rejected, self._updater.problem, self._fullness.is_full, unreached
+        limits = self._fullness.is_full, self._ports.short
+        return digest, self._updater.rejected, self._updater.problem, *limits, unreached

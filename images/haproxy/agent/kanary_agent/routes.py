@@ -137,7 +137,7 @@ class Routes:
         is_reached = was_reached and figures.up > 0
         for server in counters.health(self._master.stream(counters.servers_of(slot))):
             is_reached = is_reached or server.is_reached
-            if not server.status.startswith("UP"):
+            if not server.is_up:
                 group = ejected if server.status.startswith("DRAIN") else down
                 group.add(server, former.get(server.address), now)
         # Only an agent that has just started does not know whether the slot has changed for another reason.

@@ -14,6 +14,7 @@ from kanary_agent.failures import Failures
 from kanary_agent.fullness import Fullness
 from kanary_agent.inbox import Inbox
 from kanary_agent.master import Master
+from kanary_agent.ports import Ports
 from kanary_agent.reporter import Reporter
 from kanary_agent.reports import ReportServer
 from kanary_agent.routes import Routes
@@ -35,8 +36,9 @@ def main() -> NoReturn:
     inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
     slots, fullness = Slots(), Fullness()
     routes = Routes(master, slots, Totals(os.path.join(options.run, "counts.json")))
+    ports = Ports(master, slots, routes)
     ejector = Ejector(master, routes, fullness, options.eject_seconds)
-    reporter = Reporter(options.pod, master, updater, fullness, routes)
+    reporter = Reporter(options.pod, master, updater, fullness, routes, ports=ports)
     failures = Failures(options.run, slots)
     pages = {
         "/healthz": lambda: "ok\n",
@@ -54,6 +56,7 @@ def main() -> NoReturn:
             failures.step()
             updater.step()
             ejector.step(updater.changes)
+            ports.step(updater.changes)
             server.serve(CHECKING_STEP_SECONDS if updater.is_checking or inbox.is_busy else STEP_SECONDS)
     finally:
         inbox.stop()

@@ -19,7 +19,8 @@ class Slots:
     """The backends of each slot since the agent started. Times are of the monotonic clock, in seconds."""
 
     def __init__(self) -> None:
-        self._present: Mapping[str, str] = {}
+        self.present: Mapping[str, str] = {}
+        """The present backend of each slot."""
         self._backends: dict[str, deque[tuple[float, str]]] = {}
         """By slot: since when it has a backend, the present or last one first."""
 
@@ -30,7 +31,7 @@ class Slots:
 
     def observe(self, backends: Mapping[str, str]) -> None:
         """Take the present backends by slot."""
-        self._present = backends
+        self.present = backends
         for slot, backend in backends.items():
             known = self._backends.setdefault(slot, deque(maxlen=KEPT))
             if not known or known[0][1] != backend:
@@ -43,5 +44,5 @@ class Slots:
 
     def metrics(self) -> str:
         """The present backends for Prometheus, in its text format."""
-        samples = (f'{_METRIC}{{proxy="{slot}",backend="{name}"}} 1\n' for slot, name in self._present.items())
+        samples = (f'{_METRIC}{{proxy="{slot}",backend="{name}"}} 1\n' for slot, name in self.present.items())
         return f"# HELP {_METRIC} 1 for the backend of each slot\n# TYPE {_METRIC} gauge\n" + "".join(samples)
