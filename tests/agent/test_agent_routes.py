@@ -159,6 +159,14 @@ def test_connections_are_counted_over_restarts_of_the_agent(pods: Pods) -> None:
         proxy.take(4)
         proxy.start_agent()
         await_route(proxy, connections=11)
+        proxy.kill_agent()
+        proxy.haproxy.kill()
+        proxy.haproxy.wait()
+        proxy.start_agent()
+        # HAProxy does not respond yet.
+        await_route(proxy, connections=11, up=0)
+        proxy.restart_haproxy()
+        await_route(proxy, connections=11, up=1)
 
 
 @pytest.mark.parametrize("policy", OnEmptyRoute)

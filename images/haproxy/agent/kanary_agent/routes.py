@@ -71,7 +71,7 @@ class Routes:
         self._totals.save()
         room, now = SERVERS, int(time.monotonic())
         found: dict[str, object] = {}
-        for name, servers in self.servers.items():
+        for name, servers in self._reported_servers.items():
             listed = servers.listed[:room]
             room -= len(listed)
             found[name] = {
@@ -87,7 +87,14 @@ class Routes:
 
     def state(self) -> tuple[object, ...]:
         """All that is reported but the numbers of open connections, each count by its first two digits."""
-        return tuple((name, servers, _rounded(self._totals.of(name))) for name, servers in self.servers.items())
+        return tuple(
+            (name, servers, _rounded(self._totals.of(name))) for name, servers in self._reported_servers.items()
+        )
+
+    @property
+    def _reported_servers(self) -> Mapping[str, Servers]:
+        """By route; until HAProxy has responded, the routes of the former agent, so that no count is missing."""
+        return self.servers or dict.fromkeys(self._totals.backends, Servers())
 
     def observe(self, summary: Summary, sizes: Mapping[str, int]) -> None:
         """Take the figures of the current worker. `sizes` are the numbers of servers of its slots.

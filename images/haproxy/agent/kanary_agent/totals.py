@@ -53,6 +53,11 @@ class Totals:
         present = {name for backends in self._backends.values() for name in backends.values()}
         self._totals = {name: total for name, total in self._totals.items() if name in present}
 
+    @property
+    def backends(self) -> Iterable[str]:
+        """The backends that have counters."""
+        return self._totals
+
     def of(self, backend: str) -> Counts:
         """The counters of a backend."""
         return self._totals.get(backend, NONE)
