@@ -47,6 +47,7 @@ PURE = {
     "heapq",
     "ipaddress",
     "itertools",
+    "string",
     "json",
     "math",
     "re",

@@ -12,6 +12,8 @@ from bench.lab import POD_PORT, Lab, Service
 from bench.mixes import Mix
 from engine.render.config import Pool, ProxyConfig, Server
 from engine.render.haproxy import render
+from engine.render.pods import FAILURE_LOG
+from engine.render.slots import assign, backends_by_slot
 from states import OnEmptyRoute
 
 TOP_WEIGHT = 256
@@ -60,6 +62,9 @@ def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
         drain_seconds=60,
         split_port=split_port,
         ops_port=ops_port,
+        kanary="bench",
+        slots=backends_by_slot(assign((), (), [route.backend for route in routes])),
+        failure_log=FAILURE_LOG,
     )
     return render(config).text
 

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol, Server, connections_to_a_server
-from engine.render.selection import COUNTING_ALL, RANDOM_START, selection_rules, slot_ids, split_data
-from engine.render.slots import slot_name
+from engine.render.selection import COUNTING_ALL, RANDOM_START, selection_rules, split_data
+from engine.render.slots import slot_names
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from states.snapshot import OnEmptyRoute
 
@@ -133,7 +133,7 @@ def _global(config: ProxyConfig) -> Iterator[str]:
     yield f"  set-var proc.digest {_NO_DIGEST}"
     yield "  # The backend of each slot that is not free. The agent sets these variables in a running worker."
     yield f"  set-var proc.slots str({'/'.join(route.backend if route else '' for route in config.routes_by_slot)})"
-    yield "  # The turns of a round, each with the index of its slot; then the weights, if they may be redistributed."
+    yield "  # The turns of a round, each with the name of its slot; then the weights, if they may be redistributed."
     yield f"  set-var proc.split str({split_data(config.routes_by_slot, redistribute=_redistributes(config))})"
     yield f"  set-var proc.turns int({COUNTING_ALL})"
     yield "  # Start of the connection counter: random, since frequent starts at 0 would starve a small route. At a"
@@ -264,11 +264,10 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
     yield ""
     yield "backend none  # without servers: it closes its connections at once"
     slots = config.routes_by_slot
-    for index, (route, number) in enumerate(zip(slots, slot_ids(len(slots)), strict=True)):
+    for name, route in zip(slot_names(len(slots)), slots, strict=True):
         yield ""
         yield f"# {route.backend}" if route else "# free"
-        yield f"backend {slot_name(index)}"
-        yield f"  id {number}"
+        yield f"backend {name}"
         yield f"  balance {config.balance}"
         if route:
             yield from (_server(server, route.proxy_protocol, config) for server in route.servers)

@@ -2,17 +2,17 @@
 
 The weights are data: the rules are the same for all weights, and a running worker takes new data without a reload. The
 data are one variable, `proc.split`, so that no connection sees a part of a change. It has two parts, in a fixed number
-of digits each:
+of characters each:
 
-- the turns of a round, each with the index of its slot (`slots`); the number of turns is constant, because a
+- the turns of a round, each with the name of its slot (`slots`); the number of turns is constant, because a
   connection may read the number before a change and the turn after it;
 - with `redistribute`, the weights in lowest terms (80 and 20 are 4 and 1): their sum, then the weight of each slot, or
   0 if it has no servers.
 
 All connections share one tracked entry with the counter `gpc0`, which numbers them.
 
-Each rule counts: HAProxy itself needs 27,000 instructions in user space per connection, and these rules add 4,000 to
-5,000 (3.0.11, with 2 to 100 routes).
+Each rule counts: HAProxy itself needs 27,000 instructions in user space per connection, and these rules and the log add
+4,400 to 4,900 (3.0.11, with 2 to 100 routes).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from math import gcd
 from engine.model.weight import TENTHS
 from engine.render.config import Pool
 from engine.render.schedule import schedule
-from engine.render.slots import slot_name
+from engine.render.slots import slot_names
 
 TURNS = TENTHS
 """The turns of a round: the shortest round that gives every possible weight its turns.
@@ -51,7 +51,7 @@ _WEIGHT_DIGITS = len(str(TENTHS))
 
 
 def split_data(routes: Sequence[Pool | None], *, redistribute: bool) -> str:
-    """The data of the routes of these slots, as digits."""
+    """The data of the routes of these slots."""
     tenths = [int(10 * route.weight) if route else 0 for route in routes]
     unit = gcd(*tenths)
     weights = [weight // unit if route and route.servers else 0 for route, weight in zip(routes, tenths, strict=True)]
@@ -62,15 +62,8 @@ def split_data(routes: Sequence[Pool | None], *, redistribute: bool) -> str:
 # A change of endpoints renders the same weights again.
 @lru_cache(maxsize=1024)
 def _turns(tenths: tuple[int, ...]) -> str:
-    order = schedule(tenths)
-    digits = _slot_digits(len(tenths))
-    return "".join(f"{slot:0{digits}}" for slot in order) * (TURNS // len(order))
-
-
-def slot_ids(count: int) -> range:
-    """The ids of HAProxy's backends for this number of slots."""
-    first = 10 ** _slot_digits(count)
-    return range(first, first + count)
+    order, names = schedule(tenths), slot_names(len(tenths))
+    return "".join(names[slot] for slot in order) * (TURNS // len(order))
 
 
 def selection_rules(slots: int, *, redistribute: bool) -> Iterator[str]:
@@ -78,35 +71,31 @@ def selection_rules(slots: int, *, redistribute: bool) -> Iterator[str]:
     # With a single slot there is no other to redistribute to.
     redistribute = redistribute and slots > 1
     yield "  tcp-request connection track-sc0 int(1) table counter"
-    yield from _in_turn(_slot_digits(slots), "proc.turns" if redistribute else str(TURNS))
+    names = slot_names(slots)
+    yield from _in_turn(len(names[0]), "proc.turns" if redistribute else str(TURNS))
     if redistribute:
-        yield from _without_empty_slots(slots)
+        yield from _without_empty_slots(names)
     yield "  use_backend %[var(sess.backend)]"
 
 
-def _slot_digits(slots: int) -> int:
-    return len(str(slots - 1))
-
-
-def _in_turn(digits: int, turns: str) -> Iterator[str]:
+def _in_turn(length: int, turns: str) -> Iterator[str]:
     """The rules that give each connection the backend of its turn.
 
     `gpc0` has 32 bits. When it wraps, once in 4,294,967,296 connections, the round continues with another turn: of the
     connections across it, a route gets at most 3 more or less than its share. To count the wraps would cost a quarter
     of these rules, and other threads would number some connections before the wrap was counted.
     """
-    offset = f",mul({digits})" if digits > 1 else ""
+    offset = f",mul({length})" if length > 1 else ""
     yield f"  tcp-request connection set-var(sess.at) sc_inc_gpc0(0),add(proc.start),mod({turns}){offset}"
-    yield _backend_at("proc.split", "sess.at", digits)
+    yield _backend_at("proc.split", "sess.at", length)
 
 
-def _backend_at(split: str, at: str, digits: int) -> str:
-    # HAProxy finds a backend by `#` and its id, as it does by its name; the id is a 1, then the index of the slot.
+def _backend_at(split: str, at: str, length: int) -> str:
     # `bytes` ends the expression, because it may pass a wrong size to a converter that follows it.
-    return f'  tcp-request connection set-var-fmt(sess.backend) "#1%[var({split}),bytes({at},{digits})]"'
+    return f"  tcp-request connection set-var(sess.backend) var({split}),bytes({at},{length})"
 
 
-def _without_empty_slots(slots: int) -> Iterator[str]:
+def _without_empty_slots(names: Sequence[str]) -> Iterator[str]:
     """The rules that override the schedule while one of its slots has no server that is up.
 
     To count the servers of all slots for each connection would be expensive. A connection counts those of its own. The
@@ -117,14 +106,14 @@ def _without_empty_slots(slots: int) -> Iterator[str]:
     In the round of the others, each has as many places as its weight. If all are down, HAProxy's modulo by 0 is 0, a
     place of none: the backend of the turn closes the connection.
     """
-    digits = _slot_digits(slots)
-    at, before = TURNS * digits, ""
-    yield "  tcp-request connection accept if { var(sess.backend),nbsrv gt 0 }"
+    length = len(names[0])
+    at, before = TURNS * length, ""
+    yield "  tcp-request connection accept if { var(sess.backend),nbsrv -m bool }"
     yield f"  tcp-request connection set-var(proc.turns) int({COUNTING_ALL})"
     yield "  tcp-request connection set-var(sess.split) var(proc.split)"
     yield f"  tcp-request connection set-var(sess.turn) var(sess.at),mod({at})"
-    yield _backend_at("sess.split", "sess.turn", digits)
-    ends = {slot_name(index): f"sess.end{index}" for index in range(slots)}
+    yield _backend_at("sess.split", "sess.turn", length)
+    ends = {name: f"sess.end{index}" for index, name in enumerate(names)}
     yield f"  tcp-request connection set-var(sess.complete) var(sess.split),bytes({at},{_WEIGHT_DIGITS})"
     for name, end in ends.items():
         at += _WEIGHT_DIGITS
@@ -136,7 +125,7 @@ def _without_empty_slots(slots: int) -> Iterator[str]:
     yield f"  tcp-request connection set-var(proc.turns) int({TURNS}) if is-complete"
     yield "  tcp-request connection accept if is-complete"
     # The remainder first: HAProxy cuts products at 2^63, which a large number times the stride would exceed.
-    number = f"var(sess.at),div({digits})"
+    number = f"var(sess.at),div({length})"
     yield f"  tcp-request connection set-var(sess.place) {number},mod({total}),mul({STRIDE}),mod({total})"
     # From the last slot to the first, so that the first one that ends beyond the place is set last.
     for name, end in reversed(ends.items()):

@@ -6,6 +6,8 @@ own. A route keeps its slot as long as it is in the spec; one that returns gets 
 """
 
 from collections.abc import Collection, Sequence
+from itertools import islice, product
+from string import ascii_letters
 
 SPARE = 2
 """The fewest free slots at first: a rollout replaces one route, and the next rollout another one."""
@@ -20,9 +22,13 @@ last backend are the fewest.
 """
 
 
-def slot_name(index: int) -> str:
-    """The name of HAProxy's backend."""
-    return f"slot-{index}"
+def slot_names(count: int) -> tuple[str, ...]:
+    """The names of HAProxy's backends, if there are so many: letters, since each connection reads one.
+
+    Names of one length: a turn of the schedule is such a name. HAProxy's commands would take digits for an id.
+    """
+    length = 1 if count <= len(ascii_letters) else 2
+    return tuple("".join(letters) for letters in islice(product(ascii_letters, repeat=length), count))
 
 
 def backends_by_slot(slots: Slots) -> tuple[str, ...]:

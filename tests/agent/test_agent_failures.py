@@ -20,6 +20,7 @@ from kanary_agent.slots import Slots
 from engine.render.config import Pool, ProxyConfig, Server
 from engine.render.haproxy import RETRIES, render
 from engine.render.pods import FAILURE_LOG
+from engine.render.slots import slot_names
 from kanary.cli.main import main
 from states import OnEmptyRoute
 from tests.agent.live import LiveProxy, pod
@@ -262,7 +263,7 @@ def test_of_a_storm_each_step_reads_a_sample(tmp_path: Path) -> None:
         dropped = 0
         for number in range(1000):
             try:
-                haproxy.sendto(line(slot=number % 2, port=number), str(tmp_path / SOCKET))
+                haproxy.sendto(line(slot="ab"[number % 2], port=number), str(tmp_path / SOCKET))
             except BlockingIOError:
                 dropped += 1
         assert dropped >= 1000 - 20 * STEP_RECORDS
@@ -274,8 +275,8 @@ def test_the_memory_is_bounded_for_any_number_of_routes(tmp_path: Path) -> None:
     names = [f"v{number}:http" for number in range(ROUTES + 10)]
     found = Failures(str(tmp_path), slots_of(*names))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
-        for number in range(len(names)):
-            haproxy.sendto(line(slot=number), str(tmp_path / SOCKET))
+        for slot in slot_names(len(names)):
+            haproxy.sendto(line(slot=slot), str(tmp_path / SOCKET))
             found.step()
     assert list(found.of(dict.fromkeys(names))) == names[10:]
 
@@ -283,7 +284,7 @@ def test_the_memory_is_bounded_for_any_number_of_routes(tmp_path: Path) -> None:
 def test_a_failure_belongs_to_the_backend_that_the_slot_had_when_the_connection_began(tmp_path: Path) -> None:
     slots = slots_of("v1:http")
     found = Failures(str(tmp_path), slots)
-    slots.observe({"slot-0": "v2:http"})
+    slots.observe({"a": "v2:http"})
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
         for milliseconds in (60_000, 0):
             haproxy.sendto(line(milliseconds=milliseconds), str(tmp_path / SOCKET))
@@ -295,21 +296,27 @@ def test_a_failure_belongs_to_the_backend_that_the_slot_had_when_the_connection_
 
 
 def test_the_pod_is_named_without_the_header_that_it_receives() -> None:
-    record = read_record("10.0.0.1 1 slot-0 10.0.0.2:9000_V2 SD 0 12 5 0 ECONNRESET")
+    record = read_record("10.0.0.1 1 a 10.0.0.2:9000_V2 SD 0 12 5 0 ECONNRESET")
     assert record is not None
     assert record.server == "10.0.0.2:9000"
 
 
 def slots_of(*backends: str) -> Slots:
     slots = Slots()
-    slots.observe({f"slot-{number}": backend for number, backend in enumerate(backends)})
+    slots.observe(dict(zip(slot_names(len(backends)), backends, strict=True)))
     return slots
 
 
 def line(
-    *, slot: int = 0, state: str = "SD", port: int = 1, milliseconds: int = 12, sent: int = 0, error: str = "ECONNRESET"
+    *,
+    slot: str = "a",
+    state: str = "SD",
+    port: int = 1,
+    milliseconds: int = 12,
+    sent: int = 0,
+    error: str = "ECONNRESET",
 ) -> bytes:
-    return f"10.0.0.1 {port} slot-{slot} 10.0.0.2:9000 {state} 0 {milliseconds} 5 {sent} {error}".encode()
+    return f"10.0.0.1 {port} {slot} 10.0.0.2:9000 {state} 0 {milliseconds} 5 {sent} {error}".encode()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from kanary_agent import counters, ports
 from kanary_agent.ports import Ports
 from kanary_agent.routes import Listed, Servers
 
-PLACE = "slot-1/::1:80_v2"
+PLACE = "b/::1:80_v2"
 SHORT = Listed("[::1]:80", "DOWN", 1, "L4CON", "Layer4 connection problem: Out of local source ports on the system")
 REFUSED = Listed("[::1]:80", "DOWN", 1, "L4CON", "Layer4 connection problem: Connection refused")
 RESTRICTED = [f"set maxconn server {PLACE} 1", f"disable health {PLACE}", f"set server {PLACE} health up"]
@@ -27,10 +27,10 @@ class Master:
     def stream(self, command: str) -> Iterator[str]:
         if command == counters.STATES:
             yield "# be_id be_name srv_name srv_addr srv_port srv_admin_state\n"
-            yield "1 slot-1 ::1:80_v2 ::1 80 0\n"
+            yield "1 b ::1:80_v2 ::1 80 0\n"
             return
         assert command.startswith("@1 show stat ")
-        yield from ("# pxname,svname,status\n", f"slot-1,::1:80_v2,{self.status}\n")
+        yield from ("# pxname,svname,status\n", f"b,::1:80_v2,{self.status}\n")
 
     def execute(self, *commands: str) -> str:
         self.commands += [command.removeprefix("@1 ") for command in commands]
@@ -51,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def observing(master: Any, *listed: Listed) -> tuple[Ports, Any]:
     routes: Any = SimpleNamespace(servers={"app:http": Servers(down=1, listed=listed)})
-    slots: Any = SimpleNamespace(present={"slot-1": "app:http"})
+    slots: Any = SimpleNamespace(present={"b": "app:http"})
     return Ports(master, slots, routes), routes
 
 

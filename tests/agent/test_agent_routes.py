@@ -227,7 +227,7 @@ def test_a_worker_that_hangs_loses_no_count(pods: Pods) -> None:
 
 def summary(worker: str, connections: int, reset: int = 0) -> Summary:
     figures = SlotFigures(1, 0, 0, Counts(connections, 0, reset, 0, 0))
-    return Summary(worker, Load(0, 0), {"slot-0": figures}, {"slot-0": "a:http"})
+    return Summary(worker, Load(0, 0), {"a": figures}, {"a": "a:http"})
 
 
 def test_totals_never_decrease(tmp_path: Path) -> None:
@@ -263,12 +263,12 @@ def test_totals_continue_where_a_former_agent_saved_them(tmp_path: Path) -> None
         "{",
         "[]",
         '{"totals": {}}',
-        '{"totals": {}, "workers": {"1": {"slot-0": [9, 0, 0, 0, 0]}}}',
-        '{"totals": {}, "workers": {"1": {"slot-0": [9, 0, 0, 0, 0]}}, "backends": {"1": {"slot-0": 7}}}',
+        '{"totals": {}, "workers": {"1": {"a": [9, 0, 0, 0, 0]}}}',
+        '{"totals": {}, "workers": {"1": {"a": [9, 0, 0, 0, 0]}}, "backends": {"1": {"a": 7}}}',
         '{"totals": {"a:http": [1, 2]}, "workers": {}}',
         '{"totals": {"a:http": [1, 0, 0, 0, -1]}, "workers": {}}',
         '{"totals": {"a:http": "12345"}, "workers": {}}',
-        '{"totals": {"a:http": [9, 0, 0, 0, 0]}, "workers": {"1": {"slot-0": 7}}}',
+        '{"totals": {"a:http": [9, 0, 0, 0, 0]}, "workers": {"1": {"a": 7}}}',
     ],
 )
 def test_a_damaged_file_of_totals_counts_as_none(tmp_path: Path, text: str) -> None:
@@ -281,7 +281,7 @@ def test_a_damaged_file_of_totals_counts_as_none(tmp_path: Path, text: str) -> N
 def test_counters_stay_with_the_backend_when_a_slot_passes_to_another_one(tmp_path: Path) -> None:
     """Also if the agent is restarted."""
     path = str(tmp_path / "counts.json")
-    for connections, backends in ((5, {"slot-0": "a:http"}), (6, {}), (9, {"slot-0": "b:http"})):
+    for connections, backends in ((5, {"a": "a:http"}), (6, {}), (9, {"a": "b:http"})):
         totals = Totals(path)
         totals.add(summary("1", connections)._replace(backends=backends))
         totals.save()

@@ -86,9 +86,9 @@ def test_servers_are_split_from_all_other_lines_without_their_common_parameters(
     moved = replace(config, routes=(Pool("app:_9090", 100, (other,)),))
     announced = replace(config, routes=(Pool("app:_9090", 100, (other,), ProxyProtocol.V2),))
     first, second, third = (texts.parts_of(render(each).text) for each in (config, moved, announced))
-    assert first.servers.keys() == {("slot-0", "127.0.0.1:80")}
-    assert second.servers["slot-0", "::1:81"].startswith("[::1]:81 tcp-ut 240s check inter 2s ")
-    assert third.servers["slot-0", "::1:81_V2"].startswith("[::1]:81 send-proxy-v2 tcp-ut 240s check inter 2s ")
+    assert first.servers.keys() == {("a", "127.0.0.1:80")}
+    assert second.servers["a", "::1:81"].startswith("[::1]:81 tcp-ut 240s check inter 2s ")
+    assert third.servers["a", "::1:81_V2"].startswith("[::1]:81 send-proxy-v2 tcp-ut 240s check inter 2s ")
     assert first.fixed == second.fixed == third.fixed
     assert "  option clitcpka" in first.fixed
 
@@ -113,5 +113,5 @@ def test_weights_are_split_from_all_other_lines() -> None:
     config = config_of(*pools)
     first, second = (render(each).text for each in (config, reweighted(config, 0, 100)))
     assert texts.parts_of(first).fixed == texts.parts_of(second).fixed
-    assert texts.split_of(first) != texts.split_of(second) == "1" * 1000 + "000100000001"
+    assert texts.split_of(first) != texts.split_of(second) == "b" * 1000 + "000100000001"
     assert texts.parts_of(second).variables["proc.split"] == f"str({texts.split_of(second)})"

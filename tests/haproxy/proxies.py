@@ -18,7 +18,7 @@ from pathlib import Path
 
 from engine.render.config import Pool, ProxyConfig, Server
 from engine.render.haproxy import ready_path, render
-from engine.render.slots import slot_name
+from engine.render.slots import slot_names
 from states import OnEmptyRoute
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
@@ -41,7 +41,7 @@ def config_of(*routes: Pool, **settings: object) -> ProxyConfig:
 
 def slot_of(config: ProxyConfig, route: int) -> str:
     """HAProxy's backend of a route."""
-    return slot_name(config.routes_by_slot.index(config.routes[route]))
+    return slot_names(len(config.routes_by_slot))[config.routes_by_slot.index(config.routes[route])]
 
 
 def free_port() -> int:

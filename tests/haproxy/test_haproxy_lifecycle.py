@@ -104,7 +104,7 @@ def test_the_metrics_count_the_connections_of_each_route(pods: Pods) -> None:
     with running(config_of(pods.route(80, 2), pods.route(20, 1))) as proxy:
         proxy.take(100)
         _, metrics = proxy.fetch("/metrics?scope=backend")
-    for slot, count in (("slot-0", 80), ("slot-1", 20)):
+    for slot, count in (("a", 80), ("b", 20)):
         assert f'haproxy_backend_sessions_total{{proxy="{slot}"}} {count}' in metrics.splitlines()
 
 

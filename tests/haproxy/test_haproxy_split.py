@@ -172,7 +172,7 @@ def test_a_route_gives_each_connection_to_the_pod_that_holds_the_fewest_when_tol
         pod = route.servers[2]
         while held[pod]:
             held[pod].pop().close()
-        metric = f'haproxy_server_current_sessions{{proxy="slot-0",server="{pod.address}:{pod.port}"}} 0'
+        metric = f'haproxy_server_current_sessions{{proxy="a",server="{pod.address}:{pod.port}"}} 0'
         await_that(lambda: metric in proxy.fetch("/metrics?scope=server")[1], "the proxy has seen them end")
         for _ in range(5):
             hold_another(proxy, held, clients)

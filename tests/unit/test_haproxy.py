@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from engine.render.config import Balance, OnEmptyRoute, Pool, ProxyConfig, ProxyProtocol, Server
 from engine.render.haproxy import render, split_of
 from engine.render.selection import STRIDE, TURNS, split_data
+from engine.render.slots import slot_names
 from tests.haproxy.strategies import configs, weights
 
 SERVERS = (Server("10.0.0.10", 80), Server("10.0.0.9", 80), Server("10.0.0.9", 8080), Server("2001:db8::1", 80))
@@ -151,8 +152,8 @@ def test_the_slot_of_a_backend_is_named_in_a_variable_and_in_a_comment(backend: 
     text = text_of(config(Pool(backend, 100, SERVERS[:1]), slots=("", backend, "former:http")))
     server = "server 10.0.0.10:80 10.0.0.10:80 tcp-ut 240s"
     assert f"\n  set-var proc.slots str(/{backend}/)\n" in text
-    assert f"\n# {backend}\nbackend slot-1\n  id 11\n  balance roundrobin\n  {server}\n" in text
-    assert text.count("\n# free\nbackend slot-") == 2
+    assert f"\n# {backend}\nbackend b\n  balance roundrobin\n  {server}\n" in text
+    assert text.count("\n# free\nbackend ") == 2
 
 
 @pytest.mark.parametrize("slots", [("v2:http", ""), ("v1:http", "v1:http")])
@@ -304,7 +305,7 @@ def test_pods_of_a_route_of_weight_0_change_nothing_of_the_split(
 def test_a_route_of_weight_0_is_checked_so_that_it_can_get_a_weight() -> None:
     text = text_of(config(one(100, SERVERS[:1]), two(0, SERVERS[1:2])))
     server = "10.0.0.9:80 10.0.0.9:80 tcp-ut 240s"
-    assert text.endswith(f"\nbackend slot-1\n  id 11\n  balance roundrobin\n  server {server}\n")
+    assert text.endswith(f"\nbackend b\n  balance roundrobin\n  server {server}\n")
 
 
 @pytest.mark.parametrize(
@@ -465,15 +466,18 @@ def test_the_data_have_as_many_turns_for_each_route_as_its_weight_and_then_the_w
     config: ProxyConfig,
 ) -> None:
     """The number of turns is always the same: a connection may be between two rules while the data change."""
-    found = re.search(r"^  set-var proc\.split str\((\d+)\)$", text_of(config), re.MULTILINE)
+    found = re.search(r"^  set-var proc\.split str\((\w+)\)$", text_of(config), re.MULTILINE)
     assert found
-    width = len(str(len(config.routes) - 1))
-    turns, weights = found[1][: TURNS * width], found[1][TURNS * width :]
-    order = Counter(int(turns[at : at + width]) for at in range(0, len(turns), width))
-    assert [order[number] for number in range(len(config.routes))] == [10 * route.weight for route in config.routes]
+    names = slot_names(len(config.routes))
+    length = len(names[0])
+    turns, weights = found[1][: TURNS * length], found[1][TURNS * length :]
+    order = Counter(turns[at : at + length] for at in range(0, len(turns), length))
+    assert [order[name] for name in names] == [10 * route.weight for route in config.routes]
     shared = [int(weights[at : at + 4]) for at in range(0, len(weights), 4)]
     unit = math.gcd(*order.values())
-    redistributed = [order[number] // unit if route.servers else 0 for number, route in enumerate(config.routes)]
+    redistributed = [
+        order[name] // unit if route.servers else 0 for name, route in zip(names, config.routes, strict=True)
+    ]
     redistributes = config.on_empty_route is OnEmptyRoute.REDISTRIBUTE
     assert shared == ([TURNS // unit, *redistributed] if redistributes else [])
 

@@ -128,7 +128,7 @@ def test_a_change_of_a_port_is_a_change_of_weights_with_the_right_before() -> No
     first, second = weight_changes(found)
     assert second.before == first.after
     assert [share.backend for share in second.after] == ["v1:grpc", "v2:http"]
-    assert "\n# v1:grpc\nbackend slot-2\n" in found.config()
+    assert "\n# v1:grpc\nbackend c\n" in found.config()
 
 
 def test_one_port_by_its_name_and_its_number_is_one_backend() -> None:

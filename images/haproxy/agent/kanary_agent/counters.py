@@ -136,8 +136,8 @@ def summary(answer: str) -> Summary:
     worker = " ".join(re.findall(r"^(?:Pid|Start_time_sec): (\d+)", answer, re.MULTILINE))
     backends = re.search(rf"^{texts.SLOTS}: type=str value=<(.*)>", answer, re.MULTILINE)
     rows = _rows(answer.splitlines(), ("pxname", *_SLOT))
-    # The other backends have no servers.
-    slots = {row["pxname"]: _figures(row) for row in rows if row["pxname"].startswith("slot-")}
+    # The names of slots are shorter than those of the other backends, which have no servers.
+    slots = {row["pxname"]: _figures(row) for row in rows if len(row["pxname"]) <= _LONGEST_SLOT}
     return Summary(worker, load(answer), slots, texts.backends_by_slot(backends[1] if backends else ""))
 
 
@@ -226,6 +226,7 @@ def states(lines: Iterable[str]) -> Iterator[tuple[Place, State]]:
 
 _COUNTERS = ("stot", "scur", "econ", "eresp", "wretr", "wredis", "bout")
 _SERVER = ("svname", "status", "addr", *_COUNTERS)
+_LONGEST_SLOT = 2
 _SLOT = ("act", "lastchg", "scur", "stot", "econ", "eresp", "wretr", "wredis")
 
 

@@ -1,6 +1,8 @@
 """Reads configurations and HAProxy's messages, and adds the counter of connections to a configuration."""
 
 import re
+from itertools import product
+from string import ascii_letters
 from typing import NamedTuple
 
 MESSAGE_LIMIT = 400
@@ -61,8 +63,11 @@ def slots_of(text: str) -> dict[str, str]:
 
 
 def backends_by_slot(value: str) -> dict[str, str]:
-    """The same, from the value of the variable."""
-    return {f"slot-{index}": backend for index, backend in enumerate(value.split("/")) if backend}
+    """The same, from the value of the variable. `engine/render/slots.py` gives slots these names."""
+    backends = value.split("/")
+    length = 1 if len(backends) <= len(ascii_letters) else 2
+    names = ("".join(letters) for letters in product(ascii_letters, repeat=length))
+    return {name: backend for name, backend in zip(names, backends, strict=False) if backend}
 
 
 def _variable(text: str, name: str) -> str:
