@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Self, TypeVar
 
+from engine.fleet.proxy import Proxy
 from engine.fleet.reports import Report
 from engine.ports import Json
 from engine.render.objects import KANARY_LABEL
@@ -101,7 +102,7 @@ class MemoryCluster:
         """As `kanary.operator.signing.SigningKey`."""
         return b"signature"
 
-    def send(self, _pods: Sequence[Json], _push: object) -> None:
+    def send(self, _namespace: str, _proxies: Sequence[Proxy], _push: object) -> None:
         """As `kanary.operator.agents.Agents`: every proxy serves what is written already."""
 
     def _written(self, pod: Json) -> str:
