@@ -47,8 +47,8 @@ def without_times(route: dict[str, Any]) -> dict[str, Any]:
 
 
 def refusing(weight: int, servers: int = 1) -> Pool:
-    """A route to a port on which nothing listens."""
-    return Pool("bad:http", weight, tuple(Server(f"127.77.0.{n}", free_port()) for n in range(1, servers + 1)))  # type: ignore[arg-type]
+    """A route to a port on which nothing listens, and which no test takes."""
+    return Pool("bad:http", weight, tuple(Server(f"127.77.0.{n}", 9) for n in range(1, servers + 1)))  # type: ignore[arg-type]
 
 
 def test_servers_that_refuse_are_down_with_haproxys_words(pods: Pods) -> None:
