@@ -261,8 +261,8 @@ def _planned(
     def planned(api_version: str, kind: str, name: str, make: Callable[[*Inputs], Json], *inputs: *Inputs) -> Planned:
         return Planned(api_version, kind, owner.namespace, name, make, inputs)
 
-    configuration = [planned("v1", "ConfigMap", owner.proxy_name, objects.config_map, owner, written)]
-    configuration[0] = replace(configuration[0], is_new=written is not observed.written)
+    config_map = planned("v1", "ConfigMap", owner.proxy_name, objects.config_map, owner, written)
+    configuration = [replace(config_map, is_new=written is not observed.written)]
     if applied.strategy is UpdateStrategy.ROLLING:
         mounted = owner, applied.digest, written.latest
         name = owner.mounted_name(applied.digest)

@@ -42,7 +42,7 @@ class RejectedError(Exception):
 
 
 class DeclaredObjects(Protocol):
-    """What users declare, as a cluster or a file has it."""
+    """The objects that users declare, in a cluster or in a file."""
 
     def kanary(self, namespace: str, name: str) -> Json | None:
         """The Kanary, or None."""

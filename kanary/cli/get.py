@@ -41,7 +41,7 @@ class FailedConnection(Shape):
     server: str
     """Address and port of the last pod that was tried; empty if there was none."""
     pod: str | None = None
-    """The pod of the server, if the served configuration still has it."""
+    """The pod of the server, if the written configuration contains it."""
     client: str
     """Address and port."""
     cause: str
@@ -50,7 +50,7 @@ class FailedConnection(Shape):
 
 
 class RouteView(RouteStatus):
-    """A route as the proxies report it now, or else as the status has it."""
+    """A route as the proxies report it now, or as in the status if a proxy cannot be read."""
 
     failures: tuple[FailedConnection, ...] = ()
     """The last failed connections, newest first."""

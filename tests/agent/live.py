@@ -235,7 +235,7 @@ def pushed(config: ProxyConfig, key: Ed25519PrivateKey = KEY) -> Push:
 
 def worker(proxy: Proxy) -> str:
     """Which process serves new connections."""
-    return next(line for line in proxy.tell("@1 show info").splitlines() if line.startswith("Pid: "))
+    return next(line for line in proxy.command("@1 show info").splitlines() if line.startswith("Pid: "))
 
 
 @contextlib.contextmanager

@@ -90,5 +90,5 @@ def shares(config: ProxyConfig) -> dict[int, int]:
 
 def _workers(proxy: LiveProxy) -> set[str]:
     """The process ids of all workers, those that drain included."""
-    lines = (line.split() for line in proxy.tell("show proc").splitlines())
+    lines = (line.split() for line in proxy.command("show proc").splitlines())
     return {line[0] for line in lines if line[1:2] == ["worker"]}

@@ -59,7 +59,7 @@ def is_at_rest(proxy: LiveProxy) -> bool:
     """What is mounted is what HAProxy starts with, what it serves, and what is kept for a failure."""
     text = render(proxy.config).text
     files = (proxy.run / CONFIG_FILE, proxy.run / "served.cfg")
-    served = f"<{render(proxy.config).digest}>" in proxy.tell("@1 get var proc.digest")
+    served = f"<{render(proxy.config).digest}>" in proxy.command("@1 get var proc.digest")
     return served and all(file.exists() and file.read_text() == text for file in files)
 
 
@@ -108,7 +108,7 @@ def test_killed_between_split_and_digest_the_next_one_does_not_report_the_digest
     half = render(reweighted(config, 50, 50)).text.partition("set-var proc.split ")[2].partition("\n")[0]
     with live(config) as proxy:
         proxy.kill_agent()
-        proxy.tell(f"experimental-mode on\n@1 set var proc.split {half}")
+        proxy.command(f"experimental-mode on\n@1 set var proc.split {half}")
         agent, master = new_agent(proxy), Master(str(proxy.run / "master.sock"), str(proxy.run))
         assert master.state().digest == render(config).digest
         assert agent.digest_of(master.state()) == ""
@@ -146,7 +146,7 @@ def test_an_agent_that_is_started_again_reports_the_same(pods: Pods) -> None:
         assert before["draining"] == 1
         proxy.restart_agent()
         await_that(lambda: proxy.reported() == before, "the new agent reports the same")
-        reloads = proxy.tell("show proc").count(" worker ") - 1
+        reloads = proxy.command("show proc").count(" worker ") - 1
         assert reloads == 1
 
 

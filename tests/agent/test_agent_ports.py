@@ -1,4 +1,4 @@
-"""Servers whose source ports have run out: what the agent tells HAProxy about them."""
+"""Servers whose source ports have run out: the commands that the agent sends to HAProxy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESTRICTED = [f"set maxconn server {PLACE} 1", f"disable health {PLACE}", f"set 
 
 
 class Master:
-    """The server as HAProxy has it, and the commands."""
+    """The state of the server in HAProxy, and the commands."""
 
     def __init__(self) -> None:
         self.status = "UP"

@@ -32,7 +32,7 @@ def test_the_report_shows_what_is_served(pods: Pods) -> None:
     with live(config) as proxy:
         for change in (next(changes_of(config)), config):
             (proxy.run / CONFIG_FILE).write_text(render(change).text)
-            assert proxy.tell("reload").startswith("Success=1")
+            assert proxy.command("reload").startswith("Success=1")
             assert proxy.report()["digest"] == render(change).digest
 
 
@@ -57,7 +57,7 @@ def test_a_former_worker_that_hangs_hides_nothing(pods: Pods) -> None:
     config = config_of(pods.route(100, 1), drain_seconds=600)
     change = next(changes_of(config))
     with live(config) as proxy, held(proxy, 1):
-        former = int(proxy.tell("@1 show info").partition("\nPid: ")[2].split()[0])
+        former = int(proxy.command("@1 show info").partition("\nPid: ")[2].split()[0])
         proxy.serve(change)
         os.kill(former, signal.SIGSTOP)
         try:

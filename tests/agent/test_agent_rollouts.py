@@ -59,7 +59,7 @@ def test_twenty_rollouts_reuse_the_slots_of_one_worker(pods: Pods) -> None:
         assert worker(proxy) == process
         assert Counter(proxy.take(100)) == {0: 70, 1: 30}
         assert all(is_alive(connection) for connection in connections)
-        lines = proxy.tell("@1 show stat -1 2 -1").splitlines()
+        lines = proxy.command("@1 show stat -1 2 -1").splitlines()
         assert [name for line in lines if len(name := line.split(",")[0]) == 1] == ["a", "b", "c", "d"]
     assert (clients.failed, clients.served > 0) == (0, True)
 

@@ -215,7 +215,7 @@ def test_a_worker_that_hangs_loses_no_count(pods: Pods) -> None:
     config = config_of(pods.route(100, 1), drain_seconds=600)
     with live(config) as proxy, held(proxy, 2):
         await_route(proxy, connections=2)
-        former = int(proxy.tell("@1 show info").partition("\nPid: ")[2].split()[0])
+        former = int(proxy.command("@1 show info").partition("\nPid: ")[2].split()[0])
         proxy.serve(next(changes_of(config)))
         os.kill(former, signal.SIGSTOP)
         try:

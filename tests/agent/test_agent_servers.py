@@ -24,7 +24,7 @@ from tests.held.configs import with_servers
 
 def active(proxy: LiveProxy) -> set[str]:
     """Servers that HAProxy may give connections to, as `ROUTE/NAME`."""
-    lines = [line.split(",") for line in proxy.tell("@1 show stat -1 4 -1").splitlines()]
+    lines = [line.split(",") for line in proxy.command("@1 show stat -1 4 -1").splitlines()]
     head = next(cells for cells in lines if cells[0] == "# pxname")
     status = head.index("status")
     return {f"{cells[0]}/{cells[1]}" for cells in lines if len(cells) == len(head) and cells[status][:2] == "UP"}
@@ -196,7 +196,7 @@ def test_those_that_have_left_do_not_add_up_for_ever(pods: Pods) -> None:
             assert served <= 8
             proxy.serve(with_servers(config, 0, *stays, *(Server(f"127.9.{served}.{n}", 9) for n in range(1, 181))))
         assert served > 5
-        assert proxy.tell("@1 show servers state").count(" a ") == 181
+        assert proxy.command("@1 show servers state").count(" a ") == 181
 
 
 def test_a_restarted_haproxy_has_the_added_pods(pods: Pods) -> None:
@@ -219,7 +219,7 @@ def test_the_next_agent_completes_the_change_of_a_killed_agent(pods: Pods) -> No
         process = worker(proxy)
         proxy.kill_agent()
         # The state after the first of several commands: added, but without connections yet.
-        proxy.tell(f"@1 add server a/{new.address}:{new.port} {new.address}:{new.port} check")
+        proxy.command(f"@1 add server a/{new.address}:{new.port} {new.address}:{new.port} check")
         proxy.start_agent()
         proxy.serve(with_servers(config, 0, new, other))
         assert worker(proxy) == process
@@ -232,7 +232,7 @@ def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
     config = config_of(pods.route(100, 3))
     bad, *others = config.routes[0].servers
     with live(config, eject_seconds=1) as proxy:
-        proxy.tell(f"@1 set server a/{bad.address}:{bad.port} state drain")
+        proxy.command(f"@1 set server a/{bad.address}:{bad.port} state drain")
         proxy.kill_agent()
         proxy.start_agent()
         await_that(lambda: proxy.ejected() == [f"{bad.address}:{bad.port}"], "it is ejected")

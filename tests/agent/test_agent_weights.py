@@ -186,8 +186,8 @@ def test_weights_that_somebody_else_set_are_corrected(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1))
     with live(config) as proxy:
         process = worker(proxy)
-        proxy.tell(f"experimental-mode on; @1 set var proc.split str({'1' * 1000})")
-        await_that(lambda: "111111" not in proxy.tell("@1 get var proc.split"), "the agent has corrected it")
+        proxy.command(f"experimental-mode on; @1 set var proc.split str({'1' * 1000})")
+        await_that(lambda: "111111" not in proxy.command("@1 get var proc.split"), "the agent has corrected it")
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
         assert worker(proxy) == process
 
@@ -203,7 +203,7 @@ def test_killed_before_or_after_any_effect_the_next_agent_completes_the_change(p
             proxy.mount(reweighted(config, weight, 100 - weight))
             if survives(new_agent(proxy), proxy, effects, after):
                 break
-            if f"<{render(proxy.config).digest}>" in proxy.tell("@1 get var proc.digest"):
+            if f"<{render(proxy.config).digest}>" in proxy.command("@1 get var proc.digest"):
                 # What is reported is in force.
                 assert Counter(proxy.take(100)) == shares(proxy.config)
             work(new_agent(proxy), proxy)
@@ -224,8 +224,8 @@ def test_killed_between_two_changes_it_does_not_leave_the_weights_of_one_with_th
         proxy.kill_agent()
         text = render(other).text.partition("set-var proc.split ")[2].splitlines()[0]
         # As an agent leaves things that was killed before it set the digest.
-        proxy.tell(f"experimental-mode on; @1 set var proc.split {text}")
+        proxy.command(f"experimental-mode on; @1 set var proc.split {text}")
         proxy.start_agent()
-        await_that(lambda: text[4:-1] not in proxy.tell("@1 get var proc.split"), "the agent has corrected it")
+        await_that(lambda: text[4:-1] not in proxy.command("@1 get var proc.split"), "the agent has corrected it")
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
         assert is_at_rest(proxy)

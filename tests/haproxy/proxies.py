@@ -127,7 +127,7 @@ class Proxy:
     def await_servers_up(self, route: int, count: int) -> None:
         await_that(lambda: self.servers_up(route) == count, f"{count} servers of route {route} are up")
 
-    def tell(self, command: str) -> str:
+    def command(self, command: str) -> str:
         """What the master process answers; a command for its worker begins with `@1`."""
         with socket.socket(socket.AF_UNIX) as connection, connection.makefile() as answer:
             connection.connect(str(self._folder / MASTER_SOCKET))
@@ -139,8 +139,8 @@ class Proxy:
 
     def count(self) -> int:
         """Which connection, by the worker's count, was the last."""
-        start = re.search(r"value=<(\d+)>", self.tell("@1 get var proc.start"))
-        counter = re.search(r" gpc0=(\d+)$", self.tell("@1 show table counter"), re.MULTILINE)
+        start = re.search(r"value=<(\d+)>", self.command("@1 get var proc.start"))
+        counter = re.search(r" gpc0=(\d+)$", self.command("@1 show table counter"), re.MULTILINE)
         assert start
         # Without a first connection there is no entry.
         return int(start[1]) + (int(counter[1]) if counter else 0)
@@ -149,7 +149,7 @@ class Proxy:
         """Serves another configuration by another worker, which goes on counting where this one is."""
         text = f"{render(config).text}\nglobal\n  set-var proc.start int({self.count()})\n"
         (self._folder / CONFIG_FILE).write_text(text)
-        answer = self.tell("reload")
+        answer = self.command("reload")
         assert answer.startswith("Success=1"), answer
         self.config = config
 

@@ -95,14 +95,14 @@ def test_connections_count_the_servers_of_all_routes_only_until_each_has_one(pod
     """To count them for each connection would cost more than everything else."""
     routes = pods.route(50, 1), pods.route(50, 1)
     with running(config_of(*routes)) as proxy:
-        assert f"<{COUNTING_ALL}>" in proxy.tell("@1 get var proc.turns")
+        assert f"<{COUNTING_ALL}>" in proxy.command("@1 get var proc.turns")
         proxy.ask()
-        assert f"<{TURNS}>" in proxy.tell("@1 get var proc.turns")
+        assert f"<{TURNS}>" in proxy.command("@1 get var proc.turns")
 
         pods.kill(*routes[1].servers)
         proxy.await_servers_up(route=1, count=0)
         assert proxy.take(4) == [0] * 4
-        assert f"<{COUNTING_ALL}>" in proxy.tell("@1 get var proc.turns")
+        assert f"<{COUNTING_ALL}>" in proxy.command("@1 get var proc.turns")
 
 
 def test_the_death_of_a_whole_route_costs_a_handful_of_connections(pods: Pods) -> None:

@@ -95,7 +95,7 @@ def test_a_container_that_allows_enough_descriptors_gets_a_proxy_for_some_connec
 
 def maxconn(proxy: Proxy) -> int:
     """How many connections the worker says that it takes at once."""
-    found = re.search(r"^Maxconn: (\d+)$", proxy.tell("@1 show info"), re.MULTILINE)
+    found = re.search(r"^Maxconn: (\d+)$", proxy.command("@1 show info"), re.MULTILINE)
     assert found
     return int(found[1])
 

@@ -217,7 +217,7 @@ def test_the_round_goes_on_through_a_reload_whose_routes_have_other_pods(pods: P
     with running(config) as proxy:
         for number in range(8):
             proxy.reload(dataclasses.replace(config, routes=tuple(routes if number % 2 else fewer)))
-            assert proxy.tell("@1 get var proc.digest").split("<")[1].startswith(render(proxy.config).digest)
+            assert proxy.command("@1 get var proc.digest").split("<")[1].startswith(render(proxy.config).digest)
             taken += proxy.take(37)
     assert all(window == shares(split) for window in windows(taken, ROUND))
 
@@ -226,9 +226,9 @@ def test_a_wrap_of_the_counter_costs_a_route_at_most_3_connections_and_the_count
     split = 70, 29, 1
     config = config_of(*(pods.route(weight, count) for weight, count in zip(split, (7, 3, 1), strict=True)))
     with running(config) as proxy:
-        assert proxy.tell(f"@1 set table counter key 1 data.gpc0 {2**32 - 150}").strip() == ""
+        assert proxy.command(f"@1 set table counter key 1 data.gpc0 {2**32 - 150}").strip() == ""
         taken = proxy.take(300)
-        assert "gpc0=150" in proxy.tell("@1 show table counter")
+        assert "gpc0=150" in proxy.command("@1 show table counter")
         before = proxy.count()
         proxy.reload(config)
         taken += proxy.take(300)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
@@ -31,20 +31,25 @@ def in_use(config: ProxyConfig) -> Iterator[tuple[LiveProxy, Traffic]]:
         yield proxy, clients
 
 
-def test_changing_weights_costs_no_connection(pods: Pods, report: Report) -> None:
+def change_without_loss(config: ProxyConfig, changes: Iterable[ProxyConfig], what: str, report: Report) -> None:
     """No process is left behind, so the drain time, which passes several times, cuts nothing."""
-    config = config_for(pods, DRAIN_SECONDS)
     with in_use(config) as (proxy, clients):
         process = worker(proxy)
-        for number in range(1, CHANGES + 1):
-            proxy.serve(weighted(config, 5 * number))
+        for change in changes:
+            proxy.serve(change)
             clients.await_visits(RATE // 10)
             clients.hold(5)
         assert (worker(proxy), proxy.report()["draining"]) == (process, 0)
         seen = clients.stop()
-    report.change("Live: weights", CHANGES, seen)
+    report.change(what, CHANGES, seen)
     assert not seen.failures
     assert not seen.cuts
+
+
+def test_changing_weights_costs_no_connection(pods: Pods, report: Report) -> None:
+    config = config_for(pods, DRAIN_SECONDS)
+    changes = (weighted(config, 5 * number) for number in range(1, CHANGES + 1))
+    change_without_loss(config, changes, "Live: weights", report)
 
 
 def test_reloads_cost_no_connection(pods: Pods, report: Report) -> None:
@@ -101,17 +106,8 @@ def test_rollouts_of_a_route_cost_no_connection(pods: Pods, report: Report) -> N
     """A Service of another name takes the place of the second route; the connections of all routes continue."""
     stays, other = pods.route(50, 3), pods.route(50, 2)
     rollouts = Rollouts(config_of(stays, other, drain_seconds=DRAIN_SECONDS))
-    with in_use(rollouts.config) as (proxy, clients):
-        process = worker(proxy)
-        for _ in range(CHANGES):
-            proxy.serve(rollouts.to(stays, pods.route(50, 2)))
-            clients.await_visits(RATE // 10)
-            clients.hold(5)
-        assert (worker(proxy), proxy.report()["draining"]) == (process, 0)
-        seen = clients.stop()
-    report.change("Live: a route's Service is replaced", CHANGES, seen)
-    assert not seen.failures
-    assert not seen.cuts
+    changes = (rollouts.to(stays, pods.route(50, 2)) for _ in range(CHANGES))
+    change_without_loss(rollouts.config, changes, "Live: a route's Service is replaced", report)
 
 
 def test_an_agent_that_is_killed_at_any_moment_costs_no_connection(pods: Pods, report: Report) -> None:

@@ -84,7 +84,7 @@ def test_a_pod_stays_in_service_if_clients_that_close_first_leave_the_proxy_with
                 break
             client.close()
         # By the socket: reading the report takes ports as well.
-        await_that(lambda: "no check" in proxy.tell("@1 show stat -1 4 -1"), "the pod is not checked any more")
+        await_that(lambda: "no check" in proxy.command("@1 show stat -1 4 -1"), "the pod is not checked any more")
         later = [clients.enter_context(connected(config, next(numbers))) for _ in range(40)]
         served = Counter(answers(later))
         assert served[other] == pytest.approx(4, abs=1)
