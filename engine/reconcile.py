@@ -10,6 +10,7 @@ from functools import partial
 
 from engine.announce import announcements
 from engine.conditions import reports_defect, with_defect
+from engine.delivery import delivery_of
 from engine.fleet.sent import Sent
 from engine.held import HeldStatuses
 from engine.journal import journal
@@ -25,7 +26,6 @@ from engine.plan import Planned, Target, as_written, plan
 from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
 from engine.render.objects import Comparison, Identity
 from engine.retire import is_needed, stale_objects
-from engine.rollout import rollout_of
 from engine.split import split_in_force
 from engine.status import Outcome, next_status, status_json, with_former_counts
 from states import (
@@ -153,14 +153,14 @@ class Reconciler:
         is_applied = target.difference is Difference.NONE and all(
             self._compared(planned, memo, comparisons).is_made for planned in target.all_planned
         )
-        rollout = rollout_of(observed, target, is_applied=is_applied)
-        stale = stale_objects(self._view, observed, target, rollout)
+        delivery = delivery_of(observed, target, is_applied=is_applied)
+        stale = stale_objects(self._view, observed, target, delivery)
         snapshot = replace(
             snapshot,
             revision=split.revision,
             is_in_status=split.is_in_status,
             weights=split.text,
-            rollout=rollout,
+            delivery=delivery,
             stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
         )
         return Situation(observed, snapshot, split, target, stale, comparisons)
@@ -224,8 +224,8 @@ class Reconciler:
         recorded = self._history.recorded(observed.owner.uid)
         digest = target.applied.digest if target else None
         record = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
-        rollout = situation.snapshot.rollout
-        result = Outcome(phase, decision, applied, rollout, written_now is not None, record, recorded.recording)
+        delivery = situation.snapshot.delivery
+        result = Outcome(phase, decision, applied, delivery, written_now is not None, record, recorded.recording)
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
         self._report(situation, decision, status)

@@ -5,16 +5,16 @@ from engine.observe import Observed
 from engine.plan import Target
 from engine.ports import ClusterView, Json
 from engine.render.objects import CONFIG_ANNOTATION, Identity
-from states import Difference, Progress, Rollout
+from states import Delivery, Difference, Progress
 
 
-def stale_objects(view: ClusterView, observed: Observed, target: Target, rollout: Rollout) -> tuple[Json, ...]:
+def stale_objects(view: ClusterView, observed: Observed, target: Target, delivery: Delivery) -> tuple[Json, ...]:
     """An old destination when the current one serves, and ConfigMaps that no pod mounts, at any time.
 
     Until the Deployment's controller has observed a change, it may still create pods of the previous template.
     """
     owner, before = observed.owner, observed.written.applied
-    has_arrived = rollout.difference is Difference.NONE and rollout.progress is Progress.CURRENT
+    has_arrived = delivery.difference is Difference.NONE and delivery.progress is Progress.CURRENT
     kinds = ("Service",) * has_arrived + ("ConfigMap",) * is_observed(observed.fleet.deployment)
     needed = {(planned.kind, planned.name) for planned in target.all_planned}
     mounted = observed.fleet.mounted | ({before.digest} if before else set())

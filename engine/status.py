@@ -14,7 +14,7 @@ from engine.model.states import Applied
 from engine.model.status import Display, KanaryStatus, ProxyStatus, RouteStatus
 from engine.model.times import time_text
 from engine.observe import Observed
-from states import Decision, Difference, Phase, Progress, Rollout, RouteFacts
+from states import Decision, Delivery, Difference, Phase, Progress, RouteFacts
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ class Outcome:
     decision: Decision
     applied: Applied | None
     """The configuration written for the proxies now."""
-    rollout: Rollout
+    delivery: Delivery
     is_written_now: bool
     """Whether this reconcile wrote it."""
     journal: Journal
@@ -36,13 +36,13 @@ class Outcome:
     @property
     def progress(self) -> Progress:
         """The progress of the proxies with the configuration written now."""
-        is_target = self.is_written_now or self.rollout.difference is Difference.NONE
-        return self.rollout.progress if is_target else self.rollout.former
+        is_target = self.is_written_now or self.delivery.difference is Difference.NONE
+        return self.delivery.progress if is_target else self.delivery.former
 
     @property
     def is_current(self) -> bool:
         """Whether all proxies serve the target."""
-        is_target = self.is_written_now or self.rollout.difference is Difference.NONE
+        is_target = self.is_written_now or self.delivery.difference is Difference.NONE
         return is_target and self.progress is Progress.CURRENT
 
 
@@ -191,7 +191,7 @@ def _progressing_since(observed: Observed, result: Outcome) -> datetime | None:
     before, now = observed.status, observed.now
     if result.applied is None or result.is_current:
         return None
-    is_next = result.is_written_now and result.rollout.former is Progress.CURRENT
+    is_next = result.is_written_now and result.delivery.former is Progress.CURRENT
     is_new_spec = observed.intent.generation != before.observed_generation
     since = before.progressing_since
     return now if is_next or is_new_spec or since is None else min(since, now)

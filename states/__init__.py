@@ -5,11 +5,11 @@ from states.phases import TRANSITIONS, Phase, Transition, Trigger, next_phase
 from states.reasons import Reason
 from states.rules import RULES, Decision, decide, degraded
 from states.snapshot import (
+    Delivery,
     Difference,
     OnEmptyRoute,
     Problem,
     Progress,
-    Rollout,
     RouteFacts,
     Snapshot,
     UnreachedRoute,
@@ -23,6 +23,7 @@ __all__ = [
     "TRANSITIONS",
     "Action",
     "Decision",
+    "Delivery",
     "Difference",
     "OnEmptyRoute",
     "Phase",
@@ -30,7 +31,6 @@ __all__ = [
     "Progress",
     "Reason",
     "Requeue",
-    "Rollout",
     "RouteFacts",
     "Snapshot",
     "Transition",

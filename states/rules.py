@@ -55,7 +55,7 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
     if not snapshot.is_change:
         return None
     message = f"spec.paused is true: {snapshot.weights} stays until it is false; endpoints are still updated"
-    message += because(snapshot.rollout.trouble)
+    message += because(snapshot.delivery.trouble)
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
     return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _requeue(snapshot))
 
@@ -93,10 +93,10 @@ def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
 
 def haproxy_rejects(snapshot: Snapshot) -> Decision | None:
     """A configuration that HAProxy rejects reaches no running proxy; the message quotes HAProxy."""
-    if not snapshot.rollout.rejection:
+    if not snapshot.delivery.rejection:
         return None
     message = (
-        f"{snapshot.rollout.rejection}; the proxies keep the previous configuration: "
+        f"{snapshot.delivery.rejection}; the proxies keep the previous configuration: "
         "change what the line names, or set spec.proxy.image to an image with HAProxy 3.0 or later"
     )
     return degraded(snapshot, Problem(Reason.REJECTED_BY_HAPROXY, message))
@@ -116,14 +116,14 @@ def route_is_empty(snapshot: Snapshot) -> Decision | None:
 
 def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
     """Proxies that miss the deadline are reported; the others continue to serve."""
-    rollout, since = snapshot.rollout, snapshot.progressing_since
+    delivery, since = snapshot.delivery, snapshot.progressing_since
     if _is_current(snapshot) or snapshot.spec_changed or since is None:
         return None
     if left(snapshot.progress_deadline, since, snapshot.now):
         return None
     message = (
         f"not rolled out after {snapshot.progress_deadline.total_seconds():.0f} s (spec.progressDeadlineSeconds)"
-        f"{because(rollout.trouble)}; {proxies(snapshot)}, the others keep the previous configuration: "
+        f"{because(delivery.trouble)}; {proxies(snapshot)}, the others keep the previous configuration: "
         "fix the cause or change the spec"
     )
     return degraded(snapshot, Problem(Reason.PROGRESS_DEADLINE_EXCEEDED, message))
@@ -131,7 +131,7 @@ def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
 
 def cluster_rejects(snapshot: Snapshot) -> Decision | None:
     """The operator retries a rejected object, without a change of phase, until the API server accepts it."""
-    if not snapshot.rejection or snapshot.spec_changed or snapshot.rollout.is_applied:
+    if not snapshot.rejection or snapshot.spec_changed or snapshot.delivery.is_applied:
         return None
     decision = degraded(snapshot, snapshot.rejection)
     # The API server may accept the object now.
@@ -149,12 +149,12 @@ def endpoints_wait(snapshot: Snapshot) -> Decision | None:
     waiting = _waiting(snapshot)
     if waiting is None or snapshot.phase in (Phase.PENDING, Phase.RENDERING):
         return None
-    is_reported = bool(snapshot.rollout.exhaustion or snapshot.rollout.unreached)
-    if is_reported and snapshot.rollout.progress >= Progress.SERVING:
+    is_reported = bool(snapshot.delivery.exhaustion or snapshot.delivery.unreached)
+    if is_reported and snapshot.delivery.progress >= Progress.SERVING:
         # This is reported instead; changes of endpoints do not change the phase.
         return None
     message = f"{proxies(snapshot)}: {snapshot.weights}; newer endpoints wait: {waiting.why}"
-    if snapshot.phase is Phase.READY and snapshot.rollout.progress >= Progress.SERVING:
+    if snapshot.phase is Phase.READY and snapshot.delivery.progress >= Progress.SERVING:
         return Decision(None, Reason.SERVING, message, requeue=waiting)
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
     return Decision(trigger, Reason.ROLLING_OUT, message, requeue=waiting)
@@ -168,13 +168,13 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
     if snapshot.phase is Phase.RENDERING and snapshot.is_in_status:
         actions = _serving_actions(snapshot)
         return Decision(Trigger.ROLL, Reason.ROLLING_OUT, proxies(snapshot), actions, _until_deadline(snapshot))
-    rollout = snapshot.rollout
-    if rollout.difference <= Difference.ENDPOINTS and snapshot.phase is not Phase.PENDING and snapshot.is_in_status:
+    delivery = snapshot.delivery
+    if delivery.difference <= Difference.ENDPOINTS and snapshot.phase is not Phase.PENDING and snapshot.is_in_status:
         return None
-    reason = Reason.REPLACING_PROXIES if rollout.fallback else Reason.CONFIGURATION_CHANGED
-    if rollout.fallback:
-        message = f"{rollout.fallback}: the proxies are replaced instead"
-    elif rollout.difference is Difference.WEIGHTS or not snapshot.is_in_status:
+    reason = Reason.REPLACING_PROXIES if delivery.fallback else Reason.CONFIGURATION_CHANGED
+    if delivery.fallback:
+        message = f"{delivery.fallback}: the proxies are replaced instead"
+    elif delivery.difference is Difference.WEIGHTS or not snapshot.is_in_status:
         message = f"{snapshot.weights} becomes revision {snapshot.revision}"
     else:
         message = f"settings or the endpoints of an empty route of revision {snapshot.revision} have changed"
@@ -184,13 +184,13 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
 
 def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     """Until every proxy serves the declared weights, the Kanary is Rolling."""
-    if snapshot.rollout.progress >= Progress.SERVING:
+    if snapshot.delivery.progress >= Progress.SERVING:
         return None
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
-    rollout = snapshot.rollout
-    waiting_for = f"waiting for {rollout.waiting_for}" if rollout.waiting_for else ""
-    message = f"{proxies(snapshot)}{because(rollout.trouble or waiting_for)}"
-    if snapshot.rollout.others_listen_for is not None:
+    delivery = snapshot.delivery
+    waiting_for = f"waiting for {delivery.waiting_for}" if delivery.waiting_for else ""
+    message = f"{proxies(snapshot)}{because(delivery.trouble or waiting_for)}"
+    if snapshot.delivery.others_listen_for is not None:
         message += "; the replaced proxies may still accept connections"
     requeue = soonest(_requeue(snapshot), _until_deadline(snapshot))
     return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), requeue)
@@ -201,7 +201,7 @@ def route_is_unreachable(snapshot: Snapshot) -> Decision | None:
 
     A short stall of a route changes nothing while the Kanary is Ready.
     """
-    unreached = snapshot.rollout.unreached
+    unreached = snapshot.delivery.unreached
     lasting = [route for route in unreached if snapshot.reports_unreached or not route.left]
     if lasting:
         return degraded(snapshot, Problem(Reason.ROUTE_UNREACHABLE, unreachable_text(snapshot, lasting)))
@@ -215,9 +215,9 @@ def route_is_unreachable(snapshot: Snapshot) -> Decision | None:
 
 def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
     """A proxy that ran out of memory or connections serves less than the spec promises."""
-    if not snapshot.rollout.exhaustion:
+    if not snapshot.delivery.exhaustion:
         return None
-    return degraded(snapshot, Problem(Reason.PROXIES_EXHAUSTED, snapshot.rollout.exhaustion))
+    return degraded(snapshot, Problem(Reason.PROXIES_EXHAUSTED, snapshot.delivery.exhaustion))
 
 
 def everything_is_served(snapshot: Snapshot) -> Decision:
@@ -274,35 +274,35 @@ def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
     serves_something = snapshot.applies_spec or snapshot.has_served
     if not serves_something or not snapshot.is_in_status or _waiting(snapshot):
         return ()
-    send = (Action.SEND,) if snapshot.rollout.strategy is UpdateStrategy.LIVE else ()
+    send = (Action.SEND,) if snapshot.delivery.strategy is UpdateStrategy.LIVE else ()
     retire = (Action.RETIRE,) if snapshot.stale else ()
     return KEEP_SERVING + send + retire
 
 
 def _is_current(snapshot: Snapshot) -> bool:
-    return snapshot.rollout.difference is Difference.NONE and snapshot.rollout.progress is Progress.CURRENT
+    return snapshot.delivery.difference is Difference.NONE and snapshot.delivery.progress is Progress.CURRENT
 
 
 def _waiting(snapshot: Snapshot) -> Requeue | None:
     """How long newer endpoints wait, in any phase; None if they may be written now, or there are none."""
-    rollout = snapshot.rollout
-    if rollout.difference is not Difference.ENDPOINTS:
+    delivery = snapshot.delivery
+    if delivery.difference is not Difference.ENDPOINTS:
         return None
-    if rollout.reload_spacing:
-        return Requeue(rollout.reload_spacing, "the proxies still drain the processes of earlier reloads")
+    if delivery.reload_spacing:
+        return Requeue(delivery.reload_spacing, "the proxies still drain the processes of earlier reloads")
     # Running proxies need not become ready with one configuration before they load the next.
     is_settling = (
-        rollout.strategy is UpdateStrategy.ROLLING
-        and rollout.former is not Progress.CURRENT
-        and not rollout.trouble
-        and left(SETTLE_LIMIT, rollout.written_at, snapshot.now) > timedelta()
+        delivery.strategy is UpdateStrategy.ROLLING
+        and delivery.former is not Progress.CURRENT
+        and not delivery.trouble
+        and left(SETTLE_LIMIT, delivery.written_at, snapshot.now) > timedelta()
     )
     return Requeue(SETTLING_RECHECK, "proxies are starting with older ones") if is_settling else None
 
 
 def _requeue(snapshot: Snapshot) -> Requeue | None:
     """When a limit has passed; watches deliver the changes in the cluster, and agents their reports."""
-    listens_for, next_limit = snapshot.rollout.others_listen_for, snapshot.rollout.next_limit
+    listens_for, next_limit = snapshot.delivery.others_listen_for, snapshot.delivery.next_limit
     return soonest(
         _waiting(snapshot),
         Requeue(listens_for, "replaced proxies have stopped listening") if listens_for else None,

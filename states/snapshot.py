@@ -106,7 +106,7 @@ class UnreachedRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class Delivery:
     """The configuration written for the proxies, and their progress with it."""
 
     difference: Difference = Difference.WEIGHTS
@@ -184,7 +184,7 @@ class Snapshot:
     """The status has this revision, so that proxies may receive it."""
     weights: str = ""
     """The target weights, as `kubectl get` shows them."""
-    rollout: Rollout = Rollout()
+    delivery: Delivery = Delivery()
     stale: tuple[str, ...] = ()
     """Objects of this Kanary that can be deleted now."""
 

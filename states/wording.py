@@ -47,10 +47,10 @@ def names_of_empty(snapshot: Snapshot) -> str:
 
 def proxies(snapshot: Snapshot) -> str:
     """How many proxies serve the revision."""
-    rollout = snapshot.rollout
+    delivery = snapshot.delivery
     # While the Deployment scales down, there are more for a moment.
-    ready = min(rollout.ready, rollout.replicas)
-    return f"{ready} of {rollout.replicas} proxies {'serves' if ready == 1 else 'serve'} revision {snapshot.revision}"
+    ready = min(delivery.ready, delivery.replicas)
+    return f"{ready} of {delivery.replicas} proxies {'serves' if ready == 1 else 'serve'} revision {snapshot.revision}"
 
 
 def because(trouble: str) -> str:

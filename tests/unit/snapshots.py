@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from states import (
+    Delivery,
     Difference,
     OnEmptyRoute,
     Phase,
     Problem,
     Progress,
     Reason,
-    Rollout,
     RouteFacts,
     Snapshot,
     UnreachedRoute,
@@ -23,7 +23,7 @@ from states import (
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=600)
-DONE = Rollout(Difference.NONE, Progress.CURRENT, Progress.CURRENT, replicas=2, ready=2, is_applied=True)
+DONE = Delivery(Difference.NONE, Progress.CURRENT, Progress.CURRENT, replicas=2, ready=2, is_applied=True)
 FAULT = Problem(Reason.INVALID_WEIGHTS, "spec.routes: weights sum to 90 (70 + 20), 10 too few: they must sum to 100")
 MISSING = Problem(Reason.BACKEND_NOT_FOUND, 'Service "v2" does not exist in namespace shop: create it')
 
@@ -39,7 +39,7 @@ def serving(**changes: Any) -> Snapshot:
         revision=3,
         is_in_status=True,
         weights="v1=80 v2=20",
-        rollout=DONE,
+        delivery=DONE,
     )
     return replace(ready, **changes)
 
@@ -55,7 +55,7 @@ def new(**changes: Any) -> Snapshot:
         "spec_changed": True,
         "is_in_status": False,
         "revision": 1,
-        "rollout": Rollout(replicas=2),
+        "delivery": Delivery(replicas=2),
     }
     return serving(**(fresh | changes))
 
@@ -86,8 +86,8 @@ def routes(draw: st.DrawFn) -> tuple[RouteFacts, ...]:
     return tuple(RouteFacts(f"v{number}", share, draw(st.integers(0, 2))) for number, share in enumerate(shares))
 
 
-rollouts = st.builds(
-    Rollout,
+deliveries = st.builds(
+    Delivery,
     difference=st.sampled_from(Difference),
     progress=st.sampled_from(Progress),
     former=st.sampled_from(Progress),
@@ -129,7 +129,7 @@ snapshots = st.builds(
     revision=st.integers(0, 9),
     is_in_status=st.booleans(),
     weights=_messages,
-    rollout=rollouts,
+    delivery=deliveries,
     stale=st.sampled_from([(), ("old",)]),
 )
 """Whatever the flags say, consistent or not."""

@@ -14,13 +14,13 @@ from states import (
     RULES,
     Action,
     Decision,
+    Delivery,
     Difference,
     OnEmptyRoute,
     Phase,
     Problem,
     Progress,
     Reason,
-    Rollout,
     RouteFacts,
     Snapshot,
     Trigger,
@@ -121,7 +121,9 @@ def test_pausing_what_is_served_already_changes_nothing() -> None:
 
 
 def test_while_paused_a_rollout_that_is_under_way_settles_before_endpoints_are_followed() -> None:
-    decision = check(serving(paused=True, is_change=True, rollout=SETTLING), "is_paused", Trigger.RENDER, Reason.PAUSED)
+    decision = check(
+        serving(paused=True, is_change=True, delivery=SETTLING), "is_paused", Trigger.RENDER, Reason.PAUSED
+    )
     assert decision.actions == ()
     assert after(decision) == SECOND
 
@@ -214,8 +216,8 @@ def test_a_route_of_weight_0_without_endpoints_is_no_problem() -> None:
 
 
 def test_proxies_that_are_not_there_at_the_deadline_degrade_and_the_cause_is_reported() -> None:
-    rollout = replace(BEHIND, trouble="pod x-1: ImagePullBackOff: no such image")
-    snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO)
+    delivery = replace(BEHIND, trouble="pod x-1: ImagePullBackOff: no such image")
+    snapshot = serving(phase=Phase.ROLLING, delivery=delivery, progressing_since=LONG_AGO)
     decision = check(snapshot, "deadline_is_exceeded", Trigger.DEGRADE, Reason.PROGRESS_DEADLINE_EXCEEDED)
     assert decision.message.startswith("not rolled out after 600 s (spec.progressDeadlineSeconds)")
     assert "pod x-1: ImagePullBackOff: no such image" in decision.message
@@ -225,7 +227,7 @@ def test_proxies_that_are_not_there_at_the_deadline_degrade_and_the_cause_is_rep
 
 
 def test_a_second_before_the_deadline_nothing_is_exceeded() -> None:
-    snapshot = serving(phase=Phase.ROLLING, rollout=BEHIND, progressing_since=LONG_AGO + SECOND)
+    snapshot = serving(phase=Phase.ROLLING, delivery=BEHIND, progressing_since=LONG_AGO + SECOND)
     decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
     assert after(decision) == SECOND
 
@@ -236,36 +238,36 @@ def test_proxies_that_arrived_late_are_no_problem_any_more() -> None:
 
 def test_a_new_spec_starts_over_after_the_deadline() -> None:
     snapshot = serving(
-        phase=Phase.DEGRADED, spec_changed=True, rollout=OTHER_WEIGHTS, progressing_since=LONG_AGO, is_in_status=False
+        phase=Phase.DEGRADED, spec_changed=True, delivery=OTHER_WEIGHTS, progressing_since=LONG_AGO, is_in_status=False
     )
     check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
 
 def test_a_rejected_object_is_retried_and_the_rejection_stays_reported() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=replace(BEHIND, is_applied=False))
+    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, delivery=replace(BEHIND, is_applied=False))
     decision = check(snapshot, "cluster_rejects", None, Reason.OBJECT_EXISTS)
     assert decision.message == REJECTION.message
     assert decision.actions == KEEP_SERVING
 
 
 def test_what_was_refused_is_tried_again_as_soon_as_the_last_rollout_has_settled() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=replace(SETTLING, is_applied=False))
+    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, delivery=replace(SETTLING, is_applied=False))
     decision = check(snapshot, "cluster_rejects", None, Reason.OBJECT_EXISTS)
     assert (decision.actions, after(decision)) == ((), SECOND)
 
 
 def test_a_refusal_is_over_when_everything_is_applied() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=BEHIND)
+    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, delivery=BEHIND)
     check(snapshot, "proxies_are_behind", Trigger.ROLL, Reason.ROLLING_OUT)
 
 
 def test_a_new_spec_is_tried_whatever_was_refused_before() -> None:
-    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, rollout=OTHER_WEIGHTS, spec_changed=True)
+    snapshot = serving(phase=Phase.DEGRADED, rejection=REJECTION, delivery=OTHER_WEIGHTS, spec_changed=True)
     check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
 
 
 def test_proxies_on_their_way_arrive_before_newer_endpoints_replace_them() -> None:
-    snapshot = serving(phase=Phase.ROLLING, rollout=SETTLING, progressing_since=NOW)
+    snapshot = serving(phase=Phase.ROLLING, delivery=SETTLING, progressing_since=NOW)
     decision = check(snapshot, "endpoints_wait", None, Reason.ROLLING_OUT)
     assert decision.actions == ()
     assert after(decision) == SECOND
@@ -273,7 +275,7 @@ def test_proxies_on_their_way_arrive_before_newer_endpoints_replace_them() -> No
 
 def test_while_a_rollout_settles_no_proxy_is_counted_for_what_is_not_written_yet() -> None:
     """None can serve it, so "0 of 2" would be reported even for two proxies that are ready."""
-    snapshot = serving(phase=Phase.ROLLING, rollout=SETTLING, progressing_since=NOW)
+    snapshot = serving(phase=Phase.ROLLING, delivery=SETTLING, progressing_since=NOW)
     assert "0 of 2" not in decide(snapshot).message
 
 
@@ -294,22 +296,22 @@ def test_while_a_rollout_settles_no_proxy_is_counted_for_what_is_not_written_yet
 def test_endpoints_wait_a_minute_at_most_for_replaced_proxies_that_may_still_become_ready(
     changes: dict[str, Any], waits: bool
 ) -> None:
-    snapshot = serving(phase=Phase.ROLLING, rollout=replace(SETTLING, **changes))
+    snapshot = serving(phase=Phase.ROLLING, delivery=replace(SETTLING, **changes))
     assert (decide(snapshot).rule == "endpoints_wait") is waits
 
 
 @pytest.mark.parametrize("phase", [Phase.READY, Phase.DEGRADED])
 def test_a_kanary_that_waits_for_a_rollout_to_settle_is_rolling(phase: Phase) -> None:
     assert (
-        check(serving(phase=phase, rollout=SETTLING), "endpoints_wait", Trigger.ROLL, Reason.ROLLING_OUT).actions == ()
+        check(serving(phase=phase, delivery=SETTLING), "endpoints_wait", Trigger.ROLL, Reason.ROLLING_OUT).actions == ()
     )
 
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.ROLLING, Phase.READY, Phase.DEGRADED])
 def test_other_weights_are_written_down_under_their_revision_first(phase: Phase) -> None:
     for snapshot in (
-        serving(phase=phase, rollout=OTHER_WEIGHTS, is_in_status=False),
-        serving(phase=phase, rollout=OTHER_WEIGHTS),
+        serving(phase=phase, delivery=OTHER_WEIGHTS, is_in_status=False),
+        serving(phase=phase, delivery=OTHER_WEIGHTS),
     ):
         decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
         assert decision.message == "v1=80 v2=20 becomes revision 3"
@@ -317,18 +319,18 @@ def test_other_weights_are_written_down_under_their_revision_first(phase: Phase)
 
 
 def test_rendering_lasts_until_the_weights_are_written_down() -> None:
-    snapshot = serving(phase=Phase.RENDERING, rollout=OTHER_WEIGHTS, is_in_status=False)
+    snapshot = serving(phase=Phase.RENDERING, delivery=OTHER_WEIGHTS, is_in_status=False)
     assert check(snapshot, "configuration_differs", None, Reason.CONFIGURATION_CHANGED).actions == ()
 
 
 def test_other_settings_are_rendered_without_a_new_revision() -> None:
-    rollout = replace(DONE, difference=Difference.SETTINGS, progress=Progress.BEHIND)
-    decision = check(serving(rollout=rollout), "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
+    delivery = replace(DONE, difference=Difference.SETTINGS, progress=Progress.BEHIND)
+    decision = check(serving(delivery=delivery), "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
     assert decision.message == "settings or the endpoints of an empty route of revision 3 have changed"
 
 
 def test_what_is_rendered_is_written_and_the_deadline_is_kept_in_mind() -> None:
-    snapshot = serving(phase=Phase.RENDERING, rollout=OTHER_WEIGHTS, progressing_since=NOW - timedelta(seconds=100))
+    snapshot = serving(phase=Phase.RENDERING, delivery=OTHER_WEIGHTS, progressing_since=NOW - timedelta(seconds=100))
     decision = check(snapshot, "configuration_differs", Trigger.ROLL, Reason.ROLLING_OUT)
     assert decision.actions == KEEP_SERVING
     assert after(decision) == timedelta(seconds=500)
@@ -343,15 +345,15 @@ def test_what_is_rendered_is_written_and_the_deadline_is_kept_in_mind() -> None:
 def test_pods_that_come_and_go_are_given_to_the_proxies_and_move_no_ready_kanary(
     strategy: UpdateStrategy, progress: Progress, difference: Difference
 ) -> None:
-    rollout = replace(DONE, difference=difference, progress=progress, strategy=strategy)
-    decision = check(serving(rollout=rollout), "everything_is_served", None, Reason.SERVING)
+    delivery = replace(DONE, difference=difference, progress=progress, strategy=strategy)
+    decision = check(serving(delivery=delivery), "everything_is_served", None, Reason.SERVING)
     assert decision.actions[:3] == KEEP_SERVING
     assert decision.message == f"2 of 2 {PROXIES}: v1=80 v2=20"
 
 
 def test_a_ready_kanary_whose_newer_endpoints_wait_stays_ready() -> None:
-    rollout = replace(NEWER_ENDPOINTS, former=Progress.SERVING, written_at=NOW)
-    decision = check(serving(rollout=rollout), "endpoints_wait", None, Reason.SERVING)
+    delivery = replace(NEWER_ENDPOINTS, former=Progress.SERVING, written_at=NOW)
+    decision = check(serving(delivery=delivery), "endpoints_wait", None, Reason.SERVING)
     assert decision.message == (
         f"2 of 2 {PROXIES}: v1=80 v2=20; newer endpoints wait: proxies are starting with older ones"
     )
@@ -361,7 +363,7 @@ def test_a_ready_kanary_whose_newer_endpoints_wait_stays_ready() -> None:
 @pytest.mark.parametrize("difference", [Difference.SETTINGS, Difference.WEIGHTS])
 def test_other_settings_and_weights_do(difference: Difference) -> None:
     check(
-        serving(rollout=replace(DONE, difference=difference)),
+        serving(delivery=replace(DONE, difference=difference)),
         "configuration_differs",
         Trigger.RENDER,
         Reason.CONFIGURATION_CHANGED,
@@ -370,7 +372,7 @@ def test_other_settings_and_weights_do(difference: Difference) -> None:
 
 @pytest.mark.parametrize("phase", [Phase.READY, Phase.DEGRADED])
 def test_a_proxy_that_is_lost_puts_the_kanary_back_to_rolling(phase: Phase) -> None:
-    decision = check(serving(phase=phase, rollout=BEHIND), "proxies_are_behind", Trigger.ROLL, Reason.ROLLING_OUT)
+    decision = check(serving(phase=phase, delivery=BEHIND), "proxies_are_behind", Trigger.ROLL, Reason.ROLLING_OUT)
     assert decision.message == "1 of 2 proxies serves revision 3"
 
 
@@ -385,13 +387,13 @@ def test_a_proxy_that_is_lost_puts_the_kanary_back_to_rolling(phase: Phase) -> N
 def test_the_proxy_that_is_waited_for_is_named_and_its_trouble_is_reported(
     trouble: str, waiting_for: str, reported: str
 ) -> None:
-    rollout = replace(BEHIND, ready=0, trouble=trouble, waiting_for=waiting_for)
-    assert decide(serving(phase=Phase.ROLLING, rollout=rollout)).message == f"0 of 2 {PROXIES}: {reported}"
+    delivery = replace(BEHIND, ready=0, trouble=trouble, waiting_for=waiting_for)
+    assert decide(serving(phase=Phase.ROLLING, delivery=delivery)).message == f"0 of 2 {PROXIES}: {reported}"
 
 
 def test_proxies_that_were_replaced_and_still_listen_are_reported_and_looked_at_again() -> None:
-    rollout = replace(BEHIND, ready=2, others_listen_for=timedelta(seconds=4))
-    decision = check(serving(phase=Phase.ROLLING, rollout=rollout), "proxies_are_behind", None, Reason.ROLLING_OUT)
+    delivery = replace(BEHIND, ready=2, others_listen_for=timedelta(seconds=4))
+    decision = check(serving(phase=Phase.ROLLING, delivery=delivery), "proxies_are_behind", None, Reason.ROLLING_OUT)
     assert decision.message == f"2 of 2 {PROXIES}; the replaced proxies may still accept connections"
     assert after(decision) == timedelta(seconds=4)
 
@@ -411,9 +413,9 @@ def test_a_kanary_that_is_well_again_goes_by_way_of_rolling() -> None:
     check(serving(phase=Phase.DEGRADED), "everything_is_served", Trigger.ROLL, Reason.ROLLING_OUT)
 
 
-@pytest.mark.parametrize("rollout", [DONE, BEHIND])
-def test_what_may_go_goes_whether_everything_is_served_or_not(rollout: Rollout) -> None:
-    assert decide(serving(rollout=rollout, stale=("old",))).actions == (*KEEP_SERVING, Action.RETIRE)
+@pytest.mark.parametrize("delivery", [DONE, BEHIND])
+def test_what_may_go_goes_whether_everything_is_served_or_not(delivery: Delivery) -> None:
+    assert decide(serving(delivery=delivery, stale=("old",))).actions == (*KEEP_SERVING, Action.RETIRE)
 
 
 def test_the_rules_have_this_order() -> None:
@@ -447,34 +449,34 @@ AWAITED = replace(BEHIND, strategy=UpdateStrategy.LIVE, next_limit=timedelta(sec
 
 
 def test_running_proxies_report_by_themselves() -> None:
-    decision = check(serving(rollout=LIVE), "everything_is_served", None, Reason.SERVING)
+    decision = check(serving(delivery=LIVE), "everything_is_served", None, Reason.SERVING)
     assert decision.actions == (*KEEP_SERVING, Action.SEND)
     assert decision.requeue is None
 
 
 def test_the_limits_of_proxies_that_are_about_to_load_are_checked() -> None:
-    snapshot = serving(phase=Phase.ROLLING, rollout=AWAITED, progressing_since=NOW)
+    snapshot = serving(phase=Phase.ROLLING, delivery=AWAITED, progressing_since=NOW)
     decision = check(snapshot, "proxies_are_behind", None, Reason.ROLLING_OUT)
     assert decision.actions == (*KEEP_SERVING, Action.SEND)
     assert after(decision) == timedelta(seconds=4)
 
 
 def test_the_deadline_is_kept_although_the_next_limit_is_later() -> None:
-    rollout = replace(AWAITED, next_limit=timedelta(seconds=30))
-    snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=LONG_AGO + SECOND)
+    delivery = replace(AWAITED, next_limit=timedelta(seconds=30))
+    snapshot = serving(phase=Phase.ROLLING, delivery=delivery, progressing_since=LONG_AGO + SECOND)
     assert after(decide(snapshot)) == SECOND
 
 
 def test_why_proxies_are_replaced_is_reported() -> None:
-    rollout = replace(DONE, difference=Difference.SETTINGS, fallback="pod x-1 did not answer the operator")
-    snapshot = serving(phase=Phase.ROLLING, rollout=rollout)
+    delivery = replace(DONE, difference=Difference.SETTINGS, fallback="pod x-1 did not answer the operator")
+    snapshot = serving(phase=Phase.ROLLING, delivery=delivery)
     decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.REPLACING_PROXIES)
     assert decision.message == "pod x-1 did not answer the operator: the proxies are replaced instead"
 
 
 def test_a_rejection_by_haproxy_degrades_and_the_proxies_continue() -> None:
-    rollout = replace(AWAITED, rejection="HAProxy of pod x-1 rejects the configuration: [ALERT] no")
-    snapshot = serving(phase=Phase.ROLLING, rollout=rollout, progressing_since=NOW)
+    delivery = replace(AWAITED, rejection="HAProxy of pod x-1 rejects the configuration: [ALERT] no")
+    snapshot = serving(phase=Phase.ROLLING, delivery=delivery, progressing_since=NOW)
     decision = check(snapshot, "haproxy_rejects", Trigger.DEGRADE, Reason.REJECTED_BY_HAPROXY)
     assert decision.message.startswith("HAProxy of pod x-1 rejects the configuration: [ALERT] no; the proxies keep")
     assert "spec.proxy.image" in decision.message
@@ -484,15 +486,15 @@ SPACED = replace(LIVE, difference=Difference.ENDPOINTS, progress=Progress.SERVIN
 
 
 def test_newer_endpoints_wait_while_processes_drain() -> None:
-    decision = check(serving(rollout=SPACED), "endpoints_wait", None, Reason.SERVING)
+    decision = check(serving(delivery=SPACED), "endpoints_wait", None, Reason.SERVING)
     assert decision.actions == ()
     assert after(decision) == SECOND
-    assert decide(serving(rollout=replace(LIVE, reload_spacing=SECOND))).rule == "everything_is_served"
+    assert decide(serving(delivery=replace(LIVE, reload_spacing=SECOND))).rule == "everything_is_served"
 
 
 @pytest.mark.parametrize(("phase", "trigger"), [(Phase.ROLLING, None), (Phase.DEGRADED, Trigger.ROLL)])
 def test_they_wait_whatever_the_phase(phase: Phase, trigger: Trigger | None) -> None:
-    decision = check(serving(phase=phase, rollout=SPACED), "endpoints_wait", trigger, Reason.ROLLING_OUT)
+    decision = check(serving(phase=phase, delivery=SPACED), "endpoints_wait", trigger, Reason.ROLLING_OUT)
     assert (decision.actions, after(decision)) == ((), SECOND)
 
 
@@ -503,8 +505,8 @@ def test_they_wait_whatever_the_phase(phase: Phase, trigger: Trigger | None) -> 
         {"missing": MISSING},
         {"routes": EMPTY_V2},
         {"routes": ALL_EMPTY},
-        {"rejection": REJECTION, "rollout": replace(SPACED, is_applied=False)},
-        {"rollout": replace(SPACED, rejection="HAProxy of pod x-1 rejects the configuration")},
+        {"rejection": REJECTION, "delivery": replace(SPACED, is_applied=False)},
+        {"delivery": replace(SPACED, rejection="HAProxy of pod x-1 rejects the configuration")},
         {"progressing_since": LONG_AGO},
         {"paused": True, "is_change": True},
     ],
@@ -512,7 +514,7 @@ def test_they_wait_whatever_the_phase(phase: Phase, trigger: Trigger | None) -> 
 )
 def test_they_wait_whatever_else_is_wrong(problem: dict[str, Any]) -> None:
     """Memory may be short then, and each reload takes more of it."""
-    decision = decide(serving(**{"phase": Phase.DEGRADED, "rollout": SPACED} | problem))
+    decision = decide(serving(**{"phase": Phase.DEGRADED, "delivery": SPACED} | problem))
     assert decision.rule != "endpoints_wait"
     assert (decision.actions, after(decision)) == ((), SECOND)
 
@@ -520,14 +522,14 @@ def test_they_wait_whatever_else_is_wrong(problem: dict[str, Any]) -> None:
 def test_a_proxy_that_is_exhausted_degrades_once_everything_is_served() -> None:
     reported = "pod x-1 holds 100 connections, all that it may"
     decision = check(
-        serving(rollout=replace(LIVE, exhaustion=reported, next_limit=timedelta(seconds=30))),
+        serving(delivery=replace(LIVE, exhaustion=reported, next_limit=timedelta(seconds=30))),
         "proxies_are_exhausted",
         Trigger.DEGRADE,
         Reason.PROXIES_EXHAUSTED,
     )
     assert decision.message == reported
     assert after(decision) == timedelta(seconds=30)
-    snapshot = serving(phase=Phase.ROLLING, rollout=replace(AWAITED, exhaustion=reported), progressing_since=NOW)
+    snapshot = serving(phase=Phase.ROLLING, delivery=replace(AWAITED, exhaustion=reported), progressing_since=NOW)
     assert decide(snapshot).rule == "proxies_are_behind"
 
 
@@ -542,7 +544,7 @@ def unreached(seconds: float = 0, backend: str = "v2", weight: int = 20) -> Unre
 
 def test_a_route_that_no_connection_reaches_degrades_with_a_pod_and_haproxys_words() -> None:
     decision = check(
-        serving(rollout=replace(LIVE, unreached=(unreached(),))),
+        serving(delivery=replace(LIVE, unreached=(unreached(),))),
         "route_is_unreachable",
         Trigger.DEGRADE,
         Reason.ROUTE_UNREACHABLE,
@@ -556,15 +558,15 @@ def test_a_route_that_no_connection_reaches_degrades_with_a_pod_and_haproxys_wor
 def test_connections_are_closed_if_no_other_route_takes_them() -> None:
     both = (unreached(), unreached(backend="v1", weight=80))
     for snapshot in (
-        serving(rollout=replace(LIVE, unreached=both)),
-        serving(rollout=replace(LIVE, unreached=both[:1]), on_empty_route=OnEmptyRoute.FAIL),
+        serving(delivery=replace(LIVE, unreached=both)),
+        serving(delivery=replace(LIVE, unreached=both[:1]), on_empty_route=OnEmptyRoute.FAIL),
     ):
         assert "connections of its share are closed" in decide(snapshot).message
 
 
 def test_a_stall_changes_nothing_while_the_kanary_is_ready() -> None:
     limit = timedelta(seconds=4)
-    snapshot = serving(rollout=replace(LIVE, unreached=(unreached(4),), next_limit=limit))
+    snapshot = serving(delivery=replace(LIVE, unreached=(unreached(4),), next_limit=limit))
     decision = check(snapshot, "everything_is_served", None, Reason.SERVING)
     assert after(decision) == limit
 
@@ -572,27 +574,29 @@ def test_a_stall_changes_nothing_while_the_kanary_is_ready() -> None:
 @pytest.mark.parametrize(("phase", "trigger"), [(Phase.ROLLING, None), (Phase.DEGRADED, Trigger.ROLL)])
 def test_no_kanary_becomes_ready_before_it_reaches_each_route(phase: Phase, trigger: Trigger | None) -> None:
     limit = timedelta(seconds=4)
-    snapshot = serving(phase=phase, rollout=replace(LIVE, unreached=(unreached(4),), next_limit=limit))
+    snapshot = serving(phase=phase, delivery=replace(LIVE, unreached=(unreached(4),), next_limit=limit))
     decision = check(snapshot, "route_is_unreachable", trigger, Reason.ROLLING_OUT)
     assert after(decision) == limit
 
 
 def test_a_route_that_is_reported_has_no_more_time() -> None:
     """A restarted agent, or a new server that is not checked yet, begins anew."""
-    snapshot = serving(phase=Phase.DEGRADED, reports_unreached=True, rollout=replace(LIVE, unreached=(unreached(9),)))
+    snapshot = serving(phase=Phase.DEGRADED, reports_unreached=True, delivery=replace(LIVE, unreached=(unreached(9),)))
     check(snapshot, "route_is_unreachable", None, Reason.ROUTE_UNREACHABLE)
 
 
 def test_endpoints_that_wait_do_not_hide_a_route_that_no_connection_reaches() -> None:
     waiting = replace(LIVE, difference=Difference.ENDPOINTS, reload_spacing=timedelta(seconds=2))
-    snapshot = serving(phase=Phase.DEGRADED, reports_unreached=True, rollout=replace(waiting, unreached=(unreached(),)))
+    snapshot = serving(
+        phase=Phase.DEGRADED, reports_unreached=True, delivery=replace(waiting, unreached=(unreached(),))
+    )
     assert check(snapshot, "route_is_unreachable", None, Reason.ROUTE_UNREACHABLE).actions == ()
 
 
 @given(snapshots)
 def test_no_kanary_completes_while_a_route_is_unreached(snapshot: Snapshot) -> None:
-    rollout = replace(snapshot.rollout, unreached=(unreached(3),))
-    assert decide(replace(snapshot, rollout=rollout)).trigger is not Trigger.COMPLETE
+    delivery = replace(snapshot.delivery, unreached=(unreached(3),))
+    assert decide(replace(snapshot, delivery=delivery)).trigger is not Trigger.COMPLETE
 
 
 # Every decision
@@ -628,7 +632,7 @@ def test_a_second_later_a_decision_says_the_same_unless_a_time_limit_passed(snap
     limits = [
         (snapshot.progressing_since, snapshot.progress_deadline),
         (snapshot.since, FIRST_ENDPOINTS_GRACE),
-        (snapshot.rollout.written_at, SETTLE_LIMIT),
+        (snapshot.delivery.written_at, SETTLE_LIMIT),
     ]
     # A time beyond twice the limit in the future comes to count as a second passes, too.
     turns = [since + sign * limit for since, limit in limits if since for sign in (1, -1)]
@@ -662,12 +666,14 @@ def test_a_kanary_that_has_served_never_waits_as_if_it_had_not(snapshot: Snapsho
 
 def waits(snapshot: Snapshot) -> bool:
     """Whether newer endpoints wait, expressed independently of the rules."""
-    rollout = snapshot.rollout
-    is_young = rollout.written_at is not None and abs(snapshot.now - rollout.written_at) <= SETTLE_LIMIT
-    settles = rollout.strategy is UpdateStrategy.ROLLING and rollout.former < Progress.CURRENT and not rollout.trouble
-    is_due = rollout.written_at is not None and snapshot.now - rollout.written_at == SETTLE_LIMIT
+    delivery = snapshot.delivery
+    is_young = delivery.written_at is not None and abs(snapshot.now - delivery.written_at) <= SETTLE_LIMIT
+    settles = (
+        delivery.strategy is UpdateStrategy.ROLLING and delivery.former < Progress.CURRENT and not delivery.trouble
+    )
+    is_due = delivery.written_at is not None and snapshot.now - delivery.written_at == SETTLE_LIMIT
     held = settles and is_young and not is_due
-    return rollout.difference is Difference.ENDPOINTS and (rollout.reload_spacing is not None or held)
+    return delivery.difference is Difference.ENDPOINTS and (delivery.reload_spacing is not None or held)
 
 
 @given(snapshots, st.sampled_from(["fault", "missing"]))
@@ -697,15 +703,15 @@ def test_a_time_to_look_again_lies_ahead_and_has_a_reason(snapshot: Snapshot) ->
 def test_ready_is_said_only_where_every_proxy_serves_the_declared_weights(snapshot: Snapshot) -> None:
     decision = decide(replace(snapshot, fault=None, missing=None, rejection=None))
     if decision.trigger is Trigger.COMPLETE or decision.reason is Reason.SERVING:
-        assert snapshot.rollout.progress >= Progress.SERVING
+        assert snapshot.delivery.progress >= Progress.SERVING
 
 
 @given(snapshots)
 def test_newer_endpoints_alone_never_take_ready_away(snapshot: Snapshot) -> None:
-    rollout = replace(snapshot.rollout, difference=Difference.ENDPOINTS, rejection="", exhaustion="", unreached=())
-    rollout = replace(rollout, progress=max(rollout.progress, Progress.SERVING))
+    delivery = replace(snapshot.delivery, difference=Difference.ENDPOINTS, rejection="", exhaustion="", unreached=())
+    delivery = replace(delivery, progress=max(delivery.progress, Progress.SERVING))
     quiet = {"fault": None, "missing": None, "rejection": None, "paused": False, "progressing_since": None}
-    ready = replace(snapshot, phase=Phase.READY, has_served=True, is_in_status=True, rollout=rollout, **quiet)
+    ready = replace(snapshot, phase=Phase.READY, has_served=True, is_in_status=True, delivery=delivery, **quiet)
     assume(not ready.empty_routes)
     assert (decide(ready).trigger, decide(ready).reason) == (None, Reason.SERVING)
 
@@ -714,7 +720,7 @@ def test_newer_endpoints_alone_never_take_ready_away(snapshot: Snapshot) -> None
 @pytest.mark.parametrize("since", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
 def test_a_time_that_somebody_wrote_into_the_status_stops_nothing(phase: Phase, since: datetime) -> None:
     """Whoever may write the status can write any time into it."""
-    assert decide(serving(phase=phase, rollout=BEHIND, progressing_since=since)).actions == KEEP_SERVING
+    assert decide(serving(phase=phase, delivery=BEHIND, progressing_since=since)).actions == KEEP_SERVING
 
 
 # From any snapshot to serving
@@ -724,7 +730,7 @@ def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
     """The next snapshot in a cluster that executes all actions."""
     phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
     done = Action.CONFIGURE in decision.actions
-    arrived = replace(snapshot.rollout, former=Progress.CURRENT, others_listen_for=None, reload_spacing=None)
+    arrived = replace(snapshot.delivery, former=Progress.CURRENT, others_listen_for=None, reload_spacing=None)
     is_waiting = decision.reason is Reason.WAITING_FOR_ENDPOINTS
     return replace(
         snapshot,
@@ -736,7 +742,7 @@ def _after(snapshot: Snapshot, decision: Decision) -> Snapshot:
         rejection=None,
         is_in_status=snapshot.is_in_status or phase is not Phase.PENDING,
         has_served=snapshot.has_served or done,
-        rollout=DONE if done else arrived,
+        delivery=DONE if done else arrived,
         progressing_since=None if done else snapshot.progressing_since,
     )
 
@@ -750,7 +756,7 @@ def test_whatever_the_start_a_spec_that_can_be_applied_is_served_in_the_end(snap
         snapshot = _after(snapshot, decide(snapshot))
     final = decide(snapshot)
     assert snapshot.has_served
-    assert snapshot.rollout == DONE
+    assert snapshot.delivery == DONE
     assert final.trigger is None
     assert final.reason is (Reason.ROUTE_WITHOUT_ENDPOINTS if snapshot.empty_routes else Reason.SERVING)
     assert snapshot.phase is (Phase.DEGRADED if snapshot.empty_routes else Phase.READY)

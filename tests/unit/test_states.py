@@ -129,7 +129,7 @@ def test_the_declared_spec_is_applied_where_it_can_be(snapshot: Snapshot, expect
 def test_whether_it_is_never_depends_on_how_far_the_proxies_are(snapshot: Snapshot) -> None:
     """The target has to be known before the rollout towards it can be."""
     assert (
-        replace(snapshot, rollout=DONE, is_in_status=False, revision=0, weights="").applies_spec
+        replace(snapshot, delivery=DONE, is_in_status=False, revision=0, weights="").applies_spec
         is snapshot.applies_spec
     )
 

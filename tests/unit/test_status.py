@@ -20,7 +20,7 @@ from engine.model.times import read_time, time_text
 from engine.resolve.endpoints import Resolved
 from engine.status import Outcome, next_status, only_counts_differ, status_json
 from kanary.kube.cache import Unpacked
-from states import Decision, Difference, Phase, Problem, Progress, Reason, Rollout, Trigger
+from states import Decision, Delivery, Difference, Phase, Problem, Progress, Reason, Trigger
 from tests.unit.kanaries import Json, json_values, route, spec
 from tests.unit.observations import DIGEST, V2, applied, observed, split
 from tests.unit.snapshots import DONE, NOW
@@ -56,7 +56,7 @@ def test_an_object_without_an_id_of_its_content_is_read_each_time() -> None:
 
 def following(
     before: Json | None,
-    rollout: Rollout = DONE,
+    delivery: Delivery = DONE,
     phase: Phase = Phase.READY,
     decision: Decision = SERVING,
     *,
@@ -70,7 +70,7 @@ def following(
     """The status after `before`; `written` is what is written in this reconcile in place of `last`."""
     found = observed(read_status({"status": before}), last, now=now, generation=generation, **seen)
     return status_json(
-        next_status(found, Outcome(phase, decision, written or last, rollout, bool(written), noted, RECORDED))
+        next_status(found, Outcome(phase, decision, written or last, delivery, bool(written), noted, RECORDED))
     )
 
 
@@ -80,7 +80,7 @@ def condition(status: Json, type_: str) -> Json:
 
 
 def rolling(before: Json | None, **more: Any) -> Json:
-    return following(before, **({"rollout": BEHIND, "phase": Phase.ROLLING, "decision": ROLLING} | more))
+    return following(before, **({"delivery": BEHIND, "phase": Phase.ROLLING, "decision": ROLLING} | more))
 
 
 # Writing
@@ -121,7 +121,7 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
 
 def test_where_nothing_is_served_nothing_is_shown() -> None:
     waiting = Decision(None, Reason.BACKEND_NOT_FOUND, 'Service "myapp-v1" does not exist')
-    status = following(None, Rollout(), Phase.PENDING, waiting, last=None)
+    status = following(None, Delivery(), Phase.PENDING, waiting, last=None)
     assert not {"proxies", "display", "configHash", "progressingSince", "split", "history"} & status.keys()
     assert (status["phase"], status["weights"], status["revision"]) == ("Pending", [], 0)
 
@@ -134,13 +134,13 @@ def test_the_revision_outlives_what_was_written() -> None:
 def test_weights_are_those_that_every_proxy_serves() -> None:
     half = applied(spec(routes=[route("myapp-v1", 50), route("myapp-v2", 50, 9090)]), revision=4, digest="b" * 24)
     first = following(None)
-    begun = rolling(first, rollout=NEW_WEIGHTS, written=half)
+    begun = rolling(first, delivery=NEW_WEIGHTS, written=half)
     assert (begun["revision"], begun["weights"], begun["display"]["weights"]) == (
         4,
         first["weights"],
         first["display"]["weights"],
     )
-    taken = rolling(begun, rollout=TAKEN, last=half)
+    taken = rolling(begun, delivery=TAKEN, last=half)
     assert [route["weight"] for route in taken["weights"]] == [50, 50]
     assert taken["display"]["weights"] == "myapp-v1:http=50 myapp-v2:9090=50"
 
@@ -342,7 +342,7 @@ def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Pha
 
 
 @pytest.mark.parametrize(
-    ("phase", "last", "rollout", "ready", "progressing"),
+    ("phase", "last", "delivery", "ready", "progressing"),
     [
         (Phase.PENDING, None, DONE, "False", "False"),
         (Phase.RENDERING, None, DONE, "False", "True"),
@@ -356,9 +356,9 @@ def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Pha
     ],
 )
 def test_each_phase_has_its_conditions(
-    phase: Phase, last: Applied | None, rollout: Rollout, ready: str, progressing: str
+    phase: Phase, last: Applied | None, delivery: Delivery, ready: str, progressing: str
 ) -> None:
-    status = following(None, rollout, phase, last=last)
+    status = following(None, delivery, phase, last=last)
     assert condition(status, "Ready")["status"] == ready
     assert condition(status, "Progressing")["status"] == progressing
 
@@ -391,9 +391,9 @@ def test_progress_counts_anew_from_a_new_spec() -> None:
 def test_progress_counts_anew_from_a_change_after_the_last_one_arrived() -> None:
     begun = rolling(None)
     written = applied(revision=4)
-    later = {"rollout": NEW_WEIGHTS, "written": written, "now": NOW + 60 * SECOND}
+    later = {"delivery": NEW_WEIGHTS, "written": written, "now": NOW + 60 * SECOND}
     assert rolling(begun, **later)["progressingSince"] == "2026-01-01T12:01:00.000Z"
-    overtaken = later | {"rollout": replace(NEW_WEIGHTS, former=Progress.BEHIND)}
+    overtaken = later | {"delivery": replace(NEW_WEIGHTS, former=Progress.BEHIND)}
     assert rolling(begun, **overtaken)["progressingSince"] == begun["progressingSince"]
 
 

@@ -8,10 +8,10 @@ from engine.fleet.reach import unreached_routes
 from engine.model.states import Applied
 from engine.observe import Observed
 from engine.plan import Target
-from states import Difference, Rollout, UpdateStrategy
+from states import Delivery, Difference, UpdateStrategy
 
 
-def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollout:
+def delivery_of(observed: Observed, target: Target, *, is_applied: bool) -> Delivery:
     """The progress of the proxies with the target; `is_applied` says that every object of it is in the cluster."""
     fleet, before, after = observed.fleet, observed.written.applied, target.applied
     goal = target.goal
@@ -22,7 +22,7 @@ def rollout_of(observed: Observed, target: Target, *, is_applied: bool) -> Rollo
     is_written = target.difference is Difference.NONE
     unreached = unreached_routes(fleet, after)
     limits = [fleet.next_limit(after.digest if is_live else None), *(route.left for route in unreached)]
-    return Rollout(
+    return Delivery(
         difference=target.difference,
         progress=progress,
         former=fleet.progress(former) if is_other else progress,
