@@ -73,8 +73,11 @@ AGENT_CONNECT_LIMIT = timedelta(seconds=3)
 SEND_LIMIT = timedelta(seconds=5)
 """How long it may take to send a configuration to an agent, before another attempt."""
 
-AGENT_SILENCE_LIMIT = timedelta(seconds=60)
-"""After this time without a line from an agent, the connection is lost: agents send one every 30 s."""
+AGENT_LOST_LIMIT = timedelta(seconds=60)
+"""After this time without a sign of life from the host of an agent, the connection is lost.
+
+Nothing depends on it sooner: agents report what changes, and the pods of a lost node become NotReady.
+"""
 
 FIRST_REPORT_LIMIT = timedelta(seconds=3)
 """How long a ready proxy may take to send its first report, from the first attempt to connect to it.

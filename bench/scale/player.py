@@ -70,11 +70,11 @@ class Player:
                 group.create_task(self._roll_out_due())
 
     async def _report(self) -> None:
-        """Have each agent send a line in each interval, each at another moment."""
+        """Have each agent count in each interval, each at another moment."""
         for second in itertools.cycle(range(INTERVAL_SECONDS)):
             await asyncio.sleep(1)
             for agent in list(self._agents.values())[second::INTERVAL_SECONDS]:
-                agent.send(agent.line(self._servers.get(agent.kanary, {})))
+                agent.count(self._servers.get(agent.kanary, {}))
 
     def _see_config_map(self, kind: str, obj: Json) -> None:
         name = obj["metadata"]["labels"][KANARY_LABEL]

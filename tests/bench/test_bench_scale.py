@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from kanary_agent.counters import Counts
+from kanary_agent.routes import _rounded
 
-from bench.scale import rows
+from bench.scale import agent, rows
 from bench.scale.api import Api, Json, writes_in
 from bench.scale.fleet import Fleet
 from bench.scale.player import Player
@@ -51,6 +53,11 @@ def test_a_configuration_with_a_later_address_ends_the_earlier_waits(player: Pla
     first, second, third = (player.wait_for("web", f"10.0.0.{number}") for number in (1, 2, 11))
     player.see_config("web", "  server 10.0.0.2:9000 10.0.0.2:9000\n")
     assert [wait.seconds is None for wait in (first, second, third)] == [False, False, True]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 1_000, 2**21 - 1, 2**21, 3 * 2**20])
+def test_played_agents_report_counts_when_real_ones_do(count: int) -> None:
+    assert _rounded(Counts(count, 0, 0, 0, 0))[0] == agent.rounded(count)
 
 
 class Server:

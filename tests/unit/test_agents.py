@@ -427,21 +427,17 @@ def test_a_line_that_follows_many_others_is_reported_within_a_second(peers: Peer
     assert time.monotonic() - began < PATIENCE / 2
 
 
-def test_an_agent_that_says_nothing_for_60_s_is_connected_again(
-    monkeypatch: pytest.MonkeyPatch, peers: Peers, followed: Followed
-) -> None:
-    monkeypatch.setattr(streams, "AGENT_SILENCE_LIMIT", timedelta(seconds=0.3))
-    followed.put(pod(ready=False))
-    silent = peers.next()
-    assert ends(silent)
-    beating = peers.next()
-    beating.sendall(HEAD)
-    for _ in range(10):
-        beating.sendall(b"\n")
-        time.sleep(0.1)
-    beating.sendall(line())
+def test_the_kernel_ends_a_connection_whose_host_is_gone_for_60_s(peers: Peers, followed: Followed) -> None:
+    followed.put(pod())
+    peers.next().sendall(HEAD + line())
     followed.await_news()
-    assert peers.connections.empty()
+    (agent,) = followed.agents._agents.values()
+    assert agent._stream
+    connection = agent._stream._transport.get_extra_info("socket")
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    options = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+    idle, interval, probes = (connection.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+    assert idle + interval * probes == 60
 
 
 def test_few_connections_of_a_namespace_are_established_at_a_time_and_others_do_not_wait(

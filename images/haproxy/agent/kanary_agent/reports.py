@@ -1,9 +1,9 @@
 """An HTTP server with bounded memory and time: no client can block it.
 
 A page is one response. `/report` has addresses of clients and is served on loopback only: to read it, users need the
-right to forward a port of the pod. `GET /reports` keeps its connection and sends lines: that page at once, every news,
-and an empty line if there was nothing else for a while. `PUT /configuration` receives a configuration; its head is
-checked before the content, for which the client waits (`Expect: 100-continue`).
+right to forward a port of the pod. `GET /reports` keeps its connection and sends lines: that page at once, and every
+news. `PUT /configuration` receives a configuration; its head is checked before the content, for which the client waits
+(`Expect: 100-continue`).
 """
 
 import selectors
@@ -22,7 +22,8 @@ UPLOADS = 4
 UPLOAD_SECONDS = 5
 UPLOAD_BYTES = 2**16
 """How much of an upload is read at a time."""
-HEARTBEAT_SECONDS = 30
+PROBE_SECONDS = 30
+"""After this time without a byte, the kernel probes whether the other host is still there."""
 LOST_SECONDS = 60
 """A host that acknowledges nothing for this time is gone."""
 FRESH_PAGES = 4
@@ -59,7 +60,7 @@ class _Client:
         """Of a request, its head; of an upload, its content."""
         self.offer: Offer | None = None
         self.due = now + REQUEST_SECONDS
-        """When its request must be complete; of a stream, when the next empty line is due."""
+        """When its request must be complete."""
 
     def send(self, content: bytes) -> None:
         """Raises OSError unless all of it fits into the send buffer: nothing is stored for a client that is slow."""
@@ -87,6 +88,8 @@ class ReportServer:
         self._listener = _listener(port)
         self._listener.setblocking(False)
         # Inherited by the connections.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_SECONDS)
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_SECONDS * 1000)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -108,18 +111,13 @@ class ReportServer:
 
     def _publish(self) -> None:
         streams = [client for client in self._clients if client.kind == STREAM]
-        line = f"{self._news()}\n".encode() if streams else b""
-        now = time.monotonic()
+        if not streams or not (news := self._news()):
+            return
         for client in streams:
-            if len(line) > 1 or client.due < now:
-                self._send_line(client, line, now)
-
-    def _send_line(self, client: _Client, line: bytes, now: float) -> None:
-        client.due = now + HEARTBEAT_SECONDS
-        try:
-            client.send(line)
-        except OSError:
-            self._close(client)
+            try:
+                client.send(f"{news}\n".encode())
+            except OSError:
+                self._close(client)
 
     def _accept(self, now: float) -> None:
         try:
@@ -190,7 +188,7 @@ class ReportServer:
         return _response(403, "") if path == _LOCAL and not _is_loopback(host) else b""
 
     def _start_stream(self, client: _Client) -> bytes:
-        client.kind, client.due = STREAM, time.monotonic() + HEARTBEAT_SECONDS
+        client.kind = STREAM
         self._make_room(client, STREAMS)
         return _head(200, "application/x-ndjson") + f"{self._page(_STREAM)}\n".encode()
 

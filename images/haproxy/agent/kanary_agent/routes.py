@@ -86,7 +86,7 @@ class Routes:
         return found
 
     def state(self) -> tuple[object, ...]:
-        """All that is reported but the numbers of open connections, each count by its first two digits."""
+        """The part of the report that the operator uses, with rounded counts."""
         return tuple(
             (name, servers, _rounded(self._totals.of(name))) for name, servers in self._reported_servers.items()
         )
@@ -159,8 +159,11 @@ def _reported(server: Listed, now: int) -> dict[str, object]:
     return {"seconds": now - words.pop("since"), **words}
 
 
-def _rounded(counts: Counts) -> tuple[str, ...]:
-    return tuple(f"{count:.1e}" for count in counts)
+def _rounded(counts: Counts) -> tuple[int, ...]:
+    """Connections and failures, with zeros after the first two binary digits: up to a third less."""
+    failed = counts.unconnected + counts.reset
+    rests = ((count, max(0, count.bit_length() - 2)) for count in (counts.connections, failed))
+    return tuple(count >> rest << rest for count, rest in rests)
 
 
 class _Some:
