@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from engine.model.spec import MAX_ROUTES
 from engine.render.haproxy import split_of
+from states.evidence import Counts
 from states.timing import STATUS_INTERVAL
 
+MAX_REVISIONS = 3
+"""How many revisions a report has: the present one and those whose connections may last."""
 _MAX_TEXT = 400
 _MAX_COUNT = 2**31
 _MAX_TOTAL = 2**53
@@ -69,6 +72,10 @@ class Report:
     """What else keeps it from serving the mounted configuration."""
     routes: Mapping[str, RouteReport] = field(default_factory=dict)
     """By backend."""
+    ledger: str = ""
+    """Changes if the proxy has lost the counts of its revisions; no two proxies have the same."""
+    revisions: Mapping[int, Mapping[str, Counts]] = field(default_factory=dict)
+    """By revision and backend: connections that began while the revision was in force; empty if it is not watched."""
     clock_error: timedelta = timedelta()
     """How far the clock of its node is ahead of the operator's."""
 
@@ -88,16 +95,25 @@ class Report:
         """How long a reconcile for this report may wait; None if it changes nothing since the former one.
 
         A proxy that has loaded other servers, or whose servers are up or down, changes only counts in the status, which
-        are written later anyway. Whether a route is reached at all may decide about the phase.
+        are written later anyway. Whether a route is reached at all may decide about the phase. A failed connection of a
+        watched revision may decide about a rollout; others count as those of servers.
         """
-        if former is None:
+        if former is None or self._has_more_failures(former):
             return timedelta()
         if self.state == former.state:
-            return None
+            return STATUS_INTERVAL if self.revisions != former.revisions else None
         same_split = replace(former, digest=self.digest, routes=self.routes).state == self.state
         same_split = same_split and self.reached == former.reached
         is_of_servers = same_split and bool(self.digest) and split_of(self.digest) == split_of(former.digest)
         return STATUS_INTERVAL if is_of_servers else timedelta()
+
+    def _has_more_failures(self, former: "Report") -> bool:
+        known = former.revisions
+        return any(
+            counts.failed > known.get(revision, {}).get(backend, Counts()).failed
+            for revision, routes in self.revisions.items()
+            for backend, counts in routes.items()
+        )
 
 
 def read_report(raw: object, now: datetime) -> Report:
@@ -121,6 +137,8 @@ def read_report(raw: object, now: datetime) -> Report:
         short_of_ports=_first(raw.get("shortOfPorts")),
         problem=_text(raw.get("problem")),
         routes=_routes(raw.get("routes"), now),
+        ledger=_text(raw.get("ledger")),
+        revisions=_revisions(raw.get("revisions")),
         clock_error=_clock_error(raw.get("time"), now),
     )
 
@@ -152,6 +170,30 @@ def _route(raw: object, now: datetime) -> RouteReport:
         server=server,
         line=line,
     )
+
+
+def _revisions(raw: object) -> Mapping[int, Mapping[str, Counts]]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, list) or len(raw) > MAX_REVISIONS:
+        raise ValueError(f"revisions is not a list of at most {MAX_REVISIONS} revisions")
+    return dict(_revision(item) for item in raw)
+
+
+def _revision(raw: object) -> tuple[int, Mapping[str, Counts]]:
+    routes = raw.get("routes") if isinstance(raw, Mapping) else None
+    if not isinstance(raw, Mapping) or not isinstance(routes, Mapping) or len(routes) > MAX_ROUTES:
+        raise ValueError(f"a revision is not an object with at most {MAX_ROUTES} routes")
+    return _count(raw.get("revision"), _MAX_TOTAL), {_text(backend): _counts(raw) for backend, raw in routes.items()}
+
+
+def _counts(raw: object) -> Counts:
+    if not isinstance(raw, Mapping):
+        raise ValueError("a route of a revision is not an object")  # noqa: TRY004  as above
+    counts = Counts(_count(raw.get("connections"), _MAX_TOTAL), _count(raw.get("failed"), _MAX_TOTAL))
+    if counts.failed > counts.connections:
+        raise ValueError(f"{counts.failed} of {counts.connections} connections failed")
+    return counts
 
 
 def _down(servers: object) -> tuple[str, str]:

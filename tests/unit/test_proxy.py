@@ -1,5 +1,6 @@
 """One proxy: its pod as the cluster has it, and its agent's report."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report, RouteReport, read_report
 from engine.render.objects import CONFIG_ANNOTATION
 from states import UpdateStrategy
+from states.evidence import Counts
 from states.timing import ENDPOINTS_SETTLE, LISTEN_MARGIN, STATUS_INTERVAL
 from tests.unit.kanaries import Json, json_values
 from tests.unit.observations import DIGEST, OTHER
@@ -92,6 +94,39 @@ def test_counts_start_a_reconcile_only_when_they_have_doubled(changes: Json, aft
     assert report_with(**changes).news_after(report_with()) == after
 
 
+def watched(**routes: tuple[int, int]) -> Report:
+    """A report of revision 7 with the connections and failures of these routes."""
+    counts = {f"{name}:http": {"connections": all_, "failed": failed} for name, (all_, failed) in routes.items()}
+    return read_report({"digest": DIGEST, "revisions": [{"revision": 7, "routes": counts}]}, NOW)
+
+
+def test_the_revisions_of_a_report_are_read_as_agents_write_them() -> None:
+    raw = {
+        "ledger": "9f3a",
+        "revisions": [
+            {"revision": 8, "routes": {}},
+            {"revision": 7, "routes": {"v1:http": {"connections": 900, "failed": 1}}},
+        ],
+    }
+    report = read_report(raw, NOW)
+    assert (report.ledger, report.revisions) == ("9f3a", {8: {}, 7: {"v1:http": Counts(900, 1)}})
+
+
+@pytest.mark.parametrize(
+    ("report", "after"),
+    [
+        (watched(v1=(9, 1), v2=(1, 0)), None),
+        (watched(v1=(18, 1), v2=(2, 0)), STATUS_INTERVAL),
+        (watched(v1=(9, 1), v2=(1, 1)), timedelta()),
+        (watched(v1=(9, 1), v2=(1, 0), v3=(1, 1)), timedelta()),
+        (report_with(), STATUS_INTERVAL),
+    ],
+)
+def test_a_failure_in_a_watched_revision_starts_a_reconcile_at_once(report: Report, after: timedelta | None) -> None:
+    former = watched(v1=(9, 1), v2=(1, 0))
+    assert replace(report, routes=former.routes).news_after(former) == after
+
+
 def test_what_a_report_leaves_out_is_nothing() -> None:
     assert read_report({"digest": DIGEST, "rejected": None}, NOW) == Report(DIGEST)
 
@@ -115,11 +150,25 @@ def test_what_a_report_leaves_out_is_nothing() -> None:
         {"draining": True},
         {"time": 2**32},
         {"time": "noon"},
+        {"ledger": 7},
+        {"revisions": {}},
+        {"revisions": [{}] * 4},
+        {"revisions": [7]},
+        {"revisions": [{"revision": 7}]},
+        {"revisions": [{"revision": -1, "routes": {}}]},
+        {"revisions": [{"revision": 7, "routes": {"v1:http": 7}}]},
+        {"revisions": [{"revision": 7, "routes": {"v1:http": {"connections": 2**53}}}]},
+        {"revisions": [{"revision": 7, "routes": {f"v{number}:http": {} for number in range(101)}}]},
     ],
 )
 def test_what_is_no_report_is_rejected(raw: Any) -> None:
     with pytest.raises(ValueError, match="is"):
         read_report(raw, NOW)
+
+
+def test_more_failures_than_connections_are_rejected() -> None:
+    with pytest.raises(ValueError, match="2 of 1 connections failed"):
+        watched(v1=(1, 2))
 
 
 @given(json_values)
