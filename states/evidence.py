@@ -122,24 +122,25 @@ def judge(samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: i
     `steps` is how many the rollout has, and `canaries` how many are judged, each by itself. Raises ValueError for no
     samples, or more than steps.
     """
-    if not 1 <= len(samples) <= steps:
-        raise ValueError(f"{len(samples)} samples of a rollout that has {steps} steps; there must be 1 to {steps}")
-    reserved = RESERVED * analysis.false_alarms / canaries
-    total, limits = -inf, _Limits(None, 0)
-    for number, sample in enumerate(samples):
-        limits = _limits(sample, samples[:number], analysis.tolerance, reserved)
-        # A sum over the step with which the canary became bad, because no earlier step has evidence against it.
-        total = _log_sum(0, total) + limits.log_evidence(
-            sample.canary.failed, sample.canary.connections, sample.others.failed
-        )
-    chance = min(1.0, canaries * (steps * exp(-max(total, 0.0)) + reserved))
+    chance = chance_of_evidence(samples, analysis, steps, canaries)
     if chance <= analysis.false_alarms:
         return Verdict(VerdictKind.FAILED, chance)
-    needed = log(steps / (analysis.false_alarms / canaries - reserved))
-    missing = _missing(samples[-1], limits, analysis.detect, needed)
+    missing = _missing(samples, analysis, steps, canaries)
     if missing == 0:
         return Verdict(VerdictKind.PASSED, chance)
     return Verdict(VerdictKind.INCONCLUSIVE, chance, missing)
+
+
+def chance_of_evidence(samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: int = 1) -> float:
+    """`Verdict.chance`, which alone decides whether a canary fails; arguments and errors are those of `judge`."""
+    if not 1 <= len(samples) <= steps:
+        raise ValueError(f"{len(samples)} samples of a rollout that has {steps} steps; there must be 1 to {steps}")
+    total = -inf
+    for number, sample in enumerate(samples, start=1):
+        counts = sample.canary.failed, sample.canary.connections, sample.others.failed
+        # A sum over the step with which the canary became bad, because no earlier step has evidence against it.
+        total = _log_sum(0, total) + _limits(samples[:number], analysis, canaries).log_evidence(*counts)
+    return min(1.0, canaries * (steps * exp(-max(total, 0.0)) + _reserved(analysis, canaries)))
 
 
 def log_evidence(hits: float, total: float, tolerated: float) -> float:
@@ -193,25 +194,36 @@ def _divergence(hits: int, total: int, rate: float) -> float:
     return max(0.0, hits * log(hits / (total * rate)) + misses * log(misses / (total * (1 - rate))))
 
 
-def _limits(sample: Sample, former: Sequence[Sample], tolerance: Tolerance, reserved: float) -> _Limits:
+def _reserved(analysis: Analysis, canaries: int) -> float:
+    """How probable it may be that the bound of the others' failure rate is wrong."""
+    return RESERVED * analysis.false_alarms / canaries
+
+
+def _limits(samples: Sequence[Sample], analysis: Analysis, canaries: int) -> _Limits:
+    """Those of the last step."""
+    *former, sample = samples
+    tolerance = analysis.tolerance
     if sample.share < 1:
         odds = sample.share * tolerance.ratio
         return _Limits(odds / (odds + 1 - sample.share), tolerance.fraction)
     # Otherwise, a service that always has some failures would fail as soon as the others have no weight.
     failed = sum(each.others.failed for each in former)
     connections = sum(each.others.connections for each in former)
-    rate = highest_rate(failed, connections, reserved) if connections else 0.0
+    rate = highest_rate(failed, connections, _reserved(analysis, canaries)) if connections else 0.0
     return _Limits(None, max(tolerance.fraction, min(1.0, tolerance.ratio * rate)))
 
 
-def _missing(sample: Sample, limits: _Limits, detect: float, needed: float) -> int | None:
+def _missing(samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: int) -> int | None:
     """How many more connections a step needs to find a canary that fails in `detect` of its connections; to 1 %."""
+    sample, limits = samples[-1], _limits(samples, analysis, canaries)
+    needed = log(steps / (analysis.false_alarms / canaries - _reserved(analysis, canaries)))
     others_rate = sample.others.failed / max(sample.others.connections, 1)
 
     def is_found(more: int) -> bool:
         connections = sample.canary.connections + int(more * sample.share)
         others_failed = sample.others.failed + more * (1 - sample.share) * others_rate
-        return limits.log_evidence(probable_failures(connections, detect), connections, others_failed) >= needed
+        failed = probable_failures(connections, analysis.detect)
+        return limits.log_evidence(failed, connections, others_failed) >= needed
 
     if is_found(0):
         return 0
