@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from engine.announce import Announcement
+from engine.checks import Check, CheckResult
 from engine.conditions import Recording
 from engine.fleet.proxy import Proxy
 from engine.fleet.reports import Report
@@ -162,6 +163,18 @@ class Reporter(Protocol):
 
     def gone(self, namespace: str, name: str) -> None:
         """The Kanary has been deleted."""
+
+
+class Checks(Protocol):
+    """Makes the checks of rollouts that need requests, in the background. Never raises, never blocks."""
+
+    def results(self, namespace: str, name: str, wanted: Sequence[Check]) -> Mapping[str, CheckResult]:
+        """The latest result of each of these checks of a Kanary, by its id.
+
+        These are all the checks of the Kanary: one that is new is started, and one that is missing ends and is
+        forgotten. The Kanary is reconciled when a result changes. A query is evaluated again and again; a webhook is
+        called until its outcome is Passed or Failed.
+        """
 
 
 class Clock(Protocol):

@@ -85,6 +85,16 @@ FIRST_REPORT_LIMIT = timedelta(seconds=3)
 A process cannot judge a proxy before.
 """
 
+NOT_NOW_PAUSE = timedelta(seconds=15)
+NOT_NOW_LIMIT = timedelta(minutes=5)
+"""When a webhook that has not decided is called again, and the longest time that its receiver may name instead."""
+
+HELD_WEBHOOK_PAUSE = timedelta(minutes=1)
+"""How often a webhook is called that holds its rollout because it gives no usable answer."""
+
+LEADERSHIP_RECHECK = timedelta(seconds=1)
+"""How often checks that wait because this process does not lead look whether it does."""
+
 CONNECT_PAUSE = timedelta(seconds=2)
 """How often the operator retries a cluster that does not answer when it starts or reads the signing key."""
 

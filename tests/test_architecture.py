@@ -18,6 +18,7 @@ PACKAGES = (*LAYERS, "migrations")
 ONE_IMPORTER = {
     "alembic": "kanary.history.schema",
     "cryptography": "kanary.operator.signing",
+    "h11": "kanary.outbound.exchange",
     "kubernetes": "kanary.kube.client",
     "prometheus_client": "kanary.operator.metrics",
     "rich": "kanary.cli",
@@ -103,8 +104,17 @@ ROOMS = {
     "kanary.kube": {"kanary.kube"},
     "kanary.history": {"kanary.history", "kanary.kube"},
     "kanary.web": {"kanary.web", "kanary.history"},
-    "kanary.operator": {"kanary.operator", "kanary.history", "kanary.web", "kanary.kube", "kanary"},
-    "kanary.cli": {"kanary.cli", "kanary.operator", "kanary.history", "kanary.web", "kanary.kube", "kanary"},
+    "kanary.outbound": {"kanary.outbound", "kanary.kube", "kanary"},
+    "kanary.operator": {"kanary.operator", "kanary.outbound", "kanary.history", "kanary.web", "kanary.kube", "kanary"},
+    "kanary.cli": {
+        "kanary.cli",
+        "kanary.operator",
+        "kanary.outbound",
+        "kanary.history",
+        "kanary.web",
+        "kanary.kube",
+        "kanary",
+    },
 }
 """The rooms of `kanary`, and which of them each may import; those of no room are read by all that name `kanary`."""
 
