@@ -175,6 +175,24 @@ def undo(*, name: str, to_revision: int | None, yes: bool, **source_of: Any) -> 
             Undo(client, source, namespace, name).restore(to_revision, is_confirmed=yes)
 
 
+@click.command("webhook-key")
+@click.option("-n", "--namespace", type=object_name, help="[default: the context's]")
+@cluster_options
+def webhook_key(*, namespace: str | None, kubeconfig: str | None, context: str | None) -> None:
+    """Print the public key with which receivers verify webhooks.
+
+    It is whpk_ with the key, as Standard Webhooks writes it. It is read from the
+    ConfigMap of a Kanary, with the right to list ConfigMaps. While Kanaries still
+    have a former key, each key is a line.
+    """
+    from kanary.cli.access import connect, reported
+    from kanary.cli.webhook_key import print_keys
+
+    with reported():
+        client = connect(kubeconfig, context)
+        print_keys(client, namespace or client.namespace)
+
+
 @click.group(epilog=f"\b\nThe database is in the operator's pod:\n  {IN_THE_POD} kanary db prune --dry-run")
 def db() -> None:
     """Maintain the database of the history."""

@@ -147,7 +147,7 @@ def version() -> None:
     click.echo(f"kanary {VERSION}")
 
 
-for command in (commands.get, commands.history, commands.diff, commands.undo, commands.db):
+for command in (commands.get, commands.history, commands.diff, commands.undo, commands.webhook_key, commands.db):
     cli.add_command(command)
 
 

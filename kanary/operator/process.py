@@ -25,6 +25,9 @@ from kanary.operator.signing import SigningKey
 from kanary.operator.view import View
 from kanary.operator.watches import Served, Watches
 from kanary.operator.writer import Writer
+from kanary.outbound.allowed import AllowedHosts
+from kanary.outbound.checks import OutboundChecks
+from kanary.outbound.peers import Peers
 from kanary.version import VERSION
 from kanary.web.history import history_api
 from kanary.web.probes import probes
@@ -52,6 +55,7 @@ class Operator:
         self._stop = threading.Event()
         self._queue: WorkQueue[Key] = WorkQueue(group=lambda key: key.namespace)
         self._watches: Watches | None = None
+        self._checks: OutboundChecks | None = None
         self._threads: list[threading.Thread] = []
         self._has_lost = False
         self._starting = threading.Lock()
@@ -102,6 +106,8 @@ class Operator:
             if self._watches:
                 self._watches.stop()
             self._agents.stop()
+            if self._checks:
+                self._checks.stop()
             self._recorder.stop()
             self._history_http.stop()
             self._http.stop()
@@ -183,8 +189,13 @@ class Operator:
         gc.freeze()
         # Before the first reconcile, which needs the reports.
         self._agents.start(watches.proxy_pod, watches.pods.all_keys, self._queue.add_after)
+        view = View(self._client, watches, self._agents, self._key)
+        peers = Peers(view, self._client, AllowedHosts.parse(self._settings.allowed_hosts))
+        self._checks = OutboundChecks(
+            peers.find, self._key.sign, self._queue.add, now=self._client.clock.now, may_run=self._may_write
+        )
         reconciler = Reconciler(
-            View(self._client, watches, self._agents, self._key),
+            view,
             Writer(self._client, watches, self._may_write, agents=self._agents, key=self._key),
             EventReporter(self._recorder, self._metrics),
             history=self._history.start(watches),

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from kanary.history.wire import PORT
+from kanary.outbound.allowed import AllowedHosts
 
 DEFAULT_HISTORY_URL = "sqlite:////var/lib/kanary/history.db"
 _PREFIX = "KANARY_"
@@ -31,6 +32,11 @@ def _database_url(url: str) -> str:
     if url:
         parse_address(url)
     return url
+
+
+def _hosts(text: str) -> str:
+    AllowedHosts.parse(text)
+    return text
 
 
 _Text = Annotated[str, AfterValidator(_not_blank)]
@@ -76,6 +82,11 @@ class Settings(BaseSettings):
     history_days: int = Field(400, ge=0, le=1_000_000, description="Retention in days; 0 means no limit.")
     history_changes: int = Field(
         1_000, ge=0, le=10**9, description="Retained weight changes of each Kanary; 0 means no limit."
+    )
+    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        description="Hosts that Prometheus queries and webhooks of every Kanary may use, beside Services of its "
+        "namespace, such as `hooks.slack.com:443, *.example.com`; without a port, all ports.",
     )
     pod_name: _Text = Field(
         default_factory=lambda: socket.gethostname() or "kanary",

@@ -24,7 +24,17 @@ HEAVY = {
     *("kubernetes", "urllib3", "websocket", "pydantic", "pydantic_settings", "transitions", "yaml"),
     *("prometheus_client", "starlette", "uvicorn", "sqlalchemy", "alembic"),
 }
-COMMANDS = (["run"], ["render"], ["history"], ["diff"], ["undo"], ["db"], ["db", "prune"], ["db", "backup"])
+COMMANDS = (
+    ["run"],
+    ["render"],
+    ["history"],
+    ["diff"],
+    ["undo"],
+    ["webhook-key"],
+    ["db"],
+    ["db", "prune"],
+    ["db", "backup"],
+)
 
 
 def kanary_process(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -289,6 +299,7 @@ def test_every_setting_is_an_option_of_run(settings_of_run: list[Settings]) -> N
         "--history-url": "",
         "--history-days": "0",
         "--history-changes": "7",
+        "--allowed-hosts": "example.com",
         "--pod-name": "kanary-0",
         "--pod-uid": "u-1",
         "--log-level": "debug",
@@ -311,6 +322,7 @@ def test_every_setting_is_an_option_of_run(settings_of_run: list[Settings]) -> N
             history_url="",
             history_days=0,
             history_changes=7,
+            allowed_hosts="example.com",
             pod_name="kanary-0",
             pod_uid="u-1",
             log_level="debug",

@@ -266,3 +266,10 @@ def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_checked(
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     assert cluster.find("http://example.com", "example.com").addresses == ("192.0.2.1",)
     assert looked_up == ["example.com"]
+
+
+def test_the_api_server_of_the_client_is_looked_up(cluster: Cluster, names: dict[str, list[str]]) -> None:
+    cluster.host = "https://api.example.com:6443"
+    names["api.example.com"] = names["example.com"] = ["192.0.2.1"]
+    with pytest.raises(PeerError, match="an address of the API server"):
+        cluster.find("http://example.com", "example.com")

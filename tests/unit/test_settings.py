@@ -27,6 +27,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "history_url": ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
     "history_days": ("0", 0),
     "history_changes": ("7", 7),
+    "allowed_hosts": ("a.example.com:443, *.b", "a.example.com:443, *.b"),
     "pod_name": ("kanary-0", "kanary-0"),
     "pod_uid": ("u-1", "u-1"),
     "log_level": ("debug", "debug"),
@@ -102,6 +103,12 @@ def test_variables_of_the_pod_have_no_prefix() -> None:
             "KANARY_WORKERS",
             "9" * 5000,
             "KANARY_WORKERS: expected a whole number from 1 to 1000, not '999999999999...9999999999999'",
+        ),
+        (
+            "KANARY_ALLOWED_HOSTS",
+            "a, http://b",
+            "KANARY_ALLOWED_HOSTS: expected hosts such as hooks.slack.com, *.example.com or 10.0.0.1:9090, "
+            "separated by commas, not 'http://b'",
         ),
         ("POD_NAME", "\n", "POD_NAME: expected a value that is not empty, not '\\n'"),
     ],
