@@ -27,6 +27,7 @@ ONE_IMPORTER = {
     "starlette": "kanary.web",
     "transitions": "engine.machine",
     "uvicorn": "kanary.web.server",
+    "urllib3": "kanary.kube.http",
     "websocket": "kanary.kube.forward",
 }
 """The module, or the package, that is alone in importing a library; the migrations aside, which are in its terms."""

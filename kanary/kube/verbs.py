@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from pydantic_core import from_json
-from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError
 
 from kanary.kube.errors import Gone, InvalidResponse, NotFound, Unreachable
+from kanary.kube.http import Response
 from kanary.kube.resources import Json, Resource
 from kanary.kube.watch import Watch
 
@@ -69,7 +68,7 @@ class Verbs(ABC):
         """The API server's URL."""
 
     @abstractmethod
-    def _send(self, request: Request, *, read: float) -> BaseHTTPResponse:
+    def _send(self, request: Request, *, read: float) -> Response:
         """Send a request and return the response with its body unread. Raises Unreachable or ApiError."""
 
     def with_timeouts(self, timeouts: Timeouts, *, attempts: int = 1) -> Self:
@@ -238,12 +237,12 @@ class Verbs(ABC):
         response = self._send(request, read=self.timeouts.read)
         try:
             body = from_json(response.data)
-        except (HTTPError, OSError) as error:
+        except OSError as error:
             raise self._unreachable(error) from error
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            kind = response.headers.get("Content-Type", "no content type")
+            kind = response.headers.get("content-type", "no content type")
             raise InvalidResponse(
                 f"{self.host}{request.path} responded with {kind} instead of a JSON object: is it an API server?"
             )

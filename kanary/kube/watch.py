@@ -8,17 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydantic_core import from_json
-from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError
 
 from kanary.kube.errors import InvalidResponse, Unreachable, from_status
+from kanary.kube.http import Response
 from kanary.kube.resources import Json
 
 Event = tuple[str, Json]
-
-# Errors of a read after another thread has shut down the socket: with TLS also ValueError and AttributeError of the
-# ssl module.
-_READ_FAULTS = (HTTPError, OSError, ValueError, AttributeError)
 
 
 class Watch:
@@ -29,7 +24,7 @@ class Watch:
     ApiError (Gone for 410) for an ERROR event.
     """
 
-    def __init__(self, response: BaseHTTPResponse, unreachable: Callable[[Exception], Unreachable]) -> None:
+    def __init__(self, response: Response, unreachable: Callable[[Exception], Unreachable]) -> None:
         self._response = response
         self._unreachable = unreachable
         self._closed = False
@@ -41,12 +36,12 @@ class Watch:
 
     def _lines(self) -> Iterator[bytes]:
         try:
-            for line in self._response:
-                # An incomplete event comes again: the next watch starts at the last complete one.
-                if self._closed or not line.endswith(b"\n"):
+            # Without an incomplete event: the next watch starts at the last complete one.
+            for line in self._response.lines():
+                if self._closed:
                     return
                 yield line
-        except _READ_FAULTS as error:
+        except OSError as error:
             if not self._closed:
                 raise self._unreachable(error) from error
         finally:
@@ -56,7 +51,7 @@ class Watch:
         """Close the watch, also while another thread waits for an event."""
         self._closed = True
         # A shutdown wakes a blocked read, unlike a close. It fails if the response has ended.
-        with suppress(ValueError, RuntimeError, OSError):
+        with suppress(OSError):
             self._response.shutdown()
 
     def __enter__(self) -> Self:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from kubernetes.config import incluster_config
-from urllib3 import PoolManager
 
 from kanary.kanaries import KANARIES
 from kanary.kube import client as client_module
@@ -33,6 +32,7 @@ from kanary.kube.client import (
     Unauthorized,
     Unreachable,
 )
+from kanary.kube.http import Connections
 from kanary.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES, Key, Resource
 from tests.unit.responder import Drop, Hang, Reply, Responder, Stream, responding, status, write_kubeconfig
 
@@ -609,11 +609,11 @@ def test_a_pod_uses_its_service_account_and_follows_its_token(tmp_path: Path, mo
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     sent: list[str] = []
 
-    def urlopen(pool: Any, method: str, url: str, headers: dict[str, str], **rest: Any) -> Any:
+    def send(_connections: Any, _method: str, _target: str, headers: dict[str, str], *_rest: Any) -> Any:
         sent.append(headers["authorization"])
         return SimpleNamespace(status=200, data=b"{}", headers={})
 
-    monkeypatch.setattr(PoolManager, "urlopen", urlopen)
+    monkeypatch.setattr(Connections, "send", send)
     monkeypatch.setattr(client_module, "_TOKEN_SECONDS", 0.0)
     client = ClusterClient.connect()
     assert (client.host, client.namespace) == ("https://[fd00::1]:443", "kanary-system")

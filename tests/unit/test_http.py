@@ -1,0 +1,175 @@
+"""HTTP on connections that stay open, with a server that sends what a test says, byte by byte."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from urllib3 import PoolManager, ProxyManager
+
+from kanary.kube.http import Connections, Response
+
+PATIENCE = 20.0
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Server:
+    """Sends the given responses, one for each request."""
+
+    def __init__(self) -> None:
+        self.responses: queue.SimpleQueue[tuple[bytes, bool]] = queue.SimpleQueue()
+        """Each with whether the connection ends with it."""
+        self.requests: list[bytes] = []
+        """Their heads."""
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def say(self, response: bytes, *, and_end: bool = False) -> None:
+        """Send this next."""
+        self.responses.put((response, and_end))
+
+    def close(self) -> None:
+        """End."""
+        self._listener.close()
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                with connection, suppress(OSError):
+                    self._serve(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        while data := connection.recv(65_536):
+            while b"\r\n\r\n" not in data:
+                data += connection.recv(65_536)
+            self.requests.append(data.partition(b"\r\n\r\n")[0])
+            response, is_end = self.responses.get()
+            for number in range(len(response)):
+                connection.sendall(response[number : number + 1])
+            if is_end:
+                return
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def connections(server: Server) -> Connections:
+    return Connections(PoolManager(), server.url)
+
+
+def get(connections: Connections, path: str = "/a") -> Response:
+    return connections.send("GET", path, {"Accept": "application/json"}, None, (PATIENCE, PATIENCE))
+
+
+def test_requests_follow_each_other_on_one_connection(server: Server, connections: Connections) -> None:
+    for _ in range(3):
+        server.say(OK)
+        assert get(connections).data == b"ok"
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\n\r\nok",
+    ],
+)
+def test_a_connection_that_ends_with_its_response_is_not_used_again(
+    server: Server, connections: Connections, response: bytes
+) -> None:
+    server.say(response, and_end=True)
+    assert get(connections).data == b"ok"
+    server.say(OK)
+    assert get(connections).data == b"ok"
+    assert server.connections == 2
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_is_not_used_again(
+    server: Server, connections: Connections
+) -> None:
+    server.say(OK, and_end=True)
+    assert get(connections).data == b"ok"
+    server.say(OK)
+    assert get(connections).data == b"ok"
+    assert server.connections == 2
+
+
+def test_a_response_that_is_announced_or_has_no_content_is_complete(server: Server, connections: Connections) -> None:
+    server.say(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)
+    assert get(connections).data == b"ok"
+    server.say(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert get(connections).data == b""
+    server.say(OK)
+    assert get(connections).data == b"ok"
+    assert server.connections == 1
+
+
+def test_chunks_have_any_size_and_may_have_extensions_and_trailers(server: Server, connections: Connections) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server.say(head + b"3;x=y\r\nfir\r\n0A\r\nst\nsecond\n\r\n1\r\nx\r\n0\r\nTrailer: x\r\n\r\n")
+    assert get(connections).data == b"first\nsecond\nx"
+    server.say(head + b"3;x=y\r\nfir\r\n0A\r\nst\nsecond\n\r\n1\r\nx\r\n0\r\n\r\n")
+    assert [*get(connections).lines()] == [b"first", b"second"]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 ok\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+    ],
+)
+def test_an_incomplete_or_invalid_response_is_an_error_and_ends_its_connection(
+    server: Server, connections: Connections, response: bytes
+) -> None:
+    server.say(response, and_end=True)
+    with pytest.raises(ConnectionError):
+        _ = get(connections).data
+    server.say(OK)
+    assert get(connections).data == b"ok"
+    assert server.connections == 2
+
+
+def test_a_line_break_in_a_header_begins_no_other_header(server: Server, connections: Connections) -> None:
+    server.say(OK)
+    connections.send("GET", "/a", {"authorization": "Bearer x\nX-Other: y\n"}, None, (PATIENCE, PATIENCE)).close()
+    assert b"authorization: Bearer x X-Other: y" in server.requests[0].split(b"\r\n")
+
+
+def test_a_server_may_be_below_a_path(server: Server) -> None:
+    server.say(OK)
+    get(Connections(PoolManager(), f"{server.url}/k8s/clusters/c-1/"), "/api/v1").close()
+    assert server.requests[0].startswith(b"GET /k8s/clusters/c-1/api/v1 HTTP/1.1\r\n")
+
+
+def test_a_proxy_receives_whole_urls_and_for_tls_the_request_for_a_tunnel(server: Server) -> None:
+    proxy = ProxyManager(server.url, proxy_headers={"proxy-authorization": "secret"})
+    server.say(OK)
+    get(Connections(proxy, "http://api.example:8001")).close()
+    first, *fields = server.requests[0].split(b"\r\n")
+    assert first == b"GET http://api.example:8001/a HTTP/1.1"
+    assert {b"Host: api.example:8001", b"proxy-authorization: secret"} <= {*fields}
+    server.say(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", and_end=True)
+    with pytest.raises(OSError, match="503"):
+        get(Connections(proxy, "https://api.example:6443"))
+    assert server.requests[1].startswith(b"CONNECT api.example:6443 HTTP/1.")
