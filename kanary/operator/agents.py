@@ -4,8 +4,6 @@ One thread with one event loop holds a connection to each pod that has an agent.
 wait for nothing.
 """
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +18,7 @@ from kanary.kube.resources import Key
 from kanary.operator.proxy_agent import ProxyAgent
 from kanary.operator.sending import Push, Sending
 from kanary.operator.streams import Limits
+from kanary.outbound.background import BackgroundLoop
 from states.timing import FIRST_REPORT_LIMIT
 
 Json = dict[str, Any]
@@ -35,8 +34,7 @@ class Agents:
     def __init__(self, now: Callable[[], datetime], port: int = AGENT_PORT) -> None:
         self._now = now
         self._port = port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="agents", daemon=True)
+        self._loop = BackgroundLoop("agents")
         self._agents: dict[Key, ProxyAgent] = {}
         self._sendings: dict[Key, Sending] = {}
         self._find: Callable[[Key], Json | None] = lambda _key: None
@@ -56,28 +54,22 @@ class Agents:
         wait.
         """
         self._find, self._on_news = find, on_news
-        self._thread.start()
+        self._loop.start()
         # Only now: a pod that appears before the thread runs is reported to nobody.
         for key in pods():
             self.changed(key)
 
     def stop(self) -> None:
         """Close all connections."""
-        if not self._thread.is_alive():
-            self._loop.close()
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._loop.stop()
 
     def changed(self, key: Key) -> None:
         """The proxy pod of this key may be new, changed or gone."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._follow, key)
+        self._loop.run(partial(self._follow, key))
 
     def send(self, namespace: str, proxies: Sequence[Proxy], push: Push) -> None:
         """Send this configuration to these proxies until their reports have it, or another one is sent."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._send, namespace, proxies, push)
+        self._loop.run(partial(self._send, namespace, proxies, push))
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """The last reports of these pods, by name. An older report is still true: without a new mount nothing changes.
@@ -99,13 +91,6 @@ class Agents:
                     # Its first report starts the next reconcile earlier.
                     raise RetryLaterError(f"pod {proxy.name} has not reported yet", remaining)
         return found
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.run_until_complete(_cancel_all())
-            self._loop.close()
 
     def _follow(self, key: Key) -> None:
         pod, agent = self._find(key), self._agents.get(key)
@@ -154,10 +139,3 @@ class Agents:
                     sending = Sending(key, self._port, self._limits, agent.has_decided, forget)
                     self._sendings[key] = sending
                 sending.send(proxy.address, push)
-
-
-async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

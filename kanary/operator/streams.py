@@ -10,11 +10,10 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from ipaddress import ip_address
-from weakref import WeakValueDictionary
 
+from kanary.outbound.concurrency import Concurrency
 from states.timing import AGENT_CONNECT_LIMIT, AGENT_LOST_LIMIT
 
 _log = logging.getLogger(__name__)
@@ -49,12 +48,11 @@ _buffer = bytearray(_LINE_BYTES)
 """For the reads of all connections: each is copied from here before the next one."""
 
 
-class Limits:
+class Limits(Concurrency):
     """What all connections share."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(_CONNECTS)
-        self._slots_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        super().__init__(_CONNECTS, _CONNECTS_OF_NAMESPACE)
         self._connections = 0
         self._is_exceeded = False
         self._max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_FILES
@@ -71,13 +69,6 @@ class Limits:
     def release(self) -> None:
         """Count a connection no more."""
         self._connections -= 1
-
-    @asynccontextmanager
-    async def slot(self, namespace: str) -> AsyncIterator[None]:
-        """Wait for a turn to connect."""
-        slots = self._slots_of.setdefault(namespace, asyncio.Semaphore(_CONNECTS_OF_NAMESPACE))
-        async with slots, self._slots:
-            yield
 
 
 async def connect(

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """The thread starts with the first call of `run`."""
+    """The thread runs between `start` and `stop`; neither of them raises if it is called again."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -18,14 +18,17 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._has_stopped = False
 
-    def run(self, function: Callable[[], object]) -> None:
-        """Call this function in the thread of the loop, soon; not at all after `stop`."""
+    def start(self) -> None:
+        """Start the thread."""
         with self._lock:
-            if self._has_stopped:
-                return
-            if not self._thread.is_alive():
+            if not self._has_stopped and not self._thread.is_alive():
                 self._thread.start()
-            self._loop.call_soon_threadsafe(function)
+
+    def run(self, function: Callable[[], object]) -> None:
+        """Call this function in the thread of the loop, soon; not at all if the thread does not run."""
+        with self._lock:
+            if self._thread.is_alive() and not self._has_stopped:
+                self._loop.call_soon_threadsafe(function)
 
     def stop(self) -> None:
         """Cancel all tasks of the loop and wait for their end."""

@@ -88,6 +88,7 @@ class OutboundChecks:
             new = [running for check_id, running in present.items() if former.get(check_id) is not running]
             ended = [running for check_id, running in former.items() if present.get(check_id) is not running]
         if new or ended:
+            self._loop.start()
             self._loop.run(partial(self._change, key, new, ended))
         return results
 

@@ -294,7 +294,7 @@ def test_a_report_that_arrives_while_its_pod_is_forgotten_is_dropped(
     agent.sendall(HEAD + line())
     followed.await_news()
     # Both are found in one round of the event loop.
-    followed.agents._loop.call_soon_threadsafe(time.sleep, 0.3)
+    followed.agents._loop.run(lambda: time.sleep(0.3))
     agent.sendall(line(digest="b" * 24))
     followed.remove(pod())
     assert ends(agent)
