@@ -18,7 +18,7 @@ from kanary.outbound.concurrency import Concurrency
 from kanary.outbound.exchange import ExchangeError, exchange
 from kanary.outbound.peers import Peer, PeerError
 from kanary.outbound.queries import judge_query, query_request
-from kanary.outbound.webhooks import Reply, Response, read_reply, signed_content, webhook_request
+from kanary.outbound.webhooks import Reply, ReplyKind, read_reply, signed_content, webhook_request
 from states.timing import HELD_WEBHOOK_PAUSE, LEADERSHIP_RECHECK
 
 _log = logging.getLogger(__name__)
@@ -27,9 +27,9 @@ _REQUESTS = 64
 _REQUESTS_OF_NAMESPACE = 4
 _BACKOFF = Backoff(base=1.0, cap=30.0)
 _OUTCOMES = {
-    Response.GO_ON: CheckOutcome.PASSED,
-    Response.REFUSED: CheckOutcome.FAILED,
-    Response.NOT_NOW: CheckOutcome.PENDING,
+    ReplyKind.GO_ON: CheckOutcome.PASSED,
+    ReplyKind.REFUSED: CheckOutcome.FAILED,
+    ReplyKind.NOT_NOW: CheckOutcome.PENDING,
 }
 _ON_ERROR = {
     OnWebhookError.HOLD: CheckOutcome.INCONCLUSIVE,
@@ -139,11 +139,11 @@ class OutboundChecks:
             try:
                 reply = await self._call(key, check)
             except (PeerError, ExchangeError, RetryLaterError) as error:
-                reply = Reply(Response.ERROR, str(error))
-            failures = failures + 1 if reply.response is Response.ERROR else 0
+                reply = Reply(ReplyKind.ERROR, str(error))
+            failures = failures + 1 if reply.kind is ReplyKind.ERROR else 0
             message, pause = f"webhook {webhook.name}: {reply.message}", reply.pause.total_seconds()
-            if reply.response is not Response.ERROR:
-                outcome = _OUTCOMES[reply.response]
+            if reply.kind is not ReplyKind.ERROR:
+                outcome = _OUTCOMES[reply.kind]
             elif failures <= webhook.retries:
                 outcome, pause = CheckOutcome.PENDING, _BACKOFF.delay(failures)
             else:

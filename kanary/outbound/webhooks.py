@@ -27,7 +27,7 @@ _SHOWN = 200
 """Number of characters of a receiver's message that ours has."""
 
 
-class Response(Enum):
+class ReplyKind(Enum):
     """What a receiver says."""
 
     GO_ON = auto()
@@ -42,7 +42,7 @@ class Response(Enum):
 class Reply:
     """The answer of a receiver."""
 
-    response: Response
+    kind: ReplyKind
     message: str
     pause: timedelta = NOT_NOW_PAUSE
     """Time until the receiver is called again if it has not decided."""
@@ -68,16 +68,16 @@ def read_reply(check: WebhookCheck, answer: Answer) -> Reply:
     """What the answer says. A refusal needs a message: a gateway's error page must not send a rollout back."""
     status, message = answer.status, _message(answer.body)
     if status in range(200, 300):
-        return Reply(Response.GO_ON, message or f"answered {status}")
+        return Reply(ReplyKind.GO_ON, message or f"answered {status}")
     if status in range(300, 400):
-        return Reply(Response.ERROR, f"answered {status}: redirects are not followed; declare the URL of the receiver")
+        return Reply(ReplyKind.ERROR, f"answered {status}: redirects are not followed; declare the URL of the receiver")
     if status not in range(400, 500) or status in _ERRORS or check.webhook.template is WebhookTemplate.SLACK:
-        return Reply(Response.ERROR, f"answered {status}{f': {message}' if message else ''}")
+        return Reply(ReplyKind.ERROR, f"answered {status}{f': {message}' if message else ''}")
     if status == _CONFLICT:
-        return Reply(Response.NOT_NOW, f"not now: {message or 'no message'}", _pause(answer.headers))
+        return Reply(ReplyKind.NOT_NOW, f"not now: {message or 'no message'}", _pause(answer.headers))
     if not message:
-        return Reply(Response.ERROR, f'answered {status} without a JSON object with a "message"')
-    return Reply(Response.REFUSED, f"refused: {message}")
+        return Reply(ReplyKind.ERROR, f'answered {status} without a JSON object with a "message"')
+    return Reply(ReplyKind.REFUSED, f"refused: {message}")
 
 
 def public_key_text(pem: str) -> str:
