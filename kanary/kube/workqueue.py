@@ -78,18 +78,22 @@ class WorkQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []  # may have outdated entries: _due counts
         self._serial = 0
         self._failures: dict[K, int] = {}
+        self._has_timekeeper = False
+        """Whether a waiting worker wakes up for the next delay. If all did, each delay would wake all."""
         self._is_shut = False
 
     def add(self, key: K, *, routine: bool = False) -> None:
         """Add a key."""
         with self._changed:
-            self._add(key, routine=routine)
+            if self._add(key, routine=routine):
+                self._changed.notify()
 
     def add_after(self, key: K, seconds: float, *, routine: bool = False) -> None:
         """Add a key after a delay; the earliest of several delays of a key counts."""
         with self._changed:
             if seconds <= 0:
-                self._add(key, routine=routine)
+                if self._add(key, routine=routine):
+                    self._changed.notify()
             elif not self._is_shut:
                 self._delay(key, self._clock() + seconds, routine=routine)
 
@@ -113,8 +117,10 @@ class WorkQueue(Generic[K]):
             while not self._is_shut:
                 self._add_due()
                 if self._changes or self._routine:
-                    return self._take()
-                self._changed.wait(self._next_due())
+                    key = self._take()
+                    self._wake_next()
+                    return key
+                self._wait()
             return None
 
     def done(self, key: K) -> None:
@@ -123,7 +129,7 @@ class WorkQueue(Generic[K]):
             self._processing.discard(key)
             if key in self._dirty:
                 self._lane(key).append(key)
-            self._changed.notify()
+                self._changed.notify()
 
     def shutdown(self) -> None:
         """Make every `get()` return None and drop the queue: the next leader lists all objects anyway."""
@@ -135,17 +141,35 @@ class WorkQueue(Generic[K]):
         """The number of keys that are ready or must be processed again."""
         with self._changed:
             self._add_due()
+            self._wake_next()
             return len(self._dirty)
 
-    def _add(self, key: K, *, routine: bool) -> None:
-        if self._is_shut or self._dirty.get(key) is routine or self._dirty.get(key) is False:
+    def _wait(self) -> None:
+        if self._has_timekeeper:
+            self._changed.wait()
             return
+        self._has_timekeeper = True
+        try:
+            self._changed.wait(self._next_due())
+        finally:
+            self._has_timekeeper = False
+
+    def _wake_next(self) -> None:
+        """Wake a worker for the next key, or as the timekeeper; it will wake another one in turn."""
+        if self._changes or self._routine or (self._heap and not self._has_timekeeper):
+            self._changed.notify()
+
+    def _add(self, key: K, *, routine: bool) -> bool:
+        """Add a key; returns whether it can be processed now."""
+        if self._is_shut or self._dirty.get(key) is routine or self._dirty.get(key) is False:
+            return False
         if key in self._dirty:
             self._routine.discard(key)
         self._dirty[key] = routine
-        if key not in self._processing:
-            self._lane(key).append(key)
-            self._changed.notify()
+        if key in self._processing:
+            return False
+        self._lane(key).append(key)
+        return True
 
     def _lane(self, key: K) -> _Lane[K]:
         return self._routine if self._dirty[key] else self._changes
@@ -165,8 +189,9 @@ class WorkQueue(Generic[K]):
             return
         self._serial += 1  # so that the heap compares no keys
         heapq.heappush(self._heap, (due, self._serial, key))
-        # Wake all: each idle worker waits until the earliest due time.
-        self._changed.notify_all()
+        if self._heap[0][1] == self._serial:
+            # Only the timekeeper has to, but any worker may be it.
+            self._changed.notify_all()
 
     def _add_due(self) -> None:
         """Add the keys whose delay is over."""

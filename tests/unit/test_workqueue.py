@@ -1,8 +1,9 @@
 """The work queue's promises, on a clock that the test moves."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from itertools import pairwise
 
 import pytest
@@ -245,6 +246,31 @@ def test_waiting_workers_share_ready_and_due_keys(
     queue.add("too")
     assert {worker.result(10) for worker in workers} == {"late", "early", "too"}
     queue.shutdown()
+
+
+def test_one_of_the_waiting_workers_wakes_up_for_a_delay_and_none_for_a_later_one() -> None:
+    woken: list[int] = []
+
+    def clock() -> float:
+        woken.append(threading.get_ident())
+        return time.monotonic()
+
+    queue: WorkQueue[str] = WorkQueue(clock=clock)
+    with ThreadPoolExecutor(4) as pool:
+        queue.add_after("early", 1)
+        workers = [pool.submit(queue.get) for _ in range(4)]
+        time.sleep(0.2)
+        woken.clear()
+        queue.add_after("late", 60)
+        time.sleep(0.1)
+        assert {*woken} == {threading.get_ident()}
+        woken.clear()
+        first = next(as_completed(workers, timeout=10))
+        time.sleep(0.2)
+        # One has taken the key, and another one waits for the next delay.
+        assert first.result() == "early"
+        assert len({*woken}) == 2
+        queue.shutdown()
 
 
 def test_shutdown_ends_every_waiting_worker_and_every_later_one(
