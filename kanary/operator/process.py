@@ -188,7 +188,7 @@ class Operator:
         gc.collect()
         gc.freeze()
         # Before the first reconcile, which needs the reports.
-        self._agents.start(watches.proxy_pod, watches.pods.all_keys, self._queue.add_after)
+        self._agents.start(watches.proxy_pod, watches.pods.all_keys, self._take_news)
         view = View(self._client, watches, self._agents, self._key)
         peers = Peers(view, self._client, AllowedHosts.parse(self._settings.allowed_hosts))
         self._checks = OutboundChecks(
@@ -213,6 +213,10 @@ class Operator:
         for thread in self._threads:
             thread.start()
         watches.enqueue_all()
+
+    def _take_news(self, key: Key, seconds: float) -> None:
+        # A report that may wait has only counts for the status: with a backlog, changes for the proxies precede it.
+        self._queue.add_after(key, seconds, routine=seconds > 0)
 
     def _finish(self) -> None:
         """Wait for the reconciles in progress. Call this after `stop` is set, so that no worker starts afterwards."""
