@@ -44,6 +44,18 @@ def put(path: Path, name: str, markdown: str) -> None:
     path.write_text("\n".join([_head(text), *(_marked(each, body) for each, body in bodies.items())]))
 
 
+def replace_section(path: Path, name: str, markdown: str) -> None:
+    """Writes the text between the markers of a section of any page. Raises ValueError if it has none of that name."""
+    text = path.read_text()
+    if name not in sections(text):
+        raise ValueError(
+            f"{path} has no place for {name!r} between the lines <!-- begin {name} --> and <!-- end {name} -->"
+        )
+    before, rest = text.split(f"<!-- begin {name} -->\n", 1)
+    after = rest.split(f"<!-- end {name} -->\n", 1)[1]
+    path.write_text(f"{before}{_marked(name, markdown)}{after}")
+
+
 def sections(text: str) -> dict[str, str]:
     """The text between the markers, by name."""
     found = re.finditer(r"^<!-- begin (\w+) -->\n(.*?)\n?<!-- end \1 -->$", text, re.MULTILINE | re.DOTALL)

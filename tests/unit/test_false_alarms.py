@@ -1,4 +1,4 @@
-"""How often good canaries fail: exactly for a constant share, and in simulated rollouts of every kind.
+"""How often canaries fail, good and bad ones: exactly for a constant share, and in simulated rollouts of every kind.
 
 Rollouts are looked at after every failure, because the evidence against a canary only falls between them.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from bench.failures import Failure, Stretch, failures
-from states.evidence import Analysis, Counts, Sample, Tolerance, chance_of_evidence, log_evidence
+from states.evidence import Analysis, Counts, Sample, Tolerance, chance_of_evidence, judge, log_evidence
 
 LEVELS = 0.05, 0.01, 0.001
 ROLLOUTS = 600
@@ -245,3 +245,20 @@ def is_unusual(sample: Sample) -> bool:
     failed = sample.canary.failed + sample.others.failed
     excess = sample.canary.failed - failed * sample.share
     return failed >= 30 and excess > 1.645 * sqrt(failed * sample.share * (1 - sample.share))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_a_canary_as_bad_as_what_is_to_be_detected_fails_with_95_per_cent_until_the_step_could_pass(
+    share: float,
+) -> None:
+    """With others that fail as seldom as is expected."""
+    asked = Analysis(0.001, TOLERANT, detect=0.02)
+    connections = judge([Sample(Counts(), Counts(), share)], asked, steps=1).missing
+    assert connections is not None
+    random = Random(2)
+    failed = 0
+    for _ in range(ROLLOUTS):
+        seen = rollout(lambda _: [Stretch(connections, asked.detect, 0)], [share], random)
+        failed += 0.001 in alarms(seen, [share], TOLERANT)
+    assert failed > 0.95 * ROLLOUTS - 3.1 * sqrt(0.05 * 0.95 * ROLLOUTS)
+    assert failed < 0.99 * ROLLOUTS
