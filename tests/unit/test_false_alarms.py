@@ -1,6 +1,6 @@
 """How often canaries fail, good and bad ones: exactly for a constant share, and in simulated rollouts of every kind.
 
-Rollouts are looked at after every failure, because the evidence against a canary only falls between them.
+Rollouts are looked at after every failure of the canary, because the evidence against it only falls between them.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def just_tolerable(random: Random) -> list[Stretch]:
 
 def steady(random: Random) -> list[Stretch]:
     """A service that always fails in 2 % of its connections."""
-    return [alike(3000, 0.02)]
+    return [alike(1500, 0.02)]
 
 
 class Seen(NamedTuple):
@@ -144,7 +144,7 @@ def rollout(
 
 
 def counted(seen: Iterable[Seen], shares: Sequence[float]) -> Iterator[list[Sample]]:
-    """The samples after each failure."""
+    """The samples after each failure of the canary."""
     samples: list[Sample] = []
     for step, failure in seen:
         samples += [Sample(Counts(), Counts(), share) for share in shares[len(samples) : step + 1]]
@@ -156,7 +156,8 @@ def counted(seen: Iterable[Seen], shares: Sequence[float]) -> Iterator[list[Samp
             Counts(of_others, others.failed + (not failure.is_canary)),
             share,
         )
-        yield samples
+        if failure.is_canary:
+            yield samples
 
 
 def alarms(seen: Iterable[Seen], shares: Sequence[float], tolerance: Tolerance) -> set[float]:
