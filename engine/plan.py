@@ -206,7 +206,7 @@ def proxy_config(
         source_ports=source_ports(sysctls),
         kanary=kanary,
         # Only with Live there is an agent that reads it.
-        failure_log=pods.FAILURE_LOG if kanary else "",
+        failure_log=bool(kanary),
         slots=backends_by_slot(slots),
     )
 

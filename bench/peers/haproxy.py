@@ -11,8 +11,7 @@ from pathlib import Path
 from bench.lab import POD_PORT, Lab, Service
 from bench.mixes import Mix
 from engine.render.config import Pool, ProxyConfig, Server
-from engine.render.haproxy import render
-from engine.render.pods import FAILURE_LOG
+from engine.render.haproxy import LOG_DESCRIPTOR, render
 from engine.render.slots import assign, backends_by_slot
 from states import OnEmptyRoute
 
@@ -41,7 +40,9 @@ class HAProxy:
 
     def command(self, lab: Lab, config: Path) -> list[str]:
         """Runs it in the foreground."""
-        return [*lab.programs.haproxy, "-q", "-db", "-f", str(config)]
+        # No agent reads the log of failures.
+        open_log = f'exec {LOG_DESCRIPTOR}<>/dev/null; exec "$0" "$@"'
+        return ["sh", "-c", open_log, *lab.programs.haproxy, "-q", "-db", "-f", str(config)]
 
     def check(self, lab: Lab, config: Path) -> list[str]:
         """Only parses the configuration."""
@@ -64,7 +65,7 @@ def kanary(mix: Mix, pod_port: int, ports: tuple[int, int]) -> str:
         ops_port=ops_port,
         kanary="bench",
         slots=backends_by_slot(assign((), (), [route.backend for route in routes])),
-        failure_log=FAILURE_LOG,
+        failure_log=True,
     )
     return render(config).text
 

@@ -30,8 +30,6 @@ _UNICAST = r"(22[0-3]|2[01][0-9]|1[0-9]{2}|[1-9][0-9]?)"
 _IPV4 = re.compile(rf"{_UNICAST}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
 """The address of one host in canonical form; with 0 or more than 239 in front others are valid as well."""
 _UID = re.compile(r"[-\w]+", re.ASCII)
-_PATH = re.compile(r"/[-\w./]{1,100}", re.ASCII)
-"""A path without characters of HAProxy's syntax; that of a socket has at most 107 bytes."""
 DEFAULT_SOURCE_PORTS = 28_232
 """Of a pod without sysctls."""
 
@@ -133,18 +131,18 @@ class ProxyConfig:
     a connection before the next one is tried. Clients beyond `max_connections` wait until another connection ends.
     `ipv6` makes the proxies listen on IPv6 although no server has such an address. `keepalive_options` sets the
     keepalive times of each connection; without it, those of the pod apply (`sysctls`). `source_ports` is the number of
-    connections that the pod can have to one server. `kanary` is the uid of the
-    Kanary and `serial` the number of this configuration, for proxies that load configurations while they run: they
-    reject those of other Kanaries and older ones. Without `kanary` the configuration is not numbered. `failure_log` is
-    the path of the datagram socket that receives a record of each connection that did not end normally; without it
-    there are no records. `slots` are the backends by slot (`engine.render.slots`); those that are not among the routes
-    are free. Without `slots`, there is one for each route, in the order of the routes.
+    connections that the pod can have to one server. `kanary` is the uid of the Kanary and `serial` the number of this
+    configuration, for proxies that load configurations while they run: they reject those of other Kanaries and older
+    ones. Without `kanary` the configuration is not numbered. With `failure_log`, HAProxy writes a record of each
+    connection that did not end normally to the file descriptor LOG_DESCRIPTOR, which must be open. `watched` is the
+    revision of these weights if the agents count its connections and failures, otherwise 0; it is no part of the split.
+    `slots` are the backends by slot (`engine.render.slots`); those that are not among the routes are free. Without
+    `slots`, there is one for each route, in the order of the routes.
 
     `Hold` and `Fail` of `on_empty_route` are the same for a proxy: they differ in what the operator does.
 
     Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100, for duplicate
-    backends, for slots that are not one for each backend, for a uid that is not one word, and for a path with other
-    characters than those of `_PATH`.
+    backends, for slots that are not one for each backend, and for a uid that is not one word.
     """
 
     routes: tuple[Pool, ...]
@@ -164,7 +162,8 @@ class ProxyConfig:
     unacknowledged_seconds: int = DEFAULT_UNACKNOWLEDGED_SECONDS
     kanary: str = ""
     serial: int = 0
-    failure_log: str = ""
+    failure_log: bool = False
+    watched: int = 0
     slots: tuple[str, ...] = ()
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT
@@ -179,9 +178,8 @@ class ProxyConfig:
         _require_integer("max_connections", self.max_connections, 1, MAX_CONNECTIONS)
         if self.kanary and not _UID.fullmatch(self.kanary):
             raise ValueError(f"{self.kanary!r} is not the uid of a Kanary")
-        if self.failure_log and not _PATH.fullmatch(self.failure_log):
-            raise ValueError(f"failure_log {self.failure_log!r} is not the path of a socket")
         _require_integer("serial", self.serial, 0, 2**63)
+        _require_integer("watched", self.watched, 0, 2**53)
         _require_integer("split_port", self.split_port, 1, 65535)
         _require_integer("ops_port", self.ops_port, 1, 65535)
         # As in Pool: no plain strings.

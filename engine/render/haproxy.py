@@ -32,6 +32,9 @@ FAILED_CHECKS = 6
 RETRIES = 40
 """Number of further attempts to connect, 0.5 s each: they take longer than the checks need to mark a server down."""
 
+LOG_DESCRIPTOR = 3
+"""The file descriptor of HAProxy for records of failures, which its parent process opens."""
+
 STOPPING_PATH = "/readyz"
 """Path on the ops port for whether a proxy accepts connections: 200, or 503 when it is stopping."""
 
@@ -111,8 +114,9 @@ def complete(draft: Draft, serial: int, former_digest: str, former_serial: int) 
 _HALF = 12
 _NO_SERIAL = "configuration -"
 _NO_DIGEST = "str()"
-_PASSING = ("#", "  server ", "  fd-hard-limit ", "  log ", "  log-format ", "  option dontlog-normal")
-"""Lines that change with the servers, with the serial, or with the strategy, which is no change of the split."""
+_REVISION = "  set-var proc.revision "
+_PASSING = ("#", "  server ", "  fd-hard-limit ", "  log ", "  log-format ", "  option dontlog-normal", _REVISION)
+"""Lines that change with the servers, the serial, the watched revision, or the strategy: no change of the split."""
 
 
 def _hash(text: str) -> str:
@@ -135,7 +139,10 @@ def _global(config: ProxyConfig) -> Iterator[str]:
     yield f"  set-var proc.slots str({'/'.join(route.backend if route else '' for route in config.routes_by_slot)})"
     yield "  # The turns of a round, each with the name of its slot; then the weights, if they may be redistributed."
     yield f"  set-var proc.split str({split_data(config.routes_by_slot, redistribute=_redistributes(config))})"
-    yield f"  set-var proc.turns int({COUNTING_ALL})"
+    if _redistributes(config):
+        yield f"  set-var proc.turns int({COUNTING_ALL})"
+    yield "  # The revision of these weights if the agent counts its connections and failures, otherwise 0."
+    yield f"{_REVISION}int({config.watched})"
     yield "  # Start of the connection counter: random, since frequent starts at 0 would starve a small route. At a"
     yield "  # reload the agent sets it, below, to the current count, and the round continues."
     yield f"  set-var proc.start {RANDOM_START}"
@@ -236,20 +243,22 @@ def _split(config: ProxyConfig) -> Iterator[str]:
     yield from _binds(config, config.split_port)
     yield f"  maxconn {config.max_connections}"
     if config.failure_log:
-        yield from _failure_log(config.failure_log)
+        yield from _failure_log()
     yield from selection_rules(len(config.routes_by_slot), redistribute=_redistributes(config))
     yield "  default_backend none"
 
 
-def _failure_log(path: str) -> Iterator[str]:
-    yield f"  log unix@{path} format raw local0 info  # HAProxy drops a record rather than wait for the agent"
+def _failure_log() -> Iterator[str]:
+    yield f"  log fd@{LOG_DESCRIPTOR} format raw local0 info  # HAProxy drops a record rather than wait for the agent"
     yield "  option dontlog-normal"
     yield f'  log-format "{_FAILURE_FORMAT}"'
 
 
-_FAILURE_FORMAT = "%ci %cp %b %s %ts %rc %Tt %U %B %[bc_err_str]"
-"""Client address and port, backend, server, how it ended, retries, milliseconds, bytes received from the client and
-sent to it, and the error of the connection to the server."""
+_FAILURE_FORMAT = "%pid %rt %ci %cp %b %s %ts %rc %Tt %B %[bc_err_str]"
+"""Process, number of the connection in this process, client address and port, backend, server, how it ended, retries,
+milliseconds, bytes sent to the client, and the error of the connection to the server.
+
+The number orders the beginnings of connections without a clock: `show info` has the next one (CumReq)."""
 
 
 def _redistributes(config: ProxyConfig) -> bool:

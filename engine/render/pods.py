@@ -13,7 +13,7 @@ from typing import Any
 from engine.model.spec import KanarySpec
 from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, PUBLIC_KEY
 from engine.render.config import OPS_PORT, SPLIT_PORT
-from engine.render.haproxy import STOPPING_PATH, ready_path
+from engine.render.haproxy import LOG_DESCRIPTOR, STOPPING_PATH, ready_path
 from engine.render.objects import CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, Identity, hash_of
 from states import UpdateStrategy
 from states.timing import ENDPOINTS_SETTLE
@@ -25,8 +25,8 @@ DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
 AGENT_PORT = 8405
 CONFIG_DIRECTORY = "/etc/kanary"
 RUN_DIRECTORY = "/run/kanary"
-FAILURE_LOG = f"{RUN_DIRECTORY}/failures.sock"
-"""The agent's socket for records of connections that failed."""
+FAILURE_PIPE = "failures.pipe"
+"""The agent's pipe for records of connections that failed."""
 
 _SETTLE_SECONDS = int(ENDPOINTS_SETTLE.total_seconds())
 STOP_MARGIN_SECONDS = 10
@@ -36,9 +36,11 @@ START_PROBES = 30
 NOBODY = 65534
 
 _CHECKED = f"{RUN_DIRECTORY}/{CONFIG_KEY}"
-# Only the agent validates configurations. A stop must not wait for it.
+# Only the agent validates configurations. A stop must not wait for it. It has created the pipe before: opened for
+# reading as well, this does not wait for the agent, and no record is lost while the agent restarts.
 _WHEN_CHECKED = (
     f"trap 'exit 0' USR1 TERM; until [ -e {_CHECKED} ]; do sleep 0.1; done; "
+    f"exec {LOG_DESCRIPTOR}<>{RUN_DIRECTORY}/{FAILURE_PIPE}; "
     f"exec haproxy -W -db -S {RUN_DIRECTORY}/master.sock,mode,600 -f {_CHECKED}"
 )
 

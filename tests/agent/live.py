@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from engine.render.config import ProxyConfig
-from engine.render.haproxy import render
+from engine.render.haproxy import LOG_DESCRIPTOR, render
+from engine.render.pods import FAILURE_PIPE
 from kanary.operator.sending import Push, put
 from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
 
@@ -195,6 +196,8 @@ class LiveProxy(Proxy):
         """Its container is started again."""
         self.process.kill()
         self.process.wait()
+        # A report may be a turn of the agent's loop old.
+        await_that(lambda: not self.reported().get("digest"), "the agent reports that HAProxy has ended")
         self.process = self._start_haproxy()
 
     def agent_log(self) -> list[str]:
@@ -203,7 +206,10 @@ class LiveProxy(Proxy):
     def _start_haproxy(self) -> subprocess.Popen[bytes]:
         run = Path("/run/kanary") if self._as_pod else self.run
         file = run / CONFIG_FILE
-        script = f'until [ -e {file} ]; do sleep 0.05; done; exec "$0" -W -db -S {run / MASTER_SOCKET} -f {file}'
+        pipe = f"exec {LOG_DESCRIPTOR}<>{run / FAILURE_PIPE}"
+        script = (
+            f'until [ -e {file} ]; do sleep 0.05; done; {pipe}; exec "$0" -W -db -S {run / MASTER_SOCKET} -f {file}'
+        )
         haproxy = "haproxy" if self._as_pod else HAPROXY
         return self._started([*self._limit, *self._in_pod(), "sh", "-c", script, haproxy], "run/kanary/log")
 
@@ -254,15 +260,14 @@ def pod(
     program: Path = HAPROXY,
     descriptors: int | None = None,
     eject_seconds: float | None = None,
-    folder: Path | None = None,
 ) -> Iterator[LiveProxy]:
     """A proxy pod whose ConfigMap is not mounted yet.
 
     `program` is what the agent checks configurations with, `descriptors` the limit of open files, and `eject_seconds`
-    how long a bad pod is out the first time. `folder` is where its files are.
+    how long a bad pod is out the first time.
     """
-    with contextlib.ExitStack() as stack:
-        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kanary-live-")))
+    with tempfile.TemporaryDirectory(prefix="kanary-live-") as directory:
+        folder = Path(directory)
         folder.chmod(0o755)
         proxy = LiveProxy(config, folder, as_pod, program=program, descriptors=descriptors, eject_seconds=eject_seconds)
         try:

@@ -54,7 +54,7 @@ def change_weights(proxy: LiveProxy, changes: int, window: int) -> Outcome:
     with held(proxy, HELD) as connections, stream(proxy) as clients:
         for weights in itertools.islice(mixes(len(config.routes)), changes):
             other = reweighted(config, *weights)
-            if not runtime.update(master, render(config).text, render(other).text):
+            if not runtime.update(master, render(config).text, render(other).text, count=lambda: None):
                 raise RuntimeError(f"HAProxy did not take the weights {weights} without a reload")
             config = other
             if window:

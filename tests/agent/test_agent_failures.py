@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kanary_agent.failures import KEPT, ROUTES, SOCKET, STEP_RECORDS, Failures, cause_of, read_record
+from kanary_agent.failures import KEPT, ROUTES, Failures, cause_of
+from kanary_agent.records import PIPE, Pipe, read_record
+from kanary_agent.revisions import Revisions
 from kanary_agent.slots import Slots
 
 from engine.render.config import Pool, ProxyConfig, Server
 from engine.render.haproxy import RETRIES, render
-from engine.render.pods import FAILURE_LOG
 from engine.render.slots import slot_names
 from kanary.cli.main import main
 from states import OnEmptyRoute
@@ -50,17 +50,15 @@ Json = dict[str, Any]
 @contextlib.contextmanager
 def logging(config: ProxyConfig, *replacements: tuple[str, str]) -> Iterator[LiveProxy]:
     """A proxy that serves this configuration with a log of failures."""
-    with tempfile.TemporaryDirectory(prefix="kanary-log-") as directory:
-        folder = Path(directory)
-        config = replace(config, failure_log=str(folder / "run" / "kanary" / SOCKET))
-        text = render(config).text
-        for old, new in replacements:
-            assert old in text
-            text = text.replace(old, new)
-        with pod(config, folder=folder) as proxy:
-            proxy.mount(text)
-            proxy.await_served()
-            yield proxy
+    config = replace(config, failure_log=True)
+    text = render(config).text
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    with pod(config) as proxy:
+        proxy.mount(text)
+        proxy.await_served()
+        yield proxy
 
 
 UNCHECKED = ("default-server check", "default-server")
@@ -152,14 +150,6 @@ def test_a_reset_connection_has_its_time_and_bytes(moody: MoodyPods, mood: Any, 
         assert re.fullmatch(rf"reset after \d+ ms, {sent} bytes sent to the client", failure["cause"])
 
 
-def test_a_pod_that_does_not_answer_is_named_after_the_idle_time(moody: MoodyPods) -> None:
-    config = config_of(moody.route(100, 1), idle_seconds=1)
-    moody.put(swallow, *config.routes[0].servers)
-    with logging(config) as proxy:
-        visit(proxy, ask_and_wait_for_the_end)
-        assert re.fullmatch(r"no answer within 1\.\d s", await_failure(proxy)["cause"])
-
-
 def test_a_connection_that_waits_too_long_for_a_free_one_says_so(pods: Pods) -> None:
     config = config_of(pods.route(100, 1), source_ports=1)
     with logging(config, ("timeout queue 10s", "timeout queue 100ms")) as proxy, proxy.connect() as first:
@@ -221,7 +211,7 @@ def test_haproxy_serves_without_an_agent_and_reports_to_the_next_one(moody: Mood
 def test_it_works_as_in_a_pod(moody: MoodyPods) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
-    config = config_of(moody.route(100, 1), failure_log=FAILURE_LOG)
+    config = config_of(moody.route(100, 1), failure_log=True)
     moody.put(reset_when_asked, *config.routes[0].servers)
     with pod(config, as_pod=True) as proxy:
         proxy.serve(config)
@@ -256,47 +246,76 @@ def test_the_command_line_finds_the_failure_through_a_port_forward(
         assert failure["cause"].startswith("reset after")
 
 
-def test_of_a_storm_each_step_reads_a_sample(tmp_path: Path) -> None:
-    found = Failures(str(tmp_path), slots_of("v0:http", "v1:http"))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
-        haproxy.setblocking(False)
-        dropped = 0
-        for number in range(1000):
-            try:
-                haproxy.sendto(line(slot="ab"[number % 2], port=number), str(tmp_path / SOCKET))
-            except BlockingIOError:
-                dropped += 1
-        assert dropped >= 1000 - 20 * STEP_RECORDS
-        found.step()
-        assert {len(failures) for failures in found.of({"v0:http": 1, "v1:http": 1}).values()} == {KEPT}
+class Log:
+    """A pipe of records, as HAProxy writes them."""
+
+    def __init__(self, folder: Path, slots: Slots, revisions: Revisions | None = None) -> None:
+        self.failures = Failures(Pipe(str(folder)), slots, revisions or Revisions())
+        self._pipe = os.open(folder / PIPE, os.O_WRONLY | os.O_NONBLOCK)
+
+    def write(self, *lines: bytes) -> None:
+        for line in lines:
+            os.write(self._pipe, line)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path, slots_of("v0:http", "v1:http"))
+
+
+def test_of_a_storm_the_last_failures_are_kept(log: Log) -> None:
+    log.write(*(line(slot="ab"[number % 2], port=number) for number in range(1000)))
+    while not log.failures._pipe.is_empty:
+        log.failures.step()
+    found = log.failures.of({"v0:http": 1, "v1:http": 1})
+    assert found["v1:http"][0]["client"] == "10.0.0.1:999"
+    assert {len(failures) for failures in found.values()} == {KEPT}
+
+
+def test_thousands_of_records_wait_for_the_agent_and_what_does_not_fit_is_dropped(log: Log) -> None:
+    kept = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            log.write(line())
+            kept += 1
+    assert kept > 5000
+    log.failures.step()
+    log.write(line(port=7))
+    while not log.failures._pipe.is_empty:
+        log.failures.step()
+    assert log.failures.of({"v0:http": 1})["v0:http"][0]["client"] == "10.0.0.1:7"
+
+
+def test_the_next_agent_reads_what_the_former_one_has_not_read(tmp_path: Path) -> None:
+    former = Log(tmp_path, slots_of("v0:http"))
+    former.write(line(port=7))
+    assert Log(tmp_path, slots_of("v0:http")).failures.of({"v0:http": 1}) == {}
+    latest = Log(tmp_path, slots_of("v0:http"))
+    latest.failures.step()
+    assert latest.failures.of({"v0:http": 1})["v0:http"][0]["client"] == "10.0.0.1:7"
 
 
 def test_the_memory_is_bounded_for_any_number_of_routes(tmp_path: Path) -> None:
     names = [f"v{number}:http" for number in range(ROUTES + 10)]
-    found = Failures(str(tmp_path), slots_of(*names))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
-        for slot in slot_names(len(names)):
-            haproxy.sendto(line(slot=slot), str(tmp_path / SOCKET))
-            found.step()
-    assert list(found.of(dict.fromkeys(names))) == names[10:]
+    log = Log(tmp_path, slots_of(*names))
+    for slot in slot_names(len(names)):
+        log.write(line(slot=slot))
+        log.failures.step()
+    assert list(log.failures.of(dict.fromkeys(names))) == names[10:]
 
 
 def test_a_failure_belongs_to_the_backend_that_the_slot_had_when_the_connection_began(tmp_path: Path) -> None:
     slots = slots_of("v1:http")
-    found = Failures(str(tmp_path), slots)
+    log = Log(tmp_path, slots)
     slots.observe({"a": "v2:http"})
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as haproxy:
-        for milliseconds in (60_000, 0):
-            haproxy.sendto(line(milliseconds=milliseconds), str(tmp_path / SOCKET))
-            found.step()
-    assert {name: len(failures) for name, failures in found.of({"v1:http": 1, "v2:http": 1}).items()} == {
-        "v1:http": 1,
-        "v2:http": 1,
-    }
+    log.write(line(milliseconds=60_000), line(milliseconds=0))
+    log.failures.step()
+    found = log.failures.of({"v1:http": 1, "v2:http": 1})
+    assert {name: len(failures) for name, failures in found.items()} == {"v1:http": 1, "v2:http": 1}
 
 
 def test_the_pod_is_named_without_the_header_that_it_receives() -> None:
-    record = read_record("10.0.0.1 1 a 10.0.0.2:9000_V2 SD 0 12 5 0 ECONNRESET")
+    record = read_record("8 5 10.0.0.1 1 a 10.0.0.2:9000_V2 SD 0 12 0 ECONNRESET")
     assert record is not None
     assert record.server == "10.0.0.2:9000"
 
@@ -315,8 +334,10 @@ def line(
     milliseconds: int = 12,
     sent: int = 0,
     error: str = "ECONNRESET",
+    number: int = 5,
 ) -> bytes:
-    return f"10.0.0.1 {port} {slot} 10.0.0.2:9000 {state} 0 {milliseconds} 5 {sent} {error}".encode()
+    head = f"8 {number} 10.0.0.1 {port} {slot}"
+    return f"{head} 10.0.0.2:9000 {state} 0 {milliseconds} {sent} {error}\n".encode()
 
 
 @pytest.mark.parametrize(
@@ -326,26 +347,30 @@ def line(
         ("SC", 0, "Out of local source ports on the system", "no free source port: 1 attempt within 12 ms"),
         ("SC", 0, "-", "refused or unreachable: 1 attempt within 12 ms"),
         ("RC", 0, "-", "the proxy has no free file descriptor or memory"),
-        ("DD", 0, "-", "closed because the pod was marked down"),
-        ("sD", 0, "Success", "no answer within 12 ms"),
-        ("cD", 7, "Success", ""),
-        ("--", 0, "Success", ""),
-        ("CC", 0, "Success", ""),
+        ("sQ", 0, "-", "no pod had a free connection within 12 ms"),
+        ("sD", 0, "Success", None),
+        ("cD", 7, "Success", None),
+        ("--", 0, "Success", None),
+        ("CC", 0, "Success", None),
+        ("CD", 0, "ECONNRESET", None),
+        ("KD", 0, "-", None),
     ],
 )
-def test_each_end_has_a_cause_in_plain_words(state: str, sent: int, error: str, cause: str) -> None:
-    record = read_record(line(state=state, sent=sent, error=error).decode())
-    assert record is not None
-    assert cause_of(record) == cause
+def test_each_end_has_a_cause_in_plain_words(log: Log, state: str, sent: int, error: str, cause: str | None) -> None:
+    log.write(line(state=state, sent=sent, error=error))
+    log.failures.step()
+    assert [failure["cause"] for failure in log.failures.of({"v0:http": 1}).get("v0:http", [])] == (
+        [cause] * bool(cause)
+    )
 
 
 def test_addresses_of_ipv6_have_brackets() -> None:
-    record = read_record("fd00::7 41796 v1:http fd00::1:9000 sC +2 1204 5 0 -\n")
+    record = read_record("8 5 fd00::7 41796 v1:http fd00::1:9000 sC +2 1204 0 -\n")
     assert record is not None
     assert (record.client, record.server) == ("[fd00::7]:41796", "[fd00::1]:9000")
     assert cause_of(record) == "not accepted: 3 attempts within 1.2 s"
 
 
-@pytest.mark.parametrize("text", ["", "Proxy split started.", "a b c d e f g h i j", "\ufffd" * 100])
+@pytest.mark.parametrize("text", ["", "Proxy split started.", "a b c d e f g h i j k", "\ufffd" * 100])
 def test_other_lines_are_ignored(text: str) -> None:
     assert read_record(text) is None

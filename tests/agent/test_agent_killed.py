@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 from kanary_agent.master import Master
+from kanary_agent.routes import Routes
+from kanary_agent.slots import Slots
+from kanary_agent.totals import Totals
 from kanary_agent.updater import Updater
 
 from engine.render.config import ProxyConfig
@@ -51,8 +54,9 @@ class Fate:
 
 
 def new_agent(proxy: LiveProxy) -> Updater:
-    mounted = proxy.mounted.folder / CONFIG_FILE
-    return Updater(str(mounted), str(proxy.run), str(HAPROXY), Master(str(proxy.run / "master.sock"), str(proxy.run)))
+    mounted, master = proxy.mounted.folder / CONFIG_FILE, Master(str(proxy.run / "master.sock"), str(proxy.run))
+    routes = Routes(master, Slots(), Totals(str(proxy.run / "counts.json")))
+    return Updater(str(mounted), str(proxy.run), str(HAPROXY), master, count=routes.count_now)
 
 
 def is_at_rest(proxy: LiveProxy) -> bool:

@@ -82,7 +82,7 @@ class Proxy:
         self.asked += 1
         if self.is_silent:
             raise SilentError("HAProxy does not respond")
-        return Figures(WorkerState(self.serving, ""), self.draining, [], Load(5, 9))
+        return Figures(WorkerState(self.serving, ""), self.draining, [], Summary("", Load(5, 9), {}, {}))
 
 
 def reporting(proxy: Any) -> tuple[Reporter, Routes]:
@@ -173,6 +173,44 @@ def test_counts_are_news_if_their_first_two_binary_digits_change(clock: list[flo
         news.append(found.news())
     assert [bool(each) for each in news] == [True, False, True, True]
     assert json.loads(news[-1])["routes"]["v1:http"]["connections"] == 2**20 + 2**19
+
+
+def test_counts_of_a_watched_revision_are_news_after_1_s_and_the_first_failure_at_once(clock: list[float]) -> None:
+    totals = Totals("no such folder/counts.json")
+    routes = Routes(Proxy(), Slots(), totals)  # type: ignore[arg-type]
+    found = Reporter(POD, *3 * [Proxy()], routes, ports=Proxy())  # type: ignore[arg-type, list-item]
+    routes.servers = {"v1:http": Servers(up=1)}
+
+    def counted(connections: int, failed: int = 0, watched: int = 7) -> None:
+        figures = SlotFigures(1, 0, 0, Counts(connections, 0, 0, 0, 0))
+        summary = Summary("8 1", Load(0, 0), {"a": figures}, {"a": "v1:http"}, watched, next_number=connections)
+        routes.observe(summary, {"a": 1})
+        for number in range(failed):
+            totals.revisions.record("8", number, "v1:http")
+
+    counted(5)
+    assert json.loads(found.news())["revisions"] == [{"revision": 7, "routes": {}}]
+    counted(9)
+    clock[0] += SERVERS_SECONDS / 2
+    assert found.news() == ""
+    clock[0] += SERVERS_SECONDS / 2
+    (revision,) = json.loads(found.news())["revisions"]
+    assert revision == {"revision": 7, "routes": {"v1:http": {"connections": 4, "failed": 0}}}
+    # Number 0 is from before the agent.
+    counted(9, failed=7)
+    clock[0] += CHANGE_SECONDS
+    assert json.loads(found.news())["revisions"][0]["routes"]["v1:http"]["failed"] == 2
+    counted(9, failed=6)
+    clock[0] += SERVERS_SECONDS / 2
+    assert found.news() == ""
+    clock[0] += SERVERS_SECONDS / 2
+    assert json.loads(found.news())["revisions"][0]["routes"]["v1:http"]["failed"] == 3
+    counted(9, watched=0)
+    clock[0] += CHANGE_SECONDS
+    assert "revisions" not in json.loads(found.news())
+    counted(10, watched=0)
+    clock[0] += SERVERS_SECONDS
+    assert found.news() == ""
 
 
 def test_time_that_passes_is_no_news(clock: list[float]) -> None:

@@ -112,7 +112,7 @@ def test_weights_do_not_go_to_a_route_whose_pods_could_not_be_added(pods: Pods) 
     other = replace(config, routes=(replace(first, weight=0), replace(second, weight=100)))
     with live(config) as proxy:
         master = WithoutAdditions(str(proxy.run / MASTER_SOCKET), str(proxy.run))
-        assert runtime.update(master, render(config).text, render(other).text) == ""
+        assert runtime.update(master, render(config).text, render(other).text, count=lambda: None) == ""
         assert proxy.take(20) == [0] * 20
 
 

@@ -10,7 +10,6 @@ import yaml
 
 from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
 from engine.render.haproxy import render as render_config
-from engine.render.pods import FAILURE_LOG
 from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
 from kanary.cli.main import main
 from kanary.cli.manifest import RenderError
@@ -98,7 +97,7 @@ def test_the_configuration_is_the_one_for_these_endpoints(tmp_path: Path) -> Non
     )
     unapplied = "00000000-0000-0000-0000-000000000000"
     slots = ("myapp-v1:http", "myapp-v2:9090", "", "")
-    live: Json = {"kanary": unapplied, "serial": 1, "failure_log": FAILURE_LOG, "slots": slots}
+    live: Json = {"kanary": unapplied, "serial": 1, "failure_log": True, "slots": slots}
     expected = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, idle_seconds=86_400, drain_seconds=600, **live)
     assert config(written(tmp_path, kanary()), V1, V2) == render_config(expected).text
 

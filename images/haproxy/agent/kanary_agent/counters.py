@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from kanary_agent import texts
 
-SUMMARY = ("@1 show info", f"@1 get var {texts.SLOTS}", "@1 show stat -1 3 -1")
+_VARIABLES = (texts.SLOTS, texts.SPLIT, texts.REVISION, texts.TURNS)
+SUMMARY = ("@1 show info", *(f"@1 get var {name}" for name in _VARIABLES), "@1 show stat -1 3 -1")
 STATES = "@1 show servers state"
 SERVERS = "@1 show stat -1 4 -1"
 
@@ -36,6 +37,11 @@ class Counts(NamedTuple):
     """Further attempts to connect to the same server."""
     redispatches: int
     """Further attempts to connect to another server."""
+
+    @property
+    def failed(self) -> int:
+        """Connections that failed (docs/evidence.md). None is counted twice."""
+        return self.unconnected + self.reset
 
 
 class SlotFigures(NamedTuple):
@@ -67,6 +73,17 @@ class Summary(NamedTuple):
     slots: dict[str, SlotFigures]
     backends: dict[str, str]
     """The backend of each slot that is not free, as in `myapp-v1:http`."""
+    watched: int = 0
+    """The revision of the weights whose connections are counted; 0 if none is."""
+    is_redistributing: bool = False
+    """Whether the connections of a route without a server may go to others that have one."""
+    next_number: int = 0
+    """The number of the next connection."""
+
+    @property
+    def revision(self) -> int:
+        """The watched revision while connections are split by its weights, otherwise 0."""
+        return 0 if self.is_redistributing else self.watched
 
 
 class Health(NamedTuple):
@@ -134,11 +151,24 @@ def servers_of(slot: str) -> str:
 def summary(answer: str) -> Summary:
     """The answer of one worker to the commands of `SUMMARY`."""
     worker = " ".join(re.findall(r"^(?:Pid|Start_time_sec): (\d+)", answer, re.MULTILINE))
-    backends = re.search(rf"^{texts.SLOTS}: type=str value=<(.*)>", answer, re.MULTILINE)
+    number = re.search(r"^CumReq: (\d+)", answer, re.MULTILINE)
+    variables = dict(re.findall(r"^(proc\.\w+): type=\w+ value=<(.*)>", answer, re.MULTILINE))
+    backends = texts.backends_by_slot(variables.get(texts.SLOTS, ""))
     rows = _rows(answer.splitlines(), ("pxname", *_SLOT))
     # The names of slots are shorter than those of the other backends, which have no servers.
     slots = {row["pxname"]: _figures(row) for row in rows if len(row["pxname"]) <= _LONGEST_SLOT}
-    return Summary(worker, load(answer), slots, texts.backends_by_slot(backends[1] if backends else ""))
+    in_turn = texts.slots_in_turn(variables.get(texts.SPLIT, ""), len(next(iter(backends), " ")))
+    has_servers = {slots[slot].up > 0 for slot in in_turn & slots.keys()}
+    return Summary(
+        worker,
+        load(answer),
+        slots,
+        backends,
+        watched=int(variables.get(texts.REVISION, 0)),
+        # HAProxy leaves this state with the first connection that finds all routes up.
+        is_redistributing=len(has_servers) > 1 and variables.get(texts.TURNS) == texts.COUNTING_ALL,
+        next_number=int(number[1]) if number else 0,
+    )
 
 
 def load(answer: str) -> Load:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from kanary_agent import counters, texts
-from kanary_agent.counters import Load, Summary
+from kanary_agent.counters import Summary
 
 ANSWER_SECONDS = 2
 # A reload of 5,000 servers takes 0.2 s of a core. If a port cannot be bound, HAProxy tries for 2 s.
@@ -20,8 +20,7 @@ ANSWER_BYTES = 2**22
 
 _STATE = (f"@1 get var {texts.DIGEST}", f"@1 get var {texts.SPLIT}")
 _COUNT = ("@1 get var proc.start", "@1 show table counter")
-# The frontend alone: the whole table of 5,000 servers is megabytes.
-_FIGURES = (*_STATE, "@1 show info", "@1 show stat split 1 -1", "show proc")
+_FIGURES = (*_STATE, *counters.SUMMARY, "show proc")
 
 
 class WorkerState(NamedTuple):
@@ -39,7 +38,8 @@ class Figures(NamedTuple):
     """Number of former workers that still run."""
     former: list[Summary] | None
     """What they have counted; None if one of them does not respond."""
-    load: Load
+    current: Summary
+    """What the current worker has counted."""
 
 
 class SilentError(Exception):
@@ -87,7 +87,7 @@ class Master:
     def figures(self) -> Figures:
         """What the current worker serves, and how many connections are open and possible."""
         answer = self.execute(*_FIGURES)
-        return Figures(_state(answer), *self._former(answer), counters.load(answer))
+        return Figures(_state(answer), *self._former(answer), counters.summary(answer))
 
     def _former(self, processes: str) -> tuple[int, list[Summary] | None]:
         """How many former workers still run, and what they have counted.

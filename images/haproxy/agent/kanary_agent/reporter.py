@@ -3,7 +3,7 @@
 import json
 import time
 
-from kanary_agent.counters import Load
+from kanary_agent.counters import Load, Summary
 from kanary_agent.fullness import Fullness
 from kanary_agent.master import Figures, Master, SilentError, WorkerState
 from kanary_agent.ports import Ports
@@ -13,13 +13,16 @@ from kanary_agent.updater import Updater
 CHANGE_SECONDS = 0.05
 """The shortest interval between two news."""
 SERVERS_SECONDS = 1
-"""The same, of news that differ only in the states of servers: many may change at once."""
+"""The same, of news that differ only in the states of servers, or in the counts of a watched revision.
+
+The first failure of a route in a revision does not wait.
+"""
 COUNTS_SECONDS = 30
 """The same, of news that differ only in counts: they change with each connection."""
 BYTES_PER_SECOND = 4096
 """The most that news about servers and counts may use of a stream; the operator reads twice as much at most."""
 
-NOTHING = Figures(WorkerState("", ""), draining=0, former=None, load=Load(0, 0))
+NOTHING = Figures(WorkerState("", ""), draining=0, former=None, current=Summary("", Load(0, 0), {}, {}))
 
 
 class Reporter:
@@ -42,8 +45,8 @@ class Reporter:
         self._news_at = 0.0
         self._news_size = 0
         self._news_serving: object = None
-        self._news_servers: object = None
-        """What the last news were made from, without counts."""
+        self._news_counting: object = None
+        """What the last news were made from, without the counts of routes."""
 
     def report(self) -> str:
         """The report of this moment, as JSON in one line."""
@@ -51,12 +54,12 @@ class Reporter:
             figures, silence = self._master.figures(), ""
         except SilentError as error:
             figures, silence = NOTHING, str(error)
-        if figures.former is not None:
-            self._routes.add_former(figures.former)
+        self._routes.count(figures)
         rejected, self._digest = self._updater.rejected, self._updater.digest_of(figures.state)
-        problem, load, is_full = self._updater.problem or silence, figures.load, self._fullness.is_full
+        problem, load, is_full = self._updater.problem or silence, figures.current.load, self._fullness.is_full
         limits = load.max_connections, is_full, self._ports.short
-        self._state = self._digest, rejected, figures.draining, *limits, problem, self._routes.state()
+        revisions = self._routes.revisions()
+        self._state = self._digest, rejected, figures.draining, *limits, problem, self._routes.state(), revisions
         return json.dumps(
             {
                 "pod": self._pod,
@@ -70,6 +73,7 @@ class Reporter:
                 "shortOfPorts": self._ports.short,
                 "problem": problem,
                 "routes": self._routes.figures(),
+                **revisions,
             }
         )
 
@@ -78,20 +82,23 @@ class Reporter:
         now = time.monotonic()
         if now < self._news_at + self._interval():
             return ""
-        known, report = {self._news_state, self._state}, self.report()
+        known, report = (self._news_state, self._state), self.report()
         self._news_at, self._news_state, self._news_size = now, self._state, len(report)
-        self._news_serving, self._news_servers = self._serving(self._digest), self._routes.servers
-        return "" if known == {self._state} else report
+        self._news_serving, self._news_counting = self._serving(self._digest), self._counting()
+        return "" if known == (self._state, self._state) else report
 
     def _interval(self) -> float:
         """How long after the last news the next ones may follow, in seconds."""
         serving = self._updater.serving
         if serving != self._digest or self._serving(serving) != self._news_serving:
             return CHANGE_SECONDS
-        least = SERVERS_SECONDS if self._routes.servers != self._news_servers else COUNTS_SECONDS
+        least = SERVERS_SECONDS if self._counting() != self._news_counting else COUNTS_SECONDS
         return max(least, self._news_size / BYTES_PER_SECOND)
 
     def _serving(self, digest: str) -> object:
         unreached = [name for name, servers in self._routes.servers.items() if servers.unreached_since is not None]
         limits = self._fullness.is_full, self._ports.short
-        return digest, self._updater.rejected, self._updater.problem, *limits, unreached
+        return digest, self._updater.rejected, self._updater.problem, *limits, unreached, self._routes.failing
+
+    def _counting(self) -> object:
+        return self._routes.servers, self._routes.revisions()

@@ -5,18 +5,20 @@ HAProxy takes a new server for up until its first check.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from kanary_agent import counters
 from kanary_agent.counters import Counts, Health, SlotFigures, Summary
-from kanary_agent.master import Master
+from kanary_agent.master import Figures, Master
 from kanary_agent.slots import Slots
 from kanary_agent.totals import Totals
 
 SERVERS_OF_ROUTE = 10
 SERVERS = 100
 """How many servers the report lists of a route, and of all routes: a line of a stream has at most 64 KiB."""
+REVISION_ROUTES = 100
+"""How many routes the report lists of all revisions, those of the present one first."""
 REREAD_SECONDS = 5
 """How often the servers of a route are read again while some of them are not up."""
 TEXT_LIMIT = 100
@@ -55,7 +57,8 @@ class Routes:
         self._master = master
         self._slots = slots
         self._totals = totals
-        self._worker = ""
+        self._watched = 0
+        """The watched revision of the current worker."""
         self._sizes: dict[str, int] = {}
         """The number of servers of each route."""
         self._read_at: dict[str, float] = {}
@@ -111,19 +114,41 @@ class Routes:
             if known is None or self._may_have_changed(name, known, figures, size):
                 known = self._read(slot, name, known, figures, size)
             observed[name] = known
-        self._worker, self.servers = summary.worker, observed
+        self._watched, self.servers = summary.watched, observed
         self._sizes = {name: sizes.get(slot, 0) for slot, name in summary.backends.items()}
         self._read_at = {name: at for name, at in self._read_at.items() if name in observed}
 
-    def add_former(self, summaries: Iterable[Summary]) -> None:
-        """Take the figures of the former workers that still have connections: all others have ended."""
-        workers = [self._worker]
-        for summary in summaries:
-            self._totals.add(summary)
-            workers.append(summary.worker)
-        if self._worker:
-            # An agent that has just started does not know the routes yet.
-            self._totals.forget_all_but(workers)
+    def count(self, figures: Figures) -> None:
+        """Take the counters of the current worker and of those that still have connections: all others have ended."""
+        current, former = figures.current, figures.former
+        for summary in (current, *(former or ())):
+            if summary.worker:
+                self._totals.add(summary)
+        if current.worker:
+            self._watched = current.watched
+            if former is not None:
+                self._totals.forget_all_but(summary.worker for summary in (current, *former))
+
+    def count_now(self) -> None:
+        """Read the counters of all workers, and save them. Raises SilentError."""
+        self.count(self._master.figures())
+        self._totals.save()
+
+    @property
+    def failing(self) -> frozenset[tuple[int, str]]:
+        """The revisions and routes with a failure, while a revision is watched."""
+        return self._totals.revisions.failing if self._watched else frozenset()
+
+    def revisions(self) -> dict[str, object]:
+        """The part of the report about the watched revision and those before it; empty if none is watched."""
+        if not self._watched:
+            return {}
+        room, found = REVISION_ROUTES, []
+        for revision, routes in self._totals.revisions.of(self._watched).items():
+            listed = list(routes.items())[:room]
+            room -= len(listed)
+            found.append({"revision": revision, "routes": {name: counted._asdict() for name, counted in listed}})
+        return {"ledger": self._totals.revisions.ledger, "revisions": found}
 
     def _may_have_changed(self, name: str, known: Servers, figures: SlotFigures, size: int) -> bool:
         if figures.up != known.up or size != self._sizes.get(name):
@@ -161,8 +186,7 @@ def _reported(server: Listed, now: int) -> dict[str, object]:
 
 def _rounded(counts: Counts) -> tuple[int, ...]:
     """Connections and failures, with zeros after the first two binary digits: up to a third less."""
-    failed = counts.unconnected + counts.reset
-    rests = ((count, max(0, count.bit_length() - 2)) for count in (counts.connections, failed))
+    rests = ((count, max(0, count.bit_length() - 2)) for count in (counts.connections, counts.failed))
     return tuple(count >> rest << rest for count, rest in rests)
 
 

@@ -15,6 +15,7 @@ from kanary_agent.fullness import Fullness
 from kanary_agent.inbox import Inbox
 from kanary_agent.master import Master
 from kanary_agent.ports import Ports
+from kanary_agent.records import Pipe
 from kanary_agent.reporter import Reporter
 from kanary_agent.reports import ReportServer
 from kanary_agent.routes import Routes
@@ -31,15 +32,17 @@ def main() -> NoReturn:
     """Run until SIGTERM, SIGINT or SIGUSR1."""
     options = _options()
     master = Master(os.path.join(options.run, "master.sock"), options.run)
-    updater = Updater(options.mounted, options.run, options.haproxy, master)
+    # It has to exist before the configuration, which HAProxy's container waits for.
+    pipe = Pipe(options.run)
+    slots, fullness, totals = Slots(), Fullness(), Totals(os.path.join(options.run, "counts.json"))
+    routes = Routes(master, slots, totals)
+    updater = Updater(options.mounted, options.run, options.haproxy, master, count=routes.count_now)
     key = os.path.join(os.path.dirname(options.mounted), "public-key.pem")
     inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
-    slots, fullness = Slots(), Fullness()
-    routes = Routes(master, slots, Totals(os.path.join(options.run, "counts.json")))
     ports = Ports(master, slots, routes)
     ejector = Ejector(master, routes, fullness, options.eject_seconds)
     reporter = Reporter(options.pod, master, updater, fullness, routes, ports=ports)
-    failures = Failures(options.run, slots)
+    failures = Failures(pipe, slots, totals.revisions)
     pages = {
         "/healthz": lambda: "ok\n",
         "/metrics": slots.metrics,

@@ -5,7 +5,7 @@ several versions of HAProxy), so a reload is necessary when many servers were re
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kanary_agent import counters, texts
 from kanary_agent.counters import Place, State
@@ -21,11 +21,13 @@ _STATIC = re.compile(r" tcp-ut \S+")
 """The parameters that HAProxy does not accept in `add server`. The server has them after the next reload."""
 
 
-def update(master: Master, served: str, text: str) -> str:
+def update(master: Master, served: str, text: str, count: Callable[[], None]) -> str:
     """Change the routes, servers and weights of the worker that serves the text `served` to those of `text`.
 
     Returns what was changed, or '' if a reload is necessary: then anything else differs, a slot passes from one backend
-    to another at once, or HAProxy did not accept every change. Raises SilentError if HAProxy does not respond.
+    to another at once, or HAProxy did not accept every change. Calls `count` before a change of the watched revision:
+    what begins between the former and the next reading of the counters belongs to none. Raises SilentError if HAProxy
+    does not respond.
     """
     former, latest = texts.parts_of(served), texts.parts_of(text)
     # A server that stays keeps its parameters: HAProxy can change them only with a reload.
@@ -47,14 +49,18 @@ def update(master: Master, served: str, text: str) -> str:
         master.execute(*_add({place: desired[place] for place in some}, present))
     if added and not desired.keys() <= _in_service(master):
         return ""
-    digest = {texts.DIGEST: latest.variables.pop(texts.DIGEST)}
+    last = {name: latest.variables.pop(name, texts.NO_REVISION) for name in (texts.REVISION, texts.DIGEST)}
+    if former.variables.get(texts.REVISION, texts.NO_REVISION) != last[texts.REVISION]:
+        count()
+        # Also if the agent is killed between two of these commands, no connection counts for weights that it has not.
+        master.set_variables({texts.REVISION: texts.NO_REVISION})
     master.set_variables(latest.variables)
     for some in _steps(removed):
         master.execute(*(f"@1 set server {place} state maint" for place in some))
     if _in_service(master) != desired.keys() or master.state().split != texts.split_of(text):
         return ""
     # Last, so that a digest that is reported is in force.
-    master.set_variables(digest)
+    master.set_variables(last)
     routes = ", new routes" if texts.slots_of(served) != slots else ""
     weights = ", new weights" if texts.split_of(served) != texts.split_of(text) else ""
     return f"{len(added)} servers added, {len(removed)} removed{routes}{weights}"

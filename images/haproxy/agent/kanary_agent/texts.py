@@ -2,7 +2,7 @@
 
 import re
 from itertools import product
-from string import ascii_letters
+from string import ascii_letters, digits
 from typing import NamedTuple
 
 MESSAGE_LIMIT = 400
@@ -13,7 +13,13 @@ SPLIT = "proc.split"
 """The turns of a round and the weights."""
 SLOTS = "proc.slots"
 """The backend of each slot; slots are HAProxy's backends."""
-_CHANGEABLE = (DIGEST, SLOTS, SPLIT, "proc.turns")
+TURNS = "proc.turns"
+COUNTING_ALL = str(2**60)
+"""Its value while HAProxy may redistribute connections (`engine/render/selection.py`)."""
+REVISION = "proc.revision"
+"""The revision of the weights whose connections are counted; 0 for none."""
+NO_REVISION = "int(0)"
+_CHANGEABLE = (DIGEST, SLOTS, SPLIT, TURNS, REVISION)
 """The process variables that a running worker may take from another configuration."""
 
 _CONTINUED = (
@@ -68,6 +74,12 @@ def backends_by_slot(value: str) -> dict[str, str]:
     length = 1 if len(backends) <= len(ascii_letters) else 2
     names = ("".join(letters) for letters in product(ascii_letters, repeat=length))
     return {name: backend for name, backend in zip(names, backends, strict=False) if backend}
+
+
+def slots_in_turn(split: str, length: int) -> set[str]:
+    """The slots that have turns in the value of the variable: their routes have a weight. Names have this length."""
+    turns = split.rstrip(digits)
+    return {turns[start : start + length] for start in range(0, len(turns), length)}
 
 
 def _variable(text: str, name: str) -> str:

@@ -5,10 +5,13 @@ workers have counted since then.
 """
 
 import json
+import time
 from collections.abc import Iterable
+from operator import add
 
 from kanary_agent import files
 from kanary_agent.counters import Counts, Summary
+from kanary_agent.revisions import Counted, Reading, Revisions
 
 NONE = Counts(0, 0, 0, 0, 0)
 
@@ -21,6 +24,8 @@ class Totals:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.revisions = Revisions()
+        """The counts of each revision, from the same readings and in the same file."""
         self._totals: dict[str, Counts] = {}
         self._seen: dict[str, dict[str, Counts]] = {}
         """The last counts of each slot of each worker."""
@@ -33,17 +38,21 @@ class Totals:
 
     def add(self, summary: Summary) -> None:
         """Add what this worker has counted since its last summary."""
-        known = self._seen.get(summary.worker, {})
+        known, is_first = self._seen.get(summary.worker, {}), summary.worker not in self._seen
+        grown: dict[str, Counted] = {}
         backends = self._backends.setdefault(summary.worker, {})
         backends.update(summary.backends)
         for slot, figures in summary.slots.items():
             former = known.get(slot, NONE)
             if slot in backends and figures.counts != former:
                 name = backends[slot]
-                total = zip(self._totals.get(name, NONE), figures.counts, former, strict=True)
-                self._totals[name] = Counts(*(sum_ + max(0, new - old) for sum_, new, old in total))
+                more = Counts(*(max(0, new - old) for new, old in zip(figures.counts, former, strict=True)))
+                self._totals[name] = Counts(*map(add, self._totals.get(name, NONE), more))
+                grown[name] = Counted(*map(add, grown.get(name, Counted()), (more.connections, more.failed)))
         self._seen[summary.worker] = {slot: figures.counts for slot, figures in summary.slots.items()}
         self._open[summary.worker] = {slot: figures.open for slot, figures in summary.slots.items()}
+        reading = Reading(summary.worker, summary.revision, summary.next_number, is_first, grown)
+        self.revisions.read(reading, time.monotonic())
 
     def forget_all_but(self, workers: Iterable[str]) -> None:
         """Forget the workers that have ended, and the counters of backends that no worker has in a slot."""
@@ -52,6 +61,7 @@ class Totals:
         self._open = {worker: found for worker, found in self._open.items() if worker in self._seen}
         present = {name for backends in self._backends.values() for name in backends.values()}
         self._totals = {name: total for name, total in self._totals.items() if name in present}
+        self.revisions.forget_all_but(self._seen, time.monotonic())
 
     @property
     def backends(self) -> Iterable[str]:
@@ -84,7 +94,8 @@ class Totals:
 
     def _content(self) -> dict[str, dict[str, object]]:
         backends = {worker: dict(slots) for worker, slots in self._backends.items()}
-        return {"totals": {**self._totals}, "workers": {**self._seen}, "backends": {**backends}}
+        revisions = self.revisions.content()
+        return {"totals": {**self._totals}, "workers": {**self._seen}, "backends": {**backends}, "revisions": revisions}
 
     def _load(self) -> None:
         """Continue with the counters in the file. A damaged one counts as none."""
@@ -95,6 +106,7 @@ class Totals:
             workers = content["workers"].items()
             seen = {worker: {slot: _counts(raw) for slot, raw in slots.items()} for worker, slots in workers}
             backends = {worker: _backends(content["backends"][worker]) for worker in seen}
+            self.revisions.load(content["revisions"], time.monotonic())
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         self._totals, self._seen, self._backends = totals, seen, backends

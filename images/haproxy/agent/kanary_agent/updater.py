@@ -7,6 +7,7 @@ after a failure.
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kanary_agent import binding, counters, files, runtime, texts
@@ -36,10 +37,10 @@ class Updater:
     `mounted` is the path of the text to serve; the operator may `send` a newer one earlier. `accepted.cfg` in the same
     folder, if present, is the last text that other proxies of the Kanary have served: a new proxy serves it if its
     HAProxy rejects the mounted text. `folder` holds `haproxy.cfg`, the text that HAProxy starts with, and `served.cfg`,
-    the last text that a worker has served.
+    the last text that a worker has served. `count` reads the counters of all workers.
     """
 
-    def __init__(self, mounted: str, folder: str, program: str, master: Master) -> None:
+    def __init__(self, mounted: str, folder: str, program: str, master: Master, *, count: Callable[[], None]) -> None:
         self._mounted = files.Watched(mounted)
         self._accepted = files.Watched(os.path.join(os.path.dirname(mounted), "accepted.cfg"))
         self._validated = files.Watched(os.path.join(folder, "haproxy.cfg"))
@@ -48,6 +49,7 @@ class Updater:
         self._folder = folder
         self._program = program
         self._master = master
+        self._count = count
         self._check: Check | None = None
         self._failures: dict[str, Failure] = {}
         self._next_poll = 0.0
@@ -206,7 +208,7 @@ class Updater:
     def _update_worker(self) -> bool:
         """Whether commands were enough for the worker to serve the validated text."""
         served = self._served_text()
-        changed = runtime.update(self._master, served, self._validated_text()) if served else ""
+        changed = runtime.update(self._master, served, self._validated_text(), self._count) if served else ""
         if not changed:
             return False
         self.changes += 1
@@ -215,6 +217,8 @@ class Updater:
 
     def _reload(self) -> None:
         text = self._validated_text()
+        # A worker without connections ends at once.
+        self._count()
         count = self._master.count()
         states = os.path.join(self._folder, "servers.state")
         files.write(states, counters.state_file(self._master.stream(counters.STATES)))
