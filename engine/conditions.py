@@ -13,7 +13,18 @@ PROGRESSING = "Progressing"
 HISTORY_RECORDED = "HistoryRecorded"
 
 
-_STUCK = (Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS)
+_STUCK = (
+    Reason.PAUSED,
+    Reason.PROGRESS_DEADLINE_EXCEEDED,
+    Reason.REJECTED_BY_CLUSTER,
+    Reason.OBJECT_EXISTS,
+    Reason.ROLLOUT_PAUSED,
+    Reason.WAITING_FOR_PROMOTION,
+    Reason.INCONCLUSIVE,
+    Reason.VERDICT_FAILED,
+    Reason.FROZEN,
+    Reason.ROLLED_BACK,
+)
 
 
 @dataclass(frozen=True, slots=True)

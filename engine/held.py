@@ -11,9 +11,9 @@ from typing import Any
 
 from engine.model.status import KanaryStatus
 from engine.observe import Observed
-from engine.status import may_pass, only_counts_differ
+from engine.status import may_pass, only_counts_differ, only_evidence_differs
 from states import left
-from states.timing import STATUS_INTERVAL
+from states.timing import ROLLOUT_STATUS_INTERVAL, STATUS_INTERVAL
 
 Json = dict[str, Any]
 _Key = tuple[str, str]
@@ -49,7 +49,8 @@ class HeldStatuses:
         since = held.since if held else now
         wait = timedelta()
         if only_counts_differ(observed.stored, status):
-            wait = left(STATUS_INTERVAL, since, now)
+            is_of_step = only_evidence_differs(observed.stored, status)
+            wait = left(ROLLOUT_STATUS_INTERVAL if is_of_step else STATUS_INTERVAL, since, now)
         elif may_pass(observed.stored, status):
             wait = left(STATUS_INTERVAL, status.since, now)
         if wait:

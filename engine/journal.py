@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from engine.course import Course
 from engine.last_status import read_phase
-from engine.model.entries import ChangeResult, Entry, PhaseChange, Result, WeightChange, entry_json
+from engine.model.entries import ChangeResult, Entry, PhaseChange, Result, RolloutChange, WeightChange, entry_json
 from engine.model.states import Split
 from engine.model.status import HistoryStatus, SplitStatus
 from engine.observe import Observed
@@ -40,15 +41,24 @@ class Journal:
 
 
 def journal(
-    observed: Observed, split: Split | None, decision: Decision, phase: Phase, *, digest: str | None, recorded: int
+    observed: Observed,
+    split: Split | None,
+    decision: Decision,
+    course: Course,
+    phase: Phase,
+    *,
+    digest: str | None,
+    recorded: int,
 ) -> Journal:
     """The journal after a reconcile to `phase`; the history has all entries up to number `recorded`."""
     writer = _EntryWriter(observed.last_entry, observed.now)
     last, cause = _last_split(observed), observed.status.change_cause
+    if change := course.change:
+        writer.write(RolloutChange, **change)
     if split and not split.is_in_status and phase is not Phase.PENDING:
         if last and last.result is None:
             writer.end(last, Result.SUPERSEDED)
-        writer.write(WeightChange, **_change(observed, split, digest))
+        writer.write(WeightChange, **_change(observed, split, course, digest))
         cause = annotated_cause(observed.kanary) or None
         last = SplitStatus(revision=split.revision, generation=split.generation, at=observed.now, weights=split.shares)
     if decision.trigger:
@@ -100,7 +110,7 @@ def _last_split(observed: Observed) -> SplitStatus | None:
     )
 
 
-def _change(observed: Observed, split: Split, digest: str | None) -> Mapping[str, Any]:
+def _change(observed: Observed, split: Split, course: Course, digest: str | None) -> Mapping[str, Any]:
     applied, last = observed.written.applied, observed.status.split
     # If the ConfigMap was deleted, the status still has the weights.
     before = applied.spec.shares if applied else last.weights if last else ()
@@ -109,7 +119,9 @@ def _change(observed: Observed, split: Split, digest: str | None) -> Mapping[str
         "generation": split.generation,
         "before": before,
         "after": split.shares,
-        "cause": _cause(observed),
+        "cause": course.cause or _cause(observed),
+        "rollout": course.rollout.number if course.rollout and course.rollout.number else None,
+        "step": course.rollout.place if course.rollout and course.is_under_way else None,
         "author": author(observed.kanary),
         "digest": digest,
     }

@@ -11,7 +11,7 @@ from engine.fleet.sent import Sent
 from engine.last_status import last_rejection, read_phase, read_status
 from engine.memo import Memo
 from engine.model.spec import Backend, KanarySpec, Route
-from engine.model.states import Endpoint, Intent, Written, applied_in, read_written, unpaused
+from engine.model.states import Endpoints, Intent, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
@@ -102,6 +102,17 @@ class Observed:
         """Whether endpoints receive no connections because of what other Kanaries do."""
         return any(isinstance(found, Resolved) and found.is_in_loop for found in self.backends.values())
 
+    @property
+    def present_endpoints(self) -> Endpoints:
+        """Of each backend of the declared and the written spec; of an unknown one, those that were written last."""
+        applied = self.written.applied
+        return {
+            backend: found.endpoints
+            if isinstance(found, Resolved) and not self.is_unknown(backend)
+            else (applied.endpoints_of(backend) if applied else ())
+            for backend, found in self.backends.items()
+        }
+
     def is_unknown(self, backend: Backend) -> bool:
         """Whether the endpoints of a backend are unknown, and proxies connect to the last known ones."""
         found, applied = self.backends.get(backend), self.written.applied
@@ -117,7 +128,7 @@ class Observed:
         addresses = [*self.fleet.addresses, service.get("clusterIP") or "", *(service.get("clusterIPs") or ())]
         return any(":" in address for address in addresses)
 
-    def routes(self, spec: KanarySpec, endpoints: Mapping[Backend, tuple[Endpoint, ...]]) -> tuple[RouteFacts, ...]:
+    def routes(self, spec: KanarySpec, endpoints: Endpoints) -> tuple[RouteFacts, ...]:
         """The routes of a spec, each with the counts of its endpoints."""
         return tuple(
             _facts(route, len(endpoints.get(route.backend, ())), self.backends.get(route.backend))

@@ -97,6 +97,7 @@ def plan(observed: Observed, split: Split) -> Target:
             split_serial=rendered.split_serial,
             ipv6=ipv6,
             spec=split.spec,
+            rollout=split.rollout,
             endpoints={str(backend): found for backend, found in split.endpoints.items()},
             slots=slots,
             entry=observed.stored_entry,

@@ -10,13 +10,14 @@ from functools import partial
 
 from engine.announce import announcements
 from engine.conditions import reports_defect, with_defect
+from engine.course import Course, course_of
 from engine.delivery import delivery_of
 from engine.fleet.sent import Sent
 from engine.held import HeldStatuses
 from engine.journal import journal
 from engine.last_status import LastStatuses, read_status
 from engine.last_written import LastWritten, last_written
-from engine.machine import PhaseMachine
+from engine.machine import phase_machine, rollout_machine
 from engine.memo import Memo, Memos
 from engine.model.entries import Configuration
 from engine.model.states import APPLIED_KEY, Applied, Split, Written
@@ -59,6 +60,7 @@ class Situation:
 
     observed: Observed
     snapshot: Snapshot
+    course: Course
     split: Split | None
     target: Target | None
     stale: tuple[Json, ...]
@@ -85,7 +87,8 @@ class Reconciler:
         self._history = history
         self._clock = clock
         self._defaults = defaults
-        self._machine = PhaseMachine()
+        self._phases = phase_machine()
+        self._rollouts = rollout_machine()
         self._memos = Memos()
         self._last: dict[tuple[str, str], LastWritten] = {}
         """Of each Kanary, what was last written for its proxies, in case the ConfigMap is lost."""
@@ -145,9 +148,11 @@ class Reconciler:
             latest=partial(self._held.latest, kanary),
         )
         snapshot = declared_snapshot(observed)
-        split = split_in_force(self._view, observed, snapshot)
+        course = course_of(observed, snapshot, self._rollouts)
+        snapshot = course.seen_in(snapshot, observed)
+        split = split_in_force(self._view, observed, snapshot, course)
         if split is None:
-            return Situation(observed, snapshot, None, None, ())
+            return Situation(observed, snapshot, course, None, None, ())
         target = plan(observed, split)
         comparisons: dict[Planned, Comparison] = {}
         is_applied = target.difference is Difference.NONE and all(
@@ -163,7 +168,7 @@ class Reconciler:
             delivery=delivery,
             stale=tuple(f"{obj['kind']} {obj['metadata']['name']}" for obj in stale),
         )
-        return Situation(observed, snapshot, split, target, stale, comparisons)
+        return Situation(observed, snapshot, course, split, target, stale, comparisons)
 
     def _act(self, situation: Situation, decision: Decision) -> Decision:
         """Execute the actions, and return what was done; a rejection by the API server becomes the decision."""
@@ -213,9 +218,9 @@ class Reconciler:
 
     def _finish(self, situation: Situation, decision: Decision) -> tuple[Json | None, Requeue | None]:
         """Write the status and report it; returns the written Kanary, if any, and when to reconcile again."""
-        observed, target = situation.observed, situation.target
+        observed, target, course = situation.observed, situation.target, situation.course
         phase = situation.snapshot.phase
-        phase = self._machine.fire(phase, decision.trigger) if decision.trigger else phase
+        phase = self._phases.fire(phase, decision.trigger) if decision.trigger else phase
         written_now = _written_now(situation, decision)
         latest = written_now or observed.written
         if written_now is None:
@@ -223,20 +228,21 @@ class Reconciler:
         applied = latest.applied
         recorded = self._history.recorded(observed.owner.uid)
         digest = target.applied.digest if target else None
-        record = journal(observed, situation.split, decision, phase, digest=digest, recorded=recorded.number)
-        delivery = situation.snapshot.delivery
-        result = Outcome(phase, decision, applied, delivery, written_now is not None, record, recorded.recording)
+        record = journal(observed, situation.split, decision, course, phase, digest=digest, recorded=recorded.number)
+        delivery, is_written_now = situation.snapshot.delivery, written_now is not None
+        result = Outcome(phase, decision, applied, delivery, course, is_written_now, record, recorded.recording)
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
         self._report(situation, decision, status)
         if wait is None:
             self._record(situation, status, applied)
-        if decision.trigger:
+        if decision.trigger or (course.decision and course.decision.trigger):
             return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
         held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked up") if holds else None
         loop = Requeue(HELD_PODS_RECHECK, "loops through other Kanaries are looked up") if observed.has_loops else None
-        return written, soonest(decision.requeue, held, loop, wait)
+        by_course = course.decision.requeue if course.decision else None
+        return written, soonest(decision.requeue, by_course, held, loop, wait)
 
     def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
         """Write the status if it differs, unless the write can wait: then return when it cannot any more."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from engine.conditions import Recording, conditions
+from engine.course import Course
 from engine.fleet.reach import Traffic, traffic_of
 from engine.journal import Journal
 from engine.model.entries import Share
@@ -28,6 +29,7 @@ class Outcome:
     applied: Applied | None
     """The configuration written for the proxies now."""
     delivery: Delivery
+    course: Course
     is_written_now: bool
     """Whether this reconcile wrote it."""
     journal: Journal
@@ -63,7 +65,8 @@ def next_status(observed: Observed, result: Outcome) -> KanaryStatus:
         split=result.journal.split,
         weights=weights,
         proxies=_proxies(observed, applied) if applied else None,
-        display=_display(observed, applied, weights) if applied else before.display,
+        rollout=result.course.rollout,
+        display=_display(observed, applied, weights, result.course) if applied else before.display,
         config_hash=applied.digest if applied else None,
         progressing_since=_progressing_since(observed, result),
         conditions=conditions(
@@ -109,6 +112,14 @@ def only_counts_differ(before: KanaryStatus, after: KanaryStatus) -> bool:
     return _lasting(before) == _lasting(after)
 
 
+def only_evidence_differs(before: KanaryStatus, after: KanaryStatus) -> bool:
+    """Whether they differ only in the time and the counts of a step that goes on."""
+    changes = {"rollout": None, "message": "", "conditions": ()}
+    if after.rollout is None or not only_counts_differ(before, after):
+        return False
+    return before.model_copy(update=changes) == after.model_copy(update=changes)
+
+
 def may_pass(before: KanaryStatus, after: KanaryStatus) -> bool:
     """Whether the proxies only began to load what the status has already, and may be ready before anybody looks."""
     is_move = before.phase in (Phase.RENDERING, Phase.DEGRADED) and after.phase == Phase.ROLLING
@@ -119,7 +130,13 @@ def _lasting(status: KanaryStatus) -> tuple[object, ...]:
     fixed_conditions = tuple((c.type, c.status, c.reason) for c in status.conditions if c.type != "Progressing")
     weights = tuple((route.backend, route.weight) for route in status.weights)
     display = status.display and (status.display.weights, status.display.ready)
-    fixed = status.phase, status.reason, status.revision, display, status.history
+    rollout = status.rollout and (
+        status.rollout.number,
+        status.rollout.state,
+        status.rollout.reason,
+        status.rollout.step,
+    )
+    fixed = status.phase, status.reason, status.revision, display, status.history, rollout
     return fixed, fixed_conditions, weights, _declared(status)
 
 
@@ -174,13 +191,14 @@ def _proxies(observed: Observed, applied: Applied) -> ProxyStatus:
     )
 
 
-def _display(observed: Observed, applied: Applied, weights: tuple[RouteStatus, ...]) -> Display:
+def _display(observed: Observed, applied: Applied, weights: tuple[RouteStatus, ...], course: Course) -> Display:
     shares = (Share(backend=route.backend, weight=route.weight) for route in weights)
     replicas = applied.spec.proxy.replicas
     return Display(
         weights=weights_text(shares),
         # While the Deployment scales down, there are more for a moment.
         ready=f"{min(observed.fleet.ready(applied.digest), replicas)}/{replicas}",
+        step=course.rollout.place if course.rollout and course.is_under_way else None,
         down=" ".join(f"{route.backend}={route.down}" for route in weights if route.down) or None,
         ejected=" ".join(f"{route.backend}={route.ejected}" for route in weights if route.ejected) or None,
     )

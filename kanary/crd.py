@@ -86,6 +86,7 @@ _METADATA = {"type": "object", "properties": {"name": {"type": "string", "maxLen
 _COLUMNS = (
     ("Phase", "string", ".status.phase", "Pending, Rendering, Rolling, Ready or Degraded", 0),
     ("Weights", "string", ".status.display.weights", "Weights that every proxy serves", 0),
+    ("Step", "string", ".status.display.step", "Step of the rollout under way", 0),
     ("Ready", "string", ".status.display.ready", "Ready and desired proxies", 0),
     ("Age", "date", ".metadata.creationTimestamp", "Time since the Kanary was created", 0),
     ("Reason", "string", ".status.reason", "Why the Kanary is in its phase", 1),
@@ -194,8 +195,9 @@ def _without_defaults(node: Json) -> Json:
     made = {key: value for key, value in node.items() if key != "default"}
     if "properties" in node:
         made["properties"] = {name: _without_defaults(child) for name, child in node["properties"].items()}
-    if isinstance(node.get("items"), dict):
-        made["items"] = _without_defaults(node["items"])
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            made[key] = _without_defaults(node[key])
     return made
 
 

@@ -4,21 +4,25 @@
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from states import RULES, TRANSITIONS, Phase, Trigger, next_phase
+from states import RULES, TRANSITIONS, Phase, Transition, Trigger, next_phase
+from states.rollout_rules import ROLLOUT_RULES
+from states.rollouts import ROLLOUT_TRANSITIONS, RolloutState
 
 PAGE = Path("docs/state-machine.md")
 
 
-def diagram() -> str:
-    """The table of transitions as a Mermaid state diagram."""
-    return "\n".join(["```mermaid", "stateDiagram-v2", f"    [*] --> {Phase.PENDING}", *_arrows(), "```"])
+def diagram(first: StrEnum, rows: Iterable[Transition[Any, Any]]) -> str:
+    """A table of transitions as a Mermaid state diagram."""
+    return "\n".join(["```mermaid", "stateDiagram-v2", f"    [*] --> {first}", *_arrows(rows), "```"])
 
 
-def _arrows() -> Iterator[str]:
-    for row in TRANSITIONS:
+def _arrows(rows: Iterable[Transition[Any, Any]]) -> Iterator[str]:
+    for row in rows:
         for source in row.sources:
             yield f"    {source} --> {row.destination}: {row.trigger}"
 
@@ -30,9 +34,9 @@ def table() -> str:
     return _table(head, rows)
 
 
-def rules() -> str:
+def rules(chain: Iterable[Callable[..., Any]]) -> str:
     """The rules in their order, each with the first line of its docstring."""
-    described = [(rule.__name__, (rule.__doc__ or "").splitlines()[0]) for rule in RULES]
+    described = [(rule.__name__, (rule.__doc__ or "").splitlines()[0]) for rule in chain]
     return _table(
         ["", "rule", "meaning"], [[str(n), f"`{name}`", text] for n, (name, text) in enumerate(described, start=1)]
     )
@@ -45,7 +49,13 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 def parts() -> Mapping[str, str]:
     """Every generated part, by its name in the page."""
-    return {"diagram": diagram(), "table": table(), "rules": rules()}
+    return {
+        "diagram": diagram(Phase.PENDING, TRANSITIONS),
+        "table": table(),
+        "rules": rules(RULES),
+        "rollout diagram": diagram(RolloutState.COMPLETED, ROLLOUT_TRANSITIONS),
+        "rollout rules": rules(ROLLOUT_RULES),
+    }
 
 
 def updated(page: str) -> str:

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
+
+State = TypeVar("State", bound=StrEnum)
+Move = TypeVar("Move", bound=StrEnum)
 
 
 class Phase(StrEnum):
@@ -25,15 +29,15 @@ class Trigger(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
-    """One row of the table: `trigger` moves a Kanary from any of `sources` to `destination`."""
+class Transition(Generic[State, Move]):
+    """One row of a table: `trigger` moves from any of `sources` to `destination`."""
 
-    trigger: Trigger
-    sources: tuple[Phase, ...]
-    destination: Phase
+    trigger: Move
+    sources: tuple[State, ...]
+    destination: State
 
 
-TRANSITIONS: tuple[Transition, ...] = (
+TRANSITIONS: tuple[Transition[Phase, Trigger], ...] = (
     Transition(Trigger.WAIT, (Phase.RENDERING, Phase.ROLLING, Phase.READY, Phase.DEGRADED), Phase.PENDING),
     Transition(Trigger.RENDER, (Phase.PENDING, Phase.ROLLING, Phase.READY, Phase.DEGRADED), Phase.RENDERING),
     Transition(Trigger.ROLL, (Phase.RENDERING, Phase.READY, Phase.DEGRADED), Phase.ROLLING),

@@ -36,6 +36,25 @@ class Reason(StrEnum):
     REJECTED_BY_HAPROXY = "RejectedByHAProxy"
     PROXIES_EXHAUSTED = "ProxiesExhausted"
 
+    # A rollout by steps.
+    ROLLOUT_BEGUN = "RolloutBegun"
+    STEP_STARTED = "StepStarted"
+    STEP_WATCHED = "StepWatched"
+    WAITING_FOR_PROMOTION = "WaitingForPromotion"
+    WAITING_FOR_EVIDENCE = "WaitingForEvidence"
+    WAITING_FOR_WEBHOOK = "WaitingForWebhook"
+    INCONCLUSIVE = "Inconclusive"
+    ROLLOUT_PAUSED = "RolloutPaused"
+    FROZEN = "Frozen"
+    OUTSIDE_WINDOW = "OutsideWindow"
+    VERDICT_FAILED = "VerdictFailed"
+    CANARY_LOST = "CanaryLost"
+    STEP_DEADLINE_EXCEEDED = "StepDeadlineExceeded"
+    WEBHOOK_REFUSED = "WebhookRefused"
+    ABORTED = "Aborted"
+    ROLLED_BACK = "RolledBack"
+    ROLLOUT_COMPLETED = "RolloutCompleted"
+
     # Progress and success.
     CONFIGURATION_CHANGED = "ConfigurationChanged"
     REPLACING_PROXIES = "ReplacingProxies"

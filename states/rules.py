@@ -220,6 +220,17 @@ def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
     return degraded(snapshot, Problem(Reason.PROXIES_EXHAUSTED, snapshot.delivery.exhaustion))
 
 
+def rollout_is_under_way(snapshot: Snapshot) -> Decision | None:
+    """As long as the weights in force are not the declared ones, a Kanary is not Ready."""
+    if snapshot.rollout is None:
+        return None
+    if snapshot.is_rolled_back:
+        return degraded(snapshot, snapshot.rollout)
+    trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
+    message = f"{snapshot.rollout.message}: {snapshot.weights}{notes(snapshot)}"
+    return Decision(trigger, snapshot.rollout.reason, message, _serving_actions(snapshot), _requeue(snapshot))
+
+
 def everything_is_served(snapshot: Snapshot) -> Decision:
     """Every proxy serves exactly the declared weights."""
     trigger = {Phase.ROLLING: Trigger.COMPLETE, Phase.DEGRADED: Trigger.ROLL}.get(snapshot.phase)
@@ -244,6 +255,7 @@ RULES: tuple[Rule, ...] = (
     proxies_are_behind,
     route_is_unreachable,
     proxies_are_exhausted,
+    rollout_is_under_way,
     everything_is_served,
 )
 

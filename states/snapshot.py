@@ -185,6 +185,10 @@ class Snapshot:
     weights: str = ""
     """The target weights, as `kubectl get` shows them."""
     delivery: Delivery = Delivery()
+    rollout: Problem | None = None
+    """What the rollout by steps is doing; None if it has ended well, or there is none."""
+    is_rolled_back: bool = False
+    """The last good weights are in force again, and not the declared ones."""
     stale: tuple[str, ...] = ()
     """Objects of this Kanary that can be deleted now."""
 

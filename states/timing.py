@@ -59,6 +59,12 @@ STATUS_INTERVAL = timedelta(seconds=1)
 Otherwise every change of a pod and every report about it would cost a write, and each change of weights one more.
 """
 
+ROLLOUT_RECHECK = timedelta(seconds=10)
+"""How often a rollout is judged without news: the time of a step counts up to three times as much between two looks."""
+
+ROLLOUT_STATUS_INTERVAL = timedelta(seconds=10)
+"""How often the status is written because the time and the evidence of a step have grown."""
+
 # The operator
 
 ENDPOINTS_COALESCE = timedelta(seconds=0.5)
@@ -129,3 +135,13 @@ def left(limit: timedelta, since: datetime | None, now: datetime) -> timedelta:
 def soonest(*requeues: Requeue | None) -> Requeue | None:
     """The earliest of them, or None if there is none."""
     return min((requeue for requeue in requeues if requeue), key=lambda requeue: requeue.after, default=None)
+
+
+def duration_text(duration: timedelta) -> str:
+    """The duration in whole seconds as users write it, such as `90s`, `10m` or `1h30m`."""
+    seconds = round(duration.total_seconds())
+    parts = []
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"

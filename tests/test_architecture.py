@@ -56,6 +56,7 @@ PURE = {
     "textwrap",
     "typing",
     "zlib",
+    "zoneinfo",
 }
 """What of the standard library does no input or output; that `datetime` is not asked for the time is seen below."""
 MAX_LINES = 350

@@ -11,6 +11,7 @@ from engine.model.states import Applied
 from engine.model.times import time_text
 from engine.render.haproxy import split_of
 from states import Progress
+from states.evidence import Counts
 from states.timing import (
     EXHAUSTION_REPORTED,
     LOAD_LIMIT,
@@ -48,7 +49,7 @@ class Fleet:
     def progress(self, goal: Goal) -> Progress:
         """Their progress with the goal."""
         takers = self.serving(goal.digest)
-        if not takers or self._others(goal.digest):
+        if not self.all_split_by(goal.digest):
             return Progress.BEHIND
         fit = [proxy for proxy in takers if proxy.template == goal.template]
         if min(len(fit), goal.ready_endpoints) < goal.replicas:
@@ -64,6 +65,15 @@ class Fleet:
             found = [p for p in self.proxies if p.is_ready and p.is_to_run and _splits_alike(p, digest)]
             self._serving[digest] = found
         return found
+
+    def all_split_by(self, digest: str) -> bool:
+        """Whether every proxy that accepts connections splits them as this configuration does, and one does."""
+        return bool(self.serving(digest)) and not self._others(digest)
+
+    def ledgers(self, revision: int) -> Mapping[str, Mapping[str, Counts]]:
+        """What each proxy has counted for this revision of the weights, by ledger and backend."""
+        reports = [proxy.report for proxy in self.proxies if proxy.report]
+        return {report.ledger: report.revisions[revision] for report in reports if revision in report.revisions}
 
     def _others(self, digest: str) -> list[Proxy]:
         """The proxies that accept connections and split them differently."""

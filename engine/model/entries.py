@@ -51,6 +51,10 @@ class WeightChange(Entry):
     """Field manager that last wrote the routes; empty if the API server does not report it."""
     digest: str | None = None
     """Digest of the first configuration with these weights."""
+    rollout: int | None = None
+    """Number of the rollout that decided them; absent without one."""
+    step: str | None = None
+    """The step of that rollout, such as `2/4 10%`."""
 
 
 class Result(StrEnum):
@@ -93,8 +97,28 @@ class PhaseChange(Entry):
     """Revision of the target weights; null before the first."""
 
 
+class RolloutChange(Entry):
+    """The state machine of a rollout moved."""
+
+    kind: Literal["RolloutChange"] = "RolloutChange"
+    rollout: int
+    """Counts the rollouts of a Kanary."""
+    source: str = Field(alias="from")
+    """State before."""
+    to: str
+    """State after."""
+    trigger: str
+    """Row of the transition table that was taken."""
+    step: str
+    """The step before that, such as `2/4 10%`."""
+    reason: str
+    """Why, in one word."""
+    message: str
+    """Why, in a sentence, with the evidence in numbers."""
+
+
 KINDS: Mapping[str, type[Entry]] = {
-    kind.model_fields["kind"].default: kind for kind in (WeightChange, ChangeResult, PhaseChange)
+    kind.model_fields["kind"].default: kind for kind in (WeightChange, ChangeResult, PhaseChange, RolloutChange)
 }
 
 

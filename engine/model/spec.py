@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from engine.model.entries import Share
+from engine.model.rollout import Freeze, RolloutSpec
 from engine.model.shape import Shape
 from engine.model.weight import Weight
 from engine.render.config import (
@@ -148,6 +149,14 @@ class KanarySpec(Shape):
     )
     paused: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="While true, changes of the spec wait. Endpoints are still updated."
+    )
+    rollout: RolloutSpec | None = Field(
+        default=None,
+        description="Other weights are reached by steps, each of which is judged by the failed connections of each "
+        "version. Default: they are served at once.",
+    )
+    freeze: Freeze | None = Field(
+        default=None, description="While present, the weights do not change, except back to the last good ones."
     )
     proxy: ProxySettings = Field(default_factory=ProxySettings, description="Settings of the HAProxy pods.")
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
+from engine.model.course import RolloutStatus
 from engine.model.entries import Share
 from engine.model.shape import Shape
 from engine.model.spec import Backend, KanarySpec, weights_text
@@ -63,6 +64,8 @@ class Split:
     endpoints: Endpoints
     is_in_status: bool
     """The status has this revision, so that the history misses nothing that a proxy ever serves."""
+    rollout: RolloutStatus | None = None
+    """The rollout that decided its weights, if the spec declares one."""
     holds_pods: bool = False
     """Some endpoints are pods that no Service selects; they have to be looked up again."""
 
@@ -113,6 +116,9 @@ class Applied(Shape):
     ipv6: bool = False
     """The proxies were reached over IPv6. The value stays while there is no proxy to observe."""
     spec: KanarySpec
+    """With the weights in force."""
+    rollout: RolloutStatus | None = None
+    """The rollout at that time, in case the status is lost."""
     endpoints: Mapping[str, tuple[_Endpoint, ...]]
     """Of each backend of the spec."""
     slots: Slots

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, field_validator
 from pydantic.config import JsonDict
 
+from engine.model.course import RolloutStatus
 from engine.model.entries import Entry, Share, entry_json, read_entry
 from engine.model.shape import Shape, Time
 from engine.model.weight import Weight
@@ -56,6 +57,8 @@ class Display(Shape):
     """The served weights in one line."""
     ready: str
     """Ready and desired proxies."""
+    step: str | None = None
+    """The step of the rollout under way, such as `2/4 10%`; absent if there is none."""
     down: str | None = None
     """Servers that are down, by backend; absent if none is."""
     ejected: str | None = None
@@ -152,6 +155,8 @@ class KanaryStatus(Shape):
     """The HAProxy pods as observed."""
     display: Display | None = None
     """The columns of kubectl get."""
+    rollout: RolloutStatus | None = None
+    """The rollout by steps that is under way, or the last one."""
     config_hash: str | None = None
     """Digest of the configuration that the proxies last received."""
     progressing_since: Time | None = None

@@ -9,20 +9,26 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from engine.calendar import unknown_zones
+from engine.model.checks import EXPECTED as CHECKS
+from engine.model.checks import MAX_CHECKS, query_problems, webhook_problems
+from engine.model.rollout import MAX_STEPS, MAX_WINDOWS, RolloutSpec
 from engine.model.spec import DNS_LABEL, MAX_ROUTES, KanarySpec
 from engine.model.weight import TOTAL_WEIGHT, decimal_text
 from engine.render.config import MAX_CONNECTIONS
-from states import Problem, Reason
+from states import Problem, Reason, UpdateStrategy
 
 MAX_NAME_LENGTH = 55
 """A Kanary `x` owns objects named `x-haproxy`, which must fit a DNS label of 63 characters."""
 
 _DNS_LABEL_TEXT = "a DNS label: lower-case letters, digits and '-', starting with a letter, at most 63 characters"
+_DURATION = "a duration such as 30s, 10m or 1h30m, from 1s to 365d"
 _WHOLE_NUMBER = "a whole number from {} to {}"
 _EXPECTED: Mapping[str, str] = {
     "destination": _DNS_LABEL_TEXT,
@@ -49,7 +55,32 @@ _EXPECTED: Mapping[str, str] = {
     "quantity": "a quantity such as 2, 500m or 128Mi",
     "requests": "a map of resource names to quantities",
     "limits": "a map of resource names to quantities",
+    "rollout": "an object with steps",
+    "steps": f"a list of 1 to {MAX_STEPS} steps, each with `to`",
+    "step": "an object with `to`, such as {to: 10, for: 10m}",
+    "to": "a number from 0.1 to 100 with at most one decimal",
+    "for": _DURATION,
+    "until": "Promoted or left out",
+    "maxWait": _DURATION,
+    "falseAlarms": "a number from 1e-9 to 0.5, such as 0.001",
+    "ratio": "a number from 1 to 100, such as 1.5",
+    "tolerate.percent": "a number from 0.000001 to 50, such as 0.1",
+    "detect.percent": "a number from 0.0001 to 100, such as 1",
+    "onInconclusive": "one of Pause, Proceed, Rollback",
+    "onFailure": "Rollback or Pause",
+    "windows": f"a list of at most {MAX_WINDOWS} windows",
+    "days": "a list of Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+    "start": "a time such as 09:00",
+    "end": "a time such as 16:30",
+    "timeZone": "a time zone of the IANA database, such as Europe/Berlin",
+    "freeze": "an object with until and reason, both optional",
+    "freeze.until": "a time with its zone, such as 2026-12-27T06:00:00Z",
+    "freeze.reason": "a text of at most 200 characters",
+    "prometheus": f"a list of at most {MAX_CHECKS} queries, each with name, address and query",
+    "webhooks": f"a list of at most {MAX_CHECKS} webhooks, each with name and url",
+    **CHECKS,
 }
+_ITEMS = {"routes": "route", "steps": "step", "windows": "window", "prometheus": "one query", "webhooks": "one webhook"}
 _REASONS: Mapping[str, Reason] = {
     "weight": Reason.INVALID_WEIGHTS,
     "serviceName": Reason.INVALID_NAME,
@@ -125,9 +156,11 @@ def _path(detail: ErrorDetails) -> tuple[str, str]:
     path, field = "spec", "spec"
     for part in detail["loc"]:
         if isinstance(part, int):
-            path, field = f"{path}[{part}]", "route" if field == "routes" else field
+            path, field = f"{path}[{part}]", _ITEMS.get(field, field)
         else:
             parent, path, field = field, f"{path}.{_cut(part)}", part
+            if f"{parent}.{part}" in _EXPECTED:
+                field = f"{parent}.{part}"
             if field == "servicePort" or parent in ("requests", "limits"):
                 return path, field if field == "servicePort" else "quantity"
     return path, field
@@ -174,6 +207,8 @@ def _cut(text: str) -> str:
 def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
     yield from _sum_problem(spec)
     yield from _duplicate_problems(spec)
+    if spec.rollout:
+        yield from (Problem(Reason.INVALID_SPEC, text) for text in _rollout_problems(spec, spec.rollout))
     for index, route in enumerate(spec.routes):
         where = f"spec.routes[{index}].backend"
         if route.backend.service_name == spec.destination:
@@ -182,6 +217,33 @@ def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
                 f'{where}.serviceName is "{spec.destination}", which is also spec.destination: this would create a '
                 "loop; name the Service of a version, or another destination",
             )
+
+
+def _rollout_problems(spec: KanarySpec, rollout: RolloutSpec) -> Iterator[str]:
+    where = "spec.rollout"
+    if spec.update_strategy is not UpdateStrategy.LIVE:
+        yield f"{where} needs the agents of spec.updateStrategy Live, and it is {spec.update_strategy}: set it to Live"
+    for index, (step, after) in enumerate(pairwise(rollout.steps)):
+        if after.to <= step.to:
+            yield (
+                f"{where}.steps[{index + 1}].to is {after.to}, and the step before is to {step.to}: each step must be "
+                "greater than the one before"
+            )
+    if not rollout.steps[0].to:
+        yield f"{where}.steps[0].to is 0: the first step must be greater than 0"
+    last = rollout.steps[-1].to
+    if last != TOTAL_WEIGHT:
+        yield f"{where}.steps[{len(rollout.steps) - 1}].to is {last}: the last step must be to 100; append {{to: 100}}"
+    analysis = rollout.analysis
+    if analysis.detect.percent <= analysis.tolerate.percent:
+        yield (
+            f"{where}.analysis.detect.percent is {analysis.detect.percent:g}, not above tolerate.percent "
+            f"({analysis.tolerate.percent:g}): raise it, or lower tolerate.percent"
+        )
+    for index, zone in unknown_zones(rollout.windows):
+        yield f'{where}.windows[{index}].timeZone is "{zone}": must be {_EXPECTED["timeZone"]}'
+    yield from query_problems(f"{where}.analysis.prometheus", analysis.prometheus)
+    yield from webhook_problems(f"{where}.webhooks", rollout.webhooks)
 
 
 def _sum_problem(spec: KanarySpec) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -23,6 +24,7 @@ from kanary.crd import PARTS, crd, main, structural
 from kanary.history.remote import OPERATOR
 from kanary.operator.settings import Settings
 from states import Phase, Reason
+from states.timing import duration_text
 from tests.unit.kanaries import Json, kanary, names, route, spec, valid_specs
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +136,8 @@ def test_there_is_one_version_with_a_status_of_its_own() -> None:
 
 def test_the_columns_are_those_that_people_look_for() -> None:
     columns = crd()["spec"]["versions"][0]["additionalPrinterColumns"]
-    assert [column["name"] for column in columns if not column.get("priority")] == ["Phase", "Weights", "Ready", "Age"]
+    shown = [column["name"] for column in columns if not column.get("priority")]
+    assert shown == ["Phase", "Weights", "Step", "Ready", "Age"]
     wide = [column["name"] for column in columns if column.get("priority")]
     assert wide == ["Reason", "Revision", "Down", "Ejected", "Destination"]
 
@@ -199,7 +202,7 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
     """The model within an annotation such as `tuple[Route, ...]` or `Proxy | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (tuple, list, Union, UnionType):
+    if get_origin(annotation) in (tuple, list, dict, Union, UnionType):
         return next((found for each in get_args(annotation) if (found := model_of(each))), None)
     return None
 
@@ -211,7 +214,8 @@ def fields(model: type[BaseModel], node: Json, path: str) -> Iterator[tuple[str,
         yield f"{path}.{field.alias}", field, child, field.alias in node.get("required", [])
         inner = model_of(field.annotation)
         if inner:
-            yield from fields(inner, child.get("items", child), f"{path}.{field.alias}")
+            node_of_inner = child.get("items", child.get("additionalProperties", child))
+            yield from fields(inner, node_of_inner, f"{path}.{field.alias}")
 
 
 MODELS = [
@@ -236,7 +240,9 @@ def test_each_field_has_the_models_default_or_is_required(
         # A default that is an object is the sum of its fields' defaults.
         assert "default" not in node
     else:
-        assert node["default"] == getattr(field.default, "value", field.default)
+        default = getattr(field.default, "value", field.default)
+        default = duration_text(default) if isinstance(default, timedelta) else default
+        assert node["default"] == (list(default) if isinstance(default, tuple) else default)
 
 
 def test_the_schema_bounds_values_as_the_models_do() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.course import Course
 from engine.journal import CAUSE_ANNOTATION, KEPT_ENTRIES, MOST_BYTES, Journal, author, journal
 from engine.model.entries import Entry, PhaseChange, entry_json, read_entry
 from engine.model.spec import KanarySpec
@@ -42,7 +43,7 @@ def noted(
     """The status with what is written down in a reconcile."""
     metadata = {"annotations": {CAUSE_ANNOTATION: cause} if cause else {}}
     seen = observed(before, last, now=NOW + after * SECOND, generation=7, metadata=metadata)
-    made = journal(seen, found, decision, phase, digest=DIGEST, recorded=recorded)
+    made = journal(seen, found, decision, Course(), phase, digest=DIGEST, recorded=recorded)
     return KanaryStatus(phase=phase.value, split=made.split, history=made.history, change_cause=made.cause)
 
 
@@ -252,4 +253,6 @@ def test_entries_of_kinds_that_a_newer_version_wrote_are_kept_and_passed_on() ->
 def test_what_is_written_down_is_read_as_it_was() -> None:
     again = KanaryStatus.model_validate(status_json(FIRST), by_alias=True, by_name=False)
     assert again == FIRST
-    assert isinstance(journal(observed(again), split(), STAY, Phase.ROLLING, digest=None, recorded=0), Journal)
+    assert isinstance(
+        journal(observed(again), split(), STAY, Course(), Phase.ROLLING, digest=None, recorded=0), Journal
+    )

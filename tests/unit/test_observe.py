@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from engine.course import Course
 from engine.memo import Memo
 from engine.model.entries import WeightChange
 from engine.model.spec import KanarySpec
@@ -64,7 +65,7 @@ def in_force(
     kept = noted and SplitStatus(revision=revision, generation=1, at=NOW, weights=noted.shares)
     seen = observed(KanaryStatus(revision=revision, split=kept), last)
     seen = replace(seen, intent=replace(seen.intent, spec=declared))
-    found = split_in_force(World(), seen, replace(declared_snapshot(seen), has_served=True))
+    found = split_in_force(World(), seen, replace(declared_snapshot(seen), has_served=True), Course())
     assert found
     return found
 

@@ -434,6 +434,7 @@ def test_the_rules_have_this_order() -> None:
         "proxies_are_behind",
         "route_is_unreachable",
         "proxies_are_exhausted",
+        "rollout_is_under_way",
         "everything_is_served",
     ]
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.conditions import RECORDED
+from engine.course import Course
 from engine.journal import Journal, journal
 from engine.last_status import MOST_STATUSES, LastStatuses, last_rejection, read_phase, read_status
 from engine.model.entries import entry_json
@@ -70,7 +71,9 @@ def following(
     """The status after `before`; `written` is what is written in this reconcile in place of `last`."""
     found = observed(read_status({"status": before}), last, now=now, generation=generation, **seen)
     return status_json(
-        next_status(found, Outcome(phase, decision, written or last, delivery, bool(written), noted, RECORDED))
+        next_status(
+            found, Outcome(phase, decision, written or last, delivery, Course(), bool(written), noted, RECORDED)
+        )
     )
 
 
@@ -198,7 +201,7 @@ def test_thirty_changes_of_a_hundred_routes_leave_a_status_of_less_than_100_kb()
 def _decided(before: Json, found: Split, last: Applied | None) -> Json:
     decision = Decision(Trigger.RENDER, Reason.CONFIGURATION_CHANGED, f"{found.text} is to be served")
     seen = observed(read_status({"status": before}), last)
-    noted = journal(seen, found, decision, Phase.RENDERING, digest=DIGEST, recorded=0)
+    noted = journal(seen, found, decision, Course(), Phase.RENDERING, digest=DIGEST, recorded=0)
     return following(before, NEW_WEIGHTS, Phase.RENDERING, decision, last=last, noted=noted)
 
 
@@ -328,8 +331,10 @@ _spoilt = st.dictionaries(st.sampled_from(_FIELDS), json_values).map(lambda chan
 @given(_garbage | _spoilt, st.sampled_from(Phase), st.sampled_from([SERVING, ROLLING]))
 def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Phase, decision: Decision) -> None:
     seen = observed(read_status({"status": status}), APPLIED)
-    noted = journal(seen, split(revision=3), decision, phase, digest=DIGEST, recorded=0)
-    written = status_json(next_status(seen, Outcome(phase, decision, APPLIED, BEHIND, False, noted, RECORDED)))
+    noted = journal(seen, split(revision=3), decision, Course(), phase, digest=DIGEST, recorded=0)
+    written = status_json(
+        next_status(seen, Outcome(phase, decision, APPLIED, BEHIND, Course(), False, noted, RECORDED))
+    )
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     again = read_status({"status": written})
     assert again.phase == phase.value

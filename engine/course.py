@@ -1,0 +1,199 @@
+"""The course of a rollout: which weights are in force between the last good ones and the declared ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from engine.calendar import frozen
+from engine.evidence import tallied
+from engine.machine import RolloutMachine
+from engine.model.course import RolloutStatus
+from engine.model.entries import Share
+from engine.model.rollout import RolloutSpec
+from engine.model.spec import KanarySpec, Route, weights_text
+from engine.observe import Observed
+from engine.rollout_facts import Look, weights_in_force
+from engine.shares import weights_of, with_weights
+from states import Problem, Reason, Snapshot
+from states.evidence import VerdictKind
+from states.rollout_rules import RolloutDecision, decide_rollout
+from states.rollout_snapshot import RolloutSnapshot
+from states.rollouts import UNDER_WAY, RolloutState, RolloutTrigger
+from states.timing import ROLLOUT_RECHECK
+
+_LONGEST_LOOK = 3 * ROLLOUT_RECHECK
+"""How much time of a step counts at most between two looks: clocks may jump, and operators may be down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The weights that a rollout has decided."""
+
+    rollout: RolloutStatus | None = None
+    """None if the spec declares no rollout."""
+    decision: RolloutDecision | None = None
+    routes: tuple[Route, ...] | None = None
+    """In force; None for those of the spec."""
+    before: RolloutStatus | None = None
+    """The rollout before the decision."""
+
+    @property
+    def state(self) -> RolloutState:
+        """The state of the rollout."""
+        return RolloutState(self.rollout.state) if self.rollout else RolloutState.COMPLETED
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the rollout has begun and has no verdict yet."""
+        return self.state in UNDER_WAY
+
+    @property
+    def is_back(self) -> bool:
+        """Whether the last good weights are in force again, whatever the spec declares."""
+        return self.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK)
+
+    @property
+    def change(self) -> Mapping[str, Any] | None:
+        """The entry of the history for the move of the state machine, if there was one."""
+        if not (self.rollout and self.before and self.decision and self.decision.trigger):
+            return None
+        return {
+            "rollout": self.rollout.number,
+            "source": self.before.state,
+            "to": self.rollout.state,
+            "trigger": self.decision.trigger.value,
+            "step": self.before.place,
+            "reason": self.decision.reason.value,
+            "message": self.rollout.message,
+        }
+
+    @property
+    def cause(self) -> str:
+        """Why the weights in force change; empty if the user has changed the spec."""
+        is_own = self.rollout is not None and (self.is_back or (self.is_under_way and self.rollout.step > 1))
+        return self.rollout.message if self.rollout and is_own else ""
+
+    def seen_in(self, snapshot: Snapshot, observed: Observed) -> Snapshot:
+        """The snapshot with the weights in force instead of the declared ones."""
+        declared, applied = observed.to_apply, observed.written.applied
+        if self.decision is None or declared is None:
+            return snapshot
+        spec = self.applied_to(declared)
+        text = self.rollout.message if self.rollout else self.decision.message
+        is_at_rest = self.state is RolloutState.COMPLETED and self.decision.reason is not Reason.FROZEN
+        return replace(
+            snapshot,
+            routes=observed.routes(spec, observed.present_endpoints),
+            is_change=applied is None or spec != applied.spec,
+            rollout=None if is_at_rest else Problem(self.decision.reason, text),
+            is_rolled_back=self.is_back,
+        )
+
+    def applied_to(self, spec: KanarySpec) -> KanarySpec:
+        """The spec with the weights in force."""
+        return spec if self.routes is None else spec.model_copy(update={"routes": self.routes})
+
+    def back_from(self, spec: KanarySpec) -> KanarySpec:
+        """The last written spec, with the last good weights if they are in force again."""
+        return self.applied_to(spec) if self.is_back else spec
+
+
+def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine) -> Course:
+    """What becomes of the rollout now. The first weights of a Kanary are served at once."""
+    applied, declared = observed.written.applied, observed.to_apply
+    if applied is None:
+        return Course()
+    spec = declared or applied.spec
+    if spec.rollout is None:
+        return _at_once(spec, applied.spec, frozen(spec.freeze, observed.now))
+    former = applied.spec.routes
+    known = observed.status.rollout or applied.rollout or RolloutStatus(good=former, start=former, goal=former)
+    # A spec that cannot be applied changes nothing; what is under way is judged by it nevertheless.
+    goal = declared.routes if declared and not (snapshot.fault or snapshot.missing) else known.goal
+    last = _counted(Look(observed, snapshot, spec, known, goal))
+    facts = Look(observed, snapshot, spec, last, goal).facts(spec.rollout)
+    decision = decide_rollout(facts)
+    state = machine.fire(facts.state, decision.trigger) if decision.trigger else facts.state
+    moved = _moved(last, facts, decision, state)
+    rollout = moved.model_copy(update=_consequences(decision.trigger, moved, facts, spec.rollout, goal, former))
+    return Course(rollout, decision, _routes(rollout, spec.routes), last)
+
+
+def _at_once(spec: KanarySpec, former: KanarySpec, is_frozen: Problem | None) -> Course:
+    weights = weights_of(former.routes)
+    if is_frozen is None or weights_of(spec.routes) == weights:
+        return Course()
+    decision = RolloutDecision(None, is_frozen.reason, is_frozen.message)
+    return Course(None, decision, with_weights(spec.routes, weights, former.routes))
+
+
+def _counted(look: Look) -> RolloutStatus:
+    """The rollout with the connections and the time since the last look."""
+    last, now = look.last, look.observed.now
+    state = RolloutState(last.state)
+    if state not in UNDER_WAY:
+        return last
+    seconds = last.seconds
+    if last.step and last.counted_at and state is not RolloutState.SHIFTING and not look.paused:
+        passed = min(max(now - last.counted_at, timedelta()), _LONGEST_LOOK)
+        seconds = round(seconds + passed.total_seconds(), 3)
+    evidence = tallied(look.observed, last, is_written=look.is_written)
+    return last.model_copy(update={"seconds": seconds, "counted_at": now, "evidence": evidence})
+
+
+def _moved(
+    last: RolloutStatus, facts: RolloutSnapshot, decision: RolloutDecision, state: RolloutState
+) -> RolloutStatus:
+    is_same = (last.state, last.reason) == (state.value, decision.reason.value)
+    is_judged = facts.step and facts.state in UNDER_WAY
+    changes = {
+        "state": state.value,
+        "reason": decision.reason.value,
+        "message": decision.message,
+        "since": facts.since if is_same and facts.since else facts.now,
+        "steps": facts.steps,
+        "verdict": facts.judgement.text if is_judged else last.verdict,
+    }
+    return last.model_copy(update=changes)
+
+
+def _consequences(
+    trigger: RolloutTrigger | None,
+    rollout: RolloutStatus,
+    facts: RolloutSnapshot,
+    plan: RolloutSpec,
+    *routes: tuple[Route, ...],
+) -> Mapping[str, Any]:
+    """What a move changes beside the state; `routes` are the declared ones, and those in force before."""
+    goal, former = routes
+    match trigger:
+        case RolloutTrigger.BEGIN:
+            begun = {"number": rollout.number + 1, "start": former, "goal": goal, "evidence": (), "verdict": ""}
+            return begun | {"step": 0, "to": None, "seconds": 0.0, "counted_at": facts.now, "judged_from": 1}
+        case RolloutTrigger.ADVANCE:
+            step = min(max(facts.step, facts.promoted_step) + 1, facts.steps)
+            is_overruled = facts.judgement.verdict is VerdictKind.FAILED
+            judged_from = step if is_overruled else rollout.judged_from
+            next_ = {"step": step, "to": plan.steps[step - 1].to, "judged_from": judged_from}
+            return next_ | {"seconds": 0.0, "counted_at": facts.now}
+        case RolloutTrigger.FAIL:
+            back = (Share(backend=str(route.backend), weight=route.weight) for route in rollout.good if route.weight)
+            return {"message": f"rolled back to {weights_text(back)}: {rollout.message}"}
+        case RolloutTrigger.COMPLETE:
+            return {"good": rollout.goal}
+        case RolloutTrigger.RETURN:
+            return {"goal": goal, "good": goal}
+        case _:
+            return {}
+
+
+def _routes(rollout: RolloutStatus, declared: Sequence[Route]) -> tuple[Route, ...] | None:
+    """The routes in force: the declared ones, and the former ones as long as they may return."""
+    weights = weights_in_force(rollout)
+    if rollout.state == RolloutState.COMPLETED and weights == weights_of(declared):
+        return None
+    former: Iterable[Route] = (*rollout.goal, *rollout.start, *rollout.good)
+    if rollout.state == RolloutState.COMPLETED:
+        former = [route for route in former if route.backend in weights]
+    return with_weights(declared, weights, former)

@@ -1,0 +1,113 @@
+"""The evidence of a rollout: what the proxies have counted in each step, and the verdict on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.fleet.tally import add, begin
+from engine.model.course import RolloutStatus, StepEvidence
+from engine.model.rollout import RolloutAnalysis
+from engine.observe import Observed
+from engine.shares import weights_of
+from states.evidence import Analysis, Counts, Sample, Tolerance, Verdict, VerdictKind, judge
+from states.rollout_snapshot import Judgement
+
+_STEPS_COUNTED = 2
+"""A connection that began in the step before may fail now; agents keep the counts of some revisions."""
+_ORDER = (VerdictKind.FAILED, VerdictKind.INCONCLUSIVE, VerdictKind.PASSED)
+"""The worst first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The backends whose failures a rollout compares."""
+
+    canaries: tuple[str, ...] = ()
+    """Those that gain weight since the last good weights."""
+    others: tuple[str, ...] = ()
+    """Those that had weight then and gain none; if there are none, all that gain none."""
+
+
+def compared(rollout: RolloutStatus) -> Compared:
+    """The canaries and the others of a rollout, of which any may have no weight in a step."""
+    good, goal, start = weights_of(rollout.good), weights_of(rollout.goal), weights_of(rollout.start)
+    rising = [backend for backend in goal if goal[backend] > good.get(backend, 0)]
+    former = [backend for backend in {**good, **start, **goal} if backend not in rising]
+    proven = [backend for backend in former if backend in good]
+    return Compared(tuple(map(str, rising)), tuple(map(str, proven or former)))
+
+
+def tallied(observed: Observed, rollout: RolloutStatus, *, is_written: bool) -> tuple[StepEvidence, ...]:
+    """The evidence with the reports of the proxies; `is_written` says that the weights of the step are."""
+    evidence, applied = rollout.evidence, observed.written.applied
+    last = evidence[-1].step if evidence else 0
+    if applied and is_written and rollout.step > last:
+        each = compared(rollout)
+        weights = {str(route.backend): route.weight for route in applied.spec.routes}
+        shares = {name: weights[name] for name in (*each.canaries, *each.others) if weights.get(name)}
+        evidence = (*evidence, StepEvidence(step=rollout.step, revision=applied.revision, tally=begin(shares)))
+    recent = evidence[-_STEPS_COUNTED:]
+    older = [each.without_ledgers() for each in evidence[: len(evidence) - len(recent)]]
+    reports = [each.counted(add(each.tally, observed.fleet.ledgers(each.revision))) for each in recent]
+    found = (*older, *reports)
+    return rollout.evidence if found == rollout.evidence else found
+
+
+def judgement_of(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> Judgement:
+    """The worst of the verdicts on the canaries that have weight in this step."""
+    names = compared(rollout)
+    counted = [each for each in rollout.evidence if each.step >= rollout.judged_from]
+    if not rollout.step or not counted or counted[-1].step != rollout.step:
+        return Judgement(VerdictKind.INCONCLUSIVE if rollout.step else VerdictKind.PASSED)
+    limits = Analysis(
+        analysis.false_alarms,
+        Tolerance(analysis.tolerate.ratio, analysis.tolerate.percent / 100),
+        analysis.detect.percent / 100,
+    )
+    found = [_judged(canary, names, counted, limits, steps) for canary in names.canaries]
+    return min((each for each in found if each), key=lambda each: _ORDER.index(each.verdict), default=Judgement())
+
+
+def _judged(
+    canary: str, names: Compared, counted: Sequence[StepEvidence], limits: Analysis, steps: int
+) -> Judgement | None:
+    """The verdict on one canary; None if it has no weight in this step."""
+    samples = [sample for each in counted if (sample := _sample(canary, names.others, each))]
+    if not samples or canary not in counted[-1].tally.routes:
+        return None
+    verdict = judge(samples, limits, max(steps, len(samples)), len(names.canaries))
+    return Judgement(verdict.kind, _text(canary, samples[-1], verdict, counted[-1].tally.left_out))
+
+
+def _sample(canary: str, others: Sequence[str], step: StepEvidence) -> Sample | None:
+    tally = step.tally
+    if canary not in tally.routes:
+        return None
+    found = [tally.of(name) for name in others]
+    total = Counts(sum(each.connections for each in found), sum(each.failed for each in found))
+    own = tally.routes[canary].weight
+    rest = sum(tally.routes[name].weight for name in others if name in tally.routes)
+    return Sample(tally.of(canary), total, float(own / (own + rest)))
+
+
+def _text(canary: str, sample: Sample, verdict: Verdict, left_out: int) -> str:
+    own, others = sample.canary, sample.others
+    counts = f"{own.failed} of {own.connections} connections to {canary} failed"
+    if sample.share < 1:
+        counts += f", and {others.failed} of {others.connections} others"
+    match verdict.kind:
+        case VerdictKind.FAILED if sample.share < 1:
+            share = f"{own.failed} of {own.failed + others.failed} failed connections were those of {canary}"
+            return (
+                f"{share}, which had {100 * sample.share:.3g} % of the connections ({own.connections} of "
+                f"{own.connections + others.connections}); a good version has as many less than once in "
+                f"{verdict.rollouts:,} rollouts"
+            )
+        case VerdictKind.FAILED:
+            return f"{counts}; a good version has as many less than once in {verdict.rollouts:,} rollouts"
+        case VerdictKind.INCONCLUSIVE if verdict.missing is None:
+            return f"{counts}, too many to find a version that is worse: set spec.rollout.analysis.detect higher"
+        case VerdictKind.INCONCLUSIVE:
+            ignored = f"; {left_out} were not split by the weights and do not count" if left_out else ""
+            return f"{counts}; about {verdict.missing:,} more connections are needed{ignored}"
+        case _:
+            return counts

@@ -1,0 +1,52 @@
+"""What people order by hand: annotations of a Kanary, so that it works while no operator runs.
+
+Each names the rollout that it is about, and `promote` the step, so that sending it twice changes nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from engine.model.shape import Shape
+
+PROMOTE = "kanary.k8s.io/promote"
+PAUSE = "kanary.k8s.io/pause"
+ABORT = "kanary.k8s.io/abort"
+RETRY = "kanary.k8s.io/retry"
+_LONGEST = 200
+
+
+class Command(Shape):
+    """One order."""
+
+    rollout: int = 0
+    """The number of the rollout that it is about."""
+    step: int = 0
+    """Of `promote`: the step that has passed; with the number of steps or more, the last step follows at once."""
+    by: str = Field(default="", max_length=_LONGEST)
+    """Who gave it."""
+    reason: str = Field(default="", max_length=_LONGEST)
+    """Why."""
+
+    @property
+    def text(self) -> str:
+        """By whom and why."""
+        by = f"by {self.by}" if self.by else "by hand"
+        return f"{by}: {self.reason}" if self.reason else by
+
+
+def read_command(kanary: Mapping[str, Any], annotation: str) -> Command | None:
+    """The order in an annotation; None if there is none, or it is invalid."""
+    text = (kanary["metadata"].get("annotations") or {}).get(annotation)
+    try:
+        return Command.model_validate(json.loads(text or ""), by_alias=True, by_name=False)
+    except (TypeError, ValueError, ValidationError, RecursionError):
+        return None
+
+
+def command_for(kanary: Mapping[str, Any], annotation: str, rollout: int) -> Command | None:
+    """The order about this rollout."""
+    command = read_command(kanary, annotation)
+    return command if command and command.rollout == rollout else None

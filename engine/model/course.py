@@ -1,0 +1,87 @@
+"""The state of a rollout, as `status.rollout` and the proxies' ConfigMap store it."""
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from engine.fleet.tally import Tally
+from engine.model.shape import Shape, Time
+from engine.model.spec import Route
+from engine.model.weight import Weight
+from states import Reason
+from states.rollouts import RolloutState
+
+_REASONS = frozenset(Reason)
+
+
+class StepEvidence(Shape):
+    """What the proxies have counted in one step."""
+
+    step: int
+    """Counts from 1."""
+    revision: int
+    """Of the weights of this step."""
+    tally: Tally
+    """Connections that began in this step, and those of them that failed."""
+
+    def counted(self, tally: Tally) -> "StepEvidence":
+        """With another tally."""
+        return self if tally is self.tally else self.model_copy(update={"tally": tally})
+
+    def without_ledgers(self) -> "StepEvidence":
+        """Without what only further reports need."""
+        return self.counted(self.tally.model_copy(update={"ledgers": {}})) if self.tally.ledgers else self
+
+
+class RolloutStatus(Shape):
+    """A rollout: the last one, or the one under way."""
+
+    number: int = 0
+    """Counts the rollouts of this Kanary."""
+    state: str = RolloutState.COMPLETED.value
+    """Shifting, Watching, Waiting, RollingBack, RolledBack or Completed."""
+    reason: str = ""
+    """Why, in one word."""
+    message: str = ""
+    """Why, in a sentence."""
+    since: Time | None = None
+    """Since when the rollout has this state and reason."""
+    step: int = 0
+    """The step that is served, or about to be; 0 before the first one."""
+    steps: int = 0
+    """Number of steps."""
+    to: Weight | None = None
+    """How far this step is on the way, in percent."""
+    seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """For how long the step has been served, without pauses."""
+    counted_at: Time | None = None
+    """Up to when these seconds are counted."""
+    until: Time | None = None
+    """When the time of the step has passed, if nobody pauses it; absent unless it passes."""
+    good: tuple[Route, ...] = ()
+    """The last good routes: those that return if the rollout fails."""
+    start: tuple[Route, ...] = ()
+    """The routes in force when it began."""
+    goal: tuple[Route, ...] = ()
+    """The routes to which it leads, or led."""
+    evidence: tuple[StepEvidence, ...] = ()
+    """Of each step so far."""
+    verdict: str = ""
+    """The last verdict with its numbers, in a sentence."""
+    judged_from: int = 1
+    """The first step that counts for it: those before were promoted in spite of a failed verdict."""
+
+    @property
+    def known_reason(self) -> Reason | None:
+        """The reason; None for that of another version."""
+        return Reason(self.reason) if self.reason in _REASONS else None
+
+    @property
+    def served(self) -> timedelta:
+        """For how long the step has been served, without pauses."""
+        return timedelta(seconds=self.seconds)
+
+    @property
+    def place(self) -> str:
+        """The step in short, such as `2/4 10%`."""
+        return f"{self.step}/{self.steps} {self.to}%" if self.to is not None else f"{self.step}/{self.steps}"

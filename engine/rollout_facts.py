@@ -1,0 +1,137 @@
+"""Everything that the rules of a rollout need to know, from what was observed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from engine.calendar import closed, frozen
+from engine.evidence import compared, judgement_of
+from engine.fleet.reach import unreached_routes
+from engine.model.commands import ABORT, PAUSE, PROMOTE, RETRY, command_for
+from engine.model.course import RolloutStatus
+from engine.model.rollout import RolloutSpec
+from engine.model.spec import KanarySpec, Route
+from engine.observe import Observed
+from engine.shares import Weights, between, weights_of
+from states import OnEmptyRoute, Problem, Reason, Snapshot
+from states.rollout_snapshot import RolloutSnapshot
+from states.rollouts import RolloutState
+
+
+def weights_in_force(rollout: RolloutStatus) -> Weights:
+    """The weights that the rollout has decided."""
+    match RolloutState(rollout.state):
+        case RolloutState.ROLLING_BACK | RolloutState.ROLLED_BACK:
+            return weights_of(rollout.good)
+        case RolloutState.COMPLETED:
+            return weights_of(rollout.goal)
+        case _:
+            percent = rollout.to if rollout.to is not None else Decimal()
+            found = between(weights_of(rollout.start), weights_of(rollout.goal), percent)
+            return {backend: weight for backend, weight in found.items() if weight}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at one rollout."""
+
+    observed: Observed
+    snapshot: Snapshot
+    """Of the declared spec."""
+    spec: KanarySpec
+    """The declared one, or the last good one if it is invalid."""
+    last: RolloutStatus
+    goal: tuple[Route, ...]
+    """The declared routes, or those to which the rollout leads while the spec cannot be applied."""
+
+    def facts(self, plan: RolloutSpec) -> RolloutSnapshot:
+        """The facts."""
+        last, now = self.last, self.observed.now
+        steps, step = plan.steps, min(last.step, len(plan.steps))
+        current = steps[step - 1] if step else None
+        window = closed(plan.windows, now)
+        canaries = compared(last).canaries
+        return RolloutSnapshot(
+            state=RolloutState(last.state),
+            now=now,
+            reason=last.known_reason,
+            message=last.message,
+            since=last.since and min(last.since, now),
+            number=last.number,
+            is_new=weights_of(self.goal) != weights_of(last.goal),
+            is_former=weights_of(self.goal) == weights_of(last.good),
+            step=step,
+            steps=len(steps),
+            is_served=self._is_served,
+            unreached=self._unreached(canaries),
+            absent=self._absent(canaries),
+            served=last.served,
+            duration=current.time if current else timedelta(),
+            until_promoted=bool(current and current.until),
+            promoted_step=self._promoted_step,
+            paused=self.paused,
+            aborted=self._ordered(ABORT),
+            retried=self._ordered(RETRY),
+            frozen=frozen(self.spec.freeze, now),
+            closed=self._obstacle or (window[0] if window else None),
+            opens=window[1] if window else None,
+            deadline=self.snapshot.progress_deadline,
+            judgement=judgement_of(last, plan.analysis, len(steps)),
+            max_wait=plan.analysis.max_wait,
+            on_inconclusive=plan.analysis.on_inconclusive,
+            on_failure=plan.on_failure,
+        )
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the proxies' ConfigMap has the weights that the rollout has decided."""
+        applied = self.observed.written.applied
+        return applied is not None and weights_of(applied.spec.routes) == weights_in_force(self.last)
+
+    @property
+    def paused(self) -> str:
+        """By whom and why the rollout is paused; empty if it is not."""
+        return "by spec.paused" if self.spec.paused or self.snapshot.paused else self._ordered(PAUSE)
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether every proxy that accepts connections splits them by these weights."""
+        applied = self.observed.written.applied
+        return applied is not None and self.is_written and self.observed.fleet.all_split_by(applied.digest)
+
+    @property
+    def _promoted_step(self) -> int:
+        command = command_for(self.observed.kanary, PROMOTE, self.last.number)
+        return command.step if command else -1
+
+    def _ordered(self, annotation: str) -> str:
+        """By whom and why this was ordered about this rollout; empty if it was not."""
+        command = command_for(self.observed.kanary, annotation, self.last.number)
+        return command.text if command else ""
+
+    @property
+    def _obstacle(self) -> Problem | None:
+        """Why no other weights can be applied: no step starts meanwhile."""
+        snapshot = self.snapshot
+        if snapshot.fault or snapshot.missing or snapshot.on_empty_route is not OnEmptyRoute.HOLD:
+            return snapshot.fault or snapshot.missing
+        empty = self._absent(str(route.backend) for route in (*self.goal, *self.last.start) if route.weight)
+        message = f"{', '.join(empty)} has no ready endpoint (spec.onEmptyRoute: Hold)"
+        return Problem(Reason.ROUTE_WITHOUT_ENDPOINTS, message) if empty else None
+
+    def _unreached(self, canaries: Iterable[str]) -> tuple[str, ...]:
+        """The canaries that no connection reaches. Once they were reached, only what HAProxy has found counts.
+
+        The servers of a proxy that has just started are unreached until their first check.
+        """
+        applied = self.observed.written.applied
+        found = unreached_routes(self.observed.fleet, applied) if applied else ()
+        is_first = self.last.state == RolloutState.SHIFTING
+        names = {route.backend for route in found if is_first or route.evidence or not route.left}
+        return tuple(name for name in canaries if name in names)
+
+    def _absent(self, backends: Iterable[str]) -> tuple[str, ...]:
+        """Those without a pod that serves."""
+        present = {str(backend) for backend, found in self.observed.present_endpoints.items() if found}
+        return tuple(dict.fromkeys(name for name in backends if name not in present))

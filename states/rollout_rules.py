@@ -1,0 +1,271 @@
+"""The policy of rollouts: a second ordered chain of small pure rules. The first rule that returns a decision decides.
+
+The way back comes before everything that waits: a rollout is judged in each of its states, also while it is paused.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from states.evidence import VerdictKind
+from states.reasons import Reason
+from states.rollout_snapshot import Judgement, OnFailure, OnInconclusive, RolloutSnapshot
+from states.rollouts import RolloutState, RolloutTrigger
+from states.snapshot import Problem
+from states.timing import ROLLOUT_RECHECK, Requeue, duration_text, left
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutDecision:
+    """What becomes of a rollout, and why."""
+
+    trigger: RolloutTrigger | None
+    """The move to make, or None to stay in the state."""
+    reason: Reason
+    message: str
+    requeue: Requeue | None = None
+    rule: str = ""
+    """The name of the rule that took the decision."""
+
+
+RolloutRule = Callable[[RolloutSnapshot], RolloutDecision | None]
+
+
+def last_good_weights_are_declared(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """Who declares the last good weights again gets them at once, whatever is frozen or paused."""
+    if not (snapshot.is_new and snapshot.is_former) or snapshot.state is RolloutState.COMPLETED:
+        return None
+    message = f"rollout {snapshot.number} ends: the spec declares the last good weights again"
+    return RolloutDecision(RolloutTrigger.RETURN, Reason.ROLLOUT_COMPLETED, message)
+
+
+def other_weights_are_declared(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """Other weights begin another rollout, from the weights that serve now."""
+    if not snapshot.is_new or snapshot.frozen:
+        return None
+    return RolloutDecision(RolloutTrigger.BEGIN, Reason.ROLLOUT_BEGUN, f"rollout {snapshot.number + 1} begins")
+
+
+def rollout_is_retried(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A rollout that was rolled back is tried again by hand only."""
+    if snapshot.state is not RolloutState.ROLLED_BACK or not snapshot.retried or snapshot.frozen:
+        return None
+    message = f"rollout {snapshot.number} is tried again, {snapshot.retried}"
+    return RolloutDecision(RolloutTrigger.BEGIN, Reason.ROLLOUT_BEGUN, message)
+
+
+def rollout_has_ended(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """What has ended stays so; while weights are frozen, other ones wait."""
+    if snapshot.state not in (RolloutState.COMPLETED, RolloutState.ROLLED_BACK):
+        return None
+    if snapshot.is_new and snapshot.frozen:
+        return _blocked(snapshot, snapshot.frozen)
+    default = Reason.ROLLED_BACK if snapshot.state is RolloutState.ROLLED_BACK else Reason.ROLLOUT_COMPLETED
+    return RolloutDecision(None, snapshot.reason or default, snapshot.message)
+
+
+def rollout_goes_back(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """The way back ends when no proxy splits connections otherwise."""
+    if snapshot.state is not RolloutState.ROLLING_BACK:
+        return None
+    trigger = RolloutTrigger.RESTORE if snapshot.is_served else None
+    return RolloutDecision(trigger, Reason.ROLLED_BACK, snapshot.message)
+
+
+def rollout_is_aborted(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """An abort by hand leads back."""
+    if not snapshot.aborted:
+        return None
+    return _fail(Problem(Reason.ABORTED, f"aborted in {snapshot.place}, {snapshot.aborted}"))
+
+
+def step_has_failed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A failed verdict leads back at once, or holds the step if the spec says so."""
+    problem = _failure(snapshot)
+    if problem is None:
+        return None
+    if snapshot.on_failure is OnFailure.ROLLBACK:
+        return _fail(problem)
+    if snapshot.promoted:
+        return None
+    message = f"{problem.message} (spec.rollout.onFailure: Pause): kanary promote goes on, kanary abort rolls back"
+    return _hold(snapshot, Problem(problem.reason, message))
+
+
+def _failure(snapshot: RolloutSnapshot) -> Problem | None:
+    judgement = snapshot.judgement
+    if snapshot.step and judgement.verdict is VerdictKind.FAILED:
+        return Problem(Reason.VERDICT_FAILED, f"{snapshot.place} failed: {judgement.text}")
+    is_served = snapshot.state is not RolloutState.SHIFTING
+    lost = snapshot.absent or snapshot.unreached
+    if snapshot.step and is_served and lost:
+        return Problem(Reason.CANARY_LOST, f"{snapshot.place} failed: no pod of {', '.join(lost)} is usable")
+    refusal = next((each for each in (snapshot.after, snapshot.before) if each.verdict is VerdictKind.FAILED), None)
+    if refusal and is_served:
+        return Problem(Reason.WEBHOOK_REFUSED, f"{snapshot.place} failed: {refusal.text}")
+    awaits_pods = snapshot.reason is Reason.WAITING_FOR_ENDPOINTS and bool(snapshot.absent)
+    if (awaits_pods or not is_served) and not left(snapshot.deadline, snapshot.since or snapshot.now, snapshot.now):
+        what = f"no pod of {', '.join(snapshot.absent)} is ready" if awaits_pods else "not every proxy serves it"
+        limit = f"{snapshot.deadline.total_seconds():.0f} s (spec.progressDeadlineSeconds)"
+        return Problem(Reason.STEP_DEADLINE_EXCEEDED, f"{snapshot.place} failed: {what} after {limit}")
+    return None
+
+
+def step_is_loaded(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A step counts from when every proxy serves it, and its canaries are reached."""
+    if snapshot.state is not RolloutState.SHIFTING:
+        return None
+    if snapshot.is_served and not snapshot.unreached:
+        return RolloutDecision(RolloutTrigger.WATCH, Reason.STEP_WATCHED, f"{snapshot.place} is served")
+    remaining = left(snapshot.deadline, snapshot.since or snapshot.now, snapshot.now)
+    requeue = Requeue(min(remaining, ROLLOUT_RECHECK), "the step is checked again")
+    waits = f"the first health check of {', '.join(snapshot.unreached)}" if snapshot.is_served else "the proxies"
+    return RolloutDecision(None, Reason.STEP_STARTED, f"{snapshot.place}: waiting for {waits}", requeue)
+
+
+def rollout_is_paused(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """While paused, no time counts, and no step follows."""
+    if not snapshot.paused:
+        return None
+    return _hold(snapshot, Problem(Reason.ROLLOUT_PAUSED, f"{snapshot.place} is paused, {snapshot.paused}"))
+
+
+def inconclusive_step_waits(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A step that was paused for want of evidence does not go on by itself."""
+    if snapshot.promoted or snapshot.reason is not Reason.INCONCLUSIVE:
+        return None
+    return _hold(snapshot, Problem(Reason.INCONCLUSIVE, snapshot.message))
+
+
+def step_is_watched(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """The time of a step passes."""
+    remaining = snapshot.duration - snapshot.served
+    if snapshot.promoted or remaining <= timedelta():
+        return None
+    trigger = None if snapshot.state is RolloutState.WATCHING else RolloutTrigger.WATCH
+    requeue = Requeue(min(remaining, ROLLOUT_RECHECK), "the time of the step passes")
+    message = f"{snapshot.place} is watched for {duration_text(snapshot.duration)}"
+    return RolloutDecision(trigger, Reason.STEP_WATCHED, message, requeue)
+
+
+def step_is_to_be_promoted(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A step that waits for a person says so."""
+    if not snapshot.until_promoted or snapshot.promoted:
+        return None
+    return _hold(snapshot, Problem(Reason.WAITING_FOR_PROMOTION, f"{snapshot.place} waits for kanary promote"))
+
+
+def evidence_is_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A step whose evidence does not suffice waits for more, up to a limit."""
+    judgement = snapshot.judgement
+    if snapshot.promoted or judgement.verdict is not VerdictKind.INCONCLUSIVE:
+        return None
+    if snapshot.served - snapshot.duration < snapshot.max_wait:
+        message = f"{snapshot.place} waits for evidence: {judgement.text}"
+        return _hold(snapshot, Problem(Reason.WAITING_FOR_EVIDENCE, message))
+    waited = f"after {duration_text(snapshot.max_wait)} (spec.rollout.analysis.maxWait)"
+    message = f"{snapshot.place} is inconclusive {waited}: {judgement.text}"
+    match snapshot.on_inconclusive:
+        case OnInconclusive.PROCEED:
+            return None
+        case OnInconclusive.ROLLBACK:
+            return _fail(Problem(Reason.INCONCLUSIVE, message))
+        case OnInconclusive.PAUSE:
+            advice = "kanary promote goes on, kanary abort rolls back"
+            return _hold(snapshot, Problem(Reason.INCONCLUSIVE, f"{message}; {advice}"))
+
+
+def webhook_after_the_step_is_due(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """Webhooks may hold the end of a step."""
+    return _awaited(snapshot, snapshot.after)
+
+
+def last_step_has_passed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """After its last step, a rollout is complete."""
+    if snapshot.step < snapshot.steps:
+        return None
+    evidence = f": {snapshot.judgement.text}" if snapshot.judgement.text else ""
+    message = f"rollout {snapshot.number} is complete{evidence}"
+    return RolloutDecision(RolloutTrigger.COMPLETE, Reason.ROLLOUT_COMPLETED, message)
+
+
+def no_step_may_start(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """While the weights are frozen, or outside of the windows, the next step waits."""
+    block = snapshot.frozen or snapshot.closed
+    return _blocked(snapshot, block) if block else None
+
+
+def pods_are_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """Pods that are not there yet hold the step, not the traffic."""
+    if not snapshot.absent:
+        return None
+    message = f"{snapshot.place} waits for the first ready pod of {', '.join(snapshot.absent)}"
+    held = _hold(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message))
+    since = snapshot.since if snapshot.reason is Reason.WAITING_FOR_ENDPOINTS else snapshot.now
+    remaining = left(snapshot.deadline, since, snapshot.now)
+    return replace(held, requeue=Requeue(max(remaining, timedelta(seconds=1)), "the progress deadline has passed"))
+
+
+def webhook_before_the_step_is_due(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """Webhooks may hold the begin of a step."""
+    return _awaited(snapshot, snapshot.before)
+
+
+def next_step_follows(snapshot: RolloutSnapshot) -> RolloutDecision:
+    """Nothing is missing."""
+    evidence = f": {snapshot.judgement.text}" if snapshot.step and snapshot.judgement.text else ""
+    passed = f"{snapshot.place} has passed{evidence}" if snapshot.step else f"rollout {snapshot.number} starts"
+    return RolloutDecision(RolloutTrigger.ADVANCE, Reason.STEP_STARTED, passed)
+
+
+ROLLOUT_RULES: tuple[RolloutRule, ...] = (
+    last_good_weights_are_declared,
+    other_weights_are_declared,
+    rollout_is_retried,
+    rollout_has_ended,
+    rollout_goes_back,
+    rollout_is_aborted,
+    step_has_failed,
+    step_is_loaded,
+    rollout_is_paused,
+    inconclusive_step_waits,
+    step_is_watched,
+    step_is_to_be_promoted,
+    evidence_is_missing,
+    webhook_after_the_step_is_due,
+    last_step_has_passed,
+    no_step_may_start,
+    pods_are_missing,
+    webhook_before_the_step_is_due,
+    next_step_follows,
+)
+
+
+def decide_rollout(snapshot: RolloutSnapshot) -> RolloutDecision:
+    """The decision of the first rule of `ROLLOUT_RULES` that returns one; the last rule always does."""
+    decisions = ((rule, rule(snapshot)) for rule in ROLLOUT_RULES)
+    return next(replace(decision, rule=rule.__name__) for rule, decision in decisions if decision)
+
+
+def _hold(snapshot: RolloutSnapshot, problem: Problem) -> RolloutDecision:
+    trigger = RolloutTrigger.HOLD if snapshot.state in (RolloutState.SHIFTING, RolloutState.WATCHING) else None
+    requeue = Requeue(ROLLOUT_RECHECK, "the rollout is judged again") if snapshot.step else None
+    return RolloutDecision(trigger, problem.reason, problem.message, requeue)
+
+
+def _blocked(snapshot: RolloutSnapshot, problem: Problem) -> RolloutDecision:
+    held = _hold(snapshot, problem)
+    if snapshot.opens is None:
+        return held
+    after = min(snapshot.opens, ROLLOUT_RECHECK) if held.requeue else snapshot.opens
+    return replace(held, requeue=Requeue(max(after, timedelta(seconds=1)), "steps may start"))
+
+
+def _awaited(snapshot: RolloutSnapshot, answer: Judgement) -> RolloutDecision | None:
+    if answer.verdict is VerdictKind.PASSED:
+        return None
+    return _hold(snapshot, Problem(Reason.WAITING_FOR_WEBHOOK, f"{snapshot.place} waits: {answer.text}"))
+
+
+def _fail(problem: Problem) -> RolloutDecision:
+    return RolloutDecision(RolloutTrigger.FAIL, problem.reason, problem.message)
