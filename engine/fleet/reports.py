@@ -12,6 +12,7 @@ from states.timing import STATUS_INTERVAL
 MAX_REVISIONS = 3
 """How many revisions a report has: the present one and those whose connections may last."""
 _MAX_TEXT = 400
+_MAX_LEDGER = 32
 _MAX_COUNT = 2**31
 _MAX_TOTAL = 2**53
 _LAST_SECOND = 2**32
@@ -126,6 +127,9 @@ def read_report(raw: object, now: datetime) -> Report:
     rejected = raw.get("rejected") or {}
     if not isinstance(rejected, Mapping):
         raise ValueError("rejected is not an object")  # noqa: TRY004  as above
+    ledger, revisions = _text(raw.get("ledger"))[:_MAX_LEDGER], _revisions(raw.get("revisions"))
+    if revisions and not ledger:
+        raise ValueError("the ledger of the revisions is missing")
     return Report(
         digest=_text(raw.get("digest")),
         rejected_digest=_text(rejected.get("digest")),
@@ -137,8 +141,8 @@ def read_report(raw: object, now: datetime) -> Report:
         short_of_ports=_first(raw.get("shortOfPorts")),
         problem=_text(raw.get("problem")),
         routes=_routes(raw.get("routes"), now),
-        ledger=_text(raw.get("ledger")),
-        revisions=_revisions(raw.get("revisions")),
+        ledger=ledger,
+        revisions=revisions,
         clock_error=_clock_error(raw.get("time"), now),
     )
 

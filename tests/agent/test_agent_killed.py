@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,18 @@ class Fate:
 
 
 def new_agent(proxy: LiveProxy) -> Updater:
-    mounted, master = proxy.mounted.folder / CONFIG_FILE, Master(str(proxy.run / "master.sock"), str(proxy.run))
-    routes = Routes(master, Slots(), Totals(str(proxy.run / "counts.json")))
+    mounted, (routes, _), master = proxy.mounted.folder / CONFIG_FILE, counting(proxy), master_of(proxy)
     return Updater(str(mounted), str(proxy.run), str(HAPROXY), master, count=routes.count_now)
+
+
+def counting(proxy: LiveProxy) -> tuple[Routes, Totals]:
+    """The counters as a new agent finds them."""
+    totals = Totals(str(proxy.run / "counts.json"))
+    return Routes(master_of(proxy), Slots(), totals), totals
+
+
+def master_of(proxy: LiveProxy) -> Master:
+    return Master(str(proxy.run / "master.sock"), str(proxy.run))
 
 
 def is_at_rest(proxy: LiveProxy) -> bool:
@@ -107,13 +117,42 @@ def test_killed_before_or_after_any_effect_the_next_one_agrees_with_what_is_serv
         assert all(is_alive(connection) for connection in connections)
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_in_a_change_of_weights_no_connection_counts_for_other_weights(pods: Pods, after: bool) -> None:
+    """All connections of a revision go to one route, and those of the next one to the other."""
+    config = config_of(pods.route(100, 1), pods.route(0, 1), watched=8)
+    with live(config) as proxy:
+        proxy.kill_agent()
+        for effects in itertools.count():
+            proxy.take(3)
+            revision = proxy.config.watched + 1
+            weights = (0, 100) if revision % 2 else (100, 0)
+            proxy.mount(replace(reweighted(config, *weights), watched=revision))
+            is_done = survives(new_agent(proxy), proxy, effects, after)
+            proxy.take(3)
+            work(new_agent(proxy), proxy)
+            counting(proxy)[0].count_now()
+            proxy.take(3)
+            routes, totals = counting(proxy)
+            routes.count_now()
+            counted = totals.revisions.of(revision)
+            assert {each: set(found) for each, found in counted.items()} == {
+                each: {config.routes[each % 2].backend} for each in counted
+            }
+            assert 3 <= counted[revision][config.routes[revision % 2].backend].connections <= 6
+            if is_done:
+                break
+        # The check, the file, the counters, and each of the variables.
+        assert effects >= 8
+
+
 def test_killed_between_split_and_digest_the_next_one_does_not_report_the_digest(pods: Pods) -> None:
     config = config_of(pods.route(80, 1), pods.route(20, 1))
     half = render(reweighted(config, 50, 50)).text.partition("set-var proc.split ")[2].partition("\n")[0]
     with live(config) as proxy:
         proxy.kill_agent()
         proxy.command(f"experimental-mode on\n@1 set var proc.split {half}")
-        agent, master = new_agent(proxy), Master(str(proxy.run / "master.sock"), str(proxy.run))
+        agent, master = new_agent(proxy), master_of(proxy)
         assert master.state().digest == render(config).digest
         assert agent.digest_of(master.state()) == ""
 

@@ -304,7 +304,13 @@ def test_a_text_with_commas_and_quotes_is_read() -> None:
 def test_a_report_about_100_routes_fits_into_a_line_of_a_stream(pods: Pods) -> None:
     name = "a" * 60
     routes = tuple(Pool(f"{name}{n:03}:{'b' * 15}", 1, (Server("127.77.0.1", 1 + n),)) for n in range(100))  # type: ignore[arg-type]
-    with live(config_of(*routes)) as proxy:
+    with live(config_of(*routes, watched=7)) as proxy:
         await_that(lambda: sum(len(route["servers"]) for route in proxy.reported()["routes"].values()) == 100, "listed")
+        proxy.take(200)
+        proxy.serve(replace(proxy.config, watched=8))
+        proxy.take(99)
+        await_that(lambda: len(proxy.report()["revisions"][0]["routes"]) == 99, "counted")
+        # Those of the present revision, and as many of the former one as there is room for.
+        assert [len(revision["routes"]) for revision in proxy.report()["revisions"]] == [99, 1]
         status, line = proxy.get_from_agent("/report")
         assert (status, len(line) < 65_536) == (200, True)

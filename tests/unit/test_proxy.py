@@ -97,7 +97,8 @@ def test_counts_start_a_reconcile_only_when_they_have_doubled(changes: Json, aft
 def watched(**routes: tuple[int, int]) -> Report:
     """A report of revision 7 with the connections and failures of these routes."""
     counts = {f"{name}:http": {"connections": all_, "failed": failed} for name, (all_, failed) in routes.items()}
-    return read_report({"digest": DIGEST, "revisions": [{"revision": 7, "routes": counts}]}, NOW)
+    revisions = [{"revision": 7, "routes": counts}]
+    return read_report({"digest": DIGEST, "ledger": "9f3a", "revisions": revisions}, NOW)
 
 
 def test_the_revisions_of_a_report_are_read_as_agents_write_them() -> None:
@@ -151,6 +152,7 @@ def test_what_a_report_leaves_out_is_nothing() -> None:
         {"time": 2**32},
         {"time": "noon"},
         {"ledger": 7},
+        {"revisions": [{"revision": 7, "routes": {}}]},
         {"revisions": {}},
         {"revisions": [{}] * 4},
         {"revisions": [7]},
@@ -177,7 +179,7 @@ def test_whatever_is_read_is_of_bounded_length(raw: Any) -> None:
         report = read_report(raw, NOW)
     except ValueError:
         return
-    assert len(report.digest) + len(report.rejection) + len(report.problem) <= 1200
+    assert len(report.digest) + len(report.rejection) + len(report.problem) + len(report.ledger) <= 1232
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
