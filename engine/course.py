@@ -114,9 +114,7 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine) -
     last = _counted(Look(observed, snapshot, spec, known, goal))
     facts = Look(observed, snapshot, spec, last, goal).facts(spec.rollout)
     decision = decide_rollout(facts)
-    state = machine.fire(facts.state, decision.trigger) if decision.trigger else facts.state
-    moved = _moved(last, facts, decision, state)
-    rollout = moved.model_copy(update=_consequences(decision.trigger, moved, facts, spec.rollout, goal, former))
+    rollout = moved(last, facts, decision, machine, plan=spec.rollout, goal=goal, former=former)
     return Course(rollout, decision, _routes(rollout, spec.routes), last)
 
 
@@ -138,13 +136,24 @@ def _counted(look: Look) -> RolloutStatus:
     if last.step and last.counted_at and state is not RolloutState.SHIFTING and not look.paused:
         passed = min(max(now - last.counted_at, timedelta()), _LONGEST_LOOK)
         seconds = round(seconds + passed.total_seconds(), 3)
-    evidence = tallied(look.observed, last, is_written=look.is_written)
+    applied = look.observed.written.applied
+    written = (applied.revision, weights_of(applied.spec.routes)) if applied and look.is_written else None
+    evidence = tallied(last, written, look.observed.fleet.ledgers)
     return last.model_copy(update={"seconds": seconds, "counted_at": now, "evidence": evidence})
 
 
-def _moved(
-    last: RolloutStatus, facts: RolloutSnapshot, decision: RolloutDecision, state: RolloutState
+def moved(
+    last: RolloutStatus,
+    facts: RolloutSnapshot,
+    decision: RolloutDecision,
+    machine: RolloutMachine,
+    *,
+    plan: RolloutSpec,
+    goal: tuple[Route, ...],
+    former: tuple[Route, ...],
 ) -> RolloutStatus:
+    """The rollout after a decision; `goal` are the declared routes, and `former` those in force before."""
+    state = machine.fire(facts.state, decision.trigger) if decision.trigger else facts.state
     is_same = (last.state, last.reason) == (state.value, decision.reason.value)
     is_judged = facts.step and facts.state in UNDER_WAY
     changes = {
@@ -155,18 +164,22 @@ def _moved(
         "steps": facts.steps,
         "verdict": facts.judgement.text if is_judged else last.verdict,
     }
-    return last.model_copy(update=changes)
+    rollout = last.model_copy(update=changes)
+    return rollout.model_copy(
+        update=_consequences(decision.trigger, rollout, facts, plan=plan, goal=goal, former=former)
+    )
 
 
 def _consequences(
     trigger: RolloutTrigger | None,
     rollout: RolloutStatus,
     facts: RolloutSnapshot,
+    *,
     plan: RolloutSpec,
-    *routes: tuple[Route, ...],
+    goal: tuple[Route, ...],
+    former: tuple[Route, ...],
 ) -> Mapping[str, Any]:
-    """What a move changes beside the state; `routes` are the declared ones, and those in force before."""
-    goal, former = routes
+    """What a move changes beside the state."""
     match trigger:
         case RolloutTrigger.BEGIN:
             begun = {"number": rollout.number + 1, "start": former, "goal": goal, "evidence": (), "verdict": ""}

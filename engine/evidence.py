@@ -1,13 +1,12 @@
 """The evidence of a rollout: what the proxies have counted in each step, and the verdict on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.fleet.tally import add, begin
+from engine.fleet.tally import Ledgers, add, begin
 from engine.model.course import RolloutStatus, StepEvidence
 from engine.model.rollout import RolloutAnalysis
-from engine.observe import Observed
-from engine.shares import weights_of
+from engine.shares import Weights, weights_of
 from states.evidence import Analysis, Counts, Sample, Tolerance, Verdict, VerdictKind, judge
 from states.rollout_snapshot import Judgement
 
@@ -36,18 +35,25 @@ def compared(rollout: RolloutStatus) -> Compared:
     return Compared(tuple(map(str, rising)), tuple(map(str, proven or former)))
 
 
-def tallied(observed: Observed, rollout: RolloutStatus, *, is_written: bool) -> tuple[StepEvidence, ...]:
-    """The evidence with the reports of the proxies; `is_written` says that the weights of the step are."""
-    evidence, applied = rollout.evidence, observed.written.applied
+def tallied(
+    rollout: RolloutStatus, written: tuple[int, Weights] | None, ledgers: Callable[[int], Ledgers]
+) -> tuple[StepEvidence, ...]:
+    """The evidence with the reports of the proxies.
+
+    `written` has the revision and the weights of the present step; None as long as the proxies' ConfigMap has others.
+    `ledgers` returns what the proxies report of a revision.
+    """
+    evidence = rollout.evidence
     last = evidence[-1].step if evidence else 0
-    if applied and is_written and rollout.step > last:
+    if written and rollout.step > last:
+        revision, weights = written
         each = compared(rollout)
-        weights = {str(route.backend): route.weight for route in applied.spec.routes}
-        shares = {name: weights[name] for name in (*each.canaries, *each.others) if weights.get(name)}
-        evidence = (*evidence, StepEvidence(step=rollout.step, revision=applied.revision, tally=begin(shares)))
+        by_name = {str(backend): weight for backend, weight in weights.items()}
+        shares = {name: by_name[name] for name in (*each.canaries, *each.others) if name in by_name}
+        evidence = (*evidence, StepEvidence(step=rollout.step, revision=revision, tally=begin(shares)))
     recent = evidence[-_STEPS_COUNTED:]
     older = [each.without_ledgers() for each in evidence[: len(evidence) - len(recent)]]
-    reports = [each.counted(add(each.tally, observed.fleet.ledgers(each.revision))) for each in recent]
+    reports = [each.counted(add(each.tally, ledgers(each.revision))) for each in recent]
     found = (*older, *reports)
     return rollout.evidence if found == rollout.evidence else found
 

@@ -1,8 +1,8 @@
 """Everything that the rules of a rollout need to know, from what was observed."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from engine.calendar import closed, frozen
@@ -32,6 +32,33 @@ def weights_in_force(rollout: RolloutStatus) -> Weights:
             return {backend: weight for backend, weight in found.items() if weight}
 
 
+def planned_facts(last: RolloutStatus, goal: Sequence[Route], plan: RolloutSpec, now: datetime) -> RolloutSnapshot:
+    """The facts that follow from a rollout, the routes to which it has to lead, and its plan: nothing is in its way."""
+    steps, step = plan.steps, min(last.step, len(plan.steps))
+    current = steps[step - 1] if step else None
+    analysis = plan.analysis
+    return RolloutSnapshot(
+        state=RolloutState(last.state),
+        now=now,
+        reason=last.known_reason,
+        message=last.message,
+        since=last.since and min(last.since, now),
+        number=last.number,
+        is_new=weights_of(goal) != weights_of(last.goal),
+        is_former=weights_of(goal) == weights_of(last.good),
+        step=step,
+        steps=len(steps),
+        is_served=True,
+        served=last.served,
+        duration=current.time if current else timedelta(),
+        until_promoted=bool(current and current.until),
+        judgement=judgement_of(last, analysis, len(steps)),
+        max_wait=analysis.max_wait,
+        on_inconclusive=analysis.on_inconclusive,
+        on_failure=plan.on_failure,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """A look at one rollout."""
@@ -48,27 +75,13 @@ class Look:
     def facts(self, plan: RolloutSpec) -> RolloutSnapshot:
         """The facts."""
         last, now = self.last, self.observed.now
-        steps, step = plan.steps, min(last.step, len(plan.steps))
-        current = steps[step - 1] if step else None
         window = closed(plan.windows, now)
         canaries = compared(last).canaries
-        return RolloutSnapshot(
-            state=RolloutState(last.state),
-            now=now,
-            reason=last.known_reason,
-            message=last.message,
-            since=last.since and min(last.since, now),
-            number=last.number,
-            is_new=weights_of(self.goal) != weights_of(last.goal),
-            is_former=weights_of(self.goal) == weights_of(last.good),
-            step=step,
-            steps=len(steps),
+        return replace(
+            planned_facts(last, self.goal, plan, now),
             is_served=self._is_served,
             unreached=self._unreached(canaries),
             absent=self._absent(canaries),
-            served=last.served,
-            duration=current.time if current else timedelta(),
-            until_promoted=bool(current and current.until),
             promoted_step=self._promoted_step,
             paused=self.paused,
             aborted=self._ordered(ABORT),
@@ -77,10 +90,6 @@ class Look:
             closed=self._obstacle or (window[0] if window else None),
             opens=window[1] if window else None,
             deadline=self.snapshot.progress_deadline,
-            judgement=judgement_of(last, plan.analysis, len(steps)),
-            max_wait=plan.analysis.max_wait,
-            on_inconclusive=plan.analysis.on_inconclusive,
-            on_failure=plan.on_failure,
         )
 
     @property
