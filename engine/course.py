@@ -71,8 +71,9 @@ class Course:
     @property
     def cause(self) -> str:
         """Why the weights in force change; empty if the user has changed the spec."""
-        is_own = self.rollout is not None and (self.is_back or (self.is_under_way and self.rollout.step > 1))
-        return self.rollout.message if self.rollout and is_own else ""
+        if self.rollout is None or self.state is RolloutState.COMPLETED:
+            return ""
+        return self.rollout.message if self.is_back or self.rollout.step > 1 else self.rollout.cause
 
     def seen_in(self, snapshot: Snapshot, observed: Observed) -> Snapshot:
         """The snapshot with the weights in force instead of the declared ones."""
@@ -182,7 +183,9 @@ def _consequences(
     """What a move changes beside the state."""
     match trigger:
         case RolloutTrigger.BEGIN:
-            begun = {"number": rollout.number + 1, "start": former, "goal": goal, "evidence": (), "verdict": ""}
+            cause = "" if facts.is_new else rollout.message
+            begun = {"number": rollout.number + 1, "cause": cause, "start": former, "goal": goal}
+            begun |= {"evidence": (), "verdict": ""}
             return begun | {"step": 0, "to": None, "seconds": 0.0, "counted_at": facts.now, "judged_from": 1}
         case RolloutTrigger.ADVANCE:
             step = min(max(facts.step, facts.promoted_step) + 1, facts.steps)

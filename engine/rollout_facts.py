@@ -8,7 +8,7 @@ from decimal import Decimal
 from engine.calendar import closed, frozen
 from engine.evidence import compared, judgement_of
 from engine.fleet.reach import unreached_routes
-from engine.model.commands import ABORT, PAUSE, PROMOTE, RETRY, command_for
+from engine.model.commands import ABORT, PAUSE, PROMOTE, RESUME, RETRY, command_for
 from engine.model.course import RolloutStatus
 from engine.model.rollout import RolloutSpec
 from engine.model.spec import KanarySpec, Route
@@ -83,7 +83,9 @@ class Look:
             unreached=self._unreached(canaries),
             absent=self._absent(canaries),
             promoted_step=self._promoted_step,
+            promotion=self._ordered(PROMOTE),
             paused=self.paused,
+            resumed=self._ordered(RESUME),
             aborted=self._ordered(ABORT),
             retried=self._ordered(RETRY),
             frozen=frozen(self.spec.freeze, now),

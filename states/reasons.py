@@ -45,6 +45,7 @@ class Reason(StrEnum):
     WAITING_FOR_WEBHOOK = "WaitingForWebhook"
     INCONCLUSIVE = "Inconclusive"
     ROLLOUT_PAUSED = "RolloutPaused"
+    ROLLOUT_RESUMED = "RolloutResumed"
     FROZEN = "Frozen"
     OUTSIDE_WINDOW = "OutsideWindow"
     VERDICT_FAILED = "VerdictFailed"

@@ -127,7 +127,17 @@ def rollout_is_paused(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     """While paused, no time counts, and no step follows."""
     if not snapshot.paused:
         return None
-    return _hold(snapshot, Problem(Reason.ROLLOUT_PAUSED, f"{snapshot.place} is paused, {snapshot.paused}"))
+    held = _hold(snapshot, Problem(Reason.ROLLOUT_PAUSED, f"{snapshot.place} is paused, {snapshot.paused}"))
+    trigger = None if snapshot.reason is Reason.ROLLOUT_PAUSED else RolloutTrigger.PAUSE
+    return replace(held, trigger=trigger)
+
+
+def rollout_is_resumed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """The end of a pause is a move of its own, so that the history has it whatever follows."""
+    if snapshot.reason is not Reason.ROLLOUT_PAUSED:
+        return None
+    message = ", ".join(filter(None, (f"{snapshot.place} is resumed", snapshot.resumed)))
+    return RolloutDecision(RolloutTrigger.RESUME, Reason.ROLLOUT_RESUMED, message)
 
 
 def inconclusive_step_waits(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -184,8 +194,7 @@ def last_step_has_passed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     """After its last step, a rollout is complete."""
     if snapshot.step < snapshot.steps:
         return None
-    evidence = f": {snapshot.judgement.text}" if snapshot.judgement.text else ""
-    message = f"rollout {snapshot.number} is complete{evidence}"
+    message = _passed(snapshot, f"rollout {snapshot.number} is complete")
     return RolloutDecision(RolloutTrigger.COMPLETE, Reason.ROLLOUT_COMPLETED, message)
 
 
@@ -213,9 +222,9 @@ def webhook_before_the_step_is_due(snapshot: RolloutSnapshot) -> RolloutDecision
 
 def next_step_follows(snapshot: RolloutSnapshot) -> RolloutDecision:
     """Nothing is missing."""
-    evidence = f": {snapshot.judgement.text}" if snapshot.step and snapshot.judgement.text else ""
-    passed = f"{snapshot.place} has passed{evidence}" if snapshot.step else f"rollout {snapshot.number} starts"
-    return RolloutDecision(RolloutTrigger.ADVANCE, Reason.STEP_STARTED, passed)
+    done = "is promoted" if snapshot.promoted else "has passed"
+    what = f"{snapshot.place} {done}" if snapshot.step else f"rollout {snapshot.number} starts"
+    return RolloutDecision(RolloutTrigger.ADVANCE, Reason.STEP_STARTED, _passed(snapshot, what))
 
 
 ROLLOUT_RULES: tuple[RolloutRule, ...] = (
@@ -228,6 +237,7 @@ ROLLOUT_RULES: tuple[RolloutRule, ...] = (
     step_has_failed,
     step_is_loaded,
     rollout_is_paused,
+    rollout_is_resumed,
     inconclusive_step_waits,
     step_is_watched,
     step_is_to_be_promoted,
@@ -265,6 +275,13 @@ def _awaited(snapshot: RolloutSnapshot, answer: Judgement) -> RolloutDecision | 
     if answer.verdict is VerdictKind.PASSED:
         return None
     return _hold(snapshot, Problem(Reason.WAITING_FOR_WEBHOOK, f"{snapshot.place} waits: {answer.text}"))
+
+
+def _passed(snapshot: RolloutSnapshot, what: str) -> str:
+    """What has passed, by whom and why if it was promoted, and the evidence."""
+    promoted = f", {snapshot.promotion}" if snapshot.promoted else ""
+    evidence = snapshot.judgement.text if snapshot.step else ""
+    return f"{what}{promoted}" + (f"{';' if promoted else ':'} {evidence}" if evidence else "")
 
 
 def _fail(problem: Problem) -> RolloutDecision:

@@ -71,8 +71,12 @@ class RolloutSnapshot:
     until_promoted: bool = False
     promoted_step: int = -1
     """The step that was promoted by hand, with all before it; -1 if none was."""
+    promotion: str = ""
+    """By whom and why it was promoted; empty if none was."""
     paused: str = ""
     """By whom and why; empty if it is not paused."""
+    resumed: str = ""
+    """By whom and why a pause was ended by hand, if one was."""
     aborted: str = ""
     retried: str = ""
     frozen: Problem | None = None

@@ -37,6 +37,8 @@ class RolloutTrigger(StrEnum):
     ADVANCE = "advance"
     WATCH = "watch"
     HOLD = "hold"
+    PAUSE = "pause"
+    RESUME = "resume"
     FAIL = "fail"
     RESTORE = "restore"
     COMPLETE = "complete"
@@ -50,6 +52,8 @@ ROLLOUT_TRANSITIONS: tuple[Transition[RolloutState, RolloutTrigger], ...] = (
     Transition(_T.ADVANCE, (_S.WATCHING, _S.WAITING), _S.SHIFTING),
     Transition(_T.WATCH, (_S.SHIFTING, _S.WAITING), _S.WATCHING),
     Transition(_T.HOLD, (_S.SHIFTING, _S.WATCHING), _S.WAITING),
+    Transition(_T.PAUSE, (_S.WATCHING, _S.WAITING), _S.WAITING),
+    Transition(_T.RESUME, (_S.WAITING,), _S.WAITING),
     Transition(_T.FAIL, UNDER_WAY, _S.ROLLING_BACK),
     Transition(_T.RESTORE, (_S.ROLLING_BACK,), _S.ROLLED_BACK),
     Transition(_T.COMPLETE, (_S.WATCHING, _S.WAITING), _S.COMPLETED),

@@ -13,9 +13,12 @@ from engine.model.shape import Shape
 
 PROMOTE = "kanary.k8s.io/promote"
 PAUSE = "kanary.k8s.io/pause"
+RESUME = "kanary.k8s.io/resume"
+"""Says who ended the pause and why; the absence of `PAUSE` ends it."""
 ABORT = "kanary.k8s.io/abort"
 RETRY = "kanary.k8s.io/retry"
-_LONGEST = 200
+LONGEST_TEXT = 200
+"""Characters."""
 
 
 class Command(Shape):
@@ -25,16 +28,16 @@ class Command(Shape):
     """The number of the rollout that it is about."""
     step: int = 0
     """Of `promote`: the step that has passed; with the number of steps or more, the last step follows at once."""
-    by: str = Field(default="", max_length=_LONGEST)
+    by: str = Field(default="", max_length=LONGEST_TEXT)
     """Who gave it."""
-    reason: str = Field(default="", max_length=_LONGEST)
+    reason: str = Field(default="", max_length=LONGEST_TEXT)
     """Why."""
 
     @property
     def text(self) -> str:
-        """By whom and why."""
+        """By whom and why, on one line."""
         by = f"by {self.by}" if self.by else "by hand"
-        return f"{by}: {self.reason}" if self.reason else by
+        return " ".join((f"{by}: {self.reason}" if self.reason else by).split())
 
 
 def read_command(kanary: Mapping[str, Any], annotation: str) -> Command | None:

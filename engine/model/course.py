@@ -44,6 +44,8 @@ class RolloutStatus(Shape):
     """Why, in one word."""
     message: str = ""
     """Why, in a sentence."""
+    cause: str = ""
+    """Why it began; empty if the spec declared other weights."""
     since: Time | None = None
     """Since when the rollout has this state and reason."""
     step: int = 0
