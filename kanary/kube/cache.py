@@ -17,7 +17,7 @@ Indexer = Callable[[Json], Iterable[Hashable]]
 
 _log = logging.getLogger(__name__)
 
-_RECENT = 256
+_RECENT = 128
 """So many objects stay unpacked for a while: the status follows a change of endpoints after a second, in which others
 change, and a Kanary of 5,000 pods has 50 EndpointSlices.
 """
