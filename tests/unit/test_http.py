@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from urllib3 import PoolManager, ProxyManager
@@ -18,9 +20,15 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Server:
-    """Sends the given responses, one for each request."""
+    """Sends the given responses, one for each request. With a certificate it is a TLS server behind its own proxy."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
+        self._tls = None
+        if certificate:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate, certificate.with_suffix(".key"))
+            self._tls.load_verify_locations(certificate)
+            self._tls.verify_mode = ssl.CERT_REQUIRED
         self.responses: queue.SimpleQueue[tuple[bytes, bool]] = queue.SimpleQueue()
         """Each with whether the connection ends with it."""
         self.requests: list[bytes] = []
@@ -43,14 +51,21 @@ class Server:
             while True:
                 connection, _ = self._listener.accept()
                 self.connections += 1
-                with connection, suppress(OSError):
-                    self._serve(connection)
+                threading.Thread(target=self._follow, args=(connection,), daemon=True).start()
+
+    def _follow(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:
         while data := connection.recv(65_536):
             while b"\r\n\r\n" not in data:
                 data += connection.recv(65_536)
             self.requests.append(data.partition(b"\r\n\r\n")[0])
+            if self._tls and data.startswith(b"CONNECT "):
+                connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                continue
             response, is_end = self.responses.get()
             for number in range(len(response)):
                 connection.sendall(response[number : number + 1])
@@ -173,3 +188,18 @@ def test_a_proxy_receives_whole_urls_and_for_tls_the_request_for_a_tunnel(server
     with pytest.raises(OSError, match="503"):
         get(Connections(proxy, "https://api.example:6443"))
     assert server.requests[1].startswith(b"CONNECT api.example:6443 HTTP/1.")
+
+
+def test_requests_follow_each_other_through_a_tunnel_with_the_certificates_of_both_sides(certificate: Path) -> None:
+    key = certificate.with_suffix(".key")
+    with closing(Server(certificate)) as server:
+        trusting = {"ca_certs": str(certificate), "cert_file": str(certificate), "key_file": str(key)}
+        connections = Connections(ProxyManager(server.url, **trusting), "https://kubernetes:6443")
+        for _ in range(2):
+            server.say(OK)
+            assert get(connections).data == b"ok"
+        assert [request.split()[0] for request in server.requests] == [b"CONNECT", b"GET", b"GET"]
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            get(Connections(ProxyManager(server.url), "https://kubernetes:6443"))
+        with pytest.raises(OSError, match="Hostname mismatch"):
+            get(Connections(ProxyManager(server.url, **trusting), "https://other:6443"))
