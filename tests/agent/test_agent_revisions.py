@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kanary_agent import texts
-from kanary_agent.counters import Counts, Load, SlotFigures, Summary, summary
+from kanary_agent.counters import Counts, Load, SlotFigures, Summary, is_redistributing, summary
 from kanary_agent.revisions import GRACE_SECONDS, KEPT, Counted
 from kanary_agent.totals import Totals
 
@@ -335,16 +335,18 @@ def test_connections_may_be_redistributed_from_an_empty_route_to_others_with_a_w
 Start_time_sec: 1700000000
 CumReq: 5
 proc.slots: type=str value=<a:http/b:http>
-proc.split: type=str value=<{split_data(routes, redistribute=True)}>
 proc.revision: type=sint value=<7>
-proc.turns: type=sint value=<{turns}>
 # pxname,svname,act,lastchg,scur,stot,econ,eresp,wretr,wredis
 a,BACKEND,{up[0]},1,0,4,0,0,0,0
 b,BACKEND,{up[1]},1,0,4,0,0,0,0
 """
     found = summary(answer)
-    assert (found.watched, found.is_redistributing, found.next_number) == (7, expected, 5)
-    assert found.revision == (0 if expected else 7)
+    assert (found.watched, found.revision, found.next_number, found.has_empty_slot) == (7, 7, 5, 0 in up)
+    round_ = f"""proc.split: type=str value=<{split_data(routes, redistribute=True)}>
+proc.turns: type=sint value=<{turns}>
+"""
+    assert is_redistributing(found, round_) is expected
+    assert found._replace(is_redistributing=expected).revision == (0 if expected else 7)
 
 
 # Any history

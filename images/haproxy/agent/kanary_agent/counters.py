@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from kanary_agent import texts
 
-_VARIABLES = (texts.SLOTS, texts.SPLIT, texts.REVISION, texts.TURNS)
-SUMMARY = ("@1 show info", *(f"@1 get var {name}" for name in _VARIABLES), "@1 show stat -1 3 -1")
+SUMMARY = ("@1 show info", f"@1 get var {texts.SLOTS}", f"@1 get var {texts.REVISION}", "@1 show stat -1 3 -1")
+ROUND = (f"@1 get var {texts.SPLIT}", f"@1 get var {texts.TURNS}")
 STATES = "@1 show servers state"
 SERVERS = "@1 show stat -1 4 -1"
 
@@ -85,6 +85,11 @@ class Summary(NamedTuple):
         """The watched revision while connections are split by its weights, otherwise 0."""
         return 0 if self.is_redistributing else self.watched
 
+    @property
+    def has_empty_slot(self) -> bool:
+        """Whether a route has no server that receives connections."""
+        return any(not self.slots[slot].up for slot in self.backends if slot in self.slots)
+
 
 class Health(NamedTuple):
     """What HAProxy reports about a server, in its own words."""
@@ -152,23 +157,23 @@ def summary(answer: str) -> Summary:
     """The answer of one worker to the commands of `SUMMARY`."""
     worker = " ".join(re.findall(r"^(?:Pid|Start_time_sec): (\d+)", answer, re.MULTILINE))
     number = re.search(r"^CumReq: (\d+)", answer, re.MULTILINE)
-    variables = dict(re.findall(r"^(proc\.\w+): type=\w+ value=<(.*)>", answer, re.MULTILINE))
+    variables = texts.variables(answer)
     backends = texts.backends_by_slot(variables.get(texts.SLOTS, ""))
     rows = _rows(answer.splitlines(), ("pxname", *_SLOT))
     # The names of slots are shorter than those of the other backends, which have no servers.
     slots = {row["pxname"]: _figures(row) for row in rows if len(row["pxname"]) <= _LONGEST_SLOT}
-    in_turn = texts.slots_in_turn(variables.get(texts.SPLIT, ""), len(next(iter(backends), " ")))
-    has_servers = {slots[slot].up > 0 for slot in in_turn & slots.keys()}
-    return Summary(
-        worker,
-        load(answer),
-        slots,
-        backends,
-        watched=int(variables.get(texts.REVISION, 0)),
-        # HAProxy leaves this state with the first connection that finds all routes up.
-        is_redistributing=len(has_servers) > 1 and variables.get(texts.TURNS) == texts.COUNTING_ALL,
-        next_number=int(number[1]) if number else 0,
-    )
+    watched = int(variables.get(texts.REVISION, 0))
+    return Summary(worker, load(answer), slots, backends, watched, next_number=int(number[1]) if number else 0)
+
+
+def is_redistributing(summary: Summary, answer: str) -> bool:
+    """Whether connections may be redistributed, by the worker's summary and its answer to the commands of `ROUND`."""
+    variables = texts.variables(answer)
+    length = len(next(iter(summary.backends), " "))
+    in_turn = texts.slots_in_turn(variables.get(texts.SPLIT, ""), length)
+    has_servers = {summary.slots[slot].up > 0 for slot in in_turn & summary.slots.keys()}
+    # HAProxy leaves this state with the first connection that finds all routes up.
+    return len(has_servers) > 1 and variables.get(texts.TURNS) == texts.COUNTING_ALL
 
 
 def load(answer: str) -> Load:

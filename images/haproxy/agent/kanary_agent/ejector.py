@@ -66,7 +66,7 @@ class Ejector:
 
     def _poll(self, now: float) -> bool:
         """Return whether to poll again soon."""
-        summary = counters.summary(self._master.execute(*counters.SUMMARY))
+        summary = self._master.summary()
         if not summary.worker:
             raise SilentError("no HAProxy worker responds")
         if summary.worker != self._worker:

@@ -62,7 +62,7 @@ class Master:
 
     def slots(self) -> dict[str, str]:
         """The backend of each slot of the current worker that is not free."""
-        return texts.backends_by_slot(_variables(self.execute(f"@1 get var {texts.SLOTS}")).get(texts.SLOTS, ""))
+        return texts.backends_by_slot(texts.variables(self.execute(f"@1 get var {texts.SLOTS}")).get(texts.SLOTS, ""))
 
     def count(self) -> int | None:
         """How many connections the current worker has distributed; None if it does not count them."""
@@ -87,7 +87,18 @@ class Master:
     def figures(self) -> Figures:
         """What the current worker serves, and how many connections are open and possible."""
         answer = self.execute(*_FIGURES)
-        return Figures(_state(answer), *self._former(answer), counters.summary(answer))
+        return Figures(_state(answer), *self._former(answer), self._completed(counters.summary(answer)))
+
+    def summary(self) -> Summary:
+        """What the current worker has counted; of an empty name if there is none."""
+        return self._completed(counters.summary(self.execute(*counters.SUMMARY)))
+
+    def _completed(self, summary: Summary) -> Summary:
+        # Only the state of an outage is read.
+        if not (summary.watched and summary.has_empty_slot):
+            return summary
+        is_redistributing = counters.is_redistributing(summary, self.execute(*counters.ROUND))
+        return summary._replace(is_redistributing=is_redistributing)
 
     def _former(self, processes: str) -> tuple[int, list[Summary] | None]:
         """How many former workers still run, and what they have counted.
@@ -142,12 +153,7 @@ class Master:
 
 
 def _state(answer: str) -> WorkerState:
-    variables = _variables(answer)
+    variables = texts.variables(answer)
     if texts.DIGEST not in variables and "Variable not found" not in answer:
         raise SilentError("no HAProxy worker responds")
     return WorkerState(variables.get(texts.DIGEST, ""), variables.get(texts.SPLIT, ""))
-
-
-def _variables(answer: str) -> dict[str, str]:
-    """The texts in process variables."""
-    return dict(re.findall(r"^(proc\.\w+): type=str value=<(.*)>", answer, re.MULTILINE))

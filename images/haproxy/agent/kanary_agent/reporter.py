@@ -15,12 +15,13 @@ CHANGE_SECONDS = 0.05
 SERVERS_SECONDS = 1
 """The same, of news that differ only in the states of servers, or in the counts of a watched revision.
 
-The first failure of a route in a revision does not wait.
+The first failure of a route in a revision does not wait so long.
 """
 COUNTS_SECONDS = 30
 """The same, of news that differ only in counts: they change with each connection."""
 BYTES_PER_SECOND = 4096
-"""The most that news about servers and counts may use of a stream; the operator reads twice as much at most."""
+"""The most that news about servers and counts may use of a stream; the operator reads twice as much at most. The first
+failures of routes in a revision, which are few, may use ten times as much."""
 
 NOTHING = Figures(WorkerState("", ""), draining=0, former=None, current=Summary("", Load(0, 0), {}, {}))
 
@@ -45,6 +46,7 @@ class Reporter:
         self._news_at = 0.0
         self._news_size = 0
         self._news_serving: object = None
+        self._news_failing: object = None
         self._news_counting: object = None
         """What the last news were made from, without the counts of routes."""
 
@@ -85,20 +87,23 @@ class Reporter:
         known, report = (self._news_state, self._state), self.report()
         self._news_at, self._news_state, self._news_size = now, self._state, len(report)
         self._news_serving, self._news_counting = self._serving(self._digest), self._counting()
+        self._news_failing = self._routes.failing
         return "" if known == (self._state, self._state) else report
 
     def _interval(self) -> float:
         """How long after the last news the next ones may follow, in seconds."""
-        serving = self._updater.serving
+        serving, pace = self._updater.serving, self._news_size / BYTES_PER_SECOND
         if serving != self._digest or self._serving(serving) != self._news_serving:
             return CHANGE_SECONDS
+        if self._routes.failing != self._news_failing:
+            return max(CHANGE_SECONDS, pace / 10)
         least = SERVERS_SECONDS if self._counting() != self._news_counting else COUNTS_SECONDS
-        return max(least, self._news_size / BYTES_PER_SECOND)
+        return max(least, pace)
 
     def _serving(self, digest: str) -> object:
         unreached = [name for name, servers in self._routes.servers.items() if servers.unreached_since is not None]
         limits = self._fullness.is_full, self._ports.short
-        return digest, self._updater.rejected, self._updater.problem, *limits, unreached, self._routes.failing
+        return digest, self._updater.rejected, self._updater.problem, *limits, unreached
 
     def _counting(self) -> object:
         return self._routes.servers, self._routes.revisions()

@@ -82,6 +82,11 @@ def slots_in_turn(split: str, length: int) -> set[str]:
     return {turns[start : start + length] for start in range(0, len(turns), length)}
 
 
+def variables(answer: str) -> dict[str, str]:
+    """The process variables in an answer of HAProxy."""
+    return dict(re.findall(r"^(proc\.\w+): type=\w+ value=<(.*)>", answer, re.MULTILINE))
+
+
 def _variable(text: str, name: str) -> str:
     """The text in a process variable. The last definition counts, as for HAProxy."""
     found: dict[str, str] = dict(_TEXT_VARIABLE.findall(text))
