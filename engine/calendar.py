@@ -13,13 +13,14 @@ _AHEAD = 8
 """Days in which each weekly window opens at least once."""
 
 
-def frozen(freeze: Freeze | None, now: datetime) -> Problem | None:
-    """Why no weight may change; None if it may."""
+def frozen(freeze: Freeze | None, now: datetime) -> tuple[Problem, timedelta | None] | None:
+    """Why no weight may change, and how long that lasts, None if it has no end; None if it may."""
     if freeze is None or (freeze.until and freeze.until <= now):
         return None
     until = f"until {time_text(freeze.until)}" if freeze.until else "until spec.freeze is removed"
     reason = f": {freeze.reason}" if freeze.reason else ""
-    return Problem(Reason.FROZEN, f"the weights are frozen {until} (spec.freeze){reason}")
+    problem = Problem(Reason.FROZEN, f"the weights are frozen {until} (spec.freeze){reason}")
+    return problem, freeze.until - now if freeze.until else None
 
 
 def closed(windows: Sequence[Window], now: datetime) -> tuple[Problem, timedelta] | None:

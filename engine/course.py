@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from engine.calendar import frozen
@@ -13,14 +13,14 @@ from engine.model.entries import Share
 from engine.model.rollout import RolloutSpec
 from engine.model.spec import KanarySpec, Route, weights_text
 from engine.observe import Observed
-from engine.rollout_facts import Look, weights_in_force
+from engine.rollout_facts import Look, steps_ahead, weights_in_force
 from engine.shares import weights_of, with_weights
 from states import Problem, Reason, Snapshot
 from states.evidence import VerdictKind
-from states.rollout_rules import RolloutDecision, decide_rollout
+from states.rollout_rules import LONGEST_BLOCK, RolloutDecision, decide_rollout
 from states.rollout_snapshot import RolloutSnapshot
 from states.rollouts import UNDER_WAY, RolloutState, RolloutTrigger
-from states.timing import ROLLOUT_RECHECK
+from states.timing import ROLLOUT_RECHECK, Requeue
 
 _LONGEST_LOOK = 3 * ROLLOUT_RECHECK
 """How much time of a step counts at most between two looks: clocks may jump, and operators may be down."""
@@ -81,7 +81,7 @@ class Course:
         if self.decision is None or declared is None:
             return snapshot
         spec = self.applied_to(declared)
-        text = self.rollout.message if self.rollout else self.decision.message
+        text = self.rollout.message if self.rollout and self.decision.trigger else self.decision.message
         is_at_rest = self.state is RolloutState.COMPLETED and self.decision.reason is not Reason.FROZEN
         return replace(
             snapshot,
@@ -103,13 +103,16 @@ class Course:
 def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine) -> Course:
     """What becomes of the rollout now. The first weights of a Kanary are served at once."""
     applied, declared = observed.written.applied, observed.to_apply
-    if applied is None:
+    spec = declared or (applied.spec if applied else None)
+    known = observed.status.rollout or (applied.rollout if applied else None) or RolloutStatus()
+    if spec is None or not (applied or known.goal):
         return Course()
-    spec = declared or applied.spec
+    # If the ConfigMap is lost, the status has the weights that the running proxies split by.
+    former = applied.spec.routes if applied else _routes(known, spec.routes) or known.goal
     if spec.rollout is None:
-        return _at_once(spec, applied.spec, frozen(spec.freeze, observed.now))
-    former = applied.spec.routes
-    known = observed.status.rollout or applied.rollout or RolloutStatus(good=former, start=former, goal=former)
+        return _at_once(spec, former, known.number, observed.now)
+    if not known.goal:
+        known = known.model_copy(update={"good": former, "start": former, "goal": former})
     # A spec that cannot be applied changes nothing; what is under way is judged by it nevertheless.
     goal = declared.routes if declared and not (snapshot.fault or snapshot.missing) else known.goal
     last = _counted(Look(observed, snapshot, spec, known, goal))
@@ -119,12 +122,16 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine) -
     return Course(rollout, decision, _routes(rollout, spec.routes), last)
 
 
-def _at_once(spec: KanarySpec, former: KanarySpec, is_frozen: Problem | None) -> Course:
-    weights = weights_of(former.routes)
-    if is_frozen is None or weights_of(spec.routes) == weights:
-        return Course()
-    decision = RolloutDecision(None, is_frozen.reason, is_frozen.message)
-    return Course(None, decision, with_weights(spec.routes, weights, former.routes))
+def _at_once(spec: KanarySpec, former: Sequence[Route], number: int, now: datetime) -> Course:
+    """The number stays: orders about earlier rollouts must not be about later ones."""
+    ended = RolloutStatus(number=number) if number else None
+    weights, freeze = weights_of(former), frozen(spec.freeze, now)
+    if freeze is None or weights_of(spec.routes) == weights:
+        return Course(ended)
+    problem, lasts = freeze
+    requeue = Requeue(min(lasts, LONGEST_BLOCK), "the freeze ends") if lasts else None
+    decision = RolloutDecision(None, problem.reason, problem.message, requeue)
+    return Course(ended, decision, with_weights(spec.routes, weights, former))
 
 
 def _counted(look: Look) -> RolloutStatus:
@@ -133,14 +140,19 @@ def _counted(look: Look) -> RolloutStatus:
     state = RolloutState(last.state)
     if state not in UNDER_WAY:
         return last
-    seconds = last.seconds
-    if last.step and last.counted_at and state is not RolloutState.SHIFTING and not look.paused:
+    passed = timedelta()
+    if last.counted_at and not look.paused:
         passed = min(max(now - last.counted_at, timedelta()), _LONGEST_LOOK)
-        seconds = round(seconds + passed.total_seconds(), 3)
+    served = passed if last.step and state is not RolloutState.SHIFTING else timedelta()
     applied = look.observed.written.applied
     written = (applied.revision, weights_of(applied.spec.routes)) if applied and look.is_written else None
-    evidence = tallied(last, written, look.observed.fleet.ledgers)
-    return last.model_copy(update={"seconds": seconds, "counted_at": now, "evidence": evidence})
+    changes = {
+        "seconds": round(last.seconds + served.total_seconds(), 3),
+        "waited_seconds": round(last.waited_seconds + passed.total_seconds(), 3),
+        "counted_at": now,
+        "evidence": tallied(last, written, look.observed.fleet.ledgers),
+    }
+    return last.model_copy(update=changes)
 
 
 def moved(
@@ -155,13 +167,17 @@ def moved(
 ) -> RolloutStatus:
     """The rollout after a decision; `goal` are the declared routes, and `former` those in force before."""
     state = machine.fire(facts.state, decision.trigger) if decision.trigger else facts.state
+    if decision.trigger is None and state not in (*UNDER_WAY, RolloutState.ROLLING_BACK):
+        # What has ended keeps its reason, also while a freeze is the reason of the Kanary.
+        return last
     is_same = (last.state, last.reason) == (state.value, decision.reason.value)
     is_judged = facts.step and facts.state in UNDER_WAY
     changes = {
         "state": state.value,
         "reason": decision.reason.value,
         "message": decision.message,
-        "since": facts.since if is_same and facts.since else facts.now,
+        "since": min(last.since, facts.now) if is_same and last.since else facts.now,
+        "waited_seconds": last.waited_seconds if is_same else 0.0,
         "steps": facts.steps,
         "verdict": facts.judgement.text if is_judged else last.verdict,
     }
@@ -183,16 +199,18 @@ def _consequences(
     """What a move changes beside the state."""
     match trigger:
         case RolloutTrigger.BEGIN:
-            cause = "" if facts.is_new else rollout.message
-            begun = {"number": rollout.number + 1, "cause": cause, "start": former, "goal": goal}
-            begun |= {"evidence": (), "verdict": ""}
-            return begun | {"step": 0, "to": None, "seconds": 0.0, "counted_at": facts.now, "judged_from": 1}
+            # A rollback that is not written yet takes place all the same.
+            is_back = facts.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK)
+            cause, start = "" if facts.is_new else rollout.message, rollout.good if is_back else former
+            begun = {"number": rollout.number + 1, "cause": cause, "start": start, "goal": goal}
+            begun |= {"evidence": (), "verdict": "", "judged_from": 1}
+            return begun | {"step": 0, "steps": len(plan.steps), "to": None, "seconds": 0.0, "counted_at": facts.now}
         case RolloutTrigger.ADVANCE:
             step = min(max(facts.step, facts.promoted_step) + 1, facts.steps)
-            is_overruled = facts.judgement.verdict is VerdictKind.FAILED
+            to = steps_ahead(rollout, plan)[step - facts.step - 1].to
+            is_overruled = facts.judgement.verdict is VerdictKind.FAILED or facts.reason is Reason.VERDICT_FAILED
             judged_from = step if is_overruled else rollout.judged_from
-            next_ = {"step": step, "to": plan.steps[step - 1].to, "judged_from": judged_from}
-            return next_ | {"seconds": 0.0, "counted_at": facts.now}
+            return {"step": step, "to": to, "judged_from": judged_from, "seconds": 0.0, "counted_at": facts.now}
         case RolloutTrigger.FAIL:
             back = (Share(backend=str(route.backend), weight=route.weight) for route in rollout.good if route.weight)
             return {"message": f"rolled back to {weights_text(back)}: {rollout.message}"}

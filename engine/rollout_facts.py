@@ -10,7 +10,7 @@ from engine.evidence import compared, judgement_of
 from engine.fleet.reach import unreached_routes
 from engine.model.commands import ABORT, PAUSE, PROMOTE, RESUME, RETRY, command_for
 from engine.model.course import RolloutStatus
-from engine.model.rollout import RolloutSpec
+from engine.model.rollout import RolloutSpec, StepSpec
 from engine.model.spec import KanarySpec, Route
 from engine.observe import Observed
 from engine.shares import Weights, between, weights_of
@@ -32,27 +32,37 @@ def weights_in_force(rollout: RolloutStatus) -> Weights:
             return {backend: weight for backend, weight in found.items() if weight}
 
 
+def steps_ahead(rollout: RolloutStatus, plan: RolloutSpec) -> tuple[StepSpec, ...]:
+    """The declared steps that lead further than this one: they may have been edited since it began."""
+    return tuple(step for step in plan.steps if rollout.to is None or step.to > rollout.to)
+
+
+def current_step(rollout: RolloutStatus, plan: RolloutSpec) -> StepSpec | None:
+    """The declared step of the weights in force, or the one before; None before the first one."""
+    reached = [step for step in plan.steps if rollout.to is not None and step.to <= rollout.to]
+    return reached[-1] if reached else None
+
+
 def planned_facts(last: RolloutStatus, goal: Sequence[Route], plan: RolloutSpec, now: datetime) -> RolloutSnapshot:
     """The facts that follow from a rollout, the routes to which it has to lead, and its plan: nothing is in its way."""
-    steps, step = plan.steps, min(last.step, len(plan.steps))
-    current = steps[step - 1] if step else None
-    analysis = plan.analysis
+    steps = last.step + len(steps_ahead(last, plan))
+    current, analysis = current_step(last, plan), plan.analysis
     return RolloutSnapshot(
         state=RolloutState(last.state),
         now=now,
         reason=last.known_reason,
         message=last.message,
-        since=last.since and min(last.since, now),
+        waited=timedelta(seconds=last.waited_seconds),
         number=last.number,
         is_new=weights_of(goal) != weights_of(last.goal),
         is_former=weights_of(goal) == weights_of(last.good),
-        step=step,
-        steps=len(steps),
+        step=last.step,
+        steps=steps,
         is_served=True,
         served=last.served,
         duration=current.time if current else timedelta(),
         until_promoted=bool(current and current.until),
-        judgement=judgement_of(last, analysis, len(steps)),
+        judgement=judgement_of(last, analysis, steps),
         max_wait=analysis.max_wait,
         on_inconclusive=analysis.on_inconclusive,
         on_failure=plan.on_failure,
@@ -75,7 +85,7 @@ class Look:
     def facts(self, plan: RolloutSpec) -> RolloutSnapshot:
         """The facts."""
         last, now = self.last, self.observed.now
-        window = closed(plan.windows, now)
+        freeze, window = frozen(self.spec.freeze, now), closed(plan.windows, now)
         canaries = compared(last).canaries
         return replace(
             planned_facts(last, self.goal, plan, now),
@@ -88,9 +98,9 @@ class Look:
             resumed=self._ordered(RESUME),
             aborted=self._ordered(ABORT),
             retried=self._ordered(RETRY),
-            frozen=frozen(self.spec.freeze, now),
+            frozen=freeze[0] if freeze else None,
             closed=self._obstacle or (window[0] if window else None),
-            opens=window[1] if window else None,
+            opens=freeze[1] if freeze else window[1] if window else None,
             deadline=self.snapshot.progress_deadline,
         )
 

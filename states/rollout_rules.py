@@ -12,7 +12,7 @@ from states.reasons import Reason
 from states.rollout_snapshot import Judgement, OnFailure, OnInconclusive, RolloutSnapshot
 from states.rollouts import RolloutState, RolloutTrigger
 from states.snapshot import Problem
-from states.timing import ROLLOUT_RECHECK, Requeue, duration_text, left
+from states.timing import ROLLOUT_RECHECK, Requeue, duration_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,10 @@ class RolloutDecision:
     rule: str = ""
     """The name of the rule that took the decision."""
 
+
+_FAILURES = (Reason.VERDICT_FAILED, Reason.CANARY_LOST, Reason.WEBHOOK_REFUSED, Reason.STEP_DEADLINE_EXCEEDED)
+LONGEST_BLOCK = timedelta(days=1)
+"""After this time, a freeze is checked again: no timer can wait for centuries."""
 
 RolloutRule = Callable[[RolloutSnapshot], RolloutDecision | None]
 
@@ -103,12 +107,22 @@ def _failure(snapshot: RolloutSnapshot) -> Problem | None:
     refusal = next((each for each in (snapshot.after, snapshot.before) if each.verdict is VerdictKind.FAILED), None)
     if refusal and is_served:
         return Problem(Reason.WEBHOOK_REFUSED, f"{snapshot.place} failed: {refusal.text}")
-    awaits_pods = snapshot.reason is Reason.WAITING_FOR_ENDPOINTS and bool(snapshot.absent)
-    if (awaits_pods or not is_served) and not left(snapshot.deadline, snapshot.since or snapshot.now, snapshot.now):
-        what = f"no pod of {', '.join(snapshot.absent)} is ready" if awaits_pods else "not every proxy serves it"
+    obstacle = _late(snapshot) if snapshot.waited >= snapshot.deadline else ""
+    if obstacle:
         limit = f"{snapshot.deadline.total_seconds():.0f} s (spec.progressDeadlineSeconds)"
-        return Problem(Reason.STEP_DEADLINE_EXCEEDED, f"{snapshot.place} failed: {what} after {limit}")
+        return Problem(Reason.STEP_DEADLINE_EXCEEDED, f"{snapshot.place} failed: {obstacle} after {limit}")
     return None
+
+
+def _late(snapshot: RolloutSnapshot) -> str:
+    """What the progress deadline limits, and has not been reached."""
+    if snapshot.state is RolloutState.SHIFTING and not snapshot.is_served:
+        return "not every proxy serves it"
+    if snapshot.state is RolloutState.SHIFTING and snapshot.unreached:
+        return f"no health check of {', '.join(snapshot.unreached)} has passed"
+    if snapshot.reason is Reason.WAITING_FOR_ENDPOINTS and snapshot.absent:
+        return f"no pod of {', '.join(snapshot.absent)} is ready"
+    return ""
 
 
 def step_is_loaded(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -117,8 +131,7 @@ def step_is_loaded(snapshot: RolloutSnapshot) -> RolloutDecision | None:
         return None
     if snapshot.is_served and not snapshot.unreached:
         return RolloutDecision(RolloutTrigger.WATCH, Reason.STEP_WATCHED, f"{snapshot.place} is served")
-    remaining = left(snapshot.deadline, snapshot.since or snapshot.now, snapshot.now)
-    requeue = Requeue(min(remaining, ROLLOUT_RECHECK), "the step is checked again")
+    requeue = Requeue(_until(snapshot.deadline - snapshot.waited), "the step is checked again")
     waits = f"the first health check of {', '.join(snapshot.unreached)}" if snapshot.is_served else "the proxies"
     return RolloutDecision(None, Reason.STEP_STARTED, f"{snapshot.place}: waiting for {waits}", requeue)
 
@@ -140,11 +153,14 @@ def rollout_is_resumed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     return RolloutDecision(RolloutTrigger.RESUME, Reason.ROLLOUT_RESUMED, message)
 
 
-def inconclusive_step_waits(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """A step that was paused for want of evidence does not go on by itself."""
-    if snapshot.promoted or snapshot.reason is not Reason.INCONCLUSIVE:
+def verdict_waits_for_a_person(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A step that has failed, or was paused for want of evidence, does not go on by itself."""
+    if snapshot.promoted or snapshot.reason not in (*_FAILURES, Reason.INCONCLUSIVE):
         return None
-    return _hold(snapshot, Problem(Reason.INCONCLUSIVE, snapshot.message))
+    problem = Problem(snapshot.reason, snapshot.message)
+    if snapshot.reason in _FAILURES and snapshot.on_failure is OnFailure.ROLLBACK:
+        return _fail(problem)
+    return _hold(snapshot, problem)
 
 
 def step_is_watched(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -210,9 +226,9 @@ def pods_are_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
         return None
     message = f"{snapshot.place} waits for the first ready pod of {', '.join(snapshot.absent)}"
     held = _hold(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message))
-    since = snapshot.since if snapshot.reason is Reason.WAITING_FOR_ENDPOINTS else snapshot.now
-    remaining = left(snapshot.deadline, since, snapshot.now)
-    return replace(held, requeue=Requeue(max(remaining, timedelta(seconds=1)), "the progress deadline has passed"))
+    is_known = snapshot.reason is Reason.WAITING_FOR_ENDPOINTS
+    remaining = snapshot.deadline - (snapshot.waited if is_known else timedelta())
+    return replace(held, requeue=Requeue(_until(remaining), "pods may be ready, or late"))
 
 
 def webhook_before_the_step_is_due(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -235,10 +251,10 @@ ROLLOUT_RULES: tuple[RolloutRule, ...] = (
     rollout_goes_back,
     rollout_is_aborted,
     step_has_failed,
+    verdict_waits_for_a_person,
     step_is_loaded,
     rollout_is_paused,
     rollout_is_resumed,
-    inconclusive_step_waits,
     step_is_watched,
     step_is_to_be_promoted,
     evidence_is_missing,
@@ -257,6 +273,11 @@ def decide_rollout(snapshot: RolloutSnapshot) -> RolloutDecision:
     return next(replace(decision, rule=rule.__name__) for rule, decision in decisions if decision)
 
 
+def _until(remaining: timedelta) -> timedelta:
+    """When to look again, so that the time until then counts."""
+    return max(min(remaining, ROLLOUT_RECHECK), timedelta(seconds=1))
+
+
 def _hold(snapshot: RolloutSnapshot, problem: Problem) -> RolloutDecision:
     trigger = RolloutTrigger.HOLD if snapshot.state in (RolloutState.SHIFTING, RolloutState.WATCHING) else None
     requeue = Requeue(ROLLOUT_RECHECK, "the rollout is judged again") if snapshot.step else None
@@ -267,7 +288,7 @@ def _blocked(snapshot: RolloutSnapshot, problem: Problem) -> RolloutDecision:
     held = _hold(snapshot, problem)
     if snapshot.opens is None:
         return held
-    after = min(snapshot.opens, ROLLOUT_RECHECK) if held.requeue else snapshot.opens
+    after = min(snapshot.opens, ROLLOUT_RECHECK if held.requeue else LONGEST_BLOCK)
     return replace(held, requeue=Requeue(max(after, timedelta(seconds=1)), "steps may start"))
 
 

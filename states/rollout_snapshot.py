@@ -47,8 +47,8 @@ class RolloutSnapshot:
     reason: Reason | None = None
     """Of the last decision."""
     message: str = ""
-    since: datetime | None = None
-    """When the rollout entered this state with this reason."""
+    waited: timedelta = timedelta()
+    """For how long the rollout has had this state and reason, without pauses."""
     number: int = 0
     """Counts the rollouts of a Kanary."""
     is_new: bool = False
@@ -84,7 +84,7 @@ class RolloutSnapshot:
     closed: Problem | None = None
     """Why no step may start now."""
     opens: timedelta | None = None
-    """When that ends."""
+    """How long that, or the freeze, lasts; None if it has no end."""
     deadline: timedelta = timedelta(seconds=600)
     """How long the proxies may take to serve a step, and the canaries to have pods."""
     judgement: Judgement = Judgement()

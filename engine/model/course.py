@@ -56,6 +56,8 @@ class RolloutStatus(Shape):
     """How far this step is on the way, in percent."""
     seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
     """For how long the step has been served, without pauses."""
+    waited_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """For how long the rollout has had this state and reason, without pauses: what the progress deadline limits."""
     counted_at: Time | None = None
     """Up to when these seconds are counted."""
     until: Time | None = None

@@ -137,8 +137,18 @@ class World:
         body: Json = {"spec": spec}
         if old and "status" in old:
             body["status"] = old["status"]
-        self._put("Kanary", name, body)
+        annotations = old["metadata"].get("annotations", {}) if old else {}
+        self._put("Kanary", name, body | {"metadata": {"annotations": annotations}})
         self.objects["Kanary", name]["metadata"]["generation"] = generation
+
+    def annotate(self, key: str, value: str | None, name: str = "rule") -> None:
+        """What `kubectl annotate` does to a Kanary; None removes the annotation."""
+        kanary = copy.deepcopy(self.objects["Kanary", name])
+        annotations = kanary["metadata"].setdefault("annotations", {})
+        annotations.pop(key, None)
+        if value is not None:
+            annotations[key] = value
+        self.objects["Kanary", name] = kanary
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
