@@ -85,6 +85,12 @@ AGENT_LOST_LIMIT = timedelta(seconds=60)
 Nothing depends on it sooner: agents report what changes, and the pods of a lost node become NotReady.
 """
 
+AGENT_SIGN_INTERVAL = timedelta(seconds=3)
+"""How often the operator signals to the agents of a rollout under way that it can act.
+
+Without three signs in a row, agents roll back by themselves if their canary fails.
+"""
+
 FIRST_REPORT_LIMIT = timedelta(seconds=3)
 """How long a ready proxy may take to send its first report, from the first attempt to connect to it.
 

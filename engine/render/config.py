@@ -14,6 +14,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from engine.model.weight import TOTAL_WEIGHT, decimal_text, read_weight
+from engine.render.rollback import RollbackPlan
 from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
@@ -136,6 +137,7 @@ class ProxyConfig:
     ones. Without `kanary` the configuration is not numbered. With `failure_log`, HAProxy writes a record of each
     connection that did not end normally to the file descriptor LOG_DESCRIPTOR, which must be open. `watched` is the
     revision of these weights if the agents count its connections and failures, otherwise 0; it is no part of the split.
+    `rollback` is what they need to return to the last good weights without the operator, and no part of it either.
     `slots` are the backends by slot (`engine.render.slots`); those that are not among the routes are free. Without
     `slots`, there is one for each route, in the order of the routes.
 
@@ -164,6 +166,7 @@ class ProxyConfig:
     serial: int = 0
     failure_log: bool = False
     watched: int = 0
+    rollback: RollbackPlan | None = None
     slots: tuple[str, ...] = ()
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT
@@ -192,6 +195,10 @@ class ProxyConfig:
         for route in self.routes:
             if self.slots and self.slots.count(route.backend) != 1:
                 raise ValueError(f"{route.backend} has {self.slots.count(route.backend)} slots: it must have 1")
+        if self.rollback and not self.watched:
+            raise ValueError("a configuration with a rollback has no watched revision")
+        if self.rollback and not self.rollback.weights.keys() <= {route.backend for route in self.routes}:
+            raise ValueError("the rollback has weights of backends that are not among the routes")
         total = sum((route.weight for route in self.routes), Decimal())
         if total != TOTAL_WEIGHT:
             raise ValueError(f"the routes' weights sum to {decimal_text(total)}: they must sum to {TOTAL_WEIGHT}")

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol, Server, connections_to_a_server
+from engine.render.rollback import RollbackPlan
 from engine.render.selection import COUNTING_ALL, RANDOM_START, selection_rules, split_data
 from engine.render.slots import slot_names
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
@@ -116,7 +118,10 @@ _NO_SERIAL = "configuration -"
 _NO_DIGEST = "str()"
 _REVISION = "  set-var proc.revision "
 _PASSING = ("#", "  server ", "  fd-hard-limit ", "  log ", "  log-format ", "  option dontlog-normal", _REVISION)
-"""Lines that change with the servers, the serial, the watched revision, or the strategy: no change of the split."""
+"""Lines that change with the servers, the serial, the watched revision, the plan of a rollback, or the strategy.
+
+They are no change of the split.
+"""
 
 
 def _hash(text: str) -> str:
@@ -143,9 +148,21 @@ def _global(config: ProxyConfig) -> Iterator[str]:
         yield f"  set-var proc.turns int({COUNTING_ALL})"
     yield "  # The revision of these weights if the agent counts its connections and failures, otherwise 0."
     yield f"{_REVISION}int({config.watched})"
+    if config.rollback:
+        # No change of the split: it begins with `#`.
+        yield "# The agent returns to these turns by itself if the operator is gone and a canary fails."
+        yield config.rollback.line(config.watched, _last_good_split(config, config.rollback))
     yield "  # Start of the connection counter: random, since frequent starts at 0 would starve a small route. At a"
     yield "  # reload the agent sets it, below, to the current count, and the round continues."
     yield f"  set-var proc.start {RANDOM_START}"
+
+
+def _last_good_split(config: ProxyConfig, plan: RollbackPlan) -> str:
+    routes = [
+        replace(route, weight=plan.weights.get(route.backend, Decimal())) if route else None
+        for route in config.routes_by_slot
+    ]
+    return split_data(routes, redistribute=_redistributes(config))
 
 
 def _descriptors(config: ProxyConfig) -> int:

@@ -111,6 +111,11 @@ class WorkQueue(Generic[K]):
         with self._changed:
             self._failures.pop(key, None)
 
+    def is_failing(self, key: K) -> bool:
+        """Whether the last processing of a key has failed."""
+        with self._changed:
+            return key in self._failures
+
     def get(self) -> K | None:
         """Wait for a key; returns None after the shutdown."""
         with self._changed:

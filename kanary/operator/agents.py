@@ -4,6 +4,7 @@ One thread with one event loop holds a connection to each pod that has an agent.
 wait for nothing.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +20,7 @@ from kanary.operator.proxy_agent import ProxyAgent
 from kanary.operator.sending import Push, Sending
 from kanary.operator.streams import Limits
 from kanary.outbound.background import BackgroundLoop
-from states.timing import FIRST_REPORT_LIMIT
+from states.timing import AGENT_SIGN_INTERVAL, FIRST_REPORT_LIMIT
 
 Json = dict[str, Any]
 
@@ -39,6 +40,10 @@ class Agents:
         self._sendings: dict[Key, Sending] = {}
         self._find: Callable[[Key], Json | None] = lambda _key: None
         self._on_news: Callable[[Key, float], None] = lambda _key, _seconds: None
+        self._can_act: Callable[[Key], bool] = lambda _key: False
+        self._watching: set[Key] = set()
+        """The pods that count the connections of a rollout, or did at the last sign."""
+        self._next_sign: asyncio.TimerHandle | None = None
         self._limits = Limits()
 
     def start(
@@ -46,14 +51,16 @@ class Agents:
         find: Callable[[Key], Json | None],
         pods: Callable[[], Iterable[Key]],
         on_news: Callable[[Key, float], None],
+        can_act: Callable[[Key], bool],
     ) -> None:
         """Connect to the present pods, which `pods` returns, and to those of which `changed` is called from now on.
 
         `find` returns the present pod of a key. `on_news` is called, in another thread, when the report of a proxy
         differs from the last one in more than counts: with the key of its Kanary, and the seconds that a reconcile may
-        wait.
+        wait. `can_act` returns, in that thread, whether this process can act on the rollout of a Kanary: agents that
+        receive no sign of it for a while may roll back by themselves.
         """
-        self._find, self._on_news = find, on_news
+        self._find, self._on_news, self._can_act = find, on_news, can_act
         self._loop.start()
         # Only now: a pod that appears before the thread runs is reported to nobody.
         for key in pods():
@@ -122,7 +129,29 @@ class Agents:
         if self._agents.get(agent.pod) is agent:
             if sending := self._sendings.get(agent.pod):
                 sending.reported()
+            if agent.is_watching and agent.pod not in self._watching:
+                self._watching.add(agent.pod)
+                self._send_sign(agent)
+                if self._next_sign is None:
+                    self._await_next_sign()
             self._on_news(agent.kanary, after.total_seconds())
+
+    def _send_signs(self) -> None:
+        """Send a sign to each agent of a rollout under way, and again as long as there is one."""
+        found = [agent for key in self._watching if (agent := self._agents.get(key)) and agent.is_watching]
+        self._watching, self._next_sign = {agent.pod for agent in found}, None
+        for agent in found:
+            self._send_sign(agent)
+        if found:
+            self._await_next_sign()
+
+    def _send_sign(self, agent: ProxyAgent) -> None:
+        if self._can_act(agent.kanary):
+            agent.send_sign()
+
+    def _await_next_sign(self) -> None:
+        loop, seconds = asyncio.get_running_loop(), AGENT_SIGN_INTERVAL.total_seconds()
+        self._next_sign = loop.call_later(seconds, self._send_signs)
 
     def _send(self, namespace: str, proxies: Sequence[Proxy], push: Push) -> None:
         for proxy in proxies:

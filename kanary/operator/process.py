@@ -188,7 +188,7 @@ class Operator:
         gc.collect()
         gc.freeze()
         # Before the first reconcile, which needs the reports.
-        self._agents.start(watches.proxy_pod, watches.pods.all_keys, self._take_news)
+        self._agents.start(watches.proxy_pod, watches.pods.all_keys, self._take_news, self._can_act)
         view = View(self._client, watches, self._agents, self._key)
         peers = Peers(view, self._client, AllowedHosts.parse(self._settings.allowed_hosts))
         self._checks = OutboundChecks(
@@ -277,6 +277,10 @@ class Operator:
             reconciler.report_defect(key.namespace, key.name, error)
         except Exception:  # the defect itself is logged already
             _log.debug("%s: cannot write the conditions", key, exc_info=True)
+
+    def _can_act(self, key: Key) -> bool:
+        """Whether a decision about this Kanary could be written now, as far as is known."""
+        return self._may_write() and not self._queue.is_failing(key)
 
     def _may_write(self) -> bool:
         return not self._settings.leader_election or self._elector.is_leader()

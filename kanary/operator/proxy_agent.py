@@ -88,6 +88,16 @@ class ProxyAgent:
         passed = time.monotonic() - since if since is not None else 0.0
         return FIRST_REPORT_LIMIT.total_seconds() - passed
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether it counts the connections of a rollout under way, by its last report."""
+        return self.report is not None and bool(self.report.revisions)
+
+    def send_sign(self) -> None:
+        """Signal to the agent that the operator can act, if there is a connection."""
+        if self._stream:
+            self._stream.send(f"operator of {self.uid}\n".encode())
+
     def has_decided(self, digest: str) -> bool:
         """Whether the proxy serves this configuration or rejects it, by its last report."""
         return self.report is not None and digest in (self.report.digest, self.report.rejected_digest)

@@ -41,8 +41,12 @@ _KEEPALIVE = {
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): _LOST_SECONDS // 2,
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): _LOST_SECONDS // 2 // _PROBES,
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): _PROBES,
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): _LOST_SECONDS * 1000,
 }
-"""Socket options, so that the kernel finds hosts that are gone: empty lines would cost this process 80 µs each."""
+"""Socket options, so that the kernel finds hosts that are gone: empty lines would cost this process 80 µs each.
+
+Keepalive finds them while nothing is under way, and the time-out if a line was sent.
+"""
 
 _buffer = bytearray(_LINE_BYTES)
 """For the reads of all connections: each is copied from here before the next one."""
@@ -142,6 +146,11 @@ class ReportStream(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Set the reason."""
         self.end(str(exc or "the agent closed the connection"))
+
+    def send(self, line: bytes) -> None:
+        """Send a line, unless the agent has not taken the former one."""
+        if not self._transport.get_write_buffer_size():
+            self._transport.write(line)
 
     def end(self, reason: str) -> None:
         """Close the connection at once."""

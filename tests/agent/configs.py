@@ -7,13 +7,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from kanary_agent.contact import Contact
 from kanary_agent.inbox import Inbox
+from kanary_agent.revisions import Revisions
+from kanary_agent.rollback import Rollback
 from kanary_agent.texts import Origin
 
 from engine.model.weight import read_weight
 from engine.render.config import Pool, ProxyConfig
 from engine.render.haproxy import render
 from engine.render.slots import Slots, assign, backends_by_slot
+
+
+def no_rollback() -> Rollback:
+    """Nothing is rolled back."""
+    return Rollback("/nothing", Contact("pod"), Revisions(), lambda: None)
 
 
 def no_inbox() -> Inbox:

@@ -33,7 +33,19 @@ KEY = Ed25519PrivateKey.generate()
 PUBLIC_KEY = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 OPENSSL = Path(__file__).parents[1] / "tools" / "openssl"
 POD = "uid-of-the-pod"
-AGENT = Path(__file__).parents[2] / "images" / "haproxy" / "agent"
+ROOT = Path(__file__).parents[2]
+AGENT = ROOT / "images" / "haproxy" / "agent"
+SHARED = (Path("states/evidence.py"),)
+"""What the image has of the operator's code."""
+
+
+def install(folder: Path) -> Path:
+    """The agent as the image has it, in this folder."""
+    shutil.copytree(AGENT, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in SHARED:
+        (folder / path).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / path, folder / path)
+    return folder
 
 
 class Mount:
@@ -72,6 +84,7 @@ class LiveProxy(Proxy):
         program: Path,
         descriptors: int | None,
         eject_seconds: float | None,
+        contact_seconds: float | None,
     ) -> None:
         self.run = folder / "run" / "kanary"
         self.run.mkdir(parents=True)
@@ -82,6 +95,7 @@ class LiveProxy(Proxy):
         self._program = program
         self._limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
         self._options = ["--eject-seconds", str(eject_seconds)] if eject_seconds else []
+        self._options += ["--contact-seconds", str(contact_seconds)] if contact_seconds else []
         self.report_port = free_port()
         self.mounted = Mount(folder / "mounted")
         self.agent = self.start_agent()
@@ -171,7 +185,7 @@ class LiveProxy(Proxy):
             "-I",
             "-S",
             "-B",
-            AGENT,
+            install(self._base / "agent"),
             "--haproxy",
             self._program,
             "--openssl",
@@ -179,7 +193,6 @@ class LiveProxy(Proxy):
         ]
         if self._as_pod:
             mounted, run = Path("/mnt/mounted"), Path("/run/kanary")
-            shutil.copytree(AGENT, self._base / "agent", dirs_exist_ok=True)
             command = [*self._in_pod(), "python3", "-I", "-S", "/mnt/agent"]
         command += ["--mounted", mounted / CONFIG_FILE, "--run", run, "--port", str(self.report_port), "--pod", POD]
         command += self._options
@@ -260,16 +273,25 @@ def pod(
     program: Path = HAPROXY,
     descriptors: int | None = None,
     eject_seconds: float | None = None,
+    contact_seconds: float | None = None,
 ) -> Iterator[LiveProxy]:
     """A proxy pod whose ConfigMap is not mounted yet.
 
-    `program` is what the agent checks configurations with, `descriptors` the limit of open files, and `eject_seconds`
-    how long a bad pod is out the first time.
+    `program` is what the agent checks configurations with, `descriptors` the limit of open files, `eject_seconds` how
+    long a bad pod is out the first time, and `contact_seconds` how long the operator may be silent.
     """
     with tempfile.TemporaryDirectory(prefix="kanary-live-") as directory:
         folder = Path(directory)
         folder.chmod(0o755)
-        proxy = LiveProxy(config, folder, as_pod, program=program, descriptors=descriptors, eject_seconds=eject_seconds)
+        proxy = LiveProxy(
+            config,
+            folder,
+            as_pod,
+            program=program,
+            descriptors=descriptors,
+            eject_seconds=eject_seconds,
+            contact_seconds=contact_seconds,
+        )
         try:
             yield proxy
         finally:

@@ -56,7 +56,7 @@ class Fate:
 
 def new_agent(proxy: LiveProxy) -> Updater:
     mounted, (routes, _), master = proxy.mounted.folder / CONFIG_FILE, counting(proxy), master_of(proxy)
-    return Updater(str(mounted), str(proxy.run), str(HAPROXY), master, count=routes.count_now)
+    return Updater(str(mounted), str(proxy.run), str(HAPROXY), master, count=routes.count_now, change=str)
 
 
 def counting(proxy: LiveProxy) -> tuple[Routes, Totals]:

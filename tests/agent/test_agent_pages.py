@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 from kanary_agent import reports
+from kanary_agent.contact import Contact
 from kanary_agent.reports import CONNECTIONS, FRESH_PAGES, ReportServer
 
 from tests.agent.configs import no_inbox
+from tests.agent.live import POD
 from tests.haproxy.proxies import free_port
 
 STEP_SECONDS = 2
@@ -40,7 +42,7 @@ def number_of(answer: bytes) -> int:
 def test_a_page_is_rendered_at_most_four_times_in_one_step_for_any_number_of_clients() -> None:
     port, made = free_port(), itertools.count(1)
     server = ReportServer(
-        port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"}, nothing, no_inbox()
+        port, {"/report": lambda: f"number {next(made)}", "/healthz": lambda: "ok"}, nothing, no_inbox(), Contact(POD)
     )
     first, second = (answers(port, server, CONNECTIONS) for _ in range(2))
     assert sorted(map(number_of, first)) == [1, 2, 3, *[FRESH_PAGES] * (CONNECTIONS - 3)]
@@ -57,7 +59,7 @@ def test_a_slow_page_is_rendered_once_in_a_step(monkeypatch: pytest.MonkeyPatch)
         clock[0] += 2
         return "silence"
 
-    server = ReportServer(port, {"/report": hang}, nothing, no_inbox())
+    server = ReportServer(port, {"/report": hang}, nothing, no_inbox(), Contact(POD))
     with contextlib.ExitStack() as stack:
         asking = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(CONNECTIONS)
@@ -73,7 +75,7 @@ def test_a_slow_page_is_rendered_once_in_a_step(monkeypatch: pytest.MonkeyPatch)
 
 def test_only_clients_on_loopback_read_the_page_with_the_addresses_of_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
-    server = ReportServer(port, {"/report": lambda: "{}", "/reports": lambda: "{}"}, nothing, no_inbox())
+    server = ReportServer(port, {"/report": lambda: "{}", "/reports": lambda: "{}"}, nothing, no_inbox(), Contact(POD))
     assert answers(port, server, 1)[0].startswith(b"HTTP/1.1 200")
     accept = socket.socket.accept
     monkeypatch.setattr(socket.socket, "accept", lambda listener: (accept(listener)[0], ("::ffff:10.0.0.1", 1, 0, 0)))

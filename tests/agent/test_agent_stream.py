@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kanary_agent import reporter, reports
+from kanary_agent import contact, reporter, reports
+from kanary_agent.contact import Contact
 from kanary_agent.counters import Counts, Load, SlotFigures, Summary
 from kanary_agent.fullness import CALM_SECONDS, Fullness
 from kanary_agent.master import Figures, SilentError, WorkerState
@@ -24,7 +25,7 @@ from kanary_agent.slots import Slots
 from kanary_agent.totals import Totals
 
 from engine.render.haproxy import render
-from tests.agent.configs import changes_of, no_inbox
+from tests.agent.configs import changes_of, no_inbox, no_rollback
 from tests.agent.live import POD, live
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, config_of, free_port
@@ -87,7 +88,7 @@ class Proxy:
 
 def reporting(proxy: Any) -> tuple[Reporter, Routes]:
     routes = Routes(proxy, Slots(), Totals("no such folder/counts.json"))
-    return Reporter(POD, proxy, proxy, proxy, routes, ports=proxy), routes
+    return Reporter(POD, proxy, proxy, proxy, routes, ports=proxy, rollback=no_rollback()), routes
 
 
 @pytest.fixture
@@ -178,7 +179,8 @@ def test_counts_are_news_if_their_first_two_binary_digits_change(clock: list[flo
 def test_counts_of_a_watched_revision_are_news_after_1_s_and_the_first_failure_at_once(clock: list[float]) -> None:
     totals = Totals("no such folder/counts.json")
     routes = Routes(Proxy(), Slots(), totals)  # type: ignore[arg-type]
-    found = Reporter(POD, *3 * [Proxy()], routes, ports=Proxy())  # type: ignore[arg-type, list-item]
+    proxy: Any = Proxy()
+    found = Reporter(POD, proxy, proxy, proxy, routes, ports=proxy, rollback=no_rollback())
     routes.servers = {"v1:http": Servers(up=1)}
 
     def counted(connections: int, failed: int = 0, watched: int = 7) -> None:
@@ -260,9 +262,9 @@ class Server(ReportServer):
     def __init__(self, report: str = "{}") -> None:
         self.port = free_port()
         self.news: list[str] = []
-        super().__init__(
-            self.port, {"/reports": lambda: report}, lambda: self.news.pop() if self.news else "", no_inbox()
-        )
+        self.contact = Contact(POD, lost_seconds=0)
+        pages = {"/reports": lambda: report}
+        super().__init__(self.port, pages, lambda: self.news.pop() if self.news else "", no_inbox(), self.contact)
 
     @contextlib.contextmanager
     def streaming(self, host: str = "127.0.0.1") -> Iterator[socket.socket]:
@@ -310,12 +312,30 @@ def test_a_client_that_does_not_read_is_dropped() -> None:
         assert not server._clients
 
 
-def test_a_client_that_sends_more_is_dropped() -> None:
+@pytest.mark.parametrize("sent", [b"more", b"operator of another pod\n", b"\n"])
+def test_a_client_that_sends_anything_but_signs_of_the_operator_is_dropped(sent: bytes) -> None:
     server = Server()
     with server.streaming() as client:
-        client.sendall(b"more")
+        client.sendall(sent)
         server.serve(0.05)
         assert not server.serves(client)
+
+
+def test_a_sign_of_the_operator_renews_the_contact_in_whatever_pieces_it_arrives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, now = Server(), [time.monotonic()]
+    monkeypatch.setattr(contact, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    sign = server.contact.sign
+    with server.streaming() as client:
+        for piece in (sign[:5], sign[5:] + sign[:-1]):
+            now[0] += 1
+            client.sendall(piece)
+            server.serve(0.05)
+        assert not server.contact.is_lost
+        now[0] += 1
+        assert server.contact.is_lost
+        assert server.serves(client)
 
 
 def test_no_other_host_can_displace_a_stream() -> None:

@@ -24,7 +24,7 @@ from engine.ports import RetryLaterError
 from engine.render.objects import KANARY_LABEL
 from kanary.kube.backoff import Backoff
 from kanary.kube.resources import Key
-from kanary.operator import proxy_agent, streams
+from kanary.operator import agents, proxy_agent, streams
 from kanary.operator.agents import Agents
 from kanary.operator.run import raise_file_limit
 from kanary.operator.sending import Push
@@ -92,7 +92,8 @@ class Followed:
         self.news: queue.SimpleQueue[Key] = queue.SimpleQueue()
         self.delays: list[float] = []
         self.agents = Agents(lambda: NOW, port)
-        self.agents.start(self.cluster.get, list, self._take_news)
+        self.can_act = True
+        self.agents.start(self.cluster.get, list, self._take_news, lambda _key: self.can_act)
 
     def _take_news(self, kanary: Key, seconds: float) -> None:
         self.delays.append(seconds)
@@ -281,7 +282,7 @@ def test_a_pod_that_appears_while_connections_begin_is_connected(peers: Peers) -
         agents.changed(Key.of(pod()))
         return []
 
-    agents.start(cluster.get, present, lambda _key, _seconds: None)
+    agents.start(cluster.get, present, lambda _key, _seconds: None, lambda _key: True)
     peers.next()
     agents.stop()
 
@@ -432,12 +433,15 @@ def test_the_kernel_ends_a_connection_whose_host_is_gone_for_60_s(peers: Peers, 
     peers.next().sendall(HEAD + line())
     followed.await_news()
     (agent,) = followed.agents._agents.values()
+    wait_for(lambda: agent._stream)
     assert agent._stream
     connection = agent._stream._transport.get_extra_info("socket")
     assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     options = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
     idle, interval, probes = (connection.getsockopt(socket.IPPROTO_TCP, option) for option in options)
     assert idle + interval * probes == 60
+    # Keepalive does not probe while a line is under way.
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
 
 
 def test_few_connections_of_a_namespace_are_established_at_a_time_and_others_do_not_wait(
@@ -602,3 +606,44 @@ def test_a_silent_agent_delays_no_other_one(peers: Peers, followed: Followed) ->
     assert time.monotonic() - began < SEND_LIMIT.total_seconds()
     for connection in silent:
         connection.close()
+
+
+# Signs that the operator can act
+
+
+COUNTED = [{"revision": 7, "routes": {}}]
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "AGENT_SIGN_INTERVAL", timedelta(seconds=0.05))
+
+
+@pytest.mark.usefixtures("often")
+def test_agents_of_a_rollout_receive_signs_as_long_as_the_operator_can_act(followed: Followed, peers: Peers) -> None:
+    followed.put(pod())
+    connection = peers.next()
+    connection.sendall(HEAD + line(ledger="a", revisions=COUNTED))
+    found = connection.makefile("rb")
+    assert [found.readline() for _ in range(3)] == [b"operator of uid-x-1\n"] * 3
+    followed.can_act = False
+    connection.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        while found.readline():
+            pass
+
+
+@pytest.mark.usefixtures("often")
+def test_an_agent_receives_nothing_before_and_after_a_rollout(followed: Followed, peers: Peers) -> None:
+    followed.put(pod())
+    connection = peers.next()
+    connection.sendall(HEAD + line())
+    followed.await_news()
+    connection.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        connection.recv(100)
+    connection.sendall(line(ledger="a", revisions=COUNTED))
+    assert connection.recv(100).startswith(b"operator of uid-x-1\n")
+    connection.sendall(line())
+    wait_for(lambda: not followed.agents._watching)
+    assert followed.agents._next_sign is None

@@ -7,6 +7,7 @@ from kanary_agent.counters import Load, Summary
 from kanary_agent.fullness import Fullness
 from kanary_agent.master import Figures, Master, SilentError, WorkerState
 from kanary_agent.ports import Ports
+from kanary_agent.rollback import Rollback
 from kanary_agent.routes import Routes
 from kanary_agent.updater import Updater
 
@@ -30,13 +31,22 @@ class Reporter:
     """Reports about the proxy of one pod, and notices when the report changes."""
 
     def __init__(
-        self, pod: str, master: Master, updater: Updater, fullness: Fullness, routes: Routes, *, ports: Ports
+        self,
+        pod: str,
+        master: Master,
+        updater: Updater,
+        fullness: Fullness,
+        routes: Routes,
+        *,
+        ports: Ports,
+        rollback: Rollback,
     ) -> None:
         self._pod = pod
         self._master = master
         self._updater = updater
         self._fullness = fullness
         self._ports = ports
+        self._rollback = rollback
         self._routes = routes
         self._digest = ""
         """As the last report has it."""
@@ -59,7 +69,7 @@ class Reporter:
         self._routes.count(figures)
         rejected, self._digest = self._updater.rejected, self._updater.digest_of(figures.state)
         problem, load, is_full = self._updater.problem or silence, figures.current.load, self._fullness.is_full
-        limits = load.max_connections, is_full, self._ports.short
+        limits = load.max_connections, is_full, self._ports.short, self._rollback.revision
         revisions = self._routes.revisions()
         self._state = self._digest, rejected, figures.draining, *limits, problem, self._routes.state(), revisions
         return json.dumps(
@@ -74,6 +84,7 @@ class Reporter:
                 "full": is_full,
                 "shortOfPorts": self._ports.short,
                 "problem": problem,
+                "rolledBack": self._rollback.report(),
                 "routes": self._routes.figures(),
                 **revisions,
             }
@@ -102,7 +113,7 @@ class Reporter:
 
     def _serving(self, digest: str) -> object:
         unreached = [name for name, servers in self._routes.servers.items() if servers.unreached_since is not None]
-        limits = self._fullness.is_full, self._ports.short
+        limits = self._fullness.is_full, self._ports.short, self._rollback.revision
         return digest, self._updater.rejected, self._updater.problem, *limits, unreached
 
     def _counting(self) -> object:

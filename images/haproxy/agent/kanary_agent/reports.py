@@ -2,8 +2,8 @@
 
 A page is one response. `/report` has addresses of clients and is served on loopback only: to read it, users need the
 right to forward a port of the pod. `GET /reports` keeps its connection and sends lines: that page at once, and every
-news. `PUT /configuration` receives a configuration; its head is checked before the content, for which the client waits
-(`Expect: 100-continue`).
+news; on it, the operator sends signs that it is there. `PUT /configuration` receives a configuration; its head is
+checked before the content, for which the client waits (`Expect: 100-continue`).
 """
 
 import selectors
@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from kanary_agent.contact import Contact
 from kanary_agent.inbox import CONTINUE, Inbox, Offer, read_offer
 
 REQUEST_BYTES = 4096
@@ -57,7 +58,7 @@ class _Client:
         self.host = host
         self.kind = REQUEST
         self.received = b""
-        """Of a request, its head; of an upload, its content."""
+        """Of a request, its head; of an upload, its content; of a stream, the last incomplete line."""
         self.offer: Offer | None = None
         self.due = now + REQUEST_SECONDS
         """When its request must be complete."""
@@ -71,16 +72,18 @@ class _Client:
 class ReportServer:
     """Serves the given pages, by their paths, and the stream of `news`, which returns "" if there is none.
 
-    The `inbox` receives configurations; then `serve` returns early.
+    The `inbox` receives configurations; then `serve` returns early. The `contact` takes what the operator sends on its
+    stream.
 
     Each request renders the page anew, up to FRESH_PAGES in one call of `serve` and while its time lasts; further
     requests get the page of the request before. Rendering sends commands to HAProxy, which may respond slowly.
     """
 
-    def __init__(self, port: int, pages: dict[str, Page], news: Page, inbox: Inbox) -> None:
+    def __init__(self, port: int, pages: dict[str, Page], news: Page, inbox: Inbox, contact: Contact) -> None:
         self._pages = pages
         self._news = news
         self._inbox = inbox
+        self._contact = contact
         self._rendered: dict[str, str] = {}
         self._fresh = 0
         self._end = 0.0
@@ -149,15 +152,24 @@ class ReportServer:
         try:
             more = client.connection.recv(UPLOAD_BYTES if client.kind == UPLOAD else REQUEST_BYTES)
             client.received += more
-            if client.kind == STREAM or not more:
-                # It has ended, or sends what nobody reads.
+            if not more:
                 self._close(client)
+            elif client.kind == STREAM:
+                self._take_signs(client)
             elif answer := self._answer(client):
                 client.send(answer)
                 if client.kind == REQUEST:
                     self._close(client)
         except OSError:
             self._close(client)
+
+    def _take_signs(self, client: _Client) -> None:
+        rest = self._contact.take(client.received)
+        if rest is None:
+            # It sends what nobody reads.
+            self._close(client)
+        else:
+            client.received = rest
 
     def _close(self, client: _Client) -> None:
         self._clients.remove(client)
@@ -188,7 +200,7 @@ class ReportServer:
         return _response(403, "") if path == _LOCAL and not _is_loopback(host) else b""
 
     def _start_stream(self, client: _Client) -> bytes:
-        client.kind = STREAM
+        client.kind, client.received = STREAM, b""
         self._make_room(client, STREAMS)
         return _head(200, "application/x-ndjson") + f"{self._page(_STREAM)}\n".encode()
 

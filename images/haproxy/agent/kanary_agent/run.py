@@ -8,6 +8,7 @@ import sys
 import time
 from typing import NoReturn
 
+from kanary_agent.contact import LOST_SECONDS, Contact
 from kanary_agent.ejections import SHORTEST_SECONDS
 from kanary_agent.ejector import Ejector
 from kanary_agent.failures import Failures
@@ -18,6 +19,7 @@ from kanary_agent.ports import Ports
 from kanary_agent.records import Pipe
 from kanary_agent.reporter import Reporter
 from kanary_agent.reports import ReportServer
+from kanary_agent.rollback import Rollback
 from kanary_agent.routes import Routes
 from kanary_agent.slots import Slots
 from kanary_agent.totals import Totals
@@ -36,12 +38,16 @@ def main() -> NoReturn:
     pipe = Pipe(options.run)
     slots, fullness, totals = Slots(), Fullness(), Totals(os.path.join(options.run, "counts.json"))
     routes = Routes(master, slots, totals)
-    updater = Updater(options.mounted, options.run, options.haproxy, master, count=routes.count_now)
+    contact = Contact(options.pod, options.contact_seconds)
+    rollback = Rollback(os.path.join(options.run, "rollback.json"), contact, totals.revisions, routes.count_now)
+    updater = Updater(
+        options.mounted, options.run, options.haproxy, master, count=routes.count_now, change=rollback.applied_to
+    )
     key = os.path.join(os.path.dirname(options.mounted), "public-key.pem")
     inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
     ports = Ports(master, slots, routes)
     ejector = Ejector(master, routes, fullness, options.eject_seconds)
-    reporter = Reporter(options.pod, master, updater, fullness, routes, ports=ports)
+    reporter = Reporter(options.pod, master, updater, fullness, routes, ports=ports, rollback=rollback)
     failures = Failures(pipe, slots, totals.revisions)
     pages = {
         "/healthz": lambda: "ok\n",
@@ -49,14 +55,16 @@ def main() -> NoReturn:
         "/report": lambda: _with_failures(reporter.report(), failures.of(routes.servers)),
         "/reports": reporter.report,
     }
-    server = ReportServer(options.port, pages, reporter.news, inbox)
+    server = ReportServer(options.port, pages, reporter.news, inbox, contact)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, _stop)
     try:
         while True:
             if text := inbox.take(time.monotonic()):
+                contact.renew()
                 updater.send(text)
             failures.step()
+            rollback.step(updater.text, updater.serves_newest)
             updater.step()
             ejector.step(updater.changes)
             ports.step(updater.changes)
@@ -76,6 +84,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--openssl", default="openssl", help="OpenSSL binary that verifies signatures")
     ejection = "first ejection time of a server that resets its connections"
     parser.add_argument("--eject-seconds", default=SHORTEST_SECONDS, type=float, help=ejection)
+    contact = "time without a sign of the operator after which the agent may roll back by itself"
+    parser.add_argument("--contact-seconds", default=LOST_SECONDS, type=float, help=contact)
     return parser.parse_args()
 
 

@@ -38,9 +38,19 @@ class Updater:
     folder, if present, is the last text that other proxies of the Kanary have served: a new proxy serves it if its
     HAProxy rejects the mounted text. `folder` holds `haproxy.cfg`, the text that HAProxy starts with, and `served.cfg`,
     the last text that a worker has served. `count` reads the counters of all workers.
+    `change` returns the text to serve in place of the newest one.
     """
 
-    def __init__(self, mounted: str, folder: str, program: str, master: Master, *, count: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        mounted: str,
+        folder: str,
+        program: str,
+        master: Master,
+        *,
+        count: Callable[[], None],
+        change: Callable[[str], str],
+    ) -> None:
         self._mounted = files.Watched(mounted)
         self._accepted = files.Watched(os.path.join(os.path.dirname(mounted), "accepted.cfg"))
         self._validated = files.Watched(os.path.join(folder, "haproxy.cfg"))
@@ -50,6 +60,7 @@ class Updater:
         self._program = program
         self._master = master
         self._count = count
+        self._change = change
         self._check: Check | None = None
         self._failures: dict[str, Failure] = {}
         self._next_poll = 0.0
@@ -80,7 +91,16 @@ class Updater:
     @property
     def newest(self) -> texts.Origin:
         """The origin of the newest text."""
-        return texts.origin_of(self._newest_text())
+        return texts.origin_of(self.text)
+
+    @property
+    def text(self) -> str:
+        """The text to serve."""
+        return self._newest_text()
+
+    def serves_newest(self) -> bool:
+        """Whether HAProxy serves the newest text, as far as it has reported."""
+        return self.serving != "" and self.serving == texts.digest_of(self.text)
 
     def send(self, text: str) -> None:
         """Serve this text if it is newer than all others. Its authenticity is proven."""
@@ -132,7 +152,7 @@ class Updater:
         for text in (self._validated_text(), self._sent):
             if texts.is_newer(text, newest):
                 newest = text
-        return newest
+        return self._change(newest)
 
     def _fallback(self) -> str:
         """The text to serve if HAProxy rejects the newest text and has no former one, or ''."""

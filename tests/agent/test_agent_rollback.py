@@ -1,0 +1,211 @@
+"""While the operator is gone, the agent returns to the last good weights if its own counts convict a canary."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kanary_agent.contact import Contact
+
+from engine.model.weight import read_weight
+from engine.render.config import ProxyConfig
+from engine.render.haproxy import render, split_of
+from engine.render.rollback import RollbackPlan
+from tests.agent.configs import reweighted
+from tests.agent.live import POD, LiveProxy, live, worker
+from tests.agent.moods import MoodyPods, ask, reset_when_asked, visits
+from tests.haproxy.pods import greet_and_echo
+from tests.haproxy.proxies import await_that, config_of
+
+REVISION = 7
+CONTACT_SECONDS = 1.5
+SIGN_SECONDS = 0.3
+AWAY = {"contact_seconds": CONTACT_SECONDS}
+
+
+@pytest.fixture
+def pods() -> Iterator[MoodyPods]:
+    with MoodyPods() as running_pods:
+        yield running_pods
+
+
+def rolling_out(pods: MoodyPods, **settings: Any) -> ProxyConfig:
+    """A step of 90 to 10 on the way from 100 to 0."""
+    routes = pods.route(90, 2), pods.route(10, 1)
+    first, second = (route.backend for route in routes)
+    plan = RollbackPlan(
+        weights={first: read_weight(100)},
+        canaries={second: {REVISION: 0.1}},
+        others=(first,),
+        steps=3,
+        false_alarms=1e-5,
+        ratio=1.5,
+        fraction=0.001,
+    )
+    return config_of(*routes, kanary="uid", serial=1, failure_log=True, watched=REVISION, rollback=plan, **settings)
+
+
+def canary_of(config: ProxyConfig) -> str:
+    return config.routes[1].backend
+
+
+def has_rolled_back(proxy: LiveProxy, revision: int = REVISION) -> bool:
+    """By its report, and by the weights in force."""
+    report = proxy.reported()
+    found = report.get("rolledBack")
+    return bool(found) and found["revision"] == revision and report["digest"].startswith("0" * 12)
+
+
+def await_rollback(proxy: LiveProxy) -> None:
+    await_that(lambda: has_rolled_back(proxy), "it has rolled back")
+
+
+def fail(pods: MoodyPods, proxy: LiveProxy, connections: int = 200) -> None:
+    """The canary resets what it accepts."""
+    pods.put(reset_when_asked, *proxy.config.routes[1].servers)
+    list(visits(proxy, ask, connections))
+
+
+@contextlib.contextmanager
+def operator(proxy: LiveProxy) -> Iterator[Any]:
+    """An operator on a stream of reports; to call it is to send a sign."""
+    with proxy.connect_to_agent() as connection:
+        connection.sendall(b"GET /reports HTTP/1.1\r\n\r\n")
+        yield lambda: connection.sendall(Contact(POD).sign)
+
+
+def test_a_bad_canary_is_rolled_back_once_the_operator_is_gone(pods: MoodyPods) -> None:
+    config = rolling_out(pods)
+    with live(config, **AWAY) as proxy, proxy.connect() as held:
+        assert ask(held)
+        process = worker(proxy)
+        fail(pods, proxy)
+        await_rollback(proxy)
+        assert proxy.take(50) == [0] * 50
+        found = proxy.report()["rolledBack"]
+        assert found["canary"] == canary_of(config)
+        assert found["own"]["failed"] == found["own"]["connections"] >= 5
+        assert found["others"]["failed"] == 0
+        assert found["chance"] < 1e-5
+        assert found["secondsAgo"] < 60
+        # Without a reload, and nothing was cut.
+        assert worker(proxy) == process
+        assert ask(held)
+
+
+def test_it_follows_the_conviction_within_a_second(pods: MoodyPods) -> None:
+    config = rolling_out(pods)
+    with live(config, **AWAY) as proxy:
+        list(visits(proxy, ask, 30))
+        time.sleep(2 * CONTACT_SECONDS)
+        pods.put(reset_when_asked, *config.routes[1].servers)
+        served = 0
+        began = time.monotonic()
+        while not has_rolled_back(proxy):
+            served += sum(visits(proxy, ask, 10))
+            assert time.monotonic() < began + 30
+        # Ten connections between two looks, of which the canary has one.
+        failed = proxy.report()["rolledBack"]["own"]["failed"]
+        assert failed <= 20
+        assert proxy.take(20) == [0] * 20
+
+
+def test_an_operator_that_is_there_decides_itself(pods: MoodyPods) -> None:
+    with live(rolling_out(pods), **AWAY) as proxy, operator(proxy) as sign:
+        pods.put(reset_when_asked, *proxy.config.routes[1].servers)
+        end = time.monotonic() + 3 * CONTACT_SECONDS
+        while time.monotonic() < end:
+            sign()
+            list(visits(proxy, ask, 50))
+            time.sleep(SIGN_SECONDS)
+        assert proxy.report()["rolledBack"] is None
+        # Its connection stays open, but it says nothing any more.
+        await_rollback(proxy)
+
+
+def test_good_canaries_stay_without_an_operator(pods: MoodyPods) -> None:
+    with live(rolling_out(pods), **AWAY) as proxy:
+        time.sleep(CONTACT_SECONDS)
+        list(visits(proxy, ask, 300))
+        pods.put(reset_when_asked, *(server for route in proxy.config.routes for server in route.servers))
+        list(visits(proxy, ask, 50))
+        time.sleep(1)
+        assert proxy.report()["rolledBack"] is None
+        assert proxy.report()["digest"] == render(proxy.config).digest
+
+
+def test_without_a_plan_nothing_is_rolled_back(pods: MoodyPods) -> None:
+    with live(replace(rolling_out(pods), rollback=None), **AWAY) as proxy:
+        fail(pods, proxy)
+        time.sleep(CONTACT_SECONDS + 1)
+        assert proxy.report()["rolledBack"] is None
+
+
+def test_neither_restarts_nor_the_mounted_configuration_end_it(pods: MoodyPods) -> None:
+    config = rolling_out(pods)
+    with live(config, **AWAY) as proxy:
+        fail(pods, proxy)
+        await_rollback(proxy)
+        proxy.restart_agent()
+        await_rollback(proxy)
+        proxy.restart_haproxy()
+        await_rollback(proxy)
+        assert proxy.take(30) == [0] * 30
+        # The kubelet mounts it again, and other endpoints of this revision.
+        proxy.mount(config)
+        more = replace(config.routes[0], servers=config.routes[0].servers[:1])
+        proxy.mount(replace(config, serial=2, routes=(more, *config.routes[1:])))
+        await_that(lambda: proxy.reported()["routes"][more.backend]["up"] == 1, "the new endpoints are served")
+        assert has_rolled_back(proxy)
+        # A reload.
+        proxy.mount(replace(proxy.config, serial=3, idle_seconds=1800))
+        half = render(proxy.config).digest[12:]
+        await_that(lambda: proxy.reported().get("digest") == "0" * 12 + half, "it has reloaded")
+        assert proxy.take(30) == [0] * 30
+
+
+@pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "mounted"])
+def test_the_decision_of_the_operator_ends_it(pods: MoodyPods, is_sent: bool) -> None:
+    config = rolling_out(pods)
+    with live(config, **AWAY) as proxy:
+        fail(pods, proxy)
+        await_rollback(proxy)
+        decided = replace(reweighted(config, 70, 30), serial=2, watched=0, rollback=None)
+        if is_sent:
+            assert proxy.push(decided) == 202
+        else:
+            proxy.mount(decided)
+        proxy.await_served()
+        assert proxy.report()["rolledBack"] is None
+        pods.put(greet_and_echo, *config.routes[1].servers)
+        assert sorted(set(proxy.take(30)), key=str) == [0, 1]
+        proxy.restart_agent()
+        proxy.await_served()
+        assert proxy.report()["rolledBack"] is None
+
+
+def test_the_next_step_is_judged_anew(pods: MoodyPods) -> None:
+    config = rolling_out(pods)
+    with live(config, **AWAY) as proxy:
+        fail(pods, proxy)
+        await_rollback(proxy)
+        assert config.rollback
+        plan = replace(config.rollback, canaries={canary_of(config): {REVISION: 0.1, REVISION + 1: 0.5}})
+        proxy.serve(replace(reweighted(config, 50, 50), serial=2, watched=REVISION + 1, rollback=plan))
+        list(visits(proxy, ask, 30))
+        await_that(lambda: has_rolled_back(proxy, REVISION + 1), "it has rolled back again")
+        assert proxy.take(30) == [0] * 30
+
+
+def test_the_plan_is_no_change_of_the_split(pods: MoodyPods) -> None:
+    config = rolling_out(pods)
+    without = replace(config, rollback=None, serial=2)
+    assert split_of(render(config).digest) == split_of(render(without, render(config).digest, 1).digest)
+    with live(config) as proxy:
+        process = worker(proxy)
+        proxy.serve(without)
+        assert worker(proxy) == process
