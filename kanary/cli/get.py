@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.fleet.fleet import Fleet
 from engine.fleet.reach import Traffic, traffic_of
@@ -17,7 +17,7 @@ from engine.model.states import read_written
 from engine.model.status import KanaryStatus, RouteStatus
 from engine.render.objects import Identity
 from kanary.cli.failure import listed, note
-from kanary.cli.live import live_kanary
+from kanary.cli.live import live_kanary, outdated
 from kanary.cli.output import document, json_text, yaml_text
 from kanary.cli.proxies import Reading, read_proxies, unread
 from kanary.cli.text import one_line, write_table
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 """Failed connections of each route in a table; the other formats have all that the proxies keep."""
-_OPERATOR = "see whether the operator runs: kubectl get pods -A -l app.kubernetes.io/name=kanary"
 
 
 class FailedConnection(Shape):
@@ -98,7 +97,7 @@ def get(client: ClusterClient, namespace: str, name: str, output: str) -> None:
 def _view(client: ClusterClient, kanary: Json) -> KanaryView:
     metadata, status = kanary["metadata"], read_status(kanary)
     owner = Identity(metadata["namespace"], metadata["name"], metadata["uid"])
-    unknown = [*_stale(metadata, status)]
+    unknown = [*outdated(kanary, status)]
     readings: list[Reading] = []
     try:
         readings = read_proxies(client, owner.namespace, owner.name)
@@ -128,15 +127,6 @@ def _view(client: ClusterClient, kanary: Json) -> KanaryView:
         ),
         unknown=tuple(unknown),
     )
-
-
-def _stale(metadata: Mapping[str, Any], status: KanaryStatus) -> Iterator[str]:
-    generation = metadata.get("generation") or 0
-    if not status.phase:
-        yield f"the operator has not written a status yet: {_OPERATOR}"
-    elif status.observed_generation < generation:
-        observed = status.observed_generation
-        yield f"the status describes generation {observed} of the spec, which is at {generation} by now: {_OPERATOR}"
 
 
 def _pods(client: ClusterClient, owner: Identity) -> Mapping[str, str]:

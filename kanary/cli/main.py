@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from kanary.cli import commands
+from kanary.cli import commands, orders
 from kanary.cli.failure import CommandError
 from kanary.cli.parameters import cluster_options
 from kanary.version import VERSION
@@ -147,7 +147,9 @@ def version() -> None:
     click.echo(f"kanary {VERSION}")
 
 
-for command in (commands.get, commands.history, commands.diff, commands.undo, commands.webhook_key, commands.db):
+_STEERING = (orders.promote, orders.pause, orders.resume, orders.abort, orders.retry)
+_OTHERS = (commands.get, commands.history, commands.diff, commands.undo, commands.webhook_key, commands.db)
+for command in (*_STEERING, *_OTHERS):
     cli.add_command(command)
 
 

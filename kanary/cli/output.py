@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from engine.model.entries import Share
 from engine.model.shape import Shape
+from engine.model.spec import Route
 from kanary.cli.text import plain, write_table
 
 Json = dict[str, Any]
@@ -61,6 +62,11 @@ def weights_of(shares: Iterable[Share]) -> dict[str, Decimal]:
 def weights_text(weights: Mapping[str, Decimal]) -> str:
     """Weights as text: `myapp-v1:http=87.5 myapp-v2:9090=12.5`."""
     return " ".join(f"{backend}={weight}" for backend, weight in weights.items())
+
+
+def routes_text(routes: Iterable[Route]) -> str:
+    """The routes that have weight as text."""
+    return weights_text({str(route.backend): route.weight for route in routes if route.weight})
 
 
 def is_unicode(stream: TextIO) -> bool:

@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 
 import click
 
+from kanary.cli.text import one_line
 from kanary.cli.times import local_text, read_duration, read_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OPERATOR_NAMESPACE = "kanary-system"
+LONGEST_REASON = 200
+"""Characters, as `engine.model.commands` allows."""
 IN_THE_POD = f"kubectl -n {OPERATOR_NAMESPACE} exec deploy/kanary --"
 
 _TYPE = re.compile(r"(?:ky|kanary|kanaries)(?:\.kanary\.k8s\.io)?/")
@@ -71,6 +74,14 @@ def age(value: str) -> timedelta:
     raise ValueError(f"invalid age {value[:40]!r}, expected one like 400d, 26w or 36h")
 
 
+def reason(value: str) -> str:
+    """Why a person does something, on one line."""
+    line = one_line(value)
+    if len(line) > LONGEST_REASON:
+        raise ValueError(f"it has {len(line)} characters, {LONGEST_REASON} are allowed: shorten it")
+    return text(line)
+
+
 def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The Kanaries of the namespace whose names begin with the incomplete word."""
     from kanary.cli.access import kanary_names  # noqa: PLC0415 -- loads what only completion needs here
@@ -84,16 +95,16 @@ def name_argument(help_text: str, *, required: bool = True) -> Callable[[Command
     return click.argument("name", required=required, type=kanary_name, shell_complete=complete_name, help=help_text)
 
 
-def _together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Combine options into one decorator; `--help` lists them in this order."""
     return lambda command: reduce(lambda decorated, add: add(decorated), reversed(decorators), command)
 
 
-cluster_options = _together(
+cluster_options = together(
     click.option("--kubeconfig", metavar="FILE", help="[default: KUBECONFIG, then ~/.kube/config]"),
     click.option("--context", help="Context of the kubeconfig.  [default: the current one]"),
 )
-source_options = _together(
+source_options = together(
     click.option("-n", "--namespace", type=name, help="[default: the context's; with --db: default]"),
     cluster_options,
     click.option("--operator-namespace", type=name, default=OPERATOR_NAMESPACE, show_default=True),

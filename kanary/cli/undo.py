@@ -11,7 +11,7 @@ from engine.last_status import read_status
 from kanary.cli import weights
 from kanary.cli.failure import CommandError, listed, note
 from kanary.cli.find import revision_of
-from kanary.cli.live import live_kanary
+from kanary.cli.live import kanary_to_change
 from kanary.cli.output import Json, weights_of, weights_text
 from kanary.cli.text import one_line
 from kanary.cli.weights import Weights
@@ -57,10 +57,7 @@ class Undo:
         print(one_line(f"{self._namespace}/{self._name}: {done}; {watch}"))
 
     def _live(self) -> Json:
-        kanary = live_kanary(self._client, self._namespace, self._name)
-        if kanary["metadata"].get("deletionTimestamp"):
-            raise CommandError(f"{self._name} is being deleted")
-        return kanary
+        return kanary_to_change(self._client, self._namespace, self._name)
 
     def _revisions(self, kanary: Json, revision: int | None) -> tuple[RecordedChange, RecordedChange]:
         """The newest revision in the history, and the one to restore."""

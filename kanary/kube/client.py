@@ -90,12 +90,15 @@ class ClusterClient(Verbs):
         session: _Session,
         namespace: str,
         *,
+        user: str = "",
         field_manager: str | None = None,
         timeouts: Timeouts | None = None,
         on_request: OnRequest | None = None,
     ) -> None:
         self.namespace = namespace
         """The default namespace: that of the context, or in the cluster that of the pod."""
+        self.user = user
+        """The name of the context's user in the kubeconfig; empty in a pod."""
         self.field_manager = field_manager
         self.timeouts = timeouts or Timeouts()
         self.clock = ClusterClock()
@@ -124,10 +127,10 @@ class ClusterClient(Verbs):
         cluster = _find_cluster(kubeconfig, context)
         try:
             session = _Session(cluster.load, user_agent or field_manager)
-            namespace = cluster.namespace()
+            namespace, user = cluster.namespace(), cluster.user()
         except Exception as error:  # the library's files, parsers and plug-ins raise any exception
             raise NotConfigured(f"{cluster.source} cannot be used: {error}") from error
-        return cls(session, namespace, field_manager=field_manager, timeouts=timeouts, on_request=on_request)
+        return cls(session, namespace, user=user, field_manager=field_manager, timeouts=timeouts, on_request=on_request)
 
     @property
     def host(self) -> str:
@@ -252,6 +255,7 @@ class _Cluster:
     source: str
     load: Callable[[Any], None]
     namespace: Callable[[], str]
+    user: Callable[[], str] = str
 
 
 def _find_cluster(kubeconfig: str | None, context: str | None) -> _Cluster:
@@ -277,11 +281,16 @@ def _from_kubeconfig(files: str, context: str | None) -> _Cluster:
     def load(configuration: Any) -> None:
         kubernetes_config.load_kube_config(files, context, configuration)
 
-    def namespace() -> str:
+    def of_context(key: str) -> str:
         loader = KubeConfigLoader(KubeConfigMerger(files).config, active_context=context)
-        return loader.current_context["context"].get("namespace") or "default"
+        return loader.current_context["context"].get(key) or ""
 
-    return _Cluster(f"kubeconfig {files}" + (f", context {context}," if context else ""), load, namespace)
+    return _Cluster(
+        f"kubeconfig {files}" + (f", context {context}," if context else ""),
+        load,
+        namespace=lambda: of_context("namespace") or "default",
+        user=lambda: of_context("user"),
+    )
 
 
 def _pod_namespace() -> str:

@@ -76,3 +76,6 @@ PODS = Resource("", "v1", "Pod", "pods")
 PDBS = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 EVENTS = Resource("", "v1", "Event", "events")
+SELF_SUBJECT_REVIEWS = Resource(
+    "authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", namespaced=False
+)

@@ -11,9 +11,9 @@ from typing import Self, TypeVar
 
 from pydantic_core import from_json
 
-from kanary.kube.errors import Gone, InvalidResponse, NotFound, Unreachable
+from kanary.kube.errors import ApiError, Gone, InvalidResponse, NotFound, Unreachable
 from kanary.kube.http import Response
-from kanary.kube.resources import Json, Resource
+from kanary.kube.resources import SELF_SUBJECT_REVIEWS, Json, Resource
 from kanary.kube.watch import Watch
 
 T = TypeVar("T")
@@ -209,6 +209,15 @@ class Verbs(ABC):
     def server_version(self) -> str:
         """Return the API server's version, such as "v1.31.2"."""
         return str(self._read(Request("discover", "GET", "/version", {})).get("gitVersion", "unknown"))
+
+    def username(self) -> str:
+        """The user as whom the API server authenticates this client; empty if it does not say (before 1.28)."""
+        kind = {"apiVersion": SELF_SUBJECT_REVIEWS.api_version, "kind": SELF_SUBJECT_REVIEWS.kind}
+        try:
+            review = self.create(SELF_SUBJECT_REVIEWS, None, kind)
+        except ApiError:
+            return ""
+        return str(((review.get("status") or {}).get("userInfo") or {}).get("username") or "")
 
     def _manager(self, name: str | None = None) -> Query:
         manager = name or self.field_manager

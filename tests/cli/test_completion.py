@@ -11,6 +11,11 @@ from kanary.cli.completion import main
 from tests.apiserver import ApiServer
 from tests.integration.scene import CRD, without_validation
 
+COMMANDS = [
+    *("abort", "db", "diff", "get", "history", "pause", "promote", "render", "resume", "retry", "run", "undo"),
+    *("version", "webhook-key"),
+]
+
 
 @pytest.fixture
 def kubeconfig(tmp_path: Path) -> Iterator[str]:
@@ -39,11 +44,14 @@ def completed(capsys: pytest.CaptureFixture[str], kubeconfig: str, monkeypatch: 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([""], ["db", "diff", "get", "history", "render", "run", "undo", "version"]),
+        ([""], COMMANDS),
         (["d"], ["db", "diff"]),
         (["db", ""], ["backup", "prune"]),
         (["undo", ""], ["prune", "web"]),
         (["get", ""], ["prune", "web"]),
+        (["promote", ""], ["prune", "web"]),
+        (["abort", "-n", "shop", ""], ["api"]),
+        (["retry", "--r"], ["--reason"]),
         (["history", ""], ["prune", "web"]),
         (["history", "-n", "shop", ""], ["api"]),
         (["diff", "-n", "shop", "a"], ["api"]),
@@ -51,7 +59,7 @@ def completed(capsys: pytest.CaptureFixture[str], kubeconfig: str, monkeypatch: 
         (["history", "--t"], ["--transitions"]),
         (["undo", "--kubeconfig", "/nowhere", ""], []),
         (["undo", "web", ""], []),
-        ([], ["db", "diff", "get", "history", "render", "run", "undo", "version"]),
+        ([], COMMANDS),
     ],
 )
 def test_what_may_follow_is_told(completed: object, words: list[str], expected: list[str]) -> None:

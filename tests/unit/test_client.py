@@ -622,3 +622,21 @@ def test_a_pod_uses_its_service_account_and_follows_its_token(tmp_path: Path, mo
     now += datetime.timedelta(minutes=2)
     client.server_version()
     assert sent == ["bearer first", "bearer second"]
+
+
+# The user
+
+
+def test_the_user_is_whom_the_api_server_takes_the_client_for(server: Responder, client: ClusterClient) -> None:
+    server.say(Reply({"kind": "SelfSubjectReview", "status": {"userInfo": {"username": "jane@example.com"}}}))
+    assert client.username() == "jane@example.com"
+    assert [(asked.method, asked.path) for asked in server.asked] == [
+        ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews")
+    ]
+
+
+@pytest.mark.parametrize("answer", [status(404, "NotFound"), status(403, "Forbidden"), Reply({"status": None})])
+def test_a_cluster_without_a_review_names_no_user(server: Responder, client: ClusterClient, answer: Reply) -> None:
+    server.say(answer)
+    assert client.username() == ""
+    assert client.user == "test"

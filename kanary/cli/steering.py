@@ -1,0 +1,262 @@
+"""`kanary promote`, `pause`, `resume`, `abort` and `retry`: orders to a rollout, as annotations of its Kanary.
+
+Each order names the rollout, and a promotion the step, so that an order that is sent twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from engine.calendar import closed, frozen
+from engine.last_status import read_status
+from engine.model.commands import ABORT, LONGEST_TEXT, PAUSE, PROMOTE, RESUME, RETRY, Command, command_for
+from engine.model.course import RolloutStatus
+from engine.model.spec import KanarySpec
+from engine.resolve.validation import InvalidSpecError, read_spec
+from kanary.cli.failure import CommandError, note
+from kanary.cli.live import kanary_to_change, outdated
+from kanary.cli.output import routes_text
+from kanary.cli.text import one_line
+from kanary.kanaries import KANARIES
+from kanary.kube.client import ClusterClient
+from kanary.kube.errors import Conflict
+from kanary.kube.resources import Json, Key
+from states import Reason
+from states.rollouts import UNDER_WAY, RolloutState
+
+_ATTEMPTS = 5
+_JUST_BEGUN = 10
+"""Seconds for which a step is served while another promotion still means the step before."""
+_NOT_OVERRIDDEN = (Reason.WAITING_FOR_ENDPOINTS, Reason.WAITING_FOR_WEBHOOK)
+"""What steps wait for whatever is promoted, beside what the spec says."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an order writes, and what it does."""
+
+    done: str
+    annotations: Mapping[str, Command | None]
+    """None removes one. Empty if there is nothing to write: the order was given before, or its aim is reached."""
+    obstacles: tuple[str, ...] = ()
+    """Why the next step waits nevertheless."""
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A Kanary with its rollout as the status describes it."""
+
+    kanary: Json
+    rollout: RolloutStatus
+    now: datetime
+
+    @property
+    def state(self) -> RolloutState:
+        """The state of the rollout."""
+        return RolloutState(self.rollout.state)
+
+    @property
+    def title(self) -> str:
+        """The rollout in words."""
+        return f"rollout {self.rollout.number} of {self.kanary['metadata']['name']}"
+
+    @property
+    def spec(self) -> KanarySpec | None:
+        """The declared spec; None if it is invalid, so that the last good one counts."""
+        with suppress(InvalidSpecError):
+            return read_spec(self.kanary)
+        return None
+
+    @property
+    def paused_by_spec(self) -> bool:
+        """Whether the spec pauses the whole Kanary."""
+        return (self.kanary.get("spec") or {}).get("paused") is True
+
+    def given(self, annotation: str) -> Command | None:
+        """The order about this rollout that was given before."""
+        return command_for(self.kanary, annotation, self.rollout.number)
+
+    def place_of(self, step: int) -> str:
+        """A step in short, such as `2/4 10%`."""
+        plan = self.spec.rollout if self.spec else None
+        is_declared = plan is not None and len(plan.steps) == self.rollout.steps
+        to = f" {plan.steps[step - 1].to}%" if plan and is_declared else ""
+        return f"{step}/{self.rollout.steps}{to}"
+
+    def require_under_way(self) -> None:
+        """Raises CommandError if the rollout has ended."""
+        if self.state in UNDER_WAY:
+            return
+        name = self.kanary["metadata"]["name"]
+        if self.state is RolloutState.COMPLETED:
+            why = next(outdated(self.kanary, read_status(self.kanary)), self.rollout.message)
+            raise CommandError(f"no rollout of {name} is under way: {why or 'its weights are those of the spec'}")
+        raise CommandError(f"{self.title} was {self.rollout.message}; kanary retry {name} begins another one")
+
+    def obstacles(self) -> Iterator[str]:
+        """What a step waits for that no order overrides."""
+        spec = self.spec
+        if spec and (freeze := frozen(spec.freeze, self.now)):
+            yield freeze[0].message
+        if spec and spec.rollout and (window := closed(spec.rollout.windows, self.now)):
+            yield window[0].message
+        if self.paused_by_spec:
+            yield "spec.paused is true"
+        if pause := self.given(PAUSE):
+            yield f"the rollout is paused, {pause.text}; kanary resume ends that"
+        if self.rollout.known_reason in _NOT_OVERRIDDEN:
+            yield self.rollout.message
+
+
+def promote(steered: Steered, command: Command, *, is_full: bool = False, step: int | None = None) -> Order:
+    """The present step, or `step`, passes now; with `is_full` the last step is next."""
+    rollout, given = steered.rollout, steered.given(PROMOTE)
+    if given and steered.state is RolloutState.COMPLETED and given.step >= rollout.steps:
+        return Order(f"{steered.title} is complete already, promoted {given.text}", {})
+    steered.require_under_way()
+    passed = rollout.steps - 1 if is_full else rollout.step
+    if step is not None and step > rollout.step:
+        raise CommandError(f"step {step} of {steered.title} has not begun: step {rollout.place} is the present one")
+    if step is not None and step < rollout.step:
+        return Order(f"step {step} has passed already: step {rollout.place} is the present one", {})
+    if is_full and rollout.step >= rollout.steps:
+        return Order(f"step {rollout.place} is the last one already; kanary promote ends it", {})
+    if passed < 1:
+        raise CommandError(f"{steered.title} has no step to promote yet: {rollout.message}")
+    if given and given.step >= passed:
+        return Order(f"step {steered.place_of(passed)} is promoted already, {given.text}", {})
+    is_new = rollout.state == RolloutState.SHIFTING or rollout.seconds < _JUST_BEGUN
+    if given and step is None and not is_full and is_new and given.step >= rollout.step - 1:
+        so_far = f"step {steered.place_of(rollout.step - 1)} is promoted already, {given.text}"
+        return Order(f"{so_far}; step {rollout.place} has just begun: promote it with --step {rollout.step}", {})
+    is_last = passed >= rollout.steps
+    follows = "the rollout completes" if is_last else f"step {steered.place_of(passed + 1)} follows"
+    obstacles = () if is_last else tuple(steered.obstacles())
+    done = f"{steered.title} is promoted in step {rollout.place}; {follows}"
+    return Order(done, {PROMOTE: command.model_copy(update={"step": passed})}, obstacles)
+
+
+def pause(steered: Steered, command: Command) -> Order:
+    """No step follows, and no time counts."""
+    steered.require_under_way()
+    if given := steered.given(PAUSE):
+        return Order(f"{steered.title} is paused already, {given.text}", {})
+    done = f"{steered.title} is paused in step {steered.rollout.place}, and rolled back if it fails; kanary resume"
+    return Order(f"{done} continues it", {PAUSE: command, RESUME: None})
+
+
+def resume(steered: Steered, command: Command) -> Order:
+    """The rollout continues."""
+    steered.require_under_way()
+    if steered.given(PAUSE):
+        obstacles = ("spec.paused is true",) if steered.paused_by_spec else ()
+        done = f"{steered.title} is resumed in step {steered.rollout.place}"
+        return Order(done, {PAUSE: None, RESUME: command}, obstacles)
+    if steered.paused_by_spec:
+        raise CommandError(f"{steered.title} is paused by spec.paused: set it to false")
+    if given := steered.given(RESUME):
+        return Order(f"{steered.title} is resumed already, {given.text}", {})
+    raise CommandError(f"{steered.title} is not paused: {steered.rollout.message}")
+
+
+def abort(steered: Steered, command: Command) -> Order:
+    """The last good weights return at once."""
+    if steered.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK):
+        return Order(f"{steered.title} is rolled back already: {steered.rollout.message}", {})
+    steered.require_under_way()
+    if given := steered.given(ABORT):
+        return Order(f"{steered.title} is aborted already, {given.text}", {})
+    good = routes_text(steered.rollout.good)
+    return Order(f"{steered.title} is aborted in step {steered.rollout.place}; {good} returns", {ABORT: command})
+
+
+def retry(steered: Steered, command: Command) -> Order:
+    """A rollout that was rolled back begins again."""
+    rollout = steered.rollout
+    if steered.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK):
+        if given := steered.given(RETRY):
+            return Order(f"{steered.title} is tried again already, {given.text}", {})
+        done = f"{steered.title} is tried again, to {routes_text(rollout.goal)}"
+        return Order(done, {RETRY: command}, tuple(steered.obstacles()))
+    if command_for(steered.kanary, RETRY, rollout.number - 1):
+        return Order(f"rollout {rollout.number - 1} is tried again already, as {steered.title}: {rollout.message}", {})
+    raise CommandError(f"there is nothing to retry: {steered.title} was not rolled back: {rollout.message}")
+
+
+_PLANS: Mapping[str, Callable[..., Order]] = {each.__name__: each for each in (promote, pause, resume, abort, retry)}
+"""What an order does to a rollout, with the command that it writes. Each raises CommandError if it is impossible."""
+
+
+def give(client: ClusterClient, kanary: Key, verb: str, reason: str, **how: Any) -> None:
+    """Give an order, and print what it does; `how` has the arguments of `promote`.
+
+    Raises CommandError and ClusterError.
+    """
+    author, (namespace, name) = _author(client), kanary
+
+    def read() -> tuple[Steered, Order]:
+        steered = _steered(client, namespace, name)
+        command = Command(rollout=steered.rollout.number, by=author, reason=reason)
+        return steered, _PLANS[verb](steered, command, **how)
+
+    steered, order = read()
+    first = _aim(steered, order)
+    for _ in range(_ATTEMPTS):
+        if not order.annotations:
+            break
+        with suppress(Conflict):
+            patch = _patch(steered, order)
+            client.merge_patch(KANARIES, namespace, name, patch, field_manager=f"kanary-{verb}")
+            break
+        # As a rule, only the status has changed.
+        steered, order = read()
+        if order.annotations and _aim(steered, order) != first:
+            raise CommandError(f"{_changed(kanary)}: step {steered.rollout.place} of {steered.title}")
+    else:
+        raise CommandError(_changed(kanary))
+    for problem in outdated(steered.kanary, read_status(steered.kanary)):
+        note(f"warning: {problem}")
+    for obstacle in order.obstacles:
+        note(f"warning: the next step waits: {obstacle}")
+    watch = f"; watch: kubectl -n {namespace} get ky {name} --watch" if order.annotations else ""
+    print(one_line(f"{kanary}: {order.done}{watch}"))
+
+
+def _changed(kanary: Key) -> str:
+    see = f"see what it is now (kanary get -n {kanary.namespace} {kanary.name}), and try again"
+    return f"{kanary.name} was changed at the same time: nothing was written; {see}"
+
+
+def _aim(steered: Steered, order: Order) -> tuple[str, Mapping[str, Command | None]]:
+    return steered.kanary["metadata"]["uid"], order.annotations
+
+
+def _patch(steered: Steered, order: Order) -> Json:
+    annotations = {key: each and each.model_dump_json(by_alias=True) for key, each in order.annotations.items()}
+    version = steered.kanary["metadata"]["resourceVersion"]
+    return {"metadata": {"resourceVersion": version, "annotations": annotations}}
+
+
+def _steered(client: ClusterClient, namespace: str, name: str) -> Steered:
+    kanary = kanary_to_change(client, namespace, name)
+    if not (kanary.get("spec") or {}).get("rollout"):
+        raise CommandError(f"{name} has no rollouts: without spec.rollout, other weights are served at once")
+    status = read_status(kanary)
+    if status.rollout is None:
+        why = next(outdated(kanary, status), "the first weights of a Kanary are served at once")
+        raise CommandError(f"{name} has had no rollout yet: {why}")
+    return Steered(kanary, status.rollout, client.clock.now())
+
+
+def _author(client: ClusterClient) -> str:
+    """The user as the API server knows them, else by the kubeconfig, else by the login name."""
+    if name := client.username() or client.user:
+        return name[:LONGEST_TEXT]
+    with suppress(OSError, KeyError):
+        return getpass.getuser()[:LONGEST_TEXT]
+    return ""
