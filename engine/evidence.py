@@ -1,13 +1,13 @@
 """The evidence of a rollout: what the proxies have counted in each step, and the verdict on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.fleet.tally import Ledgers, add, begin
 from engine.model.course import RolloutStatus, StepEvidence
 from engine.model.rollout import RolloutAnalysis
 from engine.shares import Weights, weights_of
-from states.evidence import Analysis, Counts, Sample, Tolerance, Verdict, VerdictKind, judge
+from states.evidence import Analysis, Counts, Sample, Tolerance, Verdict, VerdictKind, chance_of_evidence, judge
 from states.rollout_snapshot import Judgement
 
 _STEPS_COUNTED = 2
@@ -60,28 +60,40 @@ def tallied(
 
 def judgement_of(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> Judgement:
     """The worst of the verdicts on the canaries that have weight in this step."""
-    names = compared(rollout)
-    counted = [each for each in rollout.evidence if each.step >= rollout.judged_from]
-    if not rollout.step or not counted or counted[-1].step != rollout.step:
+    counted = _counted(rollout)
+    if not counted:
         return Judgement(VerdictKind.INCONCLUSIVE if rollout.step else VerdictKind.PASSED)
-    limits = Analysis(
-        analysis.false_alarms,
-        Tolerance(analysis.tolerate.ratio, analysis.tolerate.percent / 100),
-        analysis.detect.percent / 100,
-    )
-    found = [_judged(canary, names, counted, limits, steps) for canary in names.canaries]
-    return min((each for each in found if each), key=lambda each: _ORDER.index(each.verdict), default=Judgement())
+    left_out, found = counted[-1].tally.left_out, []
+    for canary, case in _cases(rollout, counted, analysis, steps):
+        samples, *_ = case
+        verdict = judge(*case)
+        found.append(Judgement(verdict.kind, _text(canary, samples[-1], verdict, left_out), verdict.missing))
+    return min(found, key=lambda each: _ORDER.index(each.verdict), default=Judgement())
 
 
-def _judged(
-    canary: str, names: Compared, counted: Sequence[StepEvidence], limits: Analysis, steps: int
-) -> Judgement | None:
-    """The verdict on one canary; None if it has no weight in this step."""
-    samples = [sample for each in counted if (sample := _sample(canary, names.others, each))]
-    if not samples or canary not in counted[-1].tally.routes:
-        return None
-    verdict = judge(samples, limits, max(steps, len(samples)), len(names.canaries))
-    return Judgement(verdict.kind, _text(canary, samples[-1], verdict, counted[-1].tally.left_out))
+def has_failed(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> bool:
+    """Whether `judgement_of` has the verdict Failed, without what else it has: at a tenth of its time."""
+    cases = _cases(rollout, _counted(rollout), analysis, steps)
+    return any(chance_of_evidence(*case) <= analysis.false_alarms for _, case in cases)
+
+
+def _counted(rollout: RolloutStatus) -> Sequence[StepEvidence]:
+    """What counts for the verdict; nothing as long as the present step has no counts."""
+    counted = [each for each in rollout.evidence if each.step >= rollout.judged_from]
+    return counted if rollout.step and counted and counted[-1].step == rollout.step else ()
+
+
+def _cases(
+    rollout: RolloutStatus, counted: Sequence[StepEvidence], analysis: RolloutAnalysis, steps: int
+) -> Iterator[tuple[str, tuple[Sequence[Sample], Analysis, int, int]]]:
+    """Each canary that has weight in this step, and the arguments of `judge`."""
+    names = compared(rollout)
+    tolerance = Tolerance(analysis.tolerate.ratio, analysis.tolerate.percent / 100)
+    limits = Analysis(analysis.false_alarms, tolerance, analysis.detect.percent / 100)
+    for canary in names.canaries if counted else ():
+        if canary in counted[-1].tally.routes:
+            samples = [sample for each in counted if (sample := _sample(canary, names.others, each))]
+            yield canary, (samples, limits, max(steps, len(samples)), len(names.canaries))
 
 
 def _sample(canary: str, others: Sequence[str], step: StepEvidence) -> Sample | None:

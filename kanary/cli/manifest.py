@@ -1,4 +1,4 @@
-"""Reads the objects of a file, for `kanary render`."""
+"""Reads the objects of a file, for `kanary render` and `kanary simulate`."""
 
 import sys
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from kanary.cli.failure import CommandError
 Json = dict[str, Any]
 
 
-class RenderError(CommandError):
-    """The input cannot be rendered; the message says what to do."""
+class InputError(CommandError):
+    """The input of a command cannot be used; the message says what to do."""
 
 
 def read_manifest(filename: str) -> list[Json]:
-    """The objects of a file, of which at least one is a Kanary; `-` is the standard input. Raises RenderError."""
+    """The objects of a file, of which at least one is a Kanary; `-` is the standard input. Raises InputError."""
     documents = _documents(filename)
     if not any(map(_is_kanary, documents)):
         kinds = ", ".join(sorted({str(d.get("kind")) for d in documents})) or "nothing"
-        raise RenderError(f"{filename}: has no object of kind {KIND} in {GROUP}, only {kinds}")
+        raise InputError(f"{filename}: has no object of kind {KIND} in {GROUP}, only {kinds}")
     return documents
 
 
@@ -87,14 +87,14 @@ def _documents(filename: str) -> list[Json]:
         text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except OSError as error:
-        raise RenderError(f"{filename}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{filename}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # PyYAML also raises ValueError, for invalid UTF-8 or a 13th month, and RecursionError.
-        raise RenderError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
     objects = [item for document in documents for item in _items(document)]
     for each in objects:
         if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict):
-            raise RenderError(f"{filename}: has something that is no Kubernetes object: {str(each)[:60]!r}")
+            raise InputError(f"{filename}: has something that is no Kubernetes object: {str(each)[:60]!r}")
     return objects
 
 

@@ -22,7 +22,7 @@ from engine.resolve.endpoints import Resolved, resolve
 from engine.resolve.intent import destination_problems, same_port_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.failure import note
-from kanary.cli.manifest import Manifest, RenderError, read_manifest
+from kanary.cli.manifest import InputError, Manifest, read_manifest
 from kanary.kube.errors import ClusterError
 from states import Problem
 
@@ -46,6 +46,10 @@ class EndpointSource:
     manifest: Manifest
     cluster: "ClusterLookup | None"
 
+    def endpoints(self, backend: Backend) -> tuple[Endpoint, ...] | None:
+        """Those that are given for a backend; None if none are."""
+        return next((self.given[name] for name in (str(backend), backend.service_name) if name in self.given), None)
+
     def service(self, namespace: str, name: str) -> Json | None:
         """The Service that would be applied, or that the cluster has; None if it is in neither."""
         found = self.manifest.service(namespace, name)
@@ -63,7 +67,7 @@ def render_file(
     kubeconfig: str | None = None,
     context: str | None = None,
 ) -> str:
-    """The rendered text of every Kanary in a file. Raises RenderError."""
+    """The rendered text of every Kanary in a file. Raises InputError."""
     documents = read_manifest(filename)
     # Before the cluster is needed, which may not be reachable.
     specs = [_spec(filename, kanary) for kanary in Manifest(documents, "").kanaries]
@@ -77,8 +81,17 @@ def render_file(
         of_file = zip(source.manifest.kanaries, specs, strict=True)
         targets = [_target(kanary, spec, source, defaults) for kanary, spec in of_file]
     except ClusterError as error:
-        raise RenderError(f"--from-cluster: {error}") from error
+        raise InputError(f"--from-cluster: {error}") from error
     return "".join(_config(target) for target in targets) if output == "config" else _yaml(targets)
+
+
+def read_valid(filename: str) -> list[tuple[Json, KanarySpec]]:
+    """The Kanaries of a file, if the operator would accept them, with their specs. Raises InputError."""
+    source = EndpointSource({}, Manifest(read_manifest(filename), "default"), None)
+    found = [(kanary, _spec(filename, kanary)) for kanary in source.manifest.kanaries]
+    for kanary, spec in found:
+        _resolved_backends(_owner(kanary), kanary, spec, source)
+    return found
 
 
 def _connect(kubeconfig: str | None, context: str | None) -> "ClusterLookup":
@@ -87,7 +100,7 @@ def _connect(kubeconfig: str | None, context: str | None) -> "ClusterLookup":
     try:
         return ClusterLookup(kubeconfig, context)
     except ClusterError as error:
-        raise RenderError(f"--from-cluster: {error}") from error
+        raise InputError(f"--from-cluster: {error}") from error
 
 
 def _given(texts: Sequence[str]) -> dict[str, tuple[Endpoint, ...]]:
@@ -95,7 +108,7 @@ def _given(texts: Sequence[str]) -> dict[str, tuple[Endpoint, ...]]:
     for text in texts:
         name, separator, addresses = text.partition("=")
         if not separator or not name:
-            raise RenderError(f"--endpoints {text}: must be SERVICE=IP:PORT[,IP:PORT...], e.g. myapp-v1=10.0.0.1:9000")
+            raise InputError(f"--endpoints {text}: must be SERVICE=IP:PORT[,IP:PORT...], e.g. myapp-v1=10.0.0.1:9000")
         given[name] = given.get(name, ()) + tuple(_endpoint(text, part) for part in addresses.split(",") if part)
     return given
 
@@ -103,11 +116,11 @@ def _given(texts: Sequence[str]) -> dict[str, tuple[Endpoint, ...]]:
 def _endpoint(text: str, part: str) -> Endpoint:
     match = _ADDRESS.fullmatch(part)
     if not match:
-        raise RenderError(f"--endpoints {text}: {part!r} is not IP:PORT; IPv6 as [fd00::1]:9000")
+        raise InputError(f"--endpoints {text}: {part!r} is not IP:PORT; IPv6 as [fd00::1]:9000")
     try:
         server = Server(match["v6"] or match["v4"], int(match["port"]))
     except ValueError as error:
-        raise RenderError(f"--endpoints {text}: {part!r}: {error}") from error
+        raise InputError(f"--endpoints {text}: {part!r}: {error}") from error
     return Endpoint(server.address, server.port)
 
 
@@ -119,7 +132,7 @@ def _check_given(given: Given, specs: Sequence[KanarySpec]) -> None:
     known = {str(backend) for backend in backends} | {name for name in services if services.count(name) == 1}
     for name in given:
         if name not in known:
-            raise RenderError(f"--endpoints {name}=...: no route has such a backend: use {', '.join(sorted(known))}")
+            raise InputError(f"--endpoints {name}=...: no route has such a backend: use {', '.join(sorted(known))}")
 
 
 def _spec(filename: str, kanary: Json) -> KanarySpec:
@@ -127,12 +140,29 @@ def _spec(filename: str, kanary: Json) -> KanarySpec:
         return read_spec(kanary, unknown="forbid")
     except InvalidSpecError as error:
         name = str(kanary["metadata"].get("name", ""))[:60]
-        raise RenderError(f"{filename}: Kanary {name!r}: {error}") from error
+        raise InputError(f"{filename}: Kanary {name!r}: {error}") from error
 
 
 def _target(kanary: Json, spec: KanarySpec, source: EndpointSource, defaults: Defaults) -> Target:
-    metadata = kanary["metadata"]
-    owner = Identity(metadata["namespace"], metadata["name"], _UNAPPLIED_UID)
+    owner = _owner(kanary)
+    endpoints = _resolved_backends(owner, kanary, spec, source)
+    for backend in endpoints:
+        if source.endpoints(backend) is None and not source.cluster:
+            note(
+                f"note: backend {backend} is rendered without endpoints: give them with --endpoints {backend}=IP:PORT, "
+                "or read them with --from-cluster"
+            )
+    for warning in _warnings(owner, spec, endpoints, source.manifest, defaults):
+        note(f"warning: {owner.name}: {warning}")
+    return plan_unapplied(owner, spec, endpoints, defaults, _UNAPPLIED_AT)
+
+
+def _owner(kanary: Json) -> Identity:
+    return Identity(kanary["metadata"]["namespace"], kanary["metadata"]["name"], _UNAPPLIED_UID)
+
+
+def _resolved_backends(owner: Identity, kanary: Json, spec: KanarySpec, source: EndpointSource) -> Endpoints:
+    """The endpoints of each backend. Raises InputError for what the operator would refuse."""
     services = {name: source.service(owner.namespace, name) for name in {r.backend.service_name for r in spec.routes}}
     found = {
         route.backend: _resolved(
@@ -147,29 +177,21 @@ def _target(kanary: Json, spec: KanarySpec, source: EndpointSource, defaults: De
         *(each for each in found.values() if isinstance(each, Problem)),
     ]
     if problems:
-        raise RenderError(f"Kanary {owner.name!r}: {'; '.join(problem.message for problem in problems)}")
-    endpoints = {backend: each.endpoints for backend, each in found.items() if isinstance(each, Resolved)}
-    for warning in _warnings(owner, spec, endpoints, source.manifest, defaults):
-        note(f"warning: {owner.name}: {warning}")
-    return plan_unapplied(owner, spec, endpoints, defaults, _UNAPPLIED_AT)
+        raise InputError(f"Kanary {owner.name!r}: {'; '.join(problem.message for problem in problems)}")
+    return {backend: each.endpoints for backend, each in found.items() if isinstance(each, Resolved)}
 
 
 def _resolved(
     backend: Backend, where: str, owner: Identity, service: Json | None, source: EndpointSource
 ) -> Resolved | Problem:
     """The endpoints of a backend, or the problem with it. Without a cluster, the file need not have its Service."""
-    given = next((source.given[name] for name in (str(backend), backend.service_name) if name in source.given), None)
+    given = source.endpoints(backend)
     if given is None and source.cluster:
         slices = source.cluster.slices(owner.namespace, backend.service_name)
         found = resolve(backend, where=where, namespace=owner.namespace, service=service, slices=slices, memo=Memo())
         if isinstance(found, Resolved) and found.note:
             note(f"note: backend {backend} has {found.note}")
         return found
-    if given is None:
-        note(
-            f"note: backend {backend} is rendered without endpoints: give them with --endpoints {backend}=IP:PORT, "
-            "or read them with --from-cluster"
-        )
     if service:
         found = resolve(backend, where=where, namespace=owner.namespace, service=service, slices=(), memo=Memo())
         if isinstance(found, Problem):

@@ -27,6 +27,7 @@ HEAVY = {
 COMMANDS = (
     ["run"],
     ["render"],
+    ["simulate"],
     ["history"],
     ["diff"],
     ["undo"],
@@ -89,6 +90,14 @@ def test_help_and_version_load_no_library(arguments: list[str]) -> None:
 
 def test_rendering_from_a_file_loads_no_cluster_client(manifest: str) -> None:
     loaded = imported_by(["render", "-f", manifest, "--endpoints", "myapp-v1=10.0.0.1:1", "--endpoints", "myapp-v2="])
+    assert loaded & {"kubernetes", "urllib3", "prometheus_client"} == set()
+    assert "pydantic" in loaded
+
+
+def test_simulating_from_a_file_loads_no_cluster_client(tmp_path: Path) -> None:
+    filename = tmp_path / "kanary.yml"
+    filename.write_text(yaml.safe_dump(kanary(rollout={"steps": [{"to": 100}]})))
+    loaded = imported_by(["simulate", "-f", str(filename), "--rate", "50/s", "--runs", "1"])
     assert loaded & {"kubernetes", "urllib3", "prometheus_client"} == set()
     assert "pydantic" in loaded
 
@@ -166,6 +175,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         [],
         ["roll"],
         ["render"],
+        ["simulate"],
         ["render", "-f"],
         ["render", "-f", "x", "-o", "json"],
         ["run", "--workers", "0"],

@@ -12,7 +12,7 @@ from engine.render.config import OnEmptyRoute, Pool, ProxyConfig, Server
 from engine.render.haproxy import render as render_config
 from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
 from kanary.cli.main import main
-from kanary.cli.manifest import RenderError
+from kanary.cli.manifest import InputError
 from kanary.cli.render import render_file
 from tests.bad_specs import BAD_SPECS, EXTERNAL, GOOD, UDP_PORT
 from tests.unit.kanaries import Json, kanary, route
@@ -51,7 +51,7 @@ def servers(text: str) -> list[str]:
 
 
 def refusal(filename: str, *endpoints: str, **options: Any) -> str:
-    with pytest.raises(RenderError) as caught:
+    with pytest.raises(InputError) as caught:
         rendered(filename, *endpoints, **options)
     message = str(caught.value)
     assert message.isprintable()
@@ -313,13 +313,14 @@ def services_of_a_file() -> list[Json]:
     return [head | {"metadata": metadata | {"name": name}, "spec": spec} for name, spec in specs.items()]
 
 
+@pytest.mark.parametrize("command", [["render"], ["simulate", "--rate", "50/s"]])
 @pytest.mark.parametrize("what", BAD_SPECS)
 def test_what_the_operator_refuses_is_refused_with_its_message_and_exit_code_1(
-    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, what: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     change, _, message = BAD_SPECS[what]
     filename = written(tmp_path, *services_of_a_file(), kanary(**GOOD | change))
-    assert main(["render", "-f", filename]) == 1
+    assert main([*command, "-f", filename]) == 1
     found = capsys.readouterr()
     assert message in found.err
     assert not found.out
