@@ -193,7 +193,8 @@ def simulate(filename: str, **options: Any) -> None:
       kanary simulate -f web.yaml --rate 50/s --fail web-v1=0.1% --fail web-v2=3%
 
     Proxies serve each step at once, and pods are never missing. Windows,
-    freezes, webhooks and Prometheus queries are left out. No cluster is needed.
+    freezes, pauses, webhooks and Prometheus queries are left out. No cluster is
+    needed.
     """
     from kanary.cli.simulate import simulate
 
