@@ -41,7 +41,7 @@ class Course:
     @property
     def state(self) -> RolloutState:
         """The state of the rollout."""
-        return RolloutState(self.rollout.state) if self.rollout else RolloutState.COMPLETED
+        return self.rollout.state if self.rollout else RolloutState.COMPLETED
 
     @property
     def is_under_way(self) -> bool:
@@ -137,13 +137,12 @@ def _at_once(spec: KanarySpec, former: Sequence[Route], number: int, now: dateti
 def _counted(look: Look) -> RolloutStatus:
     """The rollout with the connections and the time since the last look."""
     last, now = look.last, look.observed.now
-    state = RolloutState(last.state)
-    if state not in UNDER_WAY:
+    if last.state not in UNDER_WAY:
         return last
     passed = timedelta()
     if last.counted_at and not look.paused:
         passed = min(max(now - last.counted_at, timedelta()), _LONGEST_LOOK)
-    served = passed if last.step and state is not RolloutState.SHIFTING else timedelta()
+    served = passed if last.step and last.state is not RolloutState.SHIFTING else timedelta()
     applied = look.observed.written.applied
     written = (applied.revision, weights_of(applied.spec.routes)) if applied and look.is_written else None
     changes = {
@@ -170,14 +169,15 @@ def moved(
     if decision.trigger is None and state not in (*UNDER_WAY, RolloutState.ROLLING_BACK):
         # What has ended keeps its reason, also while a freeze is the reason of the Kanary.
         return last
-    is_same = (last.state, last.reason) == (state.value, decision.reason.value)
+    is_same = (last.state, last.reason) == (state, decision.reason.value)
     is_judged = facts.step and facts.state in UNDER_WAY
     changes = {
-        "state": state.value,
+        "state": state,
         "reason": decision.reason.value,
         "message": decision.message,
         "since": min(last.since, facts.now) if is_same and last.since else facts.now,
         "waited_seconds": last.waited_seconds if is_same else 0.0,
+        "until": _until(last, facts, decision),
         "steps": facts.steps,
         "verdict": facts.judgement.text if is_judged else last.verdict,
     }
@@ -185,6 +185,14 @@ def moved(
     return rollout.model_copy(
         update=_consequences(decision.trigger, rollout, facts, plan=plan, goal=goal, former=former)
     )
+
+
+def _until(last: RolloutStatus, facts: RolloutSnapshot, decision: RolloutDecision) -> datetime | None:
+    if decision.reason is not Reason.STEP_WATCHED:
+        return None
+    end = facts.now + facts.duration - facts.served
+    # The counted time is rounded: the status does not change for that.
+    return last.until if last.until and abs(end - last.until) < timedelta(seconds=1) else end
 
 
 def _consequences(

@@ -21,7 +21,7 @@ from states.rollouts import RolloutState
 
 def weights_in_force(rollout: RolloutStatus) -> Weights:
     """The weights that the rollout has decided."""
-    match RolloutState(rollout.state):
+    match rollout.state:
         case RolloutState.ROLLING_BACK | RolloutState.ROLLED_BACK:
             return weights_of(rollout.good)
         case RolloutState.COMPLETED:
@@ -48,7 +48,7 @@ def planned_facts(last: RolloutStatus, goal: Sequence[Route], plan: RolloutSpec,
     steps = last.step + len(steps_ahead(last, plan))
     current, analysis = current_step(last, plan), plan.analysis
     return RolloutSnapshot(
-        state=RolloutState(last.state),
+        state=last.state,
         now=now,
         reason=last.known_reason,
         message=last.message,

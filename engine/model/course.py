@@ -38,8 +38,8 @@ class RolloutStatus(Shape):
 
     number: int = 0
     """Counts the rollouts of this Kanary."""
-    state: str = RolloutState.COMPLETED.value
-    """Shifting, Watching, Waiting, RollingBack, RolledBack or Completed."""
+    state: RolloutState = RolloutState.COMPLETED
+    """Where it is in its state machine."""
     reason: str = ""
     """Why, in one word."""
     message: str = ""
@@ -61,7 +61,7 @@ class RolloutStatus(Shape):
     counted_at: Time | None = None
     """Up to when these seconds are counted."""
     until: Time | None = None
-    """When the time of the step has passed, if nobody pauses it; absent unless it passes."""
+    """When the time of the step has passed, if nobody pauses it; absent unless the step is watched."""
     good: tuple[Route, ...] = ()
     """The last good routes: those that return if the rollout fails."""
     start: tuple[Route, ...] = ()

@@ -56,11 +56,6 @@ class Steered:
     now: datetime
 
     @property
-    def state(self) -> RolloutState:
-        """The state of the rollout."""
-        return RolloutState(self.rollout.state)
-
-    @property
     def title(self) -> str:
         """The rollout in words."""
         return f"rollout {self.rollout.number} of {self.kanary['metadata']['name']}"
@@ -90,10 +85,10 @@ class Steered:
 
     def require_under_way(self) -> None:
         """Raises CommandError if the rollout has ended."""
-        if self.state in UNDER_WAY:
+        if self.rollout.state in UNDER_WAY:
             return
         name = self.kanary["metadata"]["name"]
-        if self.state is RolloutState.COMPLETED:
+        if self.rollout.state is RolloutState.COMPLETED:
             why = next(outdated(self.kanary, read_status(self.kanary)), self.rollout.message)
             raise CommandError(f"no rollout of {name} is under way: {why or 'its weights are those of the spec'}")
         raise CommandError(f"{self.title} was {self.rollout.message}; kanary retry {name} begins another one")
@@ -116,7 +111,7 @@ class Steered:
 def promote(steered: Steered, command: Command, *, is_full: bool = False, step: int | None = None) -> Order:
     """The present step, or `step`, passes now; with `is_full` the last step is next."""
     rollout, given = steered.rollout, steered.given(PROMOTE)
-    if given and steered.state is RolloutState.COMPLETED and given.step >= rollout.steps:
+    if given and steered.rollout.state is RolloutState.COMPLETED and given.step >= rollout.steps:
         return Order(f"{steered.title} is complete already, promoted {given.text}", {})
     steered.require_under_way()
     passed = rollout.steps - 1 if is_full else rollout.step
@@ -130,7 +125,7 @@ def promote(steered: Steered, command: Command, *, is_full: bool = False, step: 
         raise CommandError(f"{steered.title} has no step to promote yet: {rollout.message}")
     if given and given.step >= passed:
         return Order(f"step {steered.place_of(passed)} is promoted already, {given.text}", {})
-    is_new = rollout.state == RolloutState.SHIFTING or rollout.seconds < _JUST_BEGUN
+    is_new = rollout.state is RolloutState.SHIFTING or rollout.seconds < _JUST_BEGUN
     if given and step is None and not is_full and is_new and given.step >= rollout.step - 1:
         so_far = f"step {steered.place_of(rollout.step - 1)} is promoted already, {given.text}"
         return Order(f"{so_far}; step {rollout.place} has just begun: promote it with --step {rollout.step}", {})
@@ -166,7 +161,7 @@ def resume(steered: Steered, command: Command) -> Order:
 
 def abort(steered: Steered, command: Command) -> Order:
     """The last good weights return at once."""
-    if steered.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK):
+    if steered.rollout.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK):
         return Order(f"{steered.title} is rolled back already: {steered.rollout.message}", {})
     steered.require_under_way()
     if given := steered.given(ABORT):
@@ -178,7 +173,7 @@ def abort(steered: Steered, command: Command) -> Order:
 def retry(steered: Steered, command: Command) -> Order:
     """A rollout that was rolled back begins again."""
     rollout = steered.rollout
-    if steered.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK):
+    if steered.rollout.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK):
         if given := steered.given(RETRY):
             return Order(f"{steered.title} is tried again already, {given.text}", {})
         done = f"{steered.title} is tried again, to {routes_text(rollout.goal)}"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -142,3 +143,19 @@ def test_a_rollout_by_the_spec_has_no_cause_of_a_retry(begun: World) -> None:
 def test_an_order_of_several_lines_is_one_line(begun: World) -> None:
     order(begun, PAUSE, "lunch\n\x0b  with\tbob")
     assert changes(begun)[-1] == ("pause", "step 1/3 is paused, by jane: lunch with bob")
+
+
+def test_the_end_of_a_step_is_in_the_status_while_its_time_passes(begun: World) -> None:
+    def ends_in() -> float:
+        return (datetime.fromisoformat(begun.status()["rollout"]["until"]) - begun.time).total_seconds()
+
+    assert "until" not in begun.status()["rollout"]
+    order(begun, PROMOTE, step=1)
+    serve(begun, 100)
+    assert ends_in() == pytest.approx(200, abs=1)
+    order(begun, PAUSE)
+    serve(begun, 500)
+    assert "until" not in begun.status()["rollout"]
+    del annotations(begun)[PAUSE]
+    begun.settle()
+    assert ends_in() == pytest.approx(200, abs=11)

@@ -171,3 +171,14 @@ def begin_change(world: Recording, v1: int, v2: int) -> None:
     declare(world, v1, v2)
     world.wait(60)
     assert world.status()["phase"] == "Rolling"
+
+
+def test_a_rollout_in_a_state_that_does_not_exist_is_that_of_the_config_map(serving: Recording) -> None:
+    plan = {"rollout": {"steps": [{"to": 10, "until": "Promoted"}, {"to": 100}]}, "updateStrategy": "Live"}
+    for v1 in (80, 20):
+        serving.apply_kanary(destination="app", routes=routes(v1=v1, v2=100 - v1), **plan)
+        serving.settle()
+    before = serving.status()["rollout"]
+    before["state"] = "Nonsense"
+    serving.settle()
+    assert (serving.status()["rollout"]["step"], serving.status()["rollout"]["state"]) == (1, "Waiting")
