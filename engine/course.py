@@ -1,6 +1,6 @@
 """The course of a rollout: which weights are in force between the last good ones and the declared ones."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from engine.machine import RolloutMachine
 from engine.model.course import RolloutStatus
 from engine.model.entries import Share
 from engine.model.rollout import RolloutSpec
-from engine.model.spec import KanarySpec, Route, weights_text
+from engine.model.spec import MAX_ROUTES, KanarySpec, Route, weights_text
 from engine.observe import Observed
 from engine.rollout_facts import Look, steps_ahead, weights_in_force
 from engine.shares import weights_of, with_weights
@@ -37,6 +37,8 @@ class Course:
     """In force; None for those of the spec."""
     before: RolloutStatus | None = None
     """The rollout before the decision."""
+    fault: Problem | None = None
+    """Why no rollout can lead to the declared routes."""
 
     @property
     def state(self) -> RolloutState:
@@ -80,6 +82,8 @@ class Course:
         declared, applied = observed.to_apply, observed.written.applied
         if self.decision is None or declared is None:
             return snapshot
+        if self.fault:
+            snapshot = replace(snapshot, fault=self.fault)
         spec = self.applied_to(declared)
         text = self.rollout.message if self.rollout and self.decision.trigger else self.decision.message
         is_at_rest = self.state is RolloutState.COMPLETED and self.decision.reason is not Reason.FROZEN
@@ -104,7 +108,8 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine) -
     """What becomes of the rollout now. The first weights of a Kanary are served at once."""
     applied, declared = observed.written.applied, observed.to_apply
     spec = declared or (applied.spec if applied else None)
-    known = observed.status.rollout or (applied.rollout if applied else None) or RolloutStatus()
+    stored = observed.status.rollout, applied.rollout if applied else None
+    known = next((each for each in stored if each and each.number), None) or RolloutStatus()
     if spec is None or not (applied or known.goal):
         return Course()
     # If the ConfigMap is lost, the status has the weights that the running proxies split by.
@@ -113,13 +118,27 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine) -
         return _at_once(spec, former, known.number, observed.now)
     if not known.goal:
         known = known.model_copy(update={"good": former, "start": former, "goal": former})
+    fault = _too_many_routes(spec.routes, known, former) if declared and not snapshot.fault else None
+    snapshot = replace(snapshot, fault=fault) if fault else snapshot
     # A spec that cannot be applied changes nothing; what is under way is judged by it nevertheless.
     goal = declared.routes if declared and not (snapshot.fault or snapshot.missing) else known.goal
     last = _counted(Look(observed, snapshot, spec, known, goal))
     facts = Look(observed, snapshot, spec, last, goal).facts(spec.rollout)
     decision = decide_rollout(facts)
     rollout = moved(last, facts, decision, machine, plan=spec.rollout, goal=goal, former=former)
-    return Course(rollout, decision, _routes(rollout, spec.routes), last)
+    return Course(rollout, decision, _routes(rollout, spec.routes), last, fault)
+
+
+def _too_many_routes(declared: Sequence[Route], known: RolloutStatus, former: Sequence[Route]) -> Problem | None:
+    others = {**weights_of(known.good), **weights_of(former)}.keys() - {route.backend for route in declared}
+    total = len(declared) + len(others)
+    if total <= MAX_ROUTES:
+        return None
+    message = (
+        f"spec.routes: a rollout to these {len(declared)} routes needs {len(others)} former ones as well, together "
+        f"{total}: at most {MAX_ROUTES} are possible; change fewer routes at a time, or remove spec.rollout"
+    )
+    return Problem(Reason.INVALID_SPEC, message)
 
 
 def _at_once(spec: KanarySpec, former: Sequence[Route], number: int, now: datetime) -> Course:
@@ -235,7 +254,7 @@ def _routes(rollout: RolloutStatus, declared: Sequence[Route]) -> tuple[Route, .
     weights = weights_in_force(rollout)
     if rollout.state == RolloutState.COMPLETED and weights == weights_of(declared):
         return None
-    former: Iterable[Route] = (*rollout.goal, *rollout.start, *rollout.good)
-    if rollout.state == RolloutState.COMPLETED:
-        former = [route for route in former if route.backend in weights]
-    return with_weights(declared, weights, former)
+    may_return = {} if rollout.state == RolloutState.COMPLETED else weights_of(rollout.good)
+    former = (*rollout.goal, *rollout.start, *rollout.good)
+    needed = [route for route in former if route.backend in weights or route.backend in may_return]
+    return with_weights(declared, weights, needed)

@@ -45,6 +45,9 @@ def tallied(
     """
     evidence = rollout.evidence
     last = evidence[-1].step if evidence else 0
+    if written and evidence and rollout.step == last and evidence[-1].revision != written[0]:
+        # The same weights in another order, or with another route that has none, are another revision.
+        evidence = (*evidence[:-1], evidence[-1].continued(written[0]))
     if written and rollout.step > last:
         revision, weights = written
         each = compared(rollout)

@@ -1,13 +1,14 @@
 """The state of a rollout, as `status.rollout` and the proxies' ConfigMap store it."""
 
 from datetime import timedelta
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.fleet.tally import Tally
 from engine.model.shape import Shape, Time
 from engine.model.spec import Route
-from engine.model.weight import Weight
+from engine.model.weight import TOTAL_WEIGHT, Weight
 from states import Reason
 from states.rollouts import RolloutState
 
@@ -28,15 +29,22 @@ class StepEvidence(Shape):
         """With another tally."""
         return self if tally is self.tally else self.model_copy(update={"tally": tally})
 
+    def continued(self, revision: int) -> "StepEvidence":
+        """With a further revision of the same weights, of which nothing is counted yet."""
+        return self.without_ledgers().model_copy(update={"revision": revision})
+
     def without_ledgers(self) -> "StepEvidence":
         """Without what only further reports need."""
         return self.counted(self.tally.model_copy(update={"ledgers": {}})) if self.tally.ledgers else self
 
 
 class RolloutStatus(Shape):
-    """A rollout: the last one, or the one under way."""
+    """A rollout: the last one, or the one under way.
 
-    number: int = 0
+    Raises ValueError for an unknown state, and for routes whose weights do not sum to 100: a status may be edited.
+    """
+
+    number: int = Field(default=0, ge=0)
     """Counts the rollouts of this Kanary."""
     state: RolloutState = RolloutState.COMPLETED
     """Where it is in its state machine."""
@@ -48,7 +56,7 @@ class RolloutStatus(Shape):
     """Why it began; empty if the spec declared other weights."""
     since: Time | None = None
     """Since when the rollout has this state and reason."""
-    step: int = 0
+    step: int = Field(default=0, ge=0)
     """The step that is served, or about to be; 0 before the first one."""
     steps: int = 0
     """Number of steps."""
@@ -74,6 +82,16 @@ class RolloutStatus(Shape):
     """The last verdict with its numbers, in a sentence."""
     judged_from: int = 1
     """The first step that counts for it: those before were promoted in spite of a failed verdict."""
+
+    @model_validator(mode="after")
+    def _can_be_resumed(self) -> Self:
+        routes = self.good, self.start, self.goal
+        is_number_only = self.state is RolloutState.COMPLETED and not any(routes)
+        if not is_number_only and any(sum(route.weight for route in each) != TOTAL_WEIGHT for each in routes):
+            raise ValueError(f"the weights of good, start or goal do not sum to {TOTAL_WEIGHT}")
+        if (self.step == 0) != (self.to is None):
+            raise ValueError(f"step {self.step} does not match to")
+        return self
 
     @property
     def known_reason(self) -> Reason | None:

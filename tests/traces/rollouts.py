@@ -51,14 +51,15 @@ def withdraw(world: World, what: str) -> None:
 
 def connect(world: World, count: int, **failing: float) -> None:
     """Clients connect at each proxy; of those of a version, every so many fail: `v2=0.5` is every second one."""
-    applied = read_written(world.objects["ConfigMap", "rule-haproxy"]).applied
-    assert applied
+    applied = read_written(world.objects.get(("ConfigMap", "rule-haproxy"))).applied
+    if applied is None:
+        return
     for name, report in world.reported.items():
         if report.digest == applied.digest:
             counts = _counted(report, applied.revision, {str(r.backend): r.weight for r in applied.spec.routes}, count)
             failed = {backend: _failed(backend, *found, failing) for backend, found in counts.items()}
             revisions = {**report.revisions, applied.revision: {**report.revisions.get(applied.revision, {}), **failed}}
-            world.reported[name] = replace(report, ledger=report.ledger or name, revisions=revisions)
+            world.reported[name] = replace(report, ledger=report.ledger or f"{name} {world.time}", revisions=revisions)
 
 
 def _counted(
