@@ -75,12 +75,17 @@ class Stage:
             Writer(client, self.watches, lambda: True, agents=client, key=client),
             EventReporter(recorder, Metrics()),
             history=NoHistory(),
+            checks=recorder,
             clock=self.cluster.clock,
             defaults=Defaults("kanary-haproxy:bench", sysctls=sysctls_for(served.version)),
         )
 
     def emit(self, *_event: Any, **_fields: Any) -> None:
         """Drop an Event."""
+
+    def results(self, *_names: Any) -> dict[str, Any]:
+        """There are no checks."""
+        return {}
 
     def reconcile(self) -> timedelta | None:
         """One step; returns when the next one is due."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.calendar import frozen
 from engine.evidence import tallied
+from engine.gates import Ask, announced, decide_with_checks
 from engine.machine import RolloutMachine
 from engine.model.course import RolloutStatus
 from engine.model.entries import Share
@@ -19,7 +20,7 @@ from states import Problem, Reason, Snapshot
 from states.evidence import VerdictKind
 from states.rollout_rules import LONGEST_BLOCK, RolloutDecision, decide_rollout
 from states.rollout_snapshot import RolloutSnapshot
-from states.rollouts import UNDER_WAY, RolloutState, RolloutTrigger
+from states.rollouts import ENDED, UNDER_WAY, RolloutState, RolloutTrigger
 from states.timing import ROLLOUT_RECHECK, Requeue
 
 _LONGEST_LOOK = 3 * ROLLOUT_RECHECK
@@ -104,17 +105,22 @@ class Course:
         return self.applied_to(spec) if self.is_back else spec
 
 
-def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine) -> Course:
-    """What becomes of the rollout now. The first weights of a Kanary are served at once."""
+def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, ask: Ask) -> Course:
+    """What becomes of the rollout now. The first weights of a Kanary are served at once.
+
+    `ask` returns the results of its queries and webhooks.
+    """
     applied, declared = observed.written.applied, observed.to_apply
     spec = declared or (applied.spec if applied else None)
     stored = observed.status.rollout, applied.rollout if applied else None
     known = next((each for each in stored if each and each.number), None) or RolloutStatus()
     if spec is None or not (applied or known.goal):
+        ask(())
         return Course()
     # If the ConfigMap is lost, the status has the weights that the running proxies split by.
     former = applied.spec.routes if applied else _routes(known, spec.routes) or known.goal
     if spec.rollout is None:
+        ask(())
         return _at_once(spec, former, known.number, observed.now)
     if not known.goal:
         known = known.model_copy(update={"good": former, "start": former, "goal": former})
@@ -124,7 +130,11 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine) -
     goal = declared.routes if declared and not (snapshot.fault or snapshot.missing) else known.goal
     last = _counted(Look(observed, snapshot, spec, known, goal))
     facts = Look(observed, snapshot, spec, last, goal).facts(spec.rollout)
-    decision = decide_rollout(facts)
+    if last.number and not facts.is_new and facts.state in ENDED and not last.is_announced:
+        last = last.model_copy(update={"is_announced": announced(observed.owner, last, spec.rollout, ask)})
+        decision = decide_rollout(facts)
+    else:
+        facts, decision = decide_with_checks(observed.owner, last, facts, spec.rollout, ask)
     rollout = moved(last, facts, decision, machine, plan=spec.rollout, goal=goal, former=former)
     return Course(rollout, decision, _routes(rollout, spec.routes), last, fault)
 
@@ -230,7 +240,7 @@ def _consequences(
             is_back = facts.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK)
             cause, start = "" if facts.is_new else rollout.message, rollout.good if is_back else former
             begun = {"number": rollout.number + 1, "cause": cause, "start": start, "goal": goal}
-            begun |= {"evidence": (), "verdict": "", "judged_from": 1}
+            begun |= {"evidence": (), "verdict": "", "judged_from": 1, "is_announced": False}
             return begun | {"step": 0, "steps": len(plan.steps), "to": None, "seconds": 0.0, "counted_at": facts.now}
         case RolloutTrigger.ADVANCE:
             step = min(max(facts.step, facts.promoted_step) + 1, facts.steps)

@@ -133,7 +133,8 @@ def _render(
     before, memo = observed.written.applied, observed.memo
     numbered = "" if strategy is UpdateStrategy.ROLLING else observed.owner.uid
     endpoints = [split.endpoints[route.backend] for route in split.spec.routes]
-    drafted = memo(_drafted, split.spec, numbered, slots, ipv6, observed.defaults.sysctls, *endpoints)
+    watched = split.revision if numbered and split.is_watched else 0
+    drafted = memo(_drafted, split.spec, numbered, watched, slots, ipv6, observed.defaults.sysctls, *endpoints)
     former = (before.digest, before.split_serial) if before else ("", 0)
     serial = before.serial if before else 0
     if not numbered:
@@ -155,15 +156,16 @@ def _first_serial(now: datetime) -> int:
     return max(1, int(now.timestamp() * 1000))
 
 
-def _drafted(
+def _drafted(  # noqa: PLR0917  a memo passes inputs by position
     spec: KanarySpec,
     kanary: str,
+    watched: int,
     slots: Slots,
     ipv6: bool,
     sysctls: Mapping[str, str],
     *endpoints: tuple[Endpoint, ...],
 ) -> Draft:
-    return draft(proxy_config(spec, endpoints, kanary, slots, ipv6=ipv6, sysctls=sysctls))
+    return draft(proxy_config(spec, endpoints, kanary, slots, watched=watched, ipv6=ipv6, sysctls=sysctls))
 
 
 def plan_unapplied(
@@ -182,10 +184,13 @@ def proxy_config(
     kanary: str,
     slots: Slots,
     *,
+    watched: int = 0,
     ipv6: bool = False,
     sysctls: Mapping[str, str] = ALL_SYSCTLS,
 ) -> ProxyConfig:
     """The configuration of HAProxy without its serial. The endpoints are those of each route.
+
+    `watched` is the revision of its weights if the agents count their connections and failures, otherwise 0.
 
     With Live, it has the uid `kanary`, and the routes of weight 0, so that running proxies can give them a weight
     without a reload. With Rolling, `kanary` is empty, and changes of the pods of such routes would replace the proxies.
@@ -208,6 +213,7 @@ def proxy_config(
         kanary=kanary,
         # Only with Live there is an agent that reads it.
         failure_log=bool(kanary),
+        watched=watched,
         slots=backends_by_slot(slots),
     )
 

@@ -24,7 +24,7 @@ from engine.model.states import APPLIED_KEY, Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe
 from engine.plan import Planned, Target, as_written, plan
-from engine.ports import Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
+from engine.ports import Checks, Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
 from engine.render.objects import Comparison, Identity
 from engine.retire import is_needed, stale_objects
 from engine.split import split_in_force
@@ -78,6 +78,7 @@ class Reconciler:
         reporter: Reporter,
         *,
         history: History,
+        checks: Checks,
         clock: Clock,
         defaults: Defaults,
     ) -> None:
@@ -85,6 +86,7 @@ class Reconciler:
         self._writer = writer
         self._reporter = reporter
         self._history = history
+        self._checks = checks
         self._clock = clock
         self._defaults = defaults
         self._phases = phase_machine()
@@ -114,6 +116,7 @@ class Reconciler:
         self._last.pop((namespace, name), None)
         self._sent.pop((namespace, name), None)
         self._memos.forget(namespace, name)
+        self._checks.results(namespace, name, ())
         self._reporter.gone(namespace, name)
         if last := self._held.forget(namespace, name):
             self._record_last(*last)
@@ -148,7 +151,7 @@ class Reconciler:
             latest=partial(self._held.latest, kanary),
         )
         snapshot = declared_snapshot(observed)
-        course = course_of(observed, snapshot, self._rollouts)
+        course = course_of(observed, snapshot, self._rollouts, partial(self._checks.results, *key))
         snapshot = course.seen_in(snapshot, observed)
         split = split_in_force(self._view, observed, snapshot, course)
         if split is None:

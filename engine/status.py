@@ -135,6 +135,7 @@ def _lasting(status: KanaryStatus) -> tuple[object, ...]:
         status.rollout.state,
         status.rollout.reason,
         status.rollout.step,
+        status.rollout.is_announced,
     )
     fixed = status.phase, status.reason, status.revision, display, status.history, rollout
     return fixed, fixed_conditions, weights, _declared(status)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from states.evidence import VerdictKind
 from states.reasons import Reason
 from states.rollout_snapshot import Judgement, OnFailure, OnInconclusive, RolloutSnapshot
-from states.rollouts import RolloutState, RolloutTrigger
+from states.rollouts import ENDED, RolloutState, RolloutTrigger
 from states.snapshot import Problem
 from states.timing import ROLLOUT_RECHECK, Requeue, duration_text
 
@@ -60,7 +60,7 @@ def rollout_is_retried(snapshot: RolloutSnapshot) -> RolloutDecision | None:
 
 def rollout_has_ended(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     """What has ended stays so; while weights are frozen, other ones wait."""
-    if snapshot.state not in (RolloutState.COMPLETED, RolloutState.ROLLED_BACK):
+    if snapshot.state not in ENDED:
         return None
     if snapshot.is_new and snapshot.frozen:
         return _blocked(snapshot, snapshot.frozen)
@@ -178,7 +178,7 @@ def step_is_to_be_promoted(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     """A step that waits for a person says so."""
     if not snapshot.until_promoted or snapshot.promoted:
         return None
-    return _hold(snapshot, Problem(Reason.WAITING_FOR_PROMOTION, f"{snapshot.place} waits for kanary promote"))
+    return _hold(snapshot, Problem(Reason.WAITING_FOR_PROMOTION, f"{snapshot.place}: waiting for kanary promote"))
 
 
 def evidence_is_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -187,7 +187,7 @@ def evidence_is_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     if snapshot.promoted or judgement.verdict is not VerdictKind.INCONCLUSIVE:
         return None
     if snapshot.served - snapshot.duration < snapshot.max_wait:
-        message = f"{snapshot.place} waits for evidence: {judgement.text}"
+        message = f"{snapshot.place}: waiting for evidence: {judgement.text}"
         return _hold(snapshot, Problem(Reason.WAITING_FOR_EVIDENCE, message))
     waited = f"after {duration_text(snapshot.max_wait)} (spec.rollout.analysis.maxWait)"
     message = f"{snapshot.place} is inconclusive {waited}: {judgement.text}"
@@ -224,7 +224,7 @@ def pods_are_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     """Pods that are not there yet hold the step, not the traffic."""
     if not snapshot.absent:
         return None
-    message = f"{snapshot.place} waits for the first ready pod of {', '.join(snapshot.absent)}"
+    message = f"{snapshot.place}: waiting for the first ready pod of {', '.join(snapshot.absent)}"
     held = _hold(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message))
     is_known = snapshot.reason is Reason.WAITING_FOR_ENDPOINTS
     remaining = snapshot.deadline - (snapshot.waited if is_known else timedelta())
@@ -295,7 +295,9 @@ def _blocked(snapshot: RolloutSnapshot, problem: Problem) -> RolloutDecision:
 def _awaited(snapshot: RolloutSnapshot, answer: Judgement) -> RolloutDecision | None:
     if answer.verdict is VerdictKind.PASSED:
         return None
-    return _hold(snapshot, Problem(Reason.WAITING_FOR_WEBHOOK, f"{snapshot.place} waits: {answer.text}"))
+    return _hold(
+        snapshot, Problem(Reason.WAITING_FOR_WEBHOOK, f"{snapshot.place}: waiting for webhooks: {answer.text}")
+    )
 
 
 def _passed(snapshot: RolloutSnapshot, what: str) -> str:

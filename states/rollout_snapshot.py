@@ -108,4 +108,4 @@ class RolloutSnapshot:
     @property
     def place(self) -> str:
         """The step in words."""
-        return f"step {self.step}/{self.steps}"
+        return f"step {self.step}/{self.steps}" if self.step else f"the start of step 1/{self.steps}"

@@ -30,6 +30,10 @@ UNDER_WAY = (RolloutState.SHIFTING, RolloutState.WATCHING, RolloutState.WAITING)
 """The states between the begin and the verdict."""
 
 
+ENDED = (RolloutState.ROLLED_BACK, RolloutState.COMPLETED)
+"""The states in which nothing moves until another rollout begins."""
+
+
 class RolloutTrigger(StrEnum):
     """A move that a rule may request from the machine."""
 

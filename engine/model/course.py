@@ -80,6 +80,8 @@ class RolloutStatus(Shape):
     """Of each step so far."""
     verdict: str = ""
     """The last verdict with its numbers, in a sentence."""
+    is_announced: bool = False
+    """Whether every webhook about the end of the rollout has been answered."""
     judged_from: int = 1
     """The first step that counts for it: those before were promoted in spite of a failed verdict."""
 

@@ -19,6 +19,7 @@ from engine.model.weight import TOTAL_WEIGHT
 from engine.render.config import Server
 from engine.render.slots import Slots, backends_by_slot
 from states import Problem, UpdateStrategy
+from states.rollouts import UNDER_WAY, RolloutState
 
 Json = Mapping[str, Any]
 
@@ -73,6 +74,11 @@ class Split:
     def shares(self) -> tuple[Share, ...]:
         """Each backend and its weight."""
         return self.spec.shares
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether its connections are counted for the rollout."""
+        return self.rollout is not None and self.rollout.step > 0 and RolloutState(self.rollout.state) in UNDER_WAY
 
     @property
     def text(self) -> str:

@@ -199,6 +199,7 @@ class Operator:
             Writer(self._client, watches, self._may_write, agents=self._agents, key=self._key),
             EventReporter(self._recorder, self._metrics),
             history=self._history.start(watches),
+            checks=self._checks,
             clock=self._client.clock,
             defaults=Defaults(
                 self._settings.proxy_image,

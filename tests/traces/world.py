@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.announce import Announcement
+from engine.checks import Check, CheckOutcome, CheckResult, QueryCheck
 from engine.conditions import RECORDED
 from engine.fleet.proxy import Proxy, read_proxy
 from engine.fleet.reports import Report
@@ -31,6 +32,27 @@ Json = dict[str, Any]
 START = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 NAMESPACE = "default"
 IMAGE = "haproxy:test"
+
+
+class ScriptedChecks:
+    """Implements `engine.ports.Checks`."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, CheckResult] = {}
+        """The results of queries and webhooks, by their names; the others are pending."""
+        self.asked: list[str] = []
+        """The id of each check, as often as it was started."""
+        self.wanted: dict[str, Check] = {}
+
+    def results(self, _namespace: str, _name: str, wanted: Sequence[Check]) -> Mapping[str, CheckResult]:
+        """The results of these checks."""
+        self.asked += [check.id for check in wanted if check.id not in self.wanted]
+        self.wanted = {check.id: check for check in wanted}
+        return {check.id: self._answer(check) for check in wanted}
+
+    def _answer(self, check: Check) -> CheckResult:
+        name = check.query.name if isinstance(check, QueryCheck) else check.webhook.name
+        return self.answers.get(name, CheckResult(CheckOutcome.PENDING))
 
 
 class World:
@@ -82,6 +104,7 @@ class World:
         self._latest: dict[str, tuple[Any, str]] = {}
         """Of each Kanary, the phase as last reported, and the status that the cluster had then."""
         self.configurations: dict[str, Configuration] = {}
+        self.checks = ScriptedChecks()
         self.key = "public key"
         """The operator's; "" if it has none."""
         self.restart_operator()
@@ -92,7 +115,10 @@ class World:
         """Another process, which has to learn all from the cluster."""
         self.sendings.clear()
         self._latest = {}
-        self.reconciler = Reconciler(self, self, self, history=self, clock=self, defaults=Defaults(IMAGE))
+        self.checks.wanted = {}
+        self.reconciler = Reconciler(
+            self, self, self, history=self, checks=self.checks, clock=self, defaults=Defaults(IMAGE)
+        )
 
     def create_service(self, name: str, pods: int, *, port: Json | None = None, **spec: Any) -> None:
         """A Service with so many ready pods behind it."""
