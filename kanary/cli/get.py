@@ -1,4 +1,4 @@
-"""`kanary get`: what a Kanary does now, and the connections that failed."""
+"""`kanary get`: what a Kanary does now, its rollout, and the connections that failed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine.fleet.fleet import Fleet
 from engine.fleet.reach import Traffic, traffic_of
 from engine.last_status import read_status
+from engine.model.course import RolloutStatus
 from engine.model.shape import Shape, Time
 from engine.model.states import read_written
 from engine.model.status import KanaryStatus, RouteStatus
@@ -20,6 +21,7 @@ from kanary.cli.failure import listed, note
 from kanary.cli.live import live_kanary, outdated
 from kanary.cli.output import document, json_text, yaml_text
 from kanary.cli.proxies import Reading, read_proxies, unread
+from kanary.cli.rollout_text import write_rollout
 from kanary.cli.text import one_line, write_table
 from kanary.cli.times import local_text
 from kanary.kube.errors import ClusterError
@@ -75,6 +77,8 @@ class KanaryView(Shape):
     message: str
     since: Time | None
     revision: int
+    rollout: RolloutStatus | None
+    """The rollout by steps that is under way, or the last one; null if the Kanary has had none."""
     routes: tuple[RouteView, ...]
     proxies: tuple[ProxyView, ...]
     unknown: tuple[str, ...]
@@ -115,6 +119,7 @@ def _view(client: ClusterClient, kanary: Json) -> KanaryView:
         message=status.message,
         since=status.since,
         revision=status.revision,
+        rollout=status.rollout,
         routes=tuple(_routes(status, fleet, _failures(readings, _pods(client, owner)))),
         proxies=tuple(
             ProxyView(
@@ -170,6 +175,8 @@ def _write_text(view: KanaryView) -> None:
     print(one_line(f"{view.namespace}/{view.name}: {_phase(view)}"))
     if view.message:
         print(one_line(view.message))
+    if view.rollout:
+        write_rollout(view.rollout, view.message, sys.stdout)
     if view.routes:
         print()
         headings = ["BACKEND", "WEIGHT", "READY", "UP", "DOWN", "EJECTED", "CONNECTIONS", "FAILED"]

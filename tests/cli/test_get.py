@@ -23,7 +23,7 @@ from kanary.kube.client import Timeouts
 from tests.apiserver import ApiServer, Fault
 from tests.cli.conftest import Kanary, Printed
 from tests.integration.scene import CRD, without_validation
-from tests.unit.kanaries import OWNER, kanary
+from tests.unit.kanaries import OWNER, kanary, route
 from tests.unit.observations import DIGEST, applied
 from tests.unit.proxies import live_pod, rolling_pod
 
@@ -178,6 +178,96 @@ def test_json_and_yaml_have_the_failures_of_every_proxy_newest_first(stage: Stag
         {"name": "x-2", "node": "node-of-x-2", "ready": True, "connections": 0},
     ]
     assert found["unknown"] == []
+
+
+# The rollout
+
+
+def rollout(**changes: Any) -> Json:
+    """A rollout whose second step is watched."""
+    routes = {
+        "myapp-v1:http": {"weight": 90, "connections": 8104, "failed": 0},
+        "myapp-v2:9090": {"weight": 10, "connections": 900, "failed": 7},
+    }
+    good = [route("myapp-v1", 100), route("myapp-v2", 0, 9090)]
+    return {
+        "number": 3,
+        "state": "Watching",
+        "reason": "StepWatched",
+        "message": "step 2/4 is watched for 10m",
+        "since": "2026-11-26T12:00:00.000Z",
+        "until": "2026-11-26T12:10:00.000Z",
+        "step": 2,
+        "steps": 4,
+        "to": 10,
+        "good": good,
+        "evidence": [
+            {"step": 1, "revision": 4, "tally": {"routes": {}}},
+            {"step": 2, "revision": 5, "tally": {"routes": routes, "ledgers": {"x": [8104, 900, 0, 7]}}},
+        ],
+        "verdict": "7 of 900 connections to myapp-v2:9090 failed",
+    } | changes
+
+
+def test_a_rollout_is_shown_with_its_step_its_evidence_and_the_last_good_weights(stage: Stage) -> None:
+    stage.status(phase="Rolling", reason="StepWatched", rollout=rollout())
+    text, table = stage.get().out.split("\n\n")[1].split("STEP")
+    assert text.splitlines() == [
+        "Rollout 3, step 2/4 10%: Watching (StepWatched) since 2026-11-26 12:00:00; "
+        "the time of the step ends at 2026-11-26 12:10:00",
+        "step 2/4 is watched for 10m",
+        "Last verdict: 7 of 900 connections to myapp-v2:9090 failed",
+        "Last good weights: myapp-v1:http=100",
+    ]
+    assert [line.split() for line in table.splitlines()] == [
+        ["BACKEND", "WEIGHT", "CONNECTIONS", "FAILED"],
+        ["2/4", "10%", "myapp-v1:http", "90", "8104", "0"],
+        ["2/4", "10%", "myapp-v2:9090", "10", "900", "7", "(0.78", "%)"],
+    ]
+
+
+def test_what_the_message_of_the_kanary_says_is_not_repeated(stage: Stage) -> None:
+    message = "step 2/4 failed: 7 of 900 connections to myapp-v2:9090 failed"
+    stage.status(message=f"{message}: myapp-v1:http=100", rollout=rollout(message=message, until=None))
+    printed = stage.get().out
+    assert printed.count("7 of 900") == 1
+    assert "the time of the step" not in printed
+
+
+def test_connections_that_do_not_count_are_reported(stage: Stage) -> None:
+    evidence = [{"step": 2, "revision": 5, "tally": {"routes": {}, "leftOut": 12}}]
+    stage.status(rollout=rollout(evidence=evidence))
+    assert "12 connections of this step do not count: they were not split by its weights" in stage.get().out
+
+
+def test_a_rollout_that_is_complete_has_one_paragraph(stage: Stage) -> None:
+    stage.status(
+        rollout=rollout(state="Completed", reason="RolloutCompleted", message="rollout 3 is complete", until=None)
+    )
+    printed = stage.get().out
+    assert "Rollout 3, step 2/4 10%: Completed (RolloutCompleted) since 2026-11-26 12:00:00\n" in printed
+    assert "Last good weights" not in printed
+    assert "STEP" not in printed
+
+
+@pytest.mark.parametrize("found", [None, rollout(number=0, state="Completed")])
+def test_a_kanary_that_has_had_no_rollout_shows_none(stage: Stage, found: Json | None) -> None:
+    stage.status(**{"rollout": found} if found else {})
+    assert "Rollout" not in stage.get().out
+
+
+def test_json_has_the_whole_rollout(stage: Stage) -> None:
+    assert stage.document()["rollout"] is None
+    stage.status(rollout=rollout())
+    found = stage.document()["rollout"]
+    assert {key: found[key] for key in rollout()} == rollout() | {
+        "good": found["good"],
+        "evidence": found["evidence"],
+    }
+    assert found["evidence"][1]["tally"]["routes"]["myapp-v2:9090"] == {"weight": 10, "connections": 900, "failed": 7}
+
+
+# Proxies
 
 
 def test_a_pod_that_the_configuration_has_no_more_is_shown_by_its_address(stage: Stage) -> None:
