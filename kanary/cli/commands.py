@@ -36,7 +36,7 @@ the other formats UTC.
 
 @click.command(epilog=_HISTORY_END)
 @name_argument("Kanary name.  [default: all of the namespace]", required=False)
-@click.option("--transitions", is_flag=True, help="Show phase changes instead of weight changes.")
+@click.option("--transitions", is_flag=True, help="Show the moves of the phase and of rollouts instead.")
 @click.option("--at", type=past_second, metavar="TIME", help="Show the newest change up to that time.")
 @click.option("--since", type=past_time, metavar="TIME", help="Show only what happened since then.")
 @click.option("--deleted", is_flag=True, help="Include deleted Kanaries.")
@@ -68,7 +68,7 @@ def history(
     \b
       kanary history web                   the weight changes of one Kanary
       kanary history -n shop               those of every Kanary in a namespace
-      kanary history web --transitions     its phase changes, and why
+      kanary history web --transitions     moves of its phase and rollouts, and why
       kanary history web --at 2026-11-23   the newest change up to that day
       kanary history -A --since 7d -o csv  the last week, for a spreadsheet
       kanary history web --plot            drawn in the terminal
@@ -89,7 +89,7 @@ def history(
     if plot and not name:
         raise click.UsageError("--plot draws one Kanary: name it, as in: kanary history NAME --plot FILE.svg")
     from kanary.cli.access import opened
-    from kanary.cli.history import show
+    from kanary.cli.history import MOVES, show
     from kanary.history.queries import ChangeQuery, EntryQuery
 
     with opened(**source_of) as (source, namespace):
@@ -100,7 +100,7 @@ def history(
 
             draw(source, ChangeQuery(**chosen), None if plot == _TERMINAL else plot)
         elif transitions:
-            show(source, EntryQuery(**chosen, kinds="PhaseChange"), output)
+            show(source, EntryQuery(**chosen, kinds=",".join(kind.__name__ for kind in MOVES)), output)
         else:
             show(source, ChangeQuery(**chosen, at=at), output)
 

@@ -26,8 +26,8 @@ class Form:
 
     cells: Mapping[str, Callable[[Any], str]]
     """The cells of a table, by heading."""
-    parts: Mapping[str, type[Shape]]
-    """The documents of a record, by name; their fields are the columns of CSV."""
+    parts: Mapping[str, tuple[type[Shape], ...]]
+    """The kinds of each document of a record, by its name; their fields are the columns of CSV."""
 
 
 def write(output: str, form: Form, pages: Iterator[Sequence[Shape]], stream: TextIO) -> None:
@@ -103,9 +103,10 @@ def _legible(dump: Callable[[bool], str], stream: TextIO) -> str:
     return dump(True).replace("\x7f", "\\u007f")
 
 
-def _rows(parts: Mapping[str, type[Shape]], items: Iterable[Json]) -> Iterator[list[Any]]:
+def _rows(parts: Mapping[str, tuple[type[Shape], ...]], items: Iterable[Json]) -> Iterator[list[Any]]:
     """The row of column names, which are paths such as `change.revision`, then a row for each record."""
-    paths = [(part, str(field.alias)) for part, model in parts.items() for field in model.model_fields.values()]
+    fields = {part: [field for kind in kinds for field in kind.model_fields.values()] for part, kinds in parts.items()}
+    paths = list(dict.fromkeys((part, str(field.alias)) for part, found in fields.items() for field in found))
     yield [".".join(path) for path in paths]
     for item in items:
         yield [_cell((item[part] or {}).get(field)) for part, field in paths]

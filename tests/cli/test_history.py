@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 import tracemalloc
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.model.entries import ChangeResult, PhaseChange, WeightChange
+from engine.model.entries import ChangeResult, PhaseChange, RolloutChange, WeightChange
 from kanary.cli.main import main
 from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
@@ -26,6 +27,7 @@ from tests.cli.record import (
     ONE,
     PHASES,
     RESULTS,
+    THREE,
     TWO,
     at,
     change,
@@ -77,6 +79,60 @@ def test_changes_are_a_table_with_the_newest_first(kanary: Kanary, url: str) -> 
 
 def test_transitions_are_a_table_with_their_reasons(kanary: Kanary, url: str) -> None:
     assert kanary("history", NAME, "-n", "shop", "--db", url, "--transitions").out == TRANSITIONS
+
+
+STEPS = (
+    *CHANGES[:2],
+    change(3, 1868, THREE, "step 1/2 is promoted, by jane: fine", before=TWO).model_copy(
+        update={"rollout": 1, "step": "2/2 100%"}
+    ),
+    change(4, 1900, TWO, "rolled back", before=THREE).model_copy(update={"rollout": 1}),
+)
+PROMOTED = RolloutChange(
+    number=1,
+    at=at(1868),
+    rollout=1,
+    source="Watching",
+    to="Shifting",
+    trigger="advance",
+    step="1/2 50%",
+    reason="StepStarted",
+    message="step 1/2 is promoted, by jane: fine",
+)
+
+
+def test_changes_of_rollouts_have_their_step_and_who_caused_them(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [history_of(*STEPS)])
+    heading, *lines = kanary("history", NAME, "-n", "shop", "--db", url).out.splitlines()
+    first, end = heading.index("ROLLOUT"), heading.index("BY")
+    assert [re.split("  +", line[first:end].strip()) for line in lines] == [
+        ["1", "rolled back"],
+        ["1 2/2 100%", "step 1/2 is promoted, by jane: fine"],
+        ["spec changed"],
+        ["created"],
+    ]
+
+
+def test_moves_of_rollouts_are_among_those_of_the_phase(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [history_of(*CHANGES, *PHASES, PROMOTED)])
+    arguments = ("history", NAME, "-n", "shop", "--db", url, "--transitions")
+    heading, *lines = kanary(*arguments).out.splitlines()
+    assert heading.split()[:4] == ["NUMBER", "WHEN", "ROLLOUT", "FROM"]
+    (line,) = [line for line in lines if "advance" in line]
+    row = ["1 1/2 50%", "Watching", "Shifting", "advance", "StepStarted", "step 1/2 is promoted, by jane: fine"]
+    assert re.split("  +", line)[2:] == row
+    assert len(lines) == len(PHASES) + 1
+    rows = [*csv.DictReader(io.StringIO(kanary(*arguments, "-o", "csv").out))]
+    found = {(row["entry.kind"], row["entry.rollout"], row["entry.step"]) for row in rows}
+    assert found == {("PhaseChange", "", ""), ("RolloutChange", "1", "1/2 50%")}
+    assert {row["entry.revision"] for row in rows if row["entry.kind"] == "RolloutChange"} == {""}
+
+
+def test_a_plot_draws_the_steps_of_rollouts(kanary: Kanary, tmp_path: Path) -> None:
+    url = record(tmp_path / "h.db", [history_of(*STEPS, *PHASES, PROMOTED)])
+    printed = kanary("history", NAME, "-n", "shop", "--db", url, "--plot")
+    assert (printed.code, printed.err) == (0, "")
+    assert "now 20 %" in printed.out
 
 
 def test_times_are_local(kanary: Kanary, url: str, zone: Zone) -> None:
@@ -232,11 +288,11 @@ def test_weights_with_a_decimal_are_the_same_in_every_format(kanary: Kanary, tmp
 
 def test_what_a_newer_operator_wrote_is_shown_and_passed_on(kanary: Kanary, tmp_path: Path) -> None:
     later = result(1, 9, 9, "RolledBack").model_copy(update={"verdict": {"errors": 7}})
-    newer = change(1, 0, ONE).model_copy(update={"step": 2})
+    newer = change(1, 0, ONE).model_copy(update={"canary": 2})
     url = record(tmp_path / "h.db", [history_of(newer, later)])
     assert "  RolledBack  9.0s\n" in kanary("history", NAME, "-n", "shop", "--db", url).out
     (found,) = json.loads(kanary("history", NAME, "-n", "shop", "--db", url, "-o", "json").out)
-    assert (found["change"]["step"], found["result"]["verdict"]) == (2, {"errors": 7})
+    assert (found["change"]["canary"], found["result"]["verdict"]) == (2, {"errors": 7})
     assert kanary("history", NAME, "-n", "shop", "--db", url, "-o", "csv").code == 0
 
 
@@ -285,8 +341,9 @@ def test_nothing_is_an_empty_list(kanary: Kanary, url: str, name: str, empty: st
 
 def test_each_field_is_documented() -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
-    parts = {"kanary": KnownKanary, "change": WeightChange, "result": ChangeResult, "entry": PhaseChange}
-    fields = {f"{part}.{field.alias}" for part, model in parts.items() for field in model.model_fields.values()}
+    parts = (("kanary", KnownKanary), ("change", WeightChange), ("result", ChangeResult))
+    entries = (("entry", PhaseChange), ("entry", RolloutChange))
+    fields = {f"{part}.{field.alias}" for part, model in (*parts, *entries) for field in model.model_fields.values()}
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert [field for field in sorted(fields) if not any(f"`{field}`" in line for line in rows)] == []
 
