@@ -12,8 +12,8 @@ from tests.apiserver import ApiServer
 from tests.integration.scene import CRD, without_validation
 
 COMMANDS = [
-    *("abort", "db", "diff", "get", "history", "pause", "promote", "render", "resume", "retry", "run", "undo"),
-    *("version", "webhook-key"),
+    *("abort", "db", "diff", "get", "history", "pause", "promote", "render", "resume", "retry"),
+    *("run", "simulate", "undo", "version", "webhook-key"),
 ]
 
 
