@@ -1,13 +1,24 @@
 """The evidence of a rollout: what the proxies have counted in each step, and the verdict on it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from engine.fleet.tally import Ledgers, add, begin
 from engine.model.course import RolloutStatus, StepEvidence
 from engine.model.rollout import RolloutAnalysis
 from engine.shares import Weights, weights_of
-from states.evidence import Analysis, Counts, Sample, Tolerance, Verdict, VerdictKind, chance_of_evidence, judge
+from states.evidence import (
+    AGENTS,
+    Analysis,
+    Counts,
+    Sample,
+    Tolerance,
+    Verdict,
+    VerdictKind,
+    chance_of_evidence,
+    judge,
+)
 from states.rollout_snapshot import Judgement
 
 _STEPS_COUNTED = 2
@@ -70,14 +81,14 @@ def judgement_of(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) 
     for canary, case in _cases(rollout, counted, analysis, steps):
         samples, *_ = case
         verdict = judge(*case)
-        found.append(Judgement(verdict.kind, _text(canary, samples[-1], verdict, left_out), verdict.missing))
+        found.append(Judgement(verdict.kind, text_of(canary, samples[-1], verdict, left_out), verdict.missing))
     return min(found, key=lambda each: _ORDER.index(each.verdict), default=Judgement())
 
 
 def has_failed(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> bool:
     """Whether `judgement_of` has the verdict Failed, without what else it has: at a tenth of its time."""
     cases = _cases(rollout, _counted(rollout), analysis, steps)
-    return any(chance_of_evidence(*case) <= analysis.false_alarms for _, case in cases)
+    return any(chance_of_evidence(*case) <= case[1].false_alarms for _, case in cases)
 
 
 def _counted(rollout: RolloutStatus) -> Sequence[StepEvidence]:
@@ -92,7 +103,7 @@ def _cases(
     """Each canary that has weight in this step, and the arguments of `judge`."""
     names = compared(rollout)
     tolerance = Tolerance(analysis.tolerate.ratio, analysis.tolerate.percent / 100)
-    limits = Analysis(analysis.false_alarms, tolerance, analysis.detect.percent / 100)
+    limits = Analysis(analysis.false_alarms * (1 - AGENTS), tolerance, analysis.detect.percent / 100)
     for canary in names.canaries if counted else ():
         if canary in counted[-1].tally.routes:
             samples = [sample for each in counted if (sample := _sample(canary, names.others, each))]
@@ -105,12 +116,17 @@ def _sample(canary: str, others: Sequence[str], step: StepEvidence) -> Sample | 
         return None
     found = [tally.of(name) for name in others]
     total = Counts(sum(each.connections for each in found), sum(each.failed for each in found))
-    own = tally.routes[canary].weight
-    rest = sum(tally.routes[name].weight for name in others if name in tally.routes)
-    return Sample(tally.of(canary), total, float(own / (own + rest)))
+    return Sample(tally.of(canary), total, share_of(canary, others, step.weights))
 
 
-def _text(canary: str, sample: Sample, verdict: Verdict, left_out: int) -> str:
+def share_of(canary: str, others: Sequence[str], weights: Mapping[str, Decimal]) -> float:
+    """The canary's part of the weights of itself and the others, from 0 to 1."""
+    own, rest = weights[canary], sum(weights.get(name, Decimal()) for name in others)
+    return float(own / (own + rest))
+
+
+def text_of(canary: str, sample: Sample, verdict: Verdict, left_out: int = 0) -> str:
+    """The verdict in a sentence, with its numbers."""
     own, others = sample.canary, sample.others
     counts = f"{own.failed} of {own.connections} connections to {canary} failed"
     if sample.share < 1:

@@ -16,8 +16,10 @@ from engine.render import objects, pods
 from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig
 from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Comparison, Identity, Json, compared, covers
+from engine.render.rollback import RollbackPlan
 from engine.render.slots import Slots, assign, backends_by_slot
 from engine.render.sysctls import ALL_SYSCTLS, has_keepalive, source_ports
+from engine.rollbacks import rollback_plan
 from states import Action, Difference, UpdateStrategy
 
 Inputs = TypeVarTuple("Inputs")
@@ -134,7 +136,9 @@ def _render(
     numbered = "" if strategy is UpdateStrategy.ROLLING else observed.owner.uid
     endpoints = [split.endpoints[route.backend] for route in split.spec.routes]
     watched = split.revision if numbered and split.is_watched else 0
-    drafted = memo(_drafted, split.spec, numbered, watched, slots, ipv6, observed.defaults.sysctls, *endpoints)
+    rollback = memo(rollback_plan, split) if numbered else None
+    options = numbered, watched, rollback, slots, ipv6, observed.defaults.sysctls
+    drafted = memo(_drafted, split.spec, *options, *endpoints)
     former = (before.digest, before.split_serial) if before else ("", 0)
     serial = before.serial if before else 0
     if not numbered:
@@ -160,12 +164,15 @@ def _drafted(  # noqa: PLR0917  a memo passes inputs by position
     spec: KanarySpec,
     kanary: str,
     watched: int,
+    rollback: RollbackPlan | None,
     slots: Slots,
     ipv6: bool,
     sysctls: Mapping[str, str],
     *endpoints: tuple[Endpoint, ...],
 ) -> Draft:
-    return draft(proxy_config(spec, endpoints, kanary, slots, watched=watched, ipv6=ipv6, sysctls=sysctls))
+    return draft(
+        proxy_config(spec, endpoints, kanary, slots, watched=watched, rollback=rollback, ipv6=ipv6, sysctls=sysctls)
+    )
 
 
 def plan_unapplied(
@@ -185,12 +192,14 @@ def proxy_config(
     slots: Slots,
     *,
     watched: int = 0,
+    rollback: RollbackPlan | None = None,
     ipv6: bool = False,
     sysctls: Mapping[str, str] = ALL_SYSCTLS,
 ) -> ProxyConfig:
     """The configuration of HAProxy without its serial. The endpoints are those of each route.
 
-    `watched` is the revision of its weights if the agents count their connections and failures, otherwise 0.
+    `watched` is the revision of its weights if the agents count their connections and failures, otherwise 0; `rollback`
+    is when they return to the last good ones by themselves.
 
     With Live, it has the uid `kanary`, and the routes of weight 0, so that running proxies can give them a weight
     without a reload. With Rolling, `kanary` is empty, and changes of the pods of such routes would replace the proxies.
@@ -214,6 +223,7 @@ def proxy_config(
         # Only with Live there is an agent that reads it.
         failure_log=bool(kanary),
         watched=watched,
+        rollback=rollback,
         slots=backends_by_slot(slots),
     )
 

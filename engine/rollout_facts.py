@@ -13,6 +13,7 @@ from engine.model.course import RolloutStatus
 from engine.model.rollout import RolloutSpec, StepSpec
 from engine.model.spec import KanarySpec, Route
 from engine.observe import Observed
+from engine.rollbacks import judgement_of_proxies
 from engine.shares import Weights, between, weights_of
 from states import OnEmptyRoute, Problem, Reason, Snapshot
 from states.rollout_snapshot import RolloutSnapshot
@@ -86,9 +87,10 @@ class Look:
         """The facts."""
         last, now = self.last, self.observed.now
         freeze, window = frozen(self.spec.freeze, now), closed(plan.windows, now)
-        canaries = compared(last).canaries
+        canaries, planned = compared(last).canaries, planned_facts(last, self.goal, plan, now)
         return replace(
-            planned_facts(last, self.goal, plan, now),
+            planned,
+            judgement=judgement_of_proxies(last, self.observed.fleet.proxies) or planned.judgement,
             is_served=self._is_served,
             unreached=self._unreached(canaries),
             absent=self._absent(canaries),

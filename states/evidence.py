@@ -23,6 +23,13 @@ ENDLESS = 10**12
 RESERVED = 0.01
 """The part of the false alarms that is left to the bound of the others' failure rate."""
 
+AGENTS = 0.01
+"""The part of the false alarms that is left to the proxies' agents, which judge alone while the operator is gone.
+
+They need one or two failures more than with half of it; the operator, which judges all rollouts, hardly more than with
+all of it.
+"""
+
 RISES = tuple(2**power / 8 for power in range(20))
 """By how many times the tolerated odds of a failure those of a bad canary may exceed them: from 1/8 to 65,536.
 

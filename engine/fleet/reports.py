@@ -16,6 +16,8 @@ _MAX_LEDGER = 32
 _MAX_COUNT = 2**31
 _MAX_TOTAL = 2**53
 _LAST_SECOND = 2**32
+_MIN_CHANCE = 1e-15
+"""Less than the part of the false alarms that an agent reserves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,23 @@ class RouteReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The rollback of a proxy by itself, while it had no contact with the operator."""
+
+    revision: int
+    """Of the weights that it does not serve any more."""
+    canary: str
+    """The backend that failed."""
+    own: Counts
+    """Of the canary in this revision."""
+    others: Counts
+    chance: float
+    """See `states.evidence.Verdict`."""
+    at: datetime
+    """By the operator's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The report of one proxy."""
 
@@ -77,6 +96,8 @@ class Report:
     """Changes if the proxy has lost the counts of its revisions; no two proxies have the same."""
     revisions: Mapping[int, Mapping[str, Counts]] = field(default_factory=dict)
     """By revision and backend: connections that began while the revision was in force; empty if it is not watched."""
+    rolled_back: RolledBack | None = None
+    """None as long as it serves the weights that it has received."""
     clock_error: timedelta = timedelta()
     """How far the clock of its node is ahead of the operator's."""
 
@@ -85,7 +106,8 @@ class Report:
         """All on which decisions depend. They take counts of connections and processes as they are at that time."""
         routes = tuple((backend, route.state) for backend, route in self.routes.items())
         limits = self.max_connections, self.is_full, self.short_of_ports
-        return self.digest, self.rejected_digest, self.rejection, *limits, self.problem, routes
+        rolled_back = self.rolled_back.revision if self.rolled_back else None
+        return self.digest, self.rejected_digest, self.rejection, *limits, self.problem, rolled_back, routes
 
     @property
     def reached(self) -> set[str]:
@@ -143,7 +165,26 @@ def read_report(raw: object, now: datetime) -> Report:
         routes=_routes(raw.get("routes"), now),
         ledger=ledger,
         revisions=revisions,
+        rolled_back=_rolled_back(raw.get("rolledBack"), now),
         clock_error=_clock_error(raw.get("time"), now),
+    )
+
+
+def _rolled_back(raw: object, now: datetime) -> RolledBack | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, Mapping):
+        raise ValueError("rolledBack is not an object")  # noqa: TRY004  as above
+    chance = raw.get("chance")
+    if type(chance) is not float or not _MIN_CHANCE <= chance <= 1:
+        raise ValueError(f"the chance {chance!r} is not a number from {_MIN_CHANCE} to 1")
+    return RolledBack(
+        revision=_count(raw.get("revision"), _MAX_TOTAL),
+        canary=_text(raw.get("canary")),
+        own=_counts(raw.get("own")),
+        others=_counts(raw.get("others")),
+        chance=chance,
+        at=now - timedelta(seconds=_count(raw.get("secondsAgo"))),
     )
 
 

@@ -1,5 +1,6 @@
 """The state of a rollout, as `status.rollout` and the proxies' ConfigMap store it."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Self
 
@@ -24,6 +25,11 @@ class StepEvidence(Shape):
     """Of the weights of this step."""
     tally: Tally
     """Connections that began in this step, and those of them that failed."""
+
+    @property
+    def weights(self) -> Mapping[str, Weight]:
+        """The weights of the routes that are compared, by backend."""
+        return {backend: route.weight for backend, route in self.tally.routes.items()}
 
     def counted(self, tally: Tally) -> "StepEvidence":
         """With another tally."""

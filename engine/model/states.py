@@ -19,7 +19,7 @@ from engine.model.weight import TOTAL_WEIGHT
 from engine.render.config import Server
 from engine.render.slots import Slots, backends_by_slot
 from states import Problem, UpdateStrategy
-from states.rollouts import UNDER_WAY, RolloutState
+from states.rollouts import UNDER_WAY
 
 Json = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ class Split:
     @property
     def is_watched(self) -> bool:
         """Whether its connections are counted for the rollout."""
-        return self.rollout is not None and self.rollout.step > 0 and RolloutState(self.rollout.state) in UNDER_WAY
+        return self.rollout is not None and self.rollout.step > 0 and self.rollout.state in UNDER_WAY
 
     @property
     def text(self) -> str:

@@ -477,7 +477,10 @@ class World:
             before = before if before.digest or not accepted else replace(before, digest=accepted[1])
             report = replace(before, rejected_digest=applied.digest, rejection=self.haproxy_rejects)
         else:
-            report = replace(before, digest=applied.digest, rejected_digest="", rejection="", max_connections=20_000)
+            is_back = _keeps_rollback(before, written)
+            digest = rolled_back_digest(applied.digest) if is_back else applied.digest
+            report = replace(before, digest=digest, rejected_digest="", rejection="", max_connections=20_000)
+            report = report if is_back else replace(report, rolled_back=None)
         self.reported[name] = report
 
     def _stop_pod(self, name: str) -> None:
@@ -527,3 +530,14 @@ def routes(**weights: float) -> list[Json]:
         {"backend": {"serviceName": name.replace("_", "-"), "servicePort": "http"}, "weight": weight}
         for name, weight in weights.items()
     ]
+
+
+def rolled_back_digest(digest: str) -> str:
+    """What an agent reports that has returned to the last good weights by itself."""
+    return "0" * 12 + digest[12:]
+
+
+def _keeps_rollback(report: Report, written: Written) -> bool:
+    """Whether this configuration leaves a proxy at the last good weights: the operator has not decided yet."""
+    found, applied = report.rolled_back, written.applied
+    return bool(found and applied and found.revision == applied.revision and "# rollback " in written.latest)

@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kanary_agent import texts
+from kanary_agent.rollback_plan import rolled_back
 
+from engine.model.weight import read_weight
 from engine.render.config import Balance, OnEmptyRoute, Pool, ProxyConfig, ProxyProtocol, Server
 from engine.render.haproxy import render, split_of
+from engine.render.rollback import RollbackPlan
 from engine.render.selection import STRIDE, TURNS, split_data
 from engine.render.slots import slot_names
 from tests.haproxy.strategies import configs, weights
@@ -406,6 +410,35 @@ def test_the_watched_revision_changes_the_text_and_not_the_split() -> None:
     assert "\n  set-var proc.revision int(0)\n" in text_of(config())
     assert split_of(digest(watching)) == split_of(digest(config()))
     assert digest(watching) != digest(config())
+
+
+def plan_of(**last_good: float) -> RollbackPlan:
+    weights = {f"{name}:http": read_weight(weight) for name, weight in last_good.items()}
+    return RollbackPlan(weights, {"v2:http": {7: 0.1}}, ("v1:http",), 3, 1e-5, 1.5, 0.001)
+
+
+def test_a_rollback_returns_to_the_split_of_the_last_good_weights_and_is_no_part_of_the_split() -> None:
+    routes = (Pool("v1:http", 90, SERVERS), Pool("v2:http", 10, SERVERS[:1]))
+    watching = config(*routes, kanary="uid", serial=3, watched=7)
+    planned = dataclasses.replace(watching, rollback=plan_of(v1=100))
+    text = text_of(planned)
+    assert split_of(digest(planned)) == split_of(digest(watching))
+    good = tuple(dataclasses.replace(route, weight=weight) for route, weight in zip(routes, (100, 0), strict=True))
+    assert texts.split_of(rolled_back(text)) == texts.split_of(text_of(config(*good)))
+    assert texts.digest_of(rolled_back(text)) == "0" * 12 + digest(planned)[12:]
+    assert "proc.revision int(0)" in rolled_back(text)
+    assert rolled_back(rolled_back(text)) == rolled_back(text)
+    assert texts.parts_of(rolled_back(text)).fixed == texts.parts_of(text).fixed
+    assert rolled_back(text_of(watching)) == text_of(watching)
+
+
+def test_a_rollback_needs_weights_of_the_routes_and_a_watched_revision() -> None:
+    with pytest.raises(ValueError, match="sum to 90"):
+        plan_of(v1=90)
+    with pytest.raises(ValueError, match="not among the routes"):
+        config(watched=7, rollback=plan_of(v3=100))
+    with pytest.raises(ValueError, match="no watched revision"):
+        config(rollback=plan_of(v1=100))
 
 
 @pytest.mark.parametrize("watched", [-1, True, "7"])

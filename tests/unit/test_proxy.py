@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from engine.fleet.proxy import read_proxy
-from engine.fleet.reports import Report, RouteReport, read_report
+from engine.fleet.reports import Report, RolledBack, RouteReport, read_report
 from engine.render.objects import CONFIG_ANNOTATION
 from states import UpdateStrategy
 from states.evidence import Counts
@@ -128,6 +128,20 @@ def test_a_failure_in_a_watched_revision_starts_a_reconcile_at_once(report: Repo
     assert replace(report, routes=former.routes).news_after(former) == after
 
 
+COUNTED = {"connections": 10, "failed": 8}
+ROLLED_BACK = {"secondsAgo": 60, "revision": 7, "canary": "v2:http", "own": COUNTED, "others": COUNTED, "chance": 1e-6}
+
+
+def test_a_rollback_of_a_proxy_by_itself_is_read_as_agents_write_it_and_starts_a_reconcile() -> None:
+    report = read_report({"digest": DIGEST, "rolledBack": ROLLED_BACK}, NOW)
+    counts = Counts(10, 8)
+    assert report.rolled_back == RolledBack(7, "v2:http", counts, counts, 1e-6, NOW - timedelta(seconds=60))
+    former = read_report({"digest": DIGEST, "rolledBack": None}, NOW)
+    assert report.news_after(former) == timedelta()
+    later = read_report({"digest": DIGEST, "rolledBack": ROLLED_BACK | {"secondsAgo": 61}}, NOW)
+    assert later.news_after(report) is None
+
+
 def test_what_a_report_leaves_out_is_nothing() -> None:
     assert read_report({"digest": DIGEST, "rejected": None}, NOW) == Report(DIGEST)
 
@@ -151,6 +165,12 @@ def test_what_a_report_leaves_out_is_nothing() -> None:
         {"draining": True},
         {"time": 2**32},
         {"time": "noon"},
+        {"rolledBack": 7},
+        {"rolledBack": ROLLED_BACK | {"chance": 0.0}},
+        {"rolledBack": ROLLED_BACK | {"chance": 5e-324}},
+        {"rolledBack": ROLLED_BACK | {"chance": "1"}},
+        {"rolledBack": ROLLED_BACK | {"own": 7}},
+        {"rolledBack": ROLLED_BACK | {"secondsAgo": -1}},
         {"ledger": 7},
         {"revisions": [{"revision": 7, "routes": {}}]},
         {"revisions": {}},
