@@ -17,6 +17,7 @@ RESUME = "kanary.k8s.io/resume"
 """Says who ended the pause and why; the absence of `PAUSE` ends it."""
 ABORT = "kanary.k8s.io/abort"
 RETRY = "kanary.k8s.io/retry"
+ORDERS = (PROMOTE, PAUSE, RESUME, ABORT, RETRY)
 LONGEST_TEXT = 200
 """Characters."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.journal import CAUSE_ANNOTATION
+from engine.model.commands import ORDERS
 from engine.model.states import ACCEPTED_KEY, CONFIG_KEY
 from engine.render.objects import (
     CONFIG_ANNOTATION,
@@ -71,9 +72,9 @@ def kanary(obj: Json) -> Json:
 
 
 def content_of_kanary(obj: Json) -> Json:
-    """The part of a Kanary that the engine reads: of labels and annotations the cause of a change."""
+    """The part of a Kanary that the engine reads: of labels and annotations the cause of a change, and orders."""
     metadata = {key: value for key, value in obj["metadata"].items() if key not in ("labels", "resourceVersion")}
-    metadata["annotations"] = _only(metadata.get("annotations") or {}, (CAUSE_ANNOTATION,))
+    metadata["annotations"] = _only(metadata.get("annotations") or {}, (CAUSE_ANNOTATION, *ORDERS))
     return {**obj, "metadata": metadata}
 
 

@@ -276,6 +276,13 @@ def test_equal_configurations_are_stored_once() -> None:
     assert packed.content.count(WRITTEN.latest.encode()) == 1
 
 
+@pytest.mark.parametrize("order", ["promote", "pause", "resume", "abort", "retry"])
+def test_an_order_to_a_rollout_is_read_at_once(order: str) -> None:
+    ordered = kanary()
+    ordered["metadata"]["annotations"] = {f"kanary.k8s.io/{order}": '{"rollout": 1}'}
+    assert transforms.content_of_kanary(ordered) != transforms.content_of_kanary(kanary())
+
+
 def test_labels_and_other_annotations_of_a_kanary_are_not_read() -> None:
     read = transforms.content_of_kanary(kanary())
     changed = kanary()
