@@ -35,16 +35,11 @@ def declare(scene: Scene, v1: int) -> None:
 
 
 def wait_for_rollout(scene: Scene, **expected: Any) -> None:
-    import time
-
-    t = time.monotonic()
-
     def is_there() -> bool:
         rollout = scene.status().get("rollout") or {}
         return all(rollout.get(key) == value for key, value in expected.items())
 
     scene.wait_for(is_there, lambda: f"not {expected}: {scene.status()}")
-    print("TOOK", expected, round(time.monotonic() - t, 1), file=__import__("sys").__stderr__)
 
 
 def test_a_rollout_is_steered_to_its_end(scene: Scene, kanary: Kanary) -> None:
