@@ -133,12 +133,11 @@ class Replay:
             remaining = left(self._scenario.promote_after, self._rollout.since, self._time)
             self._promoted_step = facts.step if not remaining else -1
             return remaining
-        missing = facts.judgement.missing
-        if missing is None:
-            expected = facts.served / 10
-        else:
+        expected, missing = facts.served / 20, facts.judgement.missing
+        if missing is not None:
             # It follows from the rates so far: halfway, they are known better.
-            expected = timedelta(seconds=min(missing / self._scenario.traffic.rate / 2, facts.max_wait.total_seconds()))
+            halfway = missing / self._scenario.traffic.rate / 2
+            expected = min(expected, timedelta(seconds=min(halfway, facts.max_wait.total_seconds())))
         return min(max(expected, ROLLOUT_RECHECK), facts.duration + facts.max_wait - facts.served)
 
     def _begin_step(self) -> None:
