@@ -8,17 +8,7 @@ from engine.fleet.tally import Ledgers, add, begin
 from engine.model.course import RolloutStatus, StepEvidence
 from engine.model.rollout import RolloutAnalysis
 from engine.shares import Weights, weights_of
-from states.evidence import (
-    AGENTS,
-    Analysis,
-    Counts,
-    Sample,
-    Tolerance,
-    Verdict,
-    VerdictKind,
-    chance_of_evidence,
-    judge,
-)
+from states.evidence import AGENTS, Analysis, Counts, Sample, Tolerance, Verdict, VerdictKind, judge, kind_of_verdict
 from states.rollout_snapshot import Judgement
 
 _STEPS_COUNTED = 2
@@ -81,14 +71,14 @@ def judgement_of(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) 
     for canary, case in _cases(rollout, counted, analysis, steps):
         samples, *_ = case
         verdict = judge(*case)
-        found.append(Judgement(verdict.kind, text_of(canary, samples[-1], verdict, left_out), verdict.missing))
+        found.append(Judgement(verdict.kind, text_of(canary, samples[-1], verdict, left_out)))
     return min(found, key=lambda each: _ORDER.index(each.verdict), default=Judgement())
 
 
-def has_failed(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> bool:
-    """Whether `judgement_of` has the verdict Failed, without what else it has: at a tenth of its time."""
-    cases = _cases(rollout, _counted(rollout), analysis, steps)
-    return any(chance_of_evidence(*case) <= case[1].false_alarms for _, case in cases)
+def kind_of_judgement(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> VerdictKind:
+    """The verdict of `judgement_of` for a step that has counts, in a tenth of its time."""
+    kinds = [kind_of_verdict(*case) for _, case in _cases(rollout, _counted(rollout), analysis, steps)]
+    return min(kinds, key=_ORDER.index, default=VerdictKind.PASSED)
 
 
 def _counted(rollout: RolloutStatus) -> Sequence[StepEvidence]:

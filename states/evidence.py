@@ -8,7 +8,7 @@ changes, and the evidence against that is a test martingale (Ville 1939). The te
 and A. Malek, "Anytime-valid inference for multinomial count data" (NeurIPS 2022), with other alternatives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -129,13 +129,24 @@ def judge(samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: i
     `steps` is how many the rollout has, and `canaries` how many are judged, each by itself. Raises ValueError for no
     samples, or more than steps.
     """
+    kind, chance, finds = _judged(samples, analysis, steps, canaries)
+    return Verdict(kind, chance, _missing(finds) if kind is VerdictKind.INCONCLUSIVE else None)
+
+
+def kind_of_verdict(samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: int = 1) -> VerdictKind:
+    """`Verdict.kind`, without the search for `Verdict.missing`; arguments and errors are those of `judge`."""
+    kind, _, _ = _judged(samples, analysis, steps, canaries)
+    return kind
+
+
+def _judged(
+    samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: int
+) -> tuple[VerdictKind, float, Callable[[int], bool]]:
     chance = chance_of_evidence(samples, analysis, steps, canaries)
+    finds = _detector(samples, analysis, steps, canaries)
     if chance <= analysis.false_alarms:
-        return Verdict(VerdictKind.FAILED, chance)
-    missing = _missing(samples, analysis, steps, canaries)
-    if missing == 0:
-        return Verdict(VerdictKind.PASSED, chance)
-    return Verdict(VerdictKind.INCONCLUSIVE, chance, missing)
+        return VerdictKind.FAILED, chance, finds
+    return VerdictKind.PASSED if finds(0) else VerdictKind.INCONCLUSIVE, chance, finds
 
 
 def chance_of_evidence(samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: int = 1) -> float:
@@ -220,28 +231,31 @@ def _limits(samples: Sequence[Sample], analysis: Analysis, canaries: int) -> _Li
     return _Limits(None, max(tolerance.fraction, min(1.0, tolerance.ratio * rate)))
 
 
-def _missing(samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: int) -> int | None:
-    """How many more connections a step needs to find a canary that fails in `detect` of its connections; to 1 %."""
+def _detector(samples: Sequence[Sample], analysis: Analysis, steps: int, canaries: int) -> Callable[[int], bool]:
+    """Whether a step finds a canary that fails in `detect` of its connections, with so many more connections."""
     sample, limits = samples[-1], _limits(samples, analysis, canaries)
     needed = log(steps / (analysis.false_alarms / canaries - _reserved(analysis, canaries)))
     others_rate = sample.others.failed / max(sample.others.connections, 1)
 
-    def is_found(more: int) -> bool:
+    def finds(more: int) -> bool:
         connections = sample.canary.connections + int(more * sample.share)
         others_failed = sample.others.failed + more * (1 - sample.share) * others_rate
         failed = probable_failures(connections, analysis.detect)
         return limits.log_evidence(failed, connections, others_failed) >= needed
 
-    if is_found(0):
-        return 0
-    if not is_found(ENDLESS):
+    return finds
+
+
+def _missing(finds: Callable[[int], bool]) -> int | None:
+    """How many more connections are needed at least, to 1 %; None if no number is enough."""
+    if not finds(ENDLESS):
         return None
     low, high = 0, 1
-    while not is_found(high):
+    while not finds(high):
         low, high = high, 2 * high
     while high - low > ceil(high / 100):
         middle = (low + high) // 2
-        low, high = (low, middle) if is_found(middle) else (middle, high)
+        low, high = (low, middle) if finds(middle) else (middle, high)
     return high
 
 

@@ -36,8 +36,6 @@ class Judgement:
 
     verdict: VerdictKind = VerdictKind.PASSED
     text: str = ""
-    missing: int | None = None
-    """How many connections a step still needs to pass, at the rates so far; None if it needs none, or none suffice."""
 
 
 @dataclass(frozen=True, slots=True)

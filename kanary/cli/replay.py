@@ -9,7 +9,7 @@ from enum import StrEnum
 from random import Random
 
 from engine.course import moved
-from engine.evidence import compared, has_failed, tallied
+from engine.evidence import compared, kind_of_judgement, tallied
 from engine.fleet.tally import Ledgers
 from engine.machine import rollout_machine
 from engine.model.course import RolloutStatus
@@ -19,18 +19,20 @@ from engine.rollout_facts import planned_facts, weights_in_force
 from engine.shares import Weights
 from kanary.cli.traffic import Flow, TrafficModel
 from states import Reason
-from states.evidence import Counts
+from states.evidence import Counts, VerdictKind
 from states.rollout_rules import decide_rollout
 from states.rollout_snapshot import RolloutSnapshot
 from states.rollouts import RolloutState, RolloutTrigger
-from states.timing import ROLLOUT_RECHECK, left
+from states.timing import left
 
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORTEST_LOOK = 1.0
 """Seconds between two looks at the counts: proxies report every second."""
-_LOOKS = 100
-"""Later in a step, a look follows after this part of its time, so that long steps need few of them: a failure is found
-at most 1 % of the step's time later."""
+_LOOKS = 50
+"""Later in a step, a look follows after this part of its time, so that long steps need few of them.
+
+Verdicts are late by at most 2 % of the step's time.
+"""
 _PROXIES = "proxies"
 _MACHINE = rollout_machine()
 
@@ -133,12 +135,7 @@ class Replay:
             remaining = left(self._scenario.promote_after, self._rollout.since, self._time)
             self._promoted_step = facts.step if not remaining else -1
             return remaining
-        expected, missing = facts.served / 20, facts.judgement.missing
-        if missing is not None:
-            # It follows from the rates so far: halfway, they are known better.
-            halfway = missing / self._scenario.traffic.rate / 2
-            expected = min(expected, timedelta(seconds=min(halfway, facts.max_wait.total_seconds())))
-        return min(max(expected, ROLLOUT_RECHECK), facts.duration + facts.max_wait - facts.served)
+        return facts.duration + facts.max_wait - facts.served
 
     def _begin_step(self) -> None:
         self._failed_before = self._failed
@@ -147,16 +144,19 @@ class Replay:
         self._count()
 
     def _watch(self, until: float) -> None:
-        """Let connections come until then, or until a canary has failed."""
+        """Let connections come until then, or until a canary has failed, or until the awaited evidence suffices."""
         flow, plan = self._flow, self._scenario.plan
+        ends = {VerdictKind.FAILED}
+        if self._rollout.reason == Reason.WAITING_FOR_EVIDENCE:
+            ends.add(VerdictKind.PASSED)
         while self._now < until:
             look = max(_SHORTEST_LOOK, (self._now - flow.begun) / _LOOKS)
             self._now = min(until, self._now + look, self._scenario.traffic.constant_until(self._now))
             known = flow.failures(self._canaries)
             flow.advance(self._now)
-            if flow.failures(self._canaries) > known:
+            if VerdictKind.PASSED in ends or flow.failures(self._canaries) > known:
                 self._count()
-                if has_failed(self._rollout, plan.analysis, len(plan.steps)):
+                if kind_of_judgement(self._rollout, plan.analysis, len(plan.steps)) in ends:
                     return
         self._count()
 
