@@ -2,9 +2,9 @@
 """A TCP server that sends its version and pod, and the clients that count its answers.
 
 The server sends one line, ``VERSION POD``, to each client, and closes. With ``HOLD=1`` it keeps the
-connection open and sends back whatever comes.
+connection open and sends back whatever comes. With ``RESETS=3`` it resets 3 % of its connections instead.
 
-    kanary-echo serve                        VERSION, PORT and HOLD from the environment; POD is the host name
+    kanary-echo serve                        VERSION, PORT, HOLD and RESETS from the environment; POD is the host name
     kanary-echo count HOST PORT CONNECTIONS  opens this number of connections, prints the counts as one line of JSON
     kanary-echo hold HOST PORT               keeps one connection in use (against HOLD=1), prints how it ended
 """
@@ -16,8 +16,10 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import signal
 import socket
+import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,11 @@ LONGEST_LINE = 1024
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send this server's line, then close, or echo until the client closes."""
+    if random.random() * 100 < float(os.environ.get("RESETS", "0")):  # noqa: S311  not for cryptography
+        # Closed with a linger time of zero, a connection is reset.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        return
     # The client may close at any time.
     with contextlib.suppress(ConnectionError):
         writer.write(f"{os.environ.get('VERSION', 'unknown')} {socket.gethostname()}\n".encode())

@@ -1,0 +1,115 @@
+"""Rollouts by steps, judged by real connections that real pods reset."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.scene import Scene
+from tests.e2e.stacks import backend, kanary, route
+
+pytestmark = pytest.mark.cluster
+
+QUICK = [{"to": 10, "for": "5s"}, {"to": 50, "for": "5s"}, {"to": 100, "for": "5s"}]
+EASY = {"detect": {"percent": 50}}
+"""Passes after some hundred connections."""
+
+
+def serve(scene: Scene, steps: list[dict[str, Any]], analysis: dict[str, Any], **second: str) -> None:
+    """A Kanary whose connections all go to the first version, Ready; the second one's variables may have it fail."""
+    rollout = {"steps": steps, "analysis": analysis}
+    scene.apply(
+        *backend("app-v1", "v1", 2),
+        *backend("app-v2", "v2", 1, **second),
+        kanary("app", "app", route("app-v1", 100), route("app-v2", 0), proxy={"replicas": 2}, rollout=rollout),
+    )
+    scene.wait_until_ready("app", {"app-v1": 2, "app-v2": 1})
+
+
+def roll_out(scene: Scene) -> None:
+    scene.change("app", routes=[route("app-v1", 0), route("app-v2", 100)])
+
+
+def entries(scene: Scene, kind: str) -> list[dict[str, Any]]:
+    found = scene.status("app").get("history", {}).get("entries", [])
+    return [entry for entry in found if entry["kind"] == kind]
+
+
+def step(scene: Scene) -> int:
+    return int(scene.kanary("app").get("status", {}).get("rollout", {}).get("step", 0))
+
+
+def steps(status: dict[str, Any]) -> list[int]:
+    """The steps with evidence. The entries in a status are the last ten."""
+    return [each["step"] for each in status["rollout"]["evidence"]]
+
+
+def at(entry: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(entry["at"])
+
+
+def test_a_good_version_reaches_all_connections_and_none_fails(scene: Scene) -> None:
+    serve(scene, QUICK, EASY)
+    with scene.client.keep_counting(scene.service_address("app"), 80) as counting:
+        roll_out(scene)
+        status = scene.wait_until_ready("app")
+        counted = counting.stop_counting()
+    assert not counted.errors, counted
+    assert (status["rollout"]["state"], steps(status)) == ("Completed", [1, 2, 3]), status["rollout"]
+    assert scene.kanary("app")["spec"]["routes"] == [route("app-v1", 0), route("app-v2", 100)]
+    tallies = [each["tally"] for each in status["rollout"]["evidence"]]
+    found = [{name: tally["routes"][name]["connections"] for name in tally["routes"]} for tally in tallies]
+    print(f"a good version: {found} connections of {counted.connections}, none failed")
+    for first, second, share in ((*counts.values(), share) for counts, share in zip(found, (0.1, 0.5), strict=False)):
+        assert abs(second - share * (first + second)) <= 10, found
+
+
+def test_a_version_that_resets_everything_is_rolled_back_within_5_s(scene: Scene) -> None:
+    serve(scene, [{"to": 10, "for": "10m"}, {"to": 100}], {}, RESETS="100")
+    with scene.client.keep_counting(scene.service_address("app"), 80) as counting:
+        roll_out(scene)
+        status = scene.wait_for_phase("app", "Degraded", "RolledBack")
+        counted = counting.stop_counting()
+    changes = entries(scene, "RolloutChange")
+    served, failed = (next(e for e in changes if e["trigger"] == trigger) for trigger in ("watch", "fail"))
+    seconds = (at(failed) - at(served)).total_seconds()
+    errors = sum(counted.errors.values())
+    print(f"a version that resets everything: back after {seconds:.1f} s, {errors} failed; {status['message']}")
+    assert seconds < 5, changes
+    assert 0 < errors < 100, counted
+    assert status["display"]["weights"] == "app-v1:http=100 app-v2:http=0"
+    counted = scene.count_at_one_proxy("app", 200)
+    assert (counted.versions, counted.errors) == ({"v1": 200}, {}), counted
+
+
+def test_a_version_with_one_percent_more_failures_is_found(scene: Scene) -> None:
+    serve(scene, [{"to": 50, "for": "10m"}, {"to": 100}], {}, RESETS="1.5")
+    roll_out(scene)
+    scene.wait(lambda: step(scene) == 1, "the first step")
+    address, connections, errors = scene.service_address("app"), 0, 0
+    while scene.status("app").get("reason") != "RolledBack":
+        counted = scene.client.count(address, 80, 2000)
+        connections, errors = connections + counted.connections, errors + sum(counted.errors.values())
+        assert connections < 60_000, scene.status("app")["rollout"]
+    print(
+        f"1.5 % of failures: found after {connections} connections, {errors} failed; {scene.status('app')['message']}"
+    )
+
+
+def test_an_operator_that_is_killed_in_every_step_goes_on(scene: Scene, system: Kubectl) -> None:
+    serve(scene, QUICK, EASY)
+    killed: set[int] = set()
+    with scene.client.keep_counting(scene.service_address("app"), 80) as counting:
+        roll_out(scene)
+        while len(killed) < len(QUICK):
+            found = step(scene)
+            if found and found not in killed:
+                system("delete", "pods", "-l", "app.kubernetes.io/name=kanary", "--grace-period=0", "--force")
+                killed.add(found)
+        status = scene.wait_until_ready("app")
+        counted = counting.stop_counting()
+    assert not counted.errors, counted
+    assert (status["rollout"]["state"], steps(status)) == ("Completed", [1, 2, 3]), status["rollout"]
+    total = sum(r["connections"] for each in status["rollout"]["evidence"] for r in each["tally"]["routes"].values())
+    assert total <= counted.connections, (status["rollout"], counted)
