@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from engine.calendar import unknown_zones
 from engine.model.checks import EXPECTED as CHECKS
-from engine.model.checks import MAX_CHECKS, query_problems, webhook_problems
+from engine.model.checks import MAX_CHECKS, WebhookEvent, query_problems, webhook_problems
 from engine.model.rollout import MAX_STEPS, MAX_WINDOWS, RolloutSpec
 from engine.model.spec import DNS_LABEL, MAX_ROUTES, KanarySpec
 from engine.model.weight import TOTAL_WEIGHT, decimal_text
@@ -70,6 +70,8 @@ _EXPECTED: Mapping[str, str] = {
     "onFailure": "Rollback or Pause",
     "windows": f"a list of at most {MAX_WINDOWS} windows",
     "days": "a list of Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+    "day": "one of Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+    "event": f"one of {', '.join(WebhookEvent)}",
     "start": "a time such as 09:00",
     "end": "a time such as 16:30",
     "timeZone": "a time zone of the IANA database, such as Europe/Berlin",
@@ -80,7 +82,15 @@ _EXPECTED: Mapping[str, str] = {
     "webhooks": f"a list of at most {MAX_CHECKS} webhooks, each with name and url",
     **CHECKS,
 }
-_ITEMS = {"routes": "route", "steps": "step", "windows": "window", "prometheus": "one query", "webhooks": "one webhook"}
+_ITEMS = {
+    "routes": "route",
+    "steps": "step",
+    "windows": "window",
+    "days": "day",
+    "prometheus": "one query",
+    "webhooks": "one webhook",
+    "events": "event",
+}
 _REASONS: Mapping[str, Reason] = {
     "weight": Reason.INVALID_WEIGHTS,
     "serviceName": Reason.INVALID_NAME,

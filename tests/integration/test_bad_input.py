@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.bad_specs import BAD_SPECS, EXTERNAL, GOOD, UDP_PORT
+from tests.bad_specs import BAD_ROLLOUTS, BAD_SPECS, EXTERNAL, GOOD, UDP_PORT
 from tests.integration.scene import NAMESPACE, Scene, routes
 
 
@@ -41,6 +41,19 @@ def test_bad_input_at_first_makes_nothing(cluster: Scene, what: str) -> None:
     status = cluster.wait_for_phase("Degraded", reason=reason)
     assert message in status["message"]
     assert not cluster.get("configmaps", "rule-haproxy")
+
+
+def test_bad_rollouts_degrade_and_leave_traffic_as_it_was(cluster: Scene) -> None:
+    cluster.declare(**GOOD)
+    cluster.wait_for_phase("Ready")
+    before = cluster.config()
+    for what, (change, message) in BAD_ROLLOUTS.items():
+        cluster.declare(**{**GOOD, **change})
+        status = cluster.wait_for_phase("Degraded", reason="InvalidSpec")
+        assert message in status["message"], what
+    assert cluster.config() == before
+    cluster.declare(**GOOD)
+    cluster.wait_for_phase("Ready", revision=1)
 
 
 def test_a_backend_that_does_not_exist_is_awaited_at_first_and_degrades_later(cluster: Scene) -> None:

@@ -14,7 +14,7 @@ from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
 from kanary.cli.main import main
 from kanary.cli.manifest import InputError
 from kanary.cli.render import render_file
-from tests.bad_specs import BAD_SPECS, EXTERNAL, GOOD, UDP_PORT
+from tests.bad_specs import BAD_ROLLOUTS, BAD_SPECS, EXTERNAL, GOOD, UDP_PORT
 from tests.unit.kanaries import Json, kanary, route
 from tests.unit.responder import Answer, Asked, Reply, Responder, responding, status, write_kubeconfig
 
@@ -324,6 +324,30 @@ def test_what_the_operator_refuses_is_refused_with_its_message_and_exit_code_1(
     found = capsys.readouterr()
     assert message in found.err
     assert not found.out
+
+
+@pytest.mark.parametrize("what", BAD_ROLLOUTS)
+def test_a_rollout_that_the_operator_refuses_is_refused_with_its_message(
+    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, message = BAD_ROLLOUTS[what]
+    assert main(["render", "-f", written(tmp_path, *services_of_a_file(), kanary(**GOOD | change))]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"rollout": {"steps": [{"to": 100, "pause": "5m"}]}}, "spec.rollout.steps[0].pause"),
+        ({"rollout": {"steps": [{"to": 100}], "step": 1}}, "spec.rollout.step"),
+        ({"rollout": {"steps": [{"to": 100}], "analysis": {"detect": {"ratio": 2}}}}, "analysis.detect.ratio"),
+        ({"rollout": {"steps": [{"to": 100, "duration": "5m"}]}}, "spec.rollout.steps[0].duration"),
+        ({"freeze": {"since": "2026-12-27T06:00:00Z"}}, "spec.freeze.since"),
+    ],
+)
+def test_a_field_that_a_rollout_does_not_have_is_refused(tmp_path: Path, change: Json, path: str) -> None:
+    message = refusal(written(tmp_path, *services_of_a_file(), kanary(**GOOD | change)))
+    assert f"{path} is not a field of a Kanary" in message
 
 
 def test_a_good_spec_beside_these_services_is_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
