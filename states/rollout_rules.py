@@ -10,7 +10,7 @@ from datetime import timedelta
 from states.evidence import VerdictKind
 from states.reasons import Reason
 from states.rollout_snapshot import Judgement, OnFailure, OnInconclusive, RolloutSnapshot
-from states.rollouts import ENDED, RolloutState, RolloutTrigger
+from states.rollouts import ENDED, UNDER_WAY, RolloutState, RolloutTrigger
 from states.snapshot import Problem
 from states.timing import ROLLOUT_RECHECK, Requeue, duration_text
 
@@ -78,19 +78,19 @@ def rollout_goes_back(snapshot: RolloutSnapshot) -> RolloutDecision | None:
 
 def rollout_is_aborted(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     """An abort by hand leads back."""
-    if not snapshot.aborted:
+    if not snapshot.aborted or snapshot.state not in UNDER_WAY:
         return None
     return _fail(Problem(Reason.ABORTED, f"aborted in {snapshot.place}, {snapshot.aborted}"))
 
 
 def step_has_failed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     """A failed verdict leads back at once, or holds the step if the spec says so."""
-    problem = _failure(snapshot)
+    problem = _failure(snapshot) if snapshot.state in UNDER_WAY else None
     if problem is None:
         return None
     if snapshot.on_failure is OnFailure.ROLLBACK:
         return _fail(problem)
-    if snapshot.promoted:
+    if snapshot.promoted or (snapshot.is_new and not snapshot.frozen):
         return None
     message = f"{problem.message} (spec.rollout.onFailure: Pause): kanary promote goes on, kanary abort rolls back"
     return _hold(snapshot, Problem(problem.reason, message))
@@ -245,12 +245,12 @@ def next_step_follows(snapshot: RolloutSnapshot) -> RolloutDecision:
 
 ROLLOUT_RULES: tuple[RolloutRule, ...] = (
     last_good_weights_are_declared,
+    rollout_is_aborted,
+    step_has_failed,
     other_weights_are_declared,
     rollout_is_retried,
     rollout_has_ended,
     rollout_goes_back,
-    rollout_is_aborted,
-    step_has_failed,
     verdict_waits_for_a_person,
     step_is_loaded,
     rollout_is_paused,
