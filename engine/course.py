@@ -14,7 +14,7 @@ from engine.model.entries import Share
 from engine.model.rollout import RolloutSpec
 from engine.model.spec import MAX_ROUTES, KanarySpec, Route, weights_text
 from engine.observe import Observed
-from engine.rollout_facts import Look, steps_ahead, weights_in_force
+from engine.rollout_facts import Look, next_step, weights_in_force
 from engine.shares import weights_of, with_weights
 from states import Problem, Reason, Snapshot
 from states.evidence import VerdictKind
@@ -243,8 +243,7 @@ def _consequences(
             begun |= {"evidence": (), "verdict": "", "judged_from": 1, "is_announced": False}
             return begun | {"step": 0, "steps": len(plan.steps), "to": None, "seconds": 0.0, "counted_at": facts.now}
         case RolloutTrigger.ADVANCE:
-            step = min(max(facts.step, facts.promoted_step) + 1, facts.steps)
-            to = steps_ahead(rollout, plan)[step - facts.step - 1].to
+            step, to = next_step(rollout, facts, plan)
             is_overruled = facts.judgement.verdict is VerdictKind.FAILED or facts.reason is Reason.VERDICT_FAILED
             judged_from = step if is_overruled else rollout.judged_from
             return {"step": step, "to": to, "judged_from": judged_from, "seconds": 0.0, "counted_at": facts.now}

@@ -11,6 +11,7 @@ from engine.model.course import RolloutStatus
 from engine.model.entries import Share
 from engine.model.rollout import RolloutSpec
 from engine.render.objects import Identity
+from engine.rollout_facts import next_step
 from engine.shares import Weights, between, weights_of
 from states.evidence import VerdictKind
 from states.rollout_rules import RolloutDecision, decide_rollout
@@ -50,9 +51,8 @@ def decide_with_checks(
     if facts.step and decision.rule in _HAVE_ENDED_STEP:
         after = hooks(WebhookEvent.AFTER_STEP, step, _weights(rollout, rollout.to))
     if decision.trigger is RolloutTrigger.ADVANCE:
-        next_ = min(max(facts.step, facts.promoted_step) + 1, facts.steps)
-        weights = _weights(rollout, plan.steps[next_ - 1].to)
-        before = hooks(WebhookEvent.BEFORE_STEP, replace(step, step=next_), weights)
+        number, to = next_step(rollout, facts, plan)
+        before = hooks(WebhookEvent.BEFORE_STEP, replace(step, step=number), _weights(rollout, to))
     if not (after or before):
         if not queries:
             ask(())

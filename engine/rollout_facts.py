@@ -38,6 +38,12 @@ def steps_ahead(rollout: RolloutStatus, plan: RolloutSpec) -> tuple[StepSpec, ..
     return tuple(step for step in plan.steps if rollout.to is None or step.to > rollout.to)
 
 
+def next_step(rollout: RolloutStatus, facts: RolloutSnapshot, plan: RolloutSpec) -> tuple[int, Decimal]:
+    """The number of the step that follows, and how far it leads in percent; there must be one."""
+    number = min(max(facts.step, facts.promoted_step) + 1, facts.steps)
+    return number, steps_ahead(rollout, plan)[number - facts.step - 1].to
+
+
 def current_step(rollout: RolloutStatus, plan: RolloutSpec) -> StepSpec | None:
     """The declared step of the weights in force, or the one before; None before the first one."""
     reached = [step for step in plan.steps if rollout.to is not None and step.to <= rollout.to]
