@@ -68,7 +68,7 @@ def history(
     \b
       kanary history web                   the weight changes of one Kanary
       kanary history -n shop               those of every Kanary in a namespace
-      kanary history web --transitions     moves of its phase and rollouts, and why
+      kanary history web --transitions     moves of phase and rollouts, and why
       kanary history web --at 2026-11-23   the newest change up to that day
       kanary history -A --since 7d -o csv  the last week, for a spreadsheet
       kanary history web --plot            drawn in the terminal
