@@ -30,7 +30,8 @@ def convicted(plan: RollbackPlan, counts: Mapping[str, tuple[int, int]], **forme
 def test_a_canary_that_fails_always_is_convicted_by_a_handful_of_its_connections() -> None:
     counts = {7: {V1: Counted(90, 0), V2: Counted(10, 10)}}
     conviction = conviction_of(plan_of(), counts)
-    assert conviction == Conviction(V2, Counted(10, 10), Counted(90, 0), conviction.chance if conviction else 0)
+    assert conviction
+    assert conviction == Conviction(7, V2, Counted(10, 10), Counted(90, 0), conviction.chance)
     assert 0 < conviction.chance < 1e-5
     assert not convicted(plan_of(), {"v1": (18, 0), "v2": (2, 2)})
 

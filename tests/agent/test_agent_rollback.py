@@ -6,20 +6,32 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kanary_agent.contact import Contact
+from kanary_agent.contact import LOST_SECONDS, Contact
+from kanary_agent.revisions import Revisions
+from kanary_agent.rollback import Rollback
+from kanary_agent.rollback_plan import plan_of
 
 from engine.model.weight import read_weight
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render, split_of
+from engine.render.objects import KANARY_LABEL
 from engine.render.rollback import RollbackPlan
+from kanary.kube.resources import Key
+from kanary.operator import agents
+from kanary.operator.agents import Agents
+from states.timing import AGENT_SIGN_INTERVAL
 from tests.agent.configs import reweighted
 from tests.agent.live import POD, LiveProxy, live, worker
 from tests.agent.moods import MoodyPods, ask, reset_when_asked, visits
 from tests.haproxy.pods import greet_and_echo
 from tests.haproxy.proxies import await_that, config_of
+from tests.unit.proxies import live_pod
+from tests.unit.snapshots import NOW
 
 REVISION = 7
 CONTACT_SECONDS = 1.5
@@ -127,6 +139,27 @@ def test_an_operator_that_is_there_decides_itself(pods: MoodyPods) -> None:
         await_rollback(proxy)
 
 
+def test_an_operator_sends_the_signs_that_agents_expect(pods: MoodyPods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "AGENT_SIGN_INTERVAL", timedelta(seconds=SIGN_SECONDS))
+    found, can_act = live_pod(), [True]
+    found["metadata"] |= {"namespace": "shop", "uid": POD, "labels": {KANARY_LABEL: "x"}}
+    found["status"]["podIP"] = "127.0.0.1"
+    with live(rolling_out(pods), **AWAY) as proxy:
+        operators = Agents(lambda: NOW, proxy.report_port)
+        operators.start(lambda _: found, lambda: [Key.of(found)], lambda *_: None, lambda _: can_act[0])
+        time.sleep(CONTACT_SECONDS)
+        fail(pods, proxy)
+        time.sleep(2 * CONTACT_SECONDS)
+        assert proxy.report()["rolledBack"] is None
+        can_act[0] = False
+        await_rollback(proxy)
+        operators.stop()
+
+
+def test_an_operator_has_missed_three_signs_before_it_is_gone() -> None:
+    assert 3 * AGENT_SIGN_INTERVAL.total_seconds() < LOST_SECONDS
+
+
 def test_good_canaries_stay_without_an_operator(pods: MoodyPods) -> None:
     with live(rolling_out(pods), **AWAY) as proxy:
         time.sleep(CONTACT_SECONDS)
@@ -209,3 +242,75 @@ def test_the_plan_is_no_change_of_the_split(pods: MoodyPods) -> None:
         process = worker(proxy)
         proxy.serve(without)
         assert worker(proxy) == process
+
+
+def test_the_agent_of_the_image_rolls_back(pods: MoodyPods) -> None:
+    """As user nobody, with Debian's minimal Python, and with files of its own alone."""
+    with live(rolling_out(pods), as_pod=True, **AWAY) as proxy:
+        fail(pods, proxy)
+        await_rollback(proxy)
+
+
+# In the process of the agent
+
+
+LOST = Contact(POD, lost_seconds=-1)
+
+
+def judging(path: Path, **counts: tuple[int, int]) -> Rollback:
+    """An agent without an operator that has counted these connections and failures in revision 7."""
+    revisions = Revisions()
+    for name, (connections, failed) in counts.items():
+        revisions._add(REVISION, f"{name}:http", connections, failed)
+    return Rollback(str(path), LOST, revisions, lambda: None)
+
+
+def text_of(revision: int = REVISION) -> str:
+    plan = RollbackPlan({"v1:http": read_weight(100)}, {"v2:http": {revision: 0.1}}, ("v1:http",), 3, 1e-5, 1.5, 0.001)
+    return f"global\n  set-var proc.split str(ab)\n{plan.line(revision, 'aa')}\n"
+
+
+def test_what_haproxy_does_not_serve_yet_is_not_judged(tmp_path: Path) -> None:
+    rollback = judging(tmp_path / "x", v1=(90, 0), v2=(10, 10))
+    rollback.step(text_of(), lambda: False)
+    assert rollback.revision == 0
+    rollback.step(text_of(), lambda: True)
+    assert rollback.revision == REVISION
+
+
+def test_a_later_agent_continues_a_rollback_until_another_revision(tmp_path: Path) -> None:
+    former = judging(tmp_path / "x", v1=(90, 0), v2=(10, 10))
+    former.step(text_of(), lambda: True)
+    rollback = judging(tmp_path / "x")
+    report, expected = rollback.report(), former.report()
+    assert report
+    assert expected
+    assert report | {"secondsAgo": 0} == expected | {"secondsAgo": 0}
+    rollback.step("", lambda: True)
+    assert "str(aa)" in rollback.applied_to(text_of())
+    assert "str(ab)" in rollback.applied_to(text_of(REVISION + 1))
+    rollback.step(text_of(REVISION + 1), lambda: True)
+    assert rollback.report() is None
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"revision": "x"}', '{"own": 7, "others": {}}', "[" * 100_000])
+def test_a_damaged_file_is_no_rollback(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x").write_text(content)
+    assert judging(tmp_path / "x").report() is None
+
+
+def test_a_rollback_that_cannot_be_saved_is_one_nevertheless(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rollback = judging(tmp_path / "no" / "x", v1=(90, 0), v2=(10, 10))
+    rollback.step(text_of(), lambda: True)
+    assert rollback.revision == REVISION
+    assert "cannot write" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line", ["# rollback {}", '# rollback {"revision": 7, "new": 1}', "# rollback {", "# rollback"]
+)
+def test_a_plan_of_another_version_is_none(line: str) -> None:
+    assert plan_of(f"global\n{line}\n") is None

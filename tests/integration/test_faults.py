@@ -3,6 +3,7 @@
 import pytest
 
 from kanary.kube.client import Timeouts
+from kanary.kube.resources import Key
 from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, routes
 
@@ -130,3 +131,21 @@ def test_an_operator_whose_lease_is_taken_ends_and_writes_nothing_more(serving: 
     serving.server.store.change("leases", "kanary", take, NAMESPACE)
     running.join()
     assert running.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.status(503, "PUT"), Fault.drop("PUT"), Fault.hang("PUT")], ids=lambda fault: fault.kind.name
+)
+def test_an_operator_whose_decisions_are_not_written_does_not_signal_that_it_can_act(
+    serving: Scene, fault: Fault
+) -> None:
+    """Agents may roll back without it."""
+    operator, key = serving.start_operator(timeouts=IMPATIENT).operator, Key(NAMESPACE, "rule")
+    serving.wait_for_phase("Ready")
+    assert operator._can_act(key)
+    serving.server.faults.add(fault)
+    serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    serving.wait_for(lambda: not operator._can_act(key))
+    serving.server.faults.remove(fault)
+    serving.wait_for_phase("Ready", revision=2)
+    serving.wait_for(lambda: operator._can_act(key))

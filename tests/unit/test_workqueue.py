@@ -201,6 +201,13 @@ def test_success_is_forgotten_failure(queue: WorkQueue[str]) -> None:
     assert queue.retry("a") == 0.2
 
 
+def test_a_key_is_failing_until_its_next_success(queue: WorkQueue[str]) -> None:
+    queue.retry("a")
+    assert (queue.is_failing("a"), queue.is_failing("b")) == (True, False)
+    queue.forget("a")
+    assert not queue.is_failing("a")
+
+
 def test_the_failures_of_one_key_do_not_slow_another_one_down(queue: WorkQueue[str]) -> None:
     for _ in range(5):
         queue.retry("a")

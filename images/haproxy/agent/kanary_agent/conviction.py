@@ -17,8 +17,9 @@ NONE = Counted()
 
 
 class Conviction(NamedTuple):
-    """A canary that fails, and the counts of the revision in which it does."""
+    """A canary that fails, and its counts in the revision in which it does."""
 
+    revision: int
     canary: str
     own: Counted
     others: Counted
@@ -61,7 +62,9 @@ def _conviction(plan: RollbackPlan, canary: str, counts: Counts) -> Conviction |
         # This proxy is new: it cannot know how often the others have failed.
         return None
     chance = _chance(plan, [*former, present])
-    return Conviction(canary, present.own, present.others, chance) if chance <= plan.false_alarms else None
+    if chance > plan.false_alarms:
+        return None
+    return Conviction(plan.revision, canary, present.own, present.others, chance)
 
 
 def _step(share: float, counts: Mapping[str, Counted], canary: str, others: Iterable[str]) -> _Step:

@@ -3,7 +3,7 @@
 import json
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kanary_agent import texts
 
@@ -35,11 +35,17 @@ class RollbackPlan(NamedTuple):
 
 @lru_cache(maxsize=2)
 def plan_of(text: str) -> RollbackPlan | None:
-    """The plan in a configuration, if there is one."""
+    """The plan in a configuration, if there is one that this version can read."""
     found = _PLAN.search(text)
-    if found is None:
+    try:
+        return _read(json.loads(found[1])) if found else None
+    except (ValueError, TypeError, AttributeError):
+        # Of an operator of another version: without its plan, everything else in the configuration is served.
         return None
-    plan = RollbackPlan(**json.loads(found[1]))
+
+
+def _read(content: dict[str, Any]) -> RollbackPlan:
+    plan = RollbackPlan(**content)
     canaries = {
         name: {int(revision): shares[revision] for revision in sorted(shares, key=int)}
         for name, shares in plan.canaries.items()
