@@ -159,3 +159,19 @@ def test_the_end_of_a_step_is_in_the_status_while_its_time_passes(begun: World) 
     del annotations(begun)[PAUSE]
     begun.settle()
     assert ends_in() == pytest.approx(200, abs=11)
+
+
+def test_a_promotion_while_paused_waits_for_the_end_of_the_pause(begun: World) -> None:
+    order(begun, PAUSE, "lunch")
+    order(begun, PROMOTE, "fine", step=1)
+    assert begun.status()["rollout"]["step"] == 1
+    del annotations(begun)[PAUSE]
+    order(begun, RESUME, "back")
+    assert begun.status()["rollout"]["step"] == 2
+    assert [trigger for trigger, _ in changes(begun)][-4:] == ["pause", "resume", "advance", "watch"]
+
+
+def test_a_paused_step_that_fails_is_rolled_back(begun: World) -> None:
+    order(begun, PAUSE, "lunch")
+    serve(begun, 10, v2=1.0)
+    assert state(begun) == ("RolledBack", "RolledBack")
