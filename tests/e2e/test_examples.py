@@ -77,3 +77,15 @@ def test_the_settings_of_the_proxies_are_what_their_deployment_has(scene: Scene,
     configuration = scene.configuration("feed")
     assert "hard-stop-after 20s" in configuration
     assert "timeout tunnel 7200s" in configuration
+
+
+def test_a_rollout_reaches_a_good_version_and_leaves_a_bad_one(reader: Reader) -> None:
+    printed = reader.follow(
+        EXAMPLES / "05-rollout" / "README.md",
+        lambda good: not good.errors and good.versions.keys() == {"v1", "v2"},
+        lambda bad: 0 < sum(bad.errors.values()) < 200 and bad.versions.keys() == {"v2"},
+        split(v2=100),
+    )
+    assert "pay-v1:http=0 pay-v2:http=100" in printed[1]
+    assert "RolledBack" in printed[2]
+    assert "failed connections were those of pay-v3:http, which had 10 % of the connections" in printed[2]
