@@ -44,7 +44,7 @@ def choices(rollouts: int) -> str:
         for rate in RATES
         for detect in DETECT
     ]
-    header = ["connections", "steps", "`detect`", *(f"{100 * canary:g} % fail" for canary in CANARIES)]
+    header = ["connections", "steps", "`detect`", *(f"{100 * canary:g} %" for canary in CANARIES)]
     return table(header, rows)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from random import Random
 
+from bench.choices import choices
 from bench.failures import Failure, Stretch, failures
 from bench.judges import Judge, fisher, kanary, mann_whitney, repeated_fisher, threshold
 from bench.programs import ROOT
@@ -193,6 +194,7 @@ TABLES: dict[str, Callable[[int], str]] = {
     "passing": passing,
     "peers": peers,
     "false_alarms": false_alarms,
+    "choices": lambda rollouts: choices(max(1, rollouts // 5)),
 }
 """By the name of their place in the page; each made from a number of rollouts."""
 

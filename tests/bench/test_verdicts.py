@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from bench.choices import choices
 from bench.failures import Failure, Stretch, failures
 from bench.judges import fisher, kanary, mann_whitney, rank_test, repeated_fisher, threshold
 from bench.verdicts import PAGE, STRICT, TABLES, false_alarms
@@ -68,6 +69,12 @@ def test_a_burst_is_a_false_alarm_for_a_threshold_alone() -> None:
     burst = {row[0].strip().split(",")[0].split(" of")[0]: row[3].strip() for row in rows[2:]}
     assert burst["threshold"] == "3"
     assert burst["Kanary"] == "0"
+
+
+def test_of_each_choice_of_steps_a_dead_canary_is_rolled_back_and_a_good_one_is_not() -> None:
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in choices(1).splitlines()]
+    assert [row[:3] for row in rows if "back" not in row[6]] == [rows[0][:3], rows[1][:3]]
+    assert [row[:3] for row in rows if "back" in row[3]] == []
 
 
 def test_the_page_has_a_place_for_every_table() -> None:

@@ -19,6 +19,7 @@ from states.evidence import (
     VerdictKind,
     highest_rate,
     judge,
+    kind_of_verdict,
     log_evidence,
     probable_failures,
 )
@@ -116,6 +117,11 @@ def test_the_highest_rate_approaches_the_true_one() -> None:
     bounds = [highest_rate(number // 200, number, 1e-5) for number in (1000, 10_000, 100_000, 10_000_000)]
     assert all(more > less for more, less in pairwise(bounds))
     assert 0.005 < bounds[-1] < 0.0055
+
+
+@given(st.lists(samples(), min_size=1, max_size=4), st.integers(1, 3))
+def test_the_kind_of_a_verdict_needs_no_search_for_missing_connections(steps: list[Sample], canaries: int) -> None:
+    assert kind_of_verdict(steps, ANALYSIS, 4, canaries) is judge(steps, ANALYSIS, 4, canaries).kind
 
 
 # Failed
