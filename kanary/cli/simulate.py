@@ -61,9 +61,9 @@ def simulate(
     traffic = TrafficModel(rate, _failing(failing, spec), tuple(bursts))
     scenario = Scenario(former, spec.routes, spec.rollout, traffic, promote_after or timedelta())
     # Each run has numbers of its own, so that the first one is the same for any number of runs.
-    random = [Random(f"{seed}/{number}") for number in range(runs)]  # noqa: S311 -- a model of traffic, no secret
-    story = list(Replay(scenario, random[0]).moments())
-    finished = [_finished(story), *(_finished(Replay(scenario, each).moments()) for each in random[1:])]
+    randoms = (Random(f"{seed}/{number}") for number in range(runs))  # noqa: S311 -- a model of traffic, no secret
+    story = list(Replay(scenario, next(randoms)).moments())
+    finished = [_finished(story), *(_finished(Replay(scenario, each).moments()) for each in randoms)]
     begin = f"{name}: from {_text(weights_of(former))}{'' if start else ' (assumed; see --from)'}"
     if output == "json":
         report = _report(name, scenario, story, finished)
