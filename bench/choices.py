@@ -51,13 +51,13 @@ def choices(rollouts: int) -> str:
 def _runs(
     steps: Sequence[Mapping[str, Any]], rate: float, detect: float, canary: float, rollouts: int
 ) -> Sequence[Moment]:
-    """The last moment of each run."""
+    """The last moment of each run, with the random numbers of `kanary simulate`."""
     start, goal = (_spec(steps, detect, weight) for weight in (100, 0))
     assert goal.rollout
     before, after = (str(route.backend) for route in goal.routes)
     traffic = TrafficModel(rate, {before: OTHERS, after: canary})
     scenario = Scenario(start.routes, goal.routes, goal.rollout, traffic)
-    return [list(Replay(scenario, Random(number)).moments())[-1] for number in range(rollouts)]
+    return [list(Replay(scenario, Random(f"1/{number}")).moments())[-1] for number in range(rollouts)]
 
 
 def _spec(steps: Sequence[Mapping[str, Any]], detect: float, weight: int) -> Any:
