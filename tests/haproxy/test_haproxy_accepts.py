@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from kanary_agent.rollback_plan import rolled_back
 
+from engine.model.weight import read_weight
 from engine.render.config import Balance, OnEmptyRoute, Pool, ProxyConfig, Server
 from engine.render.haproxy import render
+from engine.render.rollback import RollbackPlan
 from tests.haproxy.proxies import HAPROXY
 from tests.haproxy.strategies import configs
 
@@ -36,8 +39,15 @@ def test_haproxy_accepts_five_thousand_servers_and_a_hundred_routes_of_the_longe
         Pool(f"{'v' * 61}{route:02}:_{'9' * 15}", 1, tuple(Server(f"10.0.{route}.{pod}", 80) for pod in range(50)))
         for route in range(100)
     )
-    checked = verdict(render(ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60)).text, folder)
-    assert checked.returncode == 0, checked.stderr
+    names = [route.backend for route in routes]
+    good, canaries = dict.fromkeys(names[:50], read_weight(2)), {name: {7: 0.1, 8: 1 / 3} for name in names[50:]}
+    plan = RollbackPlan(good, canaries, tuple(good), 3, 1e-6, 1.5, 0.001)
+    config = ProxyConfig(routes, OnEmptyRoute.REDISTRIBUTE, 3600, 60, watched=8, rollback=plan)
+    text = render(config).text
+    assert rolled_back(text) != text
+    for each in (text, rolled_back(text)):
+        checked = verdict(each, folder)
+        assert checked.returncode == 0, checked.stderr
 
 
 def test_the_check_notices_a_warning(folder: Path) -> None:

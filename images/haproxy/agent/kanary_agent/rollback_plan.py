@@ -53,7 +53,7 @@ def _read(content: dict[str, Any]) -> RollbackPlan:
     return plan._replace(canaries=canaries)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def rolled_back(text: str) -> str:
     """The configuration with the last good weights, which nothing counts, and with a digest of its own.
 
