@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.model.entries import Share
 from engine.model.spec import Backend, KanarySpec, Route, weights_text
@@ -23,6 +23,8 @@ from kanary.cli.text import one_line, write_table
 from kanary.cli.traffic import Burst, TrafficModel
 from states import Reason
 from states.timing import duration_text
+
+Value = TypeVar("Value")
 
 _QUANTILES = (0.5, 0.95)
 
@@ -69,7 +71,7 @@ def simulate(
         report = _report(name, scenario, story, finished)
         sys.stdout.write(json_text(report | {"seed": seed, "runs": runs}, sys.stdout, indent=2) + "\n")
         return
-    sys.stdout.write(f"{begin} to {_text(weights_of(spec.routes))}, at {rate:g} connections per second\n")
+    sys.stdout.write(f"{begin} to {_text(weights_of(spec.routes))}, at {rate:.7g} connections per second\n")
     rates = (f"{backend} {100 * fraction:g} %" for backend, fraction in traffic.failing.items())
     sys.stdout.write(f"Failing connections: {', '.join(rates) or 'none'}\n\nThe first run:\n")
     _write_story(story)
@@ -100,16 +102,15 @@ def _start(spec: KanarySpec, text: str | None) -> tuple[Route, ...]:
 
 
 def _weights(text: str, spec: KanarySpec) -> dict[Backend, Decimal]:
-    weights: dict[Backend, Decimal] = {}
-    for part in text.split(","):
-        name, _, number = part.partition("=")
-        backend = _backend("--from", name, spec)
-        try:
-            weights[backend] = read_weight(Decimal(number))
-        except (InvalidOperation, ValueError):
-            raise InputError(
-                f"--from: {part[:80]!r} is not BACKEND=WEIGHT with a weight from 0 to 100, such as myapp-v1=87.5"
-            ) from None
+    pairs = (part.partition("=") for part in text.split(","))
+    numbers = _by_backend("--from", ((name, number) for name, _, number in pairs), spec)
+    try:
+        weights = {backend: read_weight(Decimal(number)) for backend, number in numbers.items()}
+    except (InvalidOperation, ValueError):
+        raise InputError(
+            f"--from: {text[:80]!r} is not BACKEND=WEIGHT[,...] with weights from 0 to 100, such as "
+            "myapp-v1=87.5,myapp-v2=12.5"
+        ) from None
     if (total := sum(weights.values())) != TOTAL_WEIGHT:
         raise InputError(
             f"--from: the weights sum to {decimal_text(Decimal(total))}: change them so that they sum to 100"
@@ -119,8 +120,18 @@ def _weights(text: str, spec: KanarySpec) -> dict[Backend, Decimal]:
 
 def _failing(given: Iterable[tuple[str, float]], spec: KanarySpec) -> Mapping[str, float]:
     """The failing fraction of each route, by backend."""
-    named = {str(_backend("--fail", name, spec)): fraction for name, fraction in given}
-    return {str(route.backend): named.get(str(route.backend), 0.0) for route in spec.routes}
+    named = _by_backend("--fail", given, spec)
+    return {str(route.backend): named.get(route.backend, 0.0) for route in spec.routes}
+
+
+def _by_backend(option: str, given: Iterable[tuple[str, Value]], spec: KanarySpec) -> dict[Backend, Value]:
+    found: dict[Backend, Value] = {}
+    for name, value in given:
+        backend = _backend(option, name, spec)
+        if backend in found:
+            raise InputError(f"{option}: {backend} is given twice: leave one out")
+        found[backend] = value
+    return found
 
 
 def _backend(option: str, name: str, spec: KanarySpec) -> Backend:
