@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import accumulate
 
 from engine.fleet.tally import Ledgers, add, begin
 from engine.model.course import RolloutStatus, StepEvidence
@@ -13,6 +14,10 @@ from states.rollout_snapshot import Judgement
 
 _STEPS_COUNTED = 2
 """A connection that began in the step before may fail now; agents keep the counts of some revisions."""
+_FEW_ROUTES = 20
+"""With more routes, failures of the step before are not added: the counts of all proxies would exceed the status."""
+_MOST_ROUTES = 500
+"""The sum of the routes over all steps whose counts are kept, so that `status.rollout` has at most 300 kB."""
 _ORDER = (VerdictKind.FAILED, VerdictKind.INCONCLUSIVE, VerdictKind.PASSED)
 """The worst first."""
 
@@ -55,11 +60,18 @@ def tallied(
         by_name = {str(backend): weight for backend, weight in weights.items()}
         shares = {name: by_name[name] for name in (*each.canaries, *each.others) if name in by_name}
         evidence = (*evidence, StepEvidence(step=rollout.step, revision=revision, tally=begin(shares)))
-    recent = evidence[-_STEPS_COUNTED:]
+    has_few = bool(evidence) and len(evidence[-1].tally.routes) <= _FEW_ROUTES
+    recent = evidence[-(_STEPS_COUNTED if has_few else 1) :]
     older = [each.without_ledgers() for each in evidence[: len(evidence) - len(recent)]]
     reports = [each.counted(add(each.tally, ledgers(each.revision))) for each in recent]
-    found = (*older, *reports)
+    found = _bounded((*older, *reports))
     return rollout.evidence if found == rollout.evidence else found
+
+
+def _bounded(evidence: tuple[StepEvidence, ...]) -> tuple[StepEvidence, ...]:
+    """Without the oldest steps, if all of them have too many routes: those that are left are evidence by themselves."""
+    routes = list(accumulate(len(each.tally.routes) for each in reversed(evidence)))
+    return evidence[-max(sum(count <= _MOST_ROUTES for count in routes), 1) :]
 
 
 def judgement_of(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> Judgement:
