@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from engine.model.rollout import Detect, Tolerate
 from engine.model.spec import DNS_LABEL, GROUP, KIND, VERSION, KanarySpec
 from engine.model.status import KanaryStatus
 from engine.model.weight import TENTHS
@@ -71,6 +72,22 @@ _WEIGHT_RULES: _Rules = (
     {
         "rule": "self * 10.0 == double(int(self * 10.0))",
         "message": "must have at most one decimal, such as 12.5",
+    },
+)
+_STEPS_RULES: _Rules = (
+    {"rule": "self[0].to > 0.0", "message": "the first step must be greater than 0"},
+    {"rule": "self[self.size() - 1].to == 100.0", "message": "the last step must be to 100; append {to: 100}"},
+    {
+        "rule": "self.map(s, s.to).isSorted() && self.all(s, self.exists_one(o, o.to == s.to))",
+        "message": "each step must be greater than the one before",
+    },
+)
+_ANALYSIS_RULES: _Rules = (
+    {
+        # What is left out has the operator's default.
+        "rule": f"(has(self.detect) ? self.detect.percent : {float(Detect().percent)}) > "
+        f"(has(self.tolerate) ? self.tolerate.percent : {float(Tolerate().percent)})",
+        "message": "detect.percent must be above tolerate.percent: raise it, or lower tolerate.percent",
     },
 )
 _KANARY_RULES: _Rules = (
@@ -144,6 +161,10 @@ def _schema() -> Json:
     status = _without_defaults(structural(KanaryStatus.model_json_schema(mode="validation")))
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     _add_rules(spec, _SPEC_RULES)
+    rollout = spec["properties"]["rollout"]["properties"]
+    _add_rules(rollout["steps"], _STEPS_RULES)
+    _add_rules(rollout["steps"]["items"]["properties"]["to"], _WEIGHT_RULES)
+    _add_rules(rollout["analysis"], _ANALYSIS_RULES)
     _add_rules(spec["properties"]["routes"]["items"]["properties"]["weight"], _WEIGHT_RULES)
     kanary = {
         "type": "object",

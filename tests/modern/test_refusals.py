@@ -30,6 +30,12 @@ def routes(*weights: Any) -> Manifest:
     return kanary(routes=[route(f"web-v{number}", weight) for number, weight in enumerate(weights, 1)])
 
 
+def steps(*to: Any, **analysis: Any) -> Manifest:
+    """A Kanary whose rollout has these steps."""
+    rollout = {"steps": [{"to": each} for each in to], "analysis": analysis}
+    return kanary(updateStrategy="Live", rollout=rollout)
+
+
 def port(value: Any) -> Manifest:
     """A Kanary whose only backend has this port."""
     return kanary(routes=[route("web-v1", 100, value)])
@@ -62,6 +68,28 @@ def port(value: Any) -> Manifest:
             "backend web-v2 is also the destination, which would create a loop: name the Service of a "
             "version, or another destination",
             id="backend-is-destination",
+        ),
+        pytest.param(
+            steps(10, 50), "spec.rollout.steps", "the last step must be to 100; append {to: 100}", id="steps-end-early"
+        ),
+        pytest.param(steps(0, 100), "spec.rollout.steps", "the first step must be greater than 0", id="step-to-0"),
+        pytest.param(
+            steps(50, 10, 100), "spec.rollout.steps", "each step must be greater than the one before", id="steps-fall"
+        ),
+        pytest.param(
+            steps(10, 10, 100), "spec.rollout.steps", "each step must be greater than the one before", id="steps-stay"
+        ),
+        pytest.param(
+            steps(12.34, 100),
+            "spec.rollout.steps[0].to",
+            "must have at most one decimal, such as 12.5",
+            id="step-with-two-decimals",
+        ),
+        pytest.param(
+            steps(10, 100, tolerate={"percent": 2}),
+            "spec.rollout.analysis",
+            "detect.percent must be above tolerate.percent: raise it, or lower tolerate.percent",
+            id="detect-below-tolerate",
         ),
         pytest.param(kanary("x" * 56), "metadata.name", NOT_A_LABEL, id="long-name"),
         pytest.param(kanary("web.shop"), "metadata.name", NOT_A_LABEL, id="name-with-dot"),
@@ -139,3 +167,18 @@ def test_a_change_that_breaks_a_rule_is_rejected_and_nothing_changes(stage: Stag
     with pytest.raises(KubectlError, match="weights sum to 101, and must sum to 100"):
         stage.kubectl("patch", "kanary", "web", "--type=json", "-p", json.dumps(patch))
     assert stage.kubectl.get("kanary", "web")["metadata"]["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        steps(100),
+        steps(0.1, 12.5, 50, 100),
+        steps(*range(51, 101)),
+        steps(10, 100, detect={"percent": 0.2}),
+        steps(10, 100, tolerate={"ratio": 2}, detect={}),
+        steps(10, 100, tolerate={"percent": 1}, detect={"percent": 1.1}),
+    ],
+)
+def test_a_good_rollout_is_accepted(kubectl: Kubectl, manifest: Manifest) -> None:
+    assert "created (server dry run)" in dry_run(kubectl, manifest)
