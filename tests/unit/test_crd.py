@@ -276,6 +276,7 @@ FUNCTIONS = {
     "_==_": _equal,
     # What Kubernetes adds to the language.
     "sum": lambda values: sum(values, start=celtypes.IntType(0)),
+    "isSorted": lambda values: celtypes.BoolType(list(values) == sorted(values)),
     "replace": lambda text, old, new: celtypes.StringType(text.replace(old, new)),
     # As in Go: without the zero of 90.0.
     "string": lambda value: celtypes.StringType(f"{value:g}"),
@@ -461,3 +462,24 @@ def test_every_example_is_taken(manifest: Json) -> None:
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 5
+
+
+_percents = st.sampled_from([0.05, 0.1, 0.2, 1, 1.5, 2, 50])
+
+
+@given(
+    st.lists(st.sampled_from([0, 0.1, 1, 10, 12.34, 50, 100]), min_size=1, max_size=4),
+    st.none() | st.fixed_dictionaries({"percent": _percents}),
+    st.none() | st.fixed_dictionaries({"percent": _percents}),
+)
+@example([10, 100], {"percent": 1}, None)
+@example([10, 100], None, {"percent": 0.1})
+def test_a_cluster_rejects_exactly_the_rollouts_that_the_operator_would(
+    steps: list[float], tolerate: Json | None, detect: Json | None
+) -> None:
+    # The cluster has filled in the percent of an object that is there.
+    limits = {"tolerate": tolerate, "detect": detect}
+    analysis = {name: value for name, value in limits.items() if value is not None}
+    rollout = {"steps": [{"to": to} for to in steps], "analysis": analysis}
+    obj = kanary(updateStrategy="Live", rollout=rollout)
+    assert bool(rejections(obj)) is not is_read(obj)
