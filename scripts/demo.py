@@ -1,7 +1,8 @@
 """Shows a Kanary at work on a kind cluster: ``make demo``.
 
 Creates the cluster unless it runs already, installs the operator, applies ``examples/simple-stack.yml`` and counts the
-answers to real connections, first at 80/20 and then at 50/50. Exits with 1 if a split is not the declared one.
+answers to real connections, first at 80/20 and then at 50/50. Then a version that resets its connections is rolled out
+by steps, and rolled back. Exits with 1 if a split is not the declared one.
 """
 
 import shutil
@@ -24,6 +25,7 @@ DESTINATION = "myapp"
 STACK = "examples/simple-stack.yml"
 CONNECTIONS = 1000
 CHANGES = 2
+ROLLOUT = "examples/05-rollout"
 MADE_BY_KANARY = ("-n", "default", "services,deployments,configmaps", "-l", "app.kubernetes.io/managed-by=kanary")
 PATIENCE = 180
 LOG = ROOT / "build" / "logs" / "demo.log"
@@ -68,29 +70,30 @@ def shown(kubectl: Kubectl, *arguments: str) -> None:
 
 
 class Phases:
-    """Prints the phases of the Kanary as they change. Create it before the change."""
+    """Prints the phases of a Kanary as they change. Create it before the change."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, name: str = NAME) -> None:
         self._scene = scene
+        self._name = name
         self._began = time.monotonic()
         self._shown = ("", "")
-        found = scene.kubectl.find("kanary", NAME) or {}
+        found = scene.kubectl.find("kanary", name) or {}
         self._number = max((move["number"] for move in moves_of(found.get("status", {}))), default=0)
 
-    def follow(self) -> None:
-        """Print until the Kanary is Ready. Exits if that takes too long."""
+    def follow(self, reason: str = "Serving") -> None:
+        """Print until the Kanary has this reason, by default that of Ready. Exits if that takes too long."""
         say(f"{'TIME':>7}  {'PHASE':<10} {'REASON':<21} MESSAGE")
         while time.monotonic() < self._began + PATIENCE:
-            status = self._scene.status(NAME)
+            status = self._scene.status(self._name)
             for move in moves_of(status):
                 if move["number"] > self._number:
                     self._number = move["number"]
                     self._show(move["to"], move["reason"], move["message"])
             self._show(status.get("phase", ""), status.get("reason", ""), status.get("message", ""))
-            if status.get("phase") == "Ready":
+            if status.get("reason") == reason:
                 return
             time.sleep(0.2)
-        sys.exit(f"not Ready within {PATIENCE} s; see: kubectl describe kanary {NAME}")
+        sys.exit(f"not {reason} within {PATIENCE} s; see: kubectl describe kanary {self._name}")
 
     def _show(self, phase: str, reason: str, message: str) -> None:
         if not phase or self._shown == (phase, message):
@@ -145,7 +148,8 @@ def install(kubectl: Kubectl) -> None:
     say("operator, from manifests/kanary.yml\n    takes 10 to 30 s")
     began = time.monotonic()
     operator.install(kubectl)
-    kubectl("delete", "-f", STACK, "--ignore-not-found", "--timeout=60s")
+    for made in (STACK, f"{ROLLOUT}/versions.yml", f"{ROLLOUT}/kanary-v1.yml"):
+        kubectl("delete", "-f", made, "--ignore-not-found", "--timeout=60s")
     wait_until(lambda: not kubectl.get(*MADE_BY_KANARY)["items"], "the end of an earlier demo's proxies")
     say(f"    done in {time.monotonic() - began:.0f} s")
 
@@ -198,6 +202,29 @@ def show_history(scene: Scene) -> None:
     say(lines.rstrip())
 
 
+def show_rollback(scene: Scene, client: Client) -> None:
+    """Roll out a version that resets its connections, while clients connect."""
+    title("A rollout by steps: v3 resets its connections")
+    phases = Phases(scene, "pay")
+    shown(scene.kubectl, "apply", "-f", f"{ROLLOUT}/versions.yml", "-f", f"{ROLLOUT}/kanary-v1.yml")
+    say()
+    phases.follow()
+    say()
+    with client.keep_counting(scene.service_address("pay"), 80) as counting:
+        phases = Phases(scene, "pay")
+        shown(scene.kubectl, "apply", "-f", f"{ROLLOUT}/kanary-v3.yml")
+        say()
+        phases.follow("RolledBack")
+        counted = counting.stop_counting()
+    say()
+    say(f"{counted.connections} connections through Service pay meanwhile:")
+    show_count(counted)
+    say()
+    shown(scene.kubectl, "get", "ky")
+    if counted.versions.keys() != {"v1"} or not counted.errors:
+        sys.exit("v3 must have failed, and v1 must have answered everything else")
+
+
 def say_next_steps(cluster: Cluster) -> None:
     """Leave the user with a running cluster and something to do."""
     title("Next steps")
@@ -227,6 +254,7 @@ def main(name: str) -> None:
     client = show_first_split(scene)
     show_second_split(scene, client)
     show_history(scene)
+    show_rollback(scene, client)
     say_next_steps(cluster)
     say(f"\nThe demo took {time.monotonic() - began:.0f} s.")
 
