@@ -143,10 +143,19 @@ def text_of(canary: str, sample: Sample, verdict: Verdict, left_out: int = 0) ->
             )
         case VerdictKind.FAILED:
             return f"{counts}; a good version has as many less than once in {verdict.rollouts:,} rollouts"
-        case VerdictKind.INCONCLUSIVE if verdict.missing is None:
-            return f"{counts}, too many to find a version that is worse: set spec.rollout.analysis.detect higher"
-        case VerdictKind.INCONCLUSIVE:
+        case VerdictKind.INCONCLUSIVE if verdict.missing is not None:
             ignored = f"; {left_out} were not split by the weights and do not count" if left_out else ""
-            return f"{counts}; about {verdict.missing:,} more connections are needed{ignored}"
+            return f"{counts}; about {_rounded(verdict.missing):,} more connections are needed{ignored}"
+        case VerdictKind.INCONCLUSIVE:
+            return (
+                f"{counts}; no number of connections is enough to find a version that fails as often as "
+                "spec.rollout.analysis.detect says, because the others fail, or have failed, about as often: raise it"
+            )
         case _:
             return counts
+
+
+def _rounded(count: int) -> int:
+    """Up to two significant digits."""
+    digits = len(str(count))
+    return round(count, min(2 - digits, 0))

@@ -2,7 +2,8 @@
 """A TCP server that sends its version and pod, and the clients that count its answers.
 
 The server sends one line, ``VERSION POD``, to each client, and closes. With ``HOLD=1`` it keeps the
-connection open and sends back whatever comes. With ``RESETS=3`` it resets 3 % of its connections instead.
+connection open and sends back whatever comes. With ``RESETS=3`` it resets 3 % of its connections instead;
+the file ``/tmp/resets`` has precedence.
 
     kanary-echo serve                        VERSION, PORT, HOLD and RESETS from the environment; POD is the host name
     kanary-echo count HOST PORT CONNECTIONS  opens this number of connections, prints the counts as one line of JSON
@@ -31,9 +32,16 @@ LONGEST_LINE = 1024
 # The server
 
 
+def resets() -> float:
+    """The percentage of connections that this server resets."""
+    with contextlib.suppress(OSError, ValueError):
+        return float(Path("/tmp/resets").read_text())  # noqa: S108  the container is alone with it
+    return float(os.environ.get("RESETS", "0"))
+
+
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send this server's line, then close, or echo until the client closes."""
-    if random.random() * 100 < float(os.environ.get("RESETS", "0")):  # noqa: S311  not for cryptography
+    if random.random() * 100 < resets():  # noqa: S311  not for cryptography
         # Closed with a linger time of zero, a connection is reset.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()

@@ -108,6 +108,24 @@ class Cluster(pytest_kind.KindCluster):  # type: ignore[misc] # its base is unty
         for image in images:
             self._load(image)
 
+    @contextmanager
+    def without_api_server(self) -> Iterator[None]:
+        """Freeze the API server: its connections stay open, and it answers nothing. Pods and proxies go on."""
+        is_it = '[ "$(cat $each/comm 2>/dev/null)" = kube-apiserver ]'
+        find = f"for each in /proc/[0-9]*; do {is_it} && echo ${{each#/proc/}}; done; true"
+        process = self._in_node("sh", "-c", find).strip()
+        self._in_node("kill", "-STOP", process)
+        try:
+            yield
+        finally:
+            self._in_node("kill", "-CONT", process)
+
+    def answers_from(self, address: str, port: int, connections: int) -> list[str]:
+        """What a TCP server sends to each of these connections from the node, one after the other; "" for nothing."""
+        connect = f"exec 3<>/dev/tcp/{address}/{port} && head -n 1 <&3"
+        loop = f"for i in $(seq {connections}); do echo \"=$(timeout 5 bash -c '{connect}' 2>/dev/null)\"; done"
+        return [line.removeprefix("=") for line in self._in_node("bash", "-c", loop).splitlines()]
+
     def down(self) -> None:
         """Remove the cluster and its kubeconfig, if they exist."""
         if self.exists():

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.kind import Cluster
 from tests.e2e.kubectl import Kubectl
+from tests.e2e.operator import DEPLOYMENT
 from tests.e2e.scene import Scene
 from tests.e2e.stacks import backend, kanary, route
+from tests.e2e.traffic import Count
 
 pytestmark = pytest.mark.cluster
 
@@ -113,3 +116,66 @@ def test_an_operator_that_is_killed_in_every_step_goes_on(scene: Scene, system: 
     assert (status["rollout"]["state"], steps(status)) == ("Completed", [1, 2, 3]), status["rollout"]
     total = sum(r["connections"] for each in status["rollout"]["evidence"] for r in each["tally"]["routes"].values())
     assert total <= counted.connections, (status["rollout"], counted)
+
+
+HELD = [{"to": 10, "for": "10m"}, {"to": 100}]
+
+
+def watch_first_step(scene: Scene) -> None:
+    """All versions are good, and the first step is watched."""
+    serve(scene, HELD, {})
+    roll_out(scene)
+    scene.wait(lambda: scene.status("app").get("reason") == "StepWatched", "the first step")
+
+
+def reset_everything(scene: Scene, after: float = 0) -> None:
+    """The second version resets its connections from now on, or some seconds later."""
+    command = f"sleep {after}; echo 100 > /tmp/resets" if after else "echo 100 > /tmp/resets"
+    scene.kubectl("exec", "deployment/app-v2", "--", "sh", "-c", f"({command}) > /dev/null 2>&1 &")
+
+
+def check_that_proxies_went_back(scene: Scene, counted: Count) -> None:
+    """And that the operator makes it the verdict of the rollout."""
+    status = scene.wait_for_phase("app", "Degraded", "RolledBack")
+    print(f"without a control plane: {sum(counted.errors.values())} failed; {status['message']}")
+    assert "rolled back by itself" in status["message"], status["message"]
+    assert 0 < sum(counted.errors.values()) < 200, counted
+    assert status["display"]["weights"] == "app-v1:http=100 app-v2:http=0"
+    counted = scene.count_at_one_proxy("app", 200)
+    assert (counted.versions, counted.errors) == ({"v1": 200}, {}), counted
+
+
+def test_proxies_go_back_by_themselves_while_there_is_no_operator(scene: Scene, system: Kubectl) -> None:
+    watch_first_step(scene)
+    system("scale", DEPLOYMENT, "--replicas=0")
+    try:
+        scene.wait(lambda: not system.get("pods")["items"], "the end of the operator")
+        with scene.client.keep_counting(scene.service_address("app"), 80) as counting:
+            reset_everything(scene)
+            scene.wait(lambda: answers_only_v1(scene), "the proxies to go back by themselves", deadline=60)
+            counted = counting.stop_counting()
+    finally:
+        system("scale", DEPLOYMENT, "--replicas=1")
+    check_that_proxies_went_back(scene, counted)
+
+
+def answers_only_v1(scene: Scene) -> bool:
+    counted = scene.client.count(scene.service_address("app"), 80, 200)
+    return not counted.errors and counted.versions.keys() == {"v1"}
+
+
+def test_proxies_go_back_by_themselves_while_the_api_server_is_away(scene: Scene, kind_cluster: Cluster) -> None:
+    watch_first_step(scene)
+    address = scene.service_address("app")
+
+    def versions(connections: int) -> set[str]:
+        return {answer.partition(" ")[0] for answer in kind_cluster.answers_from(address, 80, connections)}
+
+    with scene.client.keep_counting(address, 80) as counting:
+        reset_everything(scene, after=20)
+        with kind_cluster.without_api_server():
+            scene.wait(lambda: "" in versions(50), "the first failure")
+            scene.wait(lambda: versions(200) == {"v1"}, "the proxies to go back by themselves")
+        scene.wait(lambda: answers_only_v1(scene), "the API server")
+        counted = counting.stop_counting()
+    check_that_proxies_went_back(scene, counted)
