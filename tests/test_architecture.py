@@ -33,8 +33,8 @@ ONE_IMPORTER = {
 """The module, or the package, that is alone in importing a library; the migrations aside, which are in its terms."""
 PROJECTS = {"pydantic_core": "pydantic", "websocket": "websocket_client", "yaml": "pyyaml"}
 """Under which name a library is declared, where that is not the one that it is imported by."""
-DRIVERS = {"psycopg"}
-"""Libraries that a name in a URL selects."""
+UNIMPORTED = {"psycopg", "tzdata"}
+"""Libraries that a name in a URL selects, or that another one reads."""
 LIBRARIES = {"states": set[str](), "engine": {"pydantic", "pydantic_core", "transitions"}}
 PURE = {
     "__future__",
@@ -252,8 +252,8 @@ def test_the_wheel_holds_exactly_the_layers() -> None:
 def test_every_library_that_is_imported_is_declared() -> None:
     imported = {top for module in paths() for top in tops(module)} - sys.stdlib_module_names - set(PACKAGES)
     declared = {re.split(r"[\[<>=]", text)[0].replace("-", "_") for text in project()["project"]["dependencies"]}
-    assert {PROJECTS.get(name, name) for name in imported} == declared - DRIVERS
-    assert declared > DRIVERS
+    assert {PROJECTS.get(name, name) for name in imported} == declared - UNIMPORTED
+    assert declared > UNIMPORTED
 
 
 def test_no_folder_of_tests_has_the_name_of_a_layer() -> None:
