@@ -271,9 +271,10 @@ def _failure_log() -> Iterator[str]:
     yield f'  log-format "{_FAILURE_FORMAT}"'
 
 
-_FAILURE_FORMAT = "%pid %rt %ci %cp %b %s %ts %rc %Tt %B %[bc_err_str]"
+_FAILURE_FORMAT = "%pid %rt %ci %cp %b %s %ts %rc %Tt %B %sc %[bc_err_str]"
 """Process, number of the connection in this process, client address and port, backend, server, how it ended, retries,
-milliseconds, bytes sent to the client, and the error of the connection to the server.
+milliseconds, bytes sent to the client, connections that the server still has in this process, and the error of the
+connection to the server.
 
 The number orders the beginnings of connections without a clock: `show info` has the next one (CumReq)."""
 

@@ -207,9 +207,12 @@ async def echo_until_told(reader: asyncio.StreamReader, writer: asyncio.StreamWr
         writer.write(data)
 
 
-def split_of(pods: MoodyPods, *weights: int, **settings: Any) -> ProxyConfig:
-    """A watched configuration of routes with such a pod each."""
-    config = watching(*(pods.route(weight, 1) for weight in weights), failure_log=True, **settings)
+def split_of(pods: MoodyPods, *weights: int, each: int = 1) -> ProxyConfig:
+    """A watched configuration of routes with so many such pods each.
+
+    With a pod for each connection, every failure counts: connections that one pod drops together are one failure.
+    """
+    config = watching(*(pods.route(weight, each) for weight in weights), failure_log=True)
     pods.put(echo_until_told, *(server for route in config.routes for server in route.servers))
     return config
 
@@ -234,7 +237,7 @@ def talking(proxy: LiveProxy, count: int) -> Iterator[list[socket.socket]]:
 
 
 def test_connections_of_a_former_revision_fail_there(pods: MoodyPods) -> None:
-    config = split_of(pods, 90, 10)
+    config = split_of(pods, 90, 10, each=100)
     with live(config) as proxy, talking(proxy, 100) as former:
         await_counts(proxy, Counts(90, 0))
         proxy.serve(next_of(config, 50, 50))
@@ -253,7 +256,7 @@ def test_connections_of_a_former_revision_fail_there(pods: MoodyPods) -> None:
 
 
 def test_a_draining_worker_counts_for_its_revision_also_after_its_agent_was_killed(pods: MoodyPods) -> None:
-    config = split_of(pods, 50, 50)
+    config = split_of(pods, 50, 50, each=20)
     with live(config) as proxy, talking(proxy, 20) as former:
         former_worker = worker(proxy)
         proxy.serve(replace(next_of(config, 90, 10), idle_seconds=1800))
@@ -268,7 +271,7 @@ def test_a_draining_worker_counts_for_its_revision_also_after_its_agent_was_kill
 
 
 def test_failures_while_there_is_no_agent_count_for_their_revisions(pods: MoodyPods) -> None:
-    config = split_of(pods, 50, 50)
+    config = split_of(pods, 50, 50, each=20)
     with live(config) as proxy, talking(proxy, 20) as former:
         proxy.serve(next_of(config, 90, 10))
         with talking(proxy, 10) as latest:
@@ -287,7 +290,7 @@ def test_failures_while_there_is_no_agent_count_for_their_revisions(pods: MoodyP
 
 
 def test_counts_continue_when_haproxy_is_killed(pods: MoodyPods) -> None:
-    config = split_of(pods, 50, 50)
+    config = split_of(pods, 50, 50, each=10)
     with live(config) as proxy:
         with talking(proxy, 20):
             await_counts(proxy, Counts(10, 0))
@@ -300,7 +303,7 @@ def test_counts_continue_when_haproxy_is_killed(pods: MoodyPods) -> None:
 
 
 def test_a_storm_of_a_former_revision_leaves_the_present_one_alone(pods: MoodyPods) -> None:
-    config = split_of(pods, 50, 50)
+    config = split_of(pods, 50, 50, each=200)
     with live(config) as proxy, talking(proxy, 400) as former:
         proxy.serve(next_of(config, 90, 10))
         with talking(proxy, 10):
@@ -327,7 +330,7 @@ def test_of_a_stream_of_clients_nearly_all_are_counted_and_each_revision_is_spli
 
 
 def test_the_first_failure_is_sent_at_once_and_counts_every_second(pods: MoodyPods) -> None:
-    config = split_of(pods, 50, 50)
+    config = split_of(pods, 50, 50, each=10)
     with live(config) as proxy, proxy.streamed() as found, talking(proxy, 20) as connections:
         next(report for report in found if counted_in(report) == (20, 0))
         began = time.monotonic()
@@ -346,7 +349,7 @@ def counted_in(report: dict[str, Any]) -> tuple[int, int]:
 
 
 def test_watching_begins_and_ends_without_new_weights_and_a_reload(pods: MoodyPods) -> None:
-    config = replace(split_of(pods, 50, 50), watched=0)
+    config = replace(split_of(pods, 50, 50, each=10), watched=0)
     with live(config) as proxy, talking(proxy, 10) as former:
         assert "revisions" not in proxy.report()
         process = worker(proxy)

@@ -315,7 +315,7 @@ def test_a_failure_belongs_to_the_backend_that_the_slot_had_when_the_connection_
 
 
 def test_the_pod_is_named_without_the_header_that_it_receives() -> None:
-    record = read_record("8 5 10.0.0.1 1 a 10.0.0.2:9000_V2 SD 0 12 0 ECONNRESET")
+    record = read_record("8 5 10.0.0.1 1 a 10.0.0.2:9000_V2 SD 0 12 0 3 ECONNRESET")
     assert record is not None
     assert record.server == "10.0.0.2:9000"
 
@@ -337,7 +337,7 @@ def line(
     number: int = 5,
 ) -> bytes:
     head = f"8 {number} 10.0.0.1 {port} {slot}"
-    return f"{head} 10.0.0.2:9000 {state} 0 {milliseconds} {sent} {error}\n".encode()
+    return f"{head} 10.0.0.2:9000 {state} 0 {milliseconds} {sent} 3 {error}\n".encode()
 
 
 @pytest.mark.parametrize(
@@ -365,12 +365,12 @@ def test_each_end_has_a_cause_in_plain_words(log: Log, state: str, sent: int, er
 
 
 def test_addresses_of_ipv6_have_brackets() -> None:
-    record = read_record("8 5 fd00::7 41796 v1:http fd00::1:9000 sC +2 1204 0 -\n")
+    record = read_record("8 5 fd00::7 41796 v1:http fd00::1:9000 sC +2 1204 0 3 -\n")
     assert record is not None
     assert (record.client, record.server) == ("[fd00::7]:41796", "[fd00::1]:9000")
     assert cause_of(record) == "not accepted: 3 attempts within 1.2 s"
 
 
-@pytest.mark.parametrize("text", ["", "Proxy split started.", "a b c d e f g h i j k", "\ufffd" * 100])
+@pytest.mark.parametrize("text", ["", "Proxy split started.", "a b c d e f g h i j k l", "\ufffd" * 100])
 def test_other_lines_are_ignored(text: str) -> None:
     assert read_record(text) is None

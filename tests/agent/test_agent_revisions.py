@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections import Counter
 from decimal import Decimal
 from operator import ge
@@ -15,7 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kanary_agent import texts
 from kanary_agent.counters import Counts, Load, SlotFigures, Summary, is_redistributing, summary
+from kanary_agent.drops import LOST_SECONDS, MOMENT_SECONDS
+from kanary_agent.records import Record
 from kanary_agent.revisions import GRACE_SECONDS, KEPT, Counted
+from kanary_agent.run import STEP_SECONDS
 from kanary_agent.totals import Totals
 
 from engine.render.config import Pool
@@ -54,11 +58,11 @@ class Course:
         self._path = str(Path(folder) / "counts.json")
         self.workers = [Worker(8, 7, first)]
         """The current one is the last."""
-        self.pipe: list[tuple[str, int]] = []
+        self.pipe: list[Record] = []
         self.began: Counter[int] = Counter()
         self.failed: Counter[int] = Counter()
         self.agent = Totals(self._path)
-        self.now = 100.0
+        self.now = time.monotonic()
         self.poll()
 
     def begin(self, count: int = 1) -> None:
@@ -67,15 +71,18 @@ class Course:
         worker.number += count
         self.began[worker.revision] += count
 
-    def fail(self, count: int = 1, *, of: int = -1, is_recorded: bool = True) -> None:
-        """The oldest connections of a worker fail."""
+    def fail(
+        self, count: int = 1, *, of: int = -1, is_recorded: bool = True, seconds: float = 0.1, error: str = "ECONNRESET"
+    ) -> None:
+        """The oldest connections of a worker are reset by its only pod, after they have lasted for so long."""
         worker = self.workers[of % len(self.workers)]
-        for number, revision in worker.open[:count]:
+        for _ in range(min(count, len(worker.open))):
+            number, revision = worker.open.pop(0)
             worker.failed += 1
             self.failed[revision] += 1
             if is_recorded:
-                self.pipe.append((str(worker.process), number % 2**32))
-        del worker.open[:count]
+                end = ("SD", 1, round(seconds * 1000), 0, len(worker.open), error)
+                self.pipe.append(Record(str(worker.process), number % 2**32, "10.0.0.1:1", "a", "10.0.0.2:9000", *end))
 
     def poll(self) -> None:
         self.agent.add(self.workers[-1].summary())
@@ -89,8 +96,8 @@ class Course:
     def drain(self, seconds: float = 0.0) -> None:
         """The agent reads all records."""
         self.now += seconds
-        for process, number in self.pipe:
-            self.agent.revisions.record(process, number, A)
+        for record in self.pipe:
+            self.agent.revisions.record(record, A, self.now)
         self.pipe.clear()
         self.agent.revisions.settle(self.now)
 
@@ -301,7 +308,17 @@ def test_numbers_of_connections_wrap(tmp_path: Path) -> None:
     assert course.counted == {8: Counted(6, 3), 7: Counted(2, 2)}
 
 
-@pytest.mark.parametrize("damage", ["x", {}, {"counts": {"7": {A: [1]}}}, {"workers": {"8 1": [1]}}, {"counts": 7}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "x",
+        {},
+        {"counts": {"7": {A: [1]}}},
+        {"workers": {"8 1": [1]}},
+        {"drops": [[[A, "x", {}, {}]], []]},
+        {"counts": 7},
+    ],
+)
 def test_damaged_counts_start_another_ledger(course: Course, damage: Any) -> None:
     course.begin(5)
     course.count()
@@ -349,6 +366,113 @@ proc.turns: type=sint value=<{turns}>
     assert found._replace(is_redistributing=expected).revision == (0 if expected else 7)
 
 
+# Connections that a pod drops together
+
+LASTING = 5.0
+
+
+def test_the_connections_of_a_pod_that_ends_are_one_failure(course: Course) -> None:
+    course.begin(50)
+    course.fail(50, seconds=LASTING)
+    course.conclude()
+    assert course.counted == {7: Counted(50, 1)}
+
+
+def test_a_drop_counts_for_its_latest_revision(course: Course) -> None:
+    course.begin(50)
+    course.change()
+    course.begin(5)
+    course.fail(55, seconds=LASTING)
+    course.conclude()
+    assert course.counted == {8: Counted(5, 1), 7: Counted(50, 0)}
+
+
+def test_the_connections_of_a_process_of_a_pod_are_one_failure(course: Course) -> None:
+    course.begin(80)
+    course.fail(20, seconds=LASTING)
+    course.conclude()
+    assert course.counted == {7: Counted(80, 1)}
+
+
+def test_few_of_the_connections_of_a_pod_are_a_failure_each(course: Course) -> None:
+    course.begin(80)
+    course.fail(19, seconds=LASTING)
+    course.conclude()
+    assert course.counted == {7: Counted(80, 19)}
+
+
+def test_connections_that_are_reset_soon_are_a_failure_each(course: Course) -> None:
+    course.begin(50)
+    course.fail(50, seconds=1.9)
+    course.drain()
+    assert course.counted == {7: Counted(0, 0)}
+    course.poll()
+    assert course.counted == {7: Counted(50, 50)}
+
+
+@pytest.mark.parametrize("age", [0, 0.5, 1, 1.9, 2, 2.5, 4])
+def test_a_version_that_resets_each_connection_at_an_age_fails_with_each(course: Course, age: float) -> None:
+    steps = 40
+    course.begin(round(age / STEP_SECONDS) * 10)
+    for _ in range(steps):
+        course.begin(10)
+        course.fail(10, seconds=age)
+        course.poll()
+        course.drain(STEP_SECONDS)
+    course.conclude()
+    assert course.counted[7].failed == steps * 10
+
+
+def test_each_end_of_a_pod_is_a_failure(course: Course) -> None:
+    for _ in range(3):
+        course.begin(50)
+        course.fail(50, seconds=LASTING)
+        course.poll()
+        course.drain()
+        course.drain(MOMENT_SECONDS)
+    course.conclude()
+    assert course.counted == {7: Counted(150, 3)}
+
+
+def test_connections_to_a_pod_that_is_cut_off_are_one_failure_a_minute(course: Course) -> None:
+    course.begin(50)
+    for _ in range(50):
+        course.fail(1, seconds=240, error="ETIMEDOUT returned by OS")
+        course.drain(1)
+    assert course.counted == {7: Counted()}
+    course.poll()
+    course.drain(LOST_SECONDS)
+    assert course.counted == {7: Counted(50, 1)}
+
+
+def test_failures_of_a_drop_without_a_record_are_part_of_it(course: Course) -> None:
+    course.begin(20_000)
+    course.fail(8_000, seconds=LASTING)
+    course.fail(12_000, is_recorded=False)
+    # The last record that was read, after the pipe was full.
+    course.pipe[-1] = course.pipe[-1]._replace(open=3_000)
+    course.poll()
+    for _ in range(10):
+        course.drain(GRACE_SECONDS / 2)
+    assert course.counted == {7: Counted(20_000, 1)}
+    # Later ones are not.
+    course.begin(3)
+    course.fail(3, is_recorded=False)
+    course.conclude()
+    assert course.counted == {7: Counted(20_003, 4)}
+
+
+def test_an_agent_that_restarts_in_a_drop_continues_it(course: Course) -> None:
+    course.begin(50)
+    course.poll()
+    course.fail(25, seconds=LASTING)
+    course.drain()
+    course.count()
+    course.restart_agent()
+    course.conclude()
+    assert course.counted == {7: Counted(50, 1)}
+
+
 # Any history
 
 
@@ -373,6 +497,8 @@ class Fate(Course):
             case "drain":
                 self._unsaved += len(self.pipe)
                 self.drain(which * GRACE_SECONDS / 2)
+            case "drop":
+                self.fail(count, of=which, seconds=LASTING)
             case "kill agent":
                 self.unrecorded += self._unsaved
                 self.restart_agent()
@@ -394,7 +520,7 @@ class Fate(Course):
             assert all(map(ge, counted, former.get(revision, Counted())))
 
 
-EVENTS = ("begin", "fail", "lose", "poll", "report", "drain", "change", "reload", "restart", "kill agent")
+EVENTS = ("begin", "fail", "drop", "lose", "poll", "report", "drain", "change", "reload", "restart", "kill agent")
 
 
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 4), st.integers(0, 3)), max_size=80))

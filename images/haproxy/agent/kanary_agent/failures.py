@@ -53,7 +53,7 @@ class Failures:
         for record in self._pipe.step():
             backend = self._slots.backend_of(record.slot, now - record.milliseconds / _SECOND)
             if backend and (record.is_unaccepted or record.is_reset):
-                self._revisions.record(record.process, record.number, backend)
+                self._revisions.record(record, backend, now)
                 found.append((backend, record))
         for backend, record in found[-STEP_FAILURES:]:
             self._add(backend, Failure(now, record.server, record.client, cause_of(record)))
@@ -87,7 +87,7 @@ def cause_of(record: Record) -> str:
     """Why a connection failed."""
     passed = _time_text(record.milliseconds)
     if record.is_reset:
-        how = "lost" if "ETIMEDOUT" in record.error else "reset"
+        how = "lost" if record.is_lost else "reset"
         return f"{how} after {passed}, {record.sent} bytes sent to the client"
     if record.state in _CAUSES:
         return _CAUSES[record.state]

@@ -35,3 +35,10 @@ def write(path: str, content: str | bytes) -> None:
 def _read(path: str) -> str:
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         return file.read()
+
+
+def integer(value: object) -> int:
+    """A value in a file that has to be an integer. Raises ValueError if it is none."""
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is not an integer")
+    return value

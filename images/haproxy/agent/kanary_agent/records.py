@@ -15,7 +15,7 @@ PIPE_BYTES = 2**20
 """The most that a pipe of an ordinary user holds: about 8,000 records. Empty, it takes no memory."""
 STEP_BYTES = 2**16
 """How much one step reads: about 500 records, 4 ms."""
-_FIELDS = 11
+_FIELDS = 12
 
 
 class Record(NamedTuple):
@@ -34,6 +34,8 @@ class Record(NamedTuple):
     milliseconds: int
     sent: int
     """Bytes to the client."""
+    open: int
+    """How many connections to the server this process still had."""
     error: str
     """HAProxy's text about the connection to the server."""
 
@@ -47,6 +49,11 @@ class Record(NamedTuple):
     def is_reset(self) -> bool:
         """Whether the server broke off the connection: HAProxy counts it in `eresp`."""
         return self.state.startswith("S") and not self.is_unaccepted
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server has acknowledged nothing for too long."""
+        return self.is_reset and "ETIMEDOUT" in self.error
 
 
 class Pipe:
@@ -83,11 +90,11 @@ def read_record(line: str) -> Record | None:
     fields = line.rstrip("\n").split(" ", _FIELDS - 1)
     if len(fields) < _FIELDS:
         return None
-    process, number, host, port, slot, server, state, retries, milliseconds, sent, error = fields
+    process, number, host, port, slot, server, state, retries, milliseconds, sent, open_, error = fields
     try:
         # A plus sign marks that HAProxy has tried another server.
         attempts = int(retries.lstrip("+")) + 1
-        figures = int(number), int(milliseconds.lstrip("+")), int(sent.lstrip("+"))
+        figures = int(number), int(milliseconds.lstrip("+")), int(sent.lstrip("+")), int(open_)
     except ValueError:
         return None
     # The name of a server is its address and port, without brackets, and the header that it receives, if any.

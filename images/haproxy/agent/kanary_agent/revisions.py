@@ -6,12 +6,19 @@ and `show info` has the number of the next one: so numbers say in which revision
 A failure that HAProxy counts and that has no record, because the pipe was full or the agent was killed, counts for
 the revision in force. One whose worker has ended before its counters were read has its record.
 
+Connections that a pod drops together are one failure (`drops.py`). If there are so many that their records fill the
+pipe, those without a record are part of it.
+
 While HAProxy redistributes the connections of a route without a server, no revision is in force.
 """
 
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+from kanary_agent import files
+from kanary_agent.drops import Drops, may_be_dropped
+from kanary_agent.records import Record
 
 KEPT = 3
 """How many revisions have counts: the present one and those whose connections may last."""
@@ -76,9 +83,13 @@ class _Worker:
     @classmethod
     def of(cls, content: list[Any], now: float) -> "_Worker":
         next_number, marks, unrecorded, assumed = content
-        worker = cls([(_integer(first), _integer(revision)) for first, revision in marks], _integer(next_number), now)
-        worker.unrecorded = {name: _integer(count) for name, count in unrecorded.items()}
-        worker.assumed = {name: _integer(count) for name, count in assumed.items()}
+        worker = cls(
+            [(files.integer(first), files.integer(revision)) for first, revision in marks],
+            files.integer(next_number),
+            now,
+        )
+        worker.unrecorded = {name: files.integer(count) for name, count in unrecorded.items()}
+        worker.assumed = {name: files.integer(count) for name, count in assumed.items()}
         return worker
 
 
@@ -89,6 +100,7 @@ class Revisions:
         self.ledger = os.urandom(8).hex()
         self._counts: dict[int, dict[str, Counted]] = {}
         self._workers: dict[str, _Worker] = {}
+        self._drops = Drops()
         self._settled_at = 0.0
         self._has_read_all = False
         """Whether every worker that is new has begun since the last reading."""
@@ -135,19 +147,29 @@ class Revisions:
             if reading.revision == former:
                 self._add(former, backend, connections=counted.connections)
 
-    def record(self, process: str, number: int, backend: str) -> None:
-        """Count a failure that has a record."""
-        worker = next((found for key, found in reversed(self._workers.items()) if key.split(" ")[0] == process), None)
+    def record(self, record: Record, backend: str, now: float) -> None:
+        """Count a failure that has a record, as soon as it is known that it is one of its own."""
+        workers = reversed(self._workers.items())
+        worker = next((found for key, found in workers if key.split(" ")[0] == record.process), None)
         if worker is None:
             return
         if worker.assumed.get(backend, 0) > 0:
             worker.assumed[backend] -= 1
             return
         worker.unrecorded[backend] = worker.unrecorded.get(backend, 0) - 1
-        self._add(worker.revision_of(number), backend, failed=1)
+        revision = worker.revision_of(record.number)
+        if may_be_dropped(record):
+            self._drops.add(record, backend, revision, now)
+        else:
+            self._add(revision, backend, failed=1)
 
     def settle(self, now: float) -> None:
-        """Count the failures that have had no record for a while. All records that were written have been read."""
+        """Count the failures that have waited, and those that have had no record for a while.
+
+        All records that were written have been read.
+        """
+        for revision, backend, failed in self._drops.ended(now):
+            self._add(revision, backend, failed=failed)
         if now < self._settled_at + GRACE_SECONDS:
             return
         self._settled_at = now
@@ -157,7 +179,8 @@ class Revisions:
                 if lost > 0:
                     worker.unrecorded[backend] -= lost
                     worker.assumed[backend] = worker.assumed.get(backend, 0) + lost
-                    self._add(worker.revision, backend, failed=lost)
+                    if not self._drops.may_have_overflowed(now):
+                        self._add(worker.revision, backend, failed=lost)
             worker.unsettled = dict(worker.unrecorded)
 
     def forget_all_but(self, workers: Iterable[str], now: float) -> None:
@@ -182,6 +205,7 @@ class Revisions:
             "ledger": self.ledger,
             "counts": {str(revision): {**counts} for revision, counts in self._counts.items()},
             "workers": {key: worker.content() for key, worker in self._workers.items()},
+            "drops": self._drops.content(),
         }
 
     def load(self, content: dict[str, Any], now: float) -> None:
@@ -190,15 +214,12 @@ class Revisions:
         Raises ValueError, TypeError, KeyError or AttributeError if it is damaged, and changes nothing then.
         """
         counts = {
-            int(revision): {name: Counted(_integer(all_), _integer(failed)) for name, (all_, failed) in of.items()}
+            int(revision): {
+                name: Counted(files.integer(all_), files.integer(failed)) for name, (all_, failed) in of.items()
+            }
             for revision, of in content["counts"].items()
         }
         workers = {key: _Worker.of(worker, now) for key, worker in content["workers"].items()}
+        self._drops.load(content["drops"], now)
         self.ledger, self._counts, self._workers = str(content["ledger"]), counts, workers
         self._has_read_all = True
-
-
-def _integer(value: object) -> int:
-    if type(value) is not int:
-        raise ValueError(f"{value!r} is not an integer")
-    return value
