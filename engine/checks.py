@@ -83,8 +83,10 @@ class Occasion:
     weights: Sequence[Share]
     evidence: str = ""
     """The evidence as a text."""
-    verdict: str = ""
-    reason: str = ""
+    state: str = ""
+    """Of the rollout."""
+    message: str = ""
+    """Why it has this state."""
 
 
 def query_check(at: RolloutStep, query: PrometheusQuery, canary: Backend) -> QueryCheck:
@@ -127,8 +129,8 @@ def _body(occasion: Occasion, template: WebhookTemplate) -> Mapping[str, object]
         "event": occasion.event,
         "weights": {share.backend: weight_number(share.weight) for share in occasion.weights},
         "evidence": occasion.evidence,
-        "verdict": occasion.verdict,
-        "reason": occasion.reason,
+        "state": occasion.state,
+        "message": occasion.message,
     }
 
 
@@ -139,10 +141,10 @@ def _text(occasion: Occasion) -> str:
         WebhookEvent.AFTER_STEP: f"has completed {step}",
         WebhookEvent.RESULT: f"has ended at {step}",
     }[occasion.event]
-    judged = ", ".join(part for part in (occasion.verdict, occasion.reason) if part)
+    state = ", ".join(part for part in (occasion.state, occasion.message) if part)
     name = f"Rollout {at.rollout} of Kanary {at.kanary.namespace}/{at.kanary.name}"
     sentences = (
-        f"{name} {what}: {judged}." if judged else f"{name} {what}.",
+        f"{name} {what}: {state}." if state else f"{name} {what}.",
         f"Weights: {weights_text(occasion.weights)}.",
         occasion.evidence,
     )

@@ -27,7 +27,7 @@ _REQUESTS = 64
 _REQUESTS_OF_NAMESPACE = 4
 _BACKOFF = Backoff(base=1.0, cap=30.0)
 _OUTCOMES = {
-    ReplyKind.GO_ON: CheckOutcome.PASSED,
+    ReplyKind.CONTINUE: CheckOutcome.PASSED,
     ReplyKind.REFUSED: CheckOutcome.FAILED,
     ReplyKind.NOT_NOW: CheckOutcome.PENDING,
 }
@@ -40,7 +40,7 @@ _ON_ERROR = {
 
 @dataclass(slots=True)
 class _Running:
-    """A check that is wanted."""
+    """A check that a Kanary needs."""
 
     check: Check
     result: CheckResult
@@ -76,12 +76,12 @@ class OutboundChecks:
         self._loop = BackgroundLoop("checks")
         self._concurrency = Concurrency(_REQUESTS, _REQUESTS_OF_NAMESPACE)
 
-    def results(self, namespace: str, name: str, wanted: Sequence[Check]) -> Mapping[str, CheckResult]:
+    def results(self, namespace: str, name: str, needed: Sequence[Check]) -> Mapping[str, CheckResult]:
         """The latest result of each of these checks, by its id. Other checks of the Kanary end."""
         key = Key(namespace, name)
         with self._lock:
             former = self._kanaries.pop(key, {})
-            present = {check.id: self._kept(former, check) for check in wanted}
+            present = {check.id: self._kept(former, check) for check in needed}
             if present:
                 self._kanaries[key] = present
             results = {check_id: running.result for check_id, running in present.items()}

@@ -30,7 +30,7 @@ _SHOWN = 200
 class ReplyKind(Enum):
     """What a receiver says."""
 
-    GO_ON = auto()
+    CONTINUE = auto()
     REFUSED = auto()
     NOT_NOW = auto()
     """The receiver has not decided yet."""
@@ -68,7 +68,7 @@ def read_reply(check: WebhookCheck, answer: Answer) -> Reply:
     """What the answer says. A refusal needs a message: a gateway's error page must not send a rollout back."""
     status, message = answer.status, _message(answer.body)
     if status in range(200, 300):
-        return Reply(ReplyKind.GO_ON, message or f"answered {status}")
+        return Reply(ReplyKind.CONTINUE, message or f"answered {status}")
     if status in range(300, 400):
         return Reply(ReplyKind.ERROR, f"answered {status}: redirects are not followed; declare the URL of the receiver")
     if status not in range(400, 500) or status in _ERRORS or check.webhook.template is WebhookTemplate.SLACK:

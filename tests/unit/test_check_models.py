@@ -185,7 +185,10 @@ def test_a_webhook_is_called_for_its_events_only() -> None:
 
 def test_the_generic_body_has_every_fact_and_the_id_none_that_changes() -> None:
     first, second = (
-        webhook_checks(Occasion(WebhookEvent.AFTER_STEP, STEP, WEIGHTS, evidence, "Passed", "Healthy"), [webhook()])[0]
+        webhook_checks(
+            Occasion(WebhookEvent.AFTER_STEP, STEP, WEIGHTS, evidence, "Watching", "step 1/4 is watched for 5m"),
+            [webhook()],
+        )[0]
         for evidence in ("1 of 2 failed", "2 of 3 failed")
     )
     assert json.loads(first.body) == {
@@ -197,8 +200,8 @@ def test_the_generic_body_has_every_fact_and_the_id_none_that_changes() -> None:
         "event": "AfterStep",
         "weights": {"web-v1:http": 87.5, "web-v2:http": 12.5},
         "evidence": "1 of 2 failed",
-        "verdict": "Passed",
-        "reason": "Healthy",
+        "state": "Watching",
+        "message": "step 1/4 is watched for 5m",
     }
     assert first.id == "kanary_u-1_7_2_AfterStep_gate"
     assert first == second
@@ -212,8 +215,8 @@ def test_the_generic_body_has_every_fact_and_the_id_none_that_changes() -> None:
             "Rollout 7 of Kanary shop/web is about to start step 2 of 4. Weights: web-v1:http=87.5 web-v2:http=12.5.",
         ),
         (
-            Occasion(WebhookEvent.RESULT, STEP, WEIGHTS, "7 > 2 & <!channel>.", "Failed", "RolledBack"),
-            "Rollout 7 of Kanary shop/web has ended at step 2 of 4: Failed, RolledBack. Weights: web-v1:http=87.5 "
+            Occasion(WebhookEvent.RESULT, STEP, WEIGHTS, "7 > 2 & <!channel>.", "RolledBack", "rolled back"),
+            "Rollout 7 of Kanary shop/web has ended at step 2 of 4: RolledBack, rolled back. Weights: web-v1:http=87.5 "
             "web-v2:http=12.5. 7 &gt; 2 &amp; &lt;!channel&gt;.",
         ),
     ],
