@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from engine.model.rollout import Freeze, Window
+from engine.model.rollout import DAYS, Freeze, Window
 from engine.model.times import time_text
 from states import Problem, Reason
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _AHEAD = 8
 """Days in which each weekly window opens at least once."""
 
@@ -42,7 +41,7 @@ def _spans(window: Window, now: datetime) -> Iterator[tuple[datetime, datetime]]
     today = now.astimezone(zone).date()
     for number in range(-1, _AHEAD):
         day = today + timedelta(days=number)
-        if _DAYS[day.weekday()] in window.days:
+        if DAYS[day.weekday()] in window.days:
             last = day if end > start else day + timedelta(days=1)
             first = datetime.combine(day, start, zone).astimezone(UTC)
             yield first, datetime.combine(last, end, zone).astimezone(UTC)

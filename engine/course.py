@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.calendar import frozen
 from engine.evidence import tallied
-from engine.gates import Ask, announced, decide_with_checks
+from engine.gates import LatestResults, announced, decide_with_checks
 from engine.machine import RolloutMachine
 from engine.model.course import RolloutStatus
 from engine.model.entries import Share
@@ -105,22 +105,22 @@ class Course:
         return self.applied_to(spec) if self.is_back else spec
 
 
-def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, ask: Ask) -> Course:
+def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, results_of: LatestResults) -> Course:
     """What becomes of the rollout now. The first weights of a Kanary are served at once.
 
-    `ask` returns the results of its queries and webhooks.
+    `results_of` returns the results of its queries and webhooks.
     """
     applied, declared = observed.written.applied, observed.to_apply
     spec = declared or (applied.spec if applied else None)
     stored = observed.status.rollout, applied.rollout if applied else None
     known = next((each for each in stored if each and each.number), None) or RolloutStatus()
     if spec is None or not (applied or known.goal):
-        ask(())
+        results_of(())
         return Course()
     # If the ConfigMap is lost, the status has the weights that the running proxies split by.
     former = applied.spec.routes if applied else _routes(known, spec.routes) or known.goal
     if spec.rollout is None:
-        ask(())
+        results_of(())
         return _at_once(spec, former, known.number, observed.now)
     if not known.goal:
         known = known.model_copy(update={"good": former, "start": former, "goal": former})
@@ -131,10 +131,10 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, a
     last = _counted(Look(observed, snapshot, spec, known, goal))
     facts = Look(observed, snapshot, spec, last, goal).facts(spec.rollout)
     if last.number and not facts.is_new and facts.state in ENDED and not last.is_announced:
-        last = last.model_copy(update={"is_announced": announced(observed.owner, last, spec.rollout, ask)})
+        last = last.model_copy(update={"is_announced": announced(observed.owner, last, spec.rollout, results_of)})
         decision = decide_rollout(facts)
     else:
-        facts, decision = decide_with_checks(observed.owner, last, facts, spec.rollout, ask)
+        facts, decision = decide_with_checks(observed.owner, last, facts, spec.rollout, results_of)
     rollout = moved(last, facts, decision, machine, plan=spec.rollout, goal=goal, former=former)
     return Course(rollout, decision, _routes(rollout, spec.routes), last, fault)
 

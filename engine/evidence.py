@@ -10,7 +10,7 @@ from engine.model.course import RolloutStatus, StepEvidence
 from engine.model.rollout import RolloutAnalysis
 from engine.shares import Weights, weights_of
 from states.evidence import AGENTS, Analysis, Counts, Sample, Tolerance, Verdict, VerdictKind, judge, kind_of_verdict
-from states.rollout_snapshot import Judgement
+from states.rollout_snapshot import WORST_FIRST, Judgement
 
 _STEPS_COUNTED = 2
 """A connection that began in the step before may fail now; agents keep the counts of some revisions."""
@@ -18,8 +18,6 @@ _FEW_ROUTES = 20
 """With more routes, failures of the step before are not added: the counts of all proxies would exceed the status."""
 _MOST_ROUTES = 500
 """The sum of the routes over all steps whose counts are kept, so that `status.rollout` has at most 300 kB."""
-_ORDER = (VerdictKind.FAILED, VerdictKind.INCONCLUSIVE, VerdictKind.PASSED)
-"""The worst first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +82,13 @@ def judgement_of(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) 
         samples, *_ = case
         verdict = judge(*case)
         found.append(Judgement(verdict.kind, text_of(canary, samples[-1], verdict, left_out)))
-    return min(found, key=lambda each: _ORDER.index(each.verdict), default=Judgement())
+    return min(found, key=lambda each: WORST_FIRST.index(each.verdict), default=Judgement())
 
 
 def kind_of_judgement(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> VerdictKind:
     """The verdict of `judgement_of` for a step that has counts, in a tenth of its time."""
     kinds = [kind_of_verdict(*case) for _, case in _cases(rollout, _counted(rollout), analysis, steps)]
-    return min(kinds, key=_ORDER.index, default=VerdictKind.PASSED)
+    return min(kinds, key=WORST_FIRST.index, default=VerdictKind.PASSED)
 
 
 def _counted(rollout: RolloutStatus) -> Sequence[StepEvidence]:
@@ -138,11 +136,11 @@ def text_of(canary: str, sample: Sample, verdict: Verdict, left_out: int = 0) ->
             share = f"{own.failed} of {own.failed + others.failed} failed connections were those of {canary}"
             return (
                 f"{share}, which had {100 * sample.share:.3g} % of the connections ({own.connections} of "
-                f"{own.connections + others.connections}); a good version has as many less than once in "
-                f"{verdict.rollouts:,} rollouts"
+                f"{own.connections + others.connections}); less than one of "
+                f"{verdict.rollouts:,} rollouts of good versions has so many failures"
             )
         case VerdictKind.FAILED:
-            return f"{counts}; a good version has as many less than once in {verdict.rollouts:,} rollouts"
+            return f"{counts}; less than one of {verdict.rollouts:,} rollouts of good versions has so many failures"
         case VerdictKind.INCONCLUSIVE if verdict.missing is not None:
             ignored = f"; {left_out} were not split by the weights and do not count" if left_out else ""
             return f"{counts}; about {_rounded(verdict.missing):,} more connections are needed{ignored}"

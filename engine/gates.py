@@ -1,4 +1,4 @@
-"""What a rollout asks of others: the queries about a step, and the webhooks before it, after it and at the end."""
+"""The checks of a rollout: the queries about a step, and the webhooks before it, after it and at the end."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,28 +15,26 @@ from engine.rollout_facts import next_step
 from engine.shares import Weights, between, weights_of
 from states.evidence import VerdictKind
 from states.rollout_rules import RolloutDecision, decide_rollout
-from states.rollout_snapshot import Judgement, RolloutSnapshot
+from states.rollout_snapshot import WORST_FIRST, Judgement, RolloutSnapshot
 from states.rollouts import UNDER_WAY, RolloutState, RolloutTrigger
 
-Ask = Callable[[Sequence[Check]], Mapping[str, CheckResult]]
-"""Returns the latest results of all checks that a Kanary wants now, by their ids."""
+LatestResults = Callable[[Sequence[Check]], Mapping[str, CheckResult]]
+"""Returns the latest results of all checks that a Kanary needs now, by their ids. Other checks end."""
 
 _HAVE_ENDED_STEP = ("last_step_has_passed", "no_step_may_start", "pods_are_missing", "next_step_follows")
 """The rules that decide after a step has ended, but for webhooks."""
 _VERDICTS = {CheckOutcome.PASSED: VerdictKind.PASSED, CheckOutcome.FAILED: VerdictKind.FAILED}
-_ORDER = (VerdictKind.FAILED, VerdictKind.INCONCLUSIVE, VerdictKind.PASSED)
-"""The worst first."""
 
 
 def decide_with_checks(
-    owner: Identity, rollout: RolloutStatus, facts: RolloutSnapshot, plan: RolloutSpec, ask: Ask
+    owner: Identity, rollout: RolloutStatus, facts: RolloutSnapshot, plan: RolloutSpec, results_of: LatestResults
 ) -> tuple[RolloutSnapshot, RolloutDecision]:
     """The decision about a rollout, and the facts with the answers that it depends on.
 
     A webhook is called when nothing else is missing: after a step when it would end, before one when it would start.
     """
     queries = tuple(_queries(owner, rollout, plan)) if facts.state in UNDER_WAY and facts.step else ()
-    known = ask(queries) if queries else {}
+    known = results_of(queries) if queries else {}
     facts = replace(facts, judgement=worst([facts.judgement, *_judgements(queries, known)]))
     decision = decide_rollout(facts)
     step = RolloutStep(owner, rollout.number, facts.step, facts.steps)
@@ -55,28 +53,28 @@ def decide_with_checks(
         before = hooks(WebhookEvent.BEFORE_STEP, replace(step, step=number), _weights(rollout, to))
     if not (after or before):
         if not queries:
-            ask(())
+            results_of(())
         return facts, decision
-    known = ask((*queries, *after, *before))
+    known = results_of((*queries, *after, *before))
     facts = replace(facts, after=worst(_judgements(after, known)), before=worst(_judgements(before, known)))
     return facts, decide_rollout(facts)
 
 
-def announced(owner: Identity, rollout: RolloutStatus, plan: RolloutSpec, ask: Ask) -> bool:
+def announced(owner: Identity, rollout: RolloutStatus, plan: RolloutSpec, results_of: LatestResults) -> bool:
     """Whether every webhook about the end of a rollout has been answered; those that are not are called."""
     weights = weights_of(rollout.goal if rollout.state == RolloutState.COMPLETED else rollout.good)
     shares = tuple(Share(backend=str(backend), weight=weight) for backend, weight in weights.items())
     at = RolloutStep(owner, rollout.number, rollout.step, rollout.steps)
     occasion = Occasion(WebhookEvent.RESULT, at, shares, rollout.verdict, rollout.state, rollout.message)
     calls = webhook_checks(occasion, plan.webhooks)
-    known = ask(calls)
+    known = results_of(calls)
     return all(known[call.id].outcome in _VERDICTS for call in calls)
 
 
 def worst(judgements: Iterable[Judgement]) -> Judgement:
     """The worst of them, with the texts of all that are as bad; Passed if there are none."""
     found = list(judgements)
-    kind = min((each.verdict for each in found), key=_ORDER.index, default=VerdictKind.PASSED)
+    kind = min((each.verdict for each in found), key=WORST_FIRST.index, default=VerdictKind.PASSED)
     return Judgement(kind, "; ".join(each.text for each in found if each.verdict is kind and each.text))
 
 

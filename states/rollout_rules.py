@@ -1,6 +1,6 @@
 """The policy of rollouts: a second ordered chain of small pure rules. The first rule that returns a decision decides.
 
-The way back comes before everything that waits: a rollout is judged in each of its states, also while it is paused.
+Rollbacks precede everything that waits: a rollout is judged in each of its states, also while it is paused.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,13 @@ _FAILURES = (Reason.VERDICT_FAILED, Reason.CANARY_LOST, Reason.WEBHOOK_REFUSED, 
 LONGEST_BLOCK = timedelta(days=1)
 """After this time, a freeze is checked again: no timer can wait for centuries."""
 
+_WAYS_OUT = "kanary promote continues, kanary abort rolls back"
+
 RolloutRule = Callable[[RolloutSnapshot], RolloutDecision | None]
 
 
 def last_good_weights_are_declared(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """Who declares the last good weights again gets them at once, whatever is frozen or paused."""
+    """If the spec declares the last good weights again, they return at once, even while frozen or paused."""
     if not (snapshot.is_new and snapshot.is_former) or snapshot.state is RolloutState.COMPLETED:
         return None
     message = f"rollout {snapshot.number} ends: the spec declares the last good weights again"
@@ -59,7 +61,7 @@ def rollout_is_retried(snapshot: RolloutSnapshot) -> RolloutDecision | None:
 
 
 def rollout_has_ended(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """What has ended stays so; while weights are frozen, other ones wait."""
+    """A rollout that has ended stays as it is; while the weights are frozen, other ones wait."""
     if snapshot.state not in ENDED:
         return None
     if snapshot.is_new and snapshot.frozen:
@@ -68,8 +70,8 @@ def rollout_has_ended(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     return RolloutDecision(None, snapshot.reason or default, snapshot.message)
 
 
-def rollout_goes_back(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """The way back ends when no proxy splits connections otherwise."""
+def rollback_is_under_way(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A rollback is complete when every proxy serves the last good weights."""
     if snapshot.state is not RolloutState.ROLLING_BACK:
         return None
     trigger = RolloutTrigger.RESTORE if snapshot.is_served else None
@@ -77,14 +79,14 @@ def rollout_goes_back(snapshot: RolloutSnapshot) -> RolloutDecision | None:
 
 
 def rollout_is_aborted(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """An abort by hand leads back."""
+    """An abort by hand rolls back at once."""
     if not snapshot.aborted or snapshot.state not in UNDER_WAY:
         return None
     return _fail(Problem(Reason.ABORTED, f"aborted in {snapshot.place}, {snapshot.aborted}"))
 
 
 def step_has_failed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """A failed verdict leads back at once, or holds the step if the spec says so."""
+    """A step that fails is rolled back at once, or held with `onFailure: Pause`."""
     problem = _failure(snapshot) if snapshot.state in UNDER_WAY else None
     if problem is None:
         return None
@@ -92,7 +94,7 @@ def step_has_failed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
         return _fail(problem)
     if snapshot.promoted or (snapshot.is_new and not snapshot.frozen):
         return None
-    message = f"{problem.message} (spec.rollout.onFailure: Pause): kanary promote goes on, kanary abort rolls back"
+    message = f"{problem.message} (spec.rollout.onFailure: Pause): {_WAYS_OUT}"
     return _hold(snapshot, Problem(problem.reason, message))
 
 
@@ -154,7 +156,7 @@ def rollout_is_resumed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
 
 
 def verdict_waits_for_a_person(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """A step that has failed, or was paused for want of evidence, does not go on by itself."""
+    """A step that has failed, or was paused for lack of evidence, does not continue by itself."""
     if snapshot.promoted or snapshot.reason not in (*_FAILURES, Reason.INCONCLUSIVE):
         return None
     problem = Problem(snapshot.reason, snapshot.message)
@@ -174,8 +176,8 @@ def step_is_watched(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     return RolloutDecision(trigger, Reason.STEP_WATCHED, message, requeue)
 
 
-def step_is_to_be_promoted(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """A step that waits for a person says so."""
+def step_waits_for_promotion(snapshot: RolloutSnapshot) -> RolloutDecision | None:
+    """A step with `until: Promoted` waits for `kanary promote`."""
     if not snapshot.until_promoted or snapshot.promoted:
         return None
     return _hold(snapshot, Problem(Reason.WAITING_FOR_PROMOTION, f"{snapshot.place}: waiting for kanary promote"))
@@ -197,8 +199,7 @@ def evidence_is_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
         case OnInconclusive.ROLLBACK:
             return _fail(Problem(Reason.INCONCLUSIVE, message))
         case OnInconclusive.PAUSE:
-            advice = "kanary promote goes on, kanary abort rolls back"
-            return _hold(snapshot, Problem(Reason.INCONCLUSIVE, f"{message}; {advice}"))
+            return _hold(snapshot, Problem(Reason.INCONCLUSIVE, f"{message}; {_WAYS_OUT}"))
 
 
 def webhook_after_the_step_is_due(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -232,12 +233,12 @@ def pods_are_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
 
 
 def webhook_before_the_step_is_due(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """Webhooks may hold the begin of a step."""
+    """Webhooks may hold the start of a step."""
     return _awaited(snapshot, snapshot.before)
 
 
 def next_step_follows(snapshot: RolloutSnapshot) -> RolloutDecision:
-    """Nothing is missing."""
+    """If nothing is missing, the next step starts."""
     done = "is promoted" if snapshot.promoted else "has passed"
     what = f"{snapshot.place} {done}" if snapshot.step else f"rollout {snapshot.number} starts"
     return RolloutDecision(RolloutTrigger.ADVANCE, Reason.STEP_STARTED, _passed(snapshot, what))
@@ -250,13 +251,13 @@ ROLLOUT_RULES: tuple[RolloutRule, ...] = (
     other_weights_are_declared,
     rollout_is_retried,
     rollout_has_ended,
-    rollout_goes_back,
+    rollback_is_under_way,
     verdict_waits_for_a_person,
     step_is_loaded,
     rollout_is_paused,
     rollout_is_resumed,
     step_is_watched,
-    step_is_to_be_promoted,
+    step_waits_for_promotion,
     evidence_is_missing,
     webhook_after_the_step_is_due,
     last_step_has_passed,

@@ -30,6 +30,10 @@ class OnFailure(StrEnum):
     """The step stays until `kanary promote` or `kanary abort`."""
 
 
+WORST_FIRST = (VerdictKind.FAILED, VerdictKind.INCONCLUSIVE, VerdictKind.PASSED)
+"""The order in which one of several verdicts decides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict, with its numbers in a sentence."""

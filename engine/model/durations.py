@@ -12,6 +12,7 @@ DURATION = r"^([1-9][0-9]{0,2}d)?([1-9][0-9]{0,3}h)?([1-9][0-9]{0,5}m)?([1-9][0-
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _PART = re.compile(r"(\d+)([dhms])")
 LONGEST = timedelta(days=365)
+VALID_DURATION = "a duration such as 30s, 10m or 1h30m, from 1s to 365d"
 
 
 def read_duration(value: object) -> timedelta:
@@ -22,7 +23,7 @@ def read_duration(value: object) -> timedelta:
         duration = timedelta(**{_UNITS[unit]: int(count) for count, unit in _PART.findall(value)})
         if duration <= LONGEST:
             return duration
-    raise ValueError(f"{value!r} is not a duration such as 30s, 10m or 1h30m, from 1s to 365d")
+    raise ValueError(f"{value!r} is not {VALID_DURATION}")
 
 
 Duration = Annotated[

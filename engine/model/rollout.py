@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ MAX_STEPS = 50
 MAX_WINDOWS = 20
 DEFAULT_STEP = read_duration("5m")
 CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+
+Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -96,9 +99,9 @@ class RolloutAnalysis(Shape):
 class Window(Shape):
     """When steps may start."""
 
-    days: Annotated[
-        tuple[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], ...], Field(min_length=1, max_length=7)
-    ] = Field(default=("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"), description="Days of the week.")
+    days: Annotated[tuple[Day, ...], Field(min_length=1, max_length=7)] = Field(
+        default=DAYS, description="Days of the week."
+    )
     start: Annotated[str, Field(pattern=CLOCK, max_length=5)] = Field(
         default="00:00", description="When it opens, such as 09:00."
     )

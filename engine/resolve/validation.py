@@ -18,7 +18,8 @@ from pydantic_core import ErrorDetails
 from engine.calendar import unknown_zones
 from engine.model.checks import EXPECTED as CHECKS
 from engine.model.checks import MAX_CHECKS, WebhookEvent, query_problems, webhook_problems
-from engine.model.rollout import MAX_STEPS, MAX_WINDOWS, RolloutSpec
+from engine.model.durations import VALID_DURATION
+from engine.model.rollout import DAYS, MAX_STEPS, MAX_WINDOWS, RolloutSpec
 from engine.model.spec import DNS_LABEL, MAX_ROUTES, KanarySpec
 from engine.model.weight import TOTAL_WEIGHT, decimal_text
 from engine.render.config import MAX_CONNECTIONS
@@ -28,7 +29,6 @@ MAX_NAME_LENGTH = 55
 """A Kanary `x` owns objects named `x-haproxy`, which must fit a DNS label of 63 characters."""
 
 _DNS_LABEL_TEXT = "a DNS label: lower-case letters, digits and '-', starting with a letter, at most 63 characters"
-_DURATION = "a duration such as 30s, 10m or 1h30m, from 1s to 365d"
 _WHOLE_NUMBER = "a whole number from {} to {}"
 _EXPECTED: Mapping[str, str] = {
     "destination": _DNS_LABEL_TEXT,
@@ -59,9 +59,9 @@ _EXPECTED: Mapping[str, str] = {
     "steps": f"a list of 1 to {MAX_STEPS} steps, each with `to`",
     "step": "an object with `to`, such as {to: 10, for: 10m}",
     "to": "a number from 0.1 to 100 with at most one decimal",
-    "for": _DURATION,
+    "for": VALID_DURATION,
     "until": "Promoted or left out",
-    "maxWait": _DURATION,
+    "maxWait": VALID_DURATION,
     "falseAlarms": "a number from 1e-9 to 0.5, such as 0.001",
     "ratio": "a number from 1 to 100, such as 1.5",
     "tolerate.percent": "a number from 0.000001 to 50, such as 0.1",
@@ -69,8 +69,8 @@ _EXPECTED: Mapping[str, str] = {
     "onInconclusive": "one of Pause, Proceed, Rollback",
     "onFailure": "Rollback or Pause",
     "windows": f"a list of at most {MAX_WINDOWS} windows",
-    "days": "a list of Mon, Tue, Wed, Thu, Fri, Sat, Sun",
-    "day": "one of Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+    "days": f"a list of {', '.join(DAYS)}",
+    "day": f"one of {', '.join(DAYS)}",
     "event": f"one of {', '.join(WebhookEvent)}",
     "start": "a time such as 09:00",
     "end": "a time such as 16:30",

@@ -167,7 +167,7 @@ DECISIONS: dict[str, tuple[dict[str, Any], str, Trigger | None, Reason]] = {
     ),
     "a promotion that is missing": (
         {"until_promoted": True},
-        "step_is_to_be_promoted",
+        "step_waits_for_promotion",
         Trigger.HOLD,
         Reason.WAITING_FOR_PROMOTION,
     ),
@@ -221,13 +221,13 @@ DECISIONS: dict[str, tuple[dict[str, Any], str, Trigger | None, Reason]] = {
     ),
     "a rollback that is served": (
         {"state": State.ROLLING_BACK, "message": "rolled back"},
-        "rollout_goes_back",
+        "rollback_is_under_way",
         Trigger.RESTORE,
         Reason.ROLLED_BACK,
     ),
     "a rollback that is not served": (
         {"state": State.ROLLING_BACK, "is_served": False, "aborted": "by ann", "judgement": FAILED},
-        "rollout_goes_back",
+        "rollback_is_under_way",
         None,
         Reason.ROLLED_BACK,
     ),
