@@ -113,7 +113,7 @@ def only_counts_differ(before: KanaryStatus, after: KanaryStatus) -> bool:
 
 
 def only_evidence_differs(before: KanaryStatus, after: KanaryStatus) -> bool:
-    """Whether they differ only in the time and the counts of a step that goes on."""
+    """Whether they differ only in the time and the counts of a step that continues."""
     changes = {"rollout": None, "message": "", "conditions": ()}
     if after.rollout is None or not only_counts_differ(before, after):
         return False
@@ -121,7 +121,7 @@ def only_evidence_differs(before: KanaryStatus, after: KanaryStatus) -> bool:
 
 
 def may_pass(before: KanaryStatus, after: KanaryStatus) -> bool:
-    """Whether the proxies only began to load what the status has already, and may be ready before anybody looks."""
+    """Whether the proxies only began to load what the status has, and may be ready before anything reads the status."""
     is_move = before.phase in (Phase.RENDERING, Phase.DEGRADED) and after.phase == Phase.ROLLING
     return is_move and _declared(before) == _declared(after)
 

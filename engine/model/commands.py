@@ -1,4 +1,4 @@
-"""What people order by hand: annotations of a Kanary, so that it works while no operator runs.
+"""Orders by hand: annotations of a Kanary, so that they work while no operator runs.
 
 Each names the rollout that it is about, and `promote` the step, so that sending it twice changes nothing.
 """

@@ -75,7 +75,7 @@ class RolloutStatus(Shape):
     counted_at: Time | None = None
     """Up to when these seconds are counted."""
     until: Time | None = None
-    """When the time of the step has passed, if nobody pauses it; absent unless the step is watched."""
+    """When the time of the step has passed, unless it is paused before; absent unless the step is watched."""
     good: tuple[Route, ...] = ()
     """The last good routes: those that return if the rollout fails."""
     start: tuple[Route, ...] = ()

@@ -73,7 +73,7 @@ class Moment:
 
     @property
     def result(self) -> RunResult | None:
-        """The result of the run; None if the rollout goes on."""
+        """The result of the run; None while the rollout continues."""
         match RolloutState(self.rollout.state):
             case RolloutState.ROLLING_BACK:
                 return RunResult.ROLLED_BACK

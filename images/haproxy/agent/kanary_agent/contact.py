@@ -1,6 +1,7 @@
-"""Contact with the operator: while it can act on a rollout, it says so on its stream of reports every few seconds.
+"""Contact with the operator: while it can act on a rollout, it sends a sign on its stream of reports every few seconds.
 
-A connection that is open proves nothing: the operator may be cut off from the API server, or gone without a word.
+A connection that is open proves nothing: the operator may be cut off from the API server, or may have
+failed without closing it.
 """
 
 import time
@@ -10,7 +11,7 @@ LOST_SECONDS = 10
 
 
 class Contact:
-    """When the operator of the pod with the uid `pod` was there last; `lost_seconds` after that it counts as gone."""
+    """When the last sign arrived, for the pod with the uid `pod`; `lost_seconds` later the operator counts as gone."""
 
     def __init__(self, pod: str, lost_seconds: float = LOST_SECONDS) -> None:
         self.sign = f"operator of {pod}\n".encode()
@@ -19,7 +20,7 @@ class Contact:
         self._last = time.monotonic()
 
     def renew(self) -> None:
-        """The operator is there."""
+        """A sign of the operator has arrived."""
         self._last = time.monotonic()
 
     def take(self, received: bytes) -> bytes | None:

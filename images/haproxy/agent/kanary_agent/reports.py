@@ -166,7 +166,7 @@ class ReportServer:
     def _take_signs(self, client: _Client) -> None:
         rest = self._contact.take(client.received)
         if rest is None:
-            # It sends what nobody reads.
+            # It has sent something else.
             self._close(client)
         else:
             client.received = rest

@@ -14,7 +14,7 @@ _NO_SPLIT = "0" * _HALF
 
 
 class RollbackPlan(NamedTuple):
-    """The last good weights, and when to return to them (`RollbackPlan` of `engine/render/config.py`)."""
+    """The last good weights, and when to return to them (`RollbackPlan` of `engine/render/rollback.py`)."""
 
     revision: int
     """The revision that is judged."""
