@@ -111,7 +111,7 @@ def history(
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
 @cluster_options
 def get(*, name: str, namespace: str | None, output: str, kubeconfig: str | None, context: str | None) -> None:
-    """Show phase, rollout, routes and failed connections of a Kanary.
+    """Show phase, rollout, routes and failures of a Kanary.
 
     The numbers of the routes and the last failed connections of each one are
     read from the proxies, through port-forwards to their agents with your own

@@ -180,7 +180,7 @@ def render(filename: str, output: Literal["objects", "config"], **options: Any) 
 @click.option("--seed", type=int, default=1, show_default=True, help="Another number gives other random runs.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def simulate(filename: str, **options: Any) -> None:
-    """Simulate the rollout of a Kanary, to choose its steps and limits.
+    """Simulate a rollout, to choose its steps and limits.
 
     The rules, weights and verdicts are those of the operator; the traffic is a
     model: connections arrive evenly, and each one fails independently. The

@@ -71,7 +71,7 @@ def abort(**order: Any) -> None:
 @click.command()
 @_order_options
 def retry(**order: Any) -> None:
-    """Begin a rollout again that was rolled back or aborted."""
+    """Restart a rollout that was rolled back or aborted."""
     _give("retry", **order)
 
 

@@ -10,7 +10,7 @@ HOOK = {"name": "gate", "url": "http://gate:8080"}
 QUERY = {"name": "p99", "address": "http://prometheus:9090", "query": "p99", "max": 0.5}
 
 
-def test_webhooks_hold_a_step_before_and_after_it_and_learn_of_the_end(world: World) -> None:
+def test_webhooks_hold_a_step_before_and_after_it_and_are_called_at_the_end(world: World) -> None:
     serving_v1(world)
     declare(world, 0, 100, rollout={"steps": [{"to": 50, "for": "1m"}, {"to": 100, "for": "1m"}], "webhooks": [HOOK]})
     world.run("v2 is to have all connections, and a webhook has not answered yet")
@@ -51,7 +51,7 @@ def test_a_step_passes_only_if_each_query_does(outcome: CheckOutcome, expected: 
     assert ("query p99: 0.7" in message(world)) is (expected[0] != "Completed")
 
 
-def test_a_webhook_that_has_not_learned_of_the_end_is_called_again_after_a_restart(world: World) -> None:
+def test_a_webhook_that_has_not_answered_at_the_end_is_called_again_after_a_restart(world: World) -> None:
     serving_v1(world)
     hook = HOOK | {"events": ["Result"]}
     declare(world, 0, 100, rollout={"steps": [{"to": 100, "for": "1m"}], "webhooks": [hook]})
@@ -62,7 +62,7 @@ def test_a_webhook_that_has_not_learned_of_the_end_is_called_again_after_a_resta
     world.run("the operator is restarted")
     assert len(world.checks.asked) == 2
     world.checks.answers["gate"] = CheckResult(CheckOutcome.PASSED, "webhook gate: 200")
-    world.run("the webhook has learned of the end")
+    world.run("the webhook answers")
     world.restart_operator()
     world.run("the operator is restarted again")
     assert (len(world.checks.asked), world.checks.wanted) == (2, {})

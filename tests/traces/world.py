@@ -112,7 +112,7 @@ class World:
     # What users and controllers do.
 
     def restart_operator(self) -> None:
-        """Another process, which has to learn all from the cluster."""
+        """Another process, which has to read everything from the cluster."""
         self.sendings.clear()
         self._latest = {}
         self.checks.wanted = {}
