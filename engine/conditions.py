@@ -7,6 +7,7 @@ from datetime import datetime
 from engine.model.status import Condition, KanaryStatus
 from engine.model.times import time_text
 from states import Decision, Reason
+from states.rollout_rules import FAILURES
 
 READY = "Ready"
 PROGRESSING = "Progressing"
@@ -21,7 +22,7 @@ _STUCK = (
     Reason.ROLLOUT_PAUSED,
     Reason.WAITING_FOR_PROMOTION,
     Reason.INCONCLUSIVE,
-    Reason.VERDICT_FAILED,
+    *FAILURES,
     Reason.FROZEN,
     Reason.ROLLED_BACK,
 )

@@ -28,7 +28,8 @@ class RolloutDecision:
     """The name of the rule that took the decision."""
 
 
-_FAILURES = (Reason.VERDICT_FAILED, Reason.CANARY_LOST, Reason.WEBHOOK_REFUSED, Reason.STEP_DEADLINE_EXCEEDED)
+FAILURES = (Reason.VERDICT_FAILED, Reason.CANARY_LOST, Reason.WEBHOOK_REFUSED, Reason.STEP_DEADLINE_EXCEEDED)
+"""Why a step has failed. With `onFailure: Pause`, it waits for a person."""
 LONGEST_BLOCK = timedelta(days=1)
 """After this time, a freeze is checked again: no timer can wait for centuries."""
 
@@ -157,10 +158,10 @@ def rollout_is_resumed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
 
 def verdict_waits_for_a_person(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     """A step that has failed, or was paused for lack of evidence, does not continue by itself."""
-    if snapshot.promoted or snapshot.reason not in (*_FAILURES, Reason.INCONCLUSIVE):
+    if snapshot.promoted or snapshot.reason not in (*FAILURES, Reason.INCONCLUSIVE):
         return None
     problem = Problem(snapshot.reason, snapshot.message)
-    if snapshot.reason in _FAILURES and snapshot.on_failure is OnFailure.ROLLBACK:
+    if snapshot.reason in FAILURES and snapshot.on_failure is OnFailure.ROLLBACK:
         return _fail(problem)
     return _hold(snapshot, problem)
 

@@ -45,6 +45,7 @@ def test_ready_and_progressing_are_distinguished(is_ready: bool, is_behind: bool
 def test_proxies_behind_are_progress_unless_the_reason_says_that_nothing_moves(reason: Reason) -> None:
     stuck = [Reason.PAUSED, Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS]
     stuck += [Reason.ROLLOUT_PAUSED, Reason.WAITING_FOR_PROMOTION, Reason.INCONCLUSIVE, Reason.VERDICT_FAILED]
+    stuck += [Reason.CANARY_LOST, Reason.WEBHOOK_REFUSED, Reason.STEP_DEADLINE_EXCEEDED]
     stuck += [Reason.FROZEN, Reason.ROLLED_BACK]
     found = made(is_ready=False, is_behind=True, decision=Decision(None, reason, "why"))
     assert statuses(found) == {READY: "False", PROGRESSING: str(reason not in stuck), HISTORY_RECORDED: "True"}
