@@ -9,7 +9,7 @@ from tests.e2e.kind import Cluster
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.operator import DEPLOYMENT
 from tests.e2e.scene import Scene
-from tests.e2e.stacks import backend, kanary, route
+from tests.e2e.stacks import backend, deployment, kanary, route, service
 from tests.e2e.traffic import Count
 
 pytestmark = pytest.mark.cluster
@@ -179,3 +179,59 @@ def test_proxies_go_back_by_themselves_while_the_api_server_is_away(scene: Scene
         scene.wait(lambda: answers_only_v1(scene), "the API server")
         counted = counting.stop_counting()
     check_that_proxies_went_back(scene, counted)
+
+
+# An HTTP server that stands for a gate and for Prometheus: the query has the value of the file /tmp/value, or 0.1.
+GATE = """
+import http.server, json, os
+class Gate(http.server.BaseHTTPRequestHandler):
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        print("called", body["event"], body["step"], self.headers["webhook-signature"][:4], flush=True)
+        self.answer(b"{}")
+    def do_GET(self):
+        value = open("/tmp/value").read().strip() if os.path.exists("/tmp/value") else "0.1"
+        data = {"resultType": "vector", "result": [{"metric": {}, "value": [0, value]}]}
+        self.answer(json.dumps({"status": "success", "data": data}).encode())
+http.server.HTTPServer(("", 9000), Gate).serve_forever()
+"""
+
+
+def test_webhooks_and_queries_of_the_namespace_decide_about_a_rollout(scene: Scene) -> None:
+    gate = deployment("gate", "gate")
+    gate["spec"]["template"]["spec"]["containers"][0]["command"] = ["python3", "-c", GATE]
+    query = {"name": "p99", "address": "http://gate:80", "query": "p99", "max": 0.5, "intervalSeconds": 5}
+    rollout = {
+        "steps": [{"to": 10, "for": "1s"}, {"to": 50, "for": "10m"}, {"to": 100}],
+        "analysis": {**EASY, "prometheus": [query]},
+        "webhooks": [{"name": "gate", "url": "http://gate/rollout"}],
+    }
+    scene.apply(
+        *[gate, service("gate")],
+        *backend("app-v1", "v1"),
+        *backend("app-v2", "v2"),
+        kanary("app", "app", route("app-v1", 100), route("app-v2", 0), rollout=rollout),
+    )
+    scene.wait_until_ready("app", {"app-v1": 1, "app-v2": 1})
+    scene.kubectl("rollout", "status", "deployment/gate", "--timeout=60s")
+    with scene.client.keep_counting(scene.service_address("app"), 80):
+        roll_out(scene)
+        scene.wait(lambda: step(scene) == 2, "the second step")
+        scene.kubectl("exec", "deployment/gate", "--", "sh", "-c", "echo 0.9 > /tmp/value")
+        status = scene.wait_for_phase("app", "Degraded", "RolledBack")
+    assert "query p99" in status["message"], status["message"]
+    assert "0.9" in status["message"], status["message"]
+    calls = ["BeforeStep 1", "AfterStep 1", "BeforeStep 2", "Result 2"]
+    scene.wait(lambda: called(scene) == calls, f"the gate to be called: {calls}")
+
+
+def called(scene: Scene) -> list[str]:
+    """The event and the step of each signed webhook, once each: calls may be repeated."""
+    lines = [line.split() for line in scene.kubectl("logs", "deployment/gate").splitlines()]
+    signed = [words for words in lines if words[:1] == ["called"] and words[3] == "v1a,"]
+    return list(dict.fromkeys(" ".join(words[1:3]) for words in signed))
