@@ -201,6 +201,8 @@ def rollout(**changes: Any) -> Json:
         "steps": 4,
         "to": 10,
         "good": good,
+        "start": good,
+        "goal": [route("myapp-v1", 0), route("myapp-v2", 100, 9090)],
         "evidence": [
             {"step": 1, "revision": 4, "tally": {"routes": {}}},
             {"step": 2, "revision": 5, "tally": {"routes": routes, "ledgers": {"x": [8104, 900, 0, 7]}}},
@@ -260,10 +262,9 @@ def test_json_has_the_whole_rollout(stage: Stage) -> None:
     assert stage.document()["rollout"] is None
     stage.status(rollout=rollout())
     found = stage.document()["rollout"]
-    assert {key: found[key] for key in rollout()} == rollout() | {
-        "good": found["good"],
-        "evidence": found["evidence"],
-    }
+    lists = ("good", "start", "goal", "evidence")
+    assert {key: found[key] for key in rollout()} == rollout() | {key: found[key] for key in lists}
+    assert [[each["weight"] for each in found[key]] for key in lists[:3]] == [[100, 0], [100, 0], [0, 100]]
     assert found["evidence"][1]["tally"]["routes"]["myapp-v2:9090"] == {"weight": 10, "connections": 900, "failed": 7}
 
 
