@@ -1,8 +1,9 @@
 """The checks of a rollout: the queries about a step, and the webhooks before it, after it and at the end."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Protocol
 
 from engine.checks import Check, CheckOutcome, CheckResult, Occasion, RolloutStep, query_check, webhook_checks
 from engine.evidence import compared
@@ -18,8 +19,13 @@ from states.rollout_rules import RolloutDecision, decide_rollout
 from states.rollout_snapshot import WORST_FIRST, Judgement, RolloutSnapshot
 from states.rollouts import UNDER_WAY, RolloutState, RolloutTrigger
 
-LatestResults = Callable[[Sequence[Check]], Mapping[str, CheckResult]]
-"""Returns the latest results of all checks that a Kanary needs now, by their ids. Other checks end."""
+
+class LatestResults(Protocol):
+    """Returns the latest results of the checks that a Kanary needs now, by their ids."""
+
+    def __call__(self, needed: Sequence[Check], *, are_all: bool = True) -> Mapping[str, CheckResult]:
+        """If they are all, other checks of the Kanary end."""
+
 
 _HAVE_ENDED_STEP = ("last_step_has_passed", "no_step_may_start", "pods_are_missing", "next_step_follows")
 """The rules that decide after a step has ended, but for webhooks."""
@@ -34,7 +40,8 @@ def decide_with_checks(
     A webhook is called when nothing else is missing: after a step when it would end, before one when it would start.
     """
     queries = tuple(_queries(owner, rollout, plan)) if facts.state in UNDER_WAY and facts.step else ()
-    known = results_of(queries) if queries else {}
+    # Webhooks that are being called must go on: only the results of the queries say whether they are needed.
+    known = results_of(queries, are_all=False)
     facts = replace(facts, judgement=worst([facts.judgement, *_judgements(queries, known)]))
     decision = decide_rollout(facts)
     step = RolloutStep(owner, rollout.number, facts.step, facts.steps)
@@ -51,10 +58,6 @@ def decide_with_checks(
     if decision.trigger is RolloutTrigger.ADVANCE:
         number, to = next_step(rollout, facts, plan)
         before = hooks(WebhookEvent.BEFORE_STEP, replace(step, step=number), _weights(rollout, to))
-    if not (after or before):
-        if not queries:
-            results_of(())
-        return facts, decision
     known = results_of((*queries, *after, *before))
     facts = replace(facts, after=worst(_judgements(after, known)), before=worst(_judgements(before, known)))
     return facts, decide_rollout(facts)

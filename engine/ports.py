@@ -168,10 +168,12 @@ class Reporter(Protocol):
 class Checks(Protocol):
     """Makes the checks of rollouts that need requests, in the background. Never raises, never blocks."""
 
-    def results(self, namespace: str, name: str, needed: Sequence[Check]) -> Mapping[str, CheckResult]:
+    def results(
+        self, namespace: str, name: str, needed: Sequence[Check], *, are_all: bool = True
+    ) -> Mapping[str, CheckResult]:
         """The latest result of each of these checks of a Kanary, by its id.
 
-        These are all the checks of the Kanary: one that is new is started, and one that is missing ends and is
+        One that is new is started. If these are all the checks of the Kanary, one that is missing ends and is
         forgotten. The Kanary is reconciled when a result changes. A query is evaluated again and again; a webhook is
         called until its outcome is Passed or Failed.
         """

@@ -76,15 +76,18 @@ class OutboundChecks:
         self._loop = BackgroundLoop("checks")
         self._concurrency = Concurrency(_REQUESTS, _REQUESTS_OF_NAMESPACE)
 
-    def results(self, namespace: str, name: str, needed: Sequence[Check]) -> Mapping[str, CheckResult]:
-        """The latest result of each of these checks, by its id. Other checks of the Kanary end."""
+    def results(
+        self, namespace: str, name: str, needed: Sequence[Check], *, are_all: bool = True
+    ) -> Mapping[str, CheckResult]:
+        """The latest result of each of these checks, by its id. If they are all, other checks of the Kanary end."""
         key = Key(namespace, name)
         with self._lock:
             former = self._kanaries.pop(key, {})
-            present = {check.id: self._kept(former, check) for check in needed}
+            present = {} if are_all else dict(former)
+            present |= {check.id: self._kept(former, check) for check in needed}
             if present:
                 self._kanaries[key] = present
-            results = {check_id: running.result for check_id, running in present.items()}
+            results = {check.id: present[check.id].result for check in needed}
             new = [running for check_id, running in present.items() if former.get(check_id) is not running]
             ended = [running for check_id, running in former.items() if present.get(check_id) is not running]
         if new or ended:

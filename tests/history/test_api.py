@@ -63,6 +63,8 @@ def test_a_change_is_answered_in_full(client: Client) -> None:
             "cause": "raise to 24",
             "author": "kubectl",
             "digest": f"{24:016x}",
+            "rollout": None,
+            "step": None,
         },
         "result": {
             "number": 249,

@@ -102,14 +102,14 @@ def test_kinds_and_fields_of_a_newer_version_are_passed_on(database: Database, r
     """Its field for a change's result, too; and a change that lacks what this one knows is an entry all the same."""
     entries = [Entry.model_validate(raw) for raw in NEWER]
     other_result = result(2, "RolledBack").model_copy(update={"to_revision": 1})
-    step = read_entry({**change(2).model_dump(by_alias=True, mode="json"), "step": 3})
-    database.write([with_entries(seen(), *entries, step, other_result)])
+    newer = read_entry({**change(2).model_dump(by_alias=True, mode="json"), "newField": 3})
+    database.write([with_entries(seen(), *entries, newer, other_result)])
     found = reader.entries(EntryQuery(**WEB)).items
     assert [item.entry.model_dump(mode="json", by_alias=True) for item in found[2:]] == [
         {**raw, "at": str(raw["at"]).replace("Z", ".000Z")} for raw in NEWER[::-1]
     ]
     (item,) = reader.changes(ChangeQuery(**WEB)).items
-    assert item.change.model_extra == {"step": 3}
+    assert item.change.model_extra == {"newField": 3}
     assert item.result is not None
     assert item.result.result == "RolledBack"
     assert [e.entry.number for e in reader.entries(EntryQuery(**WEB, kinds="Verdict")).items] == [1]

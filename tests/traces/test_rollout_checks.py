@@ -12,7 +12,9 @@ QUERY = {"name": "p99", "address": "http://prometheus:9090", "query": "p99", "ma
 
 def test_webhooks_hold_a_step_before_and_after_it_and_are_called_at_the_end(world: World) -> None:
     serving_v1(world)
-    declare(world, 0, 100, rollout={"steps": [{"to": 50, "for": "1m"}, {"to": 100, "for": "1m"}], "webhooks": [HOOK]})
+    steps = [{"to": 50, "for": "1m"}, {"to": 100, "for": "1m"}]
+    world.checks.answers["p99"] = CheckResult(CheckOutcome.PASSED, "query p99: 0.1")
+    declare(world, 0, 100, rollout={"steps": steps, "analysis": {"prometheus": [QUERY]}, "webhooks": [HOOK]})
     world.run("v2 is to have all connections, and a webhook has not answered yet")
     assert (weights(world), state(world)) == (OLD, ("Waiting", "WaitingForWebhook"))
     world.checks.answers["gate"] = CheckResult(CheckOutcome.PASSED, "webhook gate: 200")
@@ -24,7 +26,7 @@ def test_webhooks_hold_a_step_before_and_after_it_and_are_called_at_the_end(worl
     world.checks.answers["gate"] = CheckResult(CheckOutcome.FAILED, "webhook gate refuses: no")
     world.run("it refuses after the step")
     assert weights(world) == OLD
-    assert [check.split("_", 2)[2] for check in world.checks.asked] == [
+    assert [check.split("_", 2)[2] for check in world.checks.asked if check.endswith("_gate")] == [
         "1_1_BeforeStep_gate",
         "1_1_AfterStep_gate",
         "1_2_BeforeStep_gate",

@@ -43,16 +43,33 @@ class ScriptedChecks:
         self.asked: list[str] = []
         """The id of each check, as often as it was started."""
         self.wanted: dict[str, Check] = {}
+        self.started: set[str] = set()
+        """The ids of those that no reconcile has had a result of."""
 
-    def results(self, _namespace: str, _name: str, wanted: Sequence[Check]) -> Mapping[str, CheckResult]:
-        """The results of these checks."""
-        self.asked += [check.id for check in wanted if check.id not in self.wanted]
-        self.wanted = {check.id: check for check in wanted}
+    def results(
+        self, _namespace: str, _name: str, wanted: Sequence[Check], *, are_all: bool = True
+    ) -> Mapping[str, CheckResult]:
+        """The results of these checks; one that has just been started has none."""
+        new = {check.id for check in wanted} - self.wanted.keys()
+        self.asked += [check.id for check in wanted if check.id in new]
+        self.wanted = ({} if are_all else self.wanted) | {check.id: check for check in wanted}
+        self.started = (self.started | new) & self.wanted.keys()
         return {check.id: self._answer(check) for check in wanted}
 
+    def answer(self) -> bool:
+        """Have those that were started get their answers; returns whether there was any."""
+        is_news = any(self._name(self.wanted[each]) in self.answers for each in self.started)
+        self.started.clear()
+        return is_news
+
+    @staticmethod
+    def _name(check: Check) -> str:
+        return check.query.name if isinstance(check, QueryCheck) else check.webhook.name
+
     def _answer(self, check: Check) -> CheckResult:
-        name = check.query.name if isinstance(check, QueryCheck) else check.webhook.name
-        return self.answers.get(name, CheckResult(CheckOutcome.PENDING))
+        if check.id in self.started:
+            return CheckResult(CheckOutcome.PENDING)
+        return self.answers.get(self._name(check), CheckResult(CheckOutcome.PENDING))
 
 
 class World:
@@ -218,7 +235,7 @@ class World:
         """Reconcile until the engine is at rest and the controllers have nothing left to do; the last outcome."""
         for _ in range(30):
             outcome = self.step(name)
-            moved = self.roll_proxies() or self._has_news()
+            moved = self.roll_proxies() or self._has_news() or self.checks.answer()
             if moved or (outcome.requeue and not outcome.requeue.after):
                 continue
             if outcome.requeue is None or self.phase(name) == self.stored_phase(name):

@@ -625,7 +625,7 @@ def test_an_object_that_comes_again_without_a_change_stays_the_same_object() -> 
 
 def test_all_copies_of_one_content_have_the_same_id_and_no_others_have_it() -> None:
     cache, key = Cache({"name": lambda obj: [obj["metadata"]["name"]]}), Key("shop", "a")
-    keys = [Key("shop", str(number)) for number in range(100)]
+    keys = [Key("shop", str(number)) for number in range(200)]
     cache.replace({each: Packed.of(service(each.name, 1), "1") for each in (key, *keys)}, "1")
     first = cache.get(key)
     assert isinstance(first, Unpacked)
