@@ -51,15 +51,17 @@ def decide_with_checks(
         occasion = Occasion(event, at, shares, facts.judgement.text, rollout.state, rollout.message)
         return webhook_checks(occasion, plan.webhooks)
 
-    after: tuple[Check, ...] = ()
+    has_ended = facts.step and decision.rule in _HAVE_ENDED_STEP
+    after = hooks(WebhookEvent.AFTER_STEP, step, _weights(rollout, rollout.to)) if has_ended else ()
+    known = results_of((*queries, *after), are_all=False)
+    facts = replace(facts, after=worst(_judgements(after, known)))
+    decision = decide_rollout(facts)
     before: tuple[Check, ...] = ()
-    if facts.step and decision.rule in _HAVE_ENDED_STEP:
-        after = hooks(WebhookEvent.AFTER_STEP, step, _weights(rollout, rollout.to))
     if decision.trigger is RolloutTrigger.ADVANCE:
         number, to = next_step(rollout, facts, plan)
         before = hooks(WebhookEvent.BEFORE_STEP, replace(step, step=number), _weights(rollout, to))
     known = results_of((*queries, *after, *before))
-    facts = replace(facts, after=worst(_judgements(after, known)), before=worst(_judgements(before, known)))
+    facts = replace(facts, before=worst(_judgements(before, known)))
     return facts, decide_rollout(facts)
 
 

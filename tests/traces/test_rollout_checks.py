@@ -29,7 +29,6 @@ def test_webhooks_hold_a_step_before_and_after_it_and_are_called_at_the_end(worl
     assert [check.split("_", 2)[2] for check in world.checks.asked if check.endswith("_gate")] == [
         "1_1_BeforeStep_gate",
         "1_1_AfterStep_gate",
-        "1_2_BeforeStep_gate",
         "1_1_Result_gate",
     ]
 
