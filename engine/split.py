@@ -35,7 +35,7 @@ def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot, co
 
 
 def _revision(observed: Observed, spec: KanarySpec) -> tuple[int, bool]:
-    """The number of these weights, and whether the status has it: one more than the last, unless they are the same."""
+    """The revision of these weights, and whether the status has it. Changed weights get the next number."""
     noted, applied = observed.status.split, observed.written.applied
     last = max(noted.revision if noted else 0, applied.revision if applied else 0, observed.status.revision)
     known = noted.weights if noted and noted.revision == last else applied.spec.shares if applied else ()

@@ -149,7 +149,7 @@ def rollout_is_paused(snapshot: RolloutSnapshot) -> RolloutDecision | None:
 
 
 def rollout_is_resumed(snapshot: RolloutSnapshot) -> RolloutDecision | None:
-    """The end of a pause is a move of its own, so that the history has it whatever follows."""
+    """The end of a pause is a separate transition, so that the history always records it."""
     if snapshot.reason is not Reason.ROLLOUT_PAUSED:
         return None
     message = ", ".join(filter(None, (f"{snapshot.place} is resumed", snapshot.resumed)))

@@ -28,7 +28,7 @@ class Command(Shape):
     rollout: int = 0
     """The number of the rollout that it is about."""
     step: int = 0
-    """Of `promote`: the step that has passed; with the number of steps or more, the last step follows at once."""
+    """Of `promote`: all steps up to this one have passed; one less than the number of steps starts the last one."""
     by: str = Field(default="", max_length=LONGEST_TEXT)
     """Who gave it."""
     reason: str = Field(default="", max_length=LONGEST_TEXT)

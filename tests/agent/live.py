@@ -40,7 +40,7 @@ SHARED = (Path("states/evidence.py"),)
 
 
 def install(folder: Path) -> Path:
-    """The agent as the image has it, in this folder."""
+    """Copies the agent into this folder, with the files that the image has."""
     shutil.copytree(AGENT, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for path in SHARED:
         (folder / path).parent.mkdir(exist_ok=True)

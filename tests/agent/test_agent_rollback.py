@@ -245,7 +245,7 @@ def test_the_plan_is_no_change_of_the_split(pods: MoodyPods) -> None:
 
 
 def test_the_agent_of_the_image_rolls_back(pods: MoodyPods) -> None:
-    """As user nobody, with Debian's minimal Python, and with files of its own alone."""
+    """The agent runs as user nobody, with Debian's minimal Python and access to its own files only."""
     with live(rolling_out(pods), as_pod=True, **AWAY) as proxy:
         fail(pods, proxy)
         await_rollback(proxy)

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that behaves as badly as a test has it: it writes bytes, or nothing."""
+"""An HTTP server on loopback with faults that a test selects: it writes given bytes, or nothing."""
 
 import json
 import socket
@@ -68,7 +68,7 @@ def hang(connection: socket.socket) -> None:
 
 
 class Receiver:
-    """Behaves as told, once for each of `behaviours` and then always as the last one."""
+    """Handles each request by the next of `behaviours`; the last one repeats."""
 
     def __init__(self, *behaviours: Behaviour) -> None:
         self.behaviours = list(behaviours)
