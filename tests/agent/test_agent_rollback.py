@@ -29,7 +29,7 @@ from tests.agent.configs import reweighted
 from tests.agent.live import POD, LiveProxy, live, worker
 from tests.agent.moods import MoodyPods, ask, reset_when_asked, visits
 from tests.haproxy.pods import greet_and_echo
-from tests.haproxy.proxies import await_that, config_of
+from tests.haproxy.proxies import await_that, config_of, greeted_by
 from tests.unit.proxies import live_pod
 from tests.unit.snapshots import NOW
 
@@ -93,14 +93,16 @@ def operator(proxy: LiveProxy) -> Iterator[Any]:
 def test_a_bad_canary_is_rolled_back_once_the_operator_is_gone(pods: MoodyPods) -> None:
     config = rolling_out(pods)
     with live(config, **AWAY) as proxy, proxy.connect() as held:
-        assert ask(held)
+        # One connection in ten: it does not fail, and may have begun before the agent counts.
+        is_canary = greeted_by(held) in config.routes[1].servers
         process = worker(proxy)
         fail(pods, proxy)
         await_rollback(proxy)
         assert proxy.take(50) == [0] * 50
         found = proxy.report()["rolledBack"]
         assert found["canary"] == canary_of(config)
-        assert found["own"]["failed"] == found["own"]["connections"] >= 5
+        failed = found["own"]["failed"]
+        assert 5 <= failed <= found["own"]["connections"] <= failed + is_canary
         assert found["others"]["failed"] == 0
         assert found["chance"] < 1e-5
         assert found["secondsAgo"] < 60

@@ -18,6 +18,7 @@ from kanary_agent.contact import Contact
 from kanary_agent.counters import Counts, Load, SlotFigures, Summary
 from kanary_agent.fullness import CALM_SECONDS, Fullness
 from kanary_agent.master import Figures, SilentError, WorkerState
+from kanary_agent.records import Record
 from kanary_agent.reporter import BYTES_PER_SECOND, CHANGE_SECONDS, COUNTS_SECONDS, SERVERS_SECONDS, Reporter
 from kanary_agent.reports import STREAMS, ReportServer
 from kanary_agent.routes import Routes, Servers
@@ -188,7 +189,8 @@ def test_counts_of_a_watched_revision_are_news_after_1_s_and_the_first_failure_a
         summary = Summary("8 1", Load(0, 0), {"a": figures}, {"a": "v1:http"}, watched, next_number=connections)
         routes.observe(summary, {"a": 1})
         for number in range(failed):
-            totals.revisions.record("8", number, "v1:http")
+            record = Record("8", number, "10.0.0.1:1", "a", "10.0.0.2:9000", "SD", 1, 100, 0, 9, "ECONNRESET")
+            totals.revisions.record(record, "v1:http", clock[0])
 
     counted(5)
     assert json.loads(found.news())["revisions"] == [{"revision": 7, "routes": {}}]
