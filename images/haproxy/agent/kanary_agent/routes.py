@@ -165,16 +165,21 @@ class Routes:
             return Servers(figures.up)
         self._read_at[name], now = time.monotonic(), int(time.monotonic())
         former = {server.address: server for server in (known.listed if known else ())}
-        down, ejected = _Some(), _Some()
+        down, ejected, last_change = _Some(), _Some(), 0
         is_reached = was_reached and figures.up > 0
         for server in counters.health(self._master.stream(counters.servers_of(slot))):
             is_reached = is_reached or server.is_reached
+            last_change = max(last_change, now - server.unchanged)
             if not server.is_up:
                 group = ejected if server.status.startswith("DRAIN") else down
                 group.add(server, former.get(server.address), now)
-        # Only an agent that has just started does not know whether the slot has changed for another reason.
-        unchanged = 0 if self.servers else figures.unchanged
-        since = known.unreached_since or now if known else now - unchanged
+        if known:
+            since = known.unreached_since or now
+        elif self.servers:
+            since = now
+        else:
+            # The agent has just started. HAProxy keeps the time of a server over a reload, but not that of a slot.
+            since = min(now - figures.unchanged, last_change)
         listed = (*ejected.listed, *down.listed)[:SERVERS_OF_ROUTE]
         return Servers(figures.up, down.count, ejected.count, None if is_reached else since, listed)
 
