@@ -2,7 +2,7 @@
 
 from states.actions import KEEP_SERVING, Action
 from states.phases import TRANSITIONS, Phase, Transition, Trigger, next_phase
-from states.reasons import Reason
+from states.reasons import EventReason, Reason
 from states.rules import RULES, Decision, decide, degraded
 from states.snapshot import (
     Delivery,
@@ -25,6 +25,7 @@ __all__ = [
     "Decision",
     "Delivery",
     "Difference",
+    "EventReason",
     "OnEmptyRoute",
     "Phase",
     "Problem",

@@ -1,4 +1,4 @@
-"""The reasons of a phase, in `status.reason`, the conditions and the Events."""
+"""The reasons in `status.reason`, the conditions, the history and the Events."""
 
 from enum import StrEnum
 
@@ -61,3 +61,10 @@ class Reason(StrEnum):
     REPLACING_PROXIES = "ReplacingProxies"
     ROLLING_OUT = "RollingOut"
     SERVING = "Serving"
+
+
+class EventReason(StrEnum):
+    """The reasons that only Events have."""
+
+    WEIGHTS_CHANGED = "WeightsChanged"
+    POD_EJECTED = "PodEjected"

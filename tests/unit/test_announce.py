@@ -3,6 +3,7 @@
 import pytest
 
 from engine.ports import RetryLaterError
+from tests.traces.rollouts import PLAN, declare, order, serve, serving_v1, withdraw
 from tests.traces.world import World, routes
 
 
@@ -145,3 +146,61 @@ def test_a_slow_change_that_replaces_one_before_any_proxy_received_it_is_told_wi
     world.settle()
     assert reasons(world) == ["Normal ConfigurationChanged", "Normal RollingOut"]
     assert "myapp-v1:http=30 myapp-v2:http=70 becomes revision 3" in world.events[0]
+
+
+def rolling_out(**spec: object) -> World:
+    """A rollout of three steps whose first one is served."""
+    world = serving_v1(World())
+    declare(world, 0, 100, **spec)
+    world.run("v2 is to have all connections")
+    return world
+
+
+STEP = ["Normal StepStarted", "Normal WeightsChanged"]
+
+
+def test_a_rollout_that_completes_is_its_begin_its_steps_and_its_end() -> None:
+    world = rolling_out()
+    serve(world, 1000)
+    assert reasons(world) == ["Normal Serving", "Normal RolloutBegun", *STEP, *STEP, *STEP, "Normal RolloutCompleted"]
+    assert "from myapp-v1:http=100 to myapp-v2:http=100" in world.events[1]
+    starts = [event for event in world.events if "StepStarted" in event]
+    assert [
+        place for event in starts for place in ("1/3 10%", "2/3 50%", "3/3 100%") if f"step {place} starts" in event
+    ]
+    assert "0 of 6000 connections to myapp-v2:http failed" in starts[1]
+
+
+def test_a_rollback_is_the_verdict_the_weights_and_the_end() -> None:
+    world = rolling_out()
+    serve(world, 20, v2=1)
+    end = ["Warning VerdictFailed", "Normal WeightsChanged", "Warning RolledBack"]
+    assert reasons(world)[2:] == [*STEP, *end]
+    assert "failed connections were those of myapp-v2:http" in world.events[-3]
+
+
+def test_what_people_order_is_an_event_with_their_name_and_reason() -> None:
+    world = rolling_out()
+    for what in ("pause", "resume", "abort", "retry"):
+        order(world, what, by="jane", reason=f"{what} it")
+        if what == "resume":
+            withdraw(world, "pause")
+        world.settle()
+    told = {event.partition(":")[0]: event for event in world.events if "jane" in event}
+    assert [*told] == ["Normal RolloutPaused", "Normal RolloutResumed", "Warning Aborted", "Normal RolloutBegun"]
+    assert "by jane: abort it" in told["Warning Aborted"]
+
+
+def test_a_step_that_waits_for_a_person_because_it_failed_is_a_warning() -> None:
+    world = rolling_out(rollout={**PLAN, "onFailure": "Pause"})
+    serve(world, 20, v2=1)
+    assert reasons(world)[-1] == "Warning VerdictFailed"
+
+
+def test_a_step_that_proxies_load_slowly_is_told_from_its_start() -> None:
+    world = serving_v1(World())
+    world.events.clear()
+    world.sending_fails = True
+    declare(world, 0, 100)
+    world.settle()
+    assert reasons(world) == ["Normal RolloutBegun", "Normal StepStarted", "Normal RollingOut"]
