@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from kanary.cli.failure import CommandError
 from kanary.history.faults import BadAddressError, HistoryError
 from kanary.history.source import Source
-from kanary.kanaries import KANARIES
 from kanary.kube.errors import ClusterError
 from kanary.version import VERSION
 
@@ -57,13 +56,3 @@ def reported() -> Iterator[None]:
         yield
     except (HistoryError, BadAddressError, ClusterError) as error:
         raise CommandError(str(error)) from error
-
-
-def kanary_names(kubeconfig: str | None, context: str | None, namespace: str | None) -> list[str]:
-    """The names of the Kanaries of a namespace, for completion; empty if the cluster cannot be read."""
-    try:
-        client = connect(kubeconfig, context)
-        kanaries, _ = client.list(KANARIES, namespace or client.namespace)
-    except ClusterError:
-        return []
-    return sorted(kanary["metadata"]["name"] for kanary in kanaries)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
+from kanary.cli import suggest
 from kanary.cli.parameters import (
     IN_THE_POD,
     NUMBER,
     age,
     cluster_options,
     name_argument,
+    namespace_option,
     past_second,
     past_time,
     source_options,
     text,
 )
-from kanary.cli.parameters import name as object_name
+from kanary.cli.shells import SHELLS, script
 
 _TERMINAL = "-"
 
@@ -107,7 +110,7 @@ def history(
 
 @click.command()
 @name_argument("Kanary name.")
-@click.option("-n", "--namespace", type=object_name, help="[default: the context's]")
+@namespace_option()
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
 @cluster_options
 def get(*, name: str, namespace: str | None, output: str, kubeconfig: str | None, context: str | None) -> None:
@@ -129,8 +132,15 @@ def get(*, name: str, namespace: str | None, output: str, kubeconfig: str | None
 
 @click.command()
 @name_argument("Kanary name; of deleted ones the most recent.")
-@click.argument("revision", type=NUMBER, help="Revision to compare.")
-@click.argument("other", type=NUMBER, required=False, metavar="[REVISION]", help="Revision to compare it with.")
+@click.argument("revision", type=NUMBER, shell_complete=suggest.revisions, help="Revision to compare.")
+@click.argument(
+    "other",
+    type=NUMBER,
+    required=False,
+    metavar="[REVISION]",
+    shell_complete=suggest.revisions,
+    help="Revision to compare it with.",
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @source_options
 def diff(*, name: str, revision: int, other: int | None, output: str, **source_of: Any) -> None:
@@ -149,7 +159,13 @@ def diff(*, name: str, revision: int, other: int | None, output: str, **source_o
 
 @click.command()
 @name_argument("Kanary name.")
-@click.option("--to-revision", type=NUMBER, metavar="N", help="[default: the revision before the current one]")
+@click.option(
+    "--to-revision",
+    type=NUMBER,
+    metavar="N",
+    shell_complete=suggest.revisions,
+    help="[default: the revision before the current one]",
+)
 @click.option("-y", "--yes", is_flag=True, help="Skip the question where a weight changes by more than 50 points.")
 @source_options
 def undo(*, name: str, to_revision: int | None, yes: bool, **source_of: Any) -> None:
@@ -176,7 +192,7 @@ def undo(*, name: str, to_revision: int | None, yes: bool, **source_of: Any) -> 
 
 
 @click.command("webhook-key")
-@click.option("-n", "--namespace", type=object_name, help="[default: the context's]")
+@namespace_option()
 @cluster_options
 def webhook_key(*, namespace: str | None, kubeconfig: str | None, context: str | None) -> None:
     """Print the public key with which receivers verify webhooks.
@@ -191,6 +207,24 @@ def webhook_key(*, namespace: str | None, kubeconfig: str | None, context: str |
     with reported():
         client = connect(kubeconfig, context)
         print_keys(client, namespace or client.namespace)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS), help="Shell to complete in.")
+def completion(shell: str) -> None:
+    """Print the completion script of a shell.
+
+    \b
+      source <(kanary completion bash)                # in ~/.bashrc
+      source <(kanary completion zsh)                 # in ~/.zshrc, after compinit
+      kanary completion fish > ~/.config/fish/completions/kanary.fish
+
+    It completes commands, options, and the names of Kanaries, namespaces,
+    contexts, revisions, steps and reasons. Names are read from the cluster, for
+    at most 1.5 s. kubectl completes `kubectl kanary` with its own script, for
+    which kubectl_complete-kanary must be on the PATH (kubectl 1.26 or later).
+    """
+    sys.stdout.write(script(shell))
 
 
 @click.group(epilog=f"\b\nThe database is in the operator's pod:\n  {IN_THE_POD} kanary db prune --dry-run")
@@ -221,7 +255,7 @@ def prune(older_than: timedelta | None, keep: int | None, dry_run: bool, url: st
 
 
 @db.command()
-@click.argument("file", type=text, help="The copy; it must not exist yet.")
+@click.argument("file", type=text, shell_complete=suggest.files, help="The copy; it must not exist yet.")
 @_own_database
 def backup(file: str, url: str | None) -> None:
     """Copy an SQLite database to a file.

@@ -7,6 +7,7 @@ import sys
 from click.shell_completion import ShellComplete
 
 from kanary.cli.main import cli
+from kanary.cli.shells import silence
 
 _FILES = ":0"
 _NO_FILES = ":4"
@@ -14,9 +15,12 @@ _NO_FILES = ":4"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the completions of the last argument, and a directive."""
+    """Print the completions of the last argument, each with its description after a tab, and a directive."""
+    if arguments is None:
+        silence()
     *before, begun = (sys.argv[1:] if arguments is None else arguments) or [""]
     found = ShellComplete(cli, {}, "kanary", "").get_completions(before, begun)
-    words = [item.value for item in found if item.type == "plain"]
-    print(*words, _NO_FILES if len(words) == len(found) else _FILES, sep="\n")
+    plain = [item for item in found if item.type == "plain"]
+    lines = [f"{item.value}\t{item.help.splitlines()[0]}" if item.help else item.value for item in plain]
+    print(*lines, _NO_FILES if len(plain) == len(found) else _FILES, sep="\n")
     return 0

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import click
 
-from kanary.cli import commands, orders
+from kanary.cli import commands, orders, shells
 from kanary.cli.failure import CommandError
-from kanary.cli.parameters import WholeNumber, age, cluster_options, text
+from kanary.cli.parameters import WholeNumber, age, cluster_options, file_option, text
 from kanary.cli.traffic import read_burst, read_failing, read_rate
 from kanary.version import VERSION
 
@@ -48,6 +48,8 @@ def _open_streams() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    if request := os.environ.get(shells.VARIABLE):
+        return shells.answer(cli, request)
     try:
         # Not cli.main(), which exits with 1 if the reader has closed the output.
         with cli.make_context(_program(), arguments) as context:
@@ -106,7 +108,7 @@ def run(context: click.Context, /, **_: object) -> int:
 
 
 @cli.command()
-@click.option("-f", "--filename", required=True, metavar="FILE", help="Manifests with a Kanary; - for stdin.")
+@file_option("Manifests with a Kanary; - for stdin.")
 @click.option(
     "--endpoints",
     multiple=True,
@@ -143,7 +145,7 @@ def render(filename: str, output: Literal["objects", "config"], **options: Any) 
 
 
 @cli.command()
-@click.option("-f", "--filename", required=True, metavar="FILE", help="Manifest with a Kanary; - for stdin.")
+@file_option("Manifest with a Kanary; - for stdin.")
 @click.option(
     "--rate", required=True, type=read_rate, metavar="N/s", help="Connections per second to all routes, e.g. 50/s."
 )
@@ -208,7 +210,15 @@ def version() -> None:
 
 
 _STEERING = (orders.promote, orders.pause, orders.resume, orders.abort, orders.retry)
-_OTHERS = (commands.get, commands.history, commands.diff, commands.undo, commands.webhook_key, commands.db)
+_OTHERS = (
+    commands.get,
+    commands.history,
+    commands.diff,
+    commands.undo,
+    commands.webhook_key,
+    commands.completion,
+    commands.db,
+)
 for command in (*_STEERING, *_OTHERS):
     cli.add_command(command)
 

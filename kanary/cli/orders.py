@@ -6,22 +6,24 @@ from typing import Any
 
 import click
 
-from kanary.cli.parameters import NUMBER, cluster_options, name_argument, together
-from kanary.cli.parameters import name as object_name
+from kanary.cli import suggest
+from kanary.cli.parameters import NUMBER, cluster_options, name_argument, namespace_option, together
 from kanary.cli.parameters import reason as reason_type
 from kanary.kube.resources import Key
 
 _order_options = together(
     name_argument("Kanary name."),
     click.option("-m", "--reason", type=reason_type, metavar="TEXT", help="Why, for the history."),
-    click.option("-n", "--namespace", type=object_name, help="[default: the context's]"),
+    namespace_option(),
     cluster_options,
 )
 
 
 @click.command()
 @click.option("--full", is_flag=True, help="Skip the steps up to the last one, which is still watched.")
-@click.option("--step", type=NUMBER, metavar="N", help="Promote only if this is the present step.")
+@click.option(
+    "--step", type=NUMBER, metavar="N", shell_complete=suggest.steps, help="Promote only if this is the present step."
+)
 @_order_options
 def promote(*, full: bool, step: int | None, **order: Any) -> None:
     """Start the next step of a rollout, or complete it.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kanary.cli import suggest
 from kanary.cli.text import one_line
 from kanary.cli.times import local_text, read_duration, read_time
 
@@ -82,17 +83,19 @@ def reason(value: str) -> str:
     return text(line)
 
 
-def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """The Kanaries of the namespace whose names begin with the incomplete word."""
-    from kanary.cli.access import kanary_names  # noqa: PLC0415 -- loads what only completion needs here
-
-    options = (ctx.params.get(option) for option in ("kubeconfig", "context", "namespace"))
-    return [name for name in kanary_names(*options) if name.startswith(incomplete)]
-
-
 def name_argument(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:
     """Add NAME."""
-    return click.argument("name", required=required, type=kanary_name, shell_complete=complete_name, help=help_text)
+    return click.argument("name", required=required, type=kanary_name, shell_complete=suggest.kanaries, help=help_text)
+
+
+def namespace_option(default: str = "the context's") -> Callable[[Command], Command]:
+    """Add -n, --namespace."""
+    return click.option("-n", "--namespace", type=name, shell_complete=suggest.namespaces, help=f"[default: {default}]")
+
+
+def file_option(help_text: str) -> Callable[[Command], Command]:
+    """Add -f, --filename."""
+    return click.option("-f", "--filename", required=True, metavar="FILE", shell_complete=suggest.files, help=help_text)
 
 
 def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -101,13 +104,26 @@ def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], C
 
 
 cluster_options = together(
-    click.option("--kubeconfig", metavar="FILE", help="[default: KUBECONFIG, then ~/.kube/config]"),
-    click.option("--context", help="Context of the kubeconfig.  [default: the current one]"),
+    click.option(
+        "--kubeconfig",
+        metavar="FILE",
+        shell_complete=suggest.files,
+        help="[default: KUBECONFIG, then ~/.kube/config]",
+    ),
+    click.option(
+        "--context", shell_complete=suggest.contexts, help="Context of the kubeconfig.  [default: the current one]"
+    ),
 )
 source_options = together(
-    click.option("-n", "--namespace", type=name, help="[default: the context's; with --db: default]"),
+    namespace_option("the context's; with --db: default"),
     cluster_options,
-    click.option("--operator-namespace", type=name, default=OPERATOR_NAMESPACE, show_default=True),
+    click.option(
+        "--operator-namespace",
+        type=name,
+        default=OPERATOR_NAMESPACE,
+        show_default=True,
+        shell_complete=suggest.namespaces,
+    ),
     click.option("--db", type=text, metavar="URL", help="Read the history from this database."),
 )
 """The source of the history and the namespace: the arguments of `opened`."""

@@ -65,6 +65,7 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
+NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 SERVICES = Resource("", "v1", "Service", "services")
 ENDPOINTS = Resource("", "v1", "Endpoints", "endpoints")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
