@@ -1,0 +1,45 @@
+"""docs/reference/ agrees with the CRD and with the command line."""
+
+import click
+import pytest
+
+from kanary.cli.main import cli
+from kanary.crd import crd
+from scripts import reference
+from tests.cli.test_completion import leaves
+
+PAGES = reference.pages()
+SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_current(name: str) -> None:
+    written = (reference.FOLDER / name).read_text(encoding="utf-8")
+    assert written == PAGES[name], "run: python -m scripts.reference"
+
+
+def fields(schema: dict, path: str) -> list[str]:
+    """Every field that is not an object, with the objects that it is in."""
+    found = []
+    for name, field in schema.get("properties", {}).items():
+        inner = field.get("items", field)
+        found += fields(inner, f"{path}.{name}{'[]' if inner is not field else ''}") or [f"{path}.{name}"]
+    return found
+
+
+@pytest.mark.parametrize("part", ["spec", "status"])
+def test_every_field_is_in_the_table_of_its_object(part: str) -> None:
+    page = PAGES[f"{part}.md"]
+    sections = {head.partition("`\n")[0]: head for head in page.split("\n## `")}
+    for field in fields(SCHEMA[part], part):
+        path, _, name = field.rpartition(".")
+        section = page.partition("\n## ")[0] if path == part else sections[path]
+        assert f"\n| `{name}` | " in section, field
+
+
+def test_every_option_of_every_command_is_listed() -> None:
+    for path, command in leaves(cli):
+        section = PAGES["commands.md"].partition(f"## `kanary {' '.join(path)}`\n")[2].partition("\n## ")[0]
+        with click.Context(command) as context:
+            options = [name for each in command.get_params(context) for name in each.opts if name.startswith("--")]
+        assert [option for option in options if option not in section] == [], path
