@@ -1,8 +1,9 @@
 """Builds a Kanary's status from what was observed, decided and done."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from engine.conditions import Recording, conditions
@@ -14,10 +15,15 @@ from engine.model.spec import weights_text
 from engine.model.states import Applied
 from engine.model.status import Display, KanaryStatus, ProxyStatus, RouteStatus
 from engine.model.times import time_text
+from engine.model.weight import TOTAL_WEIGHT
 from engine.observe import Observed
 from states import Decision, Delivery, Difference, Phase, Progress, RouteFacts
 
 Json = dict[str, Any]
+
+
+_NOTABLE = Decimal(1)
+"""Percentage points between the weight and the share of a route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +97,39 @@ def status_json(status: KanaryStatus) -> Json:
 def with_former_counts(status: KanaryStatus, former: KanaryStatus) -> KanaryStatus:
     """The status with the former counts of connections, as long as each is of the same magnitude: a power of two.
 
-    They change with each connection, and are written with other changes, or when they have about doubled.
+    They change with each connection, and are written with other changes, or when they have about doubled. Of the
+    connections since the last change of the weights, eight times as many are another magnitude, and a share that is no
+    longer near the weight, or is again.
     """
-    known = {route.backend: (route.connections, route.failed) for route in former.weights}
-    counts = [(route.connections, route.failed) for route in status.weights]
-    kept = [known.get(route.backend, (None, None)) for route in status.weights]
-    if kept == counts or _magnitudes(kept) != _magnitudes(counts):
+    known = {route.backend: route for route in former.weights}
+    kept = [known.get(route.backend) for route in status.weights]
+    if not all(kept) or [*map(_magnitudes, filter(None, kept))] != [*map(_magnitudes, status.weights)]:
         return status
-    routes = zip(status.weights, kept, strict=True)
-    weights = tuple(r.model_copy(update={"connections": c, "failed": failed}) for r, (c, failed) in routes)
-    return status.model_copy(update={"weights": weights})
+    weights = tuple(
+        route.model_copy(update={name: getattr(old, name) for name in _COUNTS})
+        for route, old in zip(status.weights, filter(None, kept), strict=True)
+    )
+    if weights == status.weights or status.display is None:
+        return status.model_copy(update={"weights": weights})
+    display = status.display.model_copy(update={"actual": former.display.actual if former.display else None})
+    return status.model_copy(update={"weights": weights, "display": display})
 
 
-def _magnitudes(counts: Iterable[tuple[int | None, ...]]) -> list[list[int | None]]:
-    return [[None if count is None else count.bit_length() for count in each] for each in counts]
+_COUNTS = ("connections", "failed", "since_change", "actual")
+
+
+def _magnitudes(route: RouteStatus) -> list[int | bool | None]:
+    since = route.since_change
+    return [
+        _magnitude(route.connections),
+        _magnitude(route.failed),
+        None if since is None else -(-since.bit_length() // 3),
+        None if route.actual is None else abs(route.actual - route.weight) >= _NOTABLE,
+    ]
+
+
+def _magnitude(count: int | None) -> int | None:
+    return None if count is None else count.bit_length()
 
 
 def only_counts_differ(before: KanaryStatus, after: KanaryStatus) -> bool:
@@ -164,11 +189,21 @@ def _weights(observed: Observed, result: Outcome) -> tuple[RouteStatus, ...]:
         written = {route.backend: result.applied.endpoints_of(route.backend) for route in spec.routes}
         counted = observed.routes(spec, {**written, **observed.intent.endpoints})
         digest = result.applied.digest
-        return tuple(_route(facts, traffic_of(observed.fleet, digest, facts.backend)) for facts in counted)
+        traffic = [traffic_of(observed.fleet, digest, facts.backend) for facts in counted]
+        shares = actual_shares([each.since_change for each in traffic])
+        return tuple(map(_route, counted, traffic, shares))
     return observed.status.weights
 
 
-def _route(facts: RouteFacts, traffic: Traffic) -> RouteStatus:
+def actual_shares(connections: Sequence[int | None]) -> list[Decimal | None]:
+    """The share of each route in percent, rounded to one decimal; unknown if that of any route is, or without any."""
+    known = [count for count in connections if count is not None]
+    if len(known) < len(connections) or not sum(known):
+        return [None] * len(connections)
+    return [round(Decimal(TOTAL_WEIGHT * count) / sum(known), 1) for count in known]
+
+
+def _route(facts: RouteFacts, traffic: Traffic, actual: Decimal | None) -> RouteStatus:
     return RouteStatus(
         backend=facts.backend,
         weight=facts.weight,
@@ -179,6 +214,8 @@ def _route(facts: RouteFacts, traffic: Traffic) -> RouteStatus:
         ejected=traffic.ejected,
         connections=traffic.connections,
         failed=traffic.failed,
+        since_change=traffic.since_change,
+        actual=actual,
     )
 
 
@@ -194,12 +231,14 @@ def _proxies(observed: Observed, applied: Applied) -> ProxyStatus:
 
 def _display(observed: Observed, applied: Applied, weights: tuple[RouteStatus, ...], course: Course) -> Display:
     shares = (Share(backend=route.backend, weight=route.weight) for route in weights)
+    measured = [Share(backend=route.backend, weight=route.actual) for route in weights if route.actual is not None]
     replicas = applied.spec.proxy.replicas
     return Display(
         weights=weights_text(shares),
         # While the Deployment scales down, there are more for a moment.
         ready=f"{min(observed.fleet.ready(applied.digest), replicas)}/{replicas}",
         step=course.rollout.place if course.rollout and course.is_under_way else None,
+        actual=weights_text(measured) if len(measured) == len(weights) else None,
         down=" ".join(f"{route.backend}={route.down}" for route in weights if route.down) or None,
         ejected=" ".join(f"{route.backend}={route.ejected}" for route in weights if route.ejected) or None,
     )

@@ -108,6 +108,7 @@ _COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", "Time since the Kanary was created", 0),
     ("Reason", "string", ".status.reason", "Why the Kanary is in its phase", 1),
     ("Revision", "integer", ".status.revision", "Counts the changes of the weights", 1),
+    ("Actual", "string", ".status.display.actual", "Shares of the connections since the weights changed last", 1),
     ("Down", "string", ".status.display.down", "Pods whose health checks fail, by backend", 1),
     ("Ejected", "string", ".status.display.ejected", "Pods that reset connections and receive none for a while", 1),
     ("Destination", "string", ".spec.destination", "The Service that clients connect to", 1),

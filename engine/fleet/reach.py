@@ -19,23 +19,27 @@ class Traffic:
     ejected: int | None = None
     connections: int | None = None
     failed: int | None = None
+    since_change: int | None = None
 
 
 def traffic_of(fleet: Fleet, digest: str, backend: str) -> Traffic:
     """Servers as the proxy sees them that reaches the fewest, and the connections of all proxies.
 
-    For the servers only proxies count that split connections as this configuration does.
+    For the servers only proxies count that split connections as this configuration does. The connections since the
+    weights changed are known if all proxies that accept connections do so, and report.
     """
     serving = _reports(fleet, digest, backend)
     every = [p.report.routes[backend] for p in fleet.proxies if p.report and backend in p.report.routes]
     if not every:
         return Traffic()
+    is_complete = fleet.all_split_by(digest) and len(serving) == fleet.ready(digest)
     return Traffic(
         up=min((report.up for report in serving), default=None),
         down=max((report.down for report in serving), default=None),
         ejected=max((report.ejected for report in serving), default=None),
         connections=sum(report.connections for report in every),
         failed=sum(report.failed for report in every),
+        since_change=sum(report.since_change for report in serving) if is_complete else None,
     )
 
 

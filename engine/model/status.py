@@ -33,6 +33,10 @@ class RouteStatus(Shape):
     """Connections to the backend of the present proxies since their pods started; lower after one was replaced."""
     failed: int | None = None
     """Those of them that no pod accepted or that a pod reset; some protocols end each connection with a reset."""
+    since_change: int | None = None
+    """Connections to the backend since the weights changed last; absent if a proxy does not report them."""
+    actual: Weight | None = None
+    """Its share of these connections in percent; absent without connections."""
 
 
 class ProxyStatus(Shape):
@@ -59,6 +63,8 @@ class Display(Shape):
     """Ready and desired proxies."""
     step: str | None = None
     """The step of the rollout under way, such as `2/4 10%`; absent if there is none."""
+    actual: str | None = None
+    """The measured shares of the connections since the weights changed last; absent if they are not known."""
     down: str | None = None
     """Servers that are down, by backend; absent if none is."""
     ejected: str | None = None

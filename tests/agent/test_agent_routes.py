@@ -22,7 +22,7 @@ from kanary_agent.totals import Totals
 from engine.render.config import Pool, Server
 from states import OnEmptyRoute
 from tests.agent.clients import held
-from tests.agent.configs import changes_of
+from tests.agent.configs import changes_of, reweighted
 from tests.agent.live import LiveProxy, live
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import await_that, config_of, free_port
@@ -167,6 +167,48 @@ def test_connections_are_counted_over_restarts_of_the_agent(pods: Pods) -> None:
         await_route(proxy, connections=11, up=0)
         proxy.restart_haproxy()
         await_route(proxy, connections=11, up=1)
+
+
+def since_change(proxy: LiveProxy) -> list[int | None]:
+    return [route_of(proxy, number).get("sinceChange") for number in range(len(proxy.config.routes))]
+
+
+def await_since_change(proxy: LiveProxy, *counts: int) -> None:
+    await_that(lambda: since_change(proxy) == list(counts), f"the routes have had {counts} connections")
+
+
+def test_connections_since_the_weights_changed_are_counted(pods: Pods) -> None:
+    """Over reloads, and restarts of the agent and of HAProxy, but not over a change of the weights."""
+    config = config_of(pods.route(80, 1), pods.route(20, 1), drain_seconds=600)
+    with live(config) as proxy:
+        await_since_change(proxy, 0, 0)
+        proxy.take(10)
+        await_since_change(proxy, 8, 2)
+        proxy.restart_agent()
+        await_since_change(proxy, 8, 2)
+        with held(proxy, 10):
+            proxy.serve(replace(proxy.config, idle_seconds=proxy.config.idle_seconds + 1))
+            await_since_change(proxy, 16, 4)
+        proxy.restart_haproxy()
+        proxy.await_served()
+        proxy.take(10)
+        await_since_change(proxy, 24, 6)
+        proxy.serve(reweighted(proxy.config, 50, 50))
+        assert since_change(proxy) == [0, 0]
+        proxy.take(10)
+        await_since_change(proxy, 5, 5)
+        proxy.restart_agent()
+        await_since_change(proxy, 5, 5)
+
+
+def test_connections_that_other_routes_receive_are_counted_where_they_are(pods: Pods) -> None:
+    config = config_of(pods.route(80, 1), pods.route(20, 1))
+    with live(config) as proxy:
+        proxy.take(10)
+        await_since_change(proxy, 8, 2)
+        proxy.serve(replace(config, routes=(config.routes[0], replace(config.routes[1], servers=()))))
+        proxy.take(10)
+        await_since_change(proxy, 18, 2)
 
 
 @pytest.mark.parametrize("policy", OnEmptyRoute)

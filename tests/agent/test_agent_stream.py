@@ -69,6 +69,7 @@ class Proxy:
 
     def __init__(self) -> None:
         self.serving = "a"
+        self.split = "some weights"
         self.rejected = None
         self.problem = ""
         self.draining = 0
@@ -84,7 +85,7 @@ class Proxy:
         self.asked += 1
         if self.is_silent:
             raise SilentError("HAProxy does not respond")
-        return Figures(WorkerState(self.serving, ""), self.draining, [], Summary("", Load(5, 9), {}, {}))
+        return Figures(WorkerState(self.serving, self.split), self.draining, [], Summary("", Load(5, 9), {}, {}))
 
 
 def reporting(proxy: Any) -> tuple[Reporter, Routes]:
@@ -104,6 +105,9 @@ def test_changes_are_news_after_50_ms_and_counts_after_30_s(clock: list[float]) 
     proxy: Any = Proxy()
     found, _ = reporting(proxy)
     assert json.loads(found.news())["digest"] == "a"
+    # These weights have been in force for a while.
+    clock[0] += COUNTS_SECONDS
+    assert found.news() == ""
     proxy.serving = "b"
     clock[0] += CHANGE_SECONDS / 2
     assert found.news() == ""
@@ -118,6 +122,21 @@ def test_changes_are_news_after_50_ms_and_counts_after_30_s(clock: list[float]) 
     assert json.loads(found.news())["draining"] == 5
     clock[0] += COUNTS_SECONDS
     assert found.news() == ""
+
+
+def test_after_a_change_of_weights_counts_are_news_when_they_may_have_doubled(clock: list[float]) -> None:
+    proxy: Any = Proxy()
+    found, _ = reporting(proxy)
+    found.news()
+    clock[0] += 100
+    proxy.serving, proxy.split = "b", "other weights"
+    news = []
+    for _ in range(1000):
+        clock[0] += 0.1
+        proxy.draining += 1
+        if found.news():
+            news.append(clock[0] - 200)
+    assert news == pytest.approx([0.1, 1.1, 2.1, 4.1, 8.1, 16.1, 32.1, 62.1, 92.1], rel=0.12)
 
 
 def test_servers_are_news_after_1_s(clock: list[float]) -> None:

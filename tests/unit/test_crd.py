@@ -138,7 +138,7 @@ def test_the_columns_are_those_that_people_look_for() -> None:
     shown = [column["name"] for column in columns if not column.get("priority")]
     assert shown == ["Phase", "Weights", "Step", "Ready", "Age"]
     wide = [column["name"] for column in columns if column.get("priority")]
-    assert wide == ["Reason", "Revision", "Down", "Ejected", "Destination"]
+    assert wide == ["Reason", "Revision", "Actual", "Down", "Ejected", "Destination"]
 
 
 @pytest.mark.parametrize("column", crd()["spec"]["versions"][0]["additionalPrinterColumns"], ids=lambda c: c["name"])

@@ -69,6 +69,14 @@ def test_the_evidence_is_a_pod_with_haproxys_words() -> None:
     assert second.evidence == "10.0.1.1:9000 is DOWN L4CON Connection refused"
 
 
+def test_connections_since_the_weights_changed_are_those_of_all_proxies_or_unknown() -> None:
+    one, other = RouteReport(connections=20, since_change=8), RouteReport(connections=30, since_change=12)
+    proxies = (reporting("a", one), reporting("b", other))
+    assert traffic_of(fleet(*proxies), DIGEST, str(V2)).since_change == 20
+    for silent in (live("c"), reporting("c", digest=OTHER), rolling("c", OTHER), rolling("c")):
+        assert traffic_of(fleet(*proxies, silent), DIGEST, str(V2)).since_change is None
+
+
 def test_servers_are_those_of_the_proxy_that_reaches_the_fewest_and_connections_are_summed() -> None:
     one = RouteReport(up=2, down=1, connections=10, failed=1)
     other = RouteReport(up=1, down=1, ejected=1, connections=5)

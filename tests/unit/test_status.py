@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from engine.conditions import RECORDED
 from engine.course import Course
+from engine.fleet.fleet import Fleet
+from engine.fleet.reports import Report, RouteReport
 from engine.journal import Journal, journal
 from engine.last_status import MOST_STATUSES, LastStatuses, last_rejection, read_phase, read_status
 from engine.model.entries import entry_json
@@ -19,11 +22,12 @@ from engine.model.states import Applied, Split
 from engine.model.status import HistoryStatus, KanaryStatus, RouteStatus
 from engine.model.times import read_time, time_text
 from engine.resolve.endpoints import Resolved
-from engine.status import Outcome, next_status, only_counts_differ, status_json
+from engine.status import Outcome, next_status, only_counts_differ, status_json, with_former_counts
 from kanary.kube.cache import Unpacked
 from states import Decision, Delivery, Difference, Phase, Problem, Progress, Reason, Trigger
 from tests.unit.kanaries import Json, json_values, route, spec
-from tests.unit.observations import DIGEST, V2, applied, observed, split
+from tests.unit.observations import DIGEST, V1, V2, applied, observed, split
+from tests.unit.proxies import live
 from tests.unit.snapshots import DONE, NOW
 
 SECOND = timedelta(seconds=1)
@@ -208,6 +212,57 @@ def _decided(before: Json, found: Split, last: Applied | None) -> Json:
 def _as_noted(status: Json) -> Journal:
     read = read_status({"status": status})
     return Journal(read.split, read.history, read.change_cause)
+
+
+# Counts
+
+
+def counted(*connections: int | None, before: KanaryStatus | None = None) -> KanaryStatus:
+    """The status when each route has had so many connections since the weights changed; None is unknown."""
+    routes = [RouteReport(since_change=count or 0) for count in connections]
+    report = (
+        Report(DIGEST, routes=dict(zip(map(str, (V1, V2)), routes, strict=True))) if None not in connections else None
+    )
+    status = read_status({"status": following(None, fleet=Fleet(None, (live("a", report),), NOW))})
+    return with_former_counts(status, before) if before else status
+
+
+def shares(status: KanaryStatus) -> list[Decimal | None]:
+    return [route.actual for route in status.weights]
+
+
+def test_the_share_of_each_route_is_measured_since_the_weights_changed() -> None:
+    assert shares(counted(799, 201)) == [Decimal("79.9"), Decimal("20.1")]
+    assert shares(counted(7, 0)) == [100, 0]
+    status = counted(2, 1)
+    assert status.display and status.display.actual == "myapp-v1:http=66.7 myapp-v2:9090=33.3"
+
+
+@pytest.mark.parametrize("connections", [(0, 0), (None, None)])
+def test_without_connections_or_a_report_no_share_is_shown(connections: tuple[int | None, ...]) -> None:
+    status = counted(*connections)
+    assert shares(status) == [None, None]
+    assert status.display and status.display.actual is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_news"),
+    [
+        ((80, 20), (81, 20), False),
+        ((80, 20), (160, 40), False),
+        ((80, 20), (800, 200), True),
+        ((80, 20), (82, 18), True),
+        ((8200, 1800), (8210, 1801), False),
+        ((82, 18), (81, 20), True),
+        ((80, 20), (None, None), True),
+        ((0, 0), (1, 0), True),
+    ],
+)
+def test_shares_are_written_when_they_are_of_more_connections_or_leave_the_weights(
+    before: tuple[int, int], now: tuple[int | None, ...], is_news: bool
+) -> None:
+    former = counted(*before)
+    assert (counted(*now, before=former) != former) is is_news
 
 
 # Weather

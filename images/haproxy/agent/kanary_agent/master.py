@@ -4,6 +4,7 @@ One connection carries several commands. The agent closes its half at once: then
 the last answer, instead of waiting for more commands.
 """
 
+import hashlib
 import re
 import socket
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,12 @@ class Figures(NamedTuple):
     """What they have counted; None if one of them does not respond."""
     current: Summary
     """What the current worker has counted."""
+
+    @property
+    def split(self) -> str:
+        """Changes with the turns of the routes; it was in force before the counters were read."""
+        backends = "/".join(f"{slot}={name}" for slot, name in sorted(self.current.backends.items()))
+        return hashlib.sha256(f"{texts.turns_of(self.state.split)} {backends}".encode()).hexdigest()
 
 
 class SilentError(Exception):

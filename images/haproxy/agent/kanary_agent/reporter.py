@@ -19,7 +19,10 @@ SERVERS_SECONDS = 1
 The first failure of a route in a revision does not wait so long.
 """
 COUNTS_SECONDS = 30
-"""The same, of news that differ only in counts: they change with each connection."""
+"""The same, of news that differ only in counts: they change with each connection.
+
+After a change of the weights it grows to this, so that the first news are as old as what they report.
+"""
 BYTES_PER_SECOND = 4096
 """The most that news about servers and counts may use of a stream; the operator reads twice as much at most. The first
 failures of routes in a revision, which are few, may use ten times as much."""
@@ -50,6 +53,8 @@ class Reporter:
         self._routes = routes
         self._digest = ""
         """As the last report has it."""
+        self._split, self._split_at = "", 0.0
+        """The same, and since when."""
         self._state: object = None
         """Of the last report, which a stream may have begun with."""
         self._news_state: object = None
@@ -67,6 +72,8 @@ class Reporter:
         except SilentError as error:
             figures, silence = NOTHING, str(error)
         self._routes.count(figures)
+        if figures.split != self._split:
+            self._split, self._split_at = figures.split, time.monotonic()
         rejected, self._digest = self._updater.rejected, self._updater.digest_of(figures.state)
         problem, load, is_full = self._updater.problem or silence, figures.current.load, self._fullness.is_full
         limits = load.max_connections, is_full, self._ports.short, self._rollback.revision
@@ -108,8 +115,9 @@ class Reporter:
             return CHANGE_SECONDS
         if self._routes.failing != self._news_failing:
             return max(CHANGE_SECONDS, pace / 10)
-        least = SERVERS_SECONDS if self._counting() != self._news_counting else COUNTS_SECONDS
-        return max(least, pace)
+        if self._counting() != self._news_counting:
+            return max(SERVERS_SECONDS, pace)
+        return max(min(COUNTS_SECONDS, self._news_at - self._split_at), SERVERS_SECONDS, pace)
 
     def _serving(self, digest: str) -> object:
         unreached = [name for name, servers in self._routes.servers.items() if servers.unreached_since is not None]

@@ -84,14 +84,17 @@ class Routes:
                 "unreachedSeconds": None if servers.unreached_since is None else now - servers.unreached_since,
                 "open": self._totals.open(name),
                 **self._totals.of(name)._asdict(),
+                "sinceChange": self._totals.since_change(name),
                 "servers": [_reported(server, now) for server in listed],
             }
         return found
 
     def state(self) -> tuple[object, ...]:
         """The part of the report that the operator uses, with rounded counts."""
+        totals = self._totals
         return tuple(
-            (name, servers, _rounded(self._totals.of(name))) for name, servers in self._reported_servers.items()
+            (name, servers, _rounded(totals.of(name), totals.since_change(name)))
+            for name, servers in self._reported_servers.items()
         )
 
     @property
@@ -126,6 +129,7 @@ class Routes:
                 self._totals.add(summary)
         if current.worker:
             self._watched = current.watched
+            self._totals.split_by(figures.split)
             if former is not None:
                 self._totals.forget_all_but(summary.worker for summary in (current, *former))
 
@@ -189,9 +193,9 @@ def _reported(server: Listed, now: int) -> dict[str, object]:
     return {"seconds": now - words.pop("since"), **words}
 
 
-def _rounded(counts: Counts) -> tuple[int, ...]:
+def _rounded(counts: Counts, since_change: int) -> tuple[int, ...]:
     """Connections and failures, with zeros after the first two binary digits: up to a third less."""
-    rests = ((count, max(0, count.bit_length() - 2)) for count in (counts.connections, counts.failed))
+    rests = ((count, max(0, count.bit_length() - 2)) for count in (counts.connections, counts.failed, since_change))
     return tuple(count >> rest << rest for count, rest in rests)
 
 

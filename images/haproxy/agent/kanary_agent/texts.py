@@ -76,9 +76,14 @@ def backends_by_slot(value: str) -> dict[str, str]:
     return {name: backend for name, backend in zip(names, backends, strict=False) if backend}
 
 
+def turns_of(split: str) -> str:
+    """The turns in the value of the variable, without the weights, which change when a route loses its last server."""
+    return split.rstrip(digits)
+
+
 def slots_in_turn(split: str, length: int) -> set[str]:
     """The slots that have turns in the value of the variable: their routes have a weight. Names have this length."""
-    turns = split.rstrip(digits)
+    turns = turns_of(split)
     return {turns[start : start + length] for start in range(0, len(turns), length)}
 
 

@@ -27,6 +27,10 @@ class Totals:
         self.revisions = Revisions()
         """The counts of each revision, from the same readings and in the same file."""
         self._totals: dict[str, Counts] = {}
+        self._split = ""
+        """The split in force at the last reading."""
+        self._before: dict[str, int] = {}
+        """The connections of each backend at the first reading with this split."""
         self._seen: dict[str, dict[str, Counts]] = {}
         """The last counts of each slot of each worker."""
         self._backends: dict[str, dict[str, str]] = {}
@@ -54,6 +58,14 @@ class Totals:
         reading = Reading(summary.worker, summary.revision, summary.next_number, is_first, grown)
         self.revisions.read(reading, time.monotonic())
 
+    def split_by(self, split: str) -> None:
+        """Take note of the split that was in force before the last summaries were read."""
+        if split == self._split:
+            return
+        # The first split is that of the pod's first worker.
+        self._before = {name: total.connections for name, total in self._totals.items()} if self._split else {}
+        self._split = split
+
     def forget_all_but(self, workers: Iterable[str]) -> None:
         """Forget the workers that have ended, and the counters of backends that no worker has in a slot."""
         self._seen = {worker: self._seen[worker] for worker in workers if worker in self._seen}
@@ -71,6 +83,10 @@ class Totals:
     def of(self, backend: str) -> Counts:
         """The counters of a backend."""
         return self._totals.get(backend, NONE)
+
+    def since_change(self, backend: str) -> int:
+        """The connections of a backend since the split changed, without those before the first reading after that."""
+        return max(0, self.of(backend).connections - self._before.get(backend, 0))
 
     def open(self, backend: str) -> int:
         """The open connections of a backend, in all workers at their last summary."""
@@ -94,8 +110,13 @@ class Totals:
 
     def _content(self) -> dict[str, dict[str, object]]:
         backends = {worker: dict(slots) for worker, slots in self._backends.items()}
-        revisions = self.revisions.content()
-        return {"totals": {**self._totals}, "workers": {**self._seen}, "backends": {**backends}, "revisions": revisions}
+        return {
+            "totals": {**self._totals},
+            "split": {"name": self._split, "before": self._before},
+            "workers": {**self._seen},
+            "backends": {**backends},
+            "revisions": self.revisions.content(),
+        }
 
     def _load(self) -> None:
         """Continue with the counters in the file. A damaged one counts as none."""
@@ -106,10 +127,13 @@ class Totals:
             workers = content["workers"].items()
             seen = {worker: {slot: _counts(raw) for slot, raw in slots.items()} for worker, slots in workers}
             backends = {worker: _backends(content["backends"][worker]) for worker in seen}
+            split, before = str(content["split"]["name"]), dict(content["split"]["before"])
+            before = {name: files.integer(count) for name, count in before.items()}
             self.revisions.load(content["revisions"], time.monotonic())
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         self._totals, self._seen, self._backends = totals, seen, backends
+        self._split, self._before = split, before
 
 
 def _backends(raw: dict[str, str]) -> dict[str, str]:
