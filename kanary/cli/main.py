@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from kanary.cli import commands, orders, shells
+from kanary.cli import commands, looking, orders, shells
 from kanary.cli.failure import CommandError
 from kanary.cli.parameters import WholeNumber, age, cluster_options, file_option, text
 from kanary.cli.traffic import read_burst, read_failing, read_rate
@@ -211,7 +211,6 @@ def version() -> None:
 
 _STEERING = (orders.promote, orders.pause, orders.resume, orders.abort, orders.retry)
 _OTHERS = (
-    commands.get,
     commands.history,
     commands.diff,
     commands.undo,
@@ -219,7 +218,7 @@ _OTHERS = (
     commands.completion,
     commands.db,
 )
-for command in (*_STEERING, *_OTHERS):
+for command in (*looking.COMMANDS, *_STEERING, *_OTHERS):
     cli.add_command(command)
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -51,20 +51,42 @@ class ReportedFailure(Shape):
     cause: str
 
 
+class ReportedServer(Shape):
+    """A server that receives no new connections, as the agent of a proxy reports it."""
+
+    seconds: int = Field(ge=0, le=10**9)
+    """For how long."""
+    address: str
+    """Address and port."""
+    status: str
+    """DOWN, or DRAIN if it is ejected."""
+    check: str = ""
+    """HAProxy's code for the result of the last check, such as L4CON."""
+    text: str = ""
+    """HAProxy's description of it."""
+
+
+class _ReportedRoute(Shape):
+    servers: tuple[ReportedServer, ...] = ()
+
+
 _FAILURES = TypeAdapter(dict[str, tuple[ReportedFailure, ...]])
+_ROUTES = TypeAdapter(dict[str, _ReportedRoute])
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A proxy, with its report and its failures if they could be read."""
+    """A proxy, with what its agent reports if it could be read."""
 
     proxy: Proxy
-    failures: Mapping[str, tuple[ReportedFailure, ...]]
-    """The last ones by backend, newest first."""
     read_at: datetime
     """By the API server's clock."""
     problem: str = ""
-    """Why they are unknown."""
+    """Why the report is unknown."""
+    failures: Mapping[str, tuple[ReportedFailure, ...]] = field(default_factory=dict)
+    """The last failed connections by backend, newest first."""
+    servers: Mapping[str, tuple[ReportedServer, ...]] = field(default_factory=dict)
+    """The servers that receive no new connections, by backend: ten of each at most."""
 
 
 def read_proxies(client: ClusterClient, namespace: str, name: str) -> list[Reading]:
@@ -79,16 +101,17 @@ def read_proxies(client: ClusterClient, namespace: str, name: str) -> list[Readi
 def _read(client: ClusterClient, pod: Json) -> Reading:
     proxy, now = read_proxy(pod, None), client.clock.now()
     if not has_agent(pod):
-        return Reading(proxy, {}, now, _ROLLING)
+        return Reading(proxy, now, _ROLLING)
     if not proxy.address:
-        return Reading(proxy, {}, now, "the pod does not run yet")
+        return Reading(proxy, now, "the pod does not run yet")
     try:
         raw = _report_of(client, pod)
         now = client.clock.now()
-        failures = _FAILURES.validate_python(raw.get("failures") or {})
-        return Reading(read_proxy(pod, read_report(raw, now)), failures, now)
+        report, failures = read_report(raw, now), _FAILURES.validate_python(raw.get("failures") or {})
+        servers = {name: route.servers for name, route in _ROUTES.validate_python(raw.get("routes") or {}).items()}
+        return Reading(read_proxy(pod, report), now, failures=failures, servers=servers)
     except (HTTPException, OSError, ClusterError, ValueError, RecursionError) as error:
-        return Reading(proxy, {}, now, _problem(error, pod["metadata"]["namespace"]))
+        return Reading(proxy, now, _problem(error, pod["metadata"]["namespace"]))
 
 
 def _problem(error: Exception, namespace: str) -> str:
@@ -121,7 +144,7 @@ def _report_of(client: ClusterClient, pod: Json) -> Mapping[str, Any]:
 
 
 def unread(readings: Sequence[Reading]) -> Mapping[str, list[str]]:
-    """The names of the proxies whose failures are unknown, by the reason."""
+    """The names of the proxies whose reports are unknown, by the reason."""
     found: dict[str, list[str]] = {}
     for reading in readings:
         if reading.problem:
