@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kanary.cli.failure import CommandError
+from kanary.cli.rights import explained
 from kanary.history.faults import BadAddressError, HistoryError
 from kanary.history.source import Source
 from kanary.kube.errors import ClusterError
@@ -43,7 +44,7 @@ def opened(
             try:
                 client = client or connect(**way)
             except ClusterError as error:
-                raise CommandError(f"{error}; or read a history database: --db URL") from error
+                raise CommandError(f"{explained(error)}; or read a history database: --db URL") from error
             source = HttpSource(client, operator_namespace)
         with closing(source):
             yield source, namespace or (client.namespace if client else "default")
@@ -54,5 +55,7 @@ def reported() -> Iterator[None]:
     """Raise errors of the history and of the cluster as CommandError."""
     try:
         yield
-    except (HistoryError, BadAddressError, ClusterError) as error:
+    except ClusterError as error:
+        raise CommandError(explained(error)) from error
+    except (HistoryError, BadAddressError) as error:
         raise CommandError(str(error)) from error

@@ -24,6 +24,7 @@ from engine.fleet.reports import read_report
 from engine.model.shape import Shape
 from engine.render.objects import KANARY_LABEL
 from engine.render.pods import AGENT_PORT
+from kanary.cli.rights import explained
 from kanary.kube.errors import ClusterError, Forbidden, NotForwarded
 from kanary.kube.pods import port_of
 from kanary.kube.resources import PODS, Json
@@ -111,14 +112,13 @@ def _read(client: ClusterClient, pod: Json) -> Reading:
         servers = {name: route.servers for name, route in _ROUTES.validate_python(raw.get("routes") or {}).items()}
         return Reading(read_proxy(pod, report), now, failures=failures, servers=servers)
     except (HTTPException, OSError, ClusterError, ValueError, RecursionError) as error:
-        return Reading(proxy, now, _problem(error, pod["metadata"]["namespace"]))
+        return Reading(proxy, now, _problem(error))
 
 
-def _problem(error: Exception, namespace: str) -> str:
+def _problem(error: Exception) -> str:
     match error:
         case Forbidden():
-            way_out = f"ask for the verbs get and create on pods/portforward in namespace {namespace}"
-            return f"permission denied: {error}; {way_out}"
+            return explained(error)
         case NotForwarded():
             return f"its agent does not take connections: {error}"
         case ValueError() | RecursionError():

@@ -23,6 +23,7 @@ from engine.resolve.intent import destination_problems, same_port_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.failure import note
 from kanary.cli.manifest import InputError, Manifest, read_manifest
+from kanary.cli.rights import explained
 from kanary.kube.errors import ClusterError
 from states import Problem
 
@@ -81,7 +82,7 @@ def render_file(
         of_file = zip(source.manifest.kanaries, specs, strict=True)
         targets = [_target(kanary, spec, source, defaults) for kanary, spec in of_file]
     except ClusterError as error:
-        raise InputError(f"--from-cluster: {error}") from error
+        raise InputError(f"--from-cluster: {explained(error)}") from error
     return "".join(_config(target) for target in targets) if output == "config" else _yaml(targets)
 
 
@@ -100,7 +101,7 @@ def _connect(kubeconfig: str | None, context: str | None) -> "ClusterLookup":
     try:
         return ClusterLookup(kubeconfig, context)
     except ClusterError as error:
-        raise InputError(f"--from-cluster: {error}") from error
+        raise InputError(f"--from-cluster: {explained(error)}") from error
 
 
 def _given(texts: Sequence[str]) -> dict[str, tuple[Endpoint, ...]]:

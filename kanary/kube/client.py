@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
@@ -76,6 +77,7 @@ OnRequest = Callable[[str, int | None], None]
 
 _USERINFO = re.compile(r"(?<=://)[^/]*@")
 _UNAUTHORIZED = 401
+_NAMED_CONTEXTS = 5  # in a message
 _CONNECTIONS = 32  # of the pool: enough for a watch per kind, the workers, the elector and the event recorder
 _READ_ATTEMPTS = 3
 _TOKEN_SECONDS = 1.0  # how long a token is used before the library checks whether it is the latest one: 0.3 ms
@@ -91,6 +93,7 @@ class ClusterClient(Verbs):
         namespace: str,
         *,
         user: str = "",
+        source: str = "",
         field_manager: str | None = None,
         timeouts: Timeouts | None = None,
         on_request: OnRequest | None = None,
@@ -104,6 +107,7 @@ class ClusterClient(Verbs):
         self.clock = ClusterClock()
         """The API server's time, by its last responses."""
         self._session = session
+        self._source = source
         self.attempts = _READ_ATTEMPTS
         self._on_request: OnRequest = on_request or (lambda _verb, _status: None)
 
@@ -130,12 +134,25 @@ class ClusterClient(Verbs):
             namespace, user = cluster.namespace(), cluster.user()
         except Exception as error:  # the library's files, parsers and plug-ins raise any exception
             raise NotConfigured(f"{cluster.source} cannot be used: {error}") from error
-        return cls(session, namespace, user=user, field_manager=field_manager, timeouts=timeouts, on_request=on_request)
+        return cls(
+            session,
+            namespace,
+            user=user,
+            source=cluster.source,
+            field_manager=field_manager,
+            timeouts=timeouts,
+            on_request=on_request,
+        )
 
     @property
     def host(self) -> str:
         """The API server's URL for messages, without user and password."""
         return _USERINFO.sub("", self._session.host)
+
+    @property
+    def cluster(self) -> str:
+        """Its URL, and the context and kubeconfig that it is from."""
+        return f"{self.host} ({self._source})" if self._source else self.host
 
     def forward(self, namespace: str, pod: str, port: int) -> PodConnection:
         """Connect to a port of a pod. This needs the verbs get and create on the subresource `pods/portforward`.
@@ -146,7 +163,11 @@ class ClusterClient(Verbs):
 
         request = Request("forward", "GET", PODS.path(namespace, pod, "portforward"), {"ports": str(port)})
         url, headers, configuration = self._session.serialize(request)
-        return PodConnection(open_websocket(url, headers, configuration, self.timeouts.read), pod)
+        try:
+            return PodConnection(open_websocket(url, headers, configuration, self.timeouts.read), pod)
+        except ApiError as failure:
+            self._explain(failure, request)
+            raise
 
     def _send(self, request: Request, *, read: float) -> Response:
         sent = datetime.now(UTC)
@@ -159,8 +180,14 @@ class ClusterClient(Verbs):
             raise self._unreachable(error) from error
         self._on_request(request.verb, response.status)
         if failure is not None:
+            self._explain(failure, request)
             raise failure
         return response
+
+    def _explain(self, failure: ApiError, request: Request) -> None:
+        failure.cluster = self.cluster
+        if isinstance(failure, Forbidden):
+            failure.right = request.right
 
 
 class _Session:
@@ -277,16 +304,28 @@ def _find_cluster(kubeconfig: str | None, context: str | None) -> _Cluster:
 def _from_kubeconfig(files: str, context: str | None) -> _Cluster:
     if not any(Path(file).expanduser().exists() for file in files.split(os.pathsep)):
         raise NotConfigured(f"kubeconfig {files} does not exist: name a file that does")
+    try:
+        config = KubeConfigMerger(files).config
+        names = [str(each["name"]) for each in config.value.get("contexts") or ()]
+        current = context or config.value.get("current-context") or ""
+    except Exception as error:  # as in connect()
+        raise NotConfigured(f"kubeconfig {files} cannot be used: {error}") from error
+    if not names:
+        raise NotConfigured(f"kubeconfig {files} cannot be used: it has no contexts")
+    if current not in names:
+        problem = f"has no context {current}" if current else "has no current context"
+        others = ", ".join([*dict.fromkeys([*get_close_matches(current, names), *names])][:_NAMED_CONTEXTS])
+        raise NotConfigured(f"kubeconfig {files} {problem}: name one of its contexts with --context ({others})")
 
     def load(configuration: Any) -> None:
-        kubernetes_config.load_kube_config(files, context, configuration)
+        kubernetes_config.load_kube_config(files, current, configuration)
 
     def of_context(key: str) -> str:
-        loader = KubeConfigLoader(KubeConfigMerger(files).config, active_context=context)
+        loader = KubeConfigLoader(config, active_context=current)
         return loader.current_context["context"].get(key) or ""
 
     return _Cluster(
-        f"kubeconfig {files}" + (f", context {context}," if context else ""),
+        f"context {current} of kubeconfig {files}",
         load,
         namespace=lambda: of_context("namespace") or "default",
         user=lambda: of_context("user"),

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 _NOT_FOUND = 404
 _CONFLICT = 409
+_BY_RBAC = re.compile(r'User "(?P<user>[^"]*)" cannot \w+ ')
 
 
 class ClusterError(Exception):
@@ -32,8 +34,30 @@ class NotForwarded(ClusterError):
     """The node of a pod cannot connect to the port."""
 
 
+class Right(NamedTuple):
+    """What RBAC has to grant for a request."""
+
+    verb: str
+    resource: str
+    """As in `kubectl auth can-i`: `kanaries.kanary.k8s.io`, or `pods/portforward`."""
+    namespace: str
+    """Empty for all namespaces, and for a cluster-scoped resource."""
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether no admission rule applies."""
+        return self.verb in ("get", "list", "watch") or self.resource == "pods/portforward"
+
+    def __str__(self) -> str:
+        scope = f"namespace {self.namespace}" if self.namespace else "all namespaces"
+        return f"{self.verb} {self.resource} in {scope}"
+
+
 class ApiError(ClusterError):
     """The API server responded with an error."""
+
+    cluster = ""
+    """The API server, and where its address is from, if the error is that of a client's request."""
 
     def __init__(self, status: int, reason: str = "", message: str = "", retry_after: float | None = None) -> None:
         super().__init__(f"{message or 'no message'} ({f'{status} {reason}'.rstrip()})")
@@ -50,6 +74,22 @@ class Unauthorized(ApiError):
 
 class Forbidden(ApiError):
     """403: RBAC or an admission rule forbids it."""
+
+    right: Right | None = None
+    """What the request needs."""
+
+    @property
+    def missing(self) -> Right | None:
+        """The right that the user lacks; None if the API server authorizes the request, and rejects what it writes."""
+        return self.right if (self.right and self.right.writes_nothing) or _BY_RBAC.search(self.message) else None
+
+    def __str__(self) -> str:
+        if self.missing is None:
+            return super().__str__()
+        # The API server's text says the same in more words.
+        user = _BY_RBAC.search(self.message)
+        what = f'"{user["user"]}" cannot {self.missing}' if user else f"cannot {self.missing}: {self.message}"
+        return f"{what} ({self.status} {self.reason})"
 
 
 class NotFound(ApiError):

@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
+from urllib.parse import unquote
 
 from pydantic_core import from_json
 
-from kanary.kube.errors import ApiError, Gone, InvalidResponse, NotFound, Unreachable
+from kanary.kube.errors import ApiError, Gone, InvalidResponse, NotFound, Right, Unreachable
 from kanary.kube.http import Response
 from kanary.kube.resources import SELF_SUBJECT_REVIEWS, Json, Resource
 from kanary.kube.watch import Watch
@@ -22,6 +23,9 @@ Query = dict[str, str]
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_RBAC_VERBS = {"apply": "patch", "forward": "create"}
+"""The verbs of RBAC for those of the metrics that are others."""
+_SUBRESOURCE = 2  # its place after the plural and the name
 _PAGE = 100  # objects: of the largest kinds some megabytes, and several kinds are listed at a time
 _READ_PAUSE = 0.1  # seconds, doubled after each attempt
 
@@ -47,6 +51,20 @@ class Request:
     body: Json | None = None
     content_type: str = "application/json"
 
+    @property
+    def right(self) -> Right | None:
+        """What RBAC has to grant for it; None for discovery, which everyone may do."""
+        _, api, *parts = unquote(self.path).split("/")
+        group = parts.pop(0) if api == "apis" and parts else ""
+        parts = parts[1:]  # without the version
+        namespace = parts[1] if parts[:1] == ["namespaces"] else ""
+        parts = parts[2:] if namespace else parts
+        if not parts or self.verb == "discover":
+            return None
+        plural, subresource = parts[0], f"/{parts[2]}" if len(parts) > _SUBRESOURCE else ""
+        resource = f"{plural}.{group}{subresource}" if group else f"{plural}{subresource}"
+        return Right(_RBAC_VERBS.get(self.verb, self.verb), resource, namespace)
+
 
 class Verbs(ABC):
     """Requests to one cluster.
@@ -66,6 +84,11 @@ class Verbs(ABC):
     @abstractmethod
     def host(self) -> str:
         """The API server's URL."""
+
+    @property
+    def cluster(self) -> str:
+        """The API server for messages: its URL, and where that is from."""
+        return self.host
 
     @abstractmethod
     def _send(self, request: Request, *, read: float) -> Response:
@@ -253,15 +276,15 @@ class Verbs(ABC):
         if not isinstance(body, dict):
             kind = response.headers.get("content-type", "no content type")
             raise InvalidResponse(
-                f"{self.host}{request.path} responded with {kind} instead of a JSON object: is it an API server?"
+                f"{request.path} of {self.cluster} responded with {kind} instead of a JSON object: is it an API server?"
             )
         return body
 
     def _unreachable(self, error: Exception) -> Unreachable:
         cause = " ".join(str(error).split())  # the library's messages have several lines
         return Unreachable(
-            f"no response from the API server at {self.host}: {cause}; check that it runs and is reachable from this "
-            "machine (kubectl cluster-info)"
+            f"no response from the API server at {self.cluster}: {cause}; check that it runs and is reachable from "
+            "this machine (kubectl cluster-info)"
         )
 
 

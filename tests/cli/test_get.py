@@ -313,7 +313,8 @@ def test_a_reader_without_the_right_to_forward_learns_which_one(stage: Stage) ->
     assert "No failed connections are known." in printed.out
     (line,) = printed.err.splitlines()
     assert "the report of x-1, x-2 and x-3 is unknown: permission denied" in line
-    assert f"the verbs get and create on pods/portforward in namespace {OWNER.namespace}" in line
+    assert f"cannot create pods/portforward in namespace {OWNER.namespace}" in line
+    assert f"ask for the ClusterRole kanary-edit in namespace {OWNER.namespace}" in line
 
 
 def test_with_rolling_it_says_where_failures_are_counted(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -136,8 +137,37 @@ def test_a_failure_is_raised_as_the_error_of_its_status(
         client.get(SERVICES, "shop", "web")
     assert type(raised.value) is error
     assert (raised.value.status, raised.value.reason, raised.value.message) == (code, reason, "this is why")
-    assert str(raised.value) == f"this is why ({code} {reason})"
+    assert str(raised.value).endswith(f"this is why ({code} {reason})")
     assert raised.value.retry_after is None
+
+
+RBAC = 'services "web" is forbidden: User "jane" cannot get resource "services" in API group "" in the namespace "shop"'
+QUOTA = 'pods "web" is forbidden: exceeded quota: cpu'
+
+
+@pytest.mark.parametrize(
+    ("message", "call", "text"),
+    [
+        (RBAC, lambda c: c.get(SERVICES, "shop", "web"), '"jane" cannot get services in namespace shop'),
+        ("no", lambda c: c.list(KANARIES), "cannot list kanaries.kanary.k8s.io in all namespaces: no"),
+        (
+            RBAC,
+            lambda c: c.apply(SERVICES, "a b", "web", {}, force=True),
+            '"jane" cannot patch services in namespace a b',
+        ),
+        (RBAC, lambda c: c.replace(KANARIES, "shop", "web", {}, subresource="status"), "kanaries.kanary.k8s.io/status"),
+        (QUOTA, lambda c: c.create(SERVICES, "shop", {}), QUOTA),
+    ],
+)
+def test_a_missing_right_is_named_and_what_admission_rejects_is_none(
+    server: Responder, message: str, call: Callable[[ClusterClient], object], text: str, tmp_path: Path
+) -> None:
+    server.say(status(403, "Forbidden", message))
+    client = ClusterClient.connect(kubeconfig=write_kubeconfig(tmp_path / "k", server.url), field_manager="test")
+    with pytest.raises(Forbidden) as raised:
+        call(client)
+    assert text in str(raised.value)
+    assert (raised.value.missing is None) == (message is QUOTA)
 
 
 def test_a_throttled_read_is_not_retried_and_has_the_retry_after_of_the_server(
@@ -546,8 +576,14 @@ def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, content: str)
 
 def test_a_context_that_does_not_exist_is_named(tmp_path: Path) -> None:
     path = write_kubeconfig(tmp_path / "k", "http://a")
-    with pytest.raises(NotConfigured, match="context prod"):
+    with pytest.raises(NotConfigured, match=r"has no context prod: .*\(test\)"):
         ClusterClient.connect(kubeconfig=path, context="prod")
+
+
+def test_what_cannot_be_reached_is_named_with_the_context_and_the_file(tmp_path: Path) -> None:
+    path = write_kubeconfig(tmp_path / "k", "http://127.0.0.1:1")
+    with pytest.raises(Unreachable, match=re.escape(f"http://127.0.0.1:1 (context test of kubeconfig {path})")):
+        ClusterClient.connect(kubeconfig=path).get(SERVICES, "shop", "web")
 
 
 # Credentials
