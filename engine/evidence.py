@@ -9,7 +9,18 @@ from engine.fleet.tally import Ledgers, add, begin
 from engine.model.course import RolloutStatus, StepEvidence
 from engine.model.rollout import RolloutAnalysis
 from engine.shares import Weights, weights_of
-from states.evidence import AGENTS, Analysis, Counts, Sample, Tolerance, Verdict, VerdictKind, judge, kind_of_verdict
+from states.evidence import (
+    AGENTS,
+    Analysis,
+    Counts,
+    Sample,
+    Tolerance,
+    Verdict,
+    VerdictKind,
+    chance_of_evidence,
+    judge,
+    kind_of_verdict,
+)
 from states.rollout_snapshot import WORST_FIRST, Judgement
 
 _STEPS_COUNTED = 2
@@ -91,6 +102,17 @@ def kind_of_judgement(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: 
     return min(kinds, key=WORST_FIRST.index, default=VerdictKind.PASSED)
 
 
+def chances(rollout: RolloutStatus, analysis: RolloutAnalysis) -> Mapping[str, float]:
+    """`Verdict.chance` of each canary that has weight in this step; empty as long as the step has no counts."""
+    cases = _cases(rollout, _counted(rollout), analysis, rollout.steps)
+    return {canary: chance_of_evidence(*case) for canary, case in cases}
+
+
+def highest_chance(analysis: RolloutAnalysis) -> float:
+    """The chance at which a canary fails: the rest of the false alarms is left to the proxies' agents."""
+    return analysis.false_alarms * (1 - AGENTS)
+
+
 def _counted(rollout: RolloutStatus) -> Sequence[StepEvidence]:
     """What counts for the verdict; nothing as long as the present step has no counts."""
     counted = [each for each in rollout.evidence if each.step >= rollout.judged_from]
@@ -103,7 +125,7 @@ def _cases(
     """Each canary that has weight in this step, and the arguments of `judge`."""
     names = compared(rollout)
     tolerance = Tolerance(analysis.tolerate.ratio, analysis.tolerate.percent / 100)
-    limits = Analysis(analysis.false_alarms * (1 - AGENTS), tolerance, analysis.detect.percent / 100)
+    limits = Analysis(highest_chance(analysis), tolerance, analysis.detect.percent / 100)
     for canary in names.canaries if counted else ():
         if canary in counted[-1].tally.routes:
             samples = [sample for each in counted if (sample := _sample(canary, names.others, each))]

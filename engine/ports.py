@@ -15,6 +15,7 @@ from engine.conditions import Recording
 from engine.fleet.proxy import Proxy
 from engine.fleet.reports import Report
 from engine.model.entries import Configuration, Entry
+from engine.model.spec import KanarySpec
 from engine.model.states import Endpoint, Written
 from engine.model.status import KanaryStatus
 from engine.render.objects import Identity
@@ -158,8 +159,8 @@ class Reporter(Protocol):
     def announce(self, kanary: Json, announcement: Announcement) -> None:
         """The status has a change that users read in an Event."""
 
-    def observed(self, kanary: Json, status: KanaryStatus) -> None:
-        """This is the Kanary's status now."""
+    def observed(self, kanary: Json, status: KanaryStatus, spec: KanarySpec | None) -> None:
+        """This is the Kanary's status now, and its spec, None if it is invalid."""
 
     def gone(self, namespace: str, name: str) -> None:
         """The Kanary has been deleted."""

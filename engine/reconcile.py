@@ -274,7 +274,7 @@ class Reconciler:
                 message=decision.message,
                 is_warning=status.phase == Phase.DEGRADED,
             )
-        self._reporter.observed(observed.kanary, status)
+        self._reporter.observed(observed.kanary, status, observed.intent.spec)
 
     def _record(self, situation: Situation, status: KanaryStatus, applied: Applied | None) -> None:
         """Pass the entries of a written status to the history, with the configuration that they name."""

@@ -42,6 +42,8 @@ class RouteReport:
     """Address and port of a server that is down; empty if none is."""
     line: str = ""
     """What HAProxy reports about it."""
+    reset: int = 0
+    """Those of the failed connections that a server reset; no server accepted the others."""
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -217,6 +219,7 @@ def _route(raw: object, now: datetime) -> RouteReport:
         since_change=_count(raw.get("sinceChange"), _MAX_TOTAL),
         server=server,
         line=line,
+        reset=_count(raw.get("reset"), _MAX_TOTAL),
     )
 
 

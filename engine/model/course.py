@@ -112,6 +112,12 @@ class RolloutStatus(Shape):
         return timedelta(seconds=self.seconds)
 
     @property
+    def tally(self) -> Tally | None:
+        """What is counted in the present step; None as long as nothing is."""
+        last = self.evidence[-1] if self.evidence else None
+        return last.tally if last and last.step == self.step else None
+
+    @property
     def place(self) -> str:
         """The step in short, such as `2/4 10%`."""
         return f"{self.step}/{self.steps} {self.to}%" if self.to is not None else f"{self.step}/{self.steps}"

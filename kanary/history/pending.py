@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
@@ -28,6 +29,8 @@ class Pending:
     entries: tuple[Entry, ...] = ()
     configurations: tuple[Configuration, ...] = ()
     is_deleted: bool = False
+    since: float = field(default_factory=time.monotonic, compare=False)
+    """When the oldest part of it was queued, by the monotonic clock."""
 
     def followed_by(self, newer: Pending) -> Pending:
         """Merge with a newer state: newer entries include the older ones, but not their configurations."""
@@ -37,6 +40,7 @@ class Pending:
             at=self.at if self.is_deleted and newer.is_deleted else newer.at,
             entries=newer.entries or self.entries,
             configurations=tuple(configurations.values())[-_CONFIGURATIONS:],
+            since=self.since,
         )
 
     def last(self) -> int:
@@ -69,6 +73,12 @@ class Queue:
         """The items in the queue, or the first `most`, the oldest first; they stay until `remove`."""
         with self._changed:
             return list(islice(self._waiting.values(), most))
+
+    def lag(self) -> float:
+        """For how many seconds the oldest item has been in the queue; 0 if it is empty."""
+        now = time.monotonic()
+        with self._changed:
+            return max((now - each.since for each in self._waiting.values()), default=0.0)
 
     def remove(self, batch: Iterable[Pending]) -> None:
         """Remove these items; an item that was merged with a newer one in the meantime stays."""

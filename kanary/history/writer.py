@@ -117,6 +117,10 @@ class HistoryWriter:
         """The fault that prevents writing the history, or with `uid` that of one Kanary; None if there is none."""
         return self._fault or (self._refused.get(uid) if uid else next(iter(self._refused.values()), None))
 
+    def lag(self) -> float:
+        """How long the oldest entry has been in the queue, in seconds; 0 if it is empty."""
+        return self._queue.lag()
+
     def flush(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the queue is written; returns whether it is."""
         return self._queue.wait_until_empty(timeout)

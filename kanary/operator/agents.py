@@ -41,6 +41,7 @@ class Agents:
         self._find: Callable[[Key], Json | None] = lambda _key: None
         self._on_news: Callable[[Key, float], None] = lambda _key, _seconds: None
         self._can_act: Callable[[Key], bool] = lambda _key: False
+        self._count: Callable[[str, str, Report, Report], None] = lambda _namespace, _name, _former, _report: None
         self._watching: set[Key] = set()
         """The pods that count the connections of a rollout, or did at the last sign."""
         self._next_sign: asyncio.TimerHandle | None = None
@@ -52,15 +53,18 @@ class Agents:
         pods: Callable[[], Iterable[Key]],
         on_news: Callable[[Key, float], None],
         can_act: Callable[[Key], bool],
+        *,
+        count: Callable[[str, str, Report, Report], None] = lambda _namespace, _name, _former, _report: None,
     ) -> None:
         """Connect to the present pods, which `pods` returns, and to those of which `changed` is called from now on.
 
         `find` returns the present pod of a key. `on_news` is called, in another thread, when the report of a proxy
         differs from the last one in more than counts: with the key of its Kanary, and the seconds that a reconcile may
         wait. `can_act` returns, in that thread, whether this process can act on the rollout of a Kanary: agents that
-        receive no sign of it for a while may roll back by themselves.
+        receive no sign of it for a while may roll back by themselves. `count` is called, in that thread, at each
+        further report of a proxy: with the namespace and name of its Kanary, the former report, and this one.
         """
-        self._find, self._on_news, self._can_act = find, on_news, can_act
+        self._find, self._on_news, self._can_act, self._count = find, on_news, can_act, count
         self._loop.start()
         # Only now: a pod that appears before the thread runs is reported to nobody.
         for key in pods():
@@ -119,6 +123,7 @@ class Agents:
                 port=self._port,
                 limits=self._limits,
                 on_news=self._take_news,
+                on_counts=self._count,
                 now=self._now,
             )
             self._agents[key] = agent

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from decimal import Decimal
+import platform
+from collections.abc import Callable
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 
-from states import Phase
+from kanary.operator.series import KanarySeries
+from kanary.version import VERSION
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Content type of `Metrics.expose`: the text format, which every version of Prometheus reads."""
 
 # Seconds. A reconcile without changes takes a millisecond, one with a dozen slow writes some seconds.
 _RECONCILE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# From a change that running proxies load to one that waits for pods until the progress deadline.
+_CHANGE_SECONDS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
-_PHASE = "# HELP kanary_phase 1 for the current phase of a Kanary\n# TYPE kanary_phase gauge\n"
-_WEIGHT = (
-    "# HELP kanary_route_weight Weight of a backend in percent of the connections\n# TYPE kanary_route_weight gauge\n"
-)
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+class Description(NamedTuple):
+    """What a metric is, for the documentation."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
 
 
 class Metrics:
@@ -33,23 +39,38 @@ class Metrics:
         disable()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._lock = threading.Lock()
-        self._kanaries: dict[tuple[str, str], tuple[str, str]] = {}
-        """The samples of each Kanary as text, of `_PHASE` and of `_WEIGHT`: the library would keep 3 KB for each."""
+        self.of_operator: list[Description] = []
+        """The metrics of the operator itself."""
+        self.kanaries = KanarySeries()
         self._make_process_metrics()
+        self._make_cluster_metrics()
         self._make_history_metrics()
 
     def _make_process_metrics(self) -> None:
-        self._reconciles = self._counter("kanary_reconcile", "Reconciles by result", "result")
-        self._duration = Histogram(
-            "kanary_reconcile_duration_seconds",
-            "Duration of a reconcile",
-            buckets=_RECONCILE_SECONDS,
-            registry=self._registry,
-        )
-        self._queue_depth = self._gauge("kanary_queue_depth", "Kanaries in the work queue")
+        build = self._gauge("kanary_build_info", "1 for the version of the operator", "version", "python")
+        build.labels(VERSION, platform.python_version()).set(1)
         self._leader = self._gauge("kanary_leader", "1 if this process is the leader, otherwise 0")
-        self._transitions = self._counter("kanary_transitions", "Phase transitions by trigger", "trigger")
+        self._queue_depth = self._gauge("kanary_queue_depth", "Kanaries in the work queue")
+        self._reconciles = self._counter(
+            "kanary_reconcile",
+            "Reconciles by result: success, retry (the cluster could not be read or written), rejected (by the API "
+            "server) or error (a defect of the operator)",
+            "result",
+        )
+        self._duration = self._histogram(
+            "kanary_reconcile_duration_seconds", "Duration of a reconcile", _RECONCILE_SECONDS
+        )
+        self._transitions = self._counter("kanary_transitions", "Transitions of phases by trigger", "trigger")
+        self._rollout_transitions = self._counter(
+            "kanary_rollout_transitions", "Transitions of rollouts by trigger", "trigger"
+        )
+        self._changes = self._histogram(
+            "kanary_change_duration_seconds",
+            "Time from the decision about weights until every proxy serves them",
+            _CHANGE_SECONDS,
+        )
+
+    def _make_cluster_metrics(self) -> None:
         self._events_dropped = self._counter("kanary_events_dropped", "Events that were not sent to the API server")
         self._watch_restarts = self._counter("kanary_watch_restarts", "Restarts of watches by resource", "resource")
         self._watch_age = self._gauge(
@@ -71,17 +92,29 @@ class Metrics:
             "kanary_history_entries_dropped",
             "Entries lost because the queue was full, or because the operator stopped and the Kanary was deleted",
         )
-        self._history_ok = self._gauge("kanary_history_recorded", "1 if history writes succeed, otherwise 0")
+        self._history_ok = self._gauge(
+            "kanary_history_recorded", "1 if history writes succeed or history is disabled, otherwise 0"
+        )
+        self._history_lag = self._gauge(
+            "kanary_history_lag_seconds", "How long the oldest entry has been waiting for the database; 0 if none is"
+        )
         self._history_size = self._gauge("kanary_history_size_bytes", "Size of the history database")
         self._history_oldest = self._gauge(
             "kanary_history_oldest_timestamp_seconds", "Time of the oldest history entry; 0 if there is none"
         )
+        self._history_ok.set(1)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self._registry)
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        self.of_operator.append(Description(f"{name}_total", "counter", labels, meaning))
+        return Counter(name, meaning, labels, registry=self._registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self._registry)
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        self.of_operator.append(Description(name, "gauge", labels, meaning))
+        return Gauge(name, meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
+        self.of_operator.append(Description(name, "histogram", (), meaning))
+        return Histogram(name, meaning, buckets=buckets, registry=self._registry)
 
     def observe_queue(self, depth: Callable[[], int]) -> None:
         """Read the depth of the queue from this function at each scrape."""
@@ -102,8 +135,16 @@ class Metrics:
         self._duration.observe(seconds)
 
     def transition(self, trigger: str) -> None:
-        """Count a phase transition."""
+        """Count a transition of a phase."""
         self._transitions.labels(trigger).inc()
+
+    def rollout_transition(self, trigger: str) -> None:
+        """Count a transition of a rollout."""
+        self._rollout_transitions.labels(trigger).inc()
+
+    def served(self, seconds: float) -> None:
+        """Observe how long a change of weights took from the decision until every proxy serves it."""
+        self._changes.observe(seconds)
 
     def event_dropped(self) -> None:
         """Count a dropped Event."""
@@ -130,41 +171,19 @@ class Metrics:
         self._history_dropped.inc()
 
     def observe_history(
-        self, is_recorded: Callable[[], bool], size: Callable[[], int], oldest: Callable[[], float]
+        self,
+        *,
+        is_recorded: Callable[[], bool],
+        lag: Callable[[], float],
+        size: Callable[[], int],
+        oldest: Callable[[], float],
     ) -> None:
-        """Read the state of the history from these functions at each scrape; size in bytes, Unix time in s."""
+        """Read the state of the history from these functions at each scrape; lag in s, size in bytes, Unix time."""
         self._history_ok.set_function(lambda: float(is_recorded()))
+        self._history_lag.set_function(lag)
         self._history_size.set_function(lambda: float(size()))
         self._history_oldest.set_function(oldest)
 
-    def set_kanary(self, namespace: str, name: str, *, phase: Phase, weights: Mapping[str, Decimal]) -> None:
-        """Set the metrics of a Kanary: its phase, and the weight of each backend in percent."""
-        labels = f'namespace="{_escaped(namespace)}",name="{_escaped(name)}"'
-        phase_sample = f'kanary_phase{{{labels},phase="{phase.value}"}} 1\n'
-        weight_samples = "".join(
-            f'kanary_route_weight{{{labels},backend="{_escaped(backend)}"}} {weight}\n'
-            for backend, weight in weights.items()
-        )
-        with self._lock:
-            self._kanaries[namespace, name] = phase_sample, weight_samples
-
-    def forget_kanary(self, namespace: str, name: str) -> None:
-        """Delete the metrics of a Kanary, if there are any."""
-        with self._lock:
-            self._kanaries.pop((namespace, name), None)
-
-    def forget_kanaries(self) -> None:
-        """Delete the metrics of all Kanaries: their states are those of the leader, which this process is no longer."""
-        with self._lock:
-            self._kanaries.clear()
-
     def expose(self) -> bytes:
         """All metrics in the format CONTENT_TYPE."""
-        with self._lock:
-            kanaries = list(self._kanaries.values())
-        phases, weights = (phase for phase, _ in kanaries), (weight for _, weight in kanaries)
-        return generate_latest(self._registry) + "".join((_PHASE, *phases, _WEIGHT, *weights)).encode()
-
-
-def _escaped(label: str) -> str:
-    return label.translate(_ESCAPES)
+        return generate_latest(self._registry) + self.kanaries.expose().encode()

@@ -188,7 +188,9 @@ class Operator:
         gc.collect()
         gc.freeze()
         # Before the first reconcile, which needs the reports.
-        self._agents.start(watches.proxy_pod, watches.pods.all_keys, self._take_news, self._can_act)
+        self._agents.start(
+            watches.proxy_pod, watches.pods.all_keys, self._take_news, self._can_act, count=self._metrics.kanaries.count
+        )
         view = View(self._client, watches, self._agents, self._key)
         peers = Peers(view, self._client, AllowedHosts.parse(self._settings.allowed_hosts))
         self._checks = OutboundChecks(
@@ -228,7 +230,7 @@ class Operator:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._history.stop()
-        self._metrics.forget_kanaries()
+        self._metrics.kanaries.clear()
 
     def _worker(self, reconciler: Reconciler) -> None:
         while (key := self._queue.get()) is not None:

@@ -25,7 +25,8 @@ _STEADY_SECONDS = 10.0
 class ProxyAgent:
     """The agent of one pod: its last report, and the connection to it.
 
-    `on_news` is called when a report differs from the last one in more than counts, with how long a reconcile may wait.
+    `on_news` is called when a report differs from the last one in more than counts, with how long a reconcile may wait,
+    and `on_counts` at each report after the first one, with the former one.
     `now` is the time with which reconciles compare what is reported.
     There are thousands: one that is connected has neither a task nor anything else that only attempts need.
     """
@@ -37,6 +38,7 @@ class ProxyAgent:
         "_is_ready",
         "_limits",
         "_now",
+        "_on_counts",
         "_on_news",
         "_port",
         "_stream",
@@ -58,6 +60,7 @@ class ProxyAgent:
         port: int,
         limits: Limits,
         on_news: Callable[["ProxyAgent", timedelta], None],
+        on_counts: Callable[[str, str, Report, Report], None],
         now: Callable[[], datetime],
     ) -> None:
         self.pod = pod
@@ -69,6 +72,7 @@ class ProxyAgent:
         self._port = port
         self._limits = limits
         self._on_news = on_news
+        self._on_counts = on_counts
         self._now = now
         self._address = ""
         self._is_ready = False
@@ -184,6 +188,8 @@ class ProxyAgent:
             # The address is another pod's by now.
             raise ValueError(f"the report is of the pod {raw.get('pod')!r}")
         former, self.report = self.report, report
+        if former:
+            self._on_counts(self.kanary.namespace, self.kanary.name, former, report)
         after = report.news_after(former)
         if after is not None:
             self._on_news(self, after)

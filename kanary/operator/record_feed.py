@@ -46,7 +46,9 @@ class RecordFeed:
             settings.history_url, retention=retention, hooks=hooks, is_deleted=self._is_deleted, now=now
         )
         self._recorder = HistoryRecorder(self._writer, now)
-        self._metrics.observe_history(lambda: self.fault() is None, self._size, self._oldest)
+        self._metrics.observe_history(
+            is_recorded=lambda: self.fault() is None, lag=self._writer.lag, size=self._size, oldest=self._oldest
+        )
 
     def fault(self) -> Fault | None:
         """Why this process cannot record, or None."""

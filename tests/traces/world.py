@@ -20,6 +20,7 @@ from engine.fleet.proxy import Proxy, read_proxy
 from engine.fleet.reports import Report
 from engine.last_status import read_status
 from engine.model.entries import Configuration, Entry, PhaseChange
+from engine.model.spec import KanarySpec
 from engine.model.states import Endpoint, Written, read_written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults
@@ -398,7 +399,7 @@ class World:
         kind = "Warning" if announcement.is_warning else "Normal"
         self.events.append(f"{kind} {announcement.reason}: {announcement.message}")
 
-    def observed(self, kanary: Json, status: KanaryStatus) -> None:
+    def observed(self, kanary: Json, status: KanaryStatus, spec: KanarySpec | None) -> None:
         name = kanary["metadata"]["name"]
         self._latest[name] = copy.deepcopy(self.objects["Kanary", name].get("status")), status.phase
         if self.passed and not self.passed[-1][0]:

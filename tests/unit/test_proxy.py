@@ -69,6 +69,7 @@ def test_the_routes_of_a_report_are_read_as_agents_write_them() -> None:
             failed=9,
             server="10.0.0.2:9000",
             line="DOWN L4CON Connection refused",
+            reset=5,
         )
     }
 
