@@ -134,6 +134,15 @@ def _weight(facts: Facts) -> Iterator[Sample]:
     return (((route.backend,), route.weight) for route in facts.status.weights)
 
 
+@_gauge(
+    "kanary_route_actual_weight",
+    "Share of a backend in the connections since its weights changed last, as all proxies report them, in percent",
+    "backend",
+)
+def _actual_weight(facts: Facts) -> Iterator[Sample]:
+    return (((route.backend,), route.actual) for route in facts.status.weights if route.actual is not None)
+
+
 @_gauge("kanary_route_endpoints", "Endpoints of a backend that are ready or unready", "backend", "state")
 def _endpoints(facts: Facts) -> Iterator[Sample]:
     for route in facts.status.weights:
@@ -224,6 +233,7 @@ GAUGES = (
     _proxies,
     _declared_weight,
     _weight,
+    _actual_weight,
     _endpoints,
     _servers,
     _rollout_state,

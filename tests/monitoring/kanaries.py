@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from engine.model.status import ProxyStatus
 from kanary.operator.metrics import Metrics
@@ -15,7 +16,7 @@ def show_everything(metrics: Metrics) -> None:
     """A Kanary in the middle of a rollout, and an operator with which everything has happened once."""
     declared, present = rollout()
     status = status_of(
-        serving(V1, 90, ready=3, up=2, down=0, ejected=1, connections=0),
+        serving(V1, 90, actual=Decimal("90.1"), ready=3, up=2, down=0, ejected=1, connections=0),
         serving(V2, 10, ready=1, up=1, down=0, ejected=0, connections=0),
         phase=Phase.ROLLING,
         reason="StepWatched",

@@ -64,7 +64,7 @@ def status_of(*routes: RouteStatus, phase: Phase = Phase.READY, **fields: Any) -
     return KanaryStatus(phase=phase.value, weights=routes, **fields)
 
 
-def serving(backend: str, weight: Any, **counts: int) -> RouteStatus:
+def serving(backend: str, weight: Any, **counts: Any) -> RouteStatus:
     return RouteStatus(backend=backend, weight=Decimal(str(weight)), **counts)
 
 
@@ -95,9 +95,14 @@ def test_the_reason_its_time_the_revision_and_the_proxies_are_those_of_the_statu
     assert of_web(metrics, "kanary_proxies") == {"desired": 3, "ready": 2, "updated": 1}
 
 
-def test_declared_and_configured_weights_are_two_metrics(metrics: Metrics) -> None:
+def test_declared_configured_and_actual_weights_are_three_metrics(metrics: Metrics) -> None:
     declared = spec(routes=[route("myapp-v1", 12.5), route("myapp-v2", 87.5, 9090)])
+    routes = serving(V1, 79.5, actual=Decimal("79.4")), serving(V2, 20.5, actual=Decimal("20.6"))
+    show(metrics, status_of(*routes), declared=declared)
+    assert of_web(metrics, "kanary_route_actual_weight") == {V1: 79.4, V2: 20.6}
+    # A proxy could not be read.
     show(metrics, status_of(serving(V1, 79.5), serving(V2, 20.5)), declared=declared)
+    assert of_web(metrics, "kanary_route_actual_weight") == {}
     assert of_web(metrics, "kanary_route_declared_weight") == {V1: 12.5, V2: 87.5}
     assert of_web(metrics, "kanary_route_weight") == {V1: 79.5, V2: 20.5}
 
