@@ -58,6 +58,29 @@ def test_changed_weights_change_the_split_and_no_connection_fails(scene: Scene) 
     assert scene.columns("app").startswith("app Ready app-v1:http=50 app-v2:http=50 2/2 ")
 
 
+def test_the_actual_shares_are_measured_since_the_last_change(scene: Scene) -> None:
+    scene.apply(
+        *backend("app-v1", "v1"),
+        *backend("app-v2", "v2"),
+        kanary("app", "app", route("app-v1", 80), route("app-v2", 20), proxy={"replicas": 2}),
+    )
+    assert "actual" not in scene.wait_until_ready("app")["weights"][0]
+    assert scene.count_at_one_proxy("app", 1000).is_split(v1=80, v2=20)
+    scene.wait(lambda: measured(scene, 1000) == [80, 20], "80 and 20 % of the connections are measured")
+    scene.change("app", routes=[route("app-v1", 50), route("app-v2", 50)])
+    scene.wait_until_ready("app")
+    assert scene.count_at_one_proxy("app", 200).is_split(v1=50, v2=50)
+    scene.wait(lambda: measured(scene, 200) == [50, 50], "50 and 50 % of the connections are measured")
+    assert " app-v1:http=50 app-v2:http=50 " in scene.columns("app", "-o", "wide").partition(" Serving ")[2]
+
+
+def measured(scene: Scene, connections: int) -> list[float] | None:
+    """The actual shares of the status, once it has at least so many connections, of which each proxy has counted."""
+    routes = scene.status("app")["weights"]
+    known = sum(route.get("sinceChange") or 0 for route in routes)
+    return [round(route["actual"]) for route in routes] if known >= connections / 8 else None
+
+
 def test_an_established_connection_outlives_the_replacement_of_its_proxy_until_the_drain_ends(scene: Scene) -> None:
     scene.apply(
         *backend("app-v1", "v1", HOLD="1"),
