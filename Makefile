@@ -15,7 +15,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint test test-fast docker node-image images cluster cluster-down conformance e2e \
-  modern bench manifests constraints demo demo-down clean
+  modern bench manifests docs constraints demo demo-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -81,6 +81,11 @@ manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.metrics_page
 	$(BIN)/python -m scripts.history_api
 	$(BIN)/python -m scripts.reference
+
+docs: venv ## Build the site of docs/ into build/site, and check its links
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html, or run: $(BIN)/mkdocs serve"
 
 constraints: ## Pin the newest versions that pyproject.toml allows
 	@scripts/constraints

@@ -24,8 +24,8 @@ class Reader:
     """Runs a README's blocks in one namespace; ``folder`` holds its kubeconfig and its PATH."""
 
     def __init__(self, kubectl: Kubectl, folder: Path) -> None:
-        self._environment = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig")}
-        self._environment["PATH"] = f"{folder}:{os.environ['PATH']}"
+        self.environment = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig")}
+        self.environment["PATH"] = f"{folder}:{os.environ['PATH']}"
         (folder / "kubectl").symlink_to(Path(shutil.which(kubectl.program) or kubectl.program).absolute())
         shutil.copy(kubectl.kubeconfig, folder / "kubeconfig")
         self.run(f"kubectl config set-context --current --namespace={kubectl.namespace}")
@@ -35,7 +35,7 @@ class Reader:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],
             cwd=ROOT,
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
