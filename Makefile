@@ -79,6 +79,7 @@ manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.diagram
 	$(BIN)/python -m kanary.settings_page
 	$(BIN)/python -m kanary.metrics_page
+	$(BIN)/python -m kanary.reasons_page
 	$(BIN)/python -m scripts.history_api
 	$(BIN)/python -m scripts.reference
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from engine.model.status import Condition, KanaryStatus
 from engine.model.times import time_text
-from states import Decision, Reason
+from states import ConditionReason, Decision, Reason
 from states.rollout_rules import FAILURES
 
 READY = "Ready"
@@ -37,8 +37,8 @@ class Recording:
     message: str
 
 
-RECORDED = Recording(True, "Recorded", "changes are written to the history database")
-DISABLED = Recording(False, "Disabled", "history is disabled (KANARY_HISTORY_URL is empty)")
+RECORDED = Recording(True, ConditionReason.RECORDED.value, "changes are written to the history database")
+DISABLED = Recording(False, ConditionReason.DISABLED.value, "history is disabled (KANARY_HISTORY_URL is empty)")
 
 
 def conditions(
@@ -93,7 +93,7 @@ def with_defect(status: KanaryStatus, message: str, now: datetime) -> KanaryStat
         status="Unknown",
         observed_generation=last.observed_generation if last else status.observed_generation,
         last_transition_time=last.last_transition_time if last and is_reported else time_text(now),
-        reason="ReconcileFailed",
+        reason=ConditionReason.RECONCILE_FAILED.value,
         message=message,
     )
     others = tuple(condition for condition in status.conditions if condition.type != READY)

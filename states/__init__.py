@@ -2,7 +2,7 @@
 
 from states.actions import KEEP_SERVING, Action
 from states.phases import TRANSITIONS, Phase, Transition, Trigger, next_phase
-from states.reasons import EventReason, Reason
+from states.reasons import ConditionReason, EventReason, Reason
 from states.rules import RULES, Decision, decide, degraded
 from states.snapshot import (
     Delivery,
@@ -22,6 +22,7 @@ __all__ = [
     "RULES",
     "TRANSITIONS",
     "Action",
+    "ConditionReason",
     "Decision",
     "Delivery",
     "Difference",

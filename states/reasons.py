@@ -1,4 +1,4 @@
-"""The reasons in `status.reason`, the conditions, the history and the Events."""
+"""The reasons in `status.reason`, the conditions, the history and the Events. `catalogue.py` explains each."""
 
 from enum import StrEnum
 
@@ -68,3 +68,11 @@ class EventReason(StrEnum):
 
     WEIGHTS_CHANGED = "WeightsChanged"
     POD_EJECTED = "PodEjected"
+
+
+class ConditionReason(StrEnum):
+    """The reasons that only conditions have; HistoryRecorded also has those of faults of the database."""
+
+    RECONCILE_FAILED = "ReconcileFailed"
+    RECORDED = "Recorded"
+    DISABLED = "Disabled"

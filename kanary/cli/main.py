@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from kanary.cli import commands, looking, orders, shells
+from kanary.cli import commands, looking, orders, shells, status_commands
 from kanary.cli.failure import CommandError
 from kanary.cli.parameters import WholeNumber, age, cluster_options, file_option, text
 from kanary.cli.traffic import read_burst, read_failing, read_rate
@@ -218,7 +218,7 @@ _OTHERS = (
     commands.completion,
     commands.db,
 )
-for command in (*looking.COMMANDS, *_STEERING, *_OTHERS):
+for command in (*looking.COMMANDS, *status_commands.COMMANDS, *_STEERING, *_OTHERS):
     cli.add_command(command)
 
 

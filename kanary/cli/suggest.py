@@ -118,9 +118,9 @@ def _contexts(options: _Options) -> _Words:
 
 
 def _reasons(_: _Options) -> _Words:
-    from states import Reason
+    from kanary.reasons_page import ALL
 
-    return [(reason.value, "") for reason in Reason]
+    return [(reason, explanation.meaning) for found in ALL.values() for reason, explanation in found.items()]
 
 
 kanaries = _from_cluster(_kanaries)
@@ -134,7 +134,7 @@ steps = _from_cluster(_steps)
 contexts = _suggesting(_contexts)
 """The contexts of the kubeconfig."""
 reasons = _suggesting(_reasons)
-"""Every reason of a status."""
+"""Every reason of a status, an Event or a condition."""
 
 
 def files(_: click.Context, __: click.Parameter, begun: str) -> Items:

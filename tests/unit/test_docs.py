@@ -1,16 +1,25 @@
-"""docs/state-machine.md agrees with the states."""
+"""docs/state-machine.md and docs/reasons.md agree with the states."""
 
 import re
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
 from engine.journal import KEPT_ENTRIES
-from kanary import diagram
-from states import TRANSITIONS, Phase, Reason, Snapshot, decide, next_phase
-from states.timing import FIRST_ENDPOINTS_GRACE, REJECTED_RECHECK
+from kanary import diagram, reasons_page
+from kanary.history.faults import FaultReason
+from states import TRANSITIONS, ConditionReason, EventReason, Phase, Reason, Snapshot, decide, next_phase
+from states.explanation import Explanation
+from states.timing import (
+    EXHAUSTION_REPORTED,
+    FIRST_ENDPOINTS_GRACE,
+    LOAD_LIMIT,
+    REJECTED_RECHECK,
+    UNREACHED_LIMIT,
+)
 from tests.unit.snapshots import snapshots
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +46,6 @@ def section(title: str) -> list[list[str]]:
     text = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
-
-
-def phases_by_reason() -> dict[str, set[str]]:
-    return {row[0].strip("`"): set(row[1].split(", ")) for row in section("Reasons")}
 
 
 def test_the_generated_parts_are_what_the_states_say() -> None:
@@ -77,31 +82,58 @@ def test_every_phase_is_reported() -> None:
     assert all(row[1] and row[2] for row in section("Phases"))
 
 
-def test_every_reason_is_reported_once_with_its_meaning_and_the_way_out() -> None:
-    assert [row[0].strip("`") for row in section("Reasons")] == [reason.value for reason in Reason]
-    assert all(row[2] and row[3] for row in section("Reasons"))
-
-
-def test_every_phase_of_a_reason_is_one() -> None:
-    known = {phase.value for phase in Phase}
-    assert [reason for reason, phases in phases_by_reason().items() if not phases <= known] == []
-
-
 @given(snapshots)
-def test_a_reason_is_given_only_in_the_phases_that_the_page_names(snapshot: Snapshot) -> None:
+def test_a_reason_is_given_only_in_the_phases_that_the_catalogue_names(snapshot: Snapshot) -> None:
     snapshot = replace(snapshot, fault=None, missing=None, rejection=None)
     decision = decide(snapshot)
     phase = next_phase(snapshot.phase, decision.trigger) if decision.trigger else snapshot.phase
     assert decision.reason in OF_THE_RULES
     assert phase is not None
-    assert phase.value in phases_by_reason()[decision.reason.value]
+    assert phase in explanation_of(decision.reason).phases
 
 
-def test_numbers_in_the_text_are_those_of_the_code() -> None:
+def test_numbers_in_the_texts_are_those_of_the_code() -> None:
     assert KEPT_ENTRIES == 10
     assert "The last ten entries" in PAGE
-    assert f"for {FIRST_ENDPOINTS_GRACE.total_seconds():.0f} s if some have" in PAGE
-    assert f"the operator retries every {REJECTED_RECHECK.total_seconds():.0f} s" in PAGE
+    grace = f"for {FIRST_ENDPOINTS_GRACE.total_seconds():.0f} s if some have"
+    assert grace in explanation_of(Reason.WAITING_FOR_ENDPOINTS).meaning
+    for reason in (Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS):
+        assert f"retries every {REJECTED_RECHECK.total_seconds():.0f} s" in explanation_of(reason).remedy
+    assert f"within {LOAD_LIMIT.total_seconds():.0f} s" in explanation_of(Reason.REPLACING_PROXIES).cause
+    assert f"for {UNREACHED_LIMIT.total_seconds():.0f} s" in explanation_of(Reason.ROUTE_UNREACHABLE).meaning
+    reported = f"for {EXHAUSTION_REPORTED.total_seconds() / 60:.0f} minutes"
+    assert reported in explanation_of(Reason.PROXIES_EXHAUSTED).remedy
+
+
+REASONS: tuple[type[StrEnum], ...] = (Reason, EventReason, ConditionReason, FaultReason)
+
+
+def explanation_of(reason: str) -> Explanation:
+    return next(found[reason] for found in reasons_page.ALL.values() if reason in found)
+
+
+def test_the_catalogue_has_every_reason_once_and_no_other() -> None:
+    listed = [reason for found in reasons_page.ALL.values() for reason in found]
+    assert sorted(listed) == sorted(reason for kind in REASONS for reason in kind)
+
+
+def test_every_explanation_is_complete() -> None:
+    for found in reasons_page.ALL.values():
+        for reason, explanation in found.items():
+            texts = (explanation.meaning, explanation.cause, explanation.remedy)
+            assert all(text.endswith(".") for text in texts), reason
+            assert bool(explanation.phases) is (reason in set(Reason)), reason
+
+
+def test_the_page_of_the_reasons_is_what_the_catalogue_says() -> None:
+    assert (ROOT / reasons_page.PAGE).read_text() == reasons_page.text(), "run: make manifests"
+
+
+def test_no_reason_of_an_event_or_a_condition_is_written_elsewhere() -> None:
+    """A reason in a text of the code would not be in the catalogue."""
+    literal = re.compile(r"""(?:Announcement\(|reason=|Recording\([^,]+,)\s*f?["'][A-Z]""")
+    sources = [path for folder in ("states", "engine", "kanary") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in sources if literal.search(path.read_text())] == []
 
 
 def test_other_pages_lead_to_this_one() -> None:
