@@ -193,8 +193,8 @@ def completion(shell: str) -> None:
     """Print the completion script of a shell.
 
     \b
-      source <(kanary completion bash)                # in ~/.bashrc
-      source <(kanary completion zsh)                 # in ~/.zshrc, after compinit
+      source <(kanary completion bash)             # in ~/.bashrc
+      source <(kanary completion zsh)              # in ~/.zshrc, after compinit
       kanary completion fish > ~/.config/fish/completions/kanary.fish
 
     It completes commands, options, and the names of Kanaries, namespaces,

@@ -4,14 +4,15 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import click
 import pytest
 import yaml
 
-from kanary.cli.main import main
+from kanary.cli.main import cli, main
 from kanary.operator import run as run_module
 from kanary.operator.settings import SETTINGS, Settings
 from kanary.version import VERSION
@@ -24,24 +25,16 @@ HEAVY = {
     *("kubernetes", "urllib3", "websocket", "pydantic", "pydantic_settings", "transitions", "yaml"),
     *("prometheus_client", "starlette", "uvicorn", "sqlalchemy", "alembic"),
 }
-COMMANDS = (
-    ["run"],
-    ["render"],
-    ["simulate"],
-    ["history"],
-    ["diff"],
-    ["undo"],
-    ["get"],
-    ["promote"],
-    ["pause"],
-    ["resume"],
-    ["abort"],
-    ["retry"],
-    ["webhook-key"],
-    ["db"],
-    ["db", "prune"],
-    ["db", "backup"],
-)
+
+
+def _commands(group: click.Group, *path: str) -> Iterator[list[str]]:
+    for name, command in group.commands.items():
+        yield [*path, name]
+        if isinstance(command, click.Group):
+            yield from _commands(command, *path, name)
+
+
+COMMANDS = tuple(path for path in _commands(cli) if path != ["version"])
 
 
 def kanary_process(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -53,7 +46,7 @@ def imported_by(arguments: Sequence[str]) -> set[str]:
     """The top-level modules that are loaded once the command has run."""
     code = (
         "import sys\n"
-        "from kanary.cli.main import main\n"
+        "from kanary.cli.main import cli, main\n"
         "try:\n"
         f"    main({list(arguments)!r})\n"
         "finally:\n"
