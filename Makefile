@@ -81,6 +81,7 @@ manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.metrics_page
 	$(BIN)/python -m kanary.reasons_page
 	$(BIN)/python -m scripts.history_api
+	$(BIN)/python -m scripts.monitoring
 	$(BIN)/python -m scripts.reference
 
 docs: venv ## Build the site of docs/ into build/site, and check its links
