@@ -1,10 +1,13 @@
-"""Links between the pages of the documentation lead somewhere."""
+"""Links between the pages of the documentation lead somewhere, and the Kanaries that they show are valid."""
 
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
+
+from engine.resolve.validation import read_spec
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -68,3 +71,20 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
 def test_the_files_that_a_page_names_exist(page: Path) -> None:
     assert [path for path in _MENTION.findall(prose(page)) if not (ROOT / path).exists()] == []
+
+
+KANARIES = [
+    pytest.param(yaml.safe_load(block), id=f"{page.relative_to(ROOT)}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+    if "kind: Kanary" in block
+]
+
+
+def test_kanaries_are_found() -> None:
+    assert KANARIES
+
+
+@pytest.mark.parametrize("manifest", KANARIES)
+def test_a_kanary_that_a_page_shows_is_valid(manifest: dict) -> None:
+    assert read_spec(manifest).routes
