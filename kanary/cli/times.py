@@ -50,3 +50,19 @@ def took_text(seconds: float) -> str:
     whole = round(seconds)
     unit, smaller = next(pair for pair in ("dh", "hm", "ms") if whole >= _UNITS[pair[0]])
     return f"{whole // _UNITS[unit]}{unit}{whole % _UNITS[unit] // _UNITS[smaller]}{smaller}"
+
+
+def age_text(start: datetime, now: datetime) -> str:
+    """The time since then as text, in whole seconds: `6s`, `2m5s`, `2d4h`; a time to come counts as now."""
+    return took_text(max(0, round((now - start).total_seconds()))).replace(".0s", "s")
+
+
+def since_text(start: datetime, now: datetime) -> str:
+    """A time up to now as text, with the date unless that is today: `since 14:02:10 (26m12s)`."""
+    return f"since {at_text(start, now)} ({age_text(start, now)})"
+
+
+def at_text(time: datetime, now: datetime) -> str:
+    """A time as text, with the date unless that is today."""
+    is_today = time.astimezone().date() == now.astimezone().date()
+    return local_text(time).partition(" ")[2] if is_today else local_text(time)

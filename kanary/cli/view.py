@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SerializeAsAny
 
@@ -24,6 +24,7 @@ from engine.model.status import KanaryStatus, RouteStatus, SplitStatus
 from engine.model.times import time_text
 from engine.render.haproxy import split_of
 from engine.render.objects import Identity
+from engine.status import actual_shares
 from kanary.cli.failure import listed
 from kanary.cli.live import outdated
 from kanary.cli.proxies import Reading, read_proxies, unread
@@ -238,9 +239,14 @@ def view_of(kanary: Json, reading: FleetReading) -> KanaryView:
 def _routes(status: KanaryStatus, fleet: Fleet, reading: FleetReading) -> Iterator[RouteView]:
     # A sum without some of the proxies would look like a loss of connections.
     is_complete = all(proxy.report for proxy in fleet.proxies if proxy.is_to_run)
-    for route in status.weights:
-        traffic = traffic_of(fleet, status.config_hash or "", route.backend) if is_complete else Traffic()
-        counts = {name: count for name, count in asdict(traffic).items() if count is not None}
+    digest, backends = status.config_hash or "", [route.backend for route in status.weights]
+    traffic = [traffic_of(fleet, digest, backend) if is_complete else Traffic() for backend in backends]
+    shares = actual_shares([each.since_change for each in traffic])
+    for route, found, share in zip(status.weights, traffic, shares, strict=True):
+        counts: dict[str, Any] = {name: count for name, count in asdict(found).items() if count is not None}
+        if found.connections is not None:
+            # While some proxies serve other weights, there is no share: that of the status would be of former weights.
+            counts |= {"since_change": found.since_change, "actual": share}
         pods, failures = _pods(route.backend, reading), _failures(route.backend, reading)
         yield RouteView(**route.model_dump() | counts, pods=tuple(pods), failures=tuple(failures))
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import settings
 
 from kanary.cli.main import main
+from tests.apiserver import ApiServer
 from tests.cli.record import record, story
+from tests.cli.stage import Stage
 
 # On a busy machine an example may be slow without a defect.
 settings.register_profile("kanary", deadline=None)
@@ -89,3 +92,10 @@ def into(output: IO[str], *arguments: str, **environment: str) -> subprocess.Com
         timeout=60,
         check=False,
     )
+
+
+@pytest.fixture
+def stage(tmp_path: Path, kanary: Kanary) -> Iterator[Stage]:
+    """A cluster with a Kanary of two routes and no proxies yet."""
+    with ApiServer() as server, ExitStack() as stack:
+        yield Stage(server, server.kubeconfig(tmp_path / "kubeconfig"), kanary, stack)

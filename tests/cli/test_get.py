@@ -5,152 +5,57 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.cells import cell_len
+from rich.console import Console
 
-from engine.model.states import Written
-from engine.render import objects
 from kanary.cli import proxies
+from kanary.cli.console import text_of
+from kanary.cli.tree import TreeStyle
+from kanary.cli.view import KanaryView, RouteView
 from kanary.kube.client import Timeouts
-from tests.apiserver import ApiServer, Fault
-from tests.cli.conftest import Kanary, Printed
-from tests.integration.scene import CRD, without_validation
-from tests.unit.kanaries import OWNER, kanary, route
-from tests.unit.observations import DIGEST, applied
+from tests.apiserver import Fault
+from tests.cli.conftest import Kanary
+from tests.cli.stage import Json, Stage, agent, failure, report, rollout
+from tests.unit.kanaries import OWNER
+from tests.unit.observations import DIGEST, NEWER, OTHER
 from tests.unit.proxies import live_pod, rolling_pod
-
-Json = dict[str, Any]
-
-
-def failure(ago: float = 0, **changes: Any) -> Json:
-    reset = "reset after 12 ms, 0 bytes sent to the client"
-    good = {"secondsAgo": ago, "server": "10.0.0.1:8080", "client": "10.9.9.9:4000", "cause": reset}
-    return good | changes
+from tests.unit.snapshots import NOW
 
 
-def report(failures: Json | None = None, connections: int = 3, **route: Any) -> Json:
-    routes = {
-        "myapp-v1:http": {"up": 2, "down": 0, "ejected": 0, "connections": 7, "unconnected": 1, "reset": 1} | route,
-        "myapp-v2:9090": {"up": 0, "down": 1, "ejected": 0, "connections": 5, "unconnected": 5, "reset": 0},
-    }
-    return {"digest": DIGEST, "connections": connections, "routes": routes, "failures": failures or {}}
-
-
-@contextmanager
-def agent(answer: Callable[[], bytes]) -> Iterator[int]:
-    """An agent with this page as its report; yields the port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = answer()
-            self.send_response(200 if self.path == "/report" else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class Stage:
-    """A cluster with a Kanary of two routes and no proxies yet."""
-
-    def __init__(self, server: ApiServer, kubeconfig: Path, run: Kanary, stack: ExitStack) -> None:
-        self.server = server
-        self._kubeconfig = str(kubeconfig)
-        self._run = run
-        self._stack = stack
-        server.install_crd(without_validation(CRD))
-        self.written = kanary()
-        self.status()
-        # The API server collects an object whose owner it does not have.
-        stored = server.store.get("kanaries", OWNER.name, OWNER.namespace)
-        owner = replace(OWNER, uid=stored["metadata"]["uid"])  # type: ignore[index]
-        server.store.put(objects.config_map(owner, Written(applied=applied(), latest="text")))
-
-    def status(self, **changes: Any) -> None:
-        """Write this status."""
-        weights = [
-            {"backend": "myapp-v1:http", "weight": 80, "ready": 2, "up": 1, "connections": 4, "failed": 1},
-            {"backend": "myapp-v2:9090", "weight": 20, "ready": 1, "unready": 2},
-        ]
-        good = {
-            "observedGeneration": 1,
-            "phase": "Ready",
-            "reason": "Serving",
-            "message": "2 of 2 proxies serve revision 3",
-            "since": "2026-11-26T12:00:00.000Z",
-            "revision": 3,
-            "configHash": DIGEST,
-            "weights": weights,
-        }
-        self.server.store.put({**self.written, "status": good | changes})
-
-    def pod(self, pod: Json, port: int = 1) -> None:
-        """Create the pod of a proxy, whose agent is at this port."""
-        metadata = pod["metadata"] | {"namespace": OWNER.namespace, "labels": OWNER.pod_labels}
-        containers = [{"name": "agent", "image": "a", "ports": [{"name": "report", "containerPort": port}]}]
-        spec = pod["spec"] | {"containers": containers}
-        self.server.store.put({**pod, "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-
-    def proxy(self, name: str, answer: Json | bytes) -> None:
-        """Create a proxy whose agent reports this."""
-        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.pod(live_pod(name, node=f"node-of-{name}"), self._stack.enter_context(agent(lambda: body)))
-
-    def get(self, *arguments: str, name: str = OWNER.name, namespace: str = OWNER.namespace) -> Printed:
-        return self._run("get", name, "-n", namespace, "--kubeconfig", self._kubeconfig, *arguments)
-
-    def document(self) -> Json:
-        printed = self.get("-o", "json")
-        assert (printed.code, printed.err) == (0, "")
-        found: Json = json.loads(printed.out)
-        return found
-
-
-@pytest.fixture
-def stage(tmp_path: Path, kanary: Kanary) -> Iterator[Stage]:
-    with ApiServer() as server, ExitStack() as stack:
-        yield Stage(server, server.kubeconfig(tmp_path / "kubeconfig"), kanary, stack)
+def row(text: str, name: str) -> list[str]:
+    """The cells of the row with this name."""
+    rows = [line.split() for line in text.splitlines()]
+    # Before the name there are only guides and a sign.
+    return next(cells[cells.index(name) + 1 :] for cells in rows if name in cells[:5])
 
 
 def test_phase_routes_and_failures_are_shown(stage: Stage) -> None:
     refused = failure(server="10.0.1.1:9000", cause="refused or unreachable: 21 attempts within 12 ms")
-    stage.proxy("x-1", report({"myapp-v1:http": [failure(120)], "myapp-v2:9090": [refused]}))
-    stage.proxy("x-2", report({"myapp-v1:http": [failure(60, client="10.9.9.8:4001")]}))
+    stage.proxy("x-1", report({"myapp-v1:http": [failure(120)], "myapp-v2:9090": [refused]}, sinceChange=5))
+    stage.proxy("x-2", report({"myapp-v1:http": [failure(60, client="10.9.9.8:4001")]}, sinceChange=10))
     printed = stage.get()
     assert (printed.code, printed.err) == (0, "")
     lines = printed.out.splitlines()
-    assert lines[0] == f"{OWNER.namespace}/{OWNER.name}: Ready (Serving) since 2026-11-26 12:00:00"
+    assert lines[0].startswith(f"✔ {OWNER.namespace}/{OWNER.name}: Ready (Serving) since ")
+    assert "12:00:00 (" in lines[0]
     assert lines[1] == "2 of 2 proxies serve revision 3"
-    routes, failures = ([line.split() for line in part.splitlines()] for part in printed.out.split("\n\n")[1:])
-    assert routes == [
-        ["BACKEND", "WEIGHT", "READY", "UP", "DOWN", "EJECTED", "CONNECTIONS", "FAILED"],
-        ["myapp-v1:http", "80", "2/2", "2", "0", "0", "14", "4"],
-        ["myapp-v2:9090", "20", "1/3", "0", "1", "0", "10", "10"],
+    assert row(printed.out, "Routes") == [
+        *("WEIGHT", "ACTUAL", "READY", "UP", "EJECTED", "DOWN", "CONNECTIONS", "FAILED")
     ]
-    assert [row[2:6] for row in failures[1:]] == [
-        ["myapp-v1:http", "v1-a", "(10.0.0.1:8080)", "10.9.9.8:4001"],
-        ["myapp-v1:http", "v1-a", "(10.0.0.1:8080)", "10.9.9.9:4000"],
-        ["myapp-v2:9090", "10.0.1.1:9000", "10.9.9.9:4000", "refused"],
+    assert row(printed.out, "myapp-v1:http") == ["80", "60", "2/2", "2", "0", "0", "14", "4"]
+    assert row(printed.out, "myapp-v2:9090") == ["20", "40", "1/3", "0", "0", "1", "10", "10"]
+    failures = [line for line in lines if "failed at" in line]
+    assert [line.partition("; ")[2] for line in failures] == [
+        "v1-a (10.0.0.1:8080), client 10.9.9.8:4001",
+        "v1-a (10.0.0.1:8080), client 10.9.9.9:4000",
+        "10.0.1.1:9000, client 10.9.9.9:4000",
     ]
+    assert "refused or unreachable: 21 attempts" in failures[2]
 
 
 def test_json_and_yaml_have_the_failures_of_every_proxy_newest_first(stage: Stage) -> None:
@@ -184,49 +89,18 @@ def test_json_and_yaml_have_the_failures_of_every_proxy_newest_first(stage: Stag
 # The rollout
 
 
-def rollout(**changes: Any) -> Json:
-    """A rollout whose second step is watched."""
-    routes = {
-        "myapp-v1:http": {"weight": 90, "connections": 8104, "failed": 0},
-        "myapp-v2:9090": {"weight": 10, "connections": 900, "failed": 7},
-    }
-    good = [route("myapp-v1", 100), route("myapp-v2", 0, 9090)]
-    return {
-        "number": 3,
-        "state": "Watching",
-        "reason": "StepWatched",
-        "message": "step 2/4 is watched for 10m",
-        "since": "2026-11-26T12:00:00.000Z",
-        "until": "2026-11-26T12:10:00.000Z",
-        "step": 2,
-        "steps": 4,
-        "to": 10,
-        "good": good,
-        "start": good,
-        "goal": [route("myapp-v1", 0), route("myapp-v2", 100, 9090)],
-        "evidence": [
-            {"step": 1, "revision": 4, "tally": {"routes": {}}},
-            {"step": 2, "revision": 5, "tally": {"routes": routes, "ledgers": {"x": [8104, 900, 0, 7]}}},
-        ],
-        "verdict": "7 of 900 connections to myapp-v2:9090 failed",
-    } | changes
-
-
 def test_a_rollout_is_shown_with_its_step_its_evidence_and_the_last_good_weights(stage: Stage) -> None:
     stage.status(phase="Rolling", reason="StepWatched", rollout=rollout())
-    text, table = stage.get().out.split("\n\n")[1].split("STEP")
-    assert text.splitlines() == [
-        "Rollout 3, step 2/4 10%: Watching (StepWatched) since 2026-11-26 12:00:00; "
-        "the time of the step ends at 2026-11-26 12:10:00",
-        "step 2/4 is watched for 10m",
-        "Last verdict: 7 of 900 connections to myapp-v2:9090 failed",
-        "Last good weights: myapp-v1:http=100",
-    ]
-    assert [line.split() for line in table.splitlines()] == [
-        ["BACKEND", "WEIGHT", "CONNECTIONS", "FAILED"],
-        ["2/4", "10%", "myapp-v1:http", "90", "8104", "0"],
-        ["2/4", "10%", "myapp-v2:9090", "10", "900", "7", "(0.78", "%)"],
-    ]
+    printed = stage.get().out
+    assert "Rollout 3, step 2/4 10%: Watching (StepWatched) since " in printed
+    assert "The time of the step ends at " in printed
+    assert "12:10:00" in printed
+    assert "Last verdict: 7 of 900 connections to myapp-v2:9090 failed" in printed
+    assert "Last good weights: myapp-v1:http=100" in printed
+    evidence = printed[printed.index("Step 2/4 10%") :]
+    assert row(evidence, "Step") == ["2/4", "10%", "WEIGHT", "CONNECTIONS", "FAILED"]
+    assert row(evidence, "myapp-v1:http") == ["90", "8104", "0"]
+    assert row(evidence, "myapp-v2:9090") == ["10", "900", "7", "(0.78", "%)"]
 
 
 def test_what_the_message_of_the_kanary_says_is_not_repeated(stage: Stage) -> None:
@@ -234,7 +108,7 @@ def test_what_the_message_of_the_kanary_says_is_not_repeated(stage: Stage) -> No
     stage.status(message=f"{message}: myapp-v1:http=100", rollout=rollout(message=message, until=None))
     printed = stage.get().out
     assert printed.count("7 of 900") == 1
-    assert "the time of the step" not in printed
+    assert "The time of the step" not in printed
 
 
 def test_connections_that_do_not_count_are_reported(stage: Stage) -> None:
@@ -248,9 +122,9 @@ def test_a_rollout_that_is_complete_has_one_paragraph(stage: Stage) -> None:
         rollout=rollout(state="Completed", reason="RolloutCompleted", message="rollout 3 is complete", until=None)
     )
     printed = stage.get().out
-    assert "Rollout 3, step 2/4 10%: Completed (RolloutCompleted) since 2026-11-26 12:00:00\n" in printed
+    assert "Rollout 3, step 2/4 10%: Completed (RolloutCompleted) since " in printed
     assert "Last good weights" not in printed
-    assert "STEP" not in printed
+    assert "Step 2/4" not in printed
 
 
 @pytest.mark.parametrize("found", [None, rollout(number=0, state="Completed")])
@@ -275,8 +149,8 @@ def test_json_has_the_whole_rollout(stage: Stage) -> None:
 def test_a_pod_that_the_configuration_has_no_more_is_shown_by_its_address(stage: Stage) -> None:
     stage.proxy("x-1", report({"myapp-v1:http": [failure(server="10.0.0.9:8080"), failure(server="")]}))
     assert [each["pod"] for each in stage.document()["routes"][0]["failures"]] == [None, None]
-    rows = stage.get().out.split("\n\n")[2].splitlines()[1:]
-    assert [row.split()[3] for row in rows] == ["10.0.0.9:8080", "-"]
+    failures = [line.partition("; ")[2] for line in stage.get().out.splitlines() if "failed at" in line]
+    assert failures == ["10.0.0.9:8080, client 10.9.9.9:4000", "client 10.9.9.9:4000"]
 
 
 def test_the_pods_of_servers_are_left_out_if_the_configuration_cannot_be_read(stage: Stage) -> None:
@@ -286,22 +160,16 @@ def test_the_pods_of_servers_are_left_out_if_the_configuration_cannot_be_read(st
     assert (shown["pod"], shown["server"]) == (None, "10.0.0.1:8080")
 
 
-def test_without_failures_it_says_so(stage: Stage) -> None:
-    stage.proxy("x-1", report())
-    assert "No connection has failed since the agents of the proxies started." in stage.get().out
-
-
 def test_a_proxy_that_cannot_be_read_is_named_and_the_rest_is_shown(stage: Stage) -> None:
     stage.proxy("x-1", report({"myapp-v1:http": [failure()]}))
     stage.pod(live_pod("x-2"))
     printed = stage.get()
     assert printed.code == 0
     assert "v1-a (10.0.0.1:8080)" in printed.out
-    assert "the report of x-2 is unknown: its agent does not take connections" in printed.err
+    assert "the report of x-2 is unknown: its agent does not take connections" in printed.out
+    assert row(printed.out, "x-2") == ["-", "-", "yes", "-", "-"]
     # Without one of the proxies the counts are those of the status, as the operator had them from all.
-    assert ["myapp-v1:http", "80", "2/2", "1", "-", "-", "4", "1"] in [
-        line.split() for line in printed.out.splitlines()
-    ]
+    assert row(printed.out, "myapp-v1:http") == ["80", "-", "2/2", "1", "-", "-", "4", "1"]
 
 
 def test_a_reader_without_the_right_to_forward_learns_which_one(stage: Stage) -> None:
@@ -310,8 +178,7 @@ def test_a_reader_without_the_right_to_forward_learns_which_one(stage: Stage) ->
     stage.server.faults.add(Fault.status(403, path="/portforward"))
     printed = stage.get()
     assert printed.code == 0
-    assert "No failed connections are known." in printed.out
-    (line,) = printed.err.splitlines()
+    (line,) = [line for line in printed.out.splitlines() if "portforward" in line]
     assert "the report of x-1, x-2 and x-3 is unknown: permission denied" in line
     assert f"cannot create pods/portforward in namespace {OWNER.namespace}" in line
     assert f"ask for the ClusterRole kanary-edit in namespace {OWNER.namespace}" in line
@@ -321,8 +188,8 @@ def test_with_rolling_it_says_where_failures_are_counted(stage: Stage) -> None:
     stage.pod(rolling_pod("x-1"))
     printed = stage.get()
     assert printed.code == 0
-    assert "the report of x-1 is unknown: with Rolling no agent records them" in printed.err
-    assert "port 8404" in printed.err
+    assert "the report of x-1 is unknown: with Rolling no agent records them" in printed.out
+    assert "port 8404" in printed.out
 
 
 @pytest.mark.parametrize(
@@ -341,9 +208,9 @@ def test_a_hostile_proxy_spoils_nothing_else(stage: Stage, content: bytes) -> No
     stage.proxy("x-1", report({"myapp-v1:http": [failure()]}))
     stage.proxy("x-2", content)
     printed = stage.get()
-    assert (printed.code, printed.err.count("\n")) == (0, 1)
+    assert printed.code == 0
     assert "v1-a (10.0.0.1:8080)" in printed.out
-    assert "the report of x-2 is unknown: the report of its agent is invalid" in printed.err
+    assert "the report of x-2 is unknown: the report of its agent is invalid" in printed.out
 
 
 def test_what_a_proxy_reports_moves_no_cursor(stage: Stage) -> None:
@@ -365,7 +232,7 @@ def test_a_proxy_that_does_not_answer_is_given_up(stage: Stage, monkeypatch: pyt
         printed = stage.get()
         ended.set()
     assert (printed.code, time.monotonic() - began < 10) == (0, True)
-    assert "the report of x-1 is unknown: its agent cannot be reached" in printed.err
+    assert "the report of x-1 is unknown: its agent cannot be reached" in printed.out
 
 
 def test_proxies_that_have_ended_are_left_out(stage: Stage) -> None:
@@ -378,17 +245,17 @@ def test_pods_that_cannot_be_listed_are_named(stage: Stage) -> None:
     stage.server.faults.add(Fault.status(403, "GET", "/pods"))
     printed = stage.get()
     assert printed.code == 0
-    assert f"the pods of namespace {OWNER.namespace} cannot be listed" in printed.err
-    assert printed.out.startswith(f"{OWNER.namespace}/{OWNER.name}: Ready")
+    assert f"the pods of namespace {OWNER.namespace} cannot be listed" in printed.out
+    assert printed.out.startswith(f"✔ {OWNER.namespace}/{OWNER.name}: Ready")
 
 
 def test_a_kanary_without_a_status_or_with_an_older_one_says_how_to_find_the_operator(stage: Stage) -> None:
     stage.status(observedGeneration=0)
-    assert "generation 0 of the spec, which is at 1 by now: see whether the operator runs: kubectl" in stage.get().err
+    assert "generation 0 of the spec, which is at 1 by now: see whether the operator runs: kubectl" in stage.get().out
     stage.server.store.put(stage.written)
     printed = stage.get()
-    assert (printed.code, printed.out.splitlines()[0]) == (0, f"{OWNER.namespace}/{OWNER.name}: no status yet")
-    assert "the operator has not written a status yet: see whether the operator runs: kubectl" in printed.err
+    assert (printed.code, printed.out.splitlines()[0]) == (0, f"? {OWNER.namespace}/{OWNER.name}: no status yet")
+    assert "the operator has not written a status yet: see whether the operator runs: kubectl" in printed.out
 
 
 def test_an_unknown_kanary_lists_the_nearest_names(stage: Stage) -> None:
@@ -412,3 +279,104 @@ def test_wrong_usage_names_the_value(kanary: Kanary, arguments: list[str], named
     printed = kanary("get", *arguments)
     assert (printed.code, printed.out) == (2, "")
     assert named in printed.err
+
+
+# Pods and revisions
+
+
+def server(address: str = "10.0.0.1:8080", **changes: Any) -> Json:
+    refused = "Layer4 connection problem: Connection refused"
+    return {"seconds": 90, "address": address, "status": "DOWN", "check": "L4CON", "text": refused} | changes
+
+
+def test_a_pod_that_is_down_is_named_with_haproxys_words_and_the_proxies_that_say_so(stage: Stage) -> None:
+    stage.proxy("x-1", report(down=1, servers=[server()]))
+    stage.proxy("x-2", report(ejected=1, servers=[server(seconds=30), server("10.0.0.2:8080", status="DRAIN")]))
+    ejected, down = stage.document()["routes"][0]["pods"]
+    assert (down["pod"], down["status"], down["check"], down["proxies"]) == ("v1-a", "DOWN", "L4CON", ["x-1", "x-2"])
+    assert (ejected["pod"], ejected["status"], ejected["proxies"]) == ("v1-b", "DRAIN", ["x-2"])
+    printed = stage.get().out
+    (line,) = [line for line in printed.splitlines() if "v1-a" in line]
+    assert "v1-a (10.0.0.1:8080) down since" in line
+    assert "(1m30s) at 2 of 2 proxies: DOWN L4CON Layer4 connection problem: Connection refused" in line
+    assert "v1-b (10.0.0.2:8080) ejected since" in printed
+
+
+def test_of_thousands_of_pods_the_bad_ones_are_listed_and_the_rest_is_counted(stage: Stage) -> None:
+    stage.proxy("x-1", report(up=1000, down=1990, servers=[server(f"10.1.0.{n}:80") for n in range(10)]))
+    printed = stage.get().out
+    assert printed.count("Connection refused") == 10
+    assert "and 1980 more pods that are down or ejected" in printed
+    assert row(printed, "myapp-v1:http")[3:6] == ["1000", "0", "1990"]
+
+
+def test_each_proxy_has_the_revision_that_it_serves(stage: Stage) -> None:
+    change = {"kind": "WeightChange", "at": "2026-11-26T11:00:00.000Z", "after": [], "cause": "c", "generation": 1}
+    stage.status(history={"last": 1, "entries": [change | {"number": 1, "revision": 2, "digest": OTHER}]})
+    for name, digest in (("x-1", DIGEST), ("x-2", NEWER), ("x-3", OTHER), ("x-4", "c" * 24), ("x-5", "")):
+        stage.proxy(name, report() | {"digest": digest})
+    found = [(proxy["revision"], proxy["latest"]) for proxy in stage.document()["proxies"]]
+    assert found == [(3, True), (3, False), (2, False), (None, False), (None, False)]
+    printed = stage.get().out
+    assert [row(printed, f"x-{n}")[1] for n in (1, 2, 3, 5)] == ["3", "3", "2", "-"]
+    assert "digest cccccccccccc" in printed
+    assert printed.count("has not loaded revision 3") == 2
+    assert printed.count("has not loaded the latest endpoints") == 1
+
+
+def test_there_is_no_actual_share_while_proxies_serve_different_weights(stage: Stage) -> None:
+    stage.proxy("x-1", report(sinceChange=5))
+    assert [route["actual"] for route in stage.document()["routes"]] == [50.0, 50.0]
+    stage.proxy("x-2", report(sinceChange=5) | {"digest": OTHER})
+    assert [route["actual"] for route in stage.document()["routes"]] == [None, None]
+
+
+def test_the_last_transitions_are_shown_newest_first(stage: Stage) -> None:
+    phase = {"kind": "PhaseChange", "from": "Rolling", "to": "Ready", "trigger": "complete", "reason": "Serving"}
+    weights = [{"backend": "myapp-v1:http", "weight": 80}, {"backend": "myapp-v2:9090", "weight": 20}]
+    change = {"kind": "WeightChange", "after": weights, "cause": "more", "generation": 1, "revision": 3, "author": "me"}
+    times = ["2026-11-26T11:00:00.000Z", "2026-11-26T11:00:02.000Z", "2026-11-26T11:00:03.000Z"]
+    entries: list[Json] = [change, phase | {"message": "all"}, {"kind": "ANewerOne"}]
+    entries = [{**entry, "number": n, "at": at} for n, (entry, at) in enumerate(zip(entries, times, strict=True))]
+    stage.status(history={"last": 3, "entries": entries})
+    last = stage.get().out.splitlines()[-2:]
+    assert "Rolling → Ready (Serving): all" in last[0]
+    assert "revision 3: myapp-v1:http=80 myapp-v2:9090=20 by me: more" in last[1]
+
+
+# Terminals
+
+
+def empty_view(**changes: Any) -> KanaryView:
+    good: Json = {
+        "namespace": "shop",
+        "name": "web",
+        "phase": "Ready",
+        "reason": "Serving",
+        "message": "",
+        "since": NOW,
+        "revision": 3,
+        "read_at": NOW,
+    }
+    none = dict.fromkeys(("change", "rollout")) | dict.fromkeys(("routes", "proxies", "entries", "unknown"), ())
+    return KanaryView(**good | none | changes)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_nothing_is_wider_than_the_terminal_and_nothing_is_lost(columns: int) -> None:
+    routes = [
+        RouteView(backend=f"{'名' * 10}-{n}:http", weight=50, ready=2, up=1, down=1, connections=10**9) for n in (1, 2)
+    ]
+    view = empty_view(routes=tuple(routes), message="a message of several words " * 5)
+    tree = TreeStyle(columns, is_unicode=True).draw(view, NOW)
+    text = text_of(Console(width=columns, color_system=None), tree)
+    assert max(map(cell_len, text.splitlines())) <= columns
+    letters = "".join(c for c in text if c.isalnum() or c == "名")
+    assert letters.count("名" * 10) == 2
+    assert letters.count("1000000000") == 2
+    assert ("weight 50" in text) == (columns < 200)
+
+
+def test_a_terminal_without_unicode_gets_ascii() -> None:
+    text = text_of(Console(width=80, color_system=None), TreeStyle(80, is_unicode=False).draw(empty_view(), NOW))
+    assert text.startswith("+ ")
