@@ -32,7 +32,7 @@ def new_console() -> Console:
 
 
 def text_of(console: Console, picture: RenderableType) -> str:
-    """The picture as text, without spaces at the ends of lines."""
+    """The picture as text, without spaces at the ends of lines and blank lines at its end."""
     with console.capture() as captured:
         console.print(picture)
-    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().rstrip().splitlines())

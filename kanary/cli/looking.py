@@ -8,27 +8,39 @@ import click
 
 from kanary.cli.parameters import cluster_options, name_argument, namespace_option, past_time
 
+_watch = click.option("-w", "--watch", "is_watched", is_flag=True, help="Show it again at each change, until Ctrl-C.")
+_output = click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
+
 
 @click.command()
 @name_argument("Kanary name.")
 @namespace_option()
-@click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
+@_watch
+@_output
 @cluster_options
-def get(*, name: str, namespace: str | None, output: str, kubeconfig: str | None, context: str | None) -> None:
-    """Show phase, rollout, routes and failures of a Kanary.
+def get(*, name: str, namespace: str | None, output: str, is_watched: bool, **way: str | None) -> None:
+    """Show a Kanary: phase, rollout, routes, proxies.
 
-    The numbers of the routes and the last failed connections of each one are
-    read from the proxies, through port-forwards to their agents with your own
-    rights: the verbs get and create on pods/portforward, as in the ClusterRole
-    edit. What cannot be read is named, and the rest is shown. With
-    updateStrategy Rolling there are no agents, and no failures are recorded.
+    A tree of the phase and its reason, the rollout with its evidence, each
+    route with its weight, its actual share of the connections since the last
+    change and the pods that receive none, in HAProxy's words, each proxy with
+    the revision that it serves, and the last transitions.
+
+    With -w a terminal is redrawn in place. A pipe gets the text again, or a
+    line of JSON, at each change other than of counts.
+
+    The numbers are read from the proxies, through port-forwards to their agents
+    with your own rights: the verbs get and create on pods/portforward, as in
+    the ClusterRole edit. What cannot be read is named, and the rest is shown.
+    With updateStrategy Rolling there are no agents, and no failures are
+    recorded.
     """
     from kanary.cli.access import connect, reported
     from kanary.cli.get import get
 
     with reported():
-        client = connect(kubeconfig, context)
-        get(client, namespace or client.namespace, name, output)
+        client = connect(**way)
+        get(client, namespace or client.namespace, name, output, is_watched=is_watched)
 
 
 @click.command()
@@ -65,4 +77,33 @@ def events(
         events(client, namespace or client.namespace, name, output, since, is_watched=watch)
 
 
-COMMANDS = (get, events)
+@click.command("list")
+@namespace_option()
+@click.option("-A", "--all-namespaces", is_flag=True, help="List the Kanaries of every namespace.")
+@_watch
+@_output
+@cluster_options
+def list_all(*, namespace: str | None, all_namespaces: bool, output: str, is_watched: bool, **way: str | None) -> None:
+    """List Kanaries, those that need attention first.
+
+    First those without a current status, then Degraded, Pending, Rolling and
+    Rendering, then Ready ones with a rollout under way or with pods that are
+    down or ejected; of each, what changed last comes first. All others follow
+    by name.
+
+    A route is shown as BACKEND=WEIGHT→SHARE: its declared weight, and the share
+    of the connections since the last change as the operator has measured it; ?
+    if a proxy cannot be read, or without connections.
+    """
+    if namespace and all_namespaces:
+        raise click.UsageError("--namespace and --all-namespaces exclude each other: leave one out")
+    from kanary.cli.access import connect, reported
+    from kanary.cli.listing import list_kanaries
+
+    with reported():
+        client = connect(**way)
+        chosen = None if all_namespaces else namespace or client.namespace
+        list_kanaries(client, chosen, output, is_watched=is_watched)
+
+
+COMMANDS = (get, list_all, events)

@@ -172,17 +172,20 @@ def owner_of(kanary: Json) -> Identity:
     return Identity(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
-def read_fleet(client: ClusterClient, owner: Identity) -> FleetReading:
-    """Read the proxies from their agents, which takes up to ten seconds, and the written configuration."""
+def read_fleet(client: ClusterClient, owner: Identity, pods: Mapping[str, str] | None = None) -> FleetReading:
+    """Read the proxies from their agents, which takes up to ten seconds, and the written configuration.
+
+    `pods` are those of that configuration, if they are known already.
+    """
     try:
         readings = read_proxies(client, owner.namespace, owner.name)
     except ClusterError as error:
         problem = f"the proxies are unknown: the pods of namespace {owner.namespace} cannot be listed: {error}"
         return FleetReading(client.clock.now(), problem=problem)
-    return FleetReading(client.clock.now(), readings, written_pods(client, owner))
+    return FleetReading(client.clock.now(), readings, pods or _written_pods(client, owner))
 
 
-def written_pods(client: ClusterClient, owner: Identity) -> Mapping[str, str]:
+def _written_pods(client: ClusterClient, owner: Identity) -> Mapping[str, str]:
     """The pods of the written configuration, by address and port; empty if it cannot be read."""
     try:
         applied = read_written(client.get(CONFIG_MAPS, owner.namespace, owner.proxy_name)).applied

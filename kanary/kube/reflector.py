@@ -52,6 +52,7 @@ class Reflector:
         transform: Callable[[Json], Json] = lambda obj: obj,
         namespace: str | None = None,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         indexers: Mapping[str, Indexer] | None = None,
         content: Callable[[Json], object] = content_of,
         on_restart: Callable[[], None] = lambda: None,
@@ -68,6 +69,7 @@ class Reflector:
         self._transform = transform
         self._namespace = namespace
         self._label_selector = label_selector
+        self._field_selector = field_selector
         self._on_restart = on_restart
         self._watch_seconds = watch_seconds
         self._stale_seconds = stale_seconds
@@ -176,7 +178,8 @@ class Reflector:
         return None
 
     def _list(self) -> None:
-        listed, position = self._client.list_as(self.resource, self._read, self._namespace, self._label_selector)
+        selectors = self._label_selector, self._field_selector
+        listed, position = self._client.list_as(self.resource, self._read, self._namespace, *selectors)
         self._report(self._cache.replace(dict(listed), position))
         self._record_contact()
         self._must_list = False
@@ -192,6 +195,7 @@ class Reflector:
             self._cache.position,
             namespace=self._namespace,
             label_selector=self._label_selector,
+            field_selector=self._field_selector,
             # With jitter, so that the watches of all kinds do not end at the same time.
             timeout_seconds=self._watch_seconds * random.uniform(1.0, 1.5),  # noqa: S311 -- jitter is no secret
         ) as watch:

@@ -118,13 +118,14 @@ class Verbs(ABC):
         read: Callable[[Json], T],
         namespace: str | None = None,
         label_selector: str | None = None,
+        field_selector: str | None = None,
     ) -> tuple[Sequence[T], str]:
         """Return what `read` makes of each object of a kind, and the resource version for a watch.
 
         The objects are read in pages, so that whole objects are in memory for one page only. If the continue token
         expires, all objects are read in one response.
         """
-        path, query = resource.path(namespace), _selection(label_selector)
+        path, query = resource.path(namespace), _selection(label_selector, field_selector)
         # Lists of built-in kinds omit these two; watch events have them.
         kind = {"apiVersion": resource.api_version, "kind": resource.kind}
 
@@ -148,10 +149,11 @@ class Verbs(ABC):
         *,
         namespace: str | None = None,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         timeout_seconds: float,
     ) -> Watch:
         """Open a watch with bookmarks from a resource version; the server closes it after the given time."""
-        query = _selection(label_selector) | {
+        query = _selection(label_selector, field_selector) | {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
@@ -288,5 +290,6 @@ class Verbs(ABC):
         )
 
 
-def _selection(label_selector: str | None) -> Query:
-    return {"labelSelector": label_selector} if label_selector else {}
+def _selection(label_selector: str | None, field_selector: str | None) -> Query:
+    selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {name: selector for name, selector in selectors.items() if selector}

@@ -10,7 +10,7 @@ from .cluster import Cluster
 from .errors import ApiError, Object, expired, not_found
 from .requests import Request
 from .resources import Resource
-from .selectors import label_selector
+from .selectors import selection
 from .storage import Record, to_json
 
 _TOO_OLD = "The provided continue parameter is too old to display a consistent list result."
@@ -57,7 +57,7 @@ class Reading:
 
     def listing(self, request: Request) -> bytes:
         resource, namespace = request.target.resource, request.target.namespace
-        selects = label_selector(request.query.get("labelSelector", ""))
+        selects = selection(request.query)
         token = request.query.get("continue")
         with self.cluster.storage.lock:
             page = Page.of_token(token) if token else Page(self.cluster.storage.revision)

@@ -10,7 +10,7 @@ from .cluster import Cluster
 from .errors import ApiError, Object, bad_request
 from .reading import rendered
 from .requests import Request
-from .selectors import label_selector
+from .selectors import selection
 from .storage import Bookmark, Change, Record, Subscription, to_json
 
 # As the API server: about one bookmark a minute, and one shortly before the watch's own end.
@@ -32,7 +32,7 @@ class Watch:
     def __init__(self, request: Request, cluster: Cluster, clock: Callable[[], float]) -> None:
         self._resource = request.target.resource
         self._namespace = request.target.namespace
-        self._selects = label_selector(request.query.get("labelSelector", ""))
+        self._selects = selection(request.query)
         self._bookmarks = request.flag("allowWatchBookmarks")
         self._cluster = cluster
         self._clock = clock

@@ -93,7 +93,7 @@ def test_a_rollout_is_shown_with_its_step_its_evidence_and_the_last_good_weights
     stage.status(phase="Rolling", reason="StepWatched", rollout=rollout())
     printed = stage.get().out
     assert "Rollout 3, step 2/4 10%: Watching (StepWatched) since " in printed
-    assert "The time of the step ends at " in printed
+    assert "The time of the step ended at " in printed
     assert "12:10:00" in printed
     assert "Last verdict: 7 of 900 connections to myapp-v2:9090 failed" in printed
     assert "Last good weights: myapp-v1:http=100" in printed
