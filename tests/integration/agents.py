@@ -36,6 +36,8 @@ class ClusterAgents:
         """By name of a Kanary, how the agents of its proxies answer instead."""
         self.deceived: set[str] = set()
         """The uids of the pods that have answered so."""
+        self.routes: dict[str, Json] = {}
+        """By name of a Kanary, what the agents of its proxies report of its routes."""
         self._server = server
         self._listener = socket.create_server(("", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -57,6 +59,14 @@ class ClusterAgents:
         with self._lock:
             for stream in (stream for streams in self._streams.values() for stream in streams):
                 stream.close()
+
+    def report_routes(self, kanary: str, routes: Json) -> None:
+        """All agents of this Kanary report these routes from now on."""
+        self.routes[kanary] = routes
+        with self._lock:
+            for pod in self._server.store.find("pods", lambda pod: pod["metadata"]["uid"] in self._served):
+                if pod["metadata"]["labels"][KANARY_LABEL] == kanary:
+                    self._publish(pod)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -133,7 +143,7 @@ class ClusterAgents:
 
     def _report(self, pod: Json) -> bytes:
         uid = pod["metadata"]["uid"]
-        return _line(pod, self._served[uid])
+        return _line(pod, self._served[uid], self.routes.get(pod["metadata"]["labels"][KANARY_LABEL]))
 
 
 def _answer(answer: Callable[[socket.socket, Json], None], stream: socket.socket, pod: Json) -> None:
@@ -177,5 +187,5 @@ def byte_by_byte(stream: socket.socket, pod: Json) -> None:
         time.sleep(0.02)
 
 
-def _line(pod: Json, digest: str) -> bytes:
-    return json.dumps({"pod": pod["metadata"]["uid"], "digest": digest}).encode() + b"\n"
+def _line(pod: Json, digest: str, routes: Json | None = None) -> bytes:
+    return json.dumps({"pod": pod["metadata"]["uid"], "digest": digest, "routes": routes}).encode() + b"\n"
