@@ -1,20 +1,19 @@
 """Reports changes of a Kanary as Events, metrics and log lines."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 from engine.announce import Announcement
 from engine.last_status import read_status
-from engine.model.entries import ChangeResult, Entry, Result, RolloutChange
+from engine.model.entries import ChangeResult, Entry, PhaseChange, Result, RolloutChange
 from engine.model.spec import KanarySpec
 from engine.model.status import KanaryStatus
 from kanary.kube.events import EventType, Recorder
+from kanary.kube.resources import Key
 from kanary.operator.metrics import Metrics
+from kanary.operator.transition_log import log_entry, log_reason
 
 Json = dict[str, Any]
-
-_log = logging.getLogger(__name__)
 
 _ACTION = "Reconcile"
 
@@ -25,15 +24,17 @@ class EventReporter:
     def __init__(self, recorder: Recorder, metrics: Metrics) -> None:
         self._recorder = recorder
         self._metrics = metrics
-        self._counted: dict[tuple[str, str], int] = {}
+        self._counted: dict[Key, int] = {}
         """Of each Kanary, the number of the last entry that is counted."""
+        self._other_reason: dict[Key, tuple[str, str, bool]] = {}
+        """Another reason and message without a move, until it is logged, and whether it is a warning."""
 
     def transition(self, kanary: Json, *, trigger: str, reason: str, message: str, is_warning: bool) -> None:
-        """Count the transition and log it."""
-        level = logging.WARNING if is_warning else logging.INFO
-        _log.log(level, "%s: %s: %s", _name(kanary), reason, message)
+        """Count the transition; `observed` logs it."""
         if trigger:
             self._metrics.transition(trigger)
+        else:
+            self._other_reason[Key.of(kanary)] = reason, message, is_warning
 
     def announce(self, kanary: Json, announcement: Announcement) -> None:
         """Emit an Event."""
@@ -41,22 +42,28 @@ class EventReporter:
         self._recorder.emit(kanary, announcement.reason, announcement.message, action=_ACTION, type=kind)
 
     def observed(self, kanary: Json, status: KanaryStatus, spec: KanarySpec | None) -> None:
-        """Set the metrics of the Kanary, and count its new entries of the history."""
-        metadata = kanary["metadata"]
-        key = metadata["namespace"], metadata["name"]
+        """Set the metrics of the Kanary, and count and log its new entries of the history."""
+        key = Key.of(kanary)
         self._metrics.kanaries.set(*key, status, spec)
+        other_reason = self._other_reason.pop(key, None)
         for entry in self._new_entries(key, kanary, status):
+            log_entry(key, entry, status)
+            if isinstance(entry, PhaseChange | RolloutChange):
+                other_reason = None
             if isinstance(entry, ChangeResult) and entry.result == Result.READY:
                 self._metrics.served(entry.seconds)
             elif isinstance(entry, RolloutChange):
                 self._metrics.rollout_transition(entry.trigger)
+        if other_reason:
+            log_reason(key, status.phase, *other_reason)
 
     def gone(self, namespace: str, name: str) -> None:
         """Delete the metrics of the Kanary."""
         self._metrics.kanaries.forget(namespace, name)
-        self._counted.pop((namespace, name), None)
+        self._counted.pop(Key(namespace, name), None)
+        self._other_reason.pop(Key(namespace, name), None)
 
-    def _new_entries(self, key: tuple[str, str], kanary: Json, status: KanaryStatus) -> Iterator[Entry]:
+    def _new_entries(self, key: Key, kanary: Json, status: KanaryStatus) -> Iterator[Entry]:
         """The entries that the status in the cluster did not have, and that have not been counted yet."""
         last, counted = status.history.last if status.history else 0, self._counted.get(key, 0)
         if last == counted:
@@ -68,7 +75,3 @@ class EventReporter:
         if last > counted:
             known = max(known, counted)
         yield from (entry for entry in (status.history.entries if status.history else ()) if entry.number > known)
-
-
-def _name(kanary: Json) -> str:
-    return f"{kanary['metadata']['namespace']}/{kanary['metadata']['name']}"

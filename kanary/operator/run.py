@@ -7,10 +7,12 @@ import signal
 import sys
 
 from kanary.kube.errors import NotConfigured
+from kanary.operator.logs import start_logging
 from kanary.operator.process import make
 from kanary.operator.settings import Settings
 
-_FORMAT = "%(asctime)s %(levelname)-7s %(threadName)s %(message)s"
+_log = logging.getLogger(__name__)
+
 _NEW_OBJECTS = 10_000
 """Objects after which the garbage collector looks at the new ones. A reconcile makes thousands, with hardly a cycle:
 with the default of 700, collections took 6 % of its CPU. Now they take less than 1 %, and cycles hold some megabytes.
@@ -19,22 +21,16 @@ with the default of 700, collections took 6 % of its CPU. Now they take less tha
 
 def run(settings: Settings) -> int:
     """Run the operator until SIGTERM or SIGINT; returns the exit code."""
-    logging.basicConfig(level=settings.log_level.upper(), format=_FORMAT, stream=sys.stderr)
-    # Our client reports the retries that urllib3 logs; the libraries of the state machine and of the migrations log
-    # each of their steps.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
-    logging.getLogger("transitions").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    start_logging(settings.log_level, settings.log_format, sys.stderr)
     raise_file_limit()
     gc.set_threshold(_NEW_OBJECTS)
     try:
         operator = make(settings)
     except NotConfigured as error:
-        print(f"kanary: {error}", file=sys.stderr)
+        _log.critical("%s", error)
         return 1
     except OSError as error:
-        reason = f"cannot listen: {error.strerror}; choose other ports by --http-port and --history-port"
-        print(f"kanary: {reason}", file=sys.stderr)
+        _log.critical("cannot listen: %s; choose other ports by --http-port and --history-port", error.strerror)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: operator.stop())

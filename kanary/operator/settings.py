@@ -99,6 +99,9 @@ class Settings(BaseSettings):
         description="UID of the operator's pod: a restarted container of the leader's pod leads again at once.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="One JSON object per line, or text; auto is text if the log goes to a terminal, else JSON."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -1,5 +1,6 @@
 """The command line, as a user meets it."""
 
+import json
 import os
 import socket
 import subprocess
@@ -312,6 +313,7 @@ def test_every_setting_is_an_option_of_run(settings_of_run: list[Settings]) -> N
         "--pod-name": "kanary-0",
         "--pod-uid": "u-1",
         "--log-level": "debug",
+        "--log-format": "text",
     }
     assert {*options, "--leader-election", "--pod-sysctls"} == {setting.option for setting in SETTINGS}
     main(["run", "--no-leader-election", "--no-pod-sysctls", *(part for pair in options.items() for part in pair)])
@@ -335,6 +337,7 @@ def test_every_setting_is_an_option_of_run(settings_of_run: list[Settings]) -> N
             pod_name="kanary-0",
             pod_uid="u-1",
             log_level="debug",
+            log_format="text",
         )
     ]
 
@@ -410,6 +413,7 @@ def test_a_port_that_is_taken_is_reported_with_the_options_for_another(tmp_path:
         ports[option] = str(taken.getsockname()[1])
         done = kanary_process("run", "--kubeconfig", kubeconfig, *(part for pair in ports.items() for part in pair))
     assert done.returncode == 1
-    assert done.stderr.startswith("kanary: cannot listen: ")
-    assert ports[option] in done.stderr
-    assert done.stderr.endswith("choose other ports by --http-port and --history-port\n")
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert line["message"].startswith("cannot listen: ")
+    assert ports[option] in line["message"]
+    assert line["message"].endswith("choose other ports by --http-port and --history-port")

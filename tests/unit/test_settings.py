@@ -31,6 +31,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "pod_name": ("kanary-0", "kanary-0"),
     "pod_uid": ("u-1", "u-1"),
     "log_level": ("debug", "debug"),
+    "log_format": ("json", "json"),
 }
 """For each setting a value other than the default: as text, and as it is read."""
 
