@@ -88,3 +88,9 @@ def test_kanaries_are_found() -> None:
 @pytest.mark.parametrize("manifest", KANARIES)
 def test_a_kanary_that_a_page_shows_is_valid(manifest: dict) -> None:
     assert read_spec(manifest).routes
+
+
+def test_every_page_of_the_docs_is_in_the_menu_of_the_site() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = re.findall(r"^ *- (?:\w+: )?(\S+\.md)$", menu, re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
