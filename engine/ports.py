@@ -159,8 +159,11 @@ class Reporter(Protocol):
     def announce(self, kanary: Json, announcement: Announcement) -> None:
         """The status has a change that users read in an Event."""
 
-    def observed(self, kanary: Json, status: KanaryStatus, spec: KanarySpec | None) -> None:
-        """This is the Kanary's status now, and its spec, None if it is invalid."""
+    def observed(self, kanary: Json, status: KanaryStatus, spec: KanarySpec | None, *, is_stored: bool) -> None:
+        """This is the Kanary's status now, and its spec, None if it is invalid.
+
+        `is_stored` is whether this object has this status already, except for counts of connections.
+        """
 
     def gone(self, namespace: str, name: str) -> None:
         """The Kanary has been deleted."""

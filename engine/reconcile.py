@@ -236,7 +236,7 @@ class Reconciler:
         result = Outcome(phase, decision, applied, delivery, course, is_written_now, record, recorded.recording)
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
-        self._report(situation, decision, status)
+        self._report(situation, decision, status, is_stored=written is None and wait is None)
         if wait is None:
             self._record(situation, status, applied)
         if decision.trigger or (course.decision and course.decision.trigger):
@@ -264,7 +264,7 @@ class Reconciler:
             self._reporter.announce(observed.kanary, announcement)
         return written, None
 
-    def _report(self, situation: Situation, decision: Decision, status: KanaryStatus) -> None:
+    def _report(self, situation: Situation, decision: Decision, status: KanaryStatus, *, is_stored: bool) -> None:
         observed = situation.observed
         if decision.trigger or decision.reason.value != observed.status.reason:
             self._reporter.transition(
@@ -274,7 +274,7 @@ class Reconciler:
                 message=decision.message,
                 is_warning=status.phase == Phase.DEGRADED,
             )
-        self._reporter.observed(observed.kanary, status, observed.intent.spec)
+        self._reporter.observed(observed.kanary, status, observed.intent.spec, is_stored=is_stored)
 
     def _record(self, situation: Situation, status: KanaryStatus, applied: Applied | None) -> None:
         """Pass the entries of a written status to the history, with the configuration that they name."""

@@ -72,9 +72,8 @@ class Family(Generic[Source]):
 
     def lines(self, common: str, source: Source) -> str:
         """The samples of the Kanary whose common labels are this text (see `common_labels`)."""
-        return "".join(
-            f"{self.name}{{{common}{_labels(self.labels, values)}}} {value}\n" for values, value in self.samples(source)
-        )
+        head, names = f"{self.name}{{{common}", self.labels
+        return "".join([f"{head}{_labels(names, values)}}} {value}\n" for values, value in self.samples(source)])
 
 
 def common_labels(namespace: str, name: str) -> str:
@@ -83,7 +82,7 @@ def common_labels(namespace: str, name: str) -> str:
 
 
 def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    return "".join(f',{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True))
+    return "".join([f',{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True)])
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> Callable[[Callable[[Facts], Iterable[Sample]]], Family[Facts]]:

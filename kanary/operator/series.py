@@ -14,6 +14,8 @@ from kanary.operator.families import COUNTERS, GAUGES, Facts, RouteCounts, commo
 @dataclass(slots=True)
 class _Series:
     labels: str
+    version: str = ""
+    """See `KanarySeries.set`."""
     gauges: tuple[str, ...] = ()
     """The samples of each of `GAUGES`."""
     counts: dict[str, RouteCounts] = field(default_factory=dict)
@@ -27,18 +29,29 @@ class KanarySeries:
         self._lock = threading.Lock()
         self._kanaries: dict[tuple[str, str], _Series] = {}
 
-    def set(self, namespace: str, name: str, status: KanaryStatus, spec: KanarySpec | None) -> None:
-        """Set the gauges of a Kanary. Its counters are those of the backends that the status has, if proxies report."""
+    def set(
+        self, namespace: str, name: str, status: KanaryStatus, spec: KanarySpec | None, *, version: str = ""
+    ) -> None:
+        """Set the gauges of a Kanary. Its counters are those of the backends that the status has, if proxies report.
+
+        `version` is the resourceVersion of the object that has this spec and this status; empty if none has.
+        """
         labels, facts = common_labels(namespace, name), Facts(status, spec)
         gauges = tuple(family.lines(labels, facts) for family in GAUGES)
         with self._lock:
             series = self._kanaries.setdefault((namespace, name), _Series(labels))
-            series.gauges = gauges
+            series.version, series.gauges = version, gauges
             series.counts = {
                 route.backend: series.counts.get(route.backend, RouteCounts())
                 for route in status.weights
                 if route.connections is not None
             }
+
+    def version(self, namespace: str, name: str) -> str:
+        """The `version` of the gauges of a Kanary; empty if there are none."""
+        with self._lock:
+            series = self._kanaries.get((namespace, name))
+            return series.version if series else ""
 
     def count(self, namespace: str, name: str, former: Report, report: Report) -> None:
         """Count what the report of a proxy of this Kanary has in addition to its former one.

@@ -399,7 +399,7 @@ class World:
         kind = "Warning" if announcement.is_warning else "Normal"
         self.events.append(f"{kind} {announcement.reason}: {announcement.message}")
 
-    def observed(self, kanary: Json, status: KanaryStatus, spec: KanarySpec | None) -> None:
+    def observed(self, kanary: Json, status: KanaryStatus, spec: KanarySpec | None, *, is_stored: bool) -> None:
         name = kanary["metadata"]["name"]
         self._latest[name] = copy.deepcopy(self.objects["Kanary", name].get("status")), status.phase
         if self.passed and not self.passed[-1][0]:

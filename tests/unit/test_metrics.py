@@ -232,6 +232,31 @@ def test_a_step_that_nothing_is_counted_of_yet_has_no_counts(metrics: Metrics) -
         assert of_web(metrics, f"kanary_rollout_{name}") == {}
 
 
+# Routine looks
+
+
+def test_a_look_that_changes_nothing_makes_no_text(metrics: Metrics) -> None:
+    """A thousand Kanaries are looked at again and again; to make the text takes a tenth of a look."""
+    reporter = EventReporter(None, metrics)  # type: ignore[arg-type]  # no Event is emitted
+    first, other = status_of(reason="Serving"), status_of(reason="Paused")
+
+    def reasons(version: str, status: KanaryStatus, *, is_stored: bool) -> set[str]:
+        found = kanary()
+        found["metadata"] |= {"name": "web", "resourceVersion": version}
+        reporter.observed(found, status, None, is_stored=is_stored)
+        return set(of_web(metrics, "kanary_reason_info"))
+
+    assert reasons("1", first, is_stored=True) == {"Serving"}
+    # That it is the same is not looked up.
+    assert reasons("1", other, is_stored=True) == {"Serving"}
+    # The status is held, and then the cluster has the former one again.
+    assert reasons("1", other, is_stored=False) == {"Paused"}
+    assert reasons("1", first, is_stored=True) == {"Serving"}
+    assert reasons("2", other, is_stored=True) == {"Paused"}
+    metrics.kanaries.clear()
+    assert reasons("2", other, is_stored=True) == {"Paused"}
+
+
 # Deletion and size
 
 
@@ -281,7 +306,7 @@ class Entries:
         self.reporter = EventReporter(None, metrics)  # type: ignore[arg-type]  # no Event is emitted
 
     def observe(self, stored: KanaryStatus, status: KanaryStatus) -> None:
-        self.reporter.observed({**kanary(), "status": status_json(stored)}, status, None)
+        self.reporter.observed({**kanary(), "status": status_json(stored)}, status, None, is_stored=False)
 
     def counts(self) -> tuple[float, float]:
         """Changes that were served, and rollouts that began."""
