@@ -187,48 +187,79 @@ _PLANS: Mapping[str, Callable[..., Order]] = {each.__name__: each for each in (p
 """What an order does to a rollout, with the command that it writes. Each raises CommandError if it is impossible."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """An order to a rollout as it was given, or would be."""
+
+    steered: Steered
+    order: Order
+
+    def warnings(self) -> Iterator[str]:
+        """What the user should know beside what the order does."""
+        yield from outdated(self.steered.kanary, read_status(self.steered.kanary))
+        yield from (f"the next step waits: {obstacle}" for obstacle in self.order.obstacles)
+
+    @property
+    def aim(self) -> tuple[str, Mapping[str, Command | None]]:
+        """What it is about, and what it writes."""
+        return self.steered.kanary["metadata"]["uid"], self.order.annotations
+
+
+def planned(client: ClusterClient, kanary: Key, verb: str, reason: str = "", **how: Any) -> Given:
+    """The order as it would be given now; `how` has the arguments of `promote`.
+
+    Raises CommandError if it is impossible, and ClusterError.
+    """
+    return _planned(client, kanary, verb, Command(by=_author(client), reason=reason), how)
+
+
+def carry_out(
+    client: ClusterClient, kanary: Key, verb: str, reason: str, *, rollout: int | None = None, **how: Any
+) -> Given:
+    """Give an order, to this rollout if one is named; `how` has the arguments of `promote`.
+
+    Raises CommandError, with nothing written, if it is impossible or if its aim changes at the same time. Raises
+    ClusterError.
+    """
+    command = Command(by=_author(client), reason=reason)
+    first = given = _planned(client, kanary, verb, command, how)
+    if rollout is not None and given.steered.rollout.number != rollout:
+        raise CommandError(f"{_changed(kanary)}: {given.steered.title} is the present one")
+    for _ in range(_ATTEMPTS):
+        if not given.order.annotations:
+            return given
+        with suppress(Conflict):
+            patch = _patch(given.steered, given.order)
+            client.merge_patch(KANARIES, *kanary, patch, field_manager=f"kanary-{verb}")
+            return given
+        # As a rule, only the status has changed.
+        given = _planned(client, kanary, verb, command, how)
+        if given.order.annotations and given.aim != first.aim:
+            raise CommandError(f"{_changed(kanary)}: step {given.steered.rollout.place} of {given.steered.title}")
+    raise CommandError(_changed(kanary))
+
+
 def give(client: ClusterClient, kanary: Key, verb: str, reason: str, **how: Any) -> None:
     """Give an order, and print what it does; `how` has the arguments of `promote`.
 
     Raises CommandError and ClusterError.
     """
-    author, (namespace, name) = _author(client), kanary
+    given = carry_out(client, kanary, verb, reason, **how)
+    for warning in given.warnings():
+        note(f"warning: {warning}")
+    watch = f"; watch: kubectl -n {kanary.namespace} get ky {kanary.name} --watch" if given.order.annotations else ""
+    print(one_line(f"{kanary}: {given.order.done}{watch}"))
 
-    def read() -> tuple[Steered, Order]:
-        steered = _steered(client, namespace, name)
-        command = Command(rollout=steered.rollout.number, by=author, reason=reason)
-        return steered, _PLANS[verb](steered, command, **how)
 
-    steered, order = read()
-    first = _aim(steered, order)
-    for _ in range(_ATTEMPTS):
-        if not order.annotations:
-            break
-        with suppress(Conflict):
-            patch = _patch(steered, order)
-            client.merge_patch(KANARIES, namespace, name, patch, field_manager=f"kanary-{verb}")
-            break
-        # As a rule, only the status has changed.
-        steered, order = read()
-        if order.annotations and _aim(steered, order) != first:
-            raise CommandError(f"{_changed(kanary)}: step {steered.rollout.place} of {steered.title}")
-    else:
-        raise CommandError(_changed(kanary))
-    for problem in outdated(steered.kanary, read_status(steered.kanary)):
-        note(f"warning: {problem}")
-    for obstacle in order.obstacles:
-        note(f"warning: the next step waits: {obstacle}")
-    watch = f"; watch: kubectl -n {namespace} get ky {name} --watch" if order.annotations else ""
-    print(one_line(f"{kanary}: {order.done}{watch}"))
+def _planned(client: ClusterClient, kanary: Key, verb: str, command: Command, how: Mapping[str, Any]) -> Given:
+    steered = _steered(client, kanary)
+    about = command.model_copy(update={"rollout": steered.rollout.number})
+    return Given(steered, _PLANS[verb](steered, about, **how))
 
 
 def _changed(kanary: Key) -> str:
     see = f"see what it is now (kanary get -n {kanary.namespace} {kanary.name}), and try again"
     return f"{kanary.name} was changed at the same time: nothing was written; {see}"
-
-
-def _aim(steered: Steered, order: Order) -> tuple[str, Mapping[str, Command | None]]:
-    return steered.kanary["metadata"]["uid"], order.annotations
 
 
 def _patch(steered: Steered, order: Order) -> Json:
@@ -237,8 +268,8 @@ def _patch(steered: Steered, order: Order) -> Json:
     return {"metadata": {"resourceVersion": version, "annotations": annotations}}
 
 
-def _steered(client: ClusterClient, namespace: str, name: str) -> Steered:
-    kanary = kanary_to_change(client, namespace, name)
+def _steered(client: ClusterClient, key: Key) -> Steered:
+    kanary, name = kanary_to_change(client, *key), key.name
     if not (kanary.get("spec") or {}).get("rollout"):
         raise CommandError(f"{name} has no rollouts: without spec.rollout, other weights are served at once")
     status = read_status(kanary)

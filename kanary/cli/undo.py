@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 
@@ -27,6 +28,44 @@ FIELD_MANAGER = "kanary-undo"
 _ATTEMPTS = 5
 
 
+def version_of(kanary: Json) -> tuple[str, int]:
+    """The uid and the generation: what no change of the status changes."""
+    return kanary["metadata"]["uid"], kanary["metadata"]["generation"]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """The weights of an earlier revision, for the Kanary as it was read."""
+
+    kanary: Json
+    revision: int
+    before: Weights
+    """The declared weights."""
+    after: Weights
+    large: str
+    """The weights that change by more than `weights.LARGE`; empty if there are none."""
+
+    @property
+    def version(self) -> tuple[str, int]:
+        """Of the Kanary that it is meant for."""
+        return version_of(self.kanary)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the weights are not served until the Kanary is resumed."""
+        return (self.kanary.get("spec") or {}).get("paused") is True
+
+    @property
+    def cause(self) -> str:
+        """Of the new revision."""
+        return f"undo to revision {self.revision}"
+
+    @property
+    def done(self) -> str:
+        """What it does, in words."""
+        return f"{weights_text(self.before) or 'no routes'} becomes {weights_text(self.after)} ({self.cause})"
+
+
 class Undo:
     """Restores the weights of one Kanary."""
 
@@ -39,6 +78,17 @@ class Undo:
 
     def restore(self, revision: int | None, *, is_confirmed: bool) -> None:
         """Write the weights of the revision, or of the one before the current. Raises CommandError and ClusterError."""
+        plan = self.plan(revision)
+        if plan.large and not is_confirmed:
+            self._confirm(plan.large)
+        if plan.is_paused:
+            note(f"warning: {self._name} is paused: the weights are written, but not served until it is resumed")
+        self.write(plan)
+        watch = f"watch: kubectl -n {self._namespace} get ky {self._name} --watch"
+        print(one_line(f"{self._namespace}/{self._name}: {plan.done}; {watch}"))
+
+    def plan(self, revision: int | None) -> Restoration:
+        """What to restore. Raises CommandError if it is impossible or there is nothing to do, and ClusterError."""
         kanary = self._live()
         newest, target = self._revisions(kanary, revision)
         number, before, after = target.change.revision, weights.declared(kanary), weights_of(target.change.after)
@@ -46,15 +96,26 @@ class Undo:
             raise CommandError(f"revision {number} cannot be restored: {'; '.join(problems)}")
         if self._by_number(before) == self._by_number(after):
             raise CommandError(f"{self._name} has the weights of revision {number} already: {weights_text(after)}")
-        if not is_confirmed:
-            self._confirm(kanary, newest, after)
-        if (kanary.get("spec") or {}).get("paused") is True:
-            note(f"warning: {self._name} is paused: the weights are written, but not served until it is resumed")
-        cause = f"undo to revision {number}"
-        self._write(kanary, after, cause)
-        done = f"{weights_text(before) or 'no routes'} becomes {weights_text(after)} ({cause})"
-        watch = f"watch: kubectl -n {self._namespace} get ky {self._name} --watch"
-        print(one_line(f"{self._namespace}/{self._name}: {done}; {watch}"))
+        return Restoration(kanary, number, before, after, self._large_steps(kanary, newest, after))
+
+    def write(self, plan: Restoration) -> None:
+        """Write the weights, provided that nothing but the status of the Kanary has changed since it was read.
+
+        Raises CommandError and ClusterError.
+        """
+        kanary, (uid, generation) = plan.kanary, plan.version
+        for _ in range(_ATTEMPTS):
+            patch = weights.patch(kanary, plan.after, plan.cause, lambda backend: self._resolved(backend)[0])
+            with suppress(Conflict):
+                self._client.merge_patch(KANARIES, self._namespace, self._name, patch, field_manager=FIELD_MANAGER)
+                return
+            kanary = self._live()
+            if version_of(kanary) != (uid, generation):
+                break
+        raise CommandError(
+            f"{self._name} was changed at the same time: nothing was written; see what it is now "
+            f"(kubectl -n {self._namespace} get ky {self._name}), and try again"
+        )
 
     def _live(self) -> Json:
         return kanary_to_change(self._client, self._namespace, self._name)
@@ -91,15 +152,16 @@ class Undo:
         replaced = (each for each in chain([earlier], changes) if each.change.after == newest.change.before)
         return newest, next(replaced, earlier)
 
-    def _confirm(self, kanary: Json, newest: RecordedChange, after: Weights) -> None:
-        """Raises CommandError unless the user confirms the large steps from the served and the declared weights."""
+    def _large_steps(self, kanary: Json, newest: RecordedChange, after: Weights) -> str:
+        """The large steps from the served and the declared weights, as text."""
         # Without a status, take the newest revision as served.
         served = {each.backend: each.weight for each in read_status(kanary).weights or newest.change.after}
         present = [self._by_number(each) for each in (served, weights.declared(kanary))]
         large = weights.large_steps(present, self._by_number(after))
-        if not large:
-            return
-        steps = listed([f"{backend} from {old} to {new} %" for backend, (old, new) in large.items()])
+        return listed([f"{backend} from {old} to {new} %" for backend, (old, new) in large.items()]) if large else ""
+
+    def _confirm(self, steps: str) -> None:
+        """Raises CommandError unless the user confirms these steps."""
         question = one_line(f"this changes {steps}")
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise CommandError(f"{question}, more than {weights.LARGE} percentage points: confirm with --yes")
@@ -118,19 +180,3 @@ class Undo:
             return self._client.get(SERVICES, self._namespace, name)
         except NotFound:
             return None
-
-    def _write(self, kanary: Json, after: Weights, cause: str) -> None:
-        """Write the weights, provided that nothing but the status of the Kanary has changed since it was read."""
-        uid, generation = kanary["metadata"]["uid"], kanary["metadata"]["generation"]
-        for _ in range(_ATTEMPTS):
-            patch = weights.patch(kanary, after, cause, lambda backend: self._resolved(backend)[0])
-            with suppress(Conflict):
-                self._client.merge_patch(KANARIES, self._namespace, self._name, patch, field_manager=FIELD_MANAGER)
-                return
-            kanary = self._live()
-            if (kanary["metadata"]["uid"], kanary["metadata"]["generation"]) != (uid, generation):
-                break
-        raise CommandError(
-            f"{self._name} was changed at the same time: nothing was written; see what it is now "
-            f"(kubectl -n {self._namespace} get ky {self._name}), and try again"
-        )
