@@ -89,11 +89,18 @@ def judgement_of(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) 
     if not counted:
         return Judgement(VerdictKind.INCONCLUSIVE if rollout.step else VerdictKind.PASSED)
     left_out, found = counted[-1].tally.left_out, []
-    for canary, case in _cases(rollout, counted, analysis, steps):
-        samples, *_ = case
-        verdict = judge(*case)
+    for canary, samples, verdict in verdicts_of(rollout, analysis, steps):
         found.append(Judgement(verdict.kind, text_of(canary, samples[-1], verdict, left_out)))
     return min(found, key=lambda each: WORST_FIRST.index(each.verdict), default=Judgement())
+
+
+def verdicts_of(
+    rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int
+) -> Iterator[tuple[str, Sequence[Sample], Verdict]]:
+    """Each canary that has weight in this step, with its counts of each judged step, and the verdict on it."""
+    for canary, case in _cases(rollout, _counted(rollout), analysis, steps):
+        samples, *_ = case
+        yield canary, samples, judge(*case)
 
 
 def kind_of_judgement(rollout: RolloutStatus, analysis: RolloutAnalysis, steps: int) -> VerdictKind:

@@ -24,13 +24,15 @@ ONE_IMPORTER = {
     "rich": "kanary.cli",
     "pydantic_settings": "kanary.operator.settings",
     "sqlalchemy": "kanary.history",
-    "starlette": "kanary.web",
+    "jinja2": "kanary.dashboard.pages",
+    "markupsafe": "kanary.dashboard",
+    "starlette": ("kanary.web", "kanary.dashboard"),
     "transitions": "engine.machine",
     "uvicorn": "kanary.web.server",
     "urllib3": "kanary.kube.http",
     "websocket": "kanary.kube.forward",
 }
-"""The module, or the package, that is alone in importing a library; the migrations aside, which are in its terms."""
+"""The modules, or the packages, that are alone in importing a library; the migrations aside, which are in its terms."""
 PROJECTS = {"pydantic_core": "pydantic", "websocket": "websocket_client", "yaml": "pyyaml"}
 """Under which name a library is declared, where that is not the one that it is imported by."""
 UNIMPORTED = {"psycopg", "tzdata"}
@@ -108,8 +110,17 @@ ROOMS = {
     "kanary.web": {"kanary.web", "kanary.history"},
     "kanary.outbound": {"kanary.outbound", "kanary.kube", "kanary"},
     "kanary.operator": {"kanary.operator", "kanary.outbound", "kanary.history", "kanary.web", "kanary.kube", "kanary"},
+    "kanary.dashboard": {
+        "kanary.dashboard",
+        "kanary.cli",
+        "kanary.history",
+        "kanary.web",
+        "kanary.kube",
+        "kanary",
+    },
     "kanary.cli": {
         "kanary.cli",
+        "kanary.dashboard",
         "kanary.operator",
         "kanary.outbound",
         "kanary.history",
@@ -173,10 +184,11 @@ def test_migrations_stand_alone_and_only_the_history_imports_them() -> None:
 
 
 @pytest.mark.parametrize(("library", "importer"), ONE_IMPORTER.items())
-def test_each_library_has_one_importer(library: str, importer: str) -> None:
+def test_each_library_has_one_importer(library: str, importer: str | tuple[str, ...]) -> None:
     users = [name for name in paths() if library in tops(name) and layer_of(name) != "migrations"]
     assert users
-    assert [name for name in users if name != importer and not name.startswith(f"{importer}.")] == []
+    importers = (importer,) if isinstance(importer, str) else importer
+    assert [name for name in users if not any(f"{name}.".startswith(f"{each}.") for each in importers)] == []
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import click
 
-from kanary.cli.parameters import cluster_options, name_argument, namespace_option, past_time
+from kanary.cli.parameters import (
+    WholeNumber,
+    cluster_options,
+    name_argument,
+    namespace_option,
+    past_time,
+    source_options,
+)
 
 _watch = click.option("-w", "--watch", "is_watched", is_flag=True, help="Show it again at each change, until Ctrl-C.")
 _output = click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
@@ -106,4 +114,29 @@ def list_all(*, namespace: str | None, all_namespaces: bool, output: str, is_wat
         list_kanaries(client, chosen, output, is_watched=is_watched)
 
 
-COMMANDS = (get, list_all, events)
+@click.command()
+@click.option("-A", "--all-namespaces", is_flag=True, help="Show the Kanaries of every namespace.")
+@click.option("--port", type=WholeNumber(0, 65535), default=0, show_default=True, help="Port; 0 selects a free one.")
+@click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open the page in a browser.")
+@source_options
+def dashboard(*, all_namespaces: bool, **options: Any) -> None:
+    """Show Kanaries in a browser, and steer their rollouts.
+
+    The page is served on loopback by this command, with your own kubeconfig and
+    rights, until Ctrl-C: nothing is installed or exposed in the cluster. The
+    printed link works once, in one browser.
+
+    To show everything, you need the rights to list and watch Kanaries, those of
+    kanary get for the proxies, and those of kanary history for the weights over
+    time. Actions need the rights of kanary promote and kanary undo.
+    """
+    if options["namespace"] and all_namespaces:
+        raise click.UsageError("--namespace and --all-namespaces exclude each other: leave one out")
+    from kanary.cli.access import reported
+    from kanary.dashboard.serve import serve
+
+    with reported():
+        serve(all_namespaces=all_namespaces, **options)
+
+
+COMMANDS = (get, list_all, events, dashboard)

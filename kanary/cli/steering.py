@@ -61,6 +61,11 @@ class Steered:
         return f"rollout {self.rollout.number} of {self.kanary['metadata']['name']}"
 
     @property
+    def present(self) -> tuple[int, int]:
+        """The numbers of the rollout and of its step."""
+        return self.rollout.number, self.rollout.step
+
+    @property
     def spec(self) -> KanarySpec | None:
         """The declared spec; None if it is invalid, so that the last good one counts."""
         with suppress(InvalidSpecError):
@@ -108,8 +113,13 @@ class Steered:
             yield self.rollout.message
 
 
-def promote(steered: Steered, command: Command, *, is_full: bool = False, step: int | None = None) -> Order:
-    """The present step, or `step`, passes now; with `is_full` the last step is next."""
+def promote(
+    steered: Steered, command: Command, *, is_full: bool = False, step: int | None = None, is_seen: bool = False
+) -> Order:
+    """The present step, or `step`, passes now; with `is_full` the last step is next.
+
+    With `is_seen` the user has seen which step is the present one, so that it is meant if it has just begun as well.
+    """
     rollout, given = steered.rollout, steered.given(PROMOTE)
     if given and steered.rollout.state is RolloutState.COMPLETED and given.step >= rollout.steps:
         return Order(f"{steered.title} is complete already, promoted {given.text}", {})
@@ -126,7 +136,8 @@ def promote(steered: Steered, command: Command, *, is_full: bool = False, step: 
     if given and given.step >= passed:
         return Order(f"step {steered.place_of(passed)} is promoted already, {given.text}", {})
     is_new = rollout.state is RolloutState.SHIFTING or rollout.seconds < _JUST_BEGUN
-    if given and step is None and not is_full and is_new and given.step >= rollout.step - 1:
+    is_clear = is_full or is_seen or step is not None
+    if given and not is_clear and is_new and given.step >= rollout.step - 1:
         so_far = f"step {steered.place_of(rollout.step - 1)} is promoted already, {given.text}"
         return Order(f"{so_far}; step {rollout.place} has just begun: promote it with --step {rollout.step}", {})
     is_last = passed >= rollout.steps
@@ -205,6 +216,15 @@ class Given:
         return self.steered.kanary["metadata"]["uid"], self.order.annotations
 
 
+def would_change(kanary: Json, now: datetime, verb: str, **how: Any) -> bool:
+    """Whether an order would write anything; `how` has the arguments of `promote`."""
+    try:
+        steered = _steered(kanary, now)
+        return bool(_PLANS[verb](steered, Command(rollout=steered.rollout.number), **how).annotations)
+    except CommandError:
+        return False
+
+
 def planned(client: ClusterClient, kanary: Key, verb: str, reason: str = "", **how: Any) -> Given:
     """The order as it would be given now; `how` has the arguments of `promote`.
 
@@ -214,17 +234,23 @@ def planned(client: ClusterClient, kanary: Key, verb: str, reason: str = "", **h
 
 
 def carry_out(
-    client: ClusterClient, kanary: Key, verb: str, reason: str, *, rollout: int | None = None, **how: Any
+    client: ClusterClient,
+    kanary: Key,
+    verb: str,
+    reason: str,
+    *,
+    present: tuple[int, ...] = (),
+    **how: Any,
 ) -> Given:
-    """Give an order, to this rollout if one is named; `how` has the arguments of `promote`.
+    """Give an order, to this rollout, and in this step, if they are named; `how` has the arguments of `promote`.
 
     Raises CommandError, with nothing written, if it is impossible or if its aim changes at the same time. Raises
     ClusterError.
     """
     command = Command(by=_author(client), reason=reason)
     first = given = _planned(client, kanary, verb, command, how)
-    if rollout is not None and given.steered.rollout.number != rollout:
-        raise CommandError(f"{_changed(kanary)}: {given.steered.title} is the present one")
+    if given.steered.present[: len(present)] != present:
+        raise CommandError(f"{_changed(kanary)}: step {given.steered.rollout.place} of {given.steered.title}")
     for _ in range(_ATTEMPTS):
         if not given.order.annotations:
             return given
@@ -252,7 +278,7 @@ def give(client: ClusterClient, kanary: Key, verb: str, reason: str, **how: Any)
 
 
 def _planned(client: ClusterClient, kanary: Key, verb: str, command: Command, how: Mapping[str, Any]) -> Given:
-    steered = _steered(client, kanary)
+    steered = _steered(kanary_to_change(client, *kanary), client.clock.now())
     about = command.model_copy(update={"rollout": steered.rollout.number})
     return Given(steered, _PLANS[verb](steered, about, **how))
 
@@ -268,15 +294,16 @@ def _patch(steered: Steered, order: Order) -> Json:
     return {"metadata": {"resourceVersion": version, "annotations": annotations}}
 
 
-def _steered(client: ClusterClient, key: Key) -> Steered:
-    kanary, name = kanary_to_change(client, *key), key.name
+def _steered(kanary: Json, now: datetime) -> Steered:
+    """Raises CommandError if it has no rollout."""
+    name = kanary["metadata"]["name"]
     if not (kanary.get("spec") or {}).get("rollout"):
         raise CommandError(f"{name} has no rollouts: without spec.rollout, other weights are served at once")
     status = read_status(kanary)
     if status.rollout is None:
         why = next(outdated(kanary, status), "the first weights of a Kanary are served at once")
         raise CommandError(f"{name} has had no rollout yet: {why}")
-    return Steered(kanary, status.rollout, client.clock.now())
+    return Steered(kanary, status.rollout, now)
 
 
 def _author(client: ClusterClient) -> str:

@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 64
@@ -26,7 +26,7 @@ class HttpServer:
     new client is always served.
     """
 
-    def __init__(self, app: Starlette, sockets: list[socket.socket]) -> None:
+    def __init__(self, app: ASGIApp, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
         for each in sockets:
             # Connections inherit it. asyncio does not set it for sockets with protocol number 0.

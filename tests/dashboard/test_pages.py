@@ -1,0 +1,298 @@
+"""What the pages show, and how they change while they are open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from tests.apiserver import Fault
+from tests.dashboard.conftest import Visit
+from tests.dashboard.stage import PAGE, V2, Answer, Stage, Visitor, rollout, tally
+from tests.unit.kanaries import OWNER
+
+Json = dict[str, Any]
+
+
+class Text(HTMLParser):
+    """The text of a page, and its elements."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += f" {data}"
+
+
+def text_of(page: str) -> str:
+    return Text(page).text
+
+
+class Stream:
+    """The events of a page."""
+
+    def __init__(self, answer: Answer) -> None:
+        assert answer.status == 200
+        self._events = self._read(answer)
+        self.parts: dict[str, str] = {}
+        self.spoken: list[str] = []
+        self.title = ""
+
+    def until(self, part: str, text: str) -> str:
+        """The text of a part, once it contains this."""
+        while text not in text_of(self.parts.get(part, "")):
+            self._take(*next(self._events))
+        return text_of(self.parts[part])
+
+    def until_spoken(self, text: str) -> None:
+        while not any(text in each for each in self.spoken):
+            self._take(*next(self._events))
+
+    def _take(self, kind: str, data: Any) -> None:
+        if kind == "part":
+            self.parts[data["id"]] = data["html"]
+        elif kind == "title":
+            self.title = data
+        else:
+            self.spoken.append(data)
+
+    @staticmethod
+    def _read(answer: Answer) -> Iterator[tuple[str, Any]]:
+        kind = ""
+        while line := answer.response.readline().decode().rstrip("\n"):
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield kind, json.loads(line.removeprefix("data: "))
+                answer.response.readline()
+            else:
+                assert line.startswith(":")
+                answer.response.readline()
+
+
+@pytest.fixture
+def stream(visitor: Visitor) -> Stream:
+    """That of the Kanary."""
+    return Stream(visitor.request("GET", f"{PAGE}/stream"))
+
+
+# All Kanaries
+
+
+def test_all_kanaries_are_listed_with_their_phase_and_weights(stage: Stage, visit: Visit) -> None:
+    stage.status("web", phase="Degraded", reason="NoReadyEndpoints", message="no backend has a ready endpoint")
+    visitor = visit()
+    text = text_of(visitor.get("/"))
+    assert "2 Kanaries: 1 Ready, 1 Degraded" in text
+    assert "shop/ myapp-split Ready myapp-v1:http 90" in text
+    assert "Degraded NoReadyEndpoints no backend has a ready endpoint" in text
+
+
+def test_kanaries_are_chosen_by_name_and_phase(stage: Stage, visit: Visit) -> None:
+    stage.status("web", phase="Degraded")
+    visitor = visit()
+    for query, shown in {"q=WEB": ["web"], "phase=Ready": ["myapp-split"], "q=shop": ["myapp-split", "web"]}.items():
+        links = [attrs["href"] for tag, attrs in Text(visitor.get(f"/?{query}")).elements if tag == "a"]
+        assert [str(href).rpartition("/")[2] for href in links if "/kanaries/" in str(href)] == shown
+    assert "0 of 2 Kanaries" in text_of(visitor.get("/?q=other"))
+
+
+def test_a_dashboard_of_one_namespace_shows_no_other(stage: Stage, visit: Visit) -> None:
+    kanary = stage.kanary()
+    kanary["metadata"] = {"name": "web", "namespace": "other"}
+    stage.server.store.put(kanary)
+    visitor = visit()
+    assert "other" not in visitor.get("/")
+    answer = visitor.request("GET", "/kanaries/other/web")
+    assert (answer.status, "-A" in answer.text) == (404, True)
+    with stage.dashboard(None) as whole:
+        assert "other/ web" in text_of(Visitor(whole).admitted().get("/"))
+
+
+def test_kanaries_that_come_change_and_go_are_shown_without_a_reload(stage: Stage, visitor: Visitor) -> None:
+    stream = Stream(visitor.request("GET", "/stream"))
+    stream.until("rows", OWNER.name)
+    stage.status("web", phase="Rolling")
+    stream.until("rows", "web Rolling")
+    stage.status("web", phase="Degraded", reason="NoReadyEndpoints")
+    uid = stage.kanary("web")["metadata"]["uid"]
+    stream.until(f"row-{uid}", "Degraded NoReadyEndpoints")
+    stream.until_spoken("1 of 2 Kanaries are degraded")
+    assert stream.title.startswith("1 degraded")
+    stage.server.store.delete("kanaries", "web", OWNER.namespace)
+    del stream.parts["rows"]
+    assert "web" not in stream.until("rows", OWNER.name)
+    stream.until("summary", "1 Kanary: 1 Ready")
+
+
+def test_a_thousand_kanaries_are_one_watch_and_a_change_is_one_row(stage: Stage) -> None:
+    for number in range(1000):
+        stage.status(f"web-{number}")
+    with stage.dashboard() as dashboard:
+        visitor = Visitor(dashboard).admitted()
+        streams = [Stream(visitor.request("GET", "/stream")) for _ in range(5)]
+        for stream in streams:
+            stream.until("summary", "1,001 Kanaries")
+            stream.until("rows", "web-999")
+            stream.parts.clear()
+        # One of this dashboard, and one of that of the fixture if it runs.
+        assert stage.server.watches == 1
+        stage.status("web-7", phase="Degraded")
+        row = f"row-{stage.kanary('web-7')['metadata']['uid']}"
+        for stream in streams:
+            stream.until(row, "Degraded")
+            assert [part for part in stream.parts if part.startswith("row")] == [row]
+        lists = [each for each in stage.server.requests.find("GET", "/kanaries") if "watch" not in str(each)]
+        assert len(lists) <= 2 * 11
+
+
+# One Kanary
+
+
+def test_a_kanary_is_shown_with_its_proxies_and_failures(stage: Stage, stream: Stream) -> None:
+    stage.proxies()
+    shown = stream.until("proxies", "x-2 node-of-x-2 yes 3 11")
+    assert "v1-a 10.9.9.9:4000 reset after 12 ms" in shown
+    routes = stream.until("routes", "14")
+    assert "myapp-v1:http 90 % - 3/3 2 0 0 14 4" in routes
+    assert "myapp-v2:9090 10 % - 2/3 0 1 0 10 10" in routes
+
+
+def test_weights_over_time_are_drawn_from_the_history(stream: Stream) -> None:
+    shown = stream.until("plot", "revision 3")
+    assert "raise to half (JIRA-12)" in shown
+
+
+def test_without_a_history_the_reason_is_shown_and_the_rest_stays(stage: Stage) -> None:
+    stage.database = "sqlite:////nowhere/history.db"
+    with stage.dashboard() as dashboard:
+        stream = Stream(Visitor(dashboard).admitted().request("GET", f"{PAGE}/stream"))
+        stream.until("plot", "/nowhere/history.db")
+        stream.until("head", "Ready Serving")
+
+
+def test_the_present_state_is_lit_in_both_diagrams(stage: Stage, visit: Visit) -> None:
+    stage.status(phase="Rolling", rollout=rollout())
+    visitor = visit()
+    elements = Text(visitor.get(PAGE)).elements
+    lit = {attrs["class"] for tag, attrs in elements if tag == "g" and "present" in str(attrs.get("class"))}
+    assert lit == {"state Rolling present", "state Watching present"}
+    labels = [str(attrs["aria-label"]) for tag, attrs in elements if tag == "svg"]
+    assert any("present state: Rolling" in label and "complete to Ready" in label for label in labels)
+
+
+def test_steps_and_evidence_grow_towards_the_verdict(stage: Stage, visitor: Visitor, stream: Stream) -> None:
+    stage.status(phase="Rolling", rollout=rollout())
+    shown = stream.until("rollout", "3 of 2,701 connections")
+    assert "2 10 % 10m present 2,400 3 21,600 5" in shown
+    assert "3 50 % promotion next" in shown
+    assert "There is no evidence against it" in shown
+    first = tally(1, 1, canary=(301, 0), others=(29_799, 4))
+    more = tally(2, 10, canary=(2500, 12), others=(22_500, 5))
+    stage.status(phase="Rolling", rollout=rollout(evidence=[first, more]))
+    shown = stream.until("rollout", "12 of 2,801 connections")
+    assert "rollouts of good versions has as much evidence" in shown
+    # The line goes through what was seen before.
+    line = stream.parts["rollout"].partition('class="line"')[2].partition("/path")[0]
+    assert line.count("L") == 3
+    assert f"Evidence about {V2}" in shown
+    assert text_of(visitor.get(PAGE)).count("Evidence about") == 1
+
+
+def test_missing_evidence_is_a_number_of_connections(stage: Stage, stream: Stream) -> None:
+    few = [tally(1, 1, canary=(12, 0), others=(1_188, 0))]
+    stage.status(rollout=rollout(step=1, to=1, state="Waiting", reason="WaitingForEvidence", until=None, evidence=few))
+    assert "1,200 of about" in stream.until("rollout", "to pass")
+
+
+def test_a_kanary_that_is_deleted_and_created_again_is_shown_as_such(stage: Stage, stream: Stream) -> None:
+    stream.until("head", "Ready Serving")
+    stage.server.store.delete("kanaries", OWNER.name, OWNER.namespace)
+    stream.until("head", "There is no Kanary of this name")
+    stream.until_spoken("does not exist")
+    stage.status(phase="Pending")
+    stream.until("head", "Pending")
+
+
+def test_a_change_of_the_phase_is_spoken(stage: Stage, stream: Stream) -> None:
+    stream.until("head", "Ready Serving")
+    stage.status(phase="Degraded", reason="NoReadyEndpoints")
+    stream.until_spoken(f"{OWNER.namespace}/{OWNER.name}: Degraded NoReadyEndpoints")
+    assert stream.title.startswith("Degraded: ")
+
+
+def test_events_are_shown_newest_first(stage: Stage, visitor: Visitor) -> None:
+    involved = {"kind": "Kanary", "name": OWNER.name, "namespace": OWNER.namespace, "uid": stage.uid}
+    for minute, reason in enumerate(("StepStarted", "RolledBack")):
+        at = f"2026-11-26T12:0{minute}:00Z"
+        event = {"type": "Warning", "reason": reason, "message": f"because {minute}", "involvedObject": involved}
+        times = {"firstTimestamp": at, "lastTimestamp": at}
+        metadata = {"name": f"e-{minute}", "namespace": OWNER.namespace}
+        stage.server.store.put({"apiVersion": "v1", "kind": "Event", "metadata": metadata, **event, **times})
+    stream = Stream(visitor.request("GET", f"{PAGE}/stream"))
+    shown = stream.until("events", "because 1")
+    assert shown.index("RolledBack") < shown.index("StepStarted")
+    assert f"Kanary/{OWNER.name}" in shown
+
+
+# Trouble
+
+
+def test_an_outage_of_the_api_server_is_shown_with_its_age_and_ends(stage: Stage, stream: Stream) -> None:
+    stream.until("head", "Ready Serving")
+    fault = stage.server.faults.add(Fault.drop())
+    stage.server.drop_watches()
+    shown = stream.until("outage", "No connection to the API server since")
+    assert " s)" in shown
+    assert "Ready Serving" in text_of(stream.parts["head"])
+    stage.server.faults.remove(fault)
+    stage.status(phase="Degraded")
+    stream.until("head", "Degraded")
+    while text_of(stream.parts["outage"]):
+        stream.until("outage", "")
+        stream._take(*next(stream._events))
+
+
+def test_texts_of_the_cluster_are_escaped(stage: Stage, visit: Visit) -> None:
+    bad = "<img src=x onerror=alert(1)>\"'&\u202e</script><script>alert(2)</script>"
+    weights = [{"backend": bad, "weight": 100}]
+    entries = [{"number": 1, "at": "2026-11-26T12:00:00.000Z", "kind": bad}]
+    broken = rollout(reason=bad, message=bad, verdict=bad)
+    history = {"last": 1, "entries": entries}
+    stage.status(phase=bad, reason=bad, message=bad, weights=weights, history=history, rollout=broken)
+    visitor = visit()
+    for page in (visitor.get("/"), visitor.get(PAGE), visitor.get(f"{PAGE}/abort"), visitor.get(f"/?q={'%3Cimg'}")):
+        tags = [tag for tag, _ in Text(page).elements]
+        assert (tags.count("img"), tags.count("script")) == (0, 1)
+        assert "\u202e" not in page
+
+
+def test_a_status_of_another_version_is_shown(stage: Stage, visit: Visit) -> None:
+    stage.status(phase="Dreaming", rollout=rollout(state="Sleeping"))
+    visitor = visit()
+    assert "Dreaming" in text_of(visitor.get(PAGE))
+    assert "Dreaming" in text_of(visitor.get("/"))
+
+
+def test_a_kanary_without_a_status_says_that_the_operator_has_not_seen_it(stage: Stage, visit: Visit) -> None:
+    kanary = stage.kanary()
+    stage.server.store.put({**kanary, "metadata": {"name": "new", "namespace": OWNER.namespace}, "status": {}})
+    visitor = visit()
+    assert "the operator has not written a status yet" in text_of(visitor.get(f"/kanaries/{OWNER.namespace}/new"))
+
+
+def test_an_unknown_path_names_what_there_is(visitor: Visitor) -> None:
+    assert visitor.request("GET", "/nothing").status == 404
+    answer = visitor.request("GET", f"{PAGE}/explode")
+    assert (answer.status, "promote" in answer.text) == (404, True)
+    assert visitor.request("GET", "/kanaries/shop/unknown").status == 404
