@@ -21,7 +21,7 @@ from states.evidence import VerdictKind
 from states.rollout_rules import LONGEST_BLOCK, RolloutDecision, decide_rollout
 from states.rollout_snapshot import RolloutSnapshot
 from states.rollouts import ENDED, UNDER_WAY, RolloutState, RolloutTrigger
-from states.timing import ROLLOUT_RECHECK, Requeue
+from states.timing import ROLLOUT_RECHECK, Limit, Requeue
 
 _LONGEST_LOOK = 3 * ROLLOUT_RECHECK
 """How much time of a step counts at most between two looks: clocks may jump, and operators may be down."""
@@ -93,6 +93,7 @@ class Course:
             routes=observed.routes(spec, observed.present_endpoints),
             is_change=applied is None or spec != applied.spec,
             rollout=None if is_at_rest else Problem(self.decision.reason, text),
+            rollout_limit=self.decision.limit,
             is_rolled_back=self.is_back,
         )
 
@@ -159,7 +160,8 @@ def _at_once(spec: KanarySpec, former: Sequence[Route], number: int, now: dateti
         return Course(ended)
     problem, lasts = freeze
     requeue = Requeue(min(lasts, LONGEST_BLOCK), "the freeze ends") if lasts else None
-    decision = RolloutDecision(None, problem.reason, problem.message, requeue)
+    limit = Limit(lasts, "the freeze ends") if lasts else None
+    decision = RolloutDecision(None, problem.reason, problem.message, requeue, limit)
     return Course(ended, decision, with_weights(spec.routes, weights, former))
 
 
@@ -206,7 +208,9 @@ def moved(
         "message": decision.message,
         "since": min(last.since, facts.now) if is_same and last.since else facts.now,
         "waited_seconds": last.waited_seconds if is_same else 0.0,
-        "until": _until(last, facts, decision),
+        "rule": decision.rule,
+        "until": decision.limit.end(facts.now, last.until) if decision.limit else None,
+        "then": decision.limit.then if decision.limit else None,
         "steps": facts.steps,
         "verdict": facts.judgement.text if is_judged else last.verdict,
     }
@@ -214,14 +218,6 @@ def moved(
     return rollout.model_copy(
         update=_consequences(decision.trigger, rollout, facts, plan=plan, goal=goal, former=former)
     )
-
-
-def _until(last: RolloutStatus, facts: RolloutSnapshot, decision: RolloutDecision) -> datetime | None:
-    if decision.reason is not Reason.STEP_WATCHED:
-        return None
-    end = facts.now + facts.duration - facts.served
-    # The counted time is rounded: the status does not change for that.
-    return last.until if last.until and abs(end - last.until) < timedelta(seconds=1) else end
 
 
 def _consequences(

@@ -28,7 +28,7 @@ from engine.ports import Checks, Clock, ClusterView, ClusterWriter, History, Jso
 from engine.render.objects import Comparison, Identity
 from engine.retire import is_needed, stale_objects
 from engine.split import split_in_force
-from engine.status import Outcome, next_status, status_json, with_former_counts
+from engine.status import Outcome, next_status, status_json, with_former_details
 from states import (
     Action,
     Decision,
@@ -42,6 +42,7 @@ from states import (
     degraded,
     soonest,
 )
+from states.rules import cluster_rejects
 from states.timing import HELD_PODS_RECHECK, REJECTED_RECHECK
 
 
@@ -183,7 +184,7 @@ class Reconciler:
         except RejectedError as error:
             rejection = degraded(situation.snapshot, error.problem)
             requeue = Requeue(REJECTED_RECHECK, "the rejected object is retried")
-            return replace(rejection, actions=tuple(done), requeue=requeue, rule=decision.rule)
+            return replace(rejection, actions=tuple(done), requeue=requeue, rule=cluster_rejects.__name__)
         return decision
 
     def _perform(self, situation: Situation, action: Action) -> None:
@@ -249,7 +250,7 @@ class Reconciler:
 
     def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
         """Write the status if it differs, unless the write can wait: then return when it cannot any more."""
-        is_same = with_former_counts(status, observed.stored) == observed.stored
+        is_same = with_former_details(status, observed.stored) == observed.stored
         if not is_same and (wait := self._held.hold(observed, status)):
             return None, Requeue(wait, "the held status is written")
         raw = status_json(observed.stored if is_same else status)

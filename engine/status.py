@@ -58,6 +58,7 @@ def next_status(observed: Observed, result: Outcome) -> KanaryStatus:
     """The status after a reconcile."""
     before, applied, decision, phase = observed.status, result.applied, result.decision, result.phase
     is_same = (before.phase, before.reason) == (phase.value, decision.reason.value)
+    limit = decision.limit
     weights = _weights(observed, result)
     is_behind = phase in (Phase.RENDERING, Phase.ROLLING) or (applied is not None and not result.is_current)
     return KanaryStatus(
@@ -67,6 +68,9 @@ def next_status(observed: Observed, result: Outcome) -> KanaryStatus:
         message=decision.message,
         # A time in the future comes from a clock that was ahead.
         since=min(before.since, observed.now) if is_same and before.since else observed.now,
+        rule=decision.rule,
+        until=limit.end(observed.now, before.until) if limit else None,
+        then=limit.then if limit else None,
         revision=applied.revision if applied else before.revision,
         split=result.journal.split,
         weights=weights,
@@ -94,13 +98,15 @@ def status_json(status: KanaryStatus) -> Json:
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def with_former_counts(status: KanaryStatus, former: KanaryStatus) -> KanaryStatus:
-    """The status with the former counts of connections, as long as each is of the same magnitude: a power of two.
+def with_former_details(status: KanaryStatus, former: KanaryStatus) -> KanaryStatus:
+    """The status with what is written only with other changes as it was: counts of connections, and the limit.
 
-    They change with each connection, and are written with other changes, or when they have about doubled. Of the
-    connections since the last change of the weights, eight times as many are another magnitude, and a share that is no
-    longer near the weight, or is again.
+    Counts change with each connection, and are written as well when they have about doubled. Of the connections since
+    the last change of the weights, eight times as many are another magnitude, and a share that is no longer near the
+    weight, or is again.
     """
+    if status.rule == former.rule:
+        status = status.model_copy(update={"until": former.until, "then": former.then})
     known = {route.backend: route for route in former.weights}
     kept = [known.get(route.backend) for route in status.weights]
     if not all(kept) or [*map(_magnitudes, filter(None, kept))] != [*map(_magnitudes, status.weights)]:
@@ -139,7 +145,7 @@ def only_counts_differ(before: KanaryStatus, after: KanaryStatus) -> bool:
 
 def only_evidence_differs(before: KanaryStatus, after: KanaryStatus) -> bool:
     """Whether they differ only in the time and the counts of a step that continues."""
-    changes = {"rollout": None, "message": "", "conditions": ()}
+    changes = {"rollout": None, "message": "", "conditions": (), "rule": "", "until": None, "then": None}
     if after.rollout is None or not only_counts_differ(before, after):
         return False
     return before.model_copy(update=changes) == after.model_copy(update=changes)

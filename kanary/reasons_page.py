@@ -27,6 +27,11 @@ _HEAD = """\
 """
 
 
+def explanation_of(reason: str) -> Explanation | None:
+    """The explanation of a reason; None if this version does not have it."""
+    return next((found[reason] for found in ALL.values() if reason in found), None)
+
+
 def text() -> str:
     """The whole page."""
     sections = (f"\n## {heading}\n{''.join(map(_entry, found, found.values()))}" for heading, found in ALL.items())

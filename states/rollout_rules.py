@@ -12,7 +12,7 @@ from states.reasons import Reason
 from states.rollout_snapshot import Judgement, OnFailure, OnInconclusive, RolloutSnapshot
 from states.rollouts import ENDED, UNDER_WAY, RolloutState, RolloutTrigger
 from states.snapshot import Problem
-from states.timing import ROLLOUT_RECHECK, Requeue, duration_text
+from states.timing import ROLLOUT_RECHECK, Limit, Requeue, duration_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class RolloutDecision:
     reason: Reason
     message: str
     requeue: Requeue | None = None
+    limit: Limit | None = None
+    """Until when this lasts at the latest; None if only a change ends it."""
     rule: str = ""
     """The name of the rule that took the decision."""
 
@@ -33,6 +35,11 @@ FAILURES = (Reason.VERDICT_FAILED, Reason.CANARY_LOST, Reason.WEBHOOK_REFUSED, R
 LONGEST_BLOCK = timedelta(days=1)
 """After this time, a freeze is checked again: no timer can wait for centuries."""
 
+_WITHOUT_EVIDENCE = {
+    OnInconclusive.PAUSE: f"a person has to decide ({Reason.INCONCLUSIVE})",
+    OnInconclusive.PROCEED: "the step ends without a verdict",
+    OnInconclusive.ROLLBACK: f"the rollout is rolled back ({Reason.INCONCLUSIVE})",
+}
 _WAYS_OUT = "kanary promote continues, kanary abort rolls back"
 
 RolloutRule = Callable[[RolloutSnapshot], RolloutDecision | None]
@@ -136,7 +143,8 @@ def step_is_loaded(snapshot: RolloutSnapshot) -> RolloutDecision | None:
         return RolloutDecision(RolloutTrigger.WATCH, Reason.STEP_WATCHED, f"{snapshot.place} is served")
     requeue = Requeue(_until(snapshot.deadline - snapshot.waited), "the step is checked again")
     waits = f"the first health check of {', '.join(snapshot.unreached)}" if snapshot.is_served else "the proxies"
-    return RolloutDecision(None, Reason.STEP_STARTED, f"{snapshot.place}: waiting for {waits}", requeue)
+    limit = None if snapshot.paused else _step_deadline(snapshot, snapshot.deadline - snapshot.waited)
+    return RolloutDecision(None, Reason.STEP_STARTED, f"{snapshot.place}: waiting for {waits}", requeue, limit)
 
 
 def rollout_is_paused(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -174,7 +182,9 @@ def step_is_watched(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     trigger = None if snapshot.state is RolloutState.WATCHING else RolloutTrigger.WATCH
     requeue = Requeue(min(remaining, ROLLOUT_RECHECK), "the time of the step passes")
     message = f"{snapshot.place} is watched for {duration_text(snapshot.duration)}"
-    return RolloutDecision(trigger, Reason.STEP_WATCHED, message, requeue)
+    return RolloutDecision(
+        trigger, Reason.STEP_WATCHED, message, requeue, Limit(remaining, "the time of the step has passed")
+    )
 
 
 def step_waits_for_promotion(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -191,7 +201,10 @@ def evidence_is_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
         return None
     if snapshot.served - snapshot.duration < snapshot.max_wait:
         message = f"{snapshot.place}: waiting for evidence: {judgement.text}"
-        return _hold(snapshot, Problem(Reason.WAITING_FOR_EVIDENCE, message))
+        limit = Limit(
+            snapshot.max_wait + snapshot.duration - snapshot.served, _WITHOUT_EVIDENCE[snapshot.on_inconclusive]
+        )
+        return replace(_hold(snapshot, Problem(Reason.WAITING_FOR_EVIDENCE, message)), limit=limit)
     waited = f"after {duration_text(snapshot.max_wait)} (spec.rollout.analysis.maxWait)"
     message = f"{snapshot.place} is inconclusive {waited}: {judgement.text}"
     match snapshot.on_inconclusive:
@@ -230,7 +243,8 @@ def pods_are_missing(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     held = _hold(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message))
     is_known = snapshot.reason is Reason.WAITING_FOR_ENDPOINTS
     remaining = snapshot.deadline - (snapshot.waited if is_known else timedelta())
-    return replace(held, requeue=Requeue(_until(remaining), "pods may be ready, or late"))
+    requeue = Requeue(_until(remaining), "pods may be ready, or late")
+    return replace(held, requeue=requeue, limit=_step_deadline(snapshot, remaining))
 
 
 def webhook_before_the_step_is_due(snapshot: RolloutSnapshot) -> RolloutDecision | None:
@@ -291,7 +305,15 @@ def _blocked(snapshot: RolloutSnapshot, problem: Problem) -> RolloutDecision:
     if snapshot.opens is None:
         return held
     after = min(snapshot.opens, ROLLOUT_RECHECK if held.requeue else LONGEST_BLOCK)
-    return replace(held, requeue=Requeue(max(after, timedelta(seconds=1)), "steps may start"))
+    requeue = Requeue(max(after, timedelta(seconds=1)), "steps may start")
+    return replace(held, requeue=requeue, limit=Limit(snapshot.opens, "steps may start"))
+
+
+def _step_deadline(snapshot: RolloutSnapshot, remaining: timedelta) -> Limit | None:
+    """With `onFailure: Pause`, a promoted step has no deadline."""
+    if snapshot.promoted and snapshot.on_failure is OnFailure.PAUSE:
+        return None
+    return Limit(remaining, f"the step fails ({Reason.STEP_DEADLINE_EXCEEDED})")
 
 
 def _awaited(snapshot: RolloutSnapshot, answer: Judgement) -> RolloutDecision | None:

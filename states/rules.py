@@ -12,7 +12,7 @@ from states.actions import KEEP_SERVING, Action
 from states.phases import Phase, Trigger
 from states.reasons import Reason
 from states.snapshot import Difference, OnEmptyRoute, Problem, Progress, Snapshot, UpdateStrategy
-from states.timing import FIRST_ENDPOINTS_GRACE, SETTLE_LIMIT, SETTLING_RECHECK, Requeue, left, soonest
+from states.timing import FIRST_ENDPOINTS_GRACE, SETTLE_LIMIT, SETTLING_RECHECK, Limit, Requeue, left, soonest
 from states.wording import because, consequence, endpoint_count, names_of_empty, notes, proxies, unreachable_text
 
 
@@ -27,6 +27,8 @@ class Decision:
     actions: tuple[Action, ...] = ()
     requeue: Requeue | None = None
     """When to reconcile again if nothing changes before."""
+    limit: Limit | None = None
+    """Until when this lasts at the latest; None if only a change ends it."""
     rule: str = ""
     """The name of the rule that took the decision."""
 
@@ -77,7 +79,8 @@ def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
     limit = FIRST_ENDPOINTS_GRACE.total_seconds()
     message += f"; starts with the ready ones {limit:.0f} s after the start of this wait"
     requeue = Requeue(waiting, "the grace period of the first endpoints ends")
-    return _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), requeue)
+    pending = _pending(snapshot, Problem(Reason.WAITING_FOR_ENDPOINTS, message), requeue)
+    return replace(pending, limit=Limit(waiting, "traffic starts with the pods that are ready"))
 
 
 def no_endpoint_is_left(snapshot: Snapshot) -> Decision | None:
@@ -155,9 +158,9 @@ def endpoints_wait(snapshot: Snapshot) -> Decision | None:
         return None
     message = f"{proxies(snapshot)}: {snapshot.weights}; newer endpoints wait: {waiting.why}"
     if snapshot.phase is Phase.READY and snapshot.delivery.progress >= Progress.SERVING:
-        return Decision(None, Reason.SERVING, message, requeue=waiting)
+        return Decision(None, Reason.SERVING, message, requeue=waiting, limit=_end_of_waiting(snapshot))
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
-    return Decision(trigger, Reason.ROLLING_OUT, message, requeue=waiting)
+    return Decision(trigger, Reason.ROLLING_OUT, message, requeue=waiting, limit=_end_of_waiting(snapshot))
 
 
 def configuration_differs(snapshot: Snapshot) -> Decision | None:
@@ -167,7 +170,8 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
     """
     if snapshot.phase is Phase.RENDERING and snapshot.is_in_status:
         actions = _serving_actions(snapshot)
-        return Decision(Trigger.ROLL, Reason.ROLLING_OUT, proxies(snapshot), actions, _until_deadline(snapshot))
+        requeue, limit = _until_deadline(snapshot), _deadline(snapshot)
+        return Decision(Trigger.ROLL, Reason.ROLLING_OUT, proxies(snapshot), actions, requeue, limit)
     delivery = snapshot.delivery
     if delivery.difference <= Difference.ENDPOINTS and snapshot.phase is not Phase.PENDING and snapshot.is_in_status:
         return None
@@ -193,7 +197,9 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     if snapshot.delivery.others_listen_for is not None:
         message += "; the replaced proxies may still accept connections"
     requeue = soonest(_requeue(snapshot), _until_deadline(snapshot))
-    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), requeue)
+    return Decision(
+        trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), requeue, limit=_deadline(snapshot)
+    )
 
 
 def route_is_unreachable(snapshot: Snapshot) -> Decision | None:
@@ -210,7 +216,8 @@ def route_is_unreachable(snapshot: Snapshot) -> Decision | None:
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
     names = ", ".join(route.backend for route in unreached)
     message = f"{proxies(snapshot)}: waiting for the first health check that passes of {names}"
-    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), _requeue(snapshot))
+    limit = Limit(min(route.left for route in unreached), f"Degraded ({Reason.ROUTE_UNREACHABLE})")
+    return Decision(trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), _requeue(snapshot), limit)
 
 
 def proxies_are_exhausted(snapshot: Snapshot) -> Decision | None:
@@ -225,10 +232,11 @@ def rollout_is_under_way(snapshot: Snapshot) -> Decision | None:
     if snapshot.rollout is None:
         return None
     if snapshot.is_rolled_back:
-        return degraded(snapshot, snapshot.rollout)
+        return replace(degraded(snapshot, snapshot.rollout), limit=snapshot.rollout_limit)
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
     message = f"{snapshot.rollout.message}: {snapshot.weights}{notes(snapshot)}"
-    return Decision(trigger, snapshot.rollout.reason, message, _serving_actions(snapshot), _requeue(snapshot))
+    actions, requeue = _serving_actions(snapshot), _requeue(snapshot)
+    return Decision(trigger, snapshot.rollout.reason, message, actions, requeue, limit=snapshot.rollout_limit)
 
 
 def everything_is_served(snapshot: Snapshot) -> Decision:
@@ -322,6 +330,19 @@ def _requeue(snapshot: Snapshot) -> Requeue | None:
     )
 
 
+def _end_of_waiting(snapshot: Snapshot) -> Limit:
+    """Until when newer endpoints wait."""
+    settling = left(SETTLE_LIMIT, snapshot.delivery.written_at, snapshot.now)
+    return Limit(snapshot.delivery.reload_spacing or settling, "the proxies receive the newer endpoints")
+
+
+def _remaining(snapshot: Snapshot) -> timedelta:
+    return left(snapshot.progress_deadline, snapshot.progressing_since or snapshot.now, snapshot.now)
+
+
 def _until_deadline(snapshot: Snapshot) -> Requeue:
-    remaining = left(snapshot.progress_deadline, snapshot.progressing_since or snapshot.now, snapshot.now)
-    return Requeue(max(remaining, timedelta(seconds=1)), "the progress deadline has passed")
+    return Requeue(max(_remaining(snapshot), timedelta(seconds=1)), "the progress deadline has passed")
+
+
+def _deadline(snapshot: Snapshot) -> Limit:
+    return Limit(_remaining(snapshot), f"Degraded ({Reason.PROGRESS_DEADLINE_EXCEEDED})")

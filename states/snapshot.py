@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 
 from states.phases import Phase
 from states.reasons import Reason
+from states.timing import Limit
 
 
 class OnEmptyRoute(StrEnum):
@@ -187,6 +188,8 @@ class Snapshot:
     delivery: Delivery = Delivery()
     rollout: Problem | None = None
     """What the rollout by steps is doing; None if it has ended well, or there is none."""
+    rollout_limit: Limit | None = None
+    """Until when it does that at the latest."""
     is_rolled_back: bool = False
     """The last good weights are in force again, and not the declared ones."""
     stale: tuple[str, ...] = ()

@@ -128,6 +128,19 @@ class Requeue:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a decision lasts at most if nothing changes, and what happens then."""
+
+    after: timedelta
+    then: str
+
+    def end(self, now: datetime, former: datetime | None) -> datetime:
+        """When that is; the former time if it differs by less than a second, because counted times are rounded."""
+        end = now + max(self.after, timedelta())
+        return former if former and abs(end - former) < timedelta(seconds=1) else end
+
+
 def left(limit: timedelta, since: datetime | None, now: datetime) -> timedelta:
     """The part of the limit that is left since then; zero if `since` is None.
 

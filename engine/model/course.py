@@ -74,8 +74,12 @@ class RolloutStatus(Shape):
     """For how long the rollout has had this state and reason, without pauses: what the progress deadline limits."""
     counted_at: Time | None = None
     """Up to when these seconds are counted."""
+    rule: str = ""
+    """The rule that decided this, as `kanary why` and docs/state-machine.md list them."""
     until: Time | None = None
-    """When the time of the step has passed, unless it is paused before; absent unless the step is watched."""
+    """Until when this lasts at the latest, if nothing changes; absent if there is no limit."""
+    then: str | None = None
+    """What happens at that time."""
     good: tuple[Route, ...] = ()
     """The last good routes: those that return if the rollout fails."""
     start: tuple[Route, ...] = ()

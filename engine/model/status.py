@@ -151,6 +151,12 @@ class KanaryStatus(Shape):
     """Why, in a sentence, with the way out if something is wrong."""
     since: Time | None = None
     """Since when the Kanary has this phase and reason."""
+    rule: str = ""
+    """The rule that decided this, as `kanary why` and docs/state-machine.md list them."""
+    until: Time | None = None
+    """Until when this lasts at the latest, if nothing changes; absent if there is no limit."""
+    then: str | None = None
+    """What happens at that time."""
     revision: int = 0
     """Revision of the weights that the proxies last received; counts the changes of the weights."""
     split: SplitStatus | None = None

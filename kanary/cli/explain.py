@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
 from difflib import get_close_matches
 from textwrap import wrap
 
 import click
 
 from kanary.cli.failure import listed
-from kanary.cli.text import write_table
+from kanary.cli.text import one_line, write_table
 from kanary.reasons_page import ALL
 from states.explanation import Explanation
 
 _WIDTH = 100
 """Columns of a text at most: longer lines are hard to read."""
-_INDENT = 10
+_INDENT = 12
 
 
 def explain(reason: str | None) -> None:
@@ -26,9 +25,11 @@ def explain(reason: str | None) -> None:
         _list()
         return
     name, explanation = _find(reason)
-    rows = {"Phase": " or ".join(explanation.phases), "Meaning": explanation.meaning}
-    rows |= {"Cause": explanation.cause, "Remedy": explanation.remedy}
-    sys.stdout.write(f"{name}\n\n" + "".join(f"{line}\n" for row in rows.items() for line in _row(*row)))
+    sys.stdout.write(f"{name}\n")
+    write_paragraph("  Phase:", " or ".join(explanation.phases))
+    write_paragraph("  Meaning:", explanation.meaning)
+    write_paragraph("  Cause:", explanation.cause)
+    write_paragraph("  Remedy:", explanation.remedy)
 
 
 def _list() -> None:
@@ -50,7 +51,8 @@ def _find(reason: str) -> tuple[str, Explanation]:
     raise click.BadParameter(f"there is no reason {reason[:60]!r}: {hint}.", param_hint="'REASON'")
 
 
-def _row(name: str, text: str) -> Iterator[str]:
+def write_paragraph(name: str, text: str) -> None:
+    """Write a text beside its name, no wider than the terminal."""
     width = min(shutil.get_terminal_size().columns, _WIDTH) - _INDENT
-    for number, line in enumerate(wrap(text, max(width, _INDENT), break_on_hyphens=False)):
-        yield f"{f'{name}:' if number == 0 else '':{_INDENT}}{line}"
+    for number, line in enumerate(wrap(one_line(text), max(width, _INDENT), break_on_hyphens=False)):
+        sys.stdout.write(f"{'' if number else name:{_INDENT}}{line}\n")

@@ -26,9 +26,9 @@ def details(rollout: RolloutStatus, shown: str, now: datetime) -> Iterator[str]:
     if rollout.state is RolloutState.COMPLETED:
         return
     if rollout.until:
-        is_over, at = rollout.until <= now, at_text(rollout.until, now)
-        end = f"ended at {at}" if is_over else f"ends at {at} (in {age_text(now, rollout.until)})"
-        yield f"The time of the step {end}"
+        when = "now" if rollout.until <= now else f"in {age_text(now, rollout.until)}"
+        then = f"; then: {rollout.then}" if rollout.then else ""
+        yield f"Until {at_text(rollout.until, now)} at the latest ({when}){then}"
     yield f"Last good weights: {routes_text(rollout.good)}"
     left_out = rollout.evidence[-1].tally.left_out if rollout.evidence else 0
     if left_out:

@@ -5,7 +5,30 @@ from __future__ import annotations
 import click
 
 from kanary.cli import suggest
-from kanary.cli.parameters import text
+from kanary.cli.parameters import cluster_options, name_argument, namespace_option, text
+
+
+@click.command()
+@name_argument("Kanary name.")
+@namespace_option()
+@click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
+@cluster_options
+def why(*, name: str, namespace: str | None, output: str, **way: str | None) -> None:
+    """Explain why a Kanary, and its rollout, are where they are.
+
+    The operator evaluates ordered rules, and the first one that applies
+    decides. The rules up to that one are listed, with what it waits for, since
+    when, until when at the latest, and what would end it before.
+
+    The status has the rule; the command reads nothing else, and needs the right
+    to get the Kanary.
+    """
+    from kanary.cli.access import connect, reported
+    from kanary.cli.why import why
+
+    with reported():
+        client = connect(**way)
+        why(client, namespace or client.namespace, name, output)
 
 
 @click.command()
@@ -21,4 +44,4 @@ def explain(reason: str | None) -> None:
     explain(reason)
 
 
-COMMANDS = (explain,)
+COMMANDS = (why, explain)

@@ -22,7 +22,7 @@ from engine.model.states import Applied, Split
 from engine.model.status import HistoryStatus, KanaryStatus, RouteStatus
 from engine.model.times import read_time, time_text
 from engine.resolve.endpoints import Resolved
-from engine.status import Outcome, next_status, only_counts_differ, status_json, with_former_counts
+from engine.status import Outcome, next_status, only_counts_differ, status_json, with_former_details
 from kanary.kube.cache import Unpacked
 from states import Decision, Delivery, Difference, Phase, Problem, Progress, Reason, Trigger
 from tests.unit.kanaries import Json, json_values, route, spec
@@ -31,7 +31,12 @@ from tests.unit.proxies import live
 from tests.unit.snapshots import DONE, NOW
 
 SECOND = timedelta(seconds=1)
-SERVING = Decision(None, Reason.SERVING, "2 of 2 proxies serve revision 3: myapp-v1:http=80 myapp-v2:9090=20")
+SERVING = Decision(
+    None,
+    Reason.SERVING,
+    "2 of 2 proxies serve revision 3: myapp-v1:http=80 myapp-v2:9090=20",
+    rule="everything_is_served",
+)
 ROLLING = Decision(Trigger.ROLL, Reason.ROLLING_OUT, "0 of 2 proxies serve revision 3")
 APPLIED = applied(revision=3)
 BEHIND = replace(DONE, progress=Progress.BEHIND, former=Progress.BEHIND, ready=0)
@@ -102,6 +107,7 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
         "reason": "Serving",
         "message": SERVING.message,
         "since": "2026-01-01T12:00:00.000Z",
+        "rule": "everything_is_served",
         "revision": 3,
         "weights": [
             {"backend": "myapp-v1:http", "weight": 80, "ready": 2, "unready": 0},
@@ -224,7 +230,7 @@ def counted(*connections: int | None, before: KanaryStatus | None = None) -> Kan
         Report(DIGEST, routes=dict(zip(map(str, (V1, V2)), routes, strict=True))) if None not in connections else None
     )
     status = read_status({"status": following(None, fleet=Fleet(None, (live("a", report),), NOW))})
-    return with_former_counts(status, before) if before else status
+    return with_former_details(status, before) if before else status
 
 
 def shares(status: KanaryStatus) -> list[Decimal | None]:
