@@ -186,4 +186,4 @@ class Metrics:
 
     def expose(self) -> bytes:
         """All metrics in the format CONTENT_TYPE."""
-        return generate_latest(self._registry) + self.kanaries.expose().encode()
+        return b"".join([generate_latest(self._registry), *self.kanaries.parts()])

@@ -5,17 +5,23 @@ from typing import Any
 
 from engine.announce import Announcement
 from engine.last_status import read_status
-from engine.model.entries import ChangeResult, Entry, PhaseChange, Result, RolloutChange
+from engine.model.entries import ChangeResult, Entry, PhaseChange, Result, RolloutChange, WeightChange
 from engine.model.spec import KanarySpec
 from engine.model.status import KanaryStatus
 from kanary.kube.events import EventType, Recorder
 from kanary.kube.resources import Key
 from kanary.operator.metrics import Metrics
 from kanary.operator.transition_log import log_entry, log_reason
+from states.rollouts import RolloutState, RolloutTrigger
 
 Json = dict[str, Any]
 
 _ACTION = "Reconcile"
+_SERVED = (
+    (RolloutState.SHIFTING, RolloutTrigger.WATCH),
+    (RolloutState.ROLLING_BACK, RolloutTrigger.RESTORE),
+)
+"""The moves of a rollout, by their source and trigger, when every proxy serves the weights."""
 
 
 class EventReporter:
@@ -53,10 +59,10 @@ class EventReporter:
             log_entry(key, entry, status)
             if isinstance(entry, PhaseChange | RolloutChange):
                 other_reason = None
-            if isinstance(entry, ChangeResult) and entry.result == Result.READY:
-                self._metrics.served(entry.seconds)
-            elif isinstance(entry, RolloutChange):
+            if isinstance(entry, RolloutChange):
                 self._metrics.rollout_transition(entry.trigger)
+            if (seconds := _seconds_until_served(entry, status)) is not None:
+                self._metrics.served(seconds)
         if other_reason:
             log_reason(key, status.phase, *other_reason)
 
@@ -78,3 +84,15 @@ class EventReporter:
         if last > counted:
             known = max(known, counted)
         yield from (entry for entry in (status.history.entries if status.history else ()) if entry.number > known)
+
+
+def _seconds_until_served(entry: Entry, status: KanaryStatus) -> float | None:
+    """How long a change of weights took until every proxy serves it, if this entry says that it is served."""
+    if isinstance(entry, ChangeResult) and entry.result == Result.READY:
+        # The result of the last step of a rollout follows only when its time has passed.
+        changes = status.history.entries if status.history else ()
+        is_step = any(isinstance(e, WeightChange) and e.revision == entry.revision and e.step for e in changes)
+        return None if is_step else entry.seconds
+    if isinstance(entry, RolloutChange) and (entry.source, entry.trigger) in _SERVED and status.split:
+        return max((entry.at - status.split.at).total_seconds(), 0.0)
+    return None

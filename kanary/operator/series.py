@@ -16,7 +16,7 @@ class _Series:
     labels: str
     version: str = ""
     """See `KanarySeries.set`."""
-    gauges: tuple[str, ...] = ()
+    gauges: tuple[bytes, ...] = ()
     """The samples of each of `GAUGES`."""
     counts: dict[str, RouteCounts] = field(default_factory=dict)
     """By backend."""
@@ -37,7 +37,7 @@ class KanarySeries:
         `version` is the resourceVersion of the object that has this spec and this status; empty if none has.
         """
         labels, facts = common_labels(namespace, name), Facts(status, spec)
-        gauges = tuple(family.lines(labels, facts) for family in GAUGES)
+        gauges = tuple(family.lines(labels, facts).encode() for family in GAUGES)
         with self._lock:
             series = self._kanaries.setdefault((namespace, name), _Series(labels))
             series.version, series.gauges = version, gauges
@@ -75,18 +75,18 @@ class KanarySeries:
         with self._lock:
             self._kanaries.clear()
 
-    def expose(self) -> str:
-        """All of them, in the text format."""
+    def parts(self) -> list[bytes]:
+        """All of them in the text format, in pieces: there may be megabytes."""
         with self._lock:
             kanaries = [*self._kanaries.values()]
             gauges = [series.gauges for series in kanaries]
             counts = [(series.labels, {**series.counts}) for series in kanaries]
-        parts = []
+        parts: list[bytes] = []
         for family, *texts in zip(GAUGES, *gauges, strict=True):
-            parts += [family.head, *texts]
+            parts += [family.head.encode(), *texts]
         for counter in COUNTERS:
-            parts += [counter.head, *(counter.lines(labels, each) for labels, each in counts)]
-        return "".join(parts)
+            parts += [counter.head.encode(), *(counter.lines(labels, each).encode() for labels, each in counts)]
+        return parts
 
 
 def _sum(counts: RouteCounts, former: RouteReport, report: RouteReport) -> RouteCounts:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from kanary_agent.slots import Slots
 from prometheus_client.parser import text_string_to_metric_families
 
 from kanary import metrics_page
@@ -51,3 +52,11 @@ def test_the_page_has_the_tables_as_they_are_made() -> None:
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="no place for the table 'operator'"):
         metrics_page.updated(PAGE.replace("<!-- end of operator -->", ""))
+
+
+def test_promtool_finds_no_problem_with_the_metrics_of_an_agent() -> None:
+    slots = Slots()
+    slots.observe({"a": "v1:http", "b": "v2:http"})
+    text = slots.metrics()
+    assert promtool("check", "metrics", text=text) == ""
+    assert text.splitlines()[0].split()[2] in PAGE

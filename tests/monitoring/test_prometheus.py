@@ -157,6 +157,11 @@ def test_the_kanary_is_under_its_own_namespace_with_its_phase_weights_and_step(m
     assert monitored.values("kanary_rollout_step", "name") == {"rule": 1}
 
 
+def test_the_change_to_a_step_was_served_within_seconds(monitored: Monitored) -> None:
+    monitored.await_values("kanary_change_duration_seconds_count", "pod", {"kanary-1": 1})
+    assert 0 < monitored.values("kanary_change_duration_seconds_sum", "pod")["kanary-1"] < PATIENCE
+
+
 def test_the_measured_share_is_that_of_the_reported_connections(monitored: Monitored) -> None:
     # The scrapes of both counters are of one moment.
     monitored.await_values("round(kanary:route_share:percent15m)", "backend", {V1: 90, V2: 10})

@@ -1,6 +1,6 @@
 """The operator's metrics as Prometheus reads them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.evidence import tallied
 from engine.fleet.reports import Report, RouteReport
 from engine.model.course import RolloutStatus
-from engine.model.entries import ChangeResult, PhaseChange, RolloutChange
+from engine.model.entries import ChangeResult, PhaseChange, RolloutChange, WeightChange
 from engine.model.spec import KanarySpec
-from engine.model.status import HistoryStatus, KanaryStatus, ProxyStatus, RouteStatus
+from engine.model.status import HistoryStatus, KanaryStatus, ProxyStatus, RouteStatus, SplitStatus
 from engine.shares import weights_of
 from engine.status import status_json
 from kanary.operator.metrics import CONTENT_TYPE, Metrics
@@ -339,6 +339,31 @@ def test_a_change_that_is_served_and_a_move_of_a_rollout_are_counted_once(metric
         entries.observe(stored, with_entries(6))
         assert entries.counts() == (1, 2)
     assert samples(metrics, "kanary_change_duration_seconds_bucket")[("0.5",)] == 1
+
+
+def test_a_step_is_served_when_it_is_watched_and_a_rollback_when_it_is_complete(metrics: Metrics) -> None:
+    """The result of the last step follows much later, and that of a step that another one follows is Superseded."""
+    at = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    texts = {"reason": "r", "message": "m"}
+    step = {"rollout": 1, "step": "1/2 10%", **texts}
+
+    def moved(number: int, seconds: float, source: str, to: str, trigger: str) -> RolloutChange:
+        time = at + timedelta(seconds=seconds)
+        return RolloutChange(number=number, at=time, source=source, to=to, trigger=trigger, **step)
+
+    entries = (
+        WeightChange(number=1, at=at, revision=2, generation=1, after=(), cause="c", rollout=1, step="1/2 10%"),
+        moved(2, 0.3, "Shifting", "Watching", "watch"),
+        moved(3, 60, "Waiting", "Watching", "watch"),
+        ChangeResult(number=4, at=at, revision=2, result="Ready", seconds=600),
+        moved(5, 0.4, "RollingBack", "RolledBack", "restore"),
+        WeightChange(number=6, at=at, revision=3, generation=1, after=(), cause="c"),
+        ChangeResult(number=7, at=at, revision=3, result="Ready", seconds=20),
+    )
+    split = SplitStatus(revision=2, generation=1, at=at, weights=())
+    Entries(metrics).observe(KanaryStatus(), status_of(history=HistoryStatus(last=7, entries=entries), split=split))
+    assert samples(metrics, "kanary_change_duration_seconds_sum")[()] == pytest.approx(0.3 + 0.4 + 20)
+    assert samples(metrics, "kanary_change_duration_seconds_count")[()] == 3
 
 
 def test_entries_of_a_former_leader_are_not_counted(metrics: Metrics) -> None:
