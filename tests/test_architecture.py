@@ -19,7 +19,7 @@ ONE_IMPORTER = {
     "alembic": "kanary.history.schema",
     "cryptography": "kanary.operator.signing",
     "h11": "kanary.outbound.exchange",
-    "kubernetes": "kanary.kube.client",
+    "kubernetes": "kanary.kube",
     "prometheus_client": "kanary.operator.metrics",
     "rich": "kanary.cli",
     "pydantic_settings": "kanary.operator.settings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kanary.kube.errors import ClusterError, Forbidden, Right, Unauthorized
+from kanary.kube.errors import ANONYMOUS, ClusterError, Forbidden, Right, Unauthorized
 
 _READ = ("get", "list", "watch")
 ROLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -32,6 +32,8 @@ def explained(error: ClusterError) -> str:
     """The error, and the way out where it is about the user's rights or credentials."""
     if isinstance(error, Unauthorized):
         return f"{error.cluster} rejects your credentials: {error}; log in again, or name another context (--context)"
+    if isinstance(error, Forbidden) and error.user == ANONYMOUS:
+        return f"{error.cluster} received no credentials: {error}; add a user to the context, or name another context"
     if isinstance(error, Forbidden) and error.missing:
         return f"permission denied: {error}; {_way_out(error.missing)}"
     return str(error)

@@ -1,29 +1,23 @@
 """A client with plain JSON objects over the official client's configuration, authentication and transport.
 
-This is the only importer of `kubernetes`. Objects are dictionaries: the library's typed models drop unknown fields, and
-one invalid object makes a whole typed list fail.
+Objects are dictionaries: the library's typed models drop unknown fields, and one invalid object makes a whole typed
+list fail.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
-from kubernetes import config as kubernetes_config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException
-from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME, SERVICE_TOKEN_FILENAME
-from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 from pydantic_core import to_json
 
 from kanary.kube.clock import ClusterClock
@@ -44,6 +38,7 @@ from kanary.kube.errors import (
     from_response,
 )
 from kanary.kube.http import Connections, Response
+from kanary.kube.kubeconfig import find_cluster
 from kanary.kube.resources import PODS
 from kanary.kube.verbs import Request, Timeouts, Verbs
 from kanary.kube.watch import Watch
@@ -77,7 +72,6 @@ OnRequest = Callable[[str, int | None], None]
 
 _USERINFO = re.compile(r"(?<=://)[^/]*@")
 _UNAUTHORIZED = 401
-_NAMED_CONTEXTS = 5  # in a message
 _CONNECTIONS = 32  # of the pool: enough for a watch per kind, the workers, the elector and the event recorder
 _READ_ATTEMPTS = 3
 _TOKEN_SECONDS = 1.0  # how long a token is used before the library checks whether it is the latest one: 0.3 ms
@@ -124,21 +118,20 @@ class ClusterClient(Verbs):
     ) -> Self:
         """Return a client for the configured cluster, without a request.
 
-        The first of these counts: `kubeconfig` or `context`, the variable KUBECONFIG, the pod's service account,
-        `~/.kube/config`. `user_agent` defaults to the field manager. Raises NotConfigured if there is no configuration
-        or if it is not usable.
+        `find_cluster` says which one. `user_agent` defaults to the field manager. Raises NotConfigured if there is no
+        configuration, or if it is not usable.
         """
-        cluster = _find_cluster(kubeconfig, context)
+        cluster = find_cluster(kubeconfig, context)
         try:
             session = _Session(cluster.load, user_agent or field_manager)
             namespace, user = cluster.namespace(), cluster.user()
         except Exception as error:  # the library's files, parsers and plug-ins raise any exception
-            raise NotConfigured(f"{cluster.source} cannot be used: {error}") from error
+            raise NotConfigured(f"{cluster.name} cannot be used: {error}") from error
         return cls(
             session,
             namespace,
             user=user,
-            source=cluster.source,
+            source=cluster.name,
             field_manager=field_manager,
             timeouts=timeouts,
             on_request=on_request,
@@ -273,67 +266,6 @@ class _Access:
 
 def _target(request: Request) -> str:
     return f"{request.path}?{urlencode(request.query)}" if request.query else request.path
-
-
-@dataclass(frozen=True)
-class _Cluster:
-    """The source of a cluster's configuration, and functions that read it."""
-
-    source: str
-    load: Callable[[Any], None]
-    namespace: Callable[[], str]
-    user: Callable[[], str] = str
-
-
-def _find_cluster(kubeconfig: str | None, context: str | None) -> _Cluster:
-    home = Path("~/.kube/config").expanduser()
-    if kubeconfig is not None or context is not None:
-        return _from_kubeconfig(kubeconfig or os.environ.get("KUBECONFIG") or str(home), context)
-    if os.environ.get("KUBECONFIG"):
-        return _from_kubeconfig(os.environ["KUBECONFIG"], None)
-    if os.environ.get(SERVICE_HOST_ENV_NAME):
-        return _Cluster("the pod's service account", kubernetes_config.load_incluster_config, _pod_namespace)
-    if home.exists():
-        return _from_kubeconfig(str(home), None)
-    raise NotConfigured(
-        "no cluster is configured: there is no ~/.kube/config, KUBECONFIG is not set, and this is not a pod; name a "
-        "kubeconfig file"
-    )
-
-
-def _from_kubeconfig(files: str, context: str | None) -> _Cluster:
-    if not any(Path(file).expanduser().exists() for file in files.split(os.pathsep)):
-        raise NotConfigured(f"kubeconfig {files} does not exist: name a file that does")
-    try:
-        config = KubeConfigMerger(files).config
-        names = [str(each["name"]) for each in config.value.get("contexts") or ()]
-        current = context or config.value.get("current-context") or ""
-    except Exception as error:  # as in connect()
-        raise NotConfigured(f"kubeconfig {files} cannot be used: {error}") from error
-    if not names:
-        raise NotConfigured(f"kubeconfig {files} cannot be used: it has no contexts")
-    if current not in names:
-        problem = f"has no context {current}" if current else "has no current context"
-        others = ", ".join([*dict.fromkeys([*get_close_matches(current, names), *names])][:_NAMED_CONTEXTS])
-        raise NotConfigured(f"kubeconfig {files} {problem}: name one of its contexts with --context ({others})")
-
-    def load(configuration: Any) -> None:
-        kubernetes_config.load_kube_config(files, current, configuration)
-
-    def of_context(key: str) -> str:
-        loader = KubeConfigLoader(config, active_context=current)
-        return loader.current_context["context"].get(key) or ""
-
-    return _Cluster(
-        f"context {current} of kubeconfig {files}",
-        load,
-        namespace=lambda: of_context("namespace") or "default",
-        user=lambda: of_context("user"),
-    )
-
-
-def _pod_namespace() -> str:
-    return Path(SERVICE_TOKEN_FILENAME).with_name("namespace").read_text(encoding="utf-8").strip()
 
 
 def _failure(response: Response) -> ApiError:

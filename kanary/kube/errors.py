@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 _NOT_FOUND = 404
 _CONFLICT = 409
+ANONYMOUS = "system:anonymous"
+"""The user of requests without credentials."""
 _BY_RBAC = re.compile(r'User "(?P<user>[^"]*)" cannot \w+ ')
 
 
@@ -79,16 +81,21 @@ class Forbidden(ApiError):
     """What the request needs."""
 
     @property
+    def user(self) -> str:
+        """As the API server names the user; empty if it does not."""
+        found = _BY_RBAC.search(self.message)
+        return found["user"] if found else ""
+
+    @property
     def missing(self) -> Right | None:
         """The right that the user lacks; None if the API server authorizes the request, and rejects what it writes."""
-        return self.right if (self.right and self.right.writes_nothing) or _BY_RBAC.search(self.message) else None
+        return self.right if self.user or (self.right and self.right.writes_nothing) else None
 
     def __str__(self) -> str:
         if self.missing is None:
             return super().__str__()
         # The API server's text says the same in more words.
-        user = _BY_RBAC.search(self.message)
-        what = f'"{user["user"]}" cannot {self.missing}' if user else f"cannot {self.missing}: {self.message}"
+        what = f'"{self.user}" cannot {self.missing}' if self.user else f"cannot {self.missing}: {self.message}"
         return f"{what} ({self.status} {self.reason})"
 
 

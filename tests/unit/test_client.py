@@ -17,6 +17,7 @@ from kubernetes.config import incluster_config
 
 from kanary.kanaries import KANARIES
 from kanary.kube import client as client_module
+from kanary.kube import kubeconfig as kubeconfig_module
 from kanary.kube.client import (
     AlreadyExists,
     ApiError,
@@ -580,6 +581,29 @@ def test_a_context_that_does_not_exist_is_named(tmp_path: Path) -> None:
         ClusterClient.connect(kubeconfig=path, context="prod")
 
 
+PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "/bin/sh"}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [({"args": ["-c", "echo log in again >&2; exit 1"]}, "log in again"), ({"command": "/no/plugin"}, "/no/plugin")],
+)
+def test_a_credential_plug_in_that_fails_is_reported_in_its_words(
+    tmp_path: Path, plugin: dict[str, Any], words: str
+) -> None:
+    path = write_kubeconfig(tmp_path / "k", "http://a", user={"exec": {**PLUGIN, **plugin}})  # type: ignore[dict-item]
+    with pytest.raises(NotConfigured, match=f"context test of kubeconfig {path} .*{words}"):
+        ClusterClient.connect(kubeconfig=path)
+
+
+def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    path = Path(write_kubeconfig(tmp_path / "k", "http://a"))
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "users": []}))
+    with pytest.raises(NotConfigured, match="it has no user test"):
+        ClusterClient.connect(kubeconfig=str(path))
+
+
 def test_what_cannot_be_reached_is_named_with_the_context_and_the_file(tmp_path: Path) -> None:
     path = write_kubeconfig(tmp_path / "k", "http://127.0.0.1:1")
     with pytest.raises(Unreachable, match=re.escape(f"http://127.0.0.1:1 (context test of kubeconfig {path})")):
@@ -638,7 +662,7 @@ def test_a_pod_uses_its_service_account_and_follows_its_token(tmp_path: Path, mo
     clock = SimpleNamespace(now=lambda: now)
     monkeypatch.setattr(incluster_config, "datetime", SimpleNamespace(datetime=clock, timedelta=datetime.timedelta))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
-    for module in (incluster_config, client_module):
+    for module in (incluster_config, kubeconfig_module):
         monkeypatch.setattr(module, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
