@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from kanary.cli.main import cli
 from scripts.monitoring import RULES
+from states import Reason
 from tests.monitoring.prometheus import promtool
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +27,6 @@ IN_KANARY_SYSTEM = {rule["alert"] for rule in GROUPS[-1]["rules"]}
 ALWAYS = "1x180"
 NEVER = "0x180"
 
-AHEAD = {"why"}
-"""Commands that are not merged yet."""
 Series = dict[str, str]
 
 
@@ -153,16 +153,22 @@ CASES: dict[str, tuple[Series, dict[str, str], tuple[Series, ...]]] = {
 }
 
 
-def evaluate(folder: Path, inputs: Series, *checks: dict[str, Any]) -> None:
-    """Fails unless each expression has the samples that are expected, after two hours of these series."""
-    series = [{"series": name, "values": values.strip()} for name, values in inputs.items()]
-    test = {
-        "interval": "1m",
-        "input_series": series,
-        "promql_expr_test": [{"eval_time": "119m", **check} for check in checks],
-    }
+Case = tuple[Series, Sequence[dict[str, Any]]]
+"""Series, and the samples that expressions are expected to have after two hours of them."""
+
+
+def evaluate(folder: Path, *cases: Case) -> None:
+    """Fails unless promtool finds what each case expects."""
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [{"series": name, "values": values.strip()} for name, values in inputs.items()],
+            "promql_expr_test": [{"eval_time": "119m", **check} for check in checks],
+        }
+        for inputs, checks in cases
+    ]
     path = folder / "test.yaml"
-    path.write_text(yaml.safe_dump({"rule_files": [str(PATH)], "evaluation_interval": "1m", "tests": [test]}))
+    path.write_text(yaml.safe_dump({"rule_files": [str(PATH)], "evaluation_interval": "1m", "tests": tests}))
     promtool("test", "rules", path)
 
 
@@ -189,14 +195,13 @@ def test_an_alert_fires_for_its_cause_alone(alert: str, tmp_path: Path) -> None:
     # An operator that is healthy otherwise.
     rest = {} if "Leader" in alert or alert == "KanaryOperatorDown" else leaders(ALWAYS)
     expected = [labels, V2] if alert == "KanaryWeightsNotServed" else [labels]
-    evaluate(tmp_path, {**rest, **fires}, firing(alert, *expected))
-    for series in quiet:
-        evaluate(tmp_path, {**rest, **series}, firing(alert))
+    does_not = [({**rest, **series}, [firing(alert)]) for series in quiet]
+    evaluate(tmp_path, ({**rest, **fires}, [firing(alert, *expected)]), *does_not)
 
 
 def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="KanaryDegraded"):
-        evaluate(tmp_path, phase("Degraded", "NoReadyEndpoints"), firing("KanaryDegraded"))
+        evaluate(tmp_path, (phase("Degraded", "NoReadyEndpoints"), [firing("KanaryDegraded")]))
 
 
 @pytest.mark.parametrize("alert", ["KanaryDegraded", "KanaryStuck", "KanaryNoLeader"])
@@ -204,7 +209,7 @@ def test_two_leaders_for_a_moment_make_one_alert(alert: str, tmp_path: Path) -> 
     """While another replica takes over, two of them have the series of a Kanary for a scrape or two."""
     fires, labels, _ = CASES[alert]
     twice = {name.replace("{", f'{{pod="{pod}", '): values for pod in "ab" for name, values in fires.items()}
-    evaluate(tmp_path, twice, firing(alert, labels))
+    evaluate(tmp_path, (twice, [firing(alert, labels)]))
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -213,8 +218,16 @@ def test_every_alert_says_what_is_wrong_and_names_only_commands_that_exist(alert
     assert rule["annotations"].keys() == {"summary", "description", "runbook"}
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
     named = set(re.findall(r"\bkanary ([a-z]+)(?= -n| [A-Z{])", rule["annotations"]["runbook"]))
-    assert named - AHEAD <= cli.commands.keys()
+    assert named <= cli.commands.keys()
     assert named or alert in IN_KANARY_SYSTEM
+    explained = set(re.findall(r"kanary explain ([A-Z]\w+)", rule["annotations"]["runbook"])) - {"REASON"}
+    assert explained <= {reason.value for reason in Reason}
+
+
+def test_every_reason_that_a_rule_names_exists() -> None:
+    named = re.findall(r'reason!?="(\w+)"', PATH.read_text())
+    assert named
+    assert set(named) <= {reason.value for reason in Reason}
 
 
 def test_shares_and_haproxys_counters_are_recorded_under_the_name_of_the_backend(tmp_path: Path) -> None:
@@ -223,9 +236,7 @@ def test_shares_and_haproxys_counters_are_recorded_under_the_name_of_the_backend
         of("haproxy_backend_sessions_total", pod, proxy="a", instance="1:8404"): "0+600x180",
         of("kanary_slot_backend", pod, proxy="a", backend="v1:http", instance="1:8405"): ALWAYS,
     }
-    evaluate(
-        tmp_path,
-        {**connections(300, 100), **failures("reset", 6), **haproxy},
+    checks: list[dict[str, Any]] = [
         {
             "expr": "kanary:route_share:percent15m",
             "exp_samples": [
@@ -245,4 +256,5 @@ def test_shares_and_haproxys_counters_are_recorded_under_the_name_of_the_backend
             "expr": "kanary:route_failures:rate5m * 10",
             "exp_samples": [{"labels": of("", V2, kind="reset"), "value": 1}],
         },
-    )
+    ]
+    evaluate(tmp_path, ({**connections(300, 100), **failures("reset", 6), **haproxy}, checks))
