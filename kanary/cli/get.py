@@ -73,8 +73,10 @@ class _KanaryFeed(KanariesFeed):
         """The Kanary and what the proxies reported last."""
         if self._defect:
             raise self._defect
-        view = view_of(self._kanary, self._fleet)
-        view = view.model_copy(update={"unknown": (*self._trouble, *view.unknown)})
+        trouble, fleet = self._trouble, self._fleet
+        # While the API server does not respond, one reason suffices.
+        view = view_of(self._kanary, replace(fleet, problem="") if trouble else fleet)
+        view = view.model_copy(update={"unknown": (*trouble, *view.unknown)})
         return _sight(self._client, view, columns, f"{self._owner.name} was deleted" if self._is_deleted else "")
 
     def _changed(self, key: Key, old: Json | None, new: Json | None) -> None:

@@ -62,15 +62,18 @@ class TreeStyle:
         if not view.phase:
             return title.append("no status yet")
         since = f" {since_text(view.since, now)}" if view.since else ""
-        title.append(one_line(view.phase), sign.style).append(f" ({one_line(view.reason)}){since}")
+        title.append(one_line(view.phase), sign.style).append(
+            f" ({one_line(view.reason)}){since}, revision {view.revision}"
+        )
         return title.append(f"\n{one_line(view.message)}") if view.message else title
 
     def _add_change(self, tree: Tree, view: KanaryView, now: datetime) -> None:
         """Weights that not every proxy serves yet."""
-        if view.change and view.change.result is None:
-            weights = weights_text(weights_of(view.change.weights))
+        decided = weights_of(view.change.weights) if view.change else {}
+        # While a step is watched, the change has no result yet, and all proxies serve it.
+        if view.change and view.change.result is None and decided != {r.backend: r.weight for r in view.routes}:
             since = since_text(view.change.at, now)
-            self._add(tree, MOVING, f"Revision {view.change.revision} is in progress {since}: {weights}")
+            self._add(tree, MOVING, f"Revision {view.change.revision} is in progress {since}: {weights_text(decided)}")
 
     def _add_rollout(self, tree: Tree, view: KanaryView, now: datetime) -> None:
         if not view.rollout or not view.rollout.number:

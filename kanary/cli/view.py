@@ -28,6 +28,7 @@ from engine.status import actual_shares
 from kanary.cli.failure import listed
 from kanary.cli.live import outdated
 from kanary.cli.proxies import Reading, read_proxies, unread
+from kanary.cli.times import local_text
 from kanary.kube.errors import ClusterError
 from kanary.kube.resources import CONFIG_MAPS, Json
 from states.rollouts import ENDED
@@ -163,7 +164,7 @@ class FleetReading:
     pods: Mapping[str, str] = field(default_factory=dict)
     """The pods of the written configuration, by address and port; empty if it cannot be read."""
     problem: str = ""
-    """Why the proxies are unknown."""
+    """Why the proxies are unknown, or no longer those of this moment."""
 
 
 def owner_of(kanary: Json) -> Identity:
@@ -180,7 +181,7 @@ def read_fleet(client: ClusterClient, owner: Identity, pods: Mapping[str, str] |
     try:
         readings = read_proxies(client, owner.namespace, owner.name)
     except ClusterError as error:
-        problem = f"the proxies are unknown: the pods of namespace {owner.namespace} cannot be listed: {error}"
+        problem = f"the pods of namespace {owner.namespace} cannot be listed: {error}"
         return FleetReading(client.clock.now(), problem=problem)
     return FleetReading(client.clock.now(), readings, pods or _written_pods(client, owner))
 
@@ -218,7 +219,10 @@ def overview_of(kanary: Json) -> KanaryOverview:
 def view_of(kanary: Json, reading: FleetReading) -> KanaryView:
     """A Kanary with what its proxies reported."""
     status, owner, readings = read_status(kanary), owner_of(kanary), reading.readings
-    unknown = [*outdated(kanary, status), *([reading.problem] if reading.problem else ())]
+    unknown = [*outdated(kanary, status)]
+    if reading.problem:
+        known = f"are those of {local_text(reading.at)}" if readings else "are unknown"
+        unknown.append(f"the proxies {known}: {reading.problem}")
     unknown += [f"the report of {listed(names)} is unknown: {problem}" for problem, names in unread(readings).items()]
     fleet = Fleet(None, tuple(each.proxy for each in readings), reading.at)
     return KanaryView(

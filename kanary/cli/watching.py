@@ -115,7 +115,7 @@ def _is_closed() -> bool:
     """Whether the output is a pipe that its reader has closed."""
     poll = select.poll()
     poll.register(sys.stdout, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 @contextmanager

@@ -331,6 +331,13 @@ def test_there_is_no_actual_share_while_proxies_serve_different_weights(stage: S
     assert [route["actual"] for route in stage.document()["routes"]] == [None, None]
 
 
+@pytest.mark.parametrize(("weight", "is_shown"), [(50, True), (80, False)])
+def test_decided_weights_that_not_every_proxy_serves_are_shown(stage: Stage, weight: int, is_shown: bool) -> None:
+    shares = [{"backend": "myapp-v1:http", "weight": weight}, {"backend": "myapp-v2:9090", "weight": 100 - weight}]
+    stage.status(split={"revision": 4, "generation": 1, "at": "2026-11-26T12:00:00.000Z", "weights": shares})
+    assert ("Revision 4 is in progress since" in stage.get().out) == is_shown
+
+
 def test_the_last_transitions_are_shown_newest_first(stage: Stage) -> None:
     phase = {"kind": "PhaseChange", "from": "Rolling", "to": "Ready", "trigger": "complete", "reason": "Serving"}
     weights = [{"backend": "myapp-v1:http", "weight": 80}, {"backend": "myapp-v2:9090", "weight": 20}]

@@ -67,7 +67,6 @@ class Screen:
             os.chdir(ROOT)
             words = command(stage, *arguments)
             os.execvpe(words[0], words, {**os.environ, "TERM": "xterm-256color", **environment})
-        self.before = termios.tcgetattr(self._file)
         self.output = b""
 
     def until(self, text: str) -> None:
@@ -79,6 +78,12 @@ class Screen:
 
     def send(self, number: int) -> None:
         os.kill(self._process, number)
+
+    def suspend(self) -> None:
+        self.send(signal.SIGTSTP)
+        os.waitpid(self._process, os.WUNTRACED)
+        while select.select([self._file], [], [], 0)[0]:
+            self._read()
 
     def type(self, key: bytes) -> None:
         os.write(self._file, key)
@@ -122,6 +127,20 @@ def test_an_interrupted_watch_leaves_the_terminal_clean_and_the_last_picture(
     assert b"Degraded" in after
     assert b"node-of-x-1" in after
     assert b"Traceback" not in screen.output
+    screen.close()
+
+
+def test_a_suspended_watch_gives_the_terminal_back_until_it_continues(stage: Stage) -> None:
+    screen = Screen(stage, "get", OWNER.name)
+    screen.until("Ready")
+    screen.suspend()
+    assert screen.output.endswith(SHOW_CURSOR + LEAVE)
+    screen.send(signal.SIGCONT)
+    stage.status(phase="Degraded", reason="NoReadyEndpoints")
+    screen.until("Degraded")
+    assert screen.output.count(ENTER) == 2
+    screen.type(b"\x03")
+    assert screen.end() == 130
     screen.close()
 
 
