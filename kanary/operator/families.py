@@ -111,7 +111,11 @@ def _revision(facts: Facts) -> Iterator[Sample]:
     yield (), facts.status.revision
 
 
-@_gauge("kanary_proxies", "Proxies: desired, ready with this revision, updated to the last endpoints", "state")
+@_gauge(
+    "kanary_proxies",
+    "Proxies that are desired, ready with the present revision, or also updated to the last endpoints",
+    "state",
+)
 def _proxies(facts: Facts) -> Iterator[Sample]:
     if proxies := facts.status.proxies:
         yield ("desired",), proxies.replicas
@@ -168,13 +172,13 @@ def _rollout_state(facts: Facts) -> Iterator[Sample]:
         yield from (((state.value,), int(state is facts.rollout.state)) for state in RolloutState)
 
 
-@_gauge("kanary_rollout_reason_info", "1 for the reason of this state (status.rollout.reason)", "reason")
+@_gauge("kanary_rollout_reason_info", "1 for the reason of the state of the rollout (status.rollout.reason)", "reason")
 def _rollout_reason(facts: Facts) -> Iterator[Sample]:
     if facts.rollout:
         yield (facts.rollout.reason,), 1
 
 
-@_gauge("kanary_rollout_step", "The step of the rollout that is served or about to be; 0 before the first one")
+@_gauge("kanary_rollout_step", "Step of the rollout that is served or about to be; 0 before the first one")
 def _rollout_step(facts: Facts) -> Iterator[Sample]:
     if facts.rollout:
         yield (), facts.rollout.step
@@ -192,7 +196,9 @@ def _step_connections(facts: Facts) -> Iterator[Sample]:
         yield from (((backend,), route.connections) for backend, route in tally.routes.items())
 
 
-@_gauge("kanary_rollout_step_failures", "Those of them that have failed", "backend")
+@_gauge(
+    "kanary_rollout_step_failures", "Connections to a backend that began in the present step and have failed", "backend"
+)
 def _step_failures(facts: Facts) -> Iterator[Sample]:
     if tally := facts.rollout and facts.rollout.tally:
         yield from (((backend,), route.failed) for backend, route in tally.routes.items())
@@ -200,7 +206,7 @@ def _step_failures(facts: Facts) -> Iterator[Sample]:
 
 @_gauge(
     "kanary_rollout_chance",
-    "At most this is the probability that a good version ever has as much evidence against it",
+    "Upper bound of the probability that a good version ever has as much evidence against it",
     "backend",
 )
 def _chance(facts: Facts) -> Iterator[Sample]:
@@ -208,7 +214,7 @@ def _chance(facts: Facts) -> Iterator[Sample]:
         yield from (((canary,), chance) for canary, chance in chances(facts.rollout, facts.analysis).items())
 
 
-@_gauge("kanary_rollout_highest_chance", "The kanary_rollout_chance at which a version fails")
+@_gauge("kanary_rollout_highest_chance", "Value of kanary_rollout_chance at which a version fails")
 def _highest_chance(facts: Facts) -> Iterator[Sample]:
     if facts.rollout and facts.analysis:
         yield (), highest_chance(facts.analysis)
