@@ -1,13 +1,19 @@
-"""docs/reference/ agrees with the CRD and with the command line."""
+"""docs/reference/ agrees with the CRD and the command line, and docs/operations.md with the rights of the operator."""
+
+import re
+from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from kanary.cli.main import cli
 from kanary.crd import crd
 from scripts import reference
 from tests.cli.test_completion import leaves
 
+ROOT = Path(__file__).parents[2]
+RIGHTS = ROOT / "manifests" / "rbac.yaml"
 PAGES = reference.pages()
 SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 
@@ -43,3 +49,14 @@ def test_every_option_of_every_command_is_listed() -> None:
         with click.Context(command) as context:
             options = [name for each in command.get_params(context) for name in each.opts if name.startswith("--")]
         assert [option for option in options if option not in section] == [], path
+
+
+def test_the_operations_guide_lists_every_right_of_the_operator() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    listed = page.partition("### Rights of the operator")[2].partition("\n### ")[0]
+    rows = [row.split("|")[1:3] for row in listed.splitlines() if row.startswith("|")]
+    roles = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(RIGHTS.read_text())}
+    for rule in [*roles["ClusterRole", "kanary"]["rules"], *roles["Role", "kanary-leader"]["rules"]]:
+        for resource in rule["resources"]:
+            verbs = next((verbs for names, verbs in rows if re.search(rf"\b{resource}(?![\w/])", names)), "")
+            assert [verb for verb in rule["verbs"] if verb not in verbs] == [], resource
