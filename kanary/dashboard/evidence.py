@@ -157,20 +157,25 @@ class Growth:
     """The evidence about the canaries of one Kanary as it was seen to grow, since its page was opened."""
 
     def __init__(self) -> None:
-        self._rollout = ""
+        self._last: tuple[str, RolloutStatus, RolloutSpec] | None = None
+        self._found: list[CanaryEvidence] = []
         self._seen: dict[str, list[Point]] = {}
 
-    def add(self, uid: str, rollout: RolloutStatus, found: Sequence[CanaryEvidence]) -> None:
-        """Remember what the status has now."""
-        if (name := f"{uid} {rollout.number}") != self._rollout:
-            self._rollout, self._seen = name, {}
-        for each in found:
+    def evidence(self, uid: str, rollout: RolloutStatus, plan: RolloutSpec) -> list[CanaryEvidence]:
+        """The evidence that the status has now, which is remembered."""
+        if self._last == (now := (uid, rollout, plan)):
+            return self._found
+        if self._last and (self._last[0], self._last[1].number) != (uid, rollout.number):
+            self._seen = {}
+        self._last, self._found = now, evidence_of(rollout, plan)
+        for each in self._found:
             seen = self._seen.setdefault(each.backend, [])
             point = each.connections, each.level
             if not seen or seen[-1] != point:
                 seen.append(point)
             if len(seen) > _MOST_POINTS:
                 del seen[::2]
+        return self._found
 
     def points(self, evidence: CanaryEvidence) -> list[Point]:
         """Those of the ends of steps and those that were seen, in order."""

@@ -81,10 +81,12 @@ class Guard:
         is_own = origin == [f"http://{host[0]}"] or (not origin and scope["method"] in _READS)
         if not is_own:
             return _refused(HTTPStatus.FORBIDDEN, "the request comes from another site")
-        if scope["path"] == OPEN:
-            return self._opened(scope)
         session = cookie_parser(headers.get("cookie", "")).get(self._cookie, "")
-        return None if _is_same(session, self._session) else _refused(HTTPStatus.UNAUTHORIZED, _NO_SESSION)
+        is_known = _is_same(session, self._session)
+        if scope["path"] == OPEN:
+            # Also if the user opens the link again.
+            return HTMLResponse(_OPENED) if is_known else self._opened(scope)
+        return None if is_known else _refused(HTTPStatus.UNAUTHORIZED, _NO_SESSION)
 
     def _opened(self, scope: Scope) -> Response:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]

@@ -6,10 +6,11 @@ One task reads for all pages of a Kanary, and ends with the last of them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
@@ -28,6 +29,8 @@ from kanary.history.source import Source
 from kanary.kube.client import ClusterClient
 from kanary.kube.errors import ClusterError
 from kanary.kube.resources import Json, Key
+
+_log = logging.getLogger(__name__)
 
 OpenHistory = Callable[[], AbstractContextManager[tuple[Source, str]]]
 
@@ -98,13 +101,18 @@ class OpenedKanaries:
         while opened.pages or time.monotonic() < opened.closed_at + _KEPT_SECONDS:
             kanary = self._board.kanary(key)
             if kanary and opened.pages:
-                await run_in_threadpool(self._read, kanary, opened)
+                try:
+                    await run_in_threadpool(self._read, kanary, opened)
+                except Exception:  # the pages continue with what was read before
+                    _log.exception("%s cannot be read", key)
                 self._board.changed(key)
             await asyncio.sleep(_READ_SECONDS)
         del self._opened[key]
 
     def _read(self, kanary: Json, opened: Opened) -> None:
-        opened.fleet = read_fleet(self._client, owner_of(kanary))
+        fleet = read_fleet(self._client, owner_of(kanary))
+        # What was read before an outage stays, with the reason why it may be outdated.
+        opened.fleet = replace(opened.fleet, problem=fleet.problem) if fleet.problem and opened.fleet else fleet
         self._read_events(kanary, opened)
         self._read_plot(kanary, opened)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from kanary.cli.view import FleetReading, KanaryView, overview_of, view_of
 from kanary.dashboard.actions import Actions, Button, Plan
 from kanary.dashboard.board import Board
 from kanary.dashboard.diagrams import PHASES, ROLLOUTS
-from kanary.dashboard.evidence import chart, evidence_of, steps_of
+from kanary.dashboard.evidence import chart, steps_of
 from kanary.dashboard.opened import Opened
 from kanary.kube.resources import Json, Key
 from states import Phase
@@ -65,7 +66,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class _Row:
-    version: str = ""
+    version: int = 0
     id: str = ""
     phase: str = ""
     element: Markup = field(default_factory=Markup)
@@ -89,11 +90,22 @@ class Pages:
         )
         self._environment.filters |= {"time": _time, "duration": _duration, "number": "{:,}".format}
         self._rows: dict[Key, _Row] = {}
+        self._lock = threading.Lock()
+        """Held while a page is rendered: what was rendered or seen before is shared by all pages."""
 
     # Pages
 
     def kanaries(self, query: Query) -> Shown:
         """All Kanaries."""
+        with self._lock:
+            return self._kanaries(query)
+
+    def kanary(self, key: Key, opened: Opened) -> Shown:
+        """One Kanary."""
+        with self._lock:
+            return self._kanary(key, opened)
+
+    def _kanaries(self, query: Query) -> Shown:
         keys = self._board.keys()
         counts: Counter[str] = Counter()
         rows = dict[str, Markup]()
@@ -112,8 +124,7 @@ class Pages:
         spoken = f"{degraded} of {len(keys)} Kanaries are degraded"
         return Shown({"summary": summary, **self._outage()}, title, spoken, rows)
 
-    def kanary(self, key: Key, opened: Opened) -> Shown:
-        """One Kanary."""
+    def _kanary(self, key: Key, opened: Opened) -> Shown:
         kanary = self._board.kanary(key)
         if kanary is None:
             gone = self._part("gone", namespace=key.namespace, name=key.name, scope=self._scope)
@@ -160,15 +171,17 @@ class Pages:
     # Parts
 
     def _row(self, key: Key) -> _Row:
+        # In this order: a change in between is seen the next time.
+        version, known = self._board.version(key), self._rows.get(key)
+        if known and known.version == version:
+            return known
         kanary = self._board.kanary(key)
         if kanary is None:
             return _Row()
-        metadata, known = kanary["metadata"], self._rows.get(key)
-        if known is None or known.version != metadata["resourceVersion"]:
-            overview, name = overview_of(kanary), f"row-{metadata['uid']}"
-            element = self._part("row", it=overview, uid=metadata["uid"])
-            known = self._rows[key] = _Row(metadata["resourceVersion"], name, overview.phase, element)
-        return known
+        overview, uid = overview_of(kanary), kanary["metadata"]["uid"]
+        row = _Row(version, f"row-{uid}", overview.phase, self._part("row", it=overview, uid=uid))
+        self._rows[key] = row
+        return row
 
     def _rollout(self, kanary: Json, view: KanaryView, opened: Opened) -> Markup:
         rollout = view.rollout or RolloutStatus()
@@ -176,8 +189,7 @@ class Pages:
             plan = read_spec(kanary).rollout
         except InvalidSpecError:
             plan = None
-        found = evidence_of(rollout, plan) if plan else []
-        opened.growth.add(kanary["metadata"]["uid"], rollout, found)
+        found = opened.growth.evidence(kanary["metadata"]["uid"], rollout, plan) if plan else []
         served = None
         if rollout.until and rollout.since and rollout.until > rollout.since and plan:
             total = plan.steps[rollout.step - 1].time.total_seconds() if 0 < rollout.step <= len(plan.steps) else 0

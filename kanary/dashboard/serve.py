@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import threading
 import webbrowser
@@ -52,6 +54,8 @@ class LocalDashboard:
 
 def serve(*, all_namespaces: bool, port: int, opens: bool, **source_of: Any) -> None:
     """Serve until Ctrl-C; `source_of` has the arguments of `opened`. Raises CommandError and ClusterError."""
+    # The pages show when the cluster cannot be read.
+    logging.getLogger("kanary.kube").setLevel(logging.ERROR)
     client = connect(source_of["kubeconfig"], source_of["context"])
     namespace = None if all_namespaces else source_of["namespace"] or client.namespace
     dashboard = LocalDashboard(client, namespace, partial(opened, **source_of, client=client), port)
@@ -60,11 +64,17 @@ def serve(*, all_namespaces: bool, port: int, opens: bool, **source_of: Any) -> 
         link = dashboard.new_link()
         print(f"Dashboard of {client.host}: {link}")
         print("The link works once, in one browser. Enter: a new link. Ctrl-C: end.", flush=True)
-        if opens and not webbrowser.open(link):
+        if opens and not _open(link):
             note("no browser can be opened here: open the link yourself")
         _offer_links(dashboard)
     finally:
         dashboard.stop()
+
+
+def _open(link: str) -> bool:
+    """Open a browser; without a screen, a program for terminals would take this one."""
+    has_screen = sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(has_screen) and webbrowser.open(link)
 
 
 def _offer_links(dashboard: LocalDashboard) -> None:

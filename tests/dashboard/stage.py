@@ -20,7 +20,7 @@ from kanary.cli.access import connect, opened
 from kanary.dashboard.serve import LocalDashboard
 from tests.apiserver import ApiServer
 from tests.cli.record import CHANGES, PHASES, RESULTS, history_of, record
-from tests.cli.test_get import agent, failure, report
+from tests.cli.stage import agent, failure, report
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import OWNER, kanary, route
 from tests.unit.observations import DIGEST, applied
@@ -135,8 +135,8 @@ class Stage:
 
     def proxies(self) -> None:
         """Create two, one of which has failures."""
-        self.proxy("x-1", report({V1: [failure(120)], V2: [failure(7, server="10.0.1.1:9000")]}))
-        self.proxy("x-2", report(connections=11))
+        self.proxy("x-1", report({V1: [failure(120)], V2: [failure(7, server="10.0.1.1:9000")]}, sinceChange=45))
+        self.proxy("x-2", report(connections=11, sinceChange=45))
 
     @contextmanager
     def dashboard(self, namespace: str | None = OWNER.namespace) -> Iterator[LocalDashboard]:
