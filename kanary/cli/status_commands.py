@@ -2,10 +2,50 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import click
 
 from kanary.cli import suggest
-from kanary.cli.parameters import cluster_options, name_argument, namespace_option, text
+from kanary.cli.parameters import age, cluster_options, name_argument, namespace_option, text
+
+
+@click.command()
+@name_argument("Kanary name.")
+@namespace_option()
+@click.option("--timeout", type=age, metavar="TIME", help="Stop waiting after this time, e.g. 5m.  [default: never]")
+@click.option(
+    "--grace",
+    type=age,
+    metavar="TIME",
+    help="How long it may be Degraded without a break, e.g. 30s.  [default: fail at once]",
+)
+@cluster_options
+def status(
+    *, name: str, namespace: str | None, timeout: timedelta | None, grace: timedelta | None, **way: str | None
+) -> int:
+    """Wait until a Kanary is Ready; for pipelines.
+
+    Prints `PHASE - MESSAGE` at each change, of the present generation of the
+    spec only. A rollout by steps is Ready when it has completed.
+
+    \b
+    Exit codes:
+      0  Ready: every proxy serves the declared weights
+      1  Degraded, which includes a rollout that was rolled back; or an error
+      3  neither within --timeout
+
+    An API server that does not respond meanwhile is waited for.
+
+    \b
+      kubectl apply -f web.yaml && kanary status web --timeout 10m
+    """
+    from kanary.cli.access import connect, reported
+    from kanary.cli.status import wait
+
+    with reported():
+        client = connect(**way)
+        return wait(client, namespace or client.namespace, name, timeout=timeout, grace=grace or timedelta())
 
 
 @click.command()
@@ -44,4 +84,4 @@ def explain(reason: str | None) -> None:
     explain(reason)
 
 
-COMMANDS = (why, explain)
+COMMANDS = (status, why, explain)

@@ -28,7 +28,7 @@ from kanary.dashboard.evidence import chart, steps_of
 from kanary.dashboard.opened import Opened
 from kanary.kube.resources import Json, Key
 from states import Phase
-from states.rollouts import UNDER_WAY
+from states.rollouts import UNDER_WAY, RolloutState
 
 Parts = Mapping[str, Markup]
 """Elements of a page by their ids, in its order."""
@@ -191,7 +191,7 @@ class Pages:
             plan = None
         found = opened.growth.evidence(kanary["metadata"]["uid"], rollout, plan) if plan else []
         served = None
-        if rollout.until and rollout.since and rollout.until > rollout.since and plan:
+        if rollout.state is RolloutState.WATCHING and rollout.until and plan:
             total = plan.steps[rollout.step - 1].time.total_seconds() if 0 < rollout.step <= len(plan.steps) else 0
             rest = (rollout.until - self._board.now()).total_seconds()
             served = (max(0, min(round(total - rest), round(total))), round(total)) if total else None
