@@ -7,10 +7,11 @@ validation rules, and neither has `kanary render`, so that everything is checked
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from difflib import get_close_matches
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -118,15 +119,25 @@ def read_spec(kanary: Mapping[str, Any], *, unknown: Literal["ignore", "forbid"]
     Raises InvalidSpecError with all problems. With `unknown="forbid"`, an unknown field is an error as well; a cluster
     drops such fields before the operator receives them.
     """
+    spec, problems = check_spec(kanary, unknown=unknown)
+    if spec is None or problems:
+        raise InvalidSpecError(_first(problems))
+    return spec
+
+
+def check_spec(
+    kanary: Mapping[str, Any], *, unknown: Literal["ignore", "forbid"]
+) -> tuple[KanarySpec | None, list[Problem]]:
+    """The spec of a Kanary object, if its structure is valid, and every problem with it.
+
+    Each message begins with the path of the field.
+    """
     try:
         # By alias only: a cluster has only the aliases.
         spec = KanarySpec.model_validate(kanary.get("spec") or {}, extra=unknown, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise InvalidSpecError(_first([*_name_problems(kanary), *_structure_problems(error)])) from error
-    problems = [*_name_problems(kanary), *_rule_problems(spec)]
-    if problems:
-        raise InvalidSpecError(_first(problems))
-    return spec
+        return None, [*_name_problems(kanary), *_structure_problems(error)]
+    return spec, [*_name_problems(kanary), *_rule_problems(spec)]
 
 
 def _first(problems: list[Problem]) -> Problem:
@@ -190,13 +201,35 @@ def _structure_message(detail: ErrorDetails, path: str, field: str) -> str:
         case "missing":
             return f"{path} is missing: must be {expected}"
         case "extra_forbidden" | "invalid_key":
-            return f"{path} is not a field of a Kanary: see 'kubectl explain kanary.spec' for those it has"
+            return f"{path} is not a field of a Kanary: {_meant(detail['loc'])}"
         case "too_short":
             return f"{path} is empty: must be {expected}"
         case "too_long":
             return f"{path} has {len(detail['input'])} entries: must be {expected}"
         case _:
             return f"{path} is {_shown(detail['input'])}: must be {expected}"
+
+
+def _meant(location: Sequence[int | str]) -> str:
+    """The field that an unknown one is a misspelling of, or else all that its parent has."""
+    *parents, name = location
+    model: Any = KanarySpec
+    for part in parents:
+        if isinstance(part, str):
+            field = next(each for each in model.model_fields.values() if each.alias == part)
+            model = next(each for each in _types_in(field.annotation) if hasattr(each, "model_fields"))
+    fields = {str(field.alias).lower(): str(field.alias) for field in model.model_fields.values()}
+    near = get_close_matches(str(name).lower(), fields, n=1)
+    return f"did you mean {fields[near[0]]}?" if near else f"it has {', '.join(fields.values())}"
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation such as `tuple[Route, ...] | None` contains."""
+    parts = get_args(annotation)
+    if not parts:
+        yield annotation
+    for part in parts:
+        yield from _types_in(part)
 
 
 def _shown(value: object) -> str:

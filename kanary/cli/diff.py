@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from typing import TextIO
 
@@ -83,12 +83,17 @@ def show(old: RecordedChange, new: RecordedChange, found: Json, stream: TextIO) 
     ]
     unknown = f"unknown: the configuration of {_name(old)} or {_name(new)} is not kept"
     nothing = unknown if found["configuration"] is None else "unchanged"
+    for heading, lines in (("ENDPOINTS", endpoints), ("CONFIGURATION", found["configuration"])):
+        write_differing(["", heading, *(lines or [nothing])], stream)
+
+
+def write_differing(lines: Iterable[str], stream: TextIO) -> None:
+    """Write the lines of a difference, coloured on a terminal, unless NO_COLOR is set."""
     console = Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=True)
     # Captured: rich exits with 1 if it writes to a closed pipe.
     with console.capture() as captured:
-        for heading, lines in (("ENDPOINTS", endpoints), ("CONFIGURATION", found["configuration"])):
-            for line in ("", heading, *(lines or [nothing])):
-                console.print(plain(line), style=_COLOURS.get(line[:1]))
+        for line in lines:
+            console.print(plain(line), style=_COLOURS.get(line[:1]))
     stream.write(captured.get())
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Any, Literal
 
 import click
 
-from kanary.cli import commands, looking, orders, shells, status_commands
+from kanary.cli import commands, looking, manifests, orders, shells, status_commands
 from kanary.cli.failure import CommandError
-from kanary.cli.parameters import WholeNumber, age, cluster_options, file_option, text
-from kanary.cli.traffic import read_burst, read_failing, read_rate
 from kanary.version import VERSION
 
 _INTERRUPTED = 130
@@ -108,102 +105,6 @@ def run(context: click.Context, /, **_: object) -> int:
 
 
 @cli.command()
-@file_option("Manifests with a Kanary; - for stdin.")
-@click.option(
-    "--endpoints",
-    multiple=True,
-    metavar="SERVICE=IP:PORT[,IP:PORT...]",
-    help="Endpoints of a backend, e.g. myapp-v1=10.0.0.1:9000 or myapp-v1=[fd00::1]:9000; may be repeated.",
-)
-@click.option("--from-cluster", is_flag=True, help="Read endpoints that are not given from the cluster.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["objects", "config"]),
-    default="objects",
-    show_default=True,
-    help="All objects, or haproxy.cfg only.",
-)
-@click.option("--proxy-image", metavar="IMAGE", help="Default HAProxy image.")
-@click.option(
-    "--pod-sysctls/--no-pod-sysctls",
-    default=True,
-    show_default=True,
-    help="Kernel parameters of the proxies' pods, as the operator sets them.",
-)
-@cluster_options
-def render(filename: str, output: Literal["objects", "config"], **options: Any) -> None:
-    """Print the haproxy.cfg and the Kubernetes objects of a Kanary.
-
-    This needs no cluster: endpoints are given, and the objects are those for a
-    current Kubernetes. With --from-cluster, endpoints and version are read from
-    the kubeconfig's context.
-    """
-    from kanary.cli.render import render_file
-
-    sys.stdout.write(render_file(filename, output=output, **options))
-
-
-@cli.command()
-@file_option("Manifest with a Kanary; - for stdin.")
-@click.option(
-    "--rate", required=True, type=read_rate, metavar="N/s", help="Connections per second to all routes, e.g. 50/s."
-)
-@click.option(
-    "--fail",
-    "failing",
-    multiple=True,
-    type=read_failing,
-    metavar="BACKEND=PERCENT%",
-    help="How many connections to a version fail, e.g. myapp-v2=3%; may be repeated.  [default: none]",
-)
-@click.option(
-    "--burst",
-    "bursts",
-    multiple=True,
-    type=read_burst,
-    metavar="PERCENT%@START+TIME",
-    help="Failures of all versions for a time, e.g. 5%@10m+30s; may be repeated.",
-)
-@click.option(
-    "--from",
-    "start",
-    type=text,
-    metavar="BACKEND=WEIGHT[,...]",
-    help="Weights before the rollout.  [default: 100 for the first route with weight 0]",
-)
-@click.option(
-    "--promote-after",
-    type=age,
-    metavar="TIME",
-    help="When steps that wait for a promotion are promoted.  [default: at once]",
-)
-@click.option("--runs", type=WholeNumber(1, 100_000), default=200, show_default=True, help="Number of runs.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another number gives other random runs.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def simulate(filename: str, **options: Any) -> None:
-    """Simulate a rollout, to choose its steps and limits.
-
-    The rules, weights and verdicts are those of the operator; the traffic is a
-    model: connections arrive evenly, and each one fails independently. The
-    first run is printed as a story. Of all runs, the results are: how often the
-    rollout is rolled back, completes, or waits for a person because the
-    evidence does not suffice; in which step, after which time, and after how
-    many failed connections to the new version.
-
-    \b
-      kanary simulate -f web.yaml --rate 50/s --fail web-v1=0.1% --fail web-v2=3%
-
-    Proxies serve each step at once, and pods are never missing. Windows,
-    freezes, pauses, webhooks and Prometheus queries are left out. No cluster is
-    needed.
-    """
-    from kanary.cli.simulate import simulate
-
-    simulate(filename, **options)
-
-
-@cli.command()
 def version() -> None:
     """Print the version."""
     click.echo(f"kanary {VERSION}")
@@ -218,7 +119,7 @@ _OTHERS = (
     commands.completion,
     commands.db,
 )
-for command in (*looking.COMMANDS, *status_commands.COMMANDS, *_STEERING, *_OTHERS):
+for command in (*looking.COMMANDS, *manifests.COMMANDS, *status_commands.COMMANDS, *_STEERING, *_OTHERS):
     cli.add_command(command)
 
 

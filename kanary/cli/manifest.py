@@ -1,4 +1,4 @@
-"""Reads the objects of a file, for `kanary render` and `kanary simulate`."""
+"""Reads the objects of a file, for commands that need no cluster."""
 
 import sys
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import yaml
 from engine.model.spec import GROUP, KIND
 from engine.ports import DeclaredObjects
 from kanary.cli.failure import CommandError
+from kanary.cli.yaml_source import read_objects
 
 Json = dict[str, Any]
 
@@ -21,7 +22,7 @@ class InputError(CommandError):
 def read_manifest(filename: str) -> list[Json]:
     """The objects of a file, of which at least one is a Kanary; `-` is the standard input. Raises InputError."""
     documents = _documents(filename)
-    if not any(map(_is_kanary, documents)):
+    if not any(map(is_kanary, documents)):
         kinds = ", ".join(sorted({str(d.get("kind")) for d in documents})) or "nothing"
         raise InputError(f"{filename}: has no object of kind {KIND} in {GROUP}, only {kinds}")
     return documents
@@ -35,8 +36,8 @@ class Manifest(DeclaredObjects):
 
     def __init__(self, documents: Sequence[Json], namespace: str) -> None:
         placed = [_placed(document, namespace, number) for number, document in enumerate(documents)]
-        self.kanaries = [document for document in placed if _is_kanary(document)]
-        self._services = {_key(document): document for document in placed if _is_service(document)}
+        self.kanaries = [document for document in placed if is_kanary(document)]
+        self._services = {_key(document): document for document in placed if is_service(document)}
 
     def kanary(self, namespace: str, name: str) -> Json | None:
         """The Kanary, or None."""
@@ -46,6 +47,11 @@ class Manifest(DeclaredObjects):
         """The Kanaries of the namespace with this destination."""
         in_namespace = [kanary for kanary in self.kanaries if kanary["metadata"]["namespace"] == namespace]
         return [kanary for kanary in in_namespace if (kanary.get("spec") or {}).get("destination") == destination]
+
+    @property
+    def services(self) -> Sequence[Json]:
+        """The Services."""
+        return [*self._services.values()]
 
     def service(self, namespace: str, name: str) -> Json | None:
         """The Service, or None."""
@@ -61,11 +67,13 @@ class Manifest(DeclaredObjects):
         return any(each["metadata"]["name"] == name for each in found)
 
 
-def _is_kanary(document: Json) -> bool:
+def is_kanary(document: Json) -> bool:
+    """Whether the object is a Kanary, of any version."""
     return document.get("kind") == KIND and str(document.get("apiVersion", "")).startswith(f"{GROUP}/")
 
 
-def _is_service(document: Json) -> bool:
+def is_service(document: Json) -> bool:
+    """Whether the object is a Service that no Kanary has created."""
     owners = document["metadata"].get("ownerReferences") or ()
     is_created = any(owner.get("kind") == KIND for owner in owners)
     return (document.get("apiVersion"), document.get("kind")) == ("v1", "Service") and not is_created
@@ -82,23 +90,21 @@ def _key(document: Json) -> tuple[str, str]:
     return document["metadata"]["namespace"], str(document["metadata"].get("name"))
 
 
-def _documents(filename: str) -> list[Json]:
+def read_text(filename: str) -> str:
+    """The text of a file; `-` is the standard input. Raises InputError, and ValueError for invalid UTF-8."""
     try:
-        text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        return sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{filename}: cannot be read: {error.strerror}") from error
+
+
+def _documents(filename: str) -> list[Json]:
+    try:
+        objects = [each.value for each in read_objects(read_text(filename))]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # PyYAML also raises ValueError, for invalid UTF-8 or a 13th month, and RecursionError.
+        # PyYAML also raises ValueError for invalid UTF-8, and RecursionError.
         raise InputError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
-    objects = [item for document in documents for item in _items(document)]
     for each in objects:
         if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict):
             raise InputError(f"{filename}: has something that is no Kubernetes object: {str(each)[:60]!r}")
     return objects
-
-
-def _items(document: Any) -> list[Any]:
-    """The objects of a document, which may be a List."""
-    items = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
-    return items if isinstance(items, list) else [document]

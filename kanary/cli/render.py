@@ -1,7 +1,7 @@
 """`kanary render`: renders the objects of a Kanary from a file, without a cluster."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from engine.resolve.endpoints import Resolved, resolve
 from engine.resolve.intent import destination_problems, same_port_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.failure import note
+from kanary.cli.likely_mistakes import warnings_of
 from kanary.cli.manifest import InputError, Manifest, read_manifest
 from kanary.cli.rights import explained
 from kanary.kube.errors import ClusterError
@@ -71,7 +72,7 @@ def render_file(
     """The rendered text of every Kanary in a file. Raises InputError."""
     documents = read_manifest(filename)
     # Before the cluster is needed, which may not be reachable.
-    specs = [_spec(filename, kanary) for kanary in Manifest(documents, "").kanaries]
+    specs = [valid_spec(filename, kanary) for kanary in Manifest(documents, "").kanaries]
     given = _given(endpoints)
     _check_given(given, specs)
     cluster = _connect(kubeconfig, context) if from_cluster else None
@@ -89,10 +90,15 @@ def render_file(
 def read_valid(filename: str) -> list[tuple[Json, KanarySpec]]:
     """The Kanaries of a file, if the operator would accept them, with their specs. Raises InputError."""
     source = EndpointSource({}, Manifest(read_manifest(filename), "default"), None)
-    found = [(kanary, _spec(filename, kanary)) for kanary in source.manifest.kanaries]
+    found = [(kanary, valid_spec(filename, kanary)) for kanary in source.manifest.kanaries]
     for kanary, spec in found:
         _resolved_backends(_owner(kanary), kanary, spec, source)
     return found
+
+
+def problems_of(kanary: Json, spec: KanarySpec, manifest: Manifest) -> list[Problem]:
+    """What the operator would refuse about a valid spec because of other objects of its manifest."""
+    return _checked_backends(_owner(kanary), kanary, spec, EndpointSource({}, manifest, None))[1]
 
 
 def _connect(kubeconfig: str | None, context: str | None) -> "ClusterLookup":
@@ -136,7 +142,8 @@ def _check_given(given: Given, specs: Sequence[KanarySpec]) -> None:
             raise InputError(f"--endpoints {name}=...: no route has such a backend: use {', '.join(sorted(known))}")
 
 
-def _spec(filename: str, kanary: Json) -> KanarySpec:
+def valid_spec(filename: str, kanary: Json) -> KanarySpec:
+    """The spec of a Kanary of a file. Raises InputError if the operator would refuse it."""
     try:
         return read_spec(kanary, unknown="forbid")
     except InvalidSpecError as error:
@@ -153,7 +160,10 @@ def _target(kanary: Json, spec: KanarySpec, source: EndpointSource, defaults: De
                 f"note: backend {backend} is rendered without endpoints: give them with --endpoints {backend}=IP:PORT, "
                 "or read them with --from-cluster"
             )
-    for warning in _warnings(owner, spec, endpoints, source.manifest, defaults):
+    warnings = [problem.message for problem in warnings_of(kanary, spec, source.manifest, datetime.now(UTC))]
+    if short := short_of_ports(spec, {str(each): pods for each, pods in endpoints.items()}, defaults.sysctls):
+        warnings.append(short)
+    for warning in warnings:
         note(f"warning: {owner.name}: {warning}")
     return plan_unapplied(owner, spec, endpoints, defaults, _UNAPPLIED_AT)
 
@@ -164,6 +174,16 @@ def _owner(kanary: Json) -> Identity:
 
 def _resolved_backends(owner: Identity, kanary: Json, spec: KanarySpec, source: EndpointSource) -> Endpoints:
     """The endpoints of each backend. Raises InputError for what the operator would refuse."""
+    endpoints, problems = _checked_backends(owner, kanary, spec, source)
+    if problems:
+        raise InputError(f"Kanary {owner.name!r}: {'; '.join(problem.message for problem in problems)}")
+    return endpoints
+
+
+def _checked_backends(
+    owner: Identity, kanary: Json, spec: KanarySpec, source: EndpointSource
+) -> tuple[Endpoints, list[Problem]]:
+    """The endpoints of each backend, and what the operator would refuse."""
     services = {name: source.service(owner.namespace, name) for name in {r.backend.service_name for r in spec.routes}}
     found = {
         route.backend: _resolved(
@@ -177,9 +197,7 @@ def _resolved_backends(owner: Identity, kanary: Json, spec: KanarySpec, source: 
         *same_port_problems(services.get, spec),
         *(each for each in found.values() if isinstance(each, Problem)),
     ]
-    if problems:
-        raise InputError(f"Kanary {owner.name!r}: {'; '.join(problem.message for problem in problems)}")
-    return {backend: each.endpoints for backend, each in found.items() if isinstance(each, Resolved)}
+    return {backend: each.endpoints for backend, each in found.items() if isinstance(each, Resolved)}, problems
 
 
 def _resolved(
@@ -198,25 +216,6 @@ def _resolved(
         if isinstance(found, Problem):
             return found
     return Resolved(given or ())
-
-
-def _warnings(
-    owner: Identity, spec: KanarySpec, endpoints: Endpoints, manifest: Manifest, defaults: Defaults
-) -> Iterator[str]:
-    """What the operator would report, although it accepts the spec."""
-    if short := short_of_ports(spec, {str(each): pods for each, pods in endpoints.items()}, defaults.sysctls):
-        yield short
-    if spec.paused:
-        yield "spec.paused is true: the operator applies no change of the spec until it is false"
-    for index, route in enumerate(spec.routes):
-        name = route.backend.service_name
-        for other in manifest.kanaries_for(owner.namespace, name) if route.weight else ():
-            if manifest.is_reached(other, owner.name):
-                yield (
-                    f'spec.routes[{index}].backend.serviceName is "{name}", the destination of Kanary '
-                    f"{other['metadata']['name']}, which sends connections back: one of the two gets no endpoints of "
-                    "the other; name the Service of a version"
-                )
 
 
 def _config(target: Target) -> str:

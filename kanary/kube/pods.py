@@ -15,3 +15,11 @@ def port_of(pod: Json, name: str, default: int) -> int:
     """The port of the pod with this name, otherwise the default."""
     ports = (port for container in pod["spec"]["containers"] for port in container.get("ports") or ())
     return next((int(port["containerPort"]) for port in ports if port.get("name") == name), default)
+
+
+def addresses_of(pod: Json) -> frozenset[str]:
+    """The addresses of the pod; none if it has ended, since another pod may have them by now."""
+    status = pod.get("status") or {}
+    if status.get("phase") in ("Failed", "Succeeded"):
+        return frozenset()
+    return frozenset(entry["ip"] for entry in status.get("podIPs") or () if entry.get("ip"))

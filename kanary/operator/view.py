@@ -12,6 +12,7 @@ from engine.reconcile import rejected
 from engine.render.objects import KANARY_LABEL
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden
+from kanary.kube.pods import addresses_of
 from kanary.kube.resources import PODS, REPLICA_SETS, Key
 from kanary.operator.agents import Agents
 from kanary.operator.signing import SigningKey
@@ -115,7 +116,7 @@ class View:
             pods, _ = self._client.list(PODS, namespace)
         except ClusterError as error:
             raise RetryLaterError(f"cannot list the pods of namespace {namespace}: {error}") from error
-        found = {pod["metadata"]["name"]: _addresses(pod) for pod in pods if pod["metadata"]["name"] in names}
+        found = {pod["metadata"]["name"]: addresses_of(pod) for pod in pods if pod["metadata"]["name"] in names}
         with self._lock:
             self._addresses[key] = now, found
         return found
@@ -123,10 +124,3 @@ class View:
 
 def _kanary_of(pod: Json) -> tuple[str, str]:
     return pod["metadata"]["namespace"], pod["metadata"]["labels"][KANARY_LABEL]
-
-
-def _addresses(pod: Json) -> frozenset[str]:
-    status = pod.get("status") or {}
-    if status.get("phase") in ("Failed", "Succeeded"):
-        return frozenset()
-    return frozenset(entry["ip"] for entry in status.get("podIPs") or () if entry.get("ip"))

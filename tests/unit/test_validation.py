@@ -93,7 +93,7 @@ def test_fields_that_a_cluster_drops_are_ignored_unless_asked_for() -> None:
     problem = refusal(misspelt, unknown="forbid")
     assert problem == Problem(
         Reason.INVALID_SPEC,
-        "spec.onEmptyRuote is not a field of a Kanary: see 'kubectl explain kanary.spec' for those it has",
+        "spec.onEmptyRuote is not a field of a Kanary: did you mean onEmptyRoute?",
     )
 
 

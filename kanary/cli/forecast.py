@@ -1,0 +1,246 @@
+"""What the operator would do after a manifest is applied: its own reconciles, in an imagined cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from engine.memo import Memo
+from engine.model.rollout import StepSpec
+from engine.model.spec import Backend, KanarySpec
+from engine.model.states import Written, read_written
+from engine.model.status import KanaryStatus
+from engine.observe import Defaults
+from engine.ports import RetryLaterError
+from engine.reconcile import Reconciler, Step
+from engine.render.objects import Identity, covers, made_from, owner_uid
+from engine.render.pods import DEFAULT_PROXY_IMAGE
+from engine.resolve.intent import read_intent
+from engine.rollout_facts import weights_in_force
+from engine.shares import Weights, weights_of
+from kanary.cli.failure import CommandError
+from kanary.cli.imagined import ImaginedCluster, ImaginedObjects
+from kanary.kanaries import KANARIES
+from kanary.kube.resources import Json
+from states import Problem, Reason
+from states.rollouts import UNDER_WAY, RolloutState
+
+_MOST_STEPS = 50
+"""More reconciles than a change needs."""
+_LONGEST_WAIT = timedelta(minutes=1)
+"""A new Kanary waits for pods that are not ready, and statuses are held for a moment."""
+_HIDDEN = ("annotations", "resourceVersion", "uid", "generation", "creationTimestamp", "ownerReferences")
+"""Fields of the metadata that say nothing to users."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedField:
+    """A field of an object that gets another value."""
+
+    path: str
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """An object that the operator creates, changes or deletes."""
+
+    action: str
+    """created, changed or deleted."""
+    object: Json
+    """As the operator writes it; of a deleted one, as it is."""
+    fields: tuple[ChangedField, ...] = ()
+    """Of a changed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step of a rollout with its weights."""
+
+    number: int
+    spec: StepSpec
+    weights: Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A Kanary before an apply, and after the reconciles that follow at once."""
+
+    owner: Identity
+    former_spec: KanarySpec | None
+    spec: KanarySpec
+    former: Written
+    written: Written
+    former_deployment: Json | None
+    deployment: Json | None
+    status: KanaryStatus
+    problems: tuple[Problem, ...]
+    """Why the operator does not apply the spec."""
+    objects: tuple[ObjectChange, ...]
+
+    @property
+    def steps(self) -> Sequence[PlannedStep]:
+        """The steps of the rollout that leads to the declared weights; none if they are in force at once."""
+        rollout, plan = self.status.rollout, self.spec.rollout
+        if rollout is None or plan is None or rollout.state not in UNDER_WAY:
+            return ()
+        return [
+            PlannedStep(number, step, weights_in_force(rollout.model_copy(update=_at(step.to))))
+            for number, step in enumerate(plan.steps, 1)
+        ]
+
+    @property
+    def rollout_text(self) -> str:
+        """Why the rollout is where it is; empty without one that is under way."""
+        rollout = self.status.rollout
+        return f"{rollout.reason}: {rollout.message}" if rollout and self.steps else ""
+
+    @property
+    def weights(self) -> Mapping[Backend, tuple[tuple[Decimal | None, Decimal | None], tuple[Decimal | None, ...]]]:
+        """By backend: the declared weight before and after, and the written one; None for none."""
+        former, latest = self.former.applied, self.written.applied
+        tables = [
+            {route.backend: route.weight for route in spec.routes} if spec else {}
+            for spec in (
+                self.former_spec,
+                self.spec,
+                former.spec if former else None,
+                latest.spec if latest else None,
+            )
+        ]
+        backends = dict.fromkeys(backend for table in reversed(tables) for backend in table)
+        found = {backend: [table.get(backend) for table in tables] for backend in backends}
+        return {backend: ((one, two), (three, four)) for backend, (one, two, three, four) in found.items()}
+
+    @property
+    def endpoints(self) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Each backend whose endpoints change, with those that are removed and added."""
+        former, latest = (each.applied.endpoints if each.applied else {} for each in (self.former, self.written))
+        for backend in {**latest, **former}:
+            before, after = ([each.socket for each in found.get(backend, ())] for found in (former, latest))
+            removed, added = [e for e in before if e not in after], [e for e in after if e not in before]
+            if removed or added:
+                yield backend, removed, added
+
+    @property
+    def is_change(self) -> bool:
+        """Whether applying changes anything."""
+        is_same_goal = self.former_spec is not None and weights_of(self.former_spec.routes) == weights_of(
+            self.spec.routes
+        )
+        return bool(self.objects) or self.former_spec != self.spec or not is_same_goal
+
+
+def _at(percent: Decimal) -> Mapping[str, object]:
+    return {"to": percent, "state": RolloutState.SHIFTING}
+
+
+def forecast(
+    cluster: ImaginedCluster, kanary: Json, former_spec: KanarySpec | None, spec: KanarySpec, defaults: Defaults
+) -> Forecast:
+    """What follows if the Kanary becomes this one. Raises CommandError, and ClusterError if the cluster is read."""
+    metadata = kanary["metadata"]
+    owner, before = Identity(metadata["namespace"], metadata["name"], metadata["uid"]), cluster.snapshot()
+    former, former_deployment = _written(cluster, owner), _own(cluster, owner, "apps/v1", "Deployment")
+    cluster.put(KANARIES, kanary)
+    settle(cluster, owner, defaults)
+    intent, _ = read_intent(cluster, owner, kanary, Memo())
+    return Forecast(
+        owner=owner,
+        former_spec=former_spec,
+        spec=spec,
+        former=former,
+        written=_written(cluster, owner),
+        former_deployment=former_deployment,
+        deployment=_own(cluster, owner, "apps/v1", "Deployment"),
+        status=cluster.status or KanaryStatus(),
+        problems=intent.problems,
+        objects=tuple(_object_changes(cluster, owner, spec, before)),
+    )
+
+
+def settle(cluster: ImaginedCluster, owner: Identity, defaults: Defaults) -> Step:
+    """Reconcile until nothing more follows at once. Raises CommandError."""
+    reconciler = Reconciler(
+        cluster, cluster, cluster, history=cluster, checks=cluster, clock=cluster, defaults=defaults
+    )
+    waited, step = timedelta(), Step()
+    try:
+        for _ in range(_MOST_STEPS):
+            step = reconciler.reconcile(owner.namespace, owner.name)
+            after = step.requeue.after if step.requeue else None
+            waits = step.decision is not None and step.decision.reason is Reason.WAITING_FOR_ENDPOINTS
+            if after is None or (after and not waits) or waited + after > _LONGEST_WAIT:
+                return step
+            cluster.pass_time(after)
+            waited += after
+    except RetryLaterError as error:
+        raise CommandError(f"Kanary {owner.name}: {error}; try again") from error
+    return step
+
+
+def defaults_of(
+    cluster: ImaginedCluster, owner: Identity, *, proxy_image: str | None, sysctls: Mapping[str, str], budgets: bool
+) -> Defaults:
+    """The operator's settings. What a proxy has now shows which they are, unless the options say otherwise."""
+    pod = ((_own(cluster, owner, "apps/v1", "Deployment") or {}).get("spec") or {}).get("template", {}).get("spec", {})
+    applied = _written(cluster, owner).applied
+    image = proxy_image
+    if pod and applied and image is None and applied.spec.proxy.image is None:
+        image = pod["containers"][0]["image"]
+    if pod and applied:
+        set_now = (pod.get("securityContext") or {}).get("sysctls") or ()
+        sysctls = {each["name"]: each["value"] for each in set_now}
+    return Defaults(image or DEFAULT_PROXY_IMAGE, budgets, sysctls)
+
+
+def _written(cluster: ImaginedCluster, owner: Identity) -> Written:
+    return read_written(_own(cluster, owner, "v1", "ConfigMap"))
+
+
+def _own(cluster: ImaginedCluster, owner: Identity, api_version: str, kind: str) -> Json | None:
+    metadata = {"namespace": owner.namespace, "name": owner.proxy_name}
+    found = cluster.live({"apiVersion": api_version, "kind": kind, "metadata": metadata})
+    return found if found and owner_uid(found) == owner.uid else None
+
+
+def _object_changes(
+    cluster: ImaginedCluster, owner: Identity, spec: KanarySpec, since: ImaginedObjects
+) -> Iterator[ObjectChange]:
+    """The objects of the Kanary that change. A former destination is deleted when the proxies serve the new one."""
+    for before, after in cluster.changes(since):
+        if owner_uid(after or before or {}) != owner.uid:
+            continue
+        if after is None and before:
+            yield ObjectChange("deleted", before)
+        elif after and before is None:
+            yield ObjectChange("created", after)
+        elif after and before and not made_from(before, after):
+            yield ObjectChange("changed", after, tuple(_fields(before, after)))
+    for found in cluster.owned_by(owner.namespace, owner.uid):
+        if found["kind"] == "Service" and found["metadata"]["name"] != spec.destination:
+            yield ObjectChange("deleted", found)
+
+
+def _fields(before: Json, after: Json) -> Iterator[ChangedField]:
+    parts = {key: value for key, value in after.items() if key not in ("metadata", "status")}
+    parts["metadata"] = {key: value for key, value in after["metadata"].items() if key not in _HIDDEN}
+    for key, value in parts.items():
+        yield from _differences(key, before.get(key), value)
+
+
+def _differences(path: str, before: object, after: object) -> Iterator[ChangedField]:
+    """The fields of `after` that `before` does not have like that."""
+    if covers(before, after) or ".annotations.kanary" in path:
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in {**after, **(before if path.startswith("data") else {})}:
+            yield from _differences(f"{path}.{key}", before.get(key), after.get(key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, pair in enumerate(zip(before, after, strict=True)):
+            yield from _differences(f"{path}[{index}]", *pair)
+    else:
+        yield ChangedField(path, before, after)

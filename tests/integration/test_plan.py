@@ -1,0 +1,174 @@
+"""`kanary plan` against what the operator then does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from engine.model.states import read_applied
+from kanary.cli.main import main
+from tests.integration.scene import NAMESPACE, Scene, routes
+
+Json = dict[str, Any]
+
+BEFORE: Json = {"destination": "myapp", "routes": routes(myapp_v1=90, myapp_v2=10)}
+STEPS = {"steps": [{"to": 10, "for": "1h"}, {"to": 100}]}
+CHANGES: dict[str, Json] = {
+    "weights": {"routes": routes(myapp_v1=50, myapp_v2=50)},
+    "a new route, timeouts and replicas": {
+        "routes": routes(myapp_v1=50, myapp_v3=50),
+        "proxy": {"idleSeconds": 60, "replicas": 3},
+    },
+    "another destination and port": {"destination": "other", "port": 8080},
+    "another image": {"proxy": {"image": "mine:2"}},
+    "Rolling": {"updateStrategy": "Rolling"},
+    "a rollout": {"routes": routes(myapp_v1=0, myapp_v3=100), "rollout": STEPS},
+    "paused": {"paused": True, "routes": routes(myapp_v1=50, myapp_v2=50)},
+    "nothing": {},
+}
+
+
+class Plans:
+    """Runs `kanary plan` for the Kanary of a scene."""
+
+    def __init__(self, scene: Scene, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.scene = scene
+        self._path = path / "rule.yaml"
+        self._capsys = capsys
+        self.err = ""
+
+    def run(self, spec: Json, *arguments: str, code: int = 0, **metadata: Any) -> str:
+        manifest = {"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": {"name": "rule"} | metadata}
+        self._path.write_text(yaml.safe_dump(manifest | {"spec": spec}))
+        named = ["-f", str(self._path), "-n", NAMESPACE, "--kubeconfig", self.scene.kubeconfig]
+        found = main(["plan", *named, *arguments])
+        captured = self._capsys.readouterr()
+        self.err = captured.err
+        assert found == code, captured.err
+        return captured.out
+
+    def of(self, spec: Json, **options: Any) -> Json:
+        (document,) = json.loads(self.run(spec, "-o", "json", **options))
+        found: Json = document
+        return found
+
+
+@pytest.fixture
+def plans(scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Plans:
+    for number in (1, 2, 3):
+        scene.backend(f"myapp-v{number}", f"10.0.{number}.1", f"10.0.{number}.2")
+    return Plans(scene, tmp_path, capsys)
+
+
+def objects_of(scene: Scene) -> dict[tuple[str, str], Json]:
+    """Everything that the operator writes, by plural and name."""
+    kinds = ("kanaries", "configmaps", "deployments", "services", "poddisruptionbudgets")
+    found = {(kind, obj["metadata"]["name"]): obj for kind in kinds for obj in scene.server.store.list(kind, NAMESPACE)}
+    return {key: obj for key, obj in found.items() if key[0] == "kanaries" or obj["metadata"].get("ownerReferences")}
+
+
+def written(config_map: Json) -> Json:
+    """What a ConfigMap of the proxies says, apart from the time."""
+    applied = read_applied(config_map["data"]["applied.json"])
+    assert applied
+    return {**config_map["data"], "applied.json": applied.model_dump(exclude={"written_at", "entry", "rollout"})}
+
+
+def assert_as_planned(scene: Scene, planned: Json) -> None:
+    after = objects_of(scene)
+    for each in planned["objects"]:
+        wanted = each["object"]
+        key = f"{wanted['kind'].lower()}s", wanted["metadata"]["name"]
+        if each["action"] == "deleted":
+            assert key not in after
+            continue
+        assert key in after
+        if "applied.json" in wanted.get("data", {}):
+            expected, found = written(wanted), written(after[key])
+            # Which configuration a proxy has accepted before depends on its report.
+            assert expected | {"accepted.cfg": ""} == found | {"accepted.cfg": ""}
+            continue
+        hashes = [obj["metadata"]["annotations"]["kanary.k8s.io/hash"] for obj in (wanted, after[key])]
+        assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_operator_does_what_was_planned(scene: Scene, plans: Plans, what: str) -> None:
+    running = scene.start_operator()
+    scene.declare(**BEFORE)
+    scene.wait_for_phase("Ready", revision=1)
+    running.stop()
+    before, after = objects_of(scene), BEFORE | CHANGES[what]
+    planned = plans.of(after)
+    assert objects_of(scene) == before
+    assert planned["change"] == (after != BEFORE)
+    scene.declare(**after)
+    scene.start_operator()
+    if "rollout" in after:
+        scene.wait_for(lambda: scene.status().get("rollout", {}).get("reason") == "StepWatched")
+    elif what == "paused":
+        scene.wait_for_phase("Rendering", reason="Paused")
+    else:
+        scene.wait_for_phase("Ready", reason="Serving")
+        scene.wait_for(lambda: after["destination"] == "myapp" or not scene.get("services", "myapp"))
+    assert_as_planned(scene, planned)
+    new = {key for key in objects_of(scene).keys() - before.keys() if key[0] != "kanaries"}
+    created = {
+        (f"{each['object']['kind'].lower()}s", each["object"]["metadata"]["name"])
+        for each in planned["objects"]
+        if each["action"] == "created"
+    }
+    assert new == created
+    applied = read_applied((scene.get("configmaps", "rule-haproxy") or {})["data"]["applied.json"])
+    assert applied
+    in_force = {
+        each["backend"]: each["inForce"]["to"] for each in planned["weights"] if each["inForce"]["to"] is not None
+    }
+    assert in_force == {str(route.backend): route.weight for route in applied.spec.routes}
+
+
+def test_a_new_kanary_is_planned_with_the_endpoints_of_the_cluster(scene: Scene, plans: Plans) -> None:
+    planned = plans.of(BEFORE)
+    assert scene.kanary() is None
+    created = [each["object"] for each in planned["objects"] if each["action"] == "created"]
+    with scene.operating():
+        scene.declare(**BEFORE)
+        scene.wait_for_phase("Ready")
+    found = objects_of(scene)
+    assert {(f"{each['kind'].lower()}s", each["metadata"]["name"]) for each in created} == found.keys() - {
+        ("kanaries", "rule")
+    }
+    servers = {
+        name: [line for line in text.splitlines() if line.startswith("  server ")]
+        for name, text in (("planned", created[0]["data"]["haproxy.cfg"]), ("written", scene.config()))
+    }
+    assert len(servers["planned"]) == 4
+    assert servers["planned"] == servers["written"]
+
+
+def test_steps_of_a_rollout_have_the_weights_that_will_be_in_force(scene: Scene, plans: Plans) -> None:
+    with scene.operating():
+        scene.declare(**BEFORE)
+        scene.wait_for_phase("Ready")
+    planned = plans.of(BEFORE | CHANGES["a rollout"])
+    assert [(each["step"], each["to"], each["weights"]) for each in planned["rollout"]["steps"]] == [
+        (1, 10, {"myapp-v3:http": 10, "myapp-v1:http": 81, "myapp-v2:http": 9}),
+        (2, 100, {"myapp-v3:http": 100}),
+    ]
+    assert planned["connections"]["mayClose"] == []
+
+
+def test_exit_codes_say_whether_there_is_a_change_or_a_problem(scene: Scene, plans: Plans) -> None:
+    with scene.operating():
+        scene.declare(**BEFORE)
+        scene.wait_for_phase("Ready")
+    plans.run(BEFORE, "--exit-code")
+    assert "no change" in plans.run(BEFORE)
+    plans.run(BEFORE | CHANGES["weights"], "--exit-code", code=3)
+    missing = BEFORE | {"routes": routes(nowhere=100)}
+    (problem,) = plans.of(missing, code=1)["problems"]
+    assert problem["reason"] == "BackendNotFound"
+    plans.run(BEFORE | {"routes": []}, code=1)
+    assert "spec.routes is empty" in plans.err
