@@ -229,20 +229,17 @@ def _revision(proxy: ProxyView) -> str:
 
 def _entries(view: KanaryView, now: datetime, arrow: str) -> Iterator[str]:
     for entry in reversed(view.entries):
-        if text := _entry_text(entry, arrow):
+        if text := _entry_text(entry, arrow, view.message):
             yield f"{at_text(entry.at, now)} ({age_text(entry.at, now)} ago) {text}"
 
 
-def _entry_text(entry: Entry, arrow: str) -> str:
-    """Empty for entries that others repeat, and for kinds of a newer version."""
+def _entry_text(entry: Entry, arrow: str, shown: str) -> str:
+    """Empty for entries that others repeat, and for kinds of a newer version; `shown` is not repeated."""
     match entry:
-        case PhaseChange():
-            return f"{entry.source} {arrow} {entry.to} ({entry.reason}): {entry.message}"
-        case RolloutChange():
-            return (
-                f"rollout {entry.rollout}, step {entry.step}: {entry.source} {arrow} {entry.to} ({entry.reason}): "
-                f"{entry.message}"
-            )
+        case PhaseChange() | RolloutChange():
+            place = f"rollout {entry.rollout}, step {entry.step}: " if isinstance(entry, RolloutChange) else ""
+            message = f": {entry.message}" if entry.message != shown else ""
+            return f"{place}{entry.source} {arrow} {entry.to} ({entry.reason}){message}"
         case WeightChange():
             author = f" by {entry.author}" if entry.author else ""
             return f"revision {entry.revision}: {weights_text(weights_of(entry.after))}{author}: {entry.cause}"
