@@ -54,9 +54,13 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        # Earlier output must appear before the error.
-        sys.stdout.flush()
-        error.show()
+        try:
+            # Earlier output must appear before the error.
+            sys.stdout.flush()
+            error.show()
+        except BrokenPipeError:
+            # Nobody reads it, and it is an error nevertheless.
+            _discard_output()
         return error.exit_code
 
 

@@ -47,7 +47,7 @@ def find_cluster(kubeconfig: str | None, context: str | None) -> ClusterSource:
         return _from_kubeconfig(str(home), None)
     raise NotConfigured(
         "no cluster is configured: there is no ~/.kube/config, KUBECONFIG is not set, and this is not a pod; name a "
-        "kubeconfig file"
+        "kubeconfig file (--kubeconfig FILE)"
     )
 
 

@@ -35,7 +35,7 @@ NOWHERE = "http://127.0.0.1:1"
 VALUES = {"name": NAME, "revision": "1", "reason": "Serving", "rate": "50/s"}
 """Values of required parameters; `FILES` has those that are files."""
 FILES = ("filename", "file")
-OPTIONS = {"render": ("--from-cluster",), "simulate": ("--runs", "1"), "status": ("--timeout", "60s")}
+OPTIONS = {"render": ("--from-cluster",), "simulate": ("--runs", "1"), "dashboard": ("--no-open",)}
 """What a command needs so that it does what is tested."""
 
 
@@ -205,6 +205,16 @@ def test_a_closed_pipe_is_no_error(path: str, line: Line) -> None:
     assert [each for each in said.splitlines() if not each.startswith("kanary: ")] == []
     assert "Broken pipe" not in said
     assert "output" not in said
+
+
+@pytest.mark.parametrize(("path", "code"), [("undo", 1), ("undo --no-such-option", 2)])
+@pytest.mark.usefixtures("nowhere")
+def test_an_error_that_nobody_reads_is_an_error_nevertheless(path: str, code: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with started([*path.split(), NAME], stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        assert process.wait(WAIT) == code
 
 
 @pytest.mark.parametrize("path", OF_CLUSTER)

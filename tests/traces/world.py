@@ -28,6 +28,7 @@ from engine.ports import Recorded, RejectedError, RetryLaterError
 from engine.reconcile import Reconciler, Step, rejected
 from engine.render.objects import KANARY_LABEL, Identity, covers, made_from, owner_uid
 from states import Problem, Reason
+from states.catalogue import CATALOGUE
 
 Json = dict[str, Any]
 START = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -396,6 +397,9 @@ class World:
             self.passed.append(("", f"{reason}: {message}"))
 
     def announce(self, kanary: Json, announcement: Announcement) -> None:
+        assert any(announcement.reason in each for each in CATALOGUE.values()), (
+            "kanary explain has to know the reason of every Event"
+        )
         kind = "Warning" if announcement.is_warning else "Normal"
         self.events.append(f"{kind} {announcement.reason}: {announcement.message}")
 

@@ -99,9 +99,9 @@ class Logged(World):
         super().transition(kanary, **change)
         self.reporter.transition(kanary, **change)
 
-    def observed(self, kanary: Json, *more: Any) -> None:
-        super().observed(kanary, *more)
-        self.reporter.observed(kanary, *more)
+    def observed(self, kanary: Json, *what: Any, **how: Any) -> None:
+        super().observed(kanary, *what, **how)
+        self.reporter.observed(kanary, *what, **how)
 
 
 def test_a_transition_is_one_line_with_the_names_of_the_status(log: io.StringIO) -> None:
