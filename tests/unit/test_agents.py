@@ -93,11 +93,15 @@ class Followed:
         self.delays: list[float] = []
         self.agents = Agents(lambda: NOW, port)
         self.can_act = True
-        self.agents.start(self.cluster.get, list, self._take_news, lambda _key: self.can_act)
+        self.counted: queue.SimpleQueue[tuple[str, str, int]] = queue.SimpleQueue()
+        self.agents.start(self.cluster.get, list, self._take_news, lambda _key: self.can_act, count=self._count)
 
     def _take_news(self, kanary: Key, seconds: float) -> None:
         self.delays.append(seconds)
         self.news.put(kanary)
+
+    def _count(self, namespace: str, name: str, former: Report, report: Report) -> None:
+        self.counted.put((namespace, name, report.connections - former.connections))
 
     def put(self, *pods: Json) -> None:
         for found in pods:
@@ -162,6 +166,20 @@ def test_each_report_is_stored_and_news_for_its_kanary(peers: Peers, followed: F
     followed.await_news()
     assert followed.delays == [0, 0]
     assert followed.reports()["x-1"].digest == "b" * 24
+
+
+def test_every_report_after_the_first_one_is_counted_also_on_another_connection(
+    peers: Peers, followed: Followed
+) -> None:
+    followed.put(pod())
+    agent = peers.next()
+    agent.sendall(HEAD + line(connections=100))
+    followed.await_news()
+    agent.sendall(line(connections=107))
+    assert followed.counted.get(timeout=PATIENCE) == ("shop", "x", 7)
+    agent.close()
+    peers.next().sendall(HEAD + line(connections=109))
+    assert followed.counted.get(timeout=PATIENCE) == ("shop", "x", 2)
 
 
 def test_a_report_may_arrive_in_parts(peers: Peers, followed: Followed) -> None:
@@ -492,12 +510,13 @@ def test_connections_leave_file_descriptors_for_everything_else(
     monkeypatch.setattr(streams, "_RESERVED_FILES", files - 1)
     followed = Followed(peers.port)
     followed.put(pod(), pod("x-2"))
-    peers.next()
+    agent = peers.next()
     wait_for(lambda: followed.failures() > 0)
     assert peers.connections.empty()
     monkeypatch.setattr(proxy_agent, "FIRST_REPORT_LIMIT", timedelta())
     assert followed.reports() == {}
     assert [r.message for r in caplog.records if "limit of open files" in r.message]
+    agent.close()
     followed.agents.stop()
 
 
