@@ -51,6 +51,11 @@ def test_every_option_of_every_command_is_listed() -> None:
         assert [option for option in options if option not in section] == [], path
 
 
+def test_the_guide_to_the_command_line_begins_with_every_command() -> None:
+    table = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert [name for name in cli.commands if f"`{name}`" not in table] == []
+
+
 def test_the_operations_guide_lists_every_right_of_the_operator() -> None:
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     listed = page.partition("### Rights of the operator")[2].partition("\n### ")[0]
