@@ -43,7 +43,7 @@ def get(client: ClusterClient, namespace: str, name: str, output: str, *, is_wat
 
 def _sight(client: ClusterClient, view: KanaryView, columns: int, end: str = "") -> Sight:
     tree = TreeStyle(columns, is_unicode(sys.stdout)).draw(view, client.clock.now())
-    return Sight(tree, document(view), _state(view), end)
+    return Sight(tree, lambda: document(view), _state(view), end)
 
 
 class _KanaryFeed(KanariesFeed):

@@ -22,7 +22,7 @@ from kanary.cli.times import age_text
 from kanary.cli.view import KanaryOverview, overview_of
 from kanary.cli.watching import Sight, watch, write
 from kanary.kanaries import KANARIES
-from kanary.kube.resources import Json
+from kanary.kube.resources import Json, Key
 from states import Phase
 
 if TYPE_CHECKING:
@@ -41,31 +41,43 @@ def list_kanaries(client: ClusterClient, namespace: str | None, output: str, *, 
         with _ListFeed(client, namespace, kanaries) as feed:
             watch(feed, output)
     else:
-        write(_sight(client, namespace, kanaries, new_console().width), output)
+        write(_sight(client, namespace, map(overview_of, kanaries), new_console().width), output)
         if not kanaries:
             place = f"namespace {namespace} of {client.cluster}; -A lists all" if namespace else client.cluster
             note(f"there is no Kanary in {place}")
 
 
 class _ListFeed(KanariesFeed):
-    def __init__(self, client: ClusterClient, namespace: str | None, kanaries: Sequence[Json]) -> None:
+    """Follows Kanaries; each is read once for each of its changes."""
+
+    def __init__(self, client: ClusterClient, namespace: str | None, kanaries: Iterable[Json]) -> None:
         super().__init__(client, namespace)
         self._namespace = namespace
-        self._first = kanaries
+        self._found = {Key.of(kanary): overview_of(kanary) for kanary in kanaries}
+
+    def _changed(self, key: Key, old: Json | None, new: Json | None) -> None:
+        if new is not None:
+            self._found[key] = overview_of(new)
+        super()._changed(key, old, new)
 
     def look(self, columns: int) -> Sight:
-        """The Kanaries as they are in the copy."""
-        kanaries = [*self._copy.values()] if self._copy.synced.is_set() else self._first
-        return _sight(self._client, self._namespace, kanaries, columns, self._trouble)
+        """The Kanaries that are in the copy."""
+        keys = self._copy.all_keys() if self._copy.synced.is_set() else [*self._found]
+        found = [self._found[key] for key in keys if key in self._found]
+        return _sight(self._client, self._namespace, found, columns, self._trouble)
 
 
 def _sight(
-    client: ClusterClient, namespace: str | None, kanaries: Iterable[Json], columns: int, trouble: Sequence[str] = ()
+    client: ClusterClient,
+    namespace: str | None,
+    kanaries: Iterable[KanaryOverview],
+    columns: int,
+    trouble: Sequence[str] = (),
 ) -> Sight:
-    found = sorted(map(overview_of, kanaries), key=_urgency)
+    found = sorted(kanaries, key=_urgency)
     style = _ListStyle(columns, is_unicode(sys.stdout), has_namespaces=namespace is None)
     picture = style.draw(found, trouble, client.clock.now())
-    return Sight(picture, [document(each) for each in found], [*map(_state, found), bool(trouble)])
+    return Sight(picture, lambda: [document(each) for each in found], [*map(_state, found), bool(trouble)])
 
 
 def _urgency(kanary: KanaryOverview) -> tuple[object, ...]:

@@ -7,8 +7,9 @@ import select
 import signal
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -26,6 +27,8 @@ _REDRAW_SECONDS = 1.0
 """How often ages are drawn anew, and how soon a pipe that its reader has closed is detected."""
 _LEAST_SECONDS = 0.2
 """The time between two pictures: of changes within it only the last is shown."""
+_REST = 3
+"""Between two pictures, the command rests so many times as long as one takes: there may be thousands of Kanaries."""
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -34,7 +37,7 @@ class Sight:
     """What there is to see at a moment."""
 
     picture: RenderableType
-    document: Any
+    document: Callable[[], Any]
     """The same for programs."""
     state: object
     """Another one is a change. Counts and ages are no part of it."""
@@ -67,19 +70,20 @@ def write(sight: Sight, output: str, console: Console | None = None) -> None:
     if output == "text":
         sys.stdout.write(text_of(console or new_console(), sight.picture))
     elif output == "json":
-        sys.stdout.write(json_text(sight.document, sys.stdout, indent=2) + "\n")
+        sys.stdout.write(json_text(sight.document(), sys.stdout, indent=2) + "\n")
     else:
-        sys.stdout.write(yaml_text(sight.document, sys.stdout))
+        sys.stdout.write(yaml_text(sight.document(), sys.stdout))
 
 
 def _append(feed: Feed, output: str) -> None:
     console, last = new_console(), None
     while not _is_closed():
+        began = time.monotonic()
         feed.news.clear()
         sight = feed.look(console.width)
         if last is None or sight.state != last.state:
             if output == "json":
-                sys.stdout.write(json_text(sight.document, sys.stdout) + "\n")
+                sys.stdout.write(json_text(sight.document(), sys.stdout) + "\n")
             else:
                 sys.stdout.write(("---\n" if output == "yaml" else "\n") if last else "")
                 write(sight, output, console)
@@ -87,18 +91,19 @@ def _append(feed: Feed, output: str) -> None:
             last = sight
         if sight.end:
             raise CommandError(sight.end)
-        _pause(feed)
+        _pause(feed, began)
 
 
 def _redraw(feed: Feed) -> None:
-    console = new_console()
+    console, began = new_console(), time.monotonic()
     sight = feed.look(console.width)
     try:
         # The other screen of the terminal: what was there before returns, and no size leaves remains.
         with Live(console=console, screen=True, auto_refresh=False) as live, _signals(live):
             while not sight.end:
                 live.update(_Fitting(sight.picture), refresh=True)
-                _pause(feed)
+                _pause(feed, began)
+                began = time.monotonic()
                 feed.news.clear()
                 sight = feed.look(console.width)
     finally:
@@ -106,8 +111,8 @@ def _redraw(feed: Feed) -> None:
     raise CommandError(sight.end)
 
 
-def _pause(feed: Feed) -> None:
-    threading.Event().wait(_LEAST_SECONDS)
+def _pause(feed: Feed, began: float) -> None:
+    time.sleep(max(_LEAST_SECONDS, _REST * (time.monotonic() - began)))
     feed.news.wait(_REDRAW_SECONDS - _LEAST_SECONDS)
 
 

@@ -210,6 +210,18 @@ def test_an_outage_of_the_api_server_is_reported_and_the_last_state_stays(stage:
         assert process.poll() is None
 
 
+def test_proxies_that_can_no_longer_be_listed_stay_with_the_reason(stage: Stage) -> None:
+    stage.proxy("x-1", report())
+    with piped(stage, "get", OWNER.name, "-o", "json") as process:
+        document_of(process)
+        stage.server.faults.add(Fault.status(403, "GET", "/pods"))
+        during = document_of(process)
+        (reason,) = during["unknown"]
+        assert "the proxies are those of" in reason
+        assert "403" in reason
+        assert [(proxy["name"], proxy["connections"]) for proxy in during["proxies"]] == [("x-1", 3)]
+
+
 def test_a_deleted_kanary_ends_the_watch(stage: Stage) -> None:
     with piped(stage, "get", OWNER.name) as process:
         line_of(process)
