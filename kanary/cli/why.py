@@ -73,7 +73,7 @@ class WhyView(Shape):
 
 def why(client: ClusterClient, namespace: str, name: str, output: str) -> None:
     """Print it. Raises CommandError if the Kanary does not exist, and ClusterError."""
-    view = _view(live_kanary(client, namespace, name))
+    view = why_of(live_kanary(client, namespace, name))
     if output == "text":
         _write_text(view, client.clock.now())
     elif output == "json":
@@ -82,7 +82,8 @@ def why(client: ClusterClient, namespace: str, name: str, output: str) -> None:
         sys.stdout.write(yaml_text(document(view), sys.stdout))
 
 
-def _view(kanary: Json) -> WhyView:
+def why_of(kanary: Json) -> WhyView:
+    """Why a Kanary and its rollout are where they are, by its status."""
     status, metadata = read_status(kanary), kanary["metadata"]
     rollout = status.rollout
     name = f"{metadata['namespace']}/{metadata['name']}"

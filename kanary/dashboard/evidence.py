@@ -204,8 +204,7 @@ def chart(evidence: CanaryEvidence, points: Sequence[Point]) -> Markup:
     canvas.add("path", kind="line", d=f"M{line}")
     x, y = place(points[-1])
     canvas.add("circle", kind="now", cx=x, cy=y, r=4)
-    for tick in range(_TICKS + 1):
-        count = most * tick // _TICKS
+    for count in sorted({most * tick // _TICKS for tick in range(_TICKS + 1)}):
         canvas.add("text", f"{count:,}", x=place((count, 0))[0], y=_BOTTOM + 18, text_anchor="middle")
     canvas.add("text", "connections to the canary", x=(_LEFT + _RIGHT) / 2, y=_BOTTOM + 38, text_anchor="middle")
     return canvas.markup()

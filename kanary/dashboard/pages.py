@@ -21,6 +21,7 @@ from kanary.cli.output import weights_of, weights_text
 from kanary.cli.text import plain
 from kanary.cli.times import local_text, took_text
 from kanary.cli.view import FleetReading, KanaryView, overview_of, view_of
+from kanary.cli.why import why_of
 from kanary.dashboard.actions import Actions, Button, Plan
 from kanary.dashboard.board import Board
 from kanary.dashboard.diagrams import PHASES, ROLLOUTS
@@ -88,7 +89,7 @@ class Pages:
             # Texts of a cluster may reverse the direction of what follows.
             finalize=lambda value: plain(value) if type(value) is str else value,
         )
-        self._environment.filters |= {"time": _time, "duration": _duration, "number": "{:,}".format}
+        self._environment.filters |= {"time": _time, "duration": _duration, "number": "{:,}".format, "code": _code}
         self._rows: dict[Key, _Row] = {}
         self._lock = threading.Lock()
         """Held while a page is rendered: what was rendered or seen before is shared by all pages."""
@@ -135,7 +136,7 @@ class Pages:
             "head": self._part("head", it=view, actions=self._actions.available(kanary), path=path_of(key)),
             "routes": self._routes(view),
             "rollout": self._rollout(kanary, view, opened),
-            "machine": self._machine(view),
+            "machine": self._machine(kanary, view),
             "plot": self._part("plot", plot=opened.plot, no_plot=opened.no_plot),
             "proxies": self._proxies(view, opened),
             "moves": self._part("moves", entries=[*map(_move, reversed(view.entries))]),
@@ -203,10 +204,12 @@ class Pages:
             served=served,
         )
 
-    def _machine(self, view: KanaryView) -> Markup:
-        has_rollout = view.rollout and view.rollout.number
-        rollout = ROLLOUTS.picture(view.rollout.state) if view.rollout and has_rollout else None
-        return self._part("machine", phases=PHASES.picture(view.phase), rollout=rollout)
+    def _machine(self, kanary: Json, view: KanaryView) -> Markup:
+        why = why_of(kanary)
+        chains = [("Kanary", why.phase, PHASES.picture(view.phase))]
+        if view.rollout and view.rollout.number and why.rollout:
+            chains.append(("Rollout", why.rollout, ROLLOUTS.picture(view.rollout.state)))
+        return self._part("machine", chains=chains)
 
     def _routes(self, view: KanaryView) -> Markup:
         return self._part("routes", it=view, pods=[(route, pod) for route in view.routes for pod in route.pods])
@@ -268,6 +271,14 @@ def _move(entry: Entry) -> tuple[datetime, str, str]:
 
 def _time(time: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(time.isoformat(), local_text(time))
+
+
+def _code(text: str) -> Markup:
+    """A text of the docs, with what is between backticks as code."""
+    code = Markup("<code>{}</code>")
+    parts = map(plain, text.split("`"))
+    # Text that is not Markup is escaped when it is joined.
+    return Markup().join(code.format(part) if number % 2 else part for number, part in enumerate(parts))
 
 
 def _duration(seconds: float) -> str:

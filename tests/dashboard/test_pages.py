@@ -196,6 +196,16 @@ def test_the_present_state_is_lit_in_both_diagrams(stage: Stage, visit: Visit) -
     assert any("present state: Rolling" in label and "complete to Ready" in label for label in labels)
 
 
+def test_the_rules_that_decide_are_explained(stage: Stage, visit: Visit) -> None:
+    watched = rollout(rule="step_is_watched")
+    stage.status(phase="Rolling", reason="RollingOut", rule="rollout_is_under_way", rollout=watched)
+    page = visit().get(PAGE)
+    for rule in ("rollout_is_under_way", "step_is_watched"):
+        assert f"Rule {rule} decides" in text_of(page)
+    assert "does not apply" in page
+    assert "What would move it" in page
+
+
 def test_steps_and_evidence_grow_towards_the_verdict(stage: Stage, visitor: Visitor, stream: Stream) -> None:
     stage.status(phase="Rolling", rollout=rollout())
     shown = stream.until("rollout", "3 of 2,701 connections")

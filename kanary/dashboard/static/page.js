@@ -18,6 +18,10 @@ function swap({ id, html }) {
     const same = template.content.getElementById(region.id);
     if (same) same.dataset.left = region.scrollLeft;
   }
+  for (const details of old.querySelectorAll("details[open][id]")) {
+    const same = template.content.getElementById(details.id);
+    if (same) same.open = true;
+  }
   old.replaceWith(fresh);
   for (const region of fresh.querySelectorAll("[data-left]")) region.scrollLeft = region.dataset.left;
   if (focused) (document.getElementById(focused) || document.getElementById("main")).focus({ preventScroll: true });
