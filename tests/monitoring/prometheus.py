@@ -53,7 +53,7 @@ class Prometheus:
     def __init__(self, folder: Path, jobs: list[Json], rules: Path) -> None:
         self._folder = folder
         self._port = free_port()
-        intervals = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        intervals = {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"}
         config = {"global": intervals, "rule_files": [str(rules)], "scrape_configs": jobs}
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
 
@@ -80,7 +80,10 @@ class Prometheus:
         assert self._process.poll() is None, (self._folder / "log").read_text()
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)) as connection:
             connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
-            answer = json.loads(connection.getresponse().read())
+            response = connection.getresponse()
+            if response.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+                raise ConnectionError("it has not read its data yet")
+            answer = json.loads(response.read())
         if answer["status"] != "success":
             raise ValueError(f"{parameters}: {answer['error']}")
         return answer["data"]
