@@ -13,6 +13,7 @@ from kanary.cli.output import json_text
 from kanary.cli.text import plain
 from kanary.cli.yaml_source import Place
 from kanary.version import VERSION
+from states.catalogue import CATALOGUE
 
 Json = dict[str, Any]
 
@@ -77,13 +78,20 @@ def _document(finding: Finding) -> Json:
 
 def _sarif(findings: Sequence[Finding]) -> Json:
     rules = sorted({str(each.rule) for each in findings})
-    driver = {"name": "kanary lint", "version": VERSION, "rules": [{"id": rule} for rule in rules]}
+    driver = {"name": "kanary lint", "version": VERSION, "rules": [_rule(rule) for rule in rules]}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
         "results": [_result(each, rules.index(each.rule)) for each in findings],
     }
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _rule(name: str) -> Json:
+    explained = next((found[name] for found in CATALOGUE.values() if name in found), None)
+    if explained is None:
+        return {"id": name}
+    return {"id": name, "shortDescription": {"text": explained.cause}, "help": {"text": explained.remedy}}
 
 
 def _result(finding: Finding, rule: int) -> Json:

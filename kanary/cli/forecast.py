@@ -19,7 +19,7 @@ from engine.render.objects import Identity, covers, made_from, owner_uid
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.resolve.intent import read_intent
 from engine.rollout_facts import weights_in_force
-from engine.shares import Weights, weights_of
+from engine.shares import Weights
 from kanary.cli.failure import CommandError
 from kanary.cli.imagined import ImaginedCluster, ImaginedObjects
 from kanary.kanaries import KANARIES
@@ -80,6 +80,8 @@ class Forecast:
     problems: tuple[Problem, ...]
     """Why the operator does not apply the spec."""
     objects: tuple[ObjectChange, ...]
+    is_pending: bool
+    """The operator would change some of them anyway."""
 
     @property
     def steps(self) -> Sequence[PlannedStep]:
@@ -128,10 +130,7 @@ class Forecast:
     @property
     def is_change(self) -> bool:
         """Whether applying changes anything."""
-        is_same_goal = self.former_spec is not None and weights_of(self.former_spec.routes) == weights_of(
-            self.spec.routes
-        )
-        return bool(self.objects) or self.former_spec != self.spec or not is_same_goal
+        return self.former_spec != self.spec or (bool(self.objects) and not self.is_pending)
 
 
 def _at(percent: Decimal) -> Mapping[str, object]:
@@ -139,7 +138,12 @@ def _at(percent: Decimal) -> Mapping[str, object]:
 
 
 def forecast(
-    cluster: ImaginedCluster, kanary: Json, former_spec: KanarySpec | None, spec: KanarySpec, defaults: Defaults
+    cluster: ImaginedCluster,
+    kanary: Json,
+    specs: tuple[KanarySpec | None, KanarySpec],
+    defaults: Defaults,
+    *,
+    is_pending: bool = False,
 ) -> Forecast:
     """What follows if the Kanary becomes this one. Raises CommandError, and ClusterError if the cluster is read."""
     metadata = kanary["metadata"]
@@ -150,15 +154,16 @@ def forecast(
     intent, _ = read_intent(cluster, owner, kanary, Memo())
     return Forecast(
         owner=owner,
-        former_spec=former_spec,
-        spec=spec,
+        former_spec=specs[0],
+        spec=specs[1],
         former=former,
         written=_written(cluster, owner),
         former_deployment=former_deployment,
         deployment=_own(cluster, owner, "apps/v1", "Deployment"),
         status=cluster.status or KanaryStatus(),
         problems=intent.problems,
-        objects=tuple(_object_changes(cluster, owner, spec, before)),
+        objects=tuple(_object_changes(cluster, owner, specs[1], before)),
+        is_pending=is_pending,
     )
 
 

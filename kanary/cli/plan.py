@@ -102,15 +102,15 @@ def _in_cluster(of_file: PlannedFile, client: ClusterClient, proxy_image: str | 
         owner = _owner(live or kanary)
         defaults = defaults_of(cluster, owner, proxy_image=proxy_image, sysctls=sysctls, budgets=budgets)
         of_file.warn(kanary, spec, now)
-        if live:
-            _note_pending(ImaginedCluster(objects, now), owner, defaults)
+        is_pending = live is not None and _note_pending(ImaginedCluster(objects, now), owner, defaults)
         applied = after_apply(live, kanary, now)
         try:
             applied_spec = read_spec(applied)
         except InvalidSpecError as error:
             text = f"{of_file.filename}: Kanary {owner.name!r}, with the fields that stay from the cluster: {error}"
             raise InputError(text) from error
-        yield forecast(cluster, applied, _spec_of(live), applied_spec, defaults), _connections(objects, owner)
+        planned = forecast(cluster, applied, (_spec_of(live), applied_spec), defaults, is_pending=is_pending)
+        yield planned, _connections(objects, owner)
 
 
 def _offline(of_file: PlannedFile, former: PlannedFile | None, defaults: Defaults) -> Plans:
@@ -128,19 +128,21 @@ def _offline(of_file: PlannedFile, former: PlannedFile | None, defaults: Default
         of_file.warn(kanary, spec, now)
         live = cluster.kanary(*_key(kanary))
         applied = after_replace(live, kanary) if live else after_apply(None, kanary, now)
-        yield forecast(cluster, applied, _spec_of(live), spec, defaults), OpenConnections(0 if live is None else None)
+        planned = forecast(cluster, applied, (_spec_of(live), spec), defaults)
+        yield planned, OpenConnections(0 if live is None else None)
 
 
-def _note_pending(cluster: ImaginedCluster, owner: Identity, defaults: Defaults) -> None:
-    """Print a note if the operator would write something anyway."""
+def _note_pending(cluster: ImaginedCluster, owner: Identity, defaults: Defaults) -> bool:
+    """Whether the operator would write something anyway; prints a note then."""
     before = cluster.snapshot()
     settle(cluster, owner, defaults)
     kinds = [f"{after['kind']} {after['metadata']['name']}" for _, after in cluster.changes(before) if after]
     if kinds:
         note(
-            f"note: {owner.name}: the plan has changes of {', '.join(kinds)} that do not come from the file: the "
-            "operator has not made them yet, or is of another version than this command"
+            f"note: {owner.name}: {', '.join(kinds)} would change without the file as well: the operator has not "
+            "written the present state yet, or is of another version than this command"
         )
+    return bool(kinds)
 
 
 def _connections(objects: LiveObjects, owner: Identity) -> OpenConnections:

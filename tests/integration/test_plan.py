@@ -160,6 +160,17 @@ def test_steps_of_a_rollout_have_the_weights_that_will_be_in_force(scene: Scene,
     assert planned["connections"]["mayClose"] == []
 
 
+def test_what_the_operator_has_not_written_yet_is_no_change_of_the_file(scene: Scene, plans: Plans) -> None:
+    with scene.operating():
+        scene.declare(**BEFORE)
+        scene.wait_for_phase("Ready")
+    scene.endpoints("myapp-v1", "10.0.1.1", "10.0.1.9")
+    assert "no change" in plans.run(BEFORE, "--exit-code")
+    assert "ConfigMap rule-haproxy" in plans.err
+    (endpoints,) = plans.of(BEFORE | {"proxy": {"idleSeconds": 60}})["endpoints"]
+    assert endpoints == {"backend": "myapp-v1:http", "removed": ["10.0.1.2:9000"], "added": ["10.0.1.9:9000"]}
+
+
 def test_exit_codes_say_whether_there_is_a_change_or_a_problem(scene: Scene, plans: Plans) -> None:
     with scene.operating():
         scene.declare(**BEFORE)

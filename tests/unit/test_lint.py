@@ -307,6 +307,9 @@ def test_sarif_has_what_its_readers_require(folder: Folder) -> None:
     assert driver["name"]
     ids = [rule["id"] for rule in driver["rules"]]
     assert len(ids) == len(set(ids))
+    weights = next(rule for rule in driver["rules"] if rule["id"] == "InvalidWeights")
+    assert weights["shortDescription"]["text"]
+    assert weights["help"]["text"]
     assert [ids[result["ruleIndex"]] for result in run["results"]] == [result["ruleId"] for result in run["results"]]
     assert {result["level"] for result in run["results"]} <= {"error", "warning", "note", "none"}
     assert all(result["message"]["text"] for result in run["results"])
