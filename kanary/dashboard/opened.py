@@ -42,8 +42,8 @@ _EVENTS_SECONDS = 15.0
 """Between two readings of the Events of the namespace."""
 _PLOTTED = 12
 """Weight changes that are drawn."""
-_PLOT_SECONDS = 60.0
-"""Between two drawings if nothing has changed but the time."""
+_PLOT_SECONDS = 20.0
+"""Between two drawings if the status has nothing new: the history has it a moment after the status."""
 
 
 @dataclass
@@ -66,8 +66,8 @@ class Opened:
     closed_at: float = 0.0
     """When the last page was closed."""
     task: asyncio.Task[None] | None = None
-    plotted: tuple[int, float] = (-1, float("-inf"))
-    """The number of the last entry of the history that it shows, and when it was drawn."""
+    plotted: tuple[str, float] = ("", float("-inf"))
+    """The Kanary and the last entry of its history that it shows, and when it was drawn."""
 
 
 class OpenedKanaries:
@@ -128,7 +128,7 @@ class OpenedKanaries:
 
     def _read_plot(self, kanary: Json, opened: Opened) -> None:
         history = read_status(kanary).history
-        last, now = history.last if history else 0, time.monotonic()
+        last, now = f"{kanary['metadata']['uid']} {history.last if history else 0}", time.monotonic()
         if last != opened.plotted[0] or now > opened.plotted[1] + _PLOT_SECONDS:
             opened.plotted = last, now
             try:
