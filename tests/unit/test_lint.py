@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -331,3 +332,19 @@ def test_sarif_has_relative_paths_of_files_that_are_named_so(folder: Folder, mon
     report = json.loads(folder.output("a b", "-o", "sarif"))
     place = report["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == "a%20b/web.yaml"
+
+
+def test_the_hook_for_pre_commit_checks_the_files_that_it_is_given(folder: Folder) -> None:
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    program, *arguments = hook["entry"].split()
+    assert program in project_scripts()
+    folder.write(GOOD_TEXT, "a.yaml")
+    folder.write(changed("weight: 90", "weight: x"), "b.yaml")
+    files = [str(folder.path / name) for name in ("a.yaml", "b.yaml")]
+    assert main([*arguments, *files[:1]]) == 0
+    assert main([*arguments, *files]) == 1
+
+
+def project_scripts() -> Json:
+    scripts: Json = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    return scripts
