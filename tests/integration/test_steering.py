@@ -1,5 +1,6 @@
 """`kanary promote`, `pause`, `resume`, `abort` and `retry` with the operator, which may be down when they are given."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,30 @@ def test_orders_are_obeyed_when_the_operator_is_back(scene: Scene, kanary: Kanar
     assert "is tried again already, by anyone" in kanary("retry")
     with scene.operating():
         wait_for_rollout(scene, number=2, step=1, reason="WaitingForPromotion")
+
+
+def test_the_operator_says_which_rule_holds_a_rollout_and_a_pipeline_waits_for_its_end(
+    scene: Scene, kanary: Kanary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scene.operating():
+        declare(scene, 100)
+        assert kanary("status", "--timeout", "5m").splitlines()[-1].startswith("Ready - ")
+        declare(scene, 0)
+        wait_for_rollout(scene, step=1, reason="WaitingForPromotion")
+        found = json.loads(kanary("why", "-o", "json"))
+        assert (found["phase"]["rule"], found["rollout"]["rule"]) == (
+            "rollout_is_under_way",
+            "step_waits_for_promotion",
+        )
+        assert "kanary promote" in found["rollout"]["remedy"]
+        where = ["-n", NAMESPACE, "--kubeconfig", scene.kubeconfig]
+        assert main(["status", "rule", *where, "--timeout", "1s"]) == 3
+        kanary("abort")
+        assert main(["status", "rule", *where, "--timeout", "5m"]) == 1
+        assert "RolledBack" in capsys.readouterr().err
+        kanary("retry")
+        wait_for_rollout(scene, step=1, reason="WaitingForPromotion")
+        for step in ("1", "2", "3"):
+            kanary("promote", "--step", step)
+            wait_for_rollout(scene, **({"step": int(step) + 1} if step != "3" else {"state": "Completed"}))
+        assert kanary("status", "--timeout", "5m").splitlines()[-1].startswith("Ready - ")
