@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -136,8 +137,12 @@ class _Waiting:
     def _say(self, line: str) -> None:
         if line != self._said:
             self._said = line
-            sys.stdout.write(one_line(line) + "\n")
-            sys.stdout.flush()
+            try:
+                sys.stdout.write(one_line(line) + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                # As `grep -q` does: the exit code is still needed.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _defect(status: KanaryStatus) -> Condition | None:

@@ -228,3 +228,23 @@ def test_an_interrupt_ends_it_with_130(stage: Stage) -> None:
         process.send_signal(2)
         assert process.wait(60) == 130
         assert process.stderr.read() == ""
+
+
+def test_a_pipe_that_is_closed_changes_no_exit_code(stage: Stage) -> None:
+    stage.status(**ROLLING)
+    command = [sys.executable, "-m", "kanary.cli.main", "status", OWNER.name, "-n", OWNER.namespace]
+    command += ["--kubeconfig", stage.kubeconfig]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        stage.status(**ROLLING | {"message": "nobody reads this"})
+        stage.status(**READY)
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+        stage.status(**DEGRADED)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.wait(60) == 1
