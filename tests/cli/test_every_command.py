@@ -33,8 +33,9 @@ SECONDS_TO_END = 20
 NOWHERE = "http://127.0.0.1:1"
 
 VALUES = {"name": NAME, "revision": "1", "reason": "Serving", "rate": "50/s"}
-"""Values of required parameters; `FILES` has those that are files."""
-FILES = ("filename", "file")
+"""Values of required parameters that are not files."""
+EVER = ("name", "filename", "filenames")
+"""Parameters that are given although they are not required."""
 OPTIONS = {
     "render": ("--from-cluster",),
     "simulate": ("--runs", "1"),
@@ -71,7 +72,7 @@ class Line:
     def of(self, path: str, name: str = NAME) -> list[str]:
         words = path.split()
         for parameter in EVERY[path].params:
-            if parameter.required or parameter.name == "name":
+            if parameter.required or parameter.name in EVER:
                 flag = [max(parameter.opts, key=len)] if isinstance(parameter, click.Option) else []
                 words += [*flag, name if parameter.name == "name" else self._value(path, parameter)]
         return [*words, *OPTIONS.get(path, ())]
@@ -79,7 +80,7 @@ class Line:
     def _value(self, path: str, parameter: click.Parameter) -> str:
         if isinstance(parameter.type, click.Choice):
             return str(parameter.type.choices[0])
-        if parameter.name == "filename":
+        if parameter.name in ("filename", "filenames"):
             manifest = self._folder / "kanary.yml"
             manifest.write_text(yaml.safe_dump(a_kanary()))
             return str(manifest)
