@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from engine.conditions import READY
 from engine.last_status import read_status
+from engine.model.commands import RETRY, command_for
 from engine.model.status import Condition, KanaryStatus
 from kanary.cli.failure import CommandError, note
 from kanary.cli.live import live_kanary, outdated
@@ -22,6 +23,7 @@ from kanary.kube.backoff import Backoff
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import Json
 from states import Phase
+from states.rollouts import RolloutState
 from states.timing import duration_text
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class _Waiting:
     def see(self, kanary: Json) -> None:
         """Take note of a version of the Kanary, and print what is new."""
         self._status = status = read_status(kanary)
-        self._stale = next(outdated(kanary, status), "")
+        self._stale = next(outdated(kanary, status), "") or _pending_retry(kanary, status)
         if self._stale:
             self._stale_since = self._stale_since or time.monotonic()
             self._is_ready, self._degraded_since = False, None
@@ -143,6 +145,17 @@ class _Waiting:
             except BrokenPipeError:
                 # As `grep -q` does: the exit code is still needed.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _pending_retry(kanary: Json, status: KanaryStatus) -> str:
+    """That the operator has not carried out `kanary retry` yet, which changes no generation; empty if it has."""
+    rollout = status.rollout
+    is_pending = (
+        rollout is not None
+        and rollout.state is RolloutState.ROLLED_BACK
+        and command_for(kanary, RETRY, rollout.number) is not None
+    )
+    return f"the operator has not begun the retry of rollout {rollout.number} yet" if rollout and is_pending else ""
 
 
 def _defect(status: KanaryStatus) -> Condition | None:

@@ -15,7 +15,7 @@ import pytest
 from kanary.cli.main import main
 from tests.apiserver import Fault
 from tests.cli.conftest import ROOT
-from tests.cli.stage import Stage
+from tests.cli.stage import Stage, rollout
 from tests.unit.kanaries import OWNER
 
 Json = dict[str, Any]
@@ -146,6 +146,18 @@ def test_a_spec_that_changes_meanwhile_is_waited_for(wait: Wait) -> None:
     code, lines, _ = wait("--timeout", "10m", then=[change])
     assert (code, lines) == (0, [line(ROLLING), line(READY)])
     assert stage.server.store.get("kanaries", OWNER.name, OWNER.namespace)["metadata"]["generation"] == 2  # type: ignore[index]
+
+
+def test_a_rollback_whose_retry_has_not_begun_is_no_result(wait: Wait) -> None:
+    stage = wait.stage
+    metadata = {**stage.written["metadata"], "annotations": {"kanary.k8s.io/retry": '{"rollout": 3, "by": "ann"}'}}
+    stage.written = {**stage.written, "metadata": metadata}
+    stage.status(**DEGRADED, rollout=rollout(state="RolledBack", reason="RolledBack", until=None))
+    code, lines, err = wait("--timeout", "1s")
+    assert (code, lines) == (3, [])
+    assert "retry of rollout 3" in err
+    stage.status(**DEGRADED, rollout=rollout(number=4, state="RolledBack", reason="RolledBack", until=None))
+    assert wait()[:2] == (1, [line(DEGRADED)])
 
 
 def test_without_a_status_the_operator_is_waited_for(wait: Wait) -> None:

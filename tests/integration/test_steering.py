@@ -102,7 +102,8 @@ def test_the_operator_says_which_rule_holds_a_rollout_and_a_pipeline_waits_for_i
         assert main(["status", "rule", *where, "--timeout", "5m"]) == 1
         assert "RolledBack" in capsys.readouterr().err
         kanary("retry")
-        wait_for_rollout(scene, step=1, reason="WaitingForPromotion")
+        assert main(["status", "rule", *where, "--timeout", "3s"]) == 3
+        wait_for_rollout(scene, number=2, step=1, reason="WaitingForPromotion")
         for step in ("1", "2", "3"):
             kanary("promote", "--step", step)
             wait_for_rollout(scene, **({"step": int(step) + 1} if step != "3" else {"state": "Completed"}))
