@@ -120,6 +120,10 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, r
         return Course()
     # If the ConfigMap is lost, the status has the weights that the running proxies split by.
     former = applied.spec.routes if applied else _routes(known, spec.routes) or known.goal
+    is_usable = not (snapshot.fault or snapshot.missing)
+    if applied and spec.rollout is None and not is_usable:
+        # A spec that cannot be applied ends no rollout either.
+        spec = spec.model_copy(update={"rollout": applied.spec.rollout})
     if spec.rollout is None:
         results_of(())
         return _at_once(spec, former, known.number, observed.now)
@@ -128,7 +132,7 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, r
     fault = _too_many_routes(spec.routes, known, former) if declared and not snapshot.fault else None
     snapshot = replace(snapshot, fault=fault) if fault else snapshot
     # A spec that cannot be applied changes nothing; what is under way is judged by it nevertheless.
-    goal = declared.routes if declared and not (snapshot.fault or snapshot.missing) else known.goal
+    goal = declared.routes if declared and is_usable and not fault else known.goal
     last = _counted(Look(observed, snapshot, spec, known, goal))
     facts = Look(observed, snapshot, spec, last, goal).facts(spec.rollout)
     if last.number and not facts.is_new and facts.state in ENDED and not last.is_announced:

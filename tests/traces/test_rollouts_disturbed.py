@@ -206,6 +206,14 @@ def test_a_service_that_goes_holds_the_step_and_not_the_judgement(watching: Worl
     assert goes_back(watching)
 
 
+def test_a_spec_without_a_plan_that_cannot_be_applied_ends_no_rollout(watching: World) -> None:
+    watching.remove("Service", "myapp-v1")
+    declare(watching, 0, 100, rollout=None)
+    serve(watching, 400)
+    assert (weights(watching), phase(watching)) == (TENTH, ("Degraded", "BackendNotFound"))
+    assert goes_back(watching)
+
+
 def test_without_a_plan_the_declared_weights_are_served_at_once(watching: World) -> None:
     declare(watching, 0, 100, rollout=None)
     serve(watching, 10)
