@@ -18,6 +18,7 @@ from engine.model.states import Split
 from engine.model.status import HistoryStatus, SplitStatus
 from engine.observe import Observed
 from states import Decision, Phase
+from states.rollouts import RolloutState
 
 KEPT_ENTRIES = 10
 """Number of entries that the status keeps for users, although the history has them."""
@@ -71,7 +72,9 @@ def journal(
             message=decision.message,
             revision=split.revision if split else None,
         )
-    if phase is Phase.READY and split and last and last.revision == split.revision and last.result is None:
+    # A rollout that was rolled back is Degraded, and every proxy serves its last revision.
+    is_served = phase is Phase.READY or course.state is RolloutState.ROLLED_BACK
+    if is_served and split and last and last.revision == split.revision and last.result is None:
         last = writer.end(last, Result.READY)
     return Journal(last, _bounded(observed.status.history, writer, recorded), cause)
 

@@ -145,8 +145,7 @@ class _ListStyle:
     def _weights(self, routes: Sequence[RouteStatus]) -> str:
         """Each backend with its weight and its actual share, such as `web-v1:http=80→79.6`."""
         arrow = "→" if self.is_unicode else "->"
-        shares = ((route, "?" if route.actual is None else route.actual) for route in routes)
-        return " ".join(f"{one_line(route.backend)}={route.weight}{arrow}{share}" for route, share in shares)
+        return " ".join(f"{one_line(route.backend)}={route.weight}{arrow}{_share(route)}" for route in routes)
 
     def _messages(self, kanary: KanaryOverview) -> list[str]:
         """What is wrong with it, or what it waits for."""
@@ -161,6 +160,12 @@ class _ListStyle:
 
     def _cut(self, line: str, before: int = 0) -> str:
         return cut(line, self.width - before)
+
+
+def _share(route: RouteStatus) -> str:
+    if route.actual is None:
+        return "?" if route.since_change is None else "-"
+    return str(route.actual)
 
 
 def _sign(kanary: KanaryOverview) -> Sign:

@@ -100,8 +100,8 @@ def list_all(*, namespace: str | None, all_namespaces: bool, output: str, is_wat
     by name.
 
     A route is shown as BACKEND=WEIGHT→SHARE: its declared weight, and the share
-    of the connections since the last change as the operator has measured it; ?
-    if a proxy cannot be read, or without connections.
+    of the connections since the last change as the operator has measured it; -
+    without connections, ? if a proxy cannot be read.
     """
     if namespace and all_namespaces:
         raise click.UsageError("--namespace and --all-namespaces exclude each other: leave one out")

@@ -17,11 +17,6 @@ from states.rollouts import RolloutState, RolloutTrigger
 Json = dict[str, Any]
 
 _ACTION = "Reconcile"
-_SERVED = (
-    (RolloutState.SHIFTING, RolloutTrigger.WATCH),
-    (RolloutState.ROLLING_BACK, RolloutTrigger.RESTORE),
-)
-"""The moves of a rollout, by their source and trigger, when every proxy serves the weights."""
 
 
 class EventReporter:
@@ -93,6 +88,7 @@ def _seconds_until_served(entry: Entry, status: KanaryStatus) -> float | None:
         changes = status.history.entries if status.history else ()
         is_step = any(isinstance(e, WeightChange) and e.revision == entry.revision and e.step for e in changes)
         return None if is_step else entry.seconds
-    if isinstance(entry, RolloutChange) and (entry.source, entry.trigger) in _SERVED and status.split:
-        return max((entry.at - status.split.at).total_seconds(), 0.0)
+    if isinstance(entry, RolloutChange) and status.split:
+        is_step_served = (entry.source, entry.trigger) == (RolloutState.SHIFTING, RolloutTrigger.WATCH)
+        return max((entry.at - status.split.at).total_seconds(), 0.0) if is_step_served else None
     return None

@@ -77,7 +77,7 @@ def test_a_bad_version_goes_back_at_each_step(step: int) -> None:
     assert "rollouts of good versions has so many failures" in message(world)
     assert [text for *_, text in revisions(world)] == [*[OLD, TENTH, HALF, NEW][: step + 1], OLD]
     assert [(rollout, place) for _, rollout, place, _ in revisions(world)][1] == (1, "1/3 10%")
-    assert [results(world)[number] for number in range(2, step + 2)] == ["Superseded"] * step
+    assert [results(world)[number] for number in range(2, step + 3)] == ["Superseded"] * step + ["Ready"]
 
 
 def test_a_burst_of_failures_on_both_versions_goes_on(serving: World) -> None:

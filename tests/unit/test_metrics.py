@@ -341,7 +341,7 @@ def test_a_change_that_is_served_and_a_move_of_a_rollout_are_counted_once(metric
     assert samples(metrics, "kanary_change_duration_seconds_bucket")[("0.5",)] == 1
 
 
-def test_a_step_is_served_when_it_is_watched_and_a_rollback_when_it_is_complete(metrics: Metrics) -> None:
+def test_a_step_is_served_when_it_is_watched_and_a_rollback_when_its_revision_is_ready(metrics: Metrics) -> None:
     """The result of the last step follows much later, and that of a step that another one follows is Superseded."""
     at = datetime(2026, 11, 26, 12, tzinfo=UTC)
     texts = {"reason": "r", "message": "m"}
@@ -356,14 +356,14 @@ def test_a_step_is_served_when_it_is_watched_and_a_rollback_when_it_is_complete(
         moved(2, 0.3, "Shifting", "Watching", "watch"),
         moved(3, 60, "Waiting", "Watching", "watch"),
         ChangeResult(number=4, at=at, revision=2, result="Ready", seconds=600),
-        moved(5, 0.4, "RollingBack", "RolledBack", "restore"),
-        WeightChange(number=6, at=at, revision=3, generation=1, after=(), cause="c"),
-        ChangeResult(number=7, at=at, revision=3, result="Ready", seconds=20),
+        WeightChange(number=5, at=at, revision=3, generation=1, after=(), cause="c", rollout=1),
+        moved(6, 0.4, "RollingBack", "RolledBack", "restore"),
+        ChangeResult(number=7, at=at, revision=3, result="Ready", seconds=0.4),
     )
     split = SplitStatus(revision=2, generation=1, at=at, weights=())
     Entries(metrics).observe(KanaryStatus(), status_of(history=HistoryStatus(last=7, entries=entries), split=split))
-    assert samples(metrics, "kanary_change_duration_seconds_sum")[()] == pytest.approx(0.3 + 0.4 + 20)
-    assert samples(metrics, "kanary_change_duration_seconds_count")[()] == 3
+    assert samples(metrics, "kanary_change_duration_seconds_sum")[()] == pytest.approx(0.3 + 0.4)
+    assert samples(metrics, "kanary_change_duration_seconds_count")[()] == 2
 
 
 def test_entries_of_a_former_leader_are_not_counted(metrics: Metrics) -> None:
