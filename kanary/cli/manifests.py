@@ -162,7 +162,7 @@ def simulate(filename: str, **options: Any) -> None:
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @cluster_options
 def plan(*, offline: bool, against: str | None, kubeconfig: str | None, context: str | None, **options: Any) -> int:
-    """Show what applying a manifest would change; nothing is written.
+    """Show what applying a manifest would change. Nothing is written.
 
     The operator's own code decides, as it would after `kubectl apply`: weights,
     the steps of a rollout, endpoints, Kubernetes objects, haproxy.cfg, and

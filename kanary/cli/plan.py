@@ -1,4 +1,4 @@
-"""`kanary plan`: what applying a manifest would change; nothing is written."""
+"""`kanary plan`: what applying a manifest would change. Nothing is written."""
 
 from __future__ import annotations
 
