@@ -65,6 +65,7 @@ class Agent:
             "unreachedSeconds": None,
             "open": 31,
             "connections": self._connections,
+            "sinceChange": self._connections,
             "unconnected": 3,
             "reset": 1_600,
             "retries": 40,

@@ -117,7 +117,10 @@ def _offline(of_file: PlannedFile, former: PlannedFile | None, defaults: Default
     """The plan against the Kanaries of another file, as if they were served, or against nothing."""
     now = datetime.now(UTC)
     cluster = ImaginedCluster(NoCluster(), now)
-    put_stand_ins(cluster, [*(former.kanaries if former else ()), *of_file.kanaries], of_file.manifest)
+    of_file.put_services(cluster)
+    if former:
+        former.put_services(cluster)
+    put_stand_ins(cluster, [*(former.kanaries if former else ()), *of_file.kanaries])
     for kanary, _ in former.kanaries if former else ():
         cluster.put(KANARIES, after_apply(None, kanary, now))
         settle(cluster, _owner(kanary), defaults)

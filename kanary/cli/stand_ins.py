@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from engine.model.spec import API_VERSION, KIND, Backend, KanarySpec
 from engine.render.objects import Identity
 from kanary.cli.imagined import ImaginedCluster
-from kanary.cli.manifest import Manifest
 from kanary.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES, Json
 from kanary.operator.transforms import SERVICE_OF_SLICE
 
@@ -18,8 +17,8 @@ _NETWORK, _PROXIES = "192.0.2.", "198.51.100."
 _PORT = 9000
 
 
-def put_stand_ins(cluster: ImaginedCluster, kanaries: Declared, manifest: Manifest) -> None:
-    """Give each backend a Service, if the manifest has none, and one endpoint."""
+def put_stand_ins(cluster: ImaginedCluster, kanaries: Declared) -> None:
+    """Give each backend a Service, if there is none, and one endpoint."""
     backends = dict.fromkeys(
         (kanary["metadata"]["namespace"], route.backend) for kanary, spec in kanaries for route in spec.routes
     )
@@ -29,7 +28,7 @@ def put_stand_ins(cluster: ImaginedCluster, kanaries: Declared, manifest: Manife
     owners = {(k["metadata"]["namespace"], spec.destination): k for k, spec in kanaries}
     for number, ((namespace, name), of_service) in enumerate(by_service.items()):
         ports = [*_ports(of_service)]
-        service = manifest.service(namespace, name) or cluster.service(namespace, name)
+        service = cluster.service(namespace, name)
         if service is None:
             service = _object("v1", "Service", namespace, name, {"spec": {"ports": ports}})
             if owner := owners.get((namespace, name)):

@@ -68,6 +68,12 @@ async def answer_and_reset(reader: asyncio.StreamReader, writer: asyncio.StreamW
     break_off(writer)
 
 
+async def answer_and_reset_when_confirmed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.read(100))
+    await reader.read(100)
+    break_off(writer)
+
+
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(100):
         writer.write(data)
@@ -105,6 +111,14 @@ def ask(connection: socket.socket) -> bool:
 
 def ask_and_wait_for_the_end(connection: socket.socket) -> None:
     connection.sendall(b"hello\n")
+    while connection.recv(100):
+        pass
+
+
+def ask_and_confirm(connection: socket.socket) -> None:
+    connection.sendall(b"hello\n")
+    connection.recv(100)
+    connection.sendall(b"thanks\n")
     while connection.recv(100):
         pass
 

@@ -25,8 +25,9 @@ from tests.agent.moods import (
     MoodyPods,
     Visit,
     answer_and_close,
-    answer_and_reset,
+    answer_and_reset_when_confirmed,
     ask,
+    ask_and_confirm,
     ask_and_wait_for_the_end,
     break_off,
     close_at_once,
@@ -62,7 +63,10 @@ def counts_of(proxy: LiveProxy, route: int = 0, revision: int = 0) -> Counts:
 
 
 def await_counts(proxy: LiveProxy, expected: Counts, route: int = 0, revision: int = 0) -> None:
-    await_that(lambda: counts_of(proxy, route, revision) == expected, f"{counts_of(proxy, route, revision)} {expected}")
+    try:
+        await_that(lambda: counts_of(proxy, route, revision) == expected, f"{expected} are counted")
+    except TimeoutError:
+        pytest.fail(f"{expected} are not counted: {proxy.report()}")
 
 
 def total_of(proxy: LiveProxy, route: int = 0) -> tuple[int, int]:
@@ -143,12 +147,17 @@ def test_a_connection_that_waits_too_long_for_a_free_one_fails(pods: MoodyPods) 
         assert counts_of(proxy) == Counts(VISITS + 1, VISITS)
 
 
-@pytest.mark.parametrize("mood", [reset_when_asked, answer_and_reset])
-def test_a_connection_that_its_pod_resets_fails_before_and_after_the_first_byte(pods: MoodyPods, mood: Any) -> None:
+@pytest.mark.parametrize(
+    ("mood", "visit"),
+    [(reset_when_asked, ask_and_wait_for_the_end), (answer_and_reset_when_confirmed, ask_and_confirm)],
+)
+def test_a_connection_that_its_pod_resets_fails_before_and_after_the_first_byte(
+    pods: MoodyPods, mood: Any, visit: Visit
+) -> None:
     config = watching(pods.route(100, 1))
     pods.put(mood, *config.routes[0].servers)
     with logging(config) as proxy:
-        one_failure_each(proxy, ask_and_wait_for_the_end)
+        one_failure_each(proxy, visit)
 
 
 def test_a_connection_that_a_second_pod_accepts_does_not_fail(pods: MoodyPods) -> None:

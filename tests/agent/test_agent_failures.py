@@ -28,8 +28,9 @@ from tests.agent.moods import (
     MoodyPods,
     Visit,
     answer_and_close,
-    answer_and_reset,
+    answer_and_reset_when_confirmed,
     ask,
+    ask_and_confirm,
     ask_and_wait_for_the_end,
     leave,
     reset,
@@ -139,12 +140,15 @@ def test_a_pod_that_drops_packets_is_not_accepting(pods: Pods) -> None:
         assert re.fullmatch(r"not accepted: 3 attempts within \d+ ms", failure["cause"])
 
 
-@pytest.mark.parametrize(("mood", "sent"), [(reset_when_asked, 0), (answer_and_reset, 6)])
-def test_a_reset_connection_has_its_time_and_bytes(moody: MoodyPods, mood: Any, sent: int) -> None:
+@pytest.mark.parametrize(
+    ("mood", "behaviour", "sent"),
+    [(reset_when_asked, ask_and_wait_for_the_end, 0), (answer_and_reset_when_confirmed, ask_and_confirm, 6)],
+)
+def test_a_reset_connection_has_its_time_and_bytes(moody: MoodyPods, mood: Any, behaviour: Any, sent: int) -> None:
     config = config_of(moody.route(100, 1))
     moody.put(mood, *config.routes[0].servers)
     with logging(config) as proxy:
-        client = visit(proxy, ask_and_wait_for_the_end)
+        client = visit(proxy, behaviour)
         failure = await_failure(proxy)
         assert (failure["server"], failure["client"]) == (address_of(config.routes[0].servers[0]), client)
         assert re.fullmatch(rf"reset after \d+ ms, {sent} bytes sent to the client", failure["cause"])

@@ -57,7 +57,7 @@ def test_a_configuration_with_a_later_address_ends_the_earlier_waits(player: Pla
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 1_000, 2**21 - 1, 2**21, 3 * 2**20])
 def test_played_agents_report_counts_when_real_ones_do(count: int) -> None:
-    assert _rounded(Counts(count, 0, 0, 0, 0))[0] == agent.rounded(count)
+    assert _rounded(Counts(count, 0, 0, 0, 0), count) == (agent.rounded(count), 0, agent.rounded(count))
 
 
 class Server:

@@ -23,9 +23,6 @@ from tests.unit.kanaries import route
 
 Json = dict[str, Any]
 WAIT = 60
-NOW = datetime.now(UTC).replace(microsecond=0)
-LATER = NOW + timedelta(minutes=10)
-"""Events count back from here: the server for tests makes each Kanary now, and those of pods before are not its own."""
 
 
 class Stage:
@@ -34,6 +31,9 @@ class Stage:
     def __init__(self, server: ApiServer) -> None:
         self.server = server
         self.serial = 0
+        self.now = datetime.now(UTC).replace(microsecond=0)
+        self.later = self.now + timedelta(minutes=10)
+        """Events count back from here: the Kanary is made now, and Events of pods before that are not its own."""
         spec = {"destination": "shop", "routes": [route("web-v1", 100)]}
         self.kanary = server.store.put(self._object("kanary.k8s.io/v1", "Kanary", "web", spec=spec))
 
@@ -45,7 +45,7 @@ class Stage:
         self.serial += 1
         kind, _, object_name = about.partition("/")
         uid = self.kanary["metadata"]["uid"] if about == "Kanary/web" else "another"
-        time = time_text(LATER - timedelta(seconds=ago))
+        time = time_text(self.later - timedelta(seconds=ago))
         known: Json = {
             "involvedObject": {"kind": kind, "name": object_name, "namespace": "default", "uid": uid},
             "type": "Normal",
@@ -112,8 +112,8 @@ def test_what_is_about_something_else_is_left_out(stage: Stage, kanary: Kanary) 
 
 
 def test_events_that_events_k8s_io_wrote_have_their_times_and_counts(stage: Stage, kanary: Kanary) -> None:
-    observed = {"count": 7, "lastObservedTime": time_text(LATER - timedelta(seconds=5)).replace("Z", ".500000Z")}
-    made = time_text(LATER - timedelta(seconds=50)).replace("Z", ".250000Z")
+    observed = {"count": 7, "lastObservedTime": time_text(stage.later - timedelta(seconds=5)).replace("Z", ".500000Z")}
+    made = time_text(stage.later - timedelta(seconds=50)).replace("Z", ".250000Z")
     none = {"firstTimestamp": None, "lastTimestamp": None, "count": None}
     stage.event("Serving", ago=20)
     stage.event("Failed", "Pod/web-haproxy-7d9f8c6b5-x2x7c", eventTime=made, series=observed, **none)
@@ -124,7 +124,7 @@ def test_events_that_events_k8s_io_wrote_have_their_times_and_counts(stage: Stag
 
 def test_since_leaves_out_what_happened_before(stage: Stage, kanary: Kanary) -> None:
     stage.event("Old", ago=1200)
-    stage.event("Repeated", ago=1200, lastTimestamp=time_text(NOW), count=3)
+    stage.event("Repeated", ago=1200, lastTimestamp=time_text(stage.now), count=3)
     assert reasons(kanary, "--since", "2m") == ["Repeated"]
     assert kanary("events", "web", "--since", "soon").code == 2
 
@@ -133,7 +133,9 @@ def test_where_events_have_expired_the_history_is_named(stage: Stage, kanary: Ka
     printed = kanary("events", "web")
     assert (printed.code, printed.err.count("\n")) == (0, 1)
     move = {"number": 1, "kind": "PhaseChange", "from": "", "to": "Ready", "trigger": "x", "reason": "y", "message": ""}
-    stage.kanary["status"] = {"history": {"last": 1, "entries": [{**move, "at": time_text(NOW - timedelta(hours=2))}]}}
+    stage.kanary["status"] = {
+        "history": {"last": 1, "entries": [{**move, "at": time_text(stage.now - timedelta(hours=2))}]}
+    }
     stage.server.store.put(stage.kanary)
     assert "kanary history -n default web --transitions" in kanary("events", "web").err
     stage.event("Serving")

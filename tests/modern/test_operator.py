@@ -40,7 +40,7 @@ def test_kubectl_shows_how_far_a_kanary_is(stage: Stage) -> None:
         serve(stage)
     heading, row = (line.split("  ") for line in stage.kubectl("get", "ky", "-o", "wide").strip().splitlines())
     columns = [word.strip() for word in heading if word]
-    last = ["REVISION", "DOWN", "EJECTED", "DESTINATION"]
+    last = ["REVISION", "ACTUAL", "DOWN", "EJECTED", "DESTINATION"]
     assert columns == ["NAME", "PHASE", "WEIGHTS", "STEP", "READY", "AGE", "REASON", *last]
     values = [word.strip() for word in row if word.strip()]
     assert values[:4] == ["web", "Ready", "web-v1:http=80 web-v2:http=20", "2/2"]

@@ -105,7 +105,7 @@ def test_another_decision_about_a_rollout_follows_at_the_limit(snapshot: Rollout
             opens=None if ends else snapshot.opens,
         )
     )
-    assert (later.rule, later.trigger) != (decision.rule, decision.trigger)
+    assert (later.rule, later.reason, later.trigger) != (decision.rule, decision.reason, decision.trigger)
 
 
 def test_a_new_kanary_says_when_it_starts_with_the_ready_pods() -> None:

@@ -65,6 +65,13 @@ def test_every_example_can_be_planned(files: Files, example: Path) -> None:
     assert "ConfigMap" in [each["object"]["kind"] for each in planned[0]["objects"]]
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_example_changes_against_itself(files: Files, example: Path) -> None:
+    """Also if the file has the Services."""
+    planned = json.loads(files.run("-f", str(example), "--against", str(example), "-o", "json"))
+    assert [(each["name"], each["objects"]) for each in planned if each["change"]] == []
+
+
 def test_nothing_changes_against_the_same_file(files: Files) -> None:
     planned = files.change(OLD, OLD, "--exit-code")
     assert not planned["change"]
