@@ -61,9 +61,9 @@ class Steered:
         return f"rollout {self.rollout.number} of {self.kanary['metadata']['name']}"
 
     @property
-    def present(self) -> tuple[int, int]:
-        """The numbers of the rollout and of its step."""
-        return self.rollout.number, self.rollout.step
+    def present(self) -> tuple[str, int, int]:
+        """The uid of the Kanary, and the numbers of the rollout and of its step."""
+        return self.kanary["metadata"]["uid"], self.rollout.number, self.rollout.step
 
     @property
     def spec(self) -> KanarySpec | None:
@@ -239,10 +239,10 @@ def carry_out(
     verb: str,
     reason: str,
     *,
-    present: tuple[int, ...] = (),
+    present: tuple[str | int, ...] = (),
     **how: Any,
 ) -> Given:
-    """Give an order, to this rollout, and in this step, if they are named; `how` has the arguments of `promote`.
+    """Give an order, to this Kanary and rollout, and in this step, if they are named; `how` is as for `promote`.
 
     Raises CommandError, with nothing written, if it is impossible or if its aim changes at the same time. Raises
     ClusterError.

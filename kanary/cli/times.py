@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 _EXPECTED = "2026-11-23T13:35, 2026-11-23T13:35:10+01:00, 2026-11-23, or an age such as 7d or 1h30m"
@@ -33,7 +34,9 @@ def read_duration(text: str) -> timedelta | None:
 
 def local_text(time: datetime) -> str:
     """A time as text: local, in whole seconds."""
-    return time.astimezone().replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
+    with suppress(OverflowError):  # of years 1 and 9999 in some time zones
+        time = time.astimezone()
+    return time.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
 
 
 def span_text(start: datetime, end: datetime) -> str:

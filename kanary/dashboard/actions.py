@@ -72,8 +72,8 @@ class Actions:
         if not action.verb:
             return self._undo(key, None, _restoration)
         given = planned(self._client, key, action.verb, **action.how)
-        rollout, step = given.steered.present
-        target = {"rollout": str(rollout), "step": str(step)}
+        uid, rollout, step = given.steered.present
+        target = {"uid": uid, "rollout": str(rollout), "step": str(step)}
         return Plan(given.order.done, bool(given.order.annotations), tuple(given.warnings()), target)
 
     def execute(self, action: Button, key: Key, form: Mapping[str, str]) -> Plan:
@@ -82,7 +82,7 @@ class Actions:
             return self._undo(key, _number(form, "revision"), lambda undo, plan: _write(undo, plan, form))
         # An abort or a pause of the next step is meant as well, a promotion of it is not.
         fields = ("rollout", "step") if action.verb == "promote" else ("rollout",)
-        present = tuple(_number(form, field) for field in fields)
+        present = (form.get("uid", ""), *(_number(form, field) for field in fields))
         given = carry_out(self._client, key, action.verb, _reason(form), present=present, **action.how)
         return Plan(given.order.done, bool(given.order.annotations), tuple(given.warnings()), {})
 

@@ -139,8 +139,8 @@ class Dashboard:
 def _changes(sent: Shown, shown: Shown) -> Iterator[str]:
     parts = {**shown.parts, **shown.rows}
     known = {**sent.parts, **sent.rows}
-    if [*sent.rows] != [*shown.rows]:
-        # Rows have come or gone: the whole table.
+    if not sent.title or [*sent.rows] != [*shown.rows]:
+        # Rows have come or gone, perhaps before this stream began: the whole table.
         parts = {**shown.parts, "rows": shown.table}
     for name, part in parts.items():
         if known.get(name) != part:

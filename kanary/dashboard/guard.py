@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 OPEN = "/open"
 """The path that exchanges the token of a link for the cookie of the session."""
 _TOKEN_BYTES = 32
+_HTTP_PORT = 80
+"""Browsers do not name it."""
 _READS = ("GET", "HEAD")
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -47,11 +49,12 @@ class Guard:
         self._session = secrets.token_urlsafe(_TOKEN_BYTES)
         # Browsers send cookies to all ports of a host.
         self._cookie = f"kanary-{port}"
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+        names = ("127.0.0.1", "localhost", "[::1]")
+        self._hosts = {f"{name}:{port}" for name in names} | set(names if port == _HTTP_PORT else ())
         self._token = ""
 
     def new_link(self) -> str:
-        """A link that opens the dashboard once; former links end."""
+        """A link that opens the dashboard once. It ends former links and, when it is opened, the former session."""
         # Once, because other users of the machine can read the arguments of the command that opens the browser.
         self._token = secrets.token_urlsafe(_TOKEN_BYTES)
         return f"http://127.0.0.1:{self._port}{OPEN}?token={self._token}"
@@ -92,7 +95,7 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["method"] != "GET" or not self._token or not _is_same(given, self._token):
             return _refused(HTTPStatus.UNAUTHORIZED, f"this link is not valid, or was used before: {_NO_SESSION}")
-        self._token = ""
+        self._token, self._session = "", secrets.token_urlsafe(_TOKEN_BYTES)
         response = HTMLResponse(_OPENED)
         response.set_cookie(self._cookie, self._session, httponly=True, samesite="strict", path="/")
         return response

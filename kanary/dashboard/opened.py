@@ -50,6 +50,8 @@ _PLOT_SECONDS = 20.0
 class Opened:
     """What was last read about one Kanary."""
 
+    uid: str = ""
+    """Of the Kanary that was read."""
     fleet: FleetReading | None = None
     """None until it is read for the first time."""
     plot: Markup | None = None
@@ -69,6 +71,11 @@ class Opened:
     plotted: tuple[str, float] = ("", float("-inf"))
     """The Kanary and the last entry of its history that it shows, and when it was drawn."""
 
+    def begin(self, uid: str) -> None:
+        """Forget what was read about a former Kanary of the same name."""
+        begun = Opened(uid, pages=self.pages, closed_at=self.closed_at, task=self.task)
+        vars(self).update(vars(begun))
+
 
 class OpenedKanaries:
     """What was read about each Kanary whose page is open."""
@@ -80,8 +87,10 @@ class OpenedKanaries:
         self._opened: dict[Key, Opened] = {}
 
     def of(self, key: Key) -> Opened:
-        """What was read about a Kanary; nothing if no page of it is open."""
-        return self._opened.get(key) or Opened()
+        """What was read about a Kanary; nothing if no page of it is open, or if it was about a former one."""
+        opened, kanary = self._opened.get(key), self._board.kanary(key)
+        is_former = opened is not None and kanary is not None and opened.uid != kanary["metadata"]["uid"]
+        return Opened() if opened is None or is_former else opened
 
     @asynccontextmanager
     async def open(self, key: Key) -> AsyncIterator[Opened]:
@@ -101,6 +110,8 @@ class OpenedKanaries:
         while opened.pages or time.monotonic() < opened.closed_at + _KEPT_SECONDS:
             kanary = self._board.kanary(key)
             if kanary and opened.pages:
+                if opened.uid != kanary["metadata"]["uid"]:
+                    opened.begin(kanary["metadata"]["uid"])
                 try:
                     await run_in_threadpool(self._read, kanary, opened)
                 except Exception:  # the pages continue with what was read before

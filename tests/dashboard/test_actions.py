@@ -62,6 +62,17 @@ def test_an_abort_is_meant_in_the_next_step_as_well_but_not_for_another_rollout(
     assert stage.order(ABORT)
 
 
+def test_an_order_that_was_confirmed_for_a_former_kanary_writes_nothing(stage: Stage, visitor: Visitor) -> None:
+    """Also if the next one of this name has a rollout of the same number at the same step."""
+    form = form_of(visitor, "promote")
+    status = stage.kanary()["status"]
+    stage.server.store.delete("kanaries", OWNER.name, OWNER.namespace)
+    stage.status(**status)
+    answer = visitor.post(f"{PAGE}/promote", **form)
+    assert (answer.status, "nothing was written" in answer.text) == (409, True)
+    assert stage.order(PROMOTE) is None
+
+
 def test_pause_and_resume_take_turns(stage: Stage, visitor: Visitor) -> None:
     assert offered(visitor) == ["promote", "promote-full", "pause", "abort", "undo"]
     assert visitor.post(f"{PAGE}/pause", **form_of(visitor, "pause")).status == 200

@@ -40,6 +40,10 @@ def test_a_link_opens_one_browser_and_the_next_one_ends_it(dashboard: LocalDashb
     assert "Kanaries" in second.get("/")
     # A browser that has the session may open the link again.
     assert second.request("GET", second.path).status == 200
+    third = Visitor(dashboard)
+    assert second.request("GET", "/").status == 200
+    third.admitted()
+    assert second.request("GET", "/").status == 401
 
 
 def test_the_cookie_is_for_this_site_only_and_no_script_reads_it(dashboard: LocalDashboard) -> None:
