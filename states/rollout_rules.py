@@ -74,8 +74,13 @@ def rollout_has_ended(snapshot: RolloutSnapshot) -> RolloutDecision | None:
         return None
     if snapshot.is_new and snapshot.frozen:
         return _blocked(snapshot, snapshot.frozen)
-    default = Reason.ROLLED_BACK if snapshot.state is RolloutState.ROLLED_BACK else Reason.ROLLOUT_COMPLETED
-    return RolloutDecision(None, snapshot.reason or default, snapshot.message)
+    is_back = snapshot.state is RolloutState.ROLLED_BACK
+    default = Reason.ROLLED_BACK if is_back else Reason.ROLLOUT_COMPLETED
+    decision = RolloutDecision(None, snapshot.reason or default, snapshot.message)
+    if not (is_back and snapshot.retried and snapshot.frozen) or snapshot.opens is None:
+        return decision
+    requeue = Requeue(max(min(snapshot.opens, LONGEST_BLOCK), timedelta(seconds=1)), "the freeze ends")
+    return replace(decision, requeue=requeue, limit=Limit(snapshot.opens, "the rollout is tried again"))
 
 
 def rollback_is_under_way(snapshot: RolloutSnapshot) -> RolloutDecision | None:

@@ -32,14 +32,15 @@ def traffic_of(fleet: Fleet, digest: str, backend: str) -> Traffic:
     every = [p.report.routes[backend] for p in fleet.proxies if p.report and backend in p.report.routes]
     if not every:
         return Traffic()
-    is_complete = fleet.all_split_by(digest) and len(serving) == fleet.ready(digest)
+    since_change = [report.since_change for report in serving if report.since_change is not None]
+    is_complete = fleet.all_split_by(digest) and len(since_change) == fleet.ready(digest)
     return Traffic(
         up=min((report.up for report in serving), default=None),
         down=max((report.down for report in serving), default=None),
         ejected=max((report.ejected for report in serving), default=None),
         connections=sum(report.connections for report in every),
         failed=sum(report.failed for report in every),
-        since_change=sum(report.since_change for report in serving) if is_complete else None,
+        since_change=sum(since_change) if is_complete else None,
     )
 
 

@@ -36,8 +36,8 @@ class RouteReport:
     """All since the pod started."""
     failed: int = 0
     """Those of them that no server accepted, or that a server reset."""
-    since_change: int = 0
-    """All since the proxy serves these weights."""
+    since_change: int | None = None
+    """All since the proxy serves these weights; None if an agent of another version does not report it."""
     server: str = ""
     """Address and port of a server that is down; empty if none is."""
     line: str = ""
@@ -51,7 +51,7 @@ class RouteReport:
 
         Since when it is unreached is computed anew for each report, and may differ by the time that a line takes.
         """
-        counts = self.connections.bit_length(), self.failed.bit_length(), self.since_change.bit_length()
+        counts = self.connections.bit_length(), self.failed.bit_length(), (self.since_change or 0).bit_length()
         is_unreached = self.unreached_since is not None
         return self.up, self.down, self.ejected, is_unreached, self.server, self.line, counts
 
@@ -216,7 +216,7 @@ def _route(raw: object, now: datetime) -> RouteReport:
         unreached_since=None if unreached is None else now - timedelta(seconds=_count(unreached)),
         connections=_count(raw.get("connections"), _MAX_TOTAL),
         failed=_count(raw.get("unconnected"), _MAX_TOTAL) + _count(raw.get("reset"), _MAX_TOTAL),
-        since_change=_count(raw.get("sinceChange"), _MAX_TOTAL),
+        since_change=None if raw.get("sinceChange") is None else _count(raw.get("sinceChange"), _MAX_TOTAL),
         server=server,
         line=line,
         reset=_count(raw.get("reset"), _MAX_TOTAL),

@@ -107,7 +107,7 @@ def _lint_together(files: Sequence[str], now: datetime) -> tuple[int, list[Findi
             findings.append(_not_yaml(file, error))
     if not any(GROUP in text for text in texts.values()):
         # Files without a Kanary may be of any kind, such as templates.
-        return 0, []
+        return 0, findings
     kanaries, others = list[Linted](), list[Json]()
     for file, text in texts.items():
         try:

@@ -73,10 +73,17 @@ def is_kanary(document: Json) -> bool:
 
 
 def is_service(document: Json) -> bool:
-    """Whether the object is a Service that no Kanary has created."""
-    owners = document["metadata"].get("ownerReferences") or ()
-    is_created = any(owner.get("kind") == KIND for owner in owners)
-    return (document.get("apiVersion"), document.get("kind")) == ("v1", "Service") and not is_created
+    """Whether the object is a whole Service that no Kanary has created: a patch of one is another object."""
+    if (document.get("apiVersion"), document.get("kind")) != ("v1", "Service"):
+        return False
+    metadata, spec = document["metadata"], document.get("spec") or {}
+    owners, ports = metadata.get("ownerReferences") or [], spec.get("ports") or [] if isinstance(spec, dict) else None
+    lists = owners, ports
+    if not all(isinstance(found, list) and all(isinstance(each, dict) for each in found) for found in lists):
+        return False
+    has_labels = isinstance(metadata.get("labels") or {}, dict)
+    is_whole = has_labels and all(type(port.get("port")) is int for port in ports or ())
+    return is_whole and not any(owner.get("kind") == KIND for owner in owners)
 
 
 def _placed(document: Json, namespace: str, number: int) -> Json:

@@ -7,14 +7,17 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from engine.calendar import frozen
 from engine.conditions import READY
 from engine.last_status import read_status
 from engine.model.commands import RETRY, command_for
 from engine.model.status import Condition, KanaryStatus
+from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.failure import CommandError, note
 from kanary.cli.live import live_kanary, outdated
 from kanary.cli.text import one_line
@@ -154,8 +157,15 @@ def _pending_retry(kanary: Json, status: KanaryStatus) -> str:
         rollout is not None
         and rollout.state is RolloutState.ROLLED_BACK
         and command_for(kanary, RETRY, rollout.number) is not None
+        and not _is_frozen(kanary)
     )
     return f"the operator has not begun the retry of rollout {rollout.number} yet" if rollout and is_pending else ""
+
+
+def _is_frozen(kanary: Json) -> bool:
+    with suppress(InvalidSpecError):
+        return frozen(read_spec(kanary).freeze, datetime.now(UTC)) is not None
+    return False
 
 
 def _defect(status: KanaryStatus) -> Condition | None:

@@ -67,5 +67,5 @@ def since_text(start: datetime, now: datetime) -> str:
 
 def at_text(time: datetime, now: datetime) -> str:
     """A time as text, with the date unless that is today."""
-    is_today = time.astimezone().date() == now.astimezone().date()
-    return local_text(time).partition(" ")[2] if is_today else local_text(time)
+    date, _, of_day = local_text(time).partition(" ")
+    return of_day if date == local_text(now).partition(" ")[0] else f"{date} {of_day}"

@@ -82,7 +82,7 @@ class Actions:
             return self._undo(key, _number(form, "revision"), lambda undo, plan: _write(undo, plan, form))
         # An abort or a pause of the next step is meant as well, a promotion of it is not.
         fields = ("rollout", "step") if action.verb == "promote" else ("rollout",)
-        present = (form.get("uid", ""), *(_number(form, field) for field in fields))
+        present: tuple[str | int, ...] = form.get("uid", ""), *(_number(form, field) for field in fields)
         given = carry_out(self._client, key, action.verb, _reason(form), present=present, **action.how)
         return Plan(given.order.done, bool(given.order.annotations), tuple(given.warnings()), {})
 

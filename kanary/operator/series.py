@@ -44,7 +44,7 @@ class KanarySeries:
             series.counts = {
                 route.backend: series.counts.get(route.backend, RouteCounts())
                 for route in status.weights
-                if route.connections is not None
+                if route.connections is not None or route.backend in series.counts
             }
 
     def version(self, namespace: str, name: str) -> str:

@@ -112,6 +112,12 @@ def test_a_year_has_four_digits() -> None:
     assert local_text(datetime(110, 4, 5, 12, 0, tzinfo=UTC)) == "0110-04-05 12:00:00"
 
 
+@pytest.mark.parametrize("name", ["Europe/Berlin", "America/New_York"])
+def test_the_first_and_the_last_moment_are_shown(zone: Zone, name: str) -> None:
+    zone(name)
+    assert [local_text(each.replace(tzinfo=UTC))[:4] for each in (datetime.min, datetime.max)] == ["0001", "9999"]
+
+
 def test_people_are_shown_local_time(zone: Zone) -> None:
     zone("Europe/Berlin")
     assert local_text(datetime(2026, 7, 1, 12, 0, 0, 999_999, tzinfo=UTC)) == "2026-07-01 14:00:00"

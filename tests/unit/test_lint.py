@@ -223,6 +223,29 @@ def test_all_problems_are_found_however_many(folder: Folder) -> None:
     assert len(folder.findings()) == 20
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("spec", "{ports: [{name: http, nodePort: 30080}]}"),
+        ("spec", '{ports: [{name: http, port: "${PORT}"}]}'),
+        ("spec", "{ports: http}"),
+        ("spec", "[1]"),
+        ("metadata", "{name: web-v1, labels: [a]}"),
+        ("metadata", "{name: web-v1, ownerReferences: [null]}"),
+    ],
+)
+def test_a_patch_of_a_service_says_nothing_about_it(folder: Folder, field: str, value: str) -> None:
+    fields = {"metadata": "{name: web-v1}", "spec": "{}"} | {field: value}
+    lines = [f"{name}: {text}" for name, text in fields.items()]
+    folder.write(GOOD_TEXT + "\n".join(["---", "apiVersion: v1", "kind: Service", *lines, ""]))
+    assert folder.findings() == []
+
+
+def test_a_file_that_cannot_be_read_is_found_whatever_it_may_be(folder: Folder) -> None:
+    folder.write(GOOD_TEXT.encode("utf-16"))
+    assert [each["rule"] for each in folder.findings()] == ["InvalidYAML"]
+
+
 # Which files belong together
 
 

@@ -73,7 +73,8 @@ def test_connections_since_the_weights_changed_are_those_of_all_proxies_or_unkno
     one, other = RouteReport(connections=20, since_change=8), RouteReport(connections=30, since_change=12)
     proxies = (reporting("a", one), reporting("b", other))
     assert traffic_of(fleet(*proxies), DIGEST, str(V2)).since_change == 20
-    for silent in (live("c"), reporting("c", digest=OTHER), rolling("c", OTHER), rolling("c")):
+    of_another_version = reporting("c", replace(one, since_change=None))
+    for silent in (of_another_version, live("c"), reporting("c", digest=OTHER), rolling("c", OTHER), rolling("c")):
         assert traffic_of(fleet(*proxies, silent), DIGEST, str(V2)).since_change is None
 
 

@@ -246,6 +246,13 @@ DECISIONS: dict[str, tuple[dict[str, Any], str, Trigger | None, Reason]] = {
 }
 
 
+def test_a_retry_waits_until_the_freeze_ends() -> None:
+    decision = decide_rollout(watching(state=State.ROLLED_BACK, retried="by ann", frozen=FROZEN, opens=5 * MINUTE))
+    assert (decision.trigger, decision.rule) == (None, "rollout_has_ended")
+    assert decision.requeue and decision.requeue.after == 5 * MINUTE
+    assert decision.limit and decision.limit.after == 5 * MINUTE
+
+
 @pytest.mark.parametrize("what", DECISIONS)
 def test_the_first_rule_that_applies_decides(what: str) -> None:
     changes, rule, trigger, reason = DECISIONS[what]
