@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import log, log10
 
 from markupsafe import Markup
 
-from engine.evidence import compared, verdicts_of
+from engine.evidence import Compared, compared, verdicts_of
 from engine.model.course import RolloutStatus, StepEvidence
 from engine.model.rollout import RolloutSpec, StepSpec, Until
 from kanary.dashboard.drawing import Canvas
 from states.evidence import AGENTS, Sample, VerdictKind
-from states.rollouts import ENDED, RolloutState
+from states.rollout_rules import FAILURES, last_good_weights_are_declared
+from states.rollouts import UNDER_WAY, RolloutState
 
 Point = tuple[int, float]
 """Connections to the canary so far, and how much of the evidence that fails it there is."""
@@ -58,9 +61,9 @@ class StepRow:
     wait: str
     """For what it waits."""
     state: str
-    """passed, present or next."""
+    """passed, skipped, present, next, failed, ended or not reached."""
     connections: int | None
-    """To the canaries; None if nothing is counted."""
+    """To the canaries; None if nothing is counted, or there is no canary."""
     failed: int | None
     others: int | None
     others_failed: int | None
@@ -114,7 +117,7 @@ def steps_of(rollout: RolloutStatus, plan: RolloutSpec | None) -> Iterator[StepR
     if plan and len(plan.steps) == rollout.steps:
         declared = dict(enumerate(plan.steps, start=1))
     counted = {each.step: each for each in rollout.evidence}
-    names = compared(rollout)
+    names = _compared(rollout)
     for number in range(1, rollout.steps + 1):
         spec, counts = declared.get(number), counted.get(number)
         own, others = _of_step(counts, names.canaries), _of_step(counts, names.others)
@@ -122,7 +125,7 @@ def steps_of(rollout: RolloutStatus, plan: RolloutSpec | None) -> Iterator[StepR
             number=number,
             to=f"{spec.to} %" if spec else "",
             wait=_wait(spec) if spec else "",
-            state=_state(number, rollout),
+            state=_state(number, rollout, counted.keys()),
             connections=own and own[0],
             failed=own and own[1],
             others=others and others[0],
@@ -130,8 +133,24 @@ def steps_of(rollout: RolloutStatus, plan: RolloutSpec | None) -> Iterator[StepR
         )
 
 
+def _compared(rollout: RolloutStatus) -> Compared:
+    """The canaries and the others of a rollout, also after its end; neither if they are no longer known."""
+    if rollout.state is RolloutState.COMPLETED:
+        if _has_returned(rollout):
+            return Compared()
+        # The goal is the last good weights now; those before are the ones in force when the rollout began.
+        rollout = rollout.model_copy(update={"good": rollout.start})
+    names = compared(rollout)
+    return names if names.canaries else Compared()
+
+
+def _has_returned(rollout: RolloutStatus) -> bool:
+    """Whether the rollout ended because the spec declared the last good weights again."""
+    return rollout.rule == last_good_weights_are_declared.__name__
+
+
 def _of_step(step: StepEvidence | None, names: Sequence[str]) -> tuple[int, int] | None:
-    if step is None:
+    if step is None or not names:
         return None
     counts = [step.tally.of(name) for name in names]
     return sum(each.connections for each in counts), sum(each.failed for each in counts)
@@ -145,12 +164,27 @@ def _wait(step: StepSpec) -> str:
     return " and ".join(parts)
 
 
-def _state(number: int, rollout: RolloutStatus) -> str:
-    if rollout.state is RolloutState.COMPLETED or number < rollout.step:
-        return "passed"
+def _state(number: int, rollout: RolloutStatus, counted: Collection[int]) -> str:
+    """The state of a step; `counted` are the steps that have counts."""
+    is_under_way = rollout.state in UNDER_WAY
     if number > rollout.step:
-        return "not reached" if rollout.state in (*ENDED, RolloutState.ROLLING_BACK) else "next"
-    return "failed" if rollout.state in (*ENDED, RolloutState.ROLLING_BACK) else "present"
+        return "next" if is_under_way else "not reached"
+    if number < rollout.step:
+        # If there are too many routes, the counts of the oldest steps are deleted; the latest steps keep theirs.
+        is_deleted = len(counted) > 1 and number < min(counted)
+        return "passed" if number in counted or is_deleted else "skipped"
+    if is_under_way:
+        return "present"
+    if rollout.state is RolloutState.COMPLETED:
+        return "ended" if _has_returned(rollout) else "passed"
+    return "failed" if _has_failed(rollout) else "ended"
+
+
+def _has_failed(rollout: RolloutStatus) -> bool:
+    """Whether a rollout was rolled back because its step failed, and not by a person."""
+    # The reason is soon that of the rollback; the message stays: "rolled back to (weights): step 2/4 failed: ...".
+    cause = rollout.message.partition(": ")[2]
+    return rollout.known_reason in FAILURES or re.match(r"step \d+/\d+ failed: ", cause) is not None
 
 
 class Growth:
@@ -159,18 +193,19 @@ class Growth:
     def __init__(self) -> None:
         self._last: tuple[str, RolloutStatus, RolloutSpec] | None = None
         self._found: list[CanaryEvidence] = []
-        self._seen: dict[str, list[Point]] = {}
+        self._basis: object = None
+        self._seen: dict[str, list[tuple[int, Point]]] = {}
+        """In order of time, each with the number of points that the evidence had."""
 
     def evidence(self, uid: str, rollout: RolloutStatus, plan: RolloutSpec) -> list[CanaryEvidence]:
         """The evidence that the status has now, which is remembered."""
         if self._last == (now := (uid, rollout, plan)):
             return self._found
-        if self._last and (self._last[0], self._last[1].number) != (uid, rollout.number):
-            self._seen = {}
+        if self._basis != (basis := _basis(*now)):
+            self._basis, self._seen = basis, {}
         self._last, self._found = now, evidence_of(rollout, plan)
         for each in self._found:
-            seen = self._seen.setdefault(each.backend, [])
-            point = each.connections, each.level
+            seen, point = self._seen.setdefault(each.backend, []), (len(each.points), each.points[-1])
             if not seen or seen[-1] != point:
                 seen.append(point)
             if len(seen) > _MOST_POINTS:
@@ -178,18 +213,27 @@ class Growth:
         return self._found
 
     def points(self, evidence: CanaryEvidence) -> list[Point]:
-        """Those of the ends of steps and those that were seen, in order."""
-        return sorted({*evidence.points, *self._seen.get(evidence.backend, ())})
+        """What was seen in each step, and the end of the step, in order of time: the last one is the present one."""
+        seen, found = self._seen.get(evidence.backend, []), list[Point]()
+        for number, end in enumerate(evidence.points, start=1):
+            found += [*(point for step, point in seen if step == number), end]
+        return [point for point, _ in groupby(found)]
+
+
+def _basis(uid: str, rollout: RolloutStatus, plan: RolloutSpec) -> object:
+    """What all points have in common: they do not hold for another rollout, other judged steps or other limits."""
+    first = rollout.evidence[0].step if rollout.evidence else 0
+    return uid, rollout.number, rollout.judged_from, first, rollout.steps, len(plan.steps), plan.analysis
 
 
 def chart(evidence: CanaryEvidence, points: Sequence[Point]) -> Markup:
-    """The evidence against one canary over its connections, up to the line where it fails."""
+    """The evidence against one canary over its connections, up to the line where it fails; the last point is now."""
     title = (
         f"Evidence against {evidence.backend}: one of {evidence.rollouts:,} rollouts of good versions has as much, "
         f"after {evidence.connections:,} connections; it fails at one of {evidence.limit:,}"
     )
     canvas = Canvas(_RIGHT + 20, _BOTTOM + 46, title=title, kind="chart")
-    most = max(1, points[-1][0])
+    most = max(1, *(connections for connections, _ in points))
 
     def place(point: Point) -> tuple[float, float]:
         return _LEFT + point[0] / most * (_RIGHT - _LEFT), _BOTTOM - point[1] * (_BOTTOM - _TOP)

@@ -216,7 +216,9 @@ class Pages:
 
     def _proxies(self, view: KanaryView, opened: Opened) -> Markup:
         failures = [(route, failure) for route in view.routes for failure in route.failures[:_FAILURES]]
-        return self._part("proxies", it=view, failures=failures, is_read=opened.fleet is not None)
+        fleet = opened.fleet
+        problem = fleet.problem if fleet and not fleet.readings else ""
+        return self._part("proxies", it=view, failures=failures, is_read=fleet is not None, problem=problem)
 
     def _events(self, opened: Opened) -> Markup:
         shown = None if opened.events is None else [*reversed(opened.events)][:_EVENTS]

@@ -85,6 +85,18 @@ def test_pause_and_resume_take_turns(stage: Stage, visitor: Visitor) -> None:
     assert (stage.order(PAUSE), bool(stage.order(RESUME))) == (None, True)
 
 
+def test_an_order_that_was_given_already_writes_nothing_and_says_so(stage: Stage, visitor: Visitor) -> None:
+    form = form_of(visitor, "pause")
+    assert "Done: rollout 3" in visitor.post(f"{PAGE}/pause", **form).text
+    before = stage.kanary()
+    answer = visitor.post(f"{PAGE}/pause", **form)
+    assert (answer.status, stage.kanary()) == (200, before)
+    text = text_of(answer.text)
+    assert "Done" not in text
+    assert "Nothing was written: rollout 3 of" in text
+    assert "is paused already" in text
+
+
 def test_what_a_promotion_does_not_override_is_a_warning(stage: Stage, visitor: Visitor) -> None:
     stage.status(phase="Rolling", rollout=rollout(), spec={"freeze": {"reason": "holidays"}})
     text = text_of(visitor.get(f"{PAGE}/promote"))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kanary.dashboard.opened import Opened
+from kanary.dashboard.pages import Pages
 from tests.apiserver import Fault
 from tests.dashboard.conftest import Visit
 from tests.dashboard.stage import PAGE, V2, Answer, Stage, Visitor, rollout, tally
@@ -246,14 +250,18 @@ def test_a_change_of_the_phase_is_spoken(stage: Stage, stream: Stream) -> None:
     assert stream.title.startswith("Degraded: ")
 
 
-def test_events_are_shown_newest_first(stage: Stage, visitor: Visitor) -> None:
+def put_event(stage: Stage, reason: str, minute: int = 0) -> None:
     involved = {"kind": "Kanary", "name": OWNER.name, "namespace": OWNER.namespace, "uid": stage.uid}
+    at = f"2026-11-26T12:0{minute}:00Z"
+    event = {"type": "Warning", "reason": reason, "message": f"because {minute}", "involvedObject": involved}
+    times = {"firstTimestamp": at, "lastTimestamp": at}
+    metadata = {"name": f"e-{minute}", "namespace": OWNER.namespace}
+    stage.server.store.put({"apiVersion": "v1", "kind": "Event", "metadata": metadata, **event, **times})
+
+
+def test_events_are_shown_newest_first(stage: Stage, visitor: Visitor) -> None:
     for minute, reason in enumerate(("StepStarted", "RolledBack")):
-        at = f"2026-11-26T12:0{minute}:00Z"
-        event = {"type": "Warning", "reason": reason, "message": f"because {minute}", "involvedObject": involved}
-        times = {"firstTimestamp": at, "lastTimestamp": at}
-        metadata = {"name": f"e-{minute}", "namespace": OWNER.namespace}
-        stage.server.store.put({"apiVersion": "v1", "kind": "Event", "metadata": metadata, **event, **times})
+        put_event(stage, reason, minute)
     stream = Stream(visitor.request("GET", f"{PAGE}/stream"))
     shown = stream.until("events", "because 1")
     assert shown.index("RolledBack") < shown.index("StepStarted")
@@ -278,6 +286,33 @@ def test_an_outage_of_the_api_server_is_shown_with_its_age_and_ends(stage: Stage
     stage.status(phase="Degraded")
     stream.until("head", "Degraded")
     stream.until_gone("outage")
+
+
+def test_proxies_that_cannot_be_read_are_unknown(stage: Stage, visitor: Visitor) -> None:
+    stage.proxies()
+    fault = stage.server.faults.add(Fault.status(403, "GET", "/pods"))
+    stream = Stream(visitor.request("GET", f"{PAGE}/stream"))
+    shown = stream.until("proxies", "The proxies are unknown: the pods of namespace")
+    assert "There are no proxies" not in shown
+    stage.server.faults.remove(fault)
+    assert "unknown" not in stream.until("proxies", "node-of-x-1")
+
+
+def test_a_kanary_without_proxies_has_none(stream: Stream) -> None:
+    stream.until("proxies", "There are no proxies.")
+
+
+def test_events_that_cannot_be_read_again_stay_with_the_reason() -> None:
+    board: Any = SimpleNamespace(host="", namespace="", outage=lambda: None)
+    at = datetime(2026, 11, 26, tzinfo=UTC)
+    event: Any = SimpleNamespace(
+        time=at, type="Normal", reason="StepStarted", object="Kanary/x", message="because", count=1, first=at
+    )
+    actions: Any = None
+    opened = Opened(events=[event], no_events="HTTP 403")
+    shown = text_of(Pages(board, actions, "")._events(opened))
+    assert "HTTP 403" in shown
+    assert "StepStarted" in shown
 
 
 def test_texts_of_the_cluster_are_escaped(stage: Stage, visit: Visit) -> None:
