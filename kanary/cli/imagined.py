@@ -191,7 +191,7 @@ class ImaginedCluster:
         return {name: addresses_of(pods[name]) for name in names & pods.keys()}
 
     def public_key(self) -> str:
-        """None: the operator alone has it. A Kanary that has one keeps it."""
+        """Empty: only the operator has the key. Objects that contain one keep it."""
         return ""
 
     # engine.ports.ClusterWriter

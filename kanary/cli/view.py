@@ -108,29 +108,8 @@ class ProxyView(Shape):
     """Why its report is unknown."""
 
 
-class KanaryOverview(Shape):
-    """A Kanary by its status."""
-
-    namespace: str
-    name: str
-    phase: str
-    """Empty if the operator has not written a status yet."""
-    reason: str
-    message: str
-    since: Time | None
-    revision: int
-    step: str | None
-    """The step of the rollout under way, such as `2/4 10%`; null if there is none."""
-    routes: tuple[RouteStatus, ...]
-    proxies_ready: int | None
-    """Proxies that are ready and serve the revision; null before the first status."""
-    proxies_desired: int | None
-    unknown: tuple[str, ...]
-    """What is not known or outdated, and why."""
-
-
-class KanaryView(Shape):
-    """A Kanary with its routes and proxies."""
+class KanaryHead(Shape):
+    """What the status of a Kanary says first."""
 
     namespace: str
     name: str
@@ -141,6 +120,24 @@ class KanaryView(Shape):
     since: Time | None
     revision: int
     """Revision of the weights that the proxies last received."""
+
+
+class KanaryOverview(KanaryHead):
+    """A Kanary by its status."""
+
+    step: str | None
+    """The step of the rollout under way, such as `2/4 10%`; null if there is none."""
+    routes: tuple[RouteStatus, ...]
+    proxies_ready: int | None
+    """Proxies that are ready and serve the revision; null before the first status."""
+    proxies_desired: int | None
+    unknown: tuple[str, ...]
+    """What is not known or outdated, and why."""
+
+
+class KanaryView(KanaryHead):
+    """A Kanary with its routes and proxies."""
+
     change: SplitStatus | None
     """The last decided weights; their result is null while the change is in progress."""
     rollout: RolloutStatus | None
@@ -196,18 +193,17 @@ def _written_pods(client: ClusterClient, owner: Identity) -> Mapping[str, str]:
     return {endpoint.socket: endpoint.pod for endpoints in routes for endpoint in endpoints}
 
 
+def _head(owner: Identity, status: KanaryStatus) -> dict[str, Any]:
+    same = ("phase", "reason", "message", "since", "revision")
+    return {"namespace": owner.namespace, "name": owner.name, **{field: getattr(status, field) for field in same}}
+
+
 def overview_of(kanary: Json) -> KanaryOverview:
     """A Kanary by its status."""
     status, owner = read_status(kanary), owner_of(kanary)
     rollout = status.rollout if status.rollout and status.rollout.state not in ENDED else None
     return KanaryOverview(
-        namespace=owner.namespace,
-        name=owner.name,
-        phase=status.phase,
-        reason=status.reason,
-        message=status.message,
-        since=status.since,
-        revision=status.revision,
+        **_head(owner, status),
         step=rollout.place if rollout else None,
         routes=status.weights,
         proxies_ready=status.proxies.ready if status.proxies else None,
@@ -226,13 +222,7 @@ def view_of(kanary: Json, reading: FleetReading) -> KanaryView:
     unknown += [f"the report of {listed(names)} is unknown: {problem}" for problem, names in unread(readings).items()]
     fleet = Fleet(None, tuple(each.proxy for each in readings), reading.at)
     return KanaryView(
-        namespace=owner.namespace,
-        name=owner.name,
-        phase=status.phase,
-        reason=status.reason,
-        message=status.message,
-        since=status.since,
-        revision=status.revision,
+        **_head(owner, status),
         change=status.split,
         rollout=status.rollout,
         routes=tuple(_routes(status, fleet, reading)),

@@ -44,7 +44,7 @@ class Guard:
 
     def __init__(self, port: int) -> None:
         self.form_token = secrets.token_urlsafe(_TOKEN_BYTES)
-        """Each form has it as a field."""
+        """A hidden field of each form contains it."""
         self._port = port
         self._session = secrets.token_urlsafe(_TOKEN_BYTES)
         # Browsers send cookies to all ports of a host.
