@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.held.report import text
+from tests import tables
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> tables.Tell:
+    """Adds rows to the tables that are printed when all tests have run."""
+    return tables.Tell(record_property)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What the tests of tests/held counted, in whichever processes they ran."""
+    """What tests measured, in whichever processes they ran."""
     calls = [report for name in ("passed", "failed") for report in terminalreporter.getreports(name)]
-    if counted := text([found for report in calls for found in report.user_properties]):
-        terminalreporter.section("connections through change")
-        terminalreporter.write_line(counted)
-        file = Path(config.rootpath, "build", "held.txt")
+    if measured := tables.text([found for report in calls for found in report.user_properties]):
+        terminalreporter.section("measured")
+        terminalreporter.write_line(measured)
+        file = Path(config.rootpath, "build", "tables.txt")
         file.parent.mkdir(exist_ok=True)
-        file.write_text(counted + "\n")
+        file.write_text(measured + "\n")

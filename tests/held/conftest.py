@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,6 +9,7 @@ from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import HAPROXY
 from tests.held.namespace import own_network, why_not
 from tests.held.report import Report
+from tests.tables import Tell
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +33,5 @@ def pods(_network: None) -> Iterator[Pods]:
 
 
 @pytest.fixture
-def report(record_property: Callable[[str, object], None]) -> Report:
-    return Report(record_property)
+def report(tell: Tell) -> Report:
+    return Report(tell)

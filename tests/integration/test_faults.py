@@ -142,7 +142,7 @@ def test_an_operator_whose_decisions_are_not_written_does_not_signal_that_it_can
     """Agents may roll back without it."""
     operator, key = serving.start_operator(timeouts=IMPATIENT).operator, Key(NAMESPACE, "rule")
     serving.wait_for_phase("Ready")
-    assert operator._can_act(key)
+    serving.wait_for(lambda: operator._can_act(key))
     serving.server.faults.add(fault)
     serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
     serving.wait_for(lambda: not operator._can_act(key))
