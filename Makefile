@@ -15,7 +15,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint test test-fast docker node-image images cluster cluster-down conformance e2e \
-  modern bench manifests docs constraints demo demo-down clean
+  modern bench promises manifests docs constraints demo demo-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -73,6 +73,10 @@ bench: venv cluster ## Measure the data plane and many Kanaries, and write docs/
 	@$(BIN)/python -m bench.verdicts
 	@$(BIN)/python -m bench.scale --kanaries 1000 3000 --write
 	@$(BIN)/python -m bench.change $(CLUSTER)
+
+promises: venv ## Run the tests of the promises with their full numbers, and write docs/promises.md (Debian, root; 30 minutes)
+	KANARY_PROMISES=full $(BIN)/pytest tests/promises -n auto --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m scripts.promises
 
 manifests: venv ## Write the generated parts of manifests/ and docs/
 	$(BIN)/python -m kanary.crd
