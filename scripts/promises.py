@@ -13,6 +13,7 @@ _TITLE = re.compile(r"Promise (\d): ")
 
 
 def main() -> None:
+    """Replace the tables of the page; a promise without a new table keeps its former one."""
     found = defaultdict(list)
     blocks = (ROOT / "build" / "tables.txt").read_text().strip().split("\n\n")
     for title, rows in zip(blocks[::2], blocks[1::2], strict=True):
