@@ -10,7 +10,7 @@ _READ = ("get", "list", "watch")
 ROLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "kanary-view": {
         "kanaries.kanary.k8s.io": _READ,
-        "kanaries.kanary.k8s.io/status": _READ,
+        "kanaries.kanary.k8s.io/status": ("get",),
         "configmaps": _READ,
         "endpoints": _READ,
         "events": _READ,

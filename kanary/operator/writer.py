@@ -169,7 +169,9 @@ class Writer:
         body = {**live, "metadata": {**live["metadata"], **_merged(live["metadata"], metadata)}}
         body |= {key: value for key, value in desired.items() if key not in ("metadata", "spec")}
         if "spec" in desired:
-            body["spec"] = {**live["spec"], **desired["spec"]}
+            # A Service has fields that the cluster allocated. In a budget, another field contradicts ours.
+            kept = {} if resource is PDBS else live["spec"]
+            body["spec"] = {**kept, **desired["spec"]}
         return self._client.replace(resource, metadata["namespace"], metadata["name"], body)
 
     def _remember(self, desired: Json, written: Json) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import discovery
+from .authorization import Authorizer
 from .cluster import Cluster
 from .deleting import Deleting
 from .errors import ApiError, Object, method_not_allowed, not_served
@@ -51,6 +52,7 @@ class App:
         self._reading = Reading(cluster)
         self._writing = Writing(cluster)
         self._deleting = Deleting(cluster)
+        self.authorizer = Authorizer(cluster)
 
     def respond(self, raw: RawRequest) -> Response | Watch:
         """Answers one request; failures are answers too."""
@@ -73,7 +75,9 @@ class App:
     def _version(self, raw: RawRequest, group: str, version: str, *rest: str) -> Response | Watch:
         if not rest:
             return Response.of(200, discovery.resources(self.cluster.catalog, group, version))
-        return self._perform(raw.aimed_at(self._target(group, version, [*rest])))
+        request = raw.aimed_at(self._target(group, version, [*rest]))
+        self.authorizer.check(request, raw.token)
+        return self._perform(request)
 
     def _target(self, group: str, version: str, steps: list[str]) -> Target:
         """What the steps below a version name.
@@ -88,7 +92,7 @@ class App:
                 pass
         name, subresource, *more = (*rest, "", "")[: max(2, len(rest))]
         resource = self.cluster.catalog.find(group, version, plural)
-        known = subresource == "" or (subresource == "status" and resource.status)
+        known = subresource in ("", "portforward" if plural == "pods" else "", "status" if resource.status else "")
         if not known or more or (namespace and not resource.namespaced):
             raise not_served()
         return Target(resource, namespace, name, subresource)

@@ -153,10 +153,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _forward(self, raw: RawRequest) -> Response | None:
         """Forwards a port of a pod until that is over, or says why there is no such pod."""
-        path = raw.path.removesuffix("/portforward")
-        found = self._respond(RawRequest("GET", path))
+        found = self._respond(raw)
         if isinstance(found, Response) and found.code == 200:
-            forward(self, path.rpartition("/")[2], int(raw.query["ports"]))
+            forward(self, raw.path.split("/")[-2], int(raw.query["ports"]))
             return None
         assert isinstance(found, Response)
         return found
@@ -174,7 +173,8 @@ class Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         content_type = self.headers.get("Content-Type", "").partition(";")[0].strip()
         agent = self.headers.get("User-Agent", "")
-        return RawRequest(self.command, unquote(url.path), query, self._body(), content_type, agent)
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return RawRequest(self.command, unquote(url.path), query, self._body(), content_type, agent, token)
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -24,6 +24,7 @@ class RawRequest:
     body: bytes = b""
     content_type: str = ""
     user_agent: str = ""
+    token: str = ""
 
     def aimed_at(self, target: Target) -> Request:
         return Request(self.method, target, self.query, self.body, self.content_type, self.user_agent)

@@ -39,7 +39,9 @@ class ApiServer:
         self.requests = RequestLog()
         self.faults = Faults()
         self._definitions = Definitions(self.cluster)
-        self._transport = Transport(App(self.cluster), self.faults, self.requests)
+        app = App(self.cluster)
+        self.authorizer = app.authorizer
+        self._transport = Transport(app, self.faults, self.requests)
         self._background: list[Follower] = []
         self._follow(GarbageCollector(self.cluster).handle, "garbage-collector")
         if controllers:
@@ -78,13 +80,16 @@ class ApiServer:
     def url(self) -> str:
         return self._transport.url
 
-    def kubeconfig(self, path: Path) -> Path:
-        """Writes a kubeconfig that leads here, and returns its path."""
+    def kubeconfig(self, path: Path, token: str = "") -> Path:
+        """Writes a kubeconfig that leads here, and returns its path.
+
+        With a token, the rights are those that `authorizer.let` gave it.
+        """
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "in-process", "cluster": {"server": self.url}}],
-            "users": [{"name": "anyone", "user": {}}],
+            "users": [{"name": "anyone", "user": {"token": token} if token else {}}],
             "contexts": [{"name": "in-process", "context": {"cluster": "in-process", "user": "anyone"}}],
             "current-context": "in-process",
         }

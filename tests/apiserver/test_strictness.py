@@ -31,3 +31,10 @@ def test_an_update_of_a_service_has_to_name_its_version(server: ApiServer) -> No
     services.make("one", spec={"ports": [{"port": 80}]})
 
     services.put(services.value("one", spec={"ports": [{"port": 81}]})).refused(422, "Invalid")
+
+
+def test_a_budget_has_a_minimum_or_a_maximum(server: ApiServer) -> None:
+    budgets = Collection(Api(server.url), "default", "policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+    budgets.make("one", spec={"minAvailable": 1})
+
+    budgets.apply("one", "me", spec={"maxUnavailable": 1}).refused(422, "Invalid")

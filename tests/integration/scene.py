@@ -20,6 +20,7 @@ from kanary.operator.metrics import Metrics
 from kanary.operator.process import Operator
 from kanary.operator.settings import Settings
 from tests.apiserver import ApiServer
+from tests.apiserver.authorization import Right, granted_to
 from tests.integration.agents import ClusterAgents
 
 Json = dict[str, Any]
@@ -31,6 +32,14 @@ PROCESSES = multiprocessing.get_context("forkserver")
 # What takes a second to import is imported once, for these processes and for those of the history's tests.
 PROCESSES.set_forkserver_preload([__name__, "tests.history.killed"])
 CRD = yaml.safe_load(Path("manifests/crd.yaml").read_text(encoding="utf-8"))
+OPERATOR = "operator"
+"""The token of the operator's ServiceAccount."""
+
+
+def operators_rights() -> frozenset[Right]:
+    """What the manifests grant to the operator, if it is installed in the namespace of the scene."""
+    text = Path("manifests/rbac.yaml").read_text(encoding="utf-8").replace("kanary-system", NAMESPACE)
+    return granted_to((NAMESPACE, "kanary"), yaml.safe_load_all(text))
 
 
 def without_validation(crd: Json) -> Json:
@@ -93,6 +102,9 @@ class Scene:
         self.history_url = ""
         """Of the operators that are started from now on."""
         self.kubeconfig = str(kubeconfig)
+        """Of users, who may do everything."""
+        self.operators_kubeconfig = str(server.kubeconfig(kubeconfig.with_name("operator"), OPERATOR))
+        server.authorizer.let(OPERATOR, "system:serviceaccount:shop:kanary", operators_rights())
         self._running: list[Running] = []
         self._processes: list[BaseProcess] = []
         server.install_crd(crd)
@@ -100,7 +112,7 @@ class Scene:
     def start_operator(self, *, timeouts: Timeouts | None = None, **settings: Any) -> Running:
         """An operator in this process."""
         settings = {"history_url": self.history_url, **settings}
-        running = Running(make_operator(self.kubeconfig, self.agents.port, timeouts, **settings))
+        running = Running(make_operator(self.operators_kubeconfig, self.agents.port, timeouts, **settings))
         self._running.append(running)
         return running
 
@@ -113,7 +125,7 @@ class Scene:
 
     def start_process(self) -> BaseProcess:
         """An operator in a process of its own, which can be killed."""
-        arguments = (self.kubeconfig, self.agents.port, self.history_url)
+        arguments = (self.operators_kubeconfig, self.agents.port, self.history_url)
         process = PROCESSES.Process(target=run_operator, args=arguments, daemon=True)
         process.start()
         self._processes.append(process)

@@ -210,6 +210,18 @@ def test_additions_to_the_destination_are_reverted(serving: Scene, spec: dict) -
     serving.wait_for(lambda: serving.get("services", "myapp")["spec"] == before)
 
 
+def test_a_budget_that_others_gave_a_minimum_is_restored(serving: Scene) -> None:
+    """It may not have both: an apply of ours alone is rejected."""
+
+    def want_a_minimum(budget: dict) -> None:
+        budget["spec"] = {"minAvailable": 1, "selector": budget["spec"]["selector"]}
+
+    before = serving.get("poddisruptionbudgets", "rule-haproxy")["spec"]
+    serving.server.store.change("poddisruptionbudgets", "rule-haproxy", want_a_minimum, NAMESPACE)
+    serving.wait_for(lambda: serving.get("poddisruptionbudgets", "rule-haproxy")["spec"] == before)
+    serving.wait_for_phase("Ready")
+
+
 def test_what_is_spelt_otherwise_by_the_cluster_is_not_written_again_and_again(scene: Scene) -> None:
     scene.backend("myapp-v1", "10.0.0.1")
     scene.start_operator()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import Cause, Object
 from ..storage import Storage
-from . import leases, pods, services, workloads
+from . import budgets, leases, pods, services, workloads
 
 # New object, old object (None on create), the cluster. `complete` changes the new object.
 Complete = Callable[[Object, Object | None, Storage], None]
@@ -37,6 +37,7 @@ _RULES = {
     "ReplicaSet": Rules(workloads.complete_replica_set, workloads.check),
     "Pod": Rules(pods.complete_pod),
     "Lease": Rules(check=leases.check),
+    "PodDisruptionBudget": Rules(check=budgets.check),
 }
 
 

@@ -1,0 +1,3 @@
+from tests.integration.conftest import scene
+
+__all__ = ["scene"]
