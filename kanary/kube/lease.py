@@ -4,11 +4,15 @@ The official client's elector is not used: it keeps leading while the API server
 
 Safety depends on durations, never on synchronised clocks. A holder may write until `renew_seconds` after it sent its
 last successful renewal. Other candidates take over at the earliest one lease duration after they observed that renewal,
-which is later than its sending. The difference is the time for writes in flight to arrive.
+which is later than its sending. The difference is the time for writes in flight to arrive. The same duration applies to
+a Lease that was deleted, or whose holder was removed by someone else: its holder may not know yet.
+
+A slow API server is no reason to stop: a renewal may take half of `renew_seconds`, and the next one is sent when
+`retry_seconds` have passed since the former was sent. So each is complete before the right to write of the former ends.
 
 A holder whose renewals fail stops writing at this deadline, and continues if a later renewal succeeds: the renewal
 replaces the version of the Lease that still names this holder, so no other process has led in between. A holder that
-finds another holder in the Lease never leads again.
+finds another holder in the Lease, or none after its deadline, never leads again.
 
 A candidate takes over at once from a former process of the same exclusive identity. That process has ended, and its
 writes with it. If two processes have the same identity in spite of this promise, the former one finds another holder in
@@ -33,6 +37,9 @@ from kanary.kube.verbs import Timeouts, Verbs
 
 _log = logging.getLogger(__name__)
 
+_RELEASED_SECONDS = 1
+"""The duration of a released Lease: the shortest valid one, as other electors write it."""
+
 
 def steady_clock() -> float:
     """Seconds on a clock that cannot be set and that, if the system has one, also counts suspended time.
@@ -48,7 +55,8 @@ class Elector:
     `identity` is a readable name, such as the pod's; the elector appends a random part, so that no two processes have
     the same holder identity. `is_exclusive` promises that at most one process has this identity at a time, and that a
     successor starts after its end: this holds for a pod's name and UID, because a container restarts only after its
-    former process has ended. Raises ValueError unless retry < renew < lease.
+    former process has ended. `is_first` returns whether no process has led before: if the first look finds no Lease,
+    there is nothing to wait for then. Raises ValueError unless retry < renew < lease.
     """
 
     def __init__(
@@ -62,6 +70,7 @@ class Elector:
         lease_seconds: float = 15.0,
         renew_seconds: float = 10.0,
         retry_seconds: float = 2.0,
+        is_first: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = steady_clock,
     ) -> None:
         if not 0 < retry_seconds < renew_seconds < lease_seconds:
@@ -70,16 +79,18 @@ class Elector:
             )
         self.identity = f"{identity}_{uuid.uuid4()}"
         # After a request that hangs there is time for another attempt before the deadline.
-        self._client = client.with_timeouts(Timeouts(connect=renew_seconds / 5, read=renew_seconds / 3))
+        self._client = client.with_timeouts(Timeouts(connect=renew_seconds / 5, read=renew_seconds / 2))
         self._namespace = namespace
         self._name = name
         self._lease_seconds = lease_seconds
         self._renew_seconds = renew_seconds
         self._retry_seconds = retry_seconds
+        self._is_first = is_first
         self._clock = clock
         self._lease: Json | None = None  # as this process last wrote it; None if it must be read first
         self._exclusive_identity = identity if is_exclusive else None
         self._predecessor: str | None = None  # holder to take over from at once; None before the first read
+        self._may_begin = False  # there is no Lease, and no process has led before
         self._seen: tuple[Any, ...] = ()
         self._seen_at = 0.0
         self._deadline = -math.inf
@@ -104,10 +115,11 @@ class Elector:
         """
         try:
             while not stop.is_set() and not self._is_over:
-                deadline = self._deadline
+                began, deadline = self._clock(), self._deadline
                 if self.attempt() and self._clock() >= deadline:
                     on_leading()
-                stop.wait(self._retry_seconds * random.uniform(1.0, 1.2))  # noqa: S311 -- jitter is no secret
+                pause = self._retry_seconds * random.uniform(1.0, 1.2)  # noqa: S311 -- jitter is no secret
+                stop.wait(max(0.0, began + pause - self._clock()))
             return not self._is_over
         finally:
             self._resign()
@@ -118,12 +130,21 @@ class Elector:
         try:
             lease = known or self._read()
             sent_at = self._clock()
-            if lease is None:
-                self._lease = self._client.create(LEASES, self._namespace, self._claim(self._new_lease()))
-            elif self._is_free(lease):
-                self._lease = self._client.replace(LEASES, self._namespace, self._name, self._claim(lease))
-            else:
+            if not self._is_free(lease):
+                if lease is None and not self._has_led:
+                    # Only an object that stays the same for its duration proves that nobody renews it.
+                    self._client.create(LEASES, self._namespace, self._claim(self._new_lease(), ""))
                 return self._yield_to(lease)
+            if lease is None:
+                created = self._client.create(LEASES, self._namespace, self._claim(self._new_lease(), self.identity))
+                if self._may_begin and not self._is_first():
+                    # Meanwhile another process has led, whose Lease was deleted.
+                    return self._yield_to(created)
+                self._lease = created
+            else:
+                self._lease = self._client.replace(
+                    LEASES, self._namespace, self._name, self._claim(lease, self.identity)
+                )
         except ClusterError as error:
             self._report(logging.WARNING, f"lease {self._namespace}/{self._name}: {error}")
             return False
@@ -139,28 +160,43 @@ class Elector:
         # At the first read only: a holder that appears later is no predecessor of this process.
         if self._predecessor is None:
             self._predecessor = holder if holder.rpartition("_")[0] == self._exclusive_identity else ""
+            self._may_begin = lease is None and self._is_first()
+        else:
+            self._may_begin = False
         seen = tuple(spec.get(field) for field in ("holderIdentity", "acquireTime", "renewTime", "leaseTransitions"))
         if seen != self._seen:
             self._seen, self._seen_at = seen, self._clock()
         return lease
 
-    def _is_free(self, lease: Json) -> bool:
-        """Whether this process may renew the Lease as its holder, or acquire it if it has not led yet."""
-        holder = _holder(lease)
-        if self._has_led or holder == self.identity:
-            return holder == self.identity
-        return holder in ("", self._predecessor) or self._clock() - self._seen_at > self._duration(lease)
+    def _is_free(self, lease: Json | None) -> bool:
+        """Whether this process may renew the Lease as its holder, or acquire it if it has not led yet.
+
+        `lease` is None if there is none.
+        """
+        holder, is_ours = _holder(lease or {}), _holder(lease or {}) == self.identity
+        if self._has_led:
+            # As long as the right to write lasts, nobody else can have led.
+            return is_ours or (not holder and self.is_leader())
+        if lease is None:
+            return self._may_begin
+        return (
+            # A claim without a response replaced a Lease that was free, unless it created one: that may have been late,
+            # after the Lease of another process was deleted.
+            (is_ours and _count(_spec(lease).get("leaseTransitions")) > 0)
+            or _is_released(lease)
+            or (bool(holder) and holder == self._predecessor)
+            or self._clock() - self._seen_at > self._duration(lease)
+        )
 
     def _duration(self, lease: Json) -> float:
-        """The lease duration of the holder, which may differ from ours."""
-        seconds = _spec(lease).get("leaseDurationSeconds")
-        return float(seconds) if isinstance(seconds, int) and seconds > 0 else self._lease_seconds
+        """The lease duration of the holder, but not less than ours: the holder may not have written the present one."""
+        return max(self._lease_seconds, float(_count(_spec(lease).get("leaseDurationSeconds"))))
 
-    def _yield_to(self, lease: Json) -> bool:
+    def _yield_to(self, lease: Json | None) -> bool:
         self._is_over = self._has_led
-        holder = f"held by {_holder(lease)}" if _holder(lease) else "released"
+        holder = f"held by {_holder(lease)}" if lease and _holder(lease) else "without a holder"
         level = logging.ERROR if self._is_over else logging.INFO
-        self._report(level, f"lease {self._namespace}/{self._name} is {holder}")
+        self._report(level, f"lease {self._namespace}/{self._name} is {holder if lease else 'missing'}")
         return False
 
     def _extend(self, deadline: float) -> None:
@@ -189,15 +225,15 @@ class Elector:
             "metadata": {"namespace": self._namespace, "name": self._name},
         }
 
-    def _claim(self, lease: Json) -> Json:
+    def _claim(self, lease: Json, holder: str) -> Json:
         """The Lease with this holder; the resourceVersion is kept, so that only one claim succeeds."""
         spec, now = _spec(lease), _micro_time()
         claim = {
-            "holderIdentity": self.identity,
+            "holderIdentity": holder,
             "leaseDurationSeconds": math.ceil(self._lease_seconds),
             "renewTime": now,
         }
-        if _holder(lease) != self.identity:
+        if _holder(lease) != holder:
             claim["acquireTime"] = now
             claim["leaseTransitions"] = _count(spec.get("leaseTransitions")) + (1 if spec else 0)
         return {**lease, "spec": {**spec, **claim}}
@@ -209,9 +245,13 @@ class Elector:
 
 
 def _released(lease: Json) -> Json:
-    # One second is the shortest valid duration.
-    release = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _micro_time()}
+    release = {"holderIdentity": "", "leaseDurationSeconds": _RELEASED_SECONDS, "renewTime": _micro_time()}
     return {**lease, "spec": {**_spec(lease), **release}}
+
+
+def _is_released(lease: Json) -> bool:
+    """Whether its holder released it. If someone else removed the holder, the duration is still that of the holder."""
+    return not _holder(lease) and _spec(lease).get("leaseDurationSeconds") == _RELEASED_SECONDS
 
 
 def _spec(lease: Json) -> Json:

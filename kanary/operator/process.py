@@ -66,6 +66,7 @@ class Operator:
             settings.lease_name,
             f"{settings.pod_name}_{settings.pod_uid}" if settings.pod_uid else settings.pod_name,
             is_exclusive=bool(settings.pod_uid),
+            is_first=self._is_first,
         )
         self._key = SigningKey(client, namespace, f"{settings.lease_name}-signing-key", self._may_write)
         self._recorder = Recorder(client, "kanary.k8s.io/operator", settings.pod_name, on_dropped=metrics.event_dropped)
@@ -168,6 +169,10 @@ class Operator:
         finally:
             self._stop.set()
             finisher.join()
+
+    def _is_first(self) -> bool:
+        """Whether no operator has led in this cluster before: none has written the status of a Kanary."""
+        return self._watches is not None and not any(kanary.get("status") for kanary in self._watches.kanaries.values())
 
     def _start_or_resume(self, watches: Watches) -> None:
         """Start the workers, or resume after a time without leadership."""

@@ -224,8 +224,8 @@ def test_an_edit_that_is_no_renewal_does_not_prolong_a_lease(server: LeaseServer
     assert elector.attempt()
 
 
-@pytest.mark.parametrize(("promised", "waited"), [(60, 60), (3, 3), (None, 15), (0, 15), ("x", 15)])
-def test_the_duration_that_counts_is_the_one_that_the_holder_promised(
+@pytest.mark.parametrize(("promised", "waited"), [(60, 60), (3, 15), (None, 15), (0, 15), ("x", 15)])
+def test_the_duration_that_counts_is_the_one_that_the_holder_promised_or_a_longer_one_of_ours(
     server: LeaseServer, clock: FakeClock, promised: Any, waited: int
 ) -> None:
     server.hold("other", leaseDurationSeconds=promised)
@@ -237,14 +237,107 @@ def test_the_duration_that_counts_is_the_one_that_the_holder_promised(
     assert elector.attempt()
 
 
-@pytest.mark.parametrize("spec", [{"holderIdentity": ""}, {"holderIdentity": None}, {}, None])
-def test_a_lease_without_a_holder_is_acquired_at_once(server: LeaseServer, clock: FakeClock, spec: Any) -> None:
-    server._store({"metadata": {"name": "operator"}, "spec": spec})
+@pytest.mark.parametrize("holder", ["", None])
+def test_a_released_lease_is_acquired_at_once(server: LeaseServer, clock: FakeClock, holder: str | None) -> None:
+    server._store({"metadata": {"name": "operator"}, "spec": {"holderIdentity": holder, "leaseDurationSeconds": 1}})
     assert make(server, clock).attempt()
 
 
+@pytest.mark.parametrize("change", ["delete", "remove the holder", "remove all", "name another", "shorten"])
+def test_the_lease_of_a_leader_that_others_took_from_it_is_free_only_when_that_leader_must_have_stopped(
+    server: LeaseServer, clock: FakeClock, change: str
+) -> None:
+    """It may be cut off, so that it does not know."""
+    leader, candidate = make(server, clock, "leader"), make(server, clock, "candidate")
+    assert leader.attempt()
+    assert not candidate.attempt()
+    clock.now += 1
+    match change:
+        case "delete":
+            server.stored = None
+        case "remove the holder":
+            server.hold("")
+        case "remove all":
+            server._store({"metadata": {"name": "operator"}, "spec": None})
+        case "name another":
+            server.hold("nobody", leaseDurationSeconds=1)
+        case "shorten":
+            server.hold(leader.identity, leaseDurationSeconds=1)
+    for _ in range(15):
+        assert not candidate.attempt()
+        clock.now += 1
+    assert not leader.is_leader()
+    clock.now += 1.1
+    assert candidate.attempt()
+
+
+def test_a_candidate_that_starts_and_finds_no_lease_waits_if_another_one_may_have_led(
+    server: LeaseServer, clock: FakeClock
+) -> None:
+    leader, candidate = make(server, clock, "leader"), make(server, clock, "candidate", is_first=lambda: False)
+    assert leader.attempt()
+    server.stored = None
+    assert not candidate.attempt()
+    assert candidate.problem() == "lease kanary-system/operator is missing"
+    assert not candidate.attempt()
+    clock.now += 15.1
+    assert not leader.is_leader()
+    assert candidate.attempt()
+    assert not leader.attempt()
+    assert not leader.attempt()
+    assert server.spec["holderIdentity"] == candidate.identity
+
+
+def test_a_leader_whose_lease_is_deleted_after_its_deadline_never_leads_again(
+    server: LeaseServer, clock: FakeClock
+) -> None:
+    """Another one may have led, and its Lease be the one that was deleted."""
+    elector = make(server, clock)
+    assert elector.attempt()
+    clock.now += 10
+    server.stored = None
+    assert not elector.attempt()
+    assert not elector.attempt()
+    assert server.stored is None
+    assert elector._is_over
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_leader_takes_back_a_lease_without_a_holder_as_long_as_it_may_write(
+    server: LeaseServer, clock: FakeClock, is_deleted: bool
+) -> None:
+    """Others cannot have led, though they may have created the Lease again."""
+    leader, candidate = make(server, clock, "leader"), make(server, clock, "candidate")
+    assert leader.attempt()
+    assert not candidate.attempt()
+    if is_deleted:
+        server.stored = None
+        assert not candidate.attempt()
+        assert server.spec["holderIdentity"] == ""
+    else:
+        server.hold("")
+    assert not leader.attempt()  # a conflict
+    assert leader.attempt()
+    assert leader.is_leader()
+    assert not candidate.attempt()
+
+
+def test_a_lease_that_is_deleted_all_the_time_has_at_most_one_leader(server: LeaseServer, clock: FakeClock) -> None:
+    """The candidate never sees the one that the leader creates."""
+    leader, candidate = make(server, clock, "leader"), make(server, clock, "candidate")
+    assert leader.attempt()
+    assert not candidate.attempt()
+    for _ in range(30):
+        server.stored = None
+        assert not candidate.attempt()
+        server.stored = None
+        leader.attempt()
+        assert leader.is_leader()
+        clock.now += 1
+
+
 def test_fields_that_others_wrote_on_the_lease_are_kept(server: LeaseServer, clock: FakeClock) -> None:
-    server.hold("", preferredHolder="someone")
+    server.hold("", leaseDurationSeconds=1, preferredHolder="someone")
     assert server.stored is not None
     server.stored["metadata"]["labels"] = {"team": "a"}
     assert make(server, clock).attempt()
@@ -437,7 +530,7 @@ def test_a_leader_that_was_away_never_leads_again_when_another_one_led_meanwhile
     assert not first.attempt()  # a conflict
     assert not first.attempt()
     assert (first.is_leader(), server.spec["holderIdentity"]) == (False, "")
-    assert "is released" in first.problem()
+    assert "is without a holder" in first.problem()
 
 
 def test_leadership_is_lost_at_once_when_another_holder_is_seen(
@@ -477,8 +570,14 @@ def test_a_renewal_whose_answer_is_lost_costs_no_leadership(
     assert server.spec["leaseTransitions"] == 0
 
 
-def test_a_lease_that_was_taken_with_a_lost_answer_is_recognized(server: LeaseServer, clock: FakeClock) -> None:
+@pytest.mark.parametrize(("is_there", "seconds"), [(True, 0.0), (False, 15.1)])
+def test_a_lease_that_was_taken_with_a_lost_answer_is_recognized(
+    server: LeaseServer, clock: FakeClock, is_there: bool, seconds: float
+) -> None:
+    """One that was created so is not trusted at once: the Lease of another process may just have been deleted."""
     elector = make(server, clock)
+    if is_there:
+        server.hold("", leaseDurationSeconds=1)
 
     def lose() -> None:
         raise Unreachable("reset")
@@ -487,6 +586,8 @@ def test_a_lease_that_was_taken_with_a_lost_answer_is_recognized(server: LeaseSe
     assert not elector.attempt()
     assert not elector.is_leader()
     server.after = lambda: None
+    assert elector.attempt() == (seconds == 0)
+    clock.now += seconds
     assert elector.attempt()
     assert elector.is_leader()
 
@@ -640,14 +741,14 @@ class FaultyServer(LeaseServer):
         for _, write in self.delayed:
             try:
                 write()
-            except Conflict:
+            except (Conflict, NotFound):
                 continue
         self.delayed.clear()
 
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["first", "second", "third", "first restarts", "stop", "deliver"]),
+        st.sampled_from(["first", "second", "third", "first restarts", "stop", "deliver", "delete", "clear"]),
         st.sampled_from(["none", "none", "away", "lost", "delayed"]),
         st.floats(min_value=0, max_value=20),
     ),
@@ -662,8 +763,13 @@ def test_no_two_candidates_may_ever_write_at_the_same_time(steps: list[tuple[str
     # Each has a clock of its own, which says another time and runs at the same rate.
     offsets = {"first": 0.0, "second": 5000.0, "third": -70.0}
 
+    def is_first() -> bool:
+        return server.writes == 0
+
     def candidate(name: str) -> Elector:
-        return make(server, lambda: time.now + offsets[name], name, is_exclusive=True, retry_seconds=2)
+        return make(
+            server, lambda: time.now + offsets[name], name, is_exclusive=True, retry_seconds=2, is_first=is_first
+        )
 
     electors = {name: candidate(name) for name in offsets}
     for who, fault, seconds in steps:
@@ -672,6 +778,12 @@ def test_no_two_candidates_may_ever_write_at_the_same_time(steps: list[tuple[str
         match who:
             case "deliver":
                 server.deliver()
+            case "delete":
+                server.stored = None
+            case "clear" if server.stored:
+                server.hold("")
+            case "clear":
+                pass
             case "first restarts":
                 # What it had under way ends with its connections.
                 ended = electors["first"].identity
