@@ -22,6 +22,7 @@ ANSWER_BYTES = 2**22
 _STATE = (f"@1 get var {texts.DIGEST}", f"@1 get var {texts.SPLIT}")
 _COUNT = ("@1 get var proc.start", "@1 show table counter")
 _FIGURES = (*_STATE, *counters.SUMMARY, "show proc")
+_WORKER = re.compile(r"^(\d+) +worker ", re.MULTILINE)
 
 
 class WorkerState(NamedTuple):
@@ -80,6 +81,12 @@ class Master:
         taken = re.search(r" key=1 .*\bgpc0=(\d+)", answer)
         return int(start[1]) + (int(taken[1]) if taken else 0)
 
+    def workers(self) -> tuple[str, list[str]]:
+        """The process of the current worker, and those of the former ones in the master's list."""
+        answer = self.execute("show proc")
+        current = _WORKER.search(answer.partition("# workers\n")[2])
+        return current[1] if current else "", _former(answer)
+
     def reload(self) -> str:
         """Start a new worker with the file on disk; returns HAProxy's errors, or ''."""
         answer = self.execute("reload", seconds=RELOAD_SECONDS)
@@ -112,8 +119,7 @@ class Master:
 
         The master's list is not enough: a worker that ends while the master restarts itself can stay in it.
         """
-        _, _, former = processes.partition("# old workers\n")
-        numbers = re.findall(r"^(\d+) +worker ", former, re.MULTILINE)
+        numbers = _former(processes)
         commands = (command.replace("@1", f"@!{number}") for number in numbers for command in counters.SUMMARY)
         try:
             found = counters.summaries(self.execute(*commands))
@@ -157,6 +163,10 @@ class Master:
             connection.close()
             raise
         return connection
+
+
+def _former(processes: str) -> list[str]:
+    return _WORKER.findall(processes.partition("# old workers\n")[2])
 
 
 def _state(answer: str) -> WorkerState:

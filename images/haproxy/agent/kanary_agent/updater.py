@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 from kanary_agent import binding, counters, files, runtime, texts
 from kanary_agent.check import Check, Verdict
+from kanary_agent.lasting import Lasting
 from kanary_agent.master import Master, SilentError, WorkerState
 
 POLL_SECONDS = 1
 """The interval between two requests of what HAProxy serves while nothing changes."""
+RELOAD_STEP_SECONDS = 0.2
+"""The same, while a reload waits."""
 CHECK_BACKOFF_SECONDS = 60
 """The longest time between two checks of the same text: one may have failed because memory ran out."""
 RELOAD_BACKOFF_SECONDS = (30, 600)
@@ -59,6 +62,7 @@ class Updater:
         self._folder = folder
         self._program = program
         self._master = master
+        self._lasting = Lasting(master)
         self._count = count
         self._change = change
         self._check: Check | None = None
@@ -196,7 +200,7 @@ class Updater:
         self._next_poll = now + POLL_SECONDS
         try:
             if self._is_outdated() and self._may_try(self._validated_text(), now) and not self._update_worker():
-                self._reload()
+                self._reload(now)
             self._log("waiting", "")
         except SilentError as error:
             # Not a failure: HAProxy will start with the validated text.
@@ -235,7 +239,10 @@ class Updater:
         print(f"changed without a reload: {changed}", flush=True)
         return not self._is_outdated()
 
-    def _reload(self) -> None:
+    def _reload(self, now: float) -> None:
+        if self._lasting.has_to_wait(now):
+            self._next_poll = now + RELOAD_STEP_SECONDS
+            return
         text = self._validated_text()
         # A worker without connections ends at once.
         self._count()
@@ -245,7 +252,7 @@ class Updater:
         files.write(self._validated.path, texts.continued(text, count, states))
         self.changes += 1
         try:
-            message = self._master.reload()
+            message = self._lasting.reload(self._served_text())
         except SilentError:
             os.remove(states)
             raise

@@ -1,0 +1,39 @@
+"""Reloads cost HAProxy's master no file descriptors: with a low limit, it would once be unable to reload for good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.agent.clients import held
+from tests.agent.live import LiveProxy, live
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import await_that, config_of
+from tests.held.configs import reloading
+
+LIMIT = 256
+"""The lowest one with which HAProxy starts, with a few descriptors to spare."""
+RELOADS = 12
+
+
+def descriptors(proxy: LiveProxy) -> int:
+    return sum(1 for _ in Path(f"/proc/{proxy.process.pid}/fd").iterdir())
+
+
+def workers(proxy: LiveProxy) -> int:
+    """As the master lists them."""
+    return proxy.command("show proc").count(" worker ")
+
+
+@pytest.mark.parametrize("connections", [0, 1])
+def test_a_master_with_few_descriptors_reloads_as_often_as_it_has_to(pods: Pods, connections: int) -> None:
+    """A worker without connections ends while the master reloads, unless the agent keeps it."""
+    config = config_of(pods.route(100, 1))
+    with live(config, descriptors=LIMIT) as proxy:
+        before = descriptors(proxy)
+        for number in range(1, RELOADS + 1):
+            with held(proxy, connections):
+                proxy.serve(reloading(config, number))
+            await_that(lambda: workers(proxy) == 1, "the former worker has ended")
+        assert descriptors(proxy) == before
