@@ -98,9 +98,9 @@ class Observed:
         return max(last, applied.entry, (self.now - created) // timedelta(milliseconds=1))
 
     @property
-    def has_loops(self) -> bool:
-        """Whether endpoints receive no connections because of what other Kanaries do."""
-        return any(isinstance(found, Resolved) and found.is_in_loop for found in self.backends.values())
+    def may_pass_kanaries(self) -> bool:
+        """Whether connections may pass other Kanaries, which may lead back at any time."""
+        return any(isinstance(found, Resolved) and found.may_pass_kanaries for found in self.backends.values())
 
     @property
     def present_endpoints(self) -> Endpoints:

@@ -22,6 +22,8 @@ from engine.render.objects import Identity
 from states import Problem
 
 Json = dict[str, Any]
+KanaryName = tuple[str, str]
+"""Namespace and name."""
 
 
 class RetryLaterError(Exception):
@@ -65,10 +67,10 @@ class ClusterView(DeclaredObjects, Protocol):
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's EndpointSlices; Endpoints are converted to the same form."""
 
-    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, tuple[str, str]]:
-        """The endpoints that lead to the proxies of any Kanary, each with the Kanary's namespace and name.
+    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, frozenset[KanaryName]]:
+        """The endpoints that lead to the proxies of any Kanary, each with these Kanaries.
 
-        An endpoint leads to them if it is the pod of one, or has the address of one or of a destination Service.
+        An endpoint leads to them if it is the pod of one, or has the address of one or of a Service that selects them.
         """
 
     def live(self, desired: Json) -> Json | None:

@@ -244,7 +244,8 @@ class Reconciler:
             return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
         held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked up") if holds else None
-        loop = Requeue(HELD_PODS_RECHECK, "loops through other Kanaries are looked up") if observed.has_loops else None
+        passes = observed.may_pass_kanaries
+        loop = Requeue(HELD_PODS_RECHECK, "loops through other Kanaries are looked up") if passes else None
         by_course = course.decision.requeue if course.decision else None
         return written, soonest(decision.requeue, by_course, held, loop, wait)
 

@@ -8,6 +8,7 @@ from engine.model.states import Endpoint, Split
 from engine.observe import Observed
 from engine.ports import ClusterView
 from engine.resolve.endpoints import Resolved
+from engine.resolve.loops import Loops
 from states import OnEmptyRoute, Snapshot
 
 
@@ -59,8 +60,9 @@ def _last_good_endpoints(
     held = {backend: applied.endpoints_of(backend) if applied else () for backend in found.keys() - known.keys()}
     names = frozenset(endpoint.pod for endpoints in held.values() for endpoint in endpoints if endpoint.pod)
     pods = view.pod_addresses(observed.owner.namespace, names) if names else {}
+    loops = Loops(view, observed.owner, observed.memo)
     kept = {
-        backend: tuple(e for e in endpoints if not e.pod or e.address in pods.get(e.pod, frozenset()))
+        backend: loops.without([e for e in endpoints if not e.pod or e.address in pods.get(e.pod, frozenset())])
         for backend, endpoints in held.items()
     }
     return {backend: known[backend] if backend in known else kept[backend] for backend in found}, bool(held)

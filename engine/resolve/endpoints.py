@@ -5,14 +5,14 @@ port, as Kubernetes does (the number in a slice is the port of its pods, and may
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
-from engine.resolve.loops import Loop
+from engine.resolve.loops import Passage
 from engine.resolve.slices import Json, Members, is_outdated, is_tcp, read_slice, slices_of
 from states import Problem, Reason
 
@@ -31,8 +31,8 @@ class Resolved:
     """Number of further pods, which are not ready."""
     note: str = ""
     """What else the Service has, to be read after `BACKEND has`; empty if nothing."""
-    is_in_loop: bool = False
-    """Some endpoints receive no connections because of what another Kanary does, which may change."""
+    may_pass_kanaries: bool = False
+    """Some endpoints are proxies of other Kanaries, or addresses that may become theirs without a change of these."""
     is_known: bool = True
     """The Service has a slice of its present version. Without any, its endpoints are unknown."""
 
@@ -45,12 +45,12 @@ def resolve(
     service: Json | None,
     slices: Sequence[Json],
     memo: Memo,
-    loops: Callable[[Sequence[Endpoint]], Mapping[Endpoint, Loop]] = lambda _endpoints: {},
+    passages: Callable[[Sequence[Endpoint]], Mapping[Endpoint, Passage]] = lambda _endpoints: {},
 ) -> Resolved | Problem:
     """The endpoints of a backend, or the problem with it.
 
-    `where` is the path of the backend in the spec, for the message. `loops` returns the endpoints that lead back to the
-    Kanary. Equal endpoints are the same tuple each time.
+    `where` is the path of the backend in the spec, for the message. `passages` returns the endpoints that are proxies.
+    Equal endpoints are the same tuple each time.
     """
     port = _service_port(backend, where=where, namespace=namespace, service=service)
     if isinstance(port, Problem):
@@ -61,14 +61,15 @@ def resolve(
     members = [memo(read_slice, piece, name) for piece in current]
     preferred = _IP_VERSIONS.get(next(iter(spec.get("ipFamilies") or ()), ""), 4)
     ready = memo(_joined, preferred, *[memo(_ready, each) for each in members])
-    left_out = dict(loops(ready))
-    ready = memo(_without, ready, frozenset(left_out)) if left_out else ready
+    found = dict(passages(ready))
+    ready = _without_loops(memo, ready, found)
     terminating = () if ready else memo(_joined, preferred, *[each.terminating for each in members])
-    if terminating and (others := loops(terminating)):
-        terminating = memo(_without, terminating, frozenset(others))
-        left_out |= others
-    found = memo(_resolved, ready, terminating, _port_text(port), *members)
-    return _with_loops(found, left_out.values()) if left_out else found
+    if terminating:
+        found |= passages(terminating)
+        terminating = _without_loops(memo, terminating, found)
+    resolved = memo(_resolved, ready, terminating, _port_text(port), *members)
+    is_manual = any(not endpoint.pod for endpoint in resolved.endpoints)
+    return _with_passages(resolved, found.values()) if found or is_manual else resolved
 
 
 def port_number(backend: Backend, service: Json | None) -> int | None:
@@ -139,14 +140,22 @@ def _without(endpoints: tuple[Endpoint, ...], others: frozenset[Endpoint]) -> tu
     return tuple(endpoint for endpoint in endpoints if endpoint not in others)
 
 
-def _with_loops(found: Resolved, loops: Iterable[Loop]) -> Resolved:
-    counts = Counter(loop.kanary for loop in loops)
+def _without_loops(
+    memo: Memo, endpoints: tuple[Endpoint, ...], passages: Mapping[Endpoint, Passage]
+) -> tuple[Endpoint, ...]:
+    loops = frozenset(endpoint for endpoint, passage in passages.items() if passage.returns)
+    return memo(_without, endpoints, loops) if loops else endpoints
+
+
+def _with_passages(found: Resolved, passages: Collection[Passage]) -> Resolved:
+    counts = Counter(passage.kanary for passage in passages if passage.returns)
     notes = [found.note] if found.note else []
     for kanary, count in sorted(counts.items()):
         proxies = "1 proxy" if count == 1 else f"{count} proxies"
         why = "because it sends connections back" if kanary else "to avoid a loop"
         notes.append(f"{proxies} of {f'Kanary {kanary}' if kanary else 'this Kanary'} as endpoints, left out {why}")
-    return replace(found, note=", ".join(notes), is_in_loop=any(counts))
+    may_pass = any(passage.kanary for passage in passages) or any(not endpoint.pod for endpoint in found.endpoints)
+    return replace(found, note=", ".join(notes), may_pass_kanaries=may_pass)
 
 
 def _resolved(ready: tuple[Endpoint, ...], terminating: tuple[Endpoint, ...], port: str, *members: Members) -> Resolved:

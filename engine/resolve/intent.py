@@ -54,7 +54,7 @@ def resolve_backend(
         service=view.service(owner.namespace, name),
         slices=view.slices(owner.namespace, name),
         memo=memo,
-        loops=Loops(view, owner, memo).among,
+        passages=Loops(view, owner, memo).among,
     )
 
 

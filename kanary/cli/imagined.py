@@ -15,7 +15,7 @@ from engine.model.entries import Configuration, Entry
 from engine.model.spec import KanarySpec
 from engine.model.states import Endpoint, Written, read_written
 from engine.model.status import KanaryStatus
-from engine.ports import Recorded, RejectedError
+from engine.ports import KanaryName, Recorded, RejectedError
 from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER, Identity, owner_uid
 from engine.resolve.slices import slices_from_endpoints
 from kanary.kanaries import KANARIES
@@ -148,17 +148,18 @@ class ImaginedCluster:
         endpoints = self._get(ENDPOINTS, namespace, service)
         return slices_from_endpoints(endpoints) if endpoints else []
 
-    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, tuple[str, str]]:
+    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, frozenset[KanaryName]]:
         """The endpoints that lead to the proxies of a Kanary of the namespace."""
         ours = f"{MANAGED_BY}={MANAGER}"
-        targets: dict[str, tuple[str, str]] = {}
+        targets: dict[str, KanaryName] = {}
         for pod in self._list(PODS, namespace, ours):
             kanary = namespace, pod["metadata"]["labels"].get(KANARY_LABEL, "")
             targets |= dict.fromkeys([pod["metadata"]["name"], *addresses_of(pod)], kanary)
         for service in self._list(SERVICES, namespace, ours):
             kanary = namespace, service["metadata"]["labels"].get(KANARY_LABEL, "")
             targets |= dict.fromkeys((service.get("spec") or {}).get("clusterIPs") or (), kanary)
-        return {each: targets[key] for each in endpoints if (key := each.pod or each.address) in targets}
+        found = {each: {targets[key] for key in (each.pod, each.address) if key in targets} for each in endpoints}
+        return {endpoint: frozenset(kanaries) for endpoint, kanaries in found.items() if kanaries}
 
     def live(self, desired: Json) -> Json | None:
         """The object of the same kind, namespace and name, or None."""

@@ -2,12 +2,12 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.fleet.reports import Report
 from engine.model.states import Endpoint
-from engine.ports import RetryLaterError
+from engine.ports import KanaryName, RetryLaterError
 from engine.reconcile import rejected
 from engine.render.objects import KANARY_LABEL
 from kanary.kube.client import ClusterClient, ClusterError
@@ -16,7 +16,17 @@ from kanary.kube.pods import addresses_of
 from kanary.kube.resources import PODS, REPLICA_SETS, Key
 from kanary.operator.agents import Agents
 from kanary.operator.signing import SigningKey
-from kanary.operator.watches import BY_DESTINATION, BY_KANARY, BY_OWNER, BY_SERVICE, BY_TARGET, Watches, owning_kanaries
+from kanary.operator.watches import (
+    BY_DESTINATION,
+    BY_KANARY,
+    BY_OWNER,
+    BY_SERVICE,
+    BY_TARGET,
+    Target,
+    Watches,
+    kanaries_of_owned,
+    owning_kanaries,
+)
 from states.timing import HELD_PODS_RECHECK
 
 Json = dict[str, Any]
@@ -56,24 +66,32 @@ class View:
         # Endpoints are stored in the form of slices.
         return [piece for obj in found for piece in obj.get("slices", (obj,))]
 
-    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, tuple[str, str]]:
-        """The endpoints that lead to the proxies of any Kanary, each with the Kanary's namespace and name."""
-        targets = [endpoint.pod or endpoint.address for endpoint in endpoints]
+    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, frozenset[KanaryName]]:
+        """The endpoints that lead to the proxies of any Kanary, each with these Kanaries."""
+        targets = {endpoint: _targets_of(namespace, endpoint) for endpoint in endpoints}
+        sought = [target for each in targets.values() for target in each]
         pods, services = self._watches.pods, self._watches.services
-        if not pods.has_any(BY_TARGET, targets) and not services.has_any(BY_TARGET, targets):
+        if not pods.has_any(BY_TARGET, sought) and not services.has_any(BY_TARGET, sought):
             return {}
-        found = {endpoint: self._kanary_at(namespace, endpoint) for endpoint in endpoints}
-        return {endpoint: kanary for endpoint, kanary in found.items() if kanary}
+        found = {endpoint: frozenset(self._kanaries_at(each)) for endpoint, each in targets.items()}
+        return {endpoint: kanaries for endpoint, kanaries in found.items() if kanaries}
 
-    def _kanary_at(self, namespace: str, endpoint: Endpoint) -> tuple[str, str] | None:
-        if endpoint.pod:
-            pod = self._watches.pods.get(namespace, endpoint.pod)
-            return _kanary_of(pod) if pod else None
-        for pod in self._watches.pods.lookup(BY_TARGET, endpoint.address):
-            return _kanary_of(pod)
-        for service in self._watches.services.lookup(BY_TARGET, endpoint.address):
-            return next((key.namespace, key.name) for key in owning_kanaries(service))
-        return None
+    def _kanaries_at(self, targets: Sequence[Target], *, of_services: bool = True) -> Iterator[KanaryName]:
+        """The Kanaries to whose proxies these targets lead. The address of a Service is not among its endpoints."""
+        for target in targets:
+            for pod in self._watches.pods.lookup(BY_TARGET, target):
+                yield from kanaries_of_owned(pod)
+            for service in self._watches.services.lookup(BY_TARGET, target) if of_services else ():
+                yield from owning_kanaries(service)
+                yield from self._kanaries_at([*self._targets_behind(service)], of_services=False)
+
+    def _targets_behind(self, service: Json) -> Iterator[Target]:
+        namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+        for piece in self.slices(namespace, name):
+            for member in piece.get("endpoints") or ():
+                yield from member["addresses"][:1]
+                if pod := (member.get("targetRef") or {}).get("name"):
+                    yield namespace, pod
 
     def live(self, desired: Json) -> Json | None:
         """The object of the same kind, namespace and name, or None."""
@@ -122,5 +140,6 @@ class View:
         return found
 
 
-def _kanary_of(pod: Json) -> tuple[str, str]:
-    return pod["metadata"]["namespace"], pod["metadata"]["labels"][KANARY_LABEL]
+def _targets_of(namespace: str, endpoint: Endpoint) -> Sequence[Target]:
+    """The address is where connections go; the cluster may know a pod before its address."""
+    return (endpoint.address, (namespace, endpoint.pod)) if endpoint.pod else (endpoint.address,)

@@ -35,6 +35,8 @@ BY_DESTINATION = "destination"
 BY_OWNER = "owner"
 BY_KANARY = "kanary"
 BY_TARGET = "target"
+Target = str | tuple[str, str]
+"""What an endpoint leads to: an address, or the namespace and name of a pod."""
 _NAMED_SERVICES = re.compile(r'"(?:destination|serviceName)": ?"([^"]*)"')
 
 
@@ -86,7 +88,7 @@ class Watches:
             SERVICES,
             self._on_service,
             transforms.service,
-            indexers={BY_OWNER: _owner_of, BY_TARGET: _targets_of_destination},
+            indexers={BY_OWNER: _owner_of, BY_TARGET: _targets_of_service},
         )
         self.config_maps = self._reflector(
             CONFIG_MAPS,
@@ -101,7 +103,7 @@ class Watches:
             self._on_proxy_pod,
             transforms.pod,
             label_selector=ours,
-            indexers={BY_KANARY: _kanaries_of_owned, BY_TARGET: _targets_of_pod},
+            indexers={BY_KANARY: kanaries_of_owned, BY_TARGET: _targets_of_pod},
         )
         self.budgets = None
         if served.disruption_budgets:
@@ -231,7 +233,7 @@ class Watches:
             self._enqueue_users(key.namespace, name, ENDPOINTS_COALESCE.total_seconds())
 
     def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  the signature of OnChange
-        for owner in _kanaries_of_owned(new or old or {}):
+        for owner in kanaries_of_owned(new or old or {}):
             self._queue.add(owner)
 
     def _on_config_map(self, key: Key, old: Json | None, new: Json | None) -> None:
@@ -249,7 +251,7 @@ class Watches:
         for key in self.kanaries.lookup_keys(BY_SERVICE, (namespace, service)):
             self._queue.add_after(key, seconds)
         for config_map in self.config_maps.lookup(BY_SERVICE, (namespace, service)):
-            for owner in _kanaries_of_owned(config_map):
+            for owner in kanaries_of_owned(config_map):
                 self._queue.add_after(owner, seconds)
 
 
@@ -311,26 +313,27 @@ def owning_kanaries(obj: Json) -> Iterator[Key]:
             yield Key(namespace, reference["name"])
 
 
-def _kanaries_of_owned(obj: Json) -> Iterator[Key]:
+def kanaries_of_owned(obj: Json) -> Iterator[Key]:
+    """The Kanary of an object of ours, by its label."""
     metadata = obj["metadata"]
     name = (metadata.get("labels") or {}).get(KANARY_LABEL)
     if name:
         yield Key(metadata["namespace"], name)
 
 
-def _targets_of_pod(pod: Json) -> Iterator[str]:
+def _targets_of_pod(pod: Json) -> Iterator[Target]:
     """What an endpoint may have of a pod: its name or an address. The address of one that ended may be another's."""
-    yield pod["metadata"]["name"]
+    yield pod["metadata"]["namespace"], pod["metadata"]["name"]
     status = _mapping(pod.get("status"))
     if status.get("phase") not in ("Failed", "Succeeded"):
         yield from {status.get("podIP"), *(entry.get("ip") for entry in status.get("podIPs") or ())} - {None}
 
 
-def _targets_of_destination(service: Json) -> Iterator[str]:
-    """The addresses of a Service that belongs to a Kanary."""
-    if [*owning_kanaries(service)]:
-        spec = _mapping(service.get("spec"))
-        yield from {spec.get("clusterIP"), *(spec.get("clusterIPs") or ())} - {None, "", "None"}
+def _targets_of_service(service: Json) -> Iterator[Target]:
+    """The addresses of a Service: users' ones may select proxies as well."""
+    spec = _mapping(service.get("spec"))
+    addresses = {spec.get("clusterIP"), *(spec.get("clusterIPs") or ()), *(spec.get("externalIPs") or ())}
+    yield from addresses - {None, "", "None"}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

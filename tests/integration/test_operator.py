@@ -137,19 +137,31 @@ def test_a_replaced_service_costs_no_endpoint(serving: Scene) -> None:
     serving.wait_for(lambda: "10.0.1.2:9000" in serving.config())
 
 
+def _name_pods(piece: dict, named: dict[str, str]) -> None:
+    pods = {address: {"targetRef": {"kind": "Pod", "name": pod}} for pod, address in named.items()}
+    piece["endpoints"] = [{**each, **pods.get(each["addresses"][0], {})} for each in piece["endpoints"]]
+
+
 def test_proxies_and_the_destination_are_no_endpoints_whatever_leads_to_them(serving: Scene) -> None:
     """Each connection to them would be split again, until the proxies are full."""
     proxies = {proxy: serving.get("pods", proxy)["status"]["podIP"] for proxy in serving.proxies()}
     destination = serving.get("services", "myapp")["spec"]["clusterIP"]
     port = {"name": "http", "port": 80, "targetPort": 8080}
     serving.put("v1", "Service", "caught", spec={"ports": [port], "selector": {"kanary.k8s.io/name": "rule"}})
-    serving.backend("by-hand", *proxies.values(), destination, "10.0.3.1")
     serving.wait_for(lambda: serving.get("endpointslices", "caught-0"))
+    selecting = serving.get("services", "caught")["spec"]["clusterIP"]
+    serving.backend("by-hand", *proxies.values(), destination, selecting, "10.0.3.1", "10.0.3.2")
+    # The address is where connections go, whatever pod is named; and not every pod with our label is a proxy.
+    named = {"absent": next(iter(proxies.values())), "unlabelled": "10.0.3.2"}
+    serving.server.store.change("endpointslices", "by-hand-1", lambda found: _name_pods(found, named), NAMESPACE)
+    serving.put("v1", "Pod", "unlabelled", labels={"app.kubernetes.io/managed-by": "kanary"}, spec={"containers": []})
     serving.declare(destination="myapp", routes=routes(myapp_v1=80, by_hand=10, caught=10))
     serving.wait_for(lambda: "caught:http has 2 proxies of this Kanary as endpoints" in serving.status()["message"])
-    serving.wait_for(lambda: "by-hand:http has 3 proxies of this Kanary as endpoints" in serving.status()["message"])
-    serving.wait_for(lambda: "10.0.3.1:9000" in serving.config())
-    assert [address for address in (*proxies.values(), destination) if f"server {address}:" in serving.config()] == []
+    serving.wait_for(lambda: "by-hand:http has 4 proxies of this Kanary as endpoints" in serving.status()["message"])
+    serving.wait_for(lambda: "10.0.3.1:9000" in serving.config() and "10.0.3.2:9000" in serving.config())
+    assert [
+        address for address in (*proxies.values(), destination, selecting) if f"server {address}:" in serving.config()
+    ] == []
 
 
 def test_connections_to_another_kanary_are_no_loop_until_it_sends_them_back(serving: Scene) -> None:

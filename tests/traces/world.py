@@ -301,9 +301,11 @@ class World:
         found = self._get("EndpointSlice", namespace, service)
         return [found] if found else []
 
-    def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, tuple[str, str]]:
+    def proxies_among(
+        self, namespace: str, endpoints: Sequence[Endpoint]
+    ) -> Mapping[Endpoint, frozenset[tuple[str, str]]]:
         pods = {endpoint: self._get("Pod", namespace, endpoint.pod) for endpoint in endpoints}
-        return {e: (namespace, pod["metadata"]["labels"][KANARY_LABEL]) for e, pod in pods.items() if pod}
+        return {e: frozenset({(namespace, pod["metadata"]["labels"][KANARY_LABEL])}) for e, pod in pods.items() if pod}
 
     def live(self, desired: Json) -> Json | None:
         return self._get(desired["kind"], desired["metadata"]["namespace"], desired["metadata"]["name"])
