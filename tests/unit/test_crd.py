@@ -58,7 +58,7 @@ def test_the_manifests_are_what_the_models_say(tmp_path: Path) -> None:
     for part in PARTS:
         (tmp_path / part).write_text((MANIFESTS / part).read_text())
     assert main([str(tmp_path)]) == 0
-    for name in ("crd.yaml", "kanary.yml"):
+    for name in ("crd.yaml", "kanary.yml", "namespaced.yml"):
         assert (MANIFESTS / name).read_text() == (tmp_path / name).read_text(), f"{name}: run make manifests"
 
 
