@@ -38,6 +38,7 @@ class Recording:
 
 
 RECORDED = Recording(True, ConditionReason.RECORDED.value, "changes are written to the history database")
+ENTRIES_LOST = ConditionReason.ENTRIES_LOST.value
 DISABLED = Recording(False, ConditionReason.DISABLED.value, "history is disabled (KANARY_HISTORY_URL is empty)")
 
 

@@ -1,12 +1,12 @@
 """Builds a Kanary's status from what was observed, decided and done."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from engine.conditions import Recording, conditions
+from engine.conditions import ENTRIES_LOST, Recording, conditions
 from engine.course import Course
 from engine.fleet.reach import Traffic, traffic_of
 from engine.journal import Journal
@@ -181,7 +181,8 @@ def _with_losses(result: Outcome) -> Recording:
     if history is None or not history.lost:
         return recording
     lost = f"{history.lost} entries were dropped before the history recorded them"
-    return replace(recording, message=f"{recording.message}; {lost}")
+    reason = ENTRIES_LOST if recording.is_recorded else recording.reason
+    return Recording(False, reason, f"{lost}; {recording.message}")
 
 
 def _weights(observed: Observed, result: Outcome) -> tuple[RouteStatus, ...]:

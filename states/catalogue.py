@@ -210,6 +210,12 @@ _CONDITIONS: Mapping[str, Explanation] = {
         "See the log of the operator and report the error. The operator retries.",
     ),
     ConditionReason.RECORDED: Explanation("The history records every change.", "The history database works.", "None."),
+    ConditionReason.ENTRIES_LOST: Explanation(
+        "The history lacks entries of this Kanary; `status.history.lost` counts them. Later ones are recorded.",
+        "The database was unavailable for more entries than the status of the Kanary has room for (50 kB).",
+        "Acknowledge it, which makes the condition True again: `kubectl patch ky NAME --subresource=status "
+        """--type=merge -p '{"status": {"history": {"lost": 0}}}'`.""",
+    ),
     ConditionReason.DISABLED: Explanation(
         "The history is disabled.",
         "`KANARY_HISTORY_URL` is empty.",

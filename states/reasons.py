@@ -75,4 +75,5 @@ class ConditionReason(StrEnum):
 
     RECONCILE_FAILED = "ReconcileFailed"
     RECORDED = "Recorded"
+    ENTRIES_LOST = "EntriesLost"
     DISABLED = "Disabled"

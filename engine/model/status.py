@@ -130,7 +130,7 @@ class HistoryStatus(Shape):
     entries: tuple[SerializeAsAny[Entry], ...] = Field(default=(), json_schema_extra={"items": _ANY_ENTRY})
     """The last entries, and those that the history database has not stored yet, oldest first."""
     lost: int = 0
-    """Number of entries that were dropped before the history database stored them."""
+    """Entries that were dropped before the history had them; HistoryRecorded is False until it is set to 0."""
 
     @field_validator("entries", mode="before")
     @classmethod

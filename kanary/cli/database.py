@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kanary.cli.access import reported
-from kanary.cli.failure import CommandError
+from kanary.cli.failure import CommandError, note
 from kanary.cli.parameters import IN_THE_POD
 from kanary.history import backup as backups
 from kanary.history import retention as limits
 from kanary.history.database import open_database
 from kanary.history.reader import Reader
-from kanary.history.retention import Pruned, Retention
+from kanary.history.retention import Retention, counts_text
 from kanary.operator.settings import DEFAULT_HISTORY_URL, BadSettingError, Settings
 
 _OWN = Path(DEFAULT_HISTORY_URL.removeprefix("sqlite:///"))
@@ -23,16 +23,20 @@ _OWN = Path(DEFAULT_HISTORY_URL.removeprefix("sqlite:///"))
 
 def prune(url: str | None, older_than: timedelta | None, keep: int | None, *, is_dry_run: bool) -> None:
     """Delete history beyond the limits, or only report what would be deleted. Raises CommandError."""
-    retention, url, now = _retention(older_than, keep), _url(url), datetime.now(UTC)
+    retention, url = _retention(older_than, keep), _url(url)
     with reported():
         # Plan first in any case: this fails for a wrong URL, where opening for writing would create a database.
         with closing(Reader(url)) as reader:
-            planned = limits.plan(reader, retention, now)
+            today = limits.today(reader, datetime.now(UTC))
+            planned = limits.plan(reader, retention, today.time)
+            is_bounded = limits.plan(reader, retention, today.clock) != planned
+        if is_bounded and (doubt := today.doubt()):
+            note(f"{doubt}; if it is right, and nothing has changed since, choose a shorter age, or --keep")
         if is_dry_run:
-            print(f"dry run: would delete {_counts(planned)}")
+            print(f"dry run: would delete {counts_text(planned)}")
             return
         with closing(open_database(url)) as database:
-            print(f"deleted {_counts(limits.prune(database, retention, now))}")
+            print(f"deleted {counts_text(limits.prune(database, retention, today.time))}")
 
 
 def backup(url: str | None, file: str) -> None:
@@ -60,8 +64,3 @@ def _url(url: str | None) -> str:
     if os.access(_OWN, os.F_OK):
         return f"sqlite:///{_OWN}"
     raise CommandError(f"there is no history database here: name it with --db URL, or run this with {IN_THE_POD}")
-
-
-def _counts(pruned: Pruned) -> str:
-    """The counts as text, such as `1 ChangeResult, 2 WeightChange`."""
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(pruned.items())) or "nothing"

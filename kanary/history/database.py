@@ -83,6 +83,11 @@ class Database:
             rows = connection.execute(sa.select(KANARIES).where(KANARIES.c.deleted_at.is_(None)))
             return [kanary_of(row) for row in rows.mappings()]
 
+    def newest(self) -> datetime | None:
+        """As `newest_entry`."""
+        with self.transaction() as connection:
+            return newest_entry(connection)
+
     def figures(self) -> Figures:
         """The size of the database, and the time of its oldest entry."""
         with self.transaction() as connection:
@@ -141,6 +146,12 @@ def open_database(
         with connection.begin():
             migrate(connection, address)
         return Database(address, connection, resources.pop_all())
+
+
+def newest_entry(connection: Connection) -> datetime | None:
+    """The time of the newest entry; None without entries."""
+    found: datetime | None = connection.scalar(sa.select(sa.func.max(ENTRIES.c.at)))
+    return found
 
 
 @contextmanager

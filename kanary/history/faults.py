@@ -50,7 +50,7 @@ FAULT_REASONS: Mapping[str, Explanation] = {
     FaultReason.CORRUPT: Explanation(
         "The history database was corrupt: the operator has kept the file aside and continues with a new one.",
         "The file was damaged, for example by its volume.",
-        "To have the older history again, restore a backup (docs/history.md). The report ends with a restart.",
+        "To have the older history again, restore a backup (docs/operations.md). The report ends with a restart.",
     ),
     FaultReason.TOO_NEW: Explanation(
         "The history database cannot be used; changes wait in the status of the Kanary.",
@@ -63,7 +63,7 @@ FAULT_REASONS: Mapping[str, Explanation] = {
         "Run the operator once with this database, or read it with the version of Kanary that wrote it.",
     ),
     FaultReason.ENTRY_REFUSED: Explanation(
-        "The history lacks an entry of this Kanary, and has all others.",
+        "The history lacks entries of this Kanary; other Kanaries are not affected.",
         "The database rejects the entry; the message has the error.",
         "Report the error: this is a defect.",
     ),

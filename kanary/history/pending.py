@@ -76,16 +76,18 @@ class Queue:
 
     def lag(self) -> float:
         """For how many seconds the oldest item has been in the queue; 0 if it is empty."""
-        now = time.monotonic()
         with self._changed:
-            return max((now - each.since for each in self._waiting.values()), default=0.0)
+            oldest = next(iter(self._waiting.values()), None)
+        return max(time.monotonic() - oldest.since, 0.0) if oldest else 0.0
 
     def remove(self, batch: Iterable[Pending]) -> None:
         """Remove these items; an item that was merged with a newer one in the meantime stays."""
         with self._changed:
             for pending in batch:
-                if self._waiting.get(pending.uid) is pending:
-                    del self._waiting[pending.uid]
+                rest = self._waiting.pop(pending.uid, None)
+                if rest is not None and rest is not pending:
+                    # What was added meanwhile has not waited for longer.
+                    self._waiting[pending.uid] = replace(rest, since=time.monotonic())
             self._changed.notify_all()
 
     def wait(self, seconds: float, *, is_held: bool) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kanary.history.database import Database
+from engine.model.times import time_text
+from kanary.history.database import Database, newest_entry
 from kanary.history.reader import CHANGE, Reader
 from kanary.history.records import KnownKanary
 from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES, kanary_of
@@ -19,6 +20,8 @@ from kanary.history.tables import CONFIGURATIONS, ENTRIES, KANARIES, kanary_of
 _ROWS = 500  # maximum deleted in one transaction, which takes some milliseconds
 _OTHERS = 10  # other entries kept per weight change
 _FIRST = datetime.min.replace(tzinfo=UTC)
+
+_DOUBTFUL = timedelta(days=1)
 
 Pruned = Counter[str]
 """Numbers of deleted entries by kind, or of those to delete; `Kanary` is the number of completely deleted Kanaries."""
@@ -35,6 +38,44 @@ class Retention:
     def cutoff(self, now: datetime) -> datetime:
         """The time before which entries are too old."""
         return now - self.age if timedelta() < self.age < now - _FIRST else _FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """The time from which ages count: a clock that is ahead must not delete the history.
+
+    The clock counts only as far as the entries that others wrote with theirs: the newest one, and what has passed since
+    it was read.
+    """
+
+    clock: datetime
+    newest: datetime | None
+    passed: timedelta = timedelta()
+
+    @property
+    def time(self) -> datetime:
+        """The time."""
+        return min(self.clock, self.newest + self.passed) if self.newest else self.clock
+
+    def doubt(self) -> str:
+        """What to report if it is far from the clock; otherwise empty."""
+        if self.clock - self.time < _DOUBTFUL:
+            return ""
+        return (
+            f"the clock says {time_text(self.clock)}, and the newest entry of the history is of "
+            f"{time_text(self.newest or self.time)}: ages count from that entry, because the clock may be wrong"
+        )
+
+
+def today(reader: Reader, clock: datetime) -> Today:
+    """The time from which ages count in this database. Raises HistoryError."""
+    with reader.connection() as connection:
+        return Today(clock, newest_entry(connection))
+
+
+def counts_text(pruned: Pruned) -> str:
+    """The counts as text, such as `1 ChangeResult, 2 WeightChange`."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(pruned.items())) or "nothing"
 
 
 def plan(reader: Reader, retention: Retention, now: datetime) -> Pruned:

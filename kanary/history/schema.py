@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 import migrations
 from kanary.history.address import Address
+from kanary.history.connecting import unhurried
 from kanary.history.faults import FaultReason, HistoryError
 from migrations import VERSION_TABLE, VERSIONS
 
@@ -54,8 +55,6 @@ def migrate(connection: Connection, address: Address) -> None:
     Raises HistoryError for an unknown version.
     """
     if address.path is None:
-        # A migration of a large database may take longer than the usual limit.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     if version_of(connection, address) == NEWEST:
         return
@@ -66,5 +65,5 @@ def migrate(connection: Connection, address: Address) -> None:
     config = Config(attributes={"connection": connection})
     # Alembic would read a % in the folder's name as the beginning of a variable.
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
-    with _alembic:
+    with _alembic, unhurried(connection):
         command.upgrade(config, NEWEST)

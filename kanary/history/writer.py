@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kanary.history.address import parse_address
@@ -17,7 +17,7 @@ from kanary.history.database import Database, Figures, FileId, file_id, open_dat
 from kanary.history.faults import Fault, FaultReason, HistoryError
 from kanary.history.pending import Pending, Queue
 from kanary.history.records import KnownKanary
-from kanary.history.retention import Retention, prune_steps
+from kanary.history.retention import Pruned, Retention, Today, counts_text, prune_steps
 from kanary.kube.backoff import Backoff
 
 _log = logging.getLogger(__name__)
@@ -27,6 +27,9 @@ _BATCH = 100
 """Maximum Kanaries per transaction: each transaction waits for the disk, however little it writes."""
 _FIGURES_SECONDS = 60.0
 _PRUNE_SECONDS = 3600.0
+_LATE_SECONDS = 30.0
+"""A change that has waited for so long is a problem, whatever the database is doing meanwhile."""
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Hooks:
 
     on_change: Callable[[], None] = lambda: None
     """`fault()` or `notice` has changed. The callee must record everything again: the database may be a new one."""
+    on_refused: Callable[[str, str], None] = lambda _namespace, _name: None
+    """The fault of this Kanary alone has changed."""
     on_rows: Callable[[str, int], None] = lambda _table, _count: None
     """Rows were written: the table and their number."""
     on_failure: Callable[[str], None] = lambda _reason: None
@@ -70,6 +75,7 @@ class HistoryWriter:
         is_deleted: Callable[[KnownKanary], bool | None] = lambda _kanary: False,
         backoff: Backoff = _BACKOFF,
         prune_seconds: float = _PRUNE_SECONDS,
+        late_seconds: float = _LATE_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Raises BadAddressError for an invalid URL.
@@ -83,25 +89,34 @@ class HistoryWriter:
         self._is_deleted = is_deleted
         self._backoff = backoff
         self._prune_seconds = prune_seconds
+        self._late_seconds = late_seconds
         self._now = now
         self._queue = Queue()
         self._fault: Fault | None = None
         self._refused: dict[str, Fault] = {}
         self._confirmed: dict[str, int] = {}
+        self._busy_since: float | None = None
         self._is_tried = threading.Event()
+        self._reporting = threading.Lock()
+        self._reported: tuple[Fault | None, Fault | None] = None, None
+        self._has_stopped = threading.Event()
         # Used by the thread only:
         self._database: Database | None = None
         self._corrupt: FileId | None = None
-        self._reported: tuple[Fault | None, Fault | None] = None, None
         self._failures = 0
+        self._newest: tuple[datetime | None, float] | None = None
+        self._has_doubted = False
         self._chores: dict[Iterator[float], float] = {}
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+        # A call that the disk does not answer cannot be cancelled: another thread has to report it.
+        self._watch = threading.Thread(target=self._look, name="history-watch", daemon=True)
 
     def start(self, wait: float = 0.0) -> None:
         """Start the thread, and wait up to `wait` seconds for its first attempt to open the database."""
         opening = Fault(FaultReason.OPENING, f"the history database {self._address} is being opened")
         self._fault, self._reported = opening, (opening, None)
         self._thread.start()
+        self._watch.start()
         self._is_tried.wait(wait)
 
     def record(self, pending: Pending) -> None:
@@ -114,8 +129,20 @@ class HistoryWriter:
         return self._confirmed.get(uid, 0)
 
     def fault(self, uid: str | None = None) -> Fault | None:
-        """The fault that prevents writing the history, or with `uid` that of one Kanary; None if there is none."""
-        return self._fault or (self._refused.get(uid) if uid else next(iter(self._refused.values()), None))
+        """The fault that prevents writing the history, with `uid` also that of this Kanary alone; None without one."""
+        found = self._fault
+        if (found is None or found.reason is FaultReason.OPENING) and self._waits() >= self._late_seconds:
+            message = (
+                f"the history database {self._address} has not answered for {self._late_seconds:g} s, or is too slow: "
+                "check its server or volume; Kanary retries"
+            )
+            found = Fault(FaultReason.UNAVAILABLE, message)
+        return found or (self._refused.get(uid) if uid else None)
+
+    def _waits(self) -> float:
+        """For how many seconds the oldest entry has been waiting, or the thread for the database."""
+        busy_since = self._busy_since
+        return max(self._queue.lag(), time.monotonic() - busy_since if busy_since is not None else 0.0)
 
     def lag(self) -> float:
         """How long the oldest entry has been in the queue, in seconds; 0 if it is empty."""
@@ -130,6 +157,7 @@ class HistoryWriter:
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        self._has_stopped.set()
         for pending in self._queue.waiting():
             # No later operator can record these entries: the status of the Kanary is deleted as well.
             missing = sum(entry.number > self.confirmed(pending.uid) for entry in pending.entries)
@@ -141,6 +169,7 @@ class HistoryWriter:
 
     def _run(self) -> None:
         while self._queue.wait(self._seconds_until_due(), is_held=self._failures > 0):
+            self._busy_since = time.monotonic()
             try:
                 self._turn()
             except HistoryError as error:
@@ -177,6 +206,8 @@ class HistoryWriter:
         # This may be another database, or the same with fewer entries.
         self._confirmed.clear()
         database = open_database(self._address, on_corrupt=self._on_corrupt, corrupt=self._corrupt)
+        if self._newest is None:
+            self._newest = database.newest(), time.monotonic()
         # That file was moved aside or replaced, and a later file may have the same inode number.
         self._corrupt = None
         return database
@@ -207,16 +238,21 @@ class HistoryWriter:
             self._confirmed[pending.uid] = max(self.confirmed(pending.uid), pending.last())
             if pending.is_deleted:
                 del self._confirmed[pending.uid]
-        written = {pending.uid for pending in batch}
-        self._refused = {uid: fault for uid, fault in self._refused.items() if uid not in written}
         self._queue.remove(batch)
+        for pending in batch:
+            if pending.uid in self._refused:
+                self._refused = {uid: fault for uid, fault in self._refused.items() if uid != pending.uid}
+                _call(self._hooks.on_refused, pending.namespace, pending.name)
 
     def _refuse(self, pending: Pending, why: str) -> None:
-        message = f"{pending.namespace}/{pending.name}: {why}"
-        _log.error("%s", message)
-        self._refused = {**self._refused, pending.uid: Fault(FaultReason.ENTRY_REFUSED, message)}
+        fault = Fault(FaultReason.ENTRY_REFUSED, f"{pending.namespace}/{pending.name}: {why}")
+        _log.error("%s", fault.message)
+        is_new = self._refused.get(pending.uid) != fault
+        self._refused = {**self._refused, pending.uid: fault}
         _call(self._hooks.on_failure, FaultReason.ENTRY_REFUSED)
         self._queue.remove([pending])
+        if is_new:
+            _call(self._hooks.on_refused, pending.namespace, pending.name)
 
     # Chores: each step yields the seconds until the next one.
 
@@ -232,8 +268,22 @@ class HistoryWriter:
 
     def _prune(self, database: Database) -> Iterator[float]:
         while True:
-            yield from (0.0 for _ in prune_steps(database, self._retention, self._now()))
+            pruned = Pruned()
+            today = self._today()
+            if (doubt := today.doubt()) and not self._has_doubted:
+                _log.warning("%s, until the operator restarts", doubt)
+                self._has_doubted = True
+            for step in prune_steps(database, self._retention, today.time):
+                pruned += step
+                yield 0.0
+            if pruned:
+                _log.info("deleted from the history, beyond the retention limits: %s", counts_text(pruned))
             yield self._prune_seconds
+
+    def _today(self) -> Today:
+        # What this process wrote proves nothing: it has the time of the same clock.
+        newest, read_at = self._newest or (None, 0.0)
+        return Today(self._now(), newest, timedelta(seconds=time.monotonic() - read_at))
 
     def _measure(self, database: Database) -> Iterator[float]:
         while True:
@@ -252,11 +302,21 @@ class HistoryWriter:
 
     def _report(self, fault: Fault | None) -> None:
         self._fault = fault
+        self._busy_since = None
         self._is_tried.set()
-        current = self.fault(), self.notice
-        if current == self._reported:
-            return
-        self._reported = current
+        self._announce()
+
+    def _look(self) -> None:
+        while not self._has_stopped.wait(_LOOK_SECONDS):
+            self._announce()
+
+    def _announce(self) -> None:
+        """Log and call the hook if the fault or the notice has changed."""
+        with self._reporting:
+            current = self.fault(), self.notice
+            if current == self._reported:
+                return
+            self._reported = current
         if current[0]:
             _log.warning("%s: %s", current[0].reason, current[0].message)
         else:

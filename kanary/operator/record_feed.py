@@ -10,6 +10,7 @@ from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient, ClusterError, Timeouts
 from kanary.kube.errors import NotFound
+from kanary.kube.resources import Key
 from kanary.operator.history_recorder import HistoryRecorder, NoHistory
 from kanary.operator.metrics import Metrics
 from kanary.operator.settings import Settings
@@ -36,6 +37,7 @@ class RecordFeed:
     def _make(self, settings: Settings) -> None:
         hooks = Hooks(
             on_change=self._on_change,
+            on_refused=self._on_refused,
             on_rows=self._metrics.history_rows,
             on_failure=self._metrics.history_failed,
             on_dropped=self._metrics.history_dropped,
@@ -89,6 +91,11 @@ class RecordFeed:
         if self._recorder and self._watches:
             self._recorder.forget()
             self._watches.enqueue_all()
+
+    def _on_refused(self, namespace: str, name: str) -> None:
+        """Reconcile this Kanary, which updates its condition."""
+        if self._watches:
+            self._watches.enqueue(Key(namespace, name))
 
     def _size(self) -> int:
         figures = self._writer.figures if self._writer else None

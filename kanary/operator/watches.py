@@ -158,7 +158,11 @@ class Watches:
     def enqueue_all(self) -> None:
         """Enqueue a routine look at every Kanary."""
         for key in self.kanaries.all_keys():
-            self._queue.add(key, routine=True)
+            self.enqueue(key)
+
+    def enqueue(self, key: Key) -> None:
+        """Enqueue a routine look at this Kanary."""
+        self._queue.add(key, routine=True)
 
     @contextmanager
     def writing_status(self, key: Key, status: Json) -> Iterator[None]:

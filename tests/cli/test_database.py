@@ -70,6 +70,16 @@ def test_what_the_operator_keeps_without_limit_is_not_pruned(
     assert kanary("db", "prune", "--dry-run", "--db", url).out == NOTHING
 
 
+def test_a_clock_that_is_ahead_prunes_nothing(kanary: Kanary, tmp_path: Path) -> None:
+    old = [entry.model_copy(update={"at": datetime(2001, 1, 1, tzinfo=UTC)}) for entry in CHANGES]
+    url = record(tmp_path / "old.db", [history_of(*old)])
+    printed = kanary("db", "prune", "--older-than", "30d", "--db", url)
+    assert printed.out == "deleted nothing\n"
+    assert "and the newest entry of the history is of 2001-01-01T00:00:00Z: ages count from that entry" in printed.err
+    assert "--keep" in printed.err
+    assert revisions(url) == [3, 2, 1]
+
+
 def test_a_bad_setting_of_the_operator_is_told(kanary: Kanary, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KANARY_HISTORY_DAYS", "many")
     printed = kanary("db", "prune", "--db", url)

@@ -2,14 +2,27 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kanary.history.database import Database, open_database
+from kanary.history.faults import Fault
+from kanary.history.queries import ChangeQuery
 from kanary.history.reader import Reader
+from kanary.history.writer import HistoryWriter, Hooks
+from kanary.kube.backoff import Backoff
+from tests.history.entries import at
 from tests.history.postgres import Server, running
+from tests.history.waiting import WAIT, wait_until
+
+QUICK = Backoff(base=0.01, cap=0.01)
+ALL = {"deleted": True}
+
+Make = Callable[..., HistoryWriter]
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +93,68 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
         yield made
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+QUICK = Backoff(base=0.01, cap=0.01)
+Make = Callable[..., HistoryWriter]
+
+
+class Heard:
+    """The calls of the hooks."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.changes = 0
+        self.dropped = 0
+        self.refused: list[str] = []
+
+    def hooks(self) -> Hooks:
+        return Hooks(
+            on_change=self._on_change,
+            on_refused=lambda namespace, name: self.refused.append(f"{namespace}/{name}"),
+            on_rows=lambda table, count: self.rows.update({table: count}),
+            on_failure=lambda reason: self.failures.update({reason: 1}),
+            on_dropped=self._on_dropped,
+        )
+
+    def _on_change(self) -> None:
+        self.changes += 1
+
+    def _on_dropped(self) -> None:
+        self.dropped += 1
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def make(heard: Heard) -> Iterator[Make]:
+    made: list[HistoryWriter] = []
+
+    def start(url: str, **options: Any) -> HistoryWriter:
+        options = {"backoff": QUICK, "hooks": heard.hooks(), "now": lambda: at(10_000), **options}
+        writer = HistoryWriter(url, **options)
+        made.append(writer)
+        writer.start(WAIT)
+        return writer
+
+    yield start
+    for writer in made:
+        writer.stop()
+
+
+def revisions(url: str, uid: str = "u-1") -> list[int]:
+    reader = Reader(url)
+    found = reader.changes(ChangeQuery(**ALL)).items
+    reader.close()
+    return [item.change.revision for item in found if item.kanary.uid == uid]
+
+
+def fault_of(writer: HistoryWriter, uid: str | None = None) -> Fault:
+    wait_until(lambda: writer.fault(uid))
+    found = writer.fault(uid)
+    assert found is not None
+    return found

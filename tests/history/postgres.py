@@ -103,6 +103,25 @@ class Server:
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(timeout=30)
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """All its processes are stopped: they do nothing, and the kernel acknowledges what they are sent."""
+        assert self._process is not None
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        # The first one makes the others.
+        os.kill(self._process.pid, number)
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), number)
+
     def remove(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.kill()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from engine.model.entries import Entry
@@ -14,7 +16,9 @@ from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery, every
 from kanary.history.reader import Reader
 from kanary.history.retention import Pruned, Retention, plan, prune, prune_steps
 from kanary.history.tables import METADATA
+from kanary.history.writer import HistoryWriter
 from tests.history.entries import at, change, configuration, deleted, phase_change, result, seen, with_entries
+from tests.history.waiting import WAIT, wait_until
 
 EVERYTHING = {"deleted": True}
 FOREVER = timedelta()
@@ -159,3 +163,56 @@ def test_two_operators_that_prune_at_once_do_not_disturb_each_other(postgres: An
     assert total == Pruned(WeightChange=1590)
     first.close()
     second.close()
+
+
+def test_a_clock_that_is_ahead_deletes_nothing(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The operator starts with a clock that is 500 days ahead, records a change by it, and prunes again and again."""
+    caplog.set_level(logging.INFO)
+    database = open_database(url)
+    database.write([seen(last=3)])
+    database.close()
+    ahead = at(500 * 24 * 60)
+    prunes = 0
+
+    def now() -> datetime:
+        nonlocal prunes
+        prunes += 1
+        return ahead
+
+    writer = HistoryWriter(url, retention=Retention(timedelta(days=365)), now=now, prune_seconds=0.01)
+    writer.start(WAIT)
+    later = change(4).model_copy(update={"at": ahead})
+    writer.record(with_entries(seen(), later))
+    assert writer.flush(WAIT)
+    done = prunes
+    wait_until(lambda: prunes >= done + 3)
+    writer.stop()
+    reader = Reader(url)
+    assert revisions(reader) == [4, 3, 2, 1]
+    reader.close()
+    doubt = "the clock says 2028-04-06T13:31:02Z, and the newest entry of the history is of 2026-11-23T13:34:02Z"
+    assert caplog.text.count(doubt) == 1
+    assert "deleted from the history" not in caplog.text
+
+
+def test_a_kanary_that_is_quiet_is_pruned_by_age_as_long_as_another_one_changes(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    database = open_database(url)
+    day = 24 * 60
+    recent = change(1).model_copy(update={"at": at(500 * day)})
+    database.write([seen(last=3, phase_changes=1), with_entries(seen("u-2", name="other"), recent)])
+    database.close()
+    writer = HistoryWriter(url, retention=Retention(timedelta(days=365)), now=lambda: at(500 * day + 1))
+    writer.start(WAIT)
+    wait_until(lambda: "deleted from the history" in caplog.text)
+    writer.stop()
+    reader = Reader(url)
+    assert (revisions(reader), revisions(reader, "u-2")) == ([3], [1])
+    reader.close()
+    lines = [record.getMessage() for record in caplog.records if "deleted from" in record.getMessage()]
+    assert lines == [
+        "deleted from the history, beyond the retention limits: 2 ChangeResult, 3 PhaseChange, 2 WeightChange"
+    ]
+    assert "the clock says" not in caplog.text

@@ -7,16 +7,14 @@ import shutil
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from engine.model.entries import Result
 from kanary.history.database import open_database
-from kanary.history.faults import BadAddressError, Fault, FaultReason
+from kanary.history.faults import BadAddressError, FaultReason
 from kanary.history.pending import Queue
 from kanary.history.queries import ChangeQuery, KanaryQuery
 from kanary.history.reader import Reader
@@ -24,75 +22,10 @@ from kanary.history.records import KnownKanary
 from kanary.history.retention import Retention
 from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
-from tests.history.conftest import Volume
+from tests.history.conftest import ALL, Heard, Make, Volume, fault_of, revisions
 from tests.history.entries import at, change, configuration, deleted, seen, with_entries
 from tests.history.postgres import QUOTED_PASSWORD, Server, name_of
 from tests.history.waiting import WAIT, wait_until
-
-QUICK = Backoff(base=0.01, cap=0.01)
-ALL = {"deleted": True}
-
-Make = Callable[..., HistoryWriter]
-
-
-class Heard:
-    """The calls of the hooks."""
-
-    def __init__(self) -> None:
-        self.rows: Counter[str] = Counter()
-        self.failures: Counter[str] = Counter()
-        self.changes = 0
-        self.dropped = 0
-
-    def hooks(self) -> Hooks:
-        return Hooks(
-            on_change=self._on_change,
-            on_rows=lambda table, count: self.rows.update({table: count}),
-            on_failure=lambda reason: self.failures.update({reason: 1}),
-            on_dropped=self._on_dropped,
-        )
-
-    def _on_change(self) -> None:
-        self.changes += 1
-
-    def _on_dropped(self) -> None:
-        self.dropped += 1
-
-
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-@pytest.fixture
-def make(heard: Heard) -> Iterator[Make]:
-    made: list[HistoryWriter] = []
-
-    def start(url: str, **options: Any) -> HistoryWriter:
-        options = {"backoff": QUICK, "hooks": heard.hooks(), "now": lambda: at(10_000), **options}
-        writer = HistoryWriter(url, **options)
-        made.append(writer)
-        writer.start(WAIT)
-        return writer
-
-    yield start
-    for writer in made:
-        writer.stop()
-
-
-def revisions(url: str, uid: str = "u-1") -> list[int]:
-    reader = Reader(url)
-    found = reader.changes(ChangeQuery(**ALL)).items
-    reader.close()
-    return [item.change.revision for item in found if item.kanary.uid == uid]
-
-
-def fault_of(writer: HistoryWriter) -> Fault:
-    wait_until(writer.fault)
-    found = writer.fault()
-    assert found is not None
-    return found
-
 
 # Without faults
 
@@ -312,7 +245,7 @@ def test_what_is_added_while_the_former_is_written_still_waits() -> None:
 def test_recording_neither_raises_nor_ends_the_writer_whatever_it_is_given(make: Make, sqlite_url: str) -> None:
     writer = make(sqlite_url)
     writer.record(with_entries(seen("u-2", name="odd"), "no entry"))  # type: ignore[arg-type]
-    assert fault_of(writer)
+    assert fault_of(writer, "u-2")
     writer.record(with_entries(seen("u-2", name="odd")))
     writer.record(seen())
     assert writer.flush(WAIT)
@@ -527,22 +460,24 @@ def test_one_bad_entry_is_told_and_the_others_are_written(make: Make, url: str, 
     for uid in ("u-1", "u-bad", "u-2"):
         writer.record(bad if uid == "u-bad" else seen(uid, name=uid))
     assert writer.flush(WAIT)
-    fault = fault_of(writer)
+    fault = fault_of(writer, "u-bad")
     assert fault.reason is FaultReason.ENTRY_REFUSED
     assert "shop/bad" in fault.message
+    assert (writer.fault(), writer.fault("u-1"), heard.refused) == (None, None, ["shop/bad"])
     assert (writer.confirmed("u-1"), writer.confirmed("u-2"), writer.confirmed("u-bad")) == (30, 30, 0)
     writer.record(seen("u-bad", name="bad"))
     assert writer.flush(WAIT)
-    wait_until(lambda: writer.fault() is None)
+    wait_until(lambda: writer.fault("u-bad") is None)
     assert writer.confirmed("u-bad") == 30
-    wait_until(lambda: heard.changes == 3)
+    wait_until(lambda: heard.refused == ["shop/bad", "shop/bad"])
+    assert heard.changes == 1
 
 
 def test_a_hook_that_raises_is_not_the_record_s_end(make: Make, tmp_path: Path) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    hooks = Hooks(fail, fail, fail, fail)
+    hooks = Hooks(fail, fail, fail, fail, fail)
     writer = make(f"{tmp_path}/volume/history.db", hooks=hooks)
     wait_until(writer.fault)
     (tmp_path / "volume").mkdir()

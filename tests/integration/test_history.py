@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from engine.model.entries import Result
+from kanary.history import database as databases
 from kanary.history.faults import HistoryError
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery
 from kanary.history.reader import Reader
+from kanary.kanaries import KANARIES
+from kanary.kube.client import ClusterClient
 from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, routes
 
@@ -176,3 +179,52 @@ def test_of_two_operators_the_one_that_leads_keeps_the_history_and_hands_it_on(s
     shift(serving, 20, 3)
     changes = recorded(serving, reader, 3)
     assert [c.change.revision for c in changes] == [1, 2, 3]
+
+
+def condition(scene: Scene, name: str = "rule") -> dict[str, Any]:
+    conditions = scene.status(name).get("conditions", [])
+    return next((c for c in conditions if c["type"] == "HistoryRecorded"), {})
+
+
+def test_lost_entries_are_reported_until_someone_acknowledges_them(serving: Scene) -> None:
+    serving.start_operator()
+    shift(serving, 80, 1)
+    serving.wait_for(lambda: condition(serving).get("status") == "True")
+    client = ClusterClient.connect(kubeconfig=serving.kubeconfig, user_agent="test")
+
+    def set_lost(count: int) -> None:
+        client.merge_patch(KANARIES, NAMESPACE, "rule", {"status": {"history": {"lost": count}}}, subresource="status")
+
+    set_lost(7)
+    lost = serving.wait_for(lambda: not_recorded(serving))
+    assert lost["reason"] == "EntriesLost"
+    assert lost["message"].startswith("7 entries were dropped before the history recorded them; ")
+    shift(serving, 50, 2)
+    assert condition(serving)["reason"] == "EntriesLost"
+    set_lost(0)
+    serving.wait_for(lambda: condition(serving)["status"] == "True")
+
+
+def test_the_trouble_of_one_kanary_is_reported_on_no_other(
+    serving: Scene, monkeypatch: pytest.MonkeyPatch, reader: Reader
+) -> None:
+    """Not in its condition, nor in the metrics, nor to those who read the history."""
+    original = databases.entry_row
+
+    def entry_row(uid: str, entry: Any) -> Any:
+        if uid == (serving.kanary("odd") or {})["metadata"]["uid"]:
+            raise OverflowError("a number that no database takes")
+        return original(uid, entry)
+
+    serving.declare(name="odd", destination="odd", routes=routes(myapp_v1=100))
+    monkeypatch.setattr(databases, "entry_row", entry_row)
+    operator = serving.start_operator().operator
+    shift(serving, 80, 1)
+    recorded(serving, reader, 1)
+    odd = serving.wait_for(lambda: condition(serving, "odd").get("status") == "False" and condition(serving, "odd"))
+    assert (odd["reason"], "shop/odd" in odd["message"]) == ("EntryRefused", True)
+    shift(serving, 50, 2)
+    recorded(serving, reader, 2)
+    assert condition(serving)["status"] == "True"
+    assert operator._history.fault() is None
+    assert b"kanary_history_recorded 1.0" in operator._metrics.expose()

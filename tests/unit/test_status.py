@@ -180,12 +180,13 @@ def test_it_is_said_since_when_a_phase_and_its_reason_last() -> None:
     assert following(first, now=NOW - SECOND)["since"] == "2026-01-01T11:59:59.000Z"
 
 
-def test_what_the_history_missed_is_reported_beside_whether_it_records_now() -> None:
+def test_the_history_is_not_recorded_as_long_as_it_lacks_entries() -> None:
     lost = following(None, noted=Journal(None, HistoryStatus(last=9, lost=4), None))
     reported = condition(lost, "HistoryRecorded")
-    assert (
-        reported["message"]
-        == "changes are written to the history database; 4 entries were dropped before the history recorded them"
+    assert (reported["status"], reported["reason"], reported["message"]) == (
+        "False",
+        "EntriesLost",
+        "4 entries were dropped before the history recorded them; changes are written to the history database",
     )
 
 
