@@ -16,6 +16,8 @@ from engine.resolve.loops import Passage
 from engine.resolve.slices import Json, Members, is_outdated, is_tcp, read_slice, slices_of
 from states import Problem, Reason
 
+_PORTS_SHOWN = 10
+
 _IP_VERSIONS = {"IPv4": 4, "IPv6": 6}
 
 
@@ -116,7 +118,9 @@ def _way_out(backend: Backend, ports: Sequence[Json]) -> str:
         return "add a TCP port to it"
     if backend.service_port in [str(port["port"]) for port in tcp]:
         return "no port has that name; write a number without quotes"
-    return "use one of " + ", ".join(f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in tcp)
+    names = [f"{p['name']} ({p['port']})" if p.get("name") else str(p["port"]) for p in tcp]
+    more = f" and {len(names) - _PORTS_SHOWN} more" if len(names) > _PORTS_SHOWN else ""
+    return f"use one of {', '.join(names[:_PORTS_SHOWN])}{more}"
 
 
 def _ready(members: Members) -> tuple[Endpoint, ...]:

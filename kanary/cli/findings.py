@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from kanary.cli.output import json_text
 from kanary.cli.text import plain
-from kanary.cli.yaml_source import Place
+from kanary.cli.yaml_values import Place
 from kanary.version import VERSION
 from states.catalogue import CATALOGUE
 
@@ -34,6 +34,7 @@ class LintRule(StrEnum):
     DUPLICATE_KEY = "DuplicateKey"
     DUPLICATE_KANARY = "DuplicateKanary"
     UNKNOWN_KIND = "UnknownKind"
+    INVALID_METADATA = "InvalidMetadata"
 
 
 @dataclass(frozen=True, order=True)

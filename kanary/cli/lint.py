@@ -9,21 +9,22 @@ from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 
-import yaml
-
 from engine.model.spec import API_VERSION, GROUP, KIND, KanarySpec
 from engine.resolve.validation import check_spec
 from kanary.cli.failure import note
 from kanary.cli.findings import Finding, LintRule, Severity, write_findings
 from kanary.cli.likely_mistakes import warnings_of
-from kanary.cli.manifest import Json, Manifest, read_text
+from kanary.cli.manifest import Json, Manifest, metadata_problem, read_text
 from kanary.cli.render import problems_of
-from kanary.cli.yaml_source import Place, YamlObject, read_objects
+from kanary.cli.yaml_source import YamlObject, read_objects
+from kanary.cli.yaml_values import YamlError
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _STDIN = "-"
 _NAMESPACE = "default"
 """Of objects that name none."""
+_FINDINGS = 100
+"""Of one kind about one Kanary."""
 _FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
@@ -47,7 +48,7 @@ class Linted:
 
     def check(self) -> Iterator[Finding]:
         """The findings about this Kanary alone."""
-        for key, place in self._found.repeated:
+        for key, place in self._found.repeated[:_FINDINGS]:
             text = f"duplicate key {key}: only the last one counts; remove the others"
             yield Finding(self.file, place, Severity.ERROR, LintRule.DUPLICATE_KEY, text, self.name)
         if self.document.get("kind") != KIND:
@@ -57,12 +58,16 @@ class Linted:
             text = f"apiVersion is {self.document['apiVersion']}: must be {API_VERSION}"
             yield self.finding(LintRule.UNKNOWN_KIND, text)
             return
-        for key in self.document.keys() - {*_FIELDS}:
+        for key in sorted(self.document.keys() - {*_FIELDS})[:_FINDINGS]:
             near = get_close_matches(str(key).lower(), _FIELDS, n=1)
             way_out = f"did you mean {near[0]}?" if near else f"it has {', '.join(_FIELDS)}"
             yield self.finding("InvalidSpec", f"{key} is not a field of a Kanary: {way_out}")
+        metadata = self.document.get("metadata")
+        if isinstance(metadata, dict) and (problem := metadata_problem(metadata)):
+            yield self.finding(LintRule.INVALID_METADATA, problem)
+            return
         spec, problems = check_spec(self.document, unknown="forbid")
-        yield from (self.finding(problem.reason, problem.message) for problem in problems)
+        yield from (self.finding(problem.reason, problem.message) for problem in problems[:_FINDINGS])
         self.spec = None if problems else spec
 
 
@@ -103,7 +108,7 @@ def _lint_together(files: Sequence[str], now: datetime) -> tuple[int, list[Findi
     for file in files:
         try:
             texts[file] = read_text(file)
-        except ValueError as error:
+        except YamlError as error:
             findings.append(_not_yaml(file, error))
     if not any(GROUP in text for text in texts.values()):
         # Files without a Kanary may be of any kind, such as templates.
@@ -116,7 +121,7 @@ def _lint_together(files: Sequence[str], now: datetime) -> tuple[int, list[Findi
                     kanaries.append(Linted(file, found))
                 elif isinstance(found.value, dict) and isinstance(found.value.get("metadata"), dict):
                     others.append(found.value)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+        except YamlError as error:
             if GROUP in text:
                 findings.append(_not_yaml(file, error))
     findings += [finding for each in kanaries for finding in each.check()]
@@ -144,12 +149,8 @@ def _compared(kanaries: Sequence[Linted], others: list[Json], now: datetime) -> 
                 yield each.finding(kind, message, severity=Severity.WARNING)
 
 
-def _not_yaml(file: str, error: Exception) -> Finding:
-    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-    text = (error.problem if isinstance(error, yaml.MarkedYAMLError) else None) or str(error)
-    return Finding(
-        file, Place.of(mark), Severity.ERROR, LintRule.INVALID_YAML, f"is not YAML: {' '.join(text.split())}"
-    )
+def _not_yaml(file: str, error: YamlError) -> Finding:
+    return Finding(file, error.place, Severity.ERROR, LintRule.INVALID_YAML, f"is not YAML: {error}")
 
 
 def _count(number: int, one: str, several: str) -> str:

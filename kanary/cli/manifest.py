@@ -1,18 +1,22 @@
 """Reads the objects of a file, for commands that need no cluster."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from engine.model.spec import GROUP, KIND
 from engine.ports import DeclaredObjects
 from kanary.cli.failure import CommandError
 from kanary.cli.yaml_source import read_objects
+from kanary.cli.yaml_values import YamlError
 
 Json = dict[str, Any]
+
+_TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_MAX_BYTES = 32 << 20
+"""As large as a manifest may be; the API server accepts 3 MiB at once."""
 
 
 class InputError(CommandError):
@@ -77,20 +81,39 @@ def is_service(document: Json) -> bool:
     if (document.get("apiVersion"), document.get("kind")) != ("v1", "Service"):
         return False
     metadata, spec = document["metadata"], document.get("spec") or {}
-    owners, ports = metadata.get("ownerReferences") or [], spec.get("ports") or [] if isinstance(spec, dict) else None
-    lists = owners, ports
-    if not all(isinstance(found, list) and all(isinstance(each, dict) for each in found) for found in lists):
+    ports = spec.get("ports") or [] if isinstance(spec, dict) else None
+    if metadata_problem(metadata) or not isinstance(ports, list):
         return False
-    has_labels = isinstance(metadata.get("labels") or {}, dict)
-    is_whole = has_labels and all(type(port.get("port")) is int for port in ports or ())
-    return is_whole and not any(owner.get("kind") == KIND for owner in owners)
+    is_whole = all(isinstance(port, dict) and type(port.get("port")) is int for port in ports)
+    return is_whole and not any(owner.get("kind") == KIND for owner in metadata.get("ownerReferences") or ())
+
+
+def metadata_problem(metadata: Json) -> str:
+    """What the API server would refuse about these fields, beginning with the path; empty if nothing."""
+    for name in _TEXTS:
+        if not isinstance(metadata.get(name) or "", str):
+            return f"metadata.{name} is {json.dumps(metadata[name])[:60]}: must be a string"
+    if type(metadata.get("generation") or 0) is not int:
+        return "metadata.generation must be a number"
+    for name in ("labels", "annotations"):
+        found = metadata.get(name) or {}
+        if not isinstance(found, dict):
+            return f"metadata.{name} must be a map of strings"
+        for key, value in found.items():
+            if not isinstance(value, str):
+                return f"metadata.{name}.{key} is {json.dumps(value)[:60]}: must be a string, in quotes"
+    for name in ("ownerReferences", "managedFields"):
+        found = metadata.get(name) or []
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            return f"metadata.{name} must be a list of objects"
+    return ""
 
 
 def _placed(document: Json, namespace: str, number: int) -> Json:
     """The object with a namespace and a uid: of two Kanaries without creation time, the first one counts as older."""
     metadata = document["metadata"]
-    placed = {"uid": f"{number:06}", **metadata, "namespace": str(metadata.get("namespace") or namespace)}
-    return {**document, "metadata": placed}
+    known = {"uid": metadata.get("uid") or f"{number:06}", "namespace": metadata.get("namespace") or namespace}
+    return {**document, "metadata": {**metadata, **known}}
 
 
 def _key(document: Json) -> tuple[str, str]:
@@ -98,20 +121,31 @@ def _key(document: Json) -> tuple[str, str]:
 
 
 def read_text(filename: str) -> str:
-    """The text of a file; `-` is the standard input. Raises InputError, and ValueError for invalid UTF-8."""
+    """The text of a file; `-` is the standard input. Raises InputError, or YamlError if it is large or not UTF-8."""
     try:
-        return sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
+        if filename == "-":
+            raw = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with Path(filename).open("rb") as file:
+                raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{filename}: cannot be read: {error.strerror}") from error
+    if len(raw) > _MAX_BYTES:
+        raise YamlError(f"is larger than {_MAX_BYTES >> 20} MiB")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise YamlError(f"is not UTF-8: byte {error.start} is invalid") from error
 
 
 def _documents(filename: str) -> list[Json]:
     try:
-        objects = [each.value for each in read_objects(read_text(filename))]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # PyYAML also raises ValueError for invalid UTF-8, and RecursionError.
-        raise InputError(f"{filename}: is not YAML: {' '.join(str(error).split())}") from error
+        objects = list(read_objects(read_text(filename)))
+    except YamlError as error:
+        raise InputError(f"{filename}:{error.place}: is not YAML: {error}") from error
     for each in objects:
-        if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict):
-            raise InputError(f"{filename}: has something that is no Kubernetes object: {str(each)[:60]!r}")
-    return objects
+        if not isinstance(each.value, dict) or not isinstance(each.value.get("metadata"), dict):
+            raise InputError(f"{filename}:{each.place}: has something that is no Kubernetes object")
+        if is_kanary(each.value) and (problem := metadata_problem(each.value["metadata"])):
+            raise InputError(f"{filename}:{each.place_of(problem)}: {problem}")
+    return [each.value for each in objects]

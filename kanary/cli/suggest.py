@@ -107,14 +107,15 @@ def _steps(client: ClusterClient, namespace: str, options: _Options) -> _Words:
 
 def _contexts(options: _Options) -> _Words:
     """From the files alone: the client of the cluster takes half a second to load."""
-    import yaml
+    from kanary.cli.yaml_source import read_objects
 
     files = options.get("kubeconfig") or os.environ.get("KUBECONFIG") or "~/.kube/config"
     for file in filter(None, files.split(os.pathsep)):
         path = Path(file).expanduser()
         if path.exists():
-            for each in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("contexts") or []:
-                yield each["name"], (each.get("context") or {}).get("namespace") or ""
+            for config in read_objects(path.read_text(encoding="utf-8")):
+                for each in config.value.get("contexts") or []:
+                    yield each["name"], (each.get("context") or {}).get("namespace") or ""
 
 
 def _reasons(_: _Options) -> _Words:

@@ -5,43 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
+from kanary.cli.yaml_values import Loader, Place, Values, YamlError
+
+_ENDS = re.compile(r"[.\[:\s]|$")
 _INDEX = re.compile(r"\[(\d+)\]")
-_PREFIX = "tag:yaml.org,2002:"
-_DIGITS = "-+.0123456789"
-# kubectl's parser reads 16:30 and 2026-12-27 as texts, and 1e-9 as a number; PyYAML does not.
-_AS_KUBECTL = (
-    (f"{_PREFIX}str", re.compile(r"^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?$")),
-    (f"{_PREFIX}float", re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$")),
-)
-
-
-class Place(NamedTuple):
-    """A position in a text; both numbers begin with 1."""
-
-    line: int
-    column: int
-
-    @classmethod
-    def of(cls, mark: yaml.Mark | None) -> Place:
-        """The place of a mark of PyYAML; without one, the beginning of the text."""
-        return cls(mark.line + 1, mark.column + 1) if mark else cls(1, 1)
-
-
-class _Loader(yaml.SafeLoader):
-    """Has the types of kubectl's parser."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        *(_AS_KUBECTL if first in _DIGITS else ()),
-        *(each for each in resolvers if each[0] != f"{_PREFIX}timestamp"),
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 @dataclass(frozen=True)
@@ -73,26 +44,38 @@ class YamlObject:
         """The objects of a List, otherwise the object itself."""
         found = self.value.get("items") if isinstance(self.value, dict) and self.value.get("kind") == "List" else None
         nodes = _entry(self.node, "items")
-        if not isinstance(found, list) or nodes is None:
+        if not isinstance(found, list):
             yield self
             return
-        for value, node in zip(found, nodes[1].value, strict=True):
+        # Merged items have no node of their own.
+        inner_nodes = nodes[1].value if nodes and len(nodes[1].value) == len(found) else [self.node] * len(found)
+        for value, node in zip(found, inner_nodes, strict=True):
             inner = Place.of(node.start_mark), Place.of(node.end_mark)
             yield YamlObject(value, node, tuple(each for each in self.repeated if inner[0] <= each[1] < inner[1]))
 
 
 def read_objects(text: str) -> Iterator[YamlObject]:
-    """The objects of a text, also those of Lists. Raises yaml.YAMLError, ValueError and RecursionError."""
-    loader = _Loader(text)
+    """The objects of a text, also those of Lists. Raises YamlError."""
     try:
+        loader, values = Loader(text), Values()
         while loader.check_node() and (node := loader.get_node()):
-            # Before the constructor replaces `<<` by what it merges.
-            repeated = tuple(_repeated(node, set()))
-            value = loader.construct_document(node)
+            value = values.of(node)
             if value is not None:
-                yield from YamlObject(value, node, repeated).items()
-    finally:
-        loader.dispose()
+                yield from YamlObject(value, node, tuple(_repeated(node, set()))).items()
+    except yaml.MarkedYAMLError as error:
+        raise YamlError(error.problem or str(error), Place.of(error.problem_mark)) from error
+    except yaml.reader.ReaderError as error:
+        raise YamlError(f"has the character U+{error.character:04X}, which YAML excludes", _at(text, error)) from error
+    except YamlError:
+        raise
+    except (ValueError, OverflowError) as error:
+        # PyYAML converts some numbers of escapes and directives without checking them.
+        raise YamlError(str(error)) from error
+
+
+def _at(text: str, error: yaml.reader.ReaderError) -> Place:
+    before = text[: error.position]
+    return Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _repeated(node: yaml.Node, known: set[int]) -> Iterator[tuple[str, Place]]:
@@ -124,7 +107,7 @@ def _child(node: yaml.Node, path: str) -> tuple[yaml.Node, yaml.Node, str] | Non
         return None
     keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
     # A key may contain a dot, such as the name of a resource.
-    fitting = [key for key in keys if re.match(rf"{re.escape(key)}(?:[.\[:\s]|$)", path[1:])]
+    fitting = [key for key in keys if path.startswith(key, 1) and _ENDS.match(path, 1 + len(key))]
     if not fitting or (found := _entry(node, max(fitting, key=len))) is None:
         return None
     return (*found, path[1 + len(found[0].value) :])

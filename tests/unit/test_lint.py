@@ -288,7 +288,7 @@ def test_a_file_that_is_named_twice_is_checked_once(folder: Folder) -> None:
 
 
 def test_standard_input_is_a_file_as_well(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(changed("weight: 90", "weight: x")))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(changed("weight: 90", "weight: x").encode())))
     assert folder.output("-f", "-").startswith("-:9:7: error InvalidWeights: spec.routes[0].weight is ")
 
 

@@ -1,6 +1,7 @@
 """`kanary render`: what a Kanary would become, without a cluster."""
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_a_list_is_as_good_as_its_items(tmp_path: Path, more: Json) -> None:
 
 
 def test_a_minus_reads_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump(kanary())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(yaml.safe_dump(kanary()).encode())))
     assert config("-", V1, V2) == config(written(tmp_path, kanary()), V1, V2)
 
 
@@ -265,18 +266,18 @@ def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
     [
         b"a: [1, 2",
         b"a: 'x\nb: y",
-        b"a: " + b"1" * 5000,
+        b'a: "\\UFFFFFFFF"',
         b"\xff\xfe\x00",
-        b"a: !!python/object:os.system {}",
+        b"a: !!int x",
         b"[" * 2000,
         b"a: b\n\tc: d",
     ],
-    ids=["open list", "open quote", "5000 digits", "not UTF-8", "foreign tag", "deep", "tab"],
+    ids=["open list", "open quote", "no character", "not UTF-8", "foreign tag", "deep", "tab"],
 )
 def test_text_that_is_no_yaml_is_told_in_one_line(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "bad.yml"
     path.write_bytes(text)
-    assert refusal(str(path)).startswith(f"{path}: is not YAML: ")
+    assert re.match(rf"{path}:\d+:\d+: is not YAML: ", refusal(str(path)))
 
 
 @pytest.mark.parametrize(
