@@ -73,6 +73,9 @@ ENDPOINTS_COALESCE = timedelta(seconds=0.5)
 STALE_COPY_RETRY = timedelta(seconds=0.2)
 """When a write with a stale copy is retried: the watch delivers the newer copy about then."""
 
+WATCH_CHECK_INTERVAL = timedelta(seconds=5)
+"""How often the operator looks whether its watches receive anything."""
+
 AGENT_CONNECT_LIMIT = timedelta(seconds=3)
 """How long it may take to connect to an agent: a lost SYN is sent again after one second."""
 

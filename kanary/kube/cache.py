@@ -126,15 +126,27 @@ class Cache:
         with self._lock:
             return not self._indexes[index].keys().isdisjoint(values)
 
+    def omitted(self, listed: Mapping[Key, Packed], position: str) -> Sequence[Key]:
+        """The objects that `replace` would delete."""
+        with self._lock:
+            return [*(self._entries.keys() - listed.keys() - self._newer(position))]
+
+    def lacks_any(self, listed: Mapping[Key, Packed]) -> bool:
+        """Whether an object of a list is newer than its copy although it is from before the position."""
+        with self._lock:
+            return any(
+                not _is_older(self._position, packed.version)
+                and (key not in self._entries or _is_older(self._version(key), packed.version))
+                for key, packed in listed.items()
+                if _is_number(packed.version)
+            )
+
     def replace(self, listed: Mapping[Key, Packed], position: str) -> Iterator[Delta]:
         """Replace all objects by a list of the given position; return the changes."""
         changes: list[tuple[Key, Packed | None, Packed | None]] = []
         with self._lock:
-            # A position below the last one means another history, for example a restored etcd: only the list counts.
-            # Otherwise an object that is newer than the list is a write of ours, made after the list.
-            rewound = _is_older(position, self._position)
+            ours = self._newer(position)
             self._position = position
-            ours = set() if rewound else {key for key in self._entries if _is_older(position, self._version(key))}
             for key in [key for key in self._entries if key not in listed and key not in ours]:
                 changes.append((key, self._entries[key].packed, None))
                 self._drop(key)
@@ -188,6 +200,15 @@ class Cache:
             if not _is_older(self._position, version) or self._is_stored_since(key, version):
                 return None
             return self._put(key, Packed.of(obj, version), obj)
+
+    def _newer(self, position: str) -> set[Key]:
+        """The objects that are newer than a list: writes of ours, made after it.
+
+        A position below the last one means another history, for example a restored etcd: only the list counts.
+        """
+        if _is_older(position, self._position):
+            return set()
+        return {key for key in self._entries if _is_older(position, self._version(key))}
 
     def _is_past(self, version: str) -> bool:
         return version == self._position or _is_older(version, self._position)

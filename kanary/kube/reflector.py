@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 
 from kanary.kube.backoff import Backoff
 from kanary.kube.cache import Cache, Delta, Indexer, Packed, content_of
-from kanary.kube.errors import ApiError, ClusterError, Gone, InvalidResponse
+from kanary.kube.errors import ApiError, ClusterError, Gone, InvalidResponse, NotFound
 from kanary.kube.resources import Json, Key, Resource
 from kanary.kube.verbs import Verbs
 from kanary.kube.watch import Watch
@@ -27,6 +27,16 @@ OnChange = Callable[[Key, Json | None, Json | None], None]
 _BACKOFF = Backoff(base=0.2, cap=30.0)
 # After a watch of at least this many seconds the next one opens at once: this cannot become a hot loop.
 _STEADY = 10.0
+# Seconds without an event or bookmark after which the objects are listed again. API servers send a bookmark every 60 to
+# 75 s, so the watch may be dead, or the resource version from which it was opened one that will never come.
+_SILENCE = 90.0
+# Seconds until the copy is compared with another list. The time doubles as long as the copy lacks nothing: a list that
+# was incomplete is mended soon, and so is a watch that omits changes.
+_FIRST_REVIEW, _LAST_REVIEW = 60.0, 3600.0
+# The time between two lists, as a multiple of what a list takes: large clusters are listed less often.
+_LIST_SHARE, _REVIEW_SHARE = 20, 200
+# So many of the objects that a list omits are requested one by one, before they count as deleted.
+_CONFIRMED = 100
 # The longest Retry-After, in seconds, that is obeyed.
 _MAX_RETRY_AFTER = 60.0
 
@@ -40,7 +50,9 @@ class Reflector:
     differs, which is all but the resource version by default. `on_change` is called
     without a lock, from this thread or the one that calls `remember`; two calls for one object may arrive in any order,
     so read the present state here. `on_restart` is called whenever the watch is opened again. `watch_seconds` is the
-    requested duration of a watch; `stale_seconds` the time without data after which `healthy()` is false.
+    requested duration of a watch; `stale_seconds` how long requests may fail before `trouble()` reports it.
+
+    A list deletes no object from the copy that the API server still has.
     """
 
     def __init__(
@@ -57,7 +69,7 @@ class Reflector:
         content: Callable[[Json], object] = content_of,
         on_restart: Callable[[], None] = lambda: None,
         watch_seconds: float = 300.0,
-        stale_seconds: float = 180.0,
+        stale_seconds: float = 30.0,
         backoff: Backoff = _BACKOFF,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,7 +93,11 @@ class Reflector:
         self._opened_at: float | None = None
         self._failures = 0
         self._problem = ""
-        self._last_contact = clock()
+        self._failing_since: float | None = None
+        self._last_word = clock()
+        self._list_seconds = 0.0
+        self._review_pause = _FIRST_REVIEW
+        self._review_at = 0.0
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._watch: Watch | None = None
@@ -140,20 +156,36 @@ class Reflector:
         self._report([self._cache.remember(key, self._transformed(key, obj), version)])
 
     def age(self) -> float:
-        """Seconds since the API server last sent data about this kind of object."""
-        return self._clock() - self._last_contact
+        """Seconds since the last list, event or bookmark."""
+        return self._clock() - self._last_word
 
     def healthy(self) -> bool:
-        """Whether the first list is complete and the last data is younger than `stale_seconds`."""
-        return self.synced.is_set() and self.age() < self._stale_seconds
+        """Whether the first list is complete, and the copy has not been stale for some time."""
+        return self.synced.is_set() and not self.trouble()
 
     def problem(self) -> str:
-        """Why the copy may be stale; empty if it is current."""
-        return self._problem
+        """Why the last request failed; empty if the watch works again."""
+        return "" if self._is_steady() else self._problem
+
+    def trouble(self) -> str:
+        """Why the copy may have been stale for longer than `stale_seconds`; empty otherwise."""
+        now, since = self._clock(), self._failing_since
+        is_failing = since is not None and now - since >= self._stale_seconds and not self._is_steady()
+        if is_failing or self.age() >= self._silence() + self._stale_seconds:
+            return self._problem or f"{self.resource}: the API server has sent nothing for {_SILENCE:.0f} s"
+        return ""
+
+    def close_if_silent(self) -> None:
+        """Close a watch without events and bookmarks, so that the objects are listed again. Any thread may call this.
+
+        The time-out of the connection does not end a watch whose server sends parts of a line or empty lines.
+        """
+        watch = self._watch
+        if watch is not None and self._opened_at is not None and self.age() >= self._silence():
+            watch.close()
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self._opened_at = None
             self._wake.clear()
             fault = self._list_and_watch()
             if not self._stopped.is_set():
@@ -164,7 +196,7 @@ class Reflector:
             if self._is_restart:
                 self._on_restart()
             self._is_restart = True
-            if self._must_list:
+            if self._must_list or self.age() >= self._silence() or self._clock() >= self._review_at:
                 self._list()
             self._follow()
         except ClusterError as error:
@@ -178,12 +210,45 @@ class Reflector:
         return None
 
     def _list(self) -> None:
+        began = self._clock()
         selectors = self._label_selector, self._field_selector
-        listed, position = self._client.list_as(self.resource, self._read, self._namespace, *selectors)
-        self._report(self._cache.replace(dict(listed), position))
-        self._record_contact()
+        found, position = self._client.list_as(self.resource, self._read, self._namespace, *selectors)
+        if not position:
+            raise InvalidResponse(f"the list of {self.resource} has no resourceVersion: is it from an API server?")
+        listed = dict(found)
+        self._confirm_deletions(listed, position)
+        self._list_seconds = self._clock() - began
+        self._plan_review(is_proven=self.synced.is_set() and not self._cache.lacks_any(listed))
+        self._report(self._cache.replace(listed, position))
+        self._last_word = self._clock()
         self._must_list = False
         self.synced.set()
+
+    def _plan_review(self, *, is_proven: bool) -> None:
+        self._review_pause = min(2 * self._review_pause, _LAST_REVIEW) if is_proven else _FIRST_REVIEW
+        self._review_pause = max(self._review_pause, _REVIEW_SHARE * self._list_seconds)
+        # With jitter, so that not all kinds are listed at the same time.
+        self._review_at = self._clock() + self._review_pause * random.uniform(1.0, 1.5)  # noqa: S311 -- as above
+
+    def _confirm_deletions(self, listed: Mapping[Key, Packed], position: str) -> None:
+        """Raise InvalidResponse if a list lacks an object that exists, as after an error of a server in between."""
+        omitted = self._cache.omitted(listed, position)
+        for key in random.sample(omitted, min(len(omitted), _CONFIRMED)):
+            known = self._cache.get(key)
+            try:
+                found = self._client.get(self.resource, key.namespace or None, key.name)
+            except NotFound as error:
+                if error.reason != "NotFound":  # the kind is not served at the moment
+                    raise
+                continue
+            if known and _uid(found) == _uid(known) and self._selects(found):
+                raise InvalidResponse(f"the API server has {self.resource} {key}, but omits it from the list")
+
+    def _selects(self, obj: Json) -> bool:
+        """Whether the object has the labels that this reflector selects."""
+        labels = obj["metadata"].get("labels") or {}
+        wanted = (label.partition("=") for label in (self._label_selector or "").split(",") if label)
+        return all(labels.get(name) == value for name, _, value in wanted)
 
     def _read(self, obj: Json) -> tuple[Key, Packed]:
         key = Key.of(obj)
@@ -197,16 +262,21 @@ class Reflector:
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             # With jitter, so that the watches of all kinds do not end at the same time.
-            timeout_seconds=self._watch_seconds * random.uniform(1.0, 1.5),  # noqa: S311 -- jitter is no secret
+            timeout_seconds=min(
+                self._watch_seconds * random.uniform(1.0, 1.5),  # noqa: S311 -- jitter is no secret
+                max(_STEADY, self._review_at - self._clock()) + 1.0,
+            ),
         ) as watch:
             self._watch = watch
             if self._stopped.is_set():
                 return
             self._opened_at = self._clock()
-            self._record_contact()
             for kind, obj in watch:
-                self._record_contact()
+                before = self._cache.position
                 self._apply_event(kind, obj)
+                # An event from the past is no word about the present.
+                if self._cache.position != before:
+                    self._record_word()
 
     def _apply_event(self, kind: str, obj: Json) -> None:
         version = str(obj["metadata"]["resourceVersion"])
@@ -238,20 +308,38 @@ class Reflector:
             except Exception:  # a failed handler must not stop the watch
                 _log.exception("the handler of a change of %s %s failed", self.resource.kind, change.key)
 
-    def _record_contact(self) -> None:
-        self._last_contact = self._clock()
-        self._problem = ""
+    def _record_word(self) -> None:
+        self._last_word = self._clock()
+        self._problem, self._failing_since = "", None
+
+    def _silence(self) -> float:
+        """Seconds without a word after which the objects are listed again."""
+        return max(_SILENCE, _LIST_SHARE * self._list_seconds)
+
+    def _is_steady(self) -> bool:
+        """Whether the watch has been open for some time."""
+        opened_at = self._opened_at
+        return opened_at is not None and self._clock() - opened_at >= _STEADY
 
     def _pause(self, fault: Exception | None) -> float:
         """Seconds to wait before the next attempt."""
         lived = 0.0 if self._opened_at is None else self._clock() - self._opened_at
+        self._opened_at = None
         self._failures = 0 if lived >= _STEADY else self._failures + 1
         if fault is None and self._failures == 0:
             return 0.0
         requested = fault.retry_after if isinstance(fault, ApiError) else None
         pause = max(self._backoff.delay(max(1, self._failures)), min(requested or 0.0, _MAX_RETRY_AFTER))
+        if self._failures == 0:
+            self._failing_since = None
         if fault is not None:
+            self._failing_since = self._clock() if self._failing_since is None else self._failing_since
             self._problem = f"{self.resource}: {fault}"
             level = logging.INFO if self._failures == 0 or isinstance(fault, Gone) else logging.WARNING
             _log.log(level, "%s; retrying in %.1f s", self._problem, pause)
         return pause
+
+
+def _uid(obj: Json) -> str | None:
+    uid: str | None = obj["metadata"].get("uid")
+    return uid

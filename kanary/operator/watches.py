@@ -1,6 +1,7 @@
 """Watches all kinds of objects that the operator needs, and enqueues the Kanaries that a change affects."""
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from kanary.kube.resources import (
 )
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator import transforms
-from states.timing import ENDPOINTS_COALESCE
+from states.timing import ENDPOINTS_COALESCE, WATCH_CHECK_INTERVAL
 
 Json = dict[str, Any]
 
@@ -117,6 +118,8 @@ class Watches:
                 ENDPOINTS, self._on_endpoints, transforms.endpoints, indexers={BY_SERVICE: _own_name}
             )
 
+        self._is_stopped = threading.Event()
+        self._patrol = threading.Thread(target=self._look_after, name="watches", daemon=True)
         self._by_kind = {(r.resource.api_version, r.resource.kind): r for r in self.all}
 
     @property
@@ -141,9 +144,11 @@ class Watches:
         """Start them all."""
         for reflector in self.all:
             reflector.start()
+        self._patrol.start()
 
     def stop(self) -> None:
         """Stop them all."""
+        self._is_stopped.set()
         for reflector in self.all:
             reflector.stop()
 
@@ -188,6 +193,11 @@ class Watches:
     def proxy_pod(self, key: Key) -> Json | None:
         """The proxy pod of that key, or None."""
         return self.pods.get(key.namespace, key.name)
+
+    def _look_after(self) -> None:
+        while not self._is_stopped.wait(WATCH_CHECK_INTERVAL.total_seconds()):
+            for reflector in self.all:
+                reflector.close_if_silent()
 
     def _reflector(
         self,

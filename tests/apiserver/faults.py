@@ -17,11 +17,12 @@ class Kind(Enum):
     SLOW = auto()
     CUT = auto()
     MUTE = auto()
+    EMPTY = auto()
 
 
 @dataclass(eq=False)
 class Fault:
-    """One fault, for the requests that match. Make it with `drop`, `hang`, `status`, `slow`, `cut` or `mute`.
+    """One fault, for the requests that match. Make it with `drop`, `hang`, `status`, `slow`, `cut`, `mute` or `empty`.
 
     `method` is a regular expression for the whole method, `path` one that is searched for in the path with its query,
     and `times` the number of requests that it hits; None stands for any. The first `skip` of them pass.
@@ -78,6 +79,11 @@ class Fault:
     def mute(cls, path: str = "", times: int | None = None) -> Fault:
         """Keeps a watch open but holds back its next line and all after it until released."""
         return cls(Kind.MUTE, "GET", path, times)
+
+    @classmethod
+    def empty(cls, plural: str, times: int | None = None) -> Fault:
+        """Answers a list of this kind, or its next page, without objects."""
+        return cls(Kind.EMPTY, "GET", rf"/{plural}(\?(?!.*watch=true)|$)", times)
 
     def take(self, kinds: tuple[Kind, ...], method: str, url: str, *, after_write: bool = False) -> bool:
         """Whether this fault hits the request at this point; if so it is counted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import select
 import socket
 import struct
@@ -148,6 +149,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self._takes(Kind.DROP, after_write=True):
             raise Dropped
+        if answer.code == 200 and self._takes(Kind.EMPTY):
+            answer = _emptied(answer)
         self.server.log.answered(entry, answer.code)
         self._send(answer)
 
@@ -260,3 +263,9 @@ def _refusal(fault: Fault) -> Response:
     details = None if fault.retry_after is None else {"retryAfterSeconds": fault.retry_after}
     message = f"a fault that the test asked for: {fault.code}"
     return failure(ApiError(fault.code, reasons.get(fault.code, ""), message, details))
+
+
+def _emptied(answer: Response) -> Response:
+    listed = json.loads(answer.body)
+    metadata = {"resourceVersion": listed["metadata"]["resourceVersion"]}
+    return Response.of(200, {**listed, "items": [], "metadata": metadata})

@@ -145,6 +145,16 @@ def test_a_fault_hits_only_so_many_requests(server: ApiServer, configmaps: Colle
     assert fault.hits == 2
 
 
+def test_an_emptied_list_has_its_version_and_no_objects(server: ApiServer, configmaps: Collection) -> None:
+    configmaps.make("one")
+    server.faults.add(Fault.empty("configmaps", times=1))
+
+    emptied, right = configmaps.list(), configmaps.list()
+
+    assert (emptied["items"], emptied["metadata"]) == ([], right["metadata"])
+    assert [obj["metadata"]["name"] for obj in right["items"]] == ["one"]
+
+
 def test_a_removed_fault_hits_nothing(server: ApiServer, configmaps: Collection) -> None:
     fault = server.faults.add(Fault.status(500))
     server.faults.remove(fault)

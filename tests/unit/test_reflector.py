@@ -1,5 +1,6 @@
 """The reflector and its cache, against a cluster that the test plays event by event."""
 
+import itertools
 import json
 import logging
 import queue
@@ -13,10 +14,21 @@ from hypothesis import strategies as st
 
 from kanary.kube.backoff import Backoff
 from kanary.kube.cache import Cache, Delta, Packed, Unpacked
-from kanary.kube.errors import ApiError, Forbidden, Gone, InvalidResponse, Throttled, Unreachable
+from kanary.kube.errors import ApiError, Forbidden, Gone, InvalidResponse, NotFound, Throttled, Unreachable
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import SERVICES, Json, Key
 from tests.unit.kanaries import json_values
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
 
 QUICK = Backoff(base=0.001, cap=0.01)
 WAIT = 60  # seconds that no condition takes when the test passes, however busy the machine is
@@ -58,9 +70,10 @@ class FakeWatch:
 
 
 class FakeCluster:
-    """Returns the lists of the test, and passes each open watch to the test."""
+    """Returns the lists of the test, and passes each open watch to the test. `living` are the objects to get."""
 
     def __init__(self) -> None:
+        self.living: dict[str, Json | Exception] = {}
         self.lists: queue.SimpleQueue[tuple[list[Json], str] | Exception] = queue.SimpleQueue()
         self.refusals: queue.SimpleQueue[Exception] = queue.SimpleQueue()
         self.opened: queue.SimpleQueue[FakeWatch] = queue.SimpleQueue()
@@ -81,6 +94,13 @@ class FakeCluster:
         watch = FakeWatch(resource_version)
         self.opened.put(watch)
         return watch
+
+    def get(self, resource: Any, namespace: str | None, name: str) -> Json:
+        self.asked.append(f"get {namespace}/{name}")
+        found = self.living.get(name, NotFound(404, "NotFound"))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def next_watch(self) -> FakeWatch:
         return self.opened.get(timeout=WAIT)
@@ -205,7 +225,7 @@ def test_a_watch_that_is_refused_as_too_old_leads_to_a_new_list(
     cluster.lists.put(([], "30"))
     watch.events.put(End())
     assert cluster.next_watch().resource_version == "30"
-    assert cluster.asked == ["list", "watch 10", "watch 10", "list", "watch 30"]
+    assert cluster.asked == ["list", "watch 10", "watch 10", "list", "get shop/a", "watch 30"]
 
 
 def test_it_keeps_trying_until_the_first_list_succeeds(
@@ -323,21 +343,23 @@ def test_a_server_that_calls_every_version_too_old_is_not_listed_in_a_hot_loop(c
     assert pauses(cluster, 6)[5] >= 22.5
 
 
+def watches_that_end(now: Clock, *, after: float, events: Callable[[], Iterator[Any]] = lambda: iter(())) -> Any:
+    """The method of a cluster whose watches end after this time and these events."""
+
+    class Ending(FakeWatch):
+        def __iter__(self) -> Iterator[tuple[str, Json]]:
+            now.seconds += after
+            yield from events()
+
+    return lambda *_, **__: Ending("10")
+
+
 def test_after_a_watch_that_lived_long_the_next_is_opened_at_once(cluster: FakeCluster) -> None:
-    now = 0.0
-
-    def watch(*_: Any, **__: Any) -> FakeWatch:
-        class Long(FakeWatch):
-            def __iter__(self) -> Iterator[tuple[str, Json]]:
-                nonlocal now
-                now += 300.0
-                return iter(())
-
-        return Long("10")
-
+    now = Clock()
+    versions = itertools.count(11)
     cluster.lists.put(([], "10"))
-    cluster.watch = watch  # type: ignore[method-assign]
-    assert pauses(cluster, 3, clock=lambda: now) == [0.0, 0.0, 0.0]
+    cluster.watch = watches_that_end(now, after=15.0, events=lambda: iter([bookmark(next(versions))]))  # type: ignore[method-assign]
+    assert pauses(cluster, 3, clock=now) == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(("asked_for", "least"), [(7.0, 7.0), (86400.0, 60.0)])
@@ -349,10 +371,10 @@ def test_retry_after_is_obeyed_up_to_a_limit(cluster: FakeCluster, asked_for: fl
 # Health
 
 
-def test_health_is_a_list_and_recent_word_from_the_server(
+def test_a_copy_is_healthy_once_it_is_listed_and_while_the_server_sends_anything(
     cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]
 ) -> None:
-    now = 100.0
+    now = Clock()
     listed = threading.Event()
     real_list = cluster.list_as
 
@@ -362,19 +384,298 @@ def test_health_is_a_list_and_recent_word_from_the_server(
 
     cluster.list_as = list_late  # type: ignore[method-assign]
     cluster.lists.put(([service("a", 1)], "10"))
-    reflector = make(clock=lambda: now, stale_seconds=60)
+    reflector = make(clock=now, stale_seconds=60)
     assert not reflector.healthy()
     listed.set()
     watch = cluster.next_watch()
     assert reflector.synced.wait(WAIT)
-    assert reflector.healthy()
-    now += 61
-    assert reflector.age() == 61
-    assert not reflector.healthy()
+    now.seconds += 149
+    assert (reflector.age(), reflector.healthy()) == (149, True)
+    now.seconds += 2
+    assert (reflector.healthy(), reflector.trouble()) == (False, "services: the API server has sent nothing for 90 s")
     watch.events.put(bookmark(20))
     watch.events.put(("ADDED", service("b", 21)))
     assert [changes.next(), changes.next()] == ["+a@1", "+b@21"]
-    assert (reflector.age(), reflector.healthy()) == (0, True)
+    assert_eventually(lambda: (reflector.age(), reflector.healthy()) == (0, True))
+
+
+@pytest.mark.parametrize("verb", ["list", "watch"])
+def test_requests_that_fail_are_a_trouble_after_some_time_until_a_watch_has_been_open_for_some(
+    cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector], verb: str
+) -> None:
+    """A list that succeeds between watches that are refused ends no trouble, or it would come and go."""
+    now = Clock()
+    fault = Forbidden(403, "Forbidden", "no more")
+    if verb == "list":
+        cluster.lists.put(fault)
+    else:
+        cluster.lists.put(([], "10"))
+        cluster.refusals.put(fault)
+    reflector = make(clock=now, stale_seconds=30, backoff=Backoff(base=3600, cap=3600))
+    assert_eventually(lambda: reflector.problem() != "")
+    now.seconds += 29
+    assert reflector.trouble() == ""
+    now.seconds += 2
+    assert reflector.trouble() == "services: no more (403 Forbidden)"
+    cluster.lists.put(([], "10"))
+    now.seconds += 90
+    reflector.retry()
+    cluster.next_watch()
+    assert_eventually(lambda: reflector._opened_at is not None)
+    assert reflector.trouble() == "services: no more (403 Forbidden)"
+    now.seconds += 10
+    assert (reflector.trouble(), reflector.problem()) == ("", "")
+
+
+# Silence
+
+
+@pytest.fixture
+def unreviewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists have no other cause than silence."""
+    monkeypatch.setattr("kanary.kube.reflector._FIRST_REVIEW", 1e9)
+
+
+@pytest.mark.usefixtures("unreviewed")
+def test_a_watch_that_says_nothing_until_its_time_out_is_not_resumed(
+    cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]
+) -> None:
+    now = Clock()
+    cluster.lists.put(([service("a", 1)], "10"))
+    make(clock=now)
+    watch = cluster.next_watch()
+    now.seconds += 90
+    cluster.lists.put(([service("a", 12, port=1)], "15"))
+    watch.events.put(Unreachable("timed out"))
+    assert cluster.next_watch().resource_version == "15"
+    assert [changes.next(), changes.next()] == ["+a@1", "a@1->12"]
+    assert cluster.asked == ["list", "watch 10", "list", "watch 15"]
+
+
+@pytest.mark.usefixtures("unreviewed")
+def test_a_watch_whose_connection_never_times_out_is_closed(
+    cluster: FakeCluster, make: Callable[..., Reflector]
+) -> None:
+    """A server may send empty lines, or a line byte by byte."""
+    now = Clock()
+    cluster.lists.put(([], "10"))
+    reflector = make(clock=now)
+    cluster.next_watch()
+    now.seconds += 89
+    reflector.close_if_silent()
+    assert cluster.asked == ["list", "watch 10"]
+    now.seconds += 1
+    cluster.lists.put(([], "15"))
+    assert_eventually(lambda: reflector._opened_at is not None)
+    reflector.close_if_silent()
+    assert cluster.next_watch().resource_version == "15"
+
+
+@pytest.mark.usefixtures("unreviewed")
+@pytest.mark.parametrize(
+    "events",
+    [
+        lambda: iter(()),
+        lambda: iter([("MODIFIED", service("a", 9)), ("DELETED", service("a", 10))]),
+        lambda: iter([bookmark(10)]),
+        lambda: iter([("RENAMED", service("a", 11))]),
+    ],
+    ids=["nothing", "the past", "the same position again", "nothing known"],
+)
+def test_watches_without_news_lead_to_a_list_every_90_seconds(
+    cluster: FakeCluster, events: Callable[[], Iterator[Any]]
+) -> None:
+    """Each ends after 31 s, so that a list is due before each third one."""
+    for _ in range(3):
+        cluster.lists.put(([], "10"))
+    now = Clock()
+    watch = watches_that_end(now, after=31.0, events=events)
+
+    def asked(*arguments: Any, **options: Any) -> FakeWatch:
+        cluster.asked.append("watch")
+        ending: FakeWatch = watch(*arguments, **options)
+        return ending
+
+    cluster.watch = asked  # type: ignore[method-assign]
+    assert pauses(cluster, 7, clock=now) == [0.0] * 7
+    assert [each for each in cluster.asked if "get" not in each][:8] == ["list", *["watch"] * 3, "list", *["watch"] * 3]
+
+
+@pytest.mark.usefixtures("unreviewed")
+def test_a_version_that_the_server_refuses_for_90_seconds_is_given_up(cluster: FakeCluster) -> None:
+    """As after a restore of etcd: "Too large resource version" has the status 504."""
+    now = Clock()
+    cluster.lists.put(([], "10"))
+    cluster.lists.put(([], "5"))
+
+    def refuse(*_: Any, **__: Any) -> FakeWatch:
+        cluster.asked.append("watch")
+        now.seconds += 30
+        raise ApiError(504, "Timeout", "Too large resource version")
+
+    cluster.watch = refuse  # type: ignore[method-assign]
+    pauses(cluster, 4, clock=now)
+    assert cluster.asked == ["list", "watch", "watch", "watch", "list", "watch"]
+
+
+def test_the_larger_a_list_is_the_less_often_it_is_made(cluster: FakeCluster, make: Callable[..., Reflector]) -> None:
+    now = Clock()
+    real_list = cluster.list_as
+
+    def list_slowly(*arguments: Any) -> tuple[list[Any], str]:
+        now.seconds += 10.0
+        return real_list(*arguments)
+
+    cluster.list_as = list_slowly  # type: ignore[method-assign]
+    cluster.lists.put(([], "10"))
+    reflector = make(clock=now)
+    cluster.next_watch()
+    assert reflector._silence() == 200.0
+    assert reflector._review_at - now.seconds >= 2000.0
+
+
+# Reviews
+
+
+def test_changes_that_a_watch_omits_are_found_after_a_minute_or_two(
+    cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]
+) -> None:
+    """Bookmarks alone are no proof."""
+    now = Clock()
+    cluster.lists.put(([service("a", 1)], "10"))
+    reflector = make(clock=now)
+    cluster.lists.put(([service("a", 12, port=1), service("b", 13)], "90"))
+    watch = cluster.next_watch()
+    for version in (30, 60, 90):
+        watch.events.put(bookmark(version))
+        assert_eventually(lambda version=version: reflector._cache.position == str(version))
+        now.seconds += 30
+    watch.events.put(End())
+    assert cluster.next_watch().resource_version == "90"
+    assert [changes.next() for _ in range(3)] == ["+a@1", "a@1->12", "+b@13"]
+    assert 60 <= reflector._review_at - now.seconds <= 90, "this watch is not trusted"
+
+
+def test_a_watch_that_is_proven_right_is_reviewed_ever_less_often(
+    cluster: FakeCluster, make: Callable[..., Reflector]
+) -> None:
+    """What has changed since the last event, or has just been written, is no fault of the watch."""
+    now = Clock()
+    cluster.lists.put(([service("a", 1), service("b", 2), service("c", 3)], "10"))
+    reflector = make(clock=now)
+    spans = []
+    for version in range(20, 110, 10):
+        watch = cluster.next_watch()
+        spans.append(reflector._review_at - now.seconds)
+        reflector.remember(service("b", version + 5))
+        now.seconds = reflector._review_at
+        cluster.lists.put(([service("a", version, port=version), service("b", 2)], str(version)))
+        watch.events.put(End())
+    assert [60 * 2**n <= span <= 90 * 2**n for n, span in enumerate(spans[:6])] == [True] * 6
+    assert [3600 <= span <= 5400 for span in spans[6:]] == [True] * 3
+
+
+# Lists that are wrong
+
+
+def living(name: str, **metadata: Any) -> Json:
+    obj = service(name, 1)
+    return {**obj, "metadata": {**obj["metadata"], **metadata}}
+
+
+@pytest.fixture
+def known(cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]) -> tuple[Reflector, FakeWatch]:
+    """A reflector of the objects with a label, which has listed three of them, and its watch."""
+    cluster.lists.put(([living(name, uid=name, labels={"ours": "yes"}) for name in ("a", "b", "c")], "10"))
+    reflector = make(label_selector="ours=yes")
+    assert [changes.next() for _ in range(3)] == ["+a@1", "+b@1", "+c@1"]
+    return reflector, cluster.next_watch()
+
+
+@pytest.mark.parametrize("remaining", [[], ["a"]], ids=["all", "two"])
+def test_a_list_that_omits_living_objects_changes_nothing(
+    known: tuple[Reflector, FakeWatch], cluster: FakeCluster, changes: Changes, remaining: list[str]
+) -> None:
+    reflector, watch = known
+    objects = [living(name, uid=name, labels={"ours": "yes"}) for name in ("a", "b", "c")]
+    cluster.living = {obj["metadata"]["name"]: obj for obj in objects}
+    for _ in range(2):
+        cluster.lists.put(([obj for obj in objects if obj["metadata"]["name"] in remaining], "30"))
+    cluster.lists.put((objects, "31"))
+    watch.events.put(Gone(410, "Expired"))
+    assert cluster.next_watch().resource_version == "31"
+    assert cluster.asked.count("list") == 4
+    assert changes.none_left()
+    assert len(reflector.all_keys()) == 3
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        NotFound(404, "NotFound"),
+        living("a", uid="another one", labels={"ours": "yes"}),
+        living("a", uid="a", labels={"ours": "no"}),
+        living("a", uid="a"),
+    ],
+    ids=["deleted", "created again", "relabelled", "without labels"],
+)
+def test_an_object_that_the_list_omits_rightly_is_deleted(
+    known: tuple[Reflector, FakeWatch], cluster: FakeCluster, changes: Changes, found: Json | Exception
+) -> None:
+    _, watch = known
+    cluster.living = {"a": found}
+    cluster.lists.put(([living(name, uid=name, labels={"ours": "yes"}) for name in ("b", "c")], "30"))
+    watch.events.put(Gone(410, "Expired"))
+    assert changes.next() == "-a@1"
+    assert cluster.asked[-2:] == ["get shop/a", "watch 30"] or cluster.asked[-1] == "get shop/a"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Unreachable("refused"),
+        Forbidden(403, "Forbidden", "no"),
+        ApiError(500, "x"),
+        NotFound(404, "", "page not found"),
+    ],
+)
+def test_a_deletion_that_cannot_be_confirmed_waits(
+    known: tuple[Reflector, FakeWatch], cluster: FakeCluster, changes: Changes, fault: Exception
+) -> None:
+    _, watch = known
+    cluster.living = {"a": fault}
+    for _ in range(2):
+        cluster.lists.put(([living(name, uid=name, labels={"ours": "yes"}) for name in ("b", "c")], "30"))
+    watch.events.put(Gone(410, "Expired"))
+    assert_eventually(lambda: cluster.asked.count("get shop/a") == 2)
+    assert changes.none_left()
+    cluster.living = {}
+    cluster.lists.put(([living(name, uid=name, labels={"ours": "yes"}) for name in ("b", "c")], "30"))
+    assert changes.next() == "-a@1"
+
+
+def test_of_many_omitted_objects_some_are_requested(
+    cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]
+) -> None:
+    cluster.lists.put(([service(str(number), 1) for number in range(1000)], "10"))
+    reflector = make()
+    cluster.lists.put(([], "30"))
+    cluster.next_watch().events.put(Gone(410, "Expired"))
+    cluster.next_watch()
+    assert sum("get" in each for each in cluster.asked) == 100
+    assert reflector.all_keys() == ()
+
+
+def test_a_list_without_a_version_is_not_one(
+    followed: tuple[Reflector, FakeWatch], cluster: FakeCluster, changes: Changes
+) -> None:
+    """A proxy in front of the API server may answer with any JSON object."""
+    _, watch = followed
+    cluster.lists.put(([], ""))
+    cluster.lists.put(([service("a", 1)], "30"))
+    watch.events.put(Gone(410, "Expired"))
+    assert cluster.next_watch().resource_version == "30"
+    assert changes.none_left()
 
 
 # Versions
