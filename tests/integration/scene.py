@@ -172,6 +172,13 @@ class Scene:
             body["status"] = found["status"]
         self.put("kanary.k8s.io/v1", "Kanary", name, **body)
 
+    def expire_watches(self) -> None:
+        """All watches end, and every kind has to be listed again."""
+        # The latest version does not expire.
+        self.put("v1", "Event", "unrelated", note=str(time.monotonic()))
+        self.server.compact()
+        self.server.drop_watches()
+
     def kanary(self, name: str = "rule") -> Json | None:
         return self.server.store.get("kanaries", name, NAMESPACE)
 

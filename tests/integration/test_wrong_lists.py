@@ -59,8 +59,7 @@ def test_a_list_that_is_empty_once_changes_nothing(
     status = serving.wait_for_phase("Ready", revision=1)
     written = objects(serving)
     faults = [serving.server.faults.add(Fault.empty(kind, times=1)) for kind in plurals]
-    serving.server.compact()
-    serving.server.drop_watches()
+    serving.expire_watches()
     for fault in faults:
         fault.wait_for_hits()
     # The second list is right, and is followed by a watch.
