@@ -15,6 +15,7 @@ from kanary.kube.errors import Forbidden
 from kanary.kube.pods import addresses_of
 from kanary.kube.resources import PODS, REPLICA_SETS, Key
 from kanary.operator.agents import Agents
+from kanary.operator.indexes import Target, kanaries_of_owned, owning_kanaries
 from kanary.operator.signing import SigningKey
 from kanary.operator.watches import (
     BY_DESTINATION,
@@ -22,10 +23,7 @@ from kanary.operator.watches import (
     BY_OWNER,
     BY_SERVICE,
     BY_TARGET,
-    Target,
     Watches,
-    kanaries_of_owned,
-    owning_kanaries,
 )
 from states.timing import HELD_PODS_RECHECK
 

@@ -1,15 +1,12 @@
 """Watches all kinds of objects that the operator needs, and enqueues the Kanaries that a change affects."""
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from engine.model.spec import KIND
-from engine.model.states import APPLIED_KEY
-from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER
+from engine.render.objects import MANAGED_BY, MANAGER
 from kanary.kanaries import KANARIES
 from kanary.kube.cache import content_of
 from kanary.kube.client import ClusterClient
@@ -27,6 +24,19 @@ from kanary.kube.resources import (
 )
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator import transforms
+from kanary.operator.indexes import (
+    destination_of,
+    kanaries_of_owned,
+    own_name,
+    owner_of,
+    owning_kanaries,
+    service_name,
+    service_of_slice,
+    services_of_applied,
+    services_of_kanary,
+    targets_of_pod,
+    targets_of_service,
+)
 from states.timing import ENDPOINTS_COALESCE, WATCH_CHECK_INTERVAL
 
 Json = dict[str, Any]
@@ -36,9 +46,6 @@ BY_DESTINATION = "destination"
 BY_OWNER = "owner"
 BY_KANARY = "kanary"
 BY_TARGET = "target"
-Target = str | tuple[str, str]
-"""What an endpoint leads to: an address, or the namespace and name of a pod."""
-_NAMED_SERVICES = re.compile(r'"(?:destination|serviceName)": ?"([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -82,21 +89,21 @@ class Watches:
             KANARIES,
             self._on_kanary,
             transforms.kanary,
-            indexers={BY_SERVICE: _services_of_kanary, BY_DESTINATION: _destination_of},
+            indexers={BY_SERVICE: services_of_kanary, BY_DESTINATION: destination_of},
             content=transforms.content_of_kanary,
         )
         self.services = self._reflector(
             SERVICES,
             self._on_service,
             transforms.service,
-            indexers={BY_OWNER: _owner_of, BY_TARGET: _targets_of_service},
+            indexers={BY_OWNER: owner_of, BY_TARGET: targets_of_service},
         )
         self.config_maps = self._reflector(
             CONFIG_MAPS,
             self._on_config_map,
             transforms.config_map,
             label_selector=ours,
-            indexers={BY_SERVICE: _services_of_applied, BY_OWNER: _owner_of},
+            indexers={BY_SERVICE: services_of_applied, BY_OWNER: owner_of},
         )
         self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, transforms.deployment, label_selector=ours)
         self.pods = self._reflector(
@@ -104,18 +111,18 @@ class Watches:
             self._on_proxy_pod,
             transforms.pod,
             label_selector=ours,
-            indexers={BY_KANARY: kanaries_of_owned, BY_TARGET: _targets_of_pod},
+            indexers={BY_KANARY: kanaries_of_owned, BY_TARGET: targets_of_pod},
         )
         self.budgets = None
         if served.disruption_budgets:
             self.budgets = self._reflector(PDBS, self._on_owned, transforms.disruption_budget, label_selector=ours)
         if served.endpoint_slices:
             self.slices = self._reflector(
-                ENDPOINT_SLICES, self._on_endpoints, transforms.endpoint_slice, indexers={BY_SERVICE: _service_of_slice}
+                ENDPOINT_SLICES, self._on_endpoints, transforms.endpoint_slice, indexers={BY_SERVICE: service_of_slice}
             )
         else:
             self.slices = self._reflector(
-                ENDPOINTS, self._on_endpoints, transforms.endpoints, indexers={BY_SERVICE: _own_name}
+                ENDPOINTS, self._on_endpoints, transforms.endpoints, indexers={BY_SERVICE: own_name}
             )
 
         self._is_stopped = threading.Event()
@@ -232,7 +239,7 @@ class Watches:
             return
         self._queue.add(key)
         # Another Kanary may wait for the destination that this one has or had.
-        for destination in {name for obj in (old, new) if obj for name in _destination_of(obj)}:
+        for destination in {name for obj in (old, new) if obj for name in destination_of(obj)}:
             for other in self.kanaries.lookup_keys(BY_DESTINATION, destination):
                 if other != key:
                     self._queue.add(other)
@@ -243,7 +250,7 @@ class Watches:
             self._queue.add(owner)
 
     def _on_endpoints(self, key: Key, old: Json | None, new: Json | None) -> None:
-        for name in {_service_name(key, obj) for obj in (old, new) if obj}:
+        for name in {service_name(key, obj) for obj in (old, new) if obj}:
             self._enqueue_users(key.namespace, name, ENDPOINTS_COALESCE.total_seconds())
 
     def _on_owned(self, key: Key, old: Json | None, new: Json | None) -> None:  # noqa: ARG002  the signature of OnChange
@@ -274,81 +281,3 @@ def _with(config_map: Json, applied: Json) -> Json:
     before, after = config_map["metadata"], applied["metadata"]
     annotations = {**(before.get("annotations") or {}), **after["annotations"]}
     return {**config_map, "metadata": {**before, **after, "annotations": annotations}, "data": applied["data"]}
-
-
-def _services_of_kanary(kanary: Json) -> Iterator[tuple[str, str]]:
-    """The Services that a spec names, the destination included; the spec may be invalid."""
-    namespace, spec = kanary["metadata"]["namespace"], _mapping(kanary.get("spec"))
-    yield namespace, str(spec.get("destination"))
-    routes = spec.get("routes")
-    for route in routes if isinstance(routes, list) else ():
-        yield namespace, str(_mapping(_mapping(route).get("backend")).get("serviceName"))
-
-
-def _destination_of(kanary: Json) -> Iterator[tuple[str, str]]:
-    destination = _mapping(kanary.get("spec")).get("destination")
-    if isinstance(destination, str):
-        yield kanary["metadata"]["namespace"], destination
-
-
-def _services_of_applied(config_map: Json) -> Iterator[tuple[str, str]]:
-    """The Services that the applied spec names. It is not parsed: it may be damaged, and has all endpoints."""
-    text = str(_mapping(config_map.get("data")).get(APPLIED_KEY))
-    for name in _NAMED_SERVICES.findall(text):
-        yield config_map["metadata"]["namespace"], name
-
-
-def _service_of_slice(piece: Json) -> Iterator[tuple[str, str]]:
-    metadata = piece["metadata"]
-    name = (metadata.get("labels") or {}).get(transforms.SERVICE_OF_SLICE)
-    if name:
-        yield metadata["namespace"], name
-
-
-def _service_name(key: Key, obj: Json) -> str:
-    """The Service of a slice, by its label, or of Endpoints, by their name."""
-    return str((obj["metadata"].get("labels") or {}).get(transforms.SERVICE_OF_SLICE, key.name))
-
-
-def _own_name(obj: Json) -> Iterator[tuple[str, str]]:
-    yield obj["metadata"]["namespace"], obj["metadata"]["name"]
-
-
-def _owner_of(obj: Json) -> Iterator[str]:
-    references = obj["metadata"].get("ownerReferences") or ()
-    yield from (reference["uid"] for reference in references if reference.get("controller"))
-
-
-def owning_kanaries(obj: Json) -> Iterator[Key]:
-    """The Kanary that is the controller of an object, if one is."""
-    namespace = obj["metadata"]["namespace"]
-    for reference in obj["metadata"].get("ownerReferences") or ():
-        if reference.get("controller") and reference.get("kind") == KIND:
-            yield Key(namespace, reference["name"])
-
-
-def kanaries_of_owned(obj: Json) -> Iterator[Key]:
-    """The Kanary of an object of ours, by its label."""
-    metadata = obj["metadata"]
-    name = (metadata.get("labels") or {}).get(KANARY_LABEL)
-    if name:
-        yield Key(metadata["namespace"], name)
-
-
-def _targets_of_pod(pod: Json) -> Iterator[Target]:
-    """What an endpoint may have of a pod: its name or an address. The address of one that ended may be another's."""
-    yield pod["metadata"]["namespace"], pod["metadata"]["name"]
-    status = _mapping(pod.get("status"))
-    if status.get("phase") not in ("Failed", "Succeeded"):
-        yield from {status.get("podIP"), *(entry.get("ip") for entry in status.get("podIPs") or ())} - {None}
-
-
-def _targets_of_service(service: Json) -> Iterator[Target]:
-    """The addresses of a Service: users' ones may select proxies as well."""
-    spec = _mapping(service.get("spec"))
-    addresses = {spec.get("clusterIP"), *(spec.get("clusterIPs") or ()), *(spec.get("externalIPs") or ())}
-    yield from addresses - {None, "", "None"}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
