@@ -37,6 +37,10 @@ class RetryLaterError(Exception):
         self.delay = delay
 
 
+class EndingError(RetryLaterError):
+    """The namespace is being deleted: nothing can be created in it, and nothing has to be."""
+
+
 class RejectedError(Exception):
     """The API server rejected a request; `problem` is what the user reads."""
 
@@ -123,11 +127,8 @@ class ClusterWriter(Protocol):
         cannot be signed, it is not sent.
         """
 
-    def write_status(self, kanary: Json, status: Json) -> Json | None:
-        """Replace the Kanary's status, provided that the Kanary has not changed since it was read.
-
-        Returns the written Kanary, or None if it is gone.
-        """
+    def write_status(self, kanary: Json, status: Json) -> Json:
+        """Replace the status of the Kanary as it was read, provided that it has not changed; returns the Kanary."""
 
 
 @dataclass(frozen=True, slots=True)

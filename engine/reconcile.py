@@ -246,8 +246,10 @@ class Reconciler:
         held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked up") if holds else None
         passes = observed.may_pass_kanaries
         loop = Requeue(HELD_PODS_RECHECK, "loops through other Kanaries are looked up") if passes else None
+        retires = Action.RETIRE in decision.actions
+        retired = Requeue(HELD_PODS_RECHECK, "what was deleted is looked up") if retires else None
         by_course = course.decision.requeue if course.decision else None
-        return written, soonest(decision.requeue, by_course, held, loop, wait)
+        return written, soonest(decision.requeue, by_course, held, loop, retired, wait)
 
     def _write_status(self, observed: Observed, status: KanaryStatus) -> tuple[Json | None, Requeue | None]:
         """Write the status if it differs, unless the write can wait: then return when it cannot any more."""

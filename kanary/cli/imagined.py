@@ -220,7 +220,7 @@ class ImaginedCluster:
     def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
         """Send nothing."""
 
-    def write_status(self, kanary: Json, status: Json) -> Json | None:
+    def write_status(self, kanary: Json, status: Json) -> Json:
         """Have the Kanary have this status."""
         written = {**kanary, "status": status}
         self.put(KANARIES, written)

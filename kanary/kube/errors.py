@@ -7,17 +7,47 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 _NOT_FOUND = 404
 _CONFLICT = 409
+_STALE = (_NOT_FOUND, _CONFLICT)
+_REJECTIONS = (400, 403, 405, 413, 415, 422)
+_UID_FIELD = "metadata.uid"
+"""An error about this field means that the object was replaced."""
+_ENDING_CAUSE = "NamespaceTerminating"
+_DIGITS = 12
+_MAX_RETRY_AFTER = 60
+"""Seconds. A server that asks for more is asked again nevertheless."""
 ANONYMOUS = "system:anonymous"
 """The user of requests without credentials."""
 _BY_RBAC = re.compile(r'User "(?P<user>[^"]*)" cannot \w+ ')
 
 
+class Meaning(Enum):
+    """What a failed write says about further attempts. It is decided in this module, for every write."""
+
+    RETRY = auto()
+    """The cause is temporary, or it is unknown whether the write was executed."""
+    STALE = auto()
+    """The object is not as it was read: read it again before the next attempt."""
+    REJECTED = auto()
+    """The same request fails until somebody changes something."""
+    ENDING = auto()
+    """The namespace is being deleted, and nothing can be created in it."""
+
+
 class ClusterError(Exception):
     """Base class of the errors."""
+
+    retry_after: float | None = None
+    """Seconds to wait before a retry, from Retry-After or the Status object, a minute at most; None without one."""
+
+    @property
+    def meaning(self) -> Meaning:
+        """What it means if the request is a write."""
+        return Meaning.RETRY
 
 
 class NotConfigured(ClusterError):
@@ -60,6 +90,8 @@ class ApiError(ClusterError):
 
     cluster = ""
     """The API server, and where its address is from, if the error is that of a client's request."""
+    causes: frozenset[str] = frozenset()
+    """The reasons in the details of the Status."""
 
     def __init__(self, status: int, reason: str = "", message: str = "", retry_after: float | None = None) -> None:
         super().__init__(f"{message or 'no message'} ({f'{status} {reason}'.rstrip()})")
@@ -67,7 +99,18 @@ class ApiError(ClusterError):
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
-        """Seconds to wait before a retry, from Retry-After or the Status object; None without one."""
+
+    @property
+    def meaning(self) -> Meaning:
+        """What it means if the request is a write.
+
+        404 does not say that the object of a status was deleted: the kind or its subresource may be missing as well.
+        """
+        if _ENDING_CAUSE in self.causes:
+            return Meaning.ENDING
+        if self.status in _STALE or _UID_FIELD in self.message:
+            return Meaning.STALE
+        return Meaning.REJECTED if self.status in _REJECTIONS else Meaning.RETRY
 
 
 class Unauthorized(ApiError):
@@ -142,10 +185,15 @@ def from_status(status: Mapping[str, Any], http_status: int, retry_after: str | 
     code = _whole(status.get("code")) or http_status
     reason = str(status.get("reason") or "")
     details = status.get("details")
-    requested = details.get("retryAfterSeconds") if isinstance(details, Mapping) else None
-    seconds = _whole(retry_after) or _whole(requested)
+    details = details if isinstance(details, Mapping) else {}
+    seconds = _whole(retry_after) or _whole(details.get("retryAfterSeconds"))
     kind = AlreadyExists if code == _CONFLICT and reason == "AlreadyExists" else _BY_STATUS.get(code, ApiError)
-    return kind(code, reason, str(status.get("message") or ""), float(seconds) if seconds is not None else None)
+    requested = None if seconds is None else float(min(seconds, _MAX_RETRY_AFTER))
+    error = kind(code, reason, str(status.get("message") or ""), requested)
+    causes = details.get("causes")
+    causes = causes if isinstance(causes, list) else []
+    error.causes = frozenset(str(cause.get("reason")) for cause in causes if isinstance(cause, Mapping))
+    return error
 
 
 def from_response(body: bytes, http_status: int, http_reason: str, retry_after: str | None = None) -> ApiError:
@@ -162,5 +210,5 @@ def from_response(body: bytes, http_status: int, http_reason: str, retry_after: 
 
 def _whole(value: object) -> int | None:
     """Return a whole number, None for anything else (Retry-After may also be a date)."""
-    text = str(value).strip()
+    text = str(value).strip()[:_DIGITS]
     return int(text) if text.isascii() and text.isdigit() else None

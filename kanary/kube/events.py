@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from kanary.kube.backoff import Backoff
-from kanary.kube.errors import AlreadyExists, ClusterError, NotFound, Throttled, Unreachable
+from kanary.kube.errors import AlreadyExists, ClusterError, Meaning, NotFound
 from kanary.kube.resources import EVENTS, Json
 from kanary.kube.verbs import Verbs
 
@@ -133,7 +133,8 @@ class Recorder:
             try:
                 self._send(event)
             except ClusterError as error:
-                _log.warning("dropped Event %s on %s: %s", event["reason"], event["involvedObject"]["name"], error)
+                level = logging.DEBUG if error.meaning is Meaning.ENDING else logging.WARNING
+                _log.log(level, "dropped Event %s on %s: %s", event["reason"], event["involvedObject"]["name"], error)
                 self._drop()
             except Exception:  # a defect must not end the thread, or no further Event would be sent
                 _log.exception("dropped Event %s on %s", event["reason"], event["involvedObject"]["name"])
@@ -189,12 +190,14 @@ class Recorder:
         series.last = self._clock()
 
     def _persist(self, call: Callable[[], None]) -> None:
-        """Make an idempotent call, a few times if the API server is unreachable or throttles."""
+        """Make an idempotent call, a few times if it fails for a temporary cause."""
         for attempt in range(1, _ATTEMPTS):
             try:
                 return call()
-            except (Unreachable, Throttled):
-                self._stopped.wait(self._backoff.delay(attempt))
+            except ClusterError as error:
+                if error.meaning is not Meaning.RETRY:
+                    raise
+                self._stopped.wait(max(self._backoff.delay(attempt), error.retry_after or 0.0))
         return call()
 
     def _drop(self) -> None:

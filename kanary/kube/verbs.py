@@ -25,6 +25,7 @@ _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _RBAC_VERBS = {"apply": "patch", "forward": "create"}
 """The verbs of RBAC for those of the metrics that are others."""
+_STORED = ("name", "uid", "resourceVersion")  # what the API server stores of each object
 _SUBRESOURCE = 2  # its place after the plural and the name
 _PAGE = 100  # objects: of the largest kinds some megabytes, and several kinds are listed at a time
 _READ_PAUSE = 0.1  # seconds, doubled after each attempt
@@ -164,7 +165,7 @@ class Verbs(ABC):
 
     def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
         """Create an object and return it as stored. Raises AlreadyExists."""
-        return self._call(Request("create", "POST", resource.path(namespace), self._manager(), body))
+        return self._write(Request("create", "POST", resource.path(namespace), self._manager(), body))
 
     def apply(
         self,
@@ -182,7 +183,7 @@ class Verbs(ABC):
         """
         query = self._manager() | {"force": str(force).lower()}
         path = resource.path(namespace, name, subresource)
-        return self._call(Request("apply", "PATCH", path, query, body, _APPLY))
+        return self._write(Request("apply", "PATCH", path, query, body, _APPLY))
 
     def merge_patch(
         self,
@@ -199,14 +200,14 @@ class Verbs(ABC):
         `field_manager` replaces the client's. Raises Conflict if the body has a resourceVersion that is not the latest.
         """
         path = resource.path(namespace, name, subresource)
-        return self._call(Request("patch", "PATCH", path, self._manager(field_manager), body, _MERGE))
+        return self._write(Request("patch", "PATCH", path, self._manager(field_manager), body, _MERGE))
 
     def replace(
         self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
     ) -> Json:
         """Replace an object and return it as stored. Raises Conflict if its resourceVersion is not the latest."""
         path = resource.path(namespace, name, subresource)
-        return self._call(Request("update", "PUT", path, self._manager(), body))
+        return self._write(Request("update", "PUT", path, self._manager(), body))
 
     def delete(
         self,
@@ -266,6 +267,17 @@ class Verbs(ABC):
             except Unreachable:
                 time.sleep(_READ_PAUSE * 2**attempt)
         return self._call(request)
+
+    def _write(self, request: Request) -> Json:
+        """Send a write and return the object as stored. Raises InvalidResponse if the response is something else."""
+        written = self._call(request)
+        kept, metadata = (request.body or {}).get("metadata"), written.get("metadata")
+        if kept and not (isinstance(metadata, dict) and all(isinstance(metadata.get(key), str) for key in _STORED)):
+            raise InvalidResponse(
+                f"{request.path} of {self.cluster} responded with {written.get('kind', 'no kind')} instead of the "
+                "written object: is it an API server?"
+            )
+        return written
 
     def _call(self, request: Request) -> Json:
         response = self._send(request, read=self.timeouts.read)

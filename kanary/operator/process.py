@@ -6,7 +6,7 @@ import threading
 import time
 
 from engine.observe import Defaults
-from engine.ports import RejectedError, RetryLaterError
+from engine.ports import EndingError, RejectedError, RetryLaterError
 from engine.reconcile import Reconciler
 from engine.render.sysctls import sysctls_for
 from kanary.history.reader import Reader
@@ -257,8 +257,10 @@ class Operator:
         try:
             step = reconciler.reconcile(key.namespace, key.name)
         except RetryLaterError as error:
+            # The deletion of a namespace is one line: each of its objects that goes leads to another attempt.
+            is_known = isinstance(error, EndingError) and self._queue.is_failing(key)
             delay = self._queue.retry(key, at_least=error.delay or 0.0)
-            _log.info("%s: %s; retrying in %.1f s", key, error, delay)
+            _log.log(logging.DEBUG if is_known else logging.INFO, "%s: %s; retrying in %.1f s", key, error, delay)
             self._metrics.reconciled("retry", time.monotonic() - started)
         except RejectedError as error:
             # The status cannot be written, for example because the object violates a newer schema of the CRD.

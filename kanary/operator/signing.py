@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from engine.ports import RetryLaterError
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Forbidden, NotFound
+from kanary.kube.errors import Meaning
 from kanary.kube.resources import SECRETS
 from states.timing import CONNECT_PAUSE, REJECTED_RECHECK
 
@@ -70,10 +71,10 @@ class SigningKey:
         try:
             key = _key_in(self._get_or_create())
             self._key, self._public, self.problem = key, _public(key), ""
-        except Forbidden as error:
-            self.problem = f"cannot read or create {where}: {error}; apply manifests/rbac.yaml"
         except ClusterError as error:
-            self.problem, self._is_unknown = f"cannot read or create {where}: {error}", True
+            self._is_unknown = error.meaning in (Meaning.RETRY, Meaning.STALE)
+            way_out = "; apply manifests/rbac.yaml" if isinstance(error, Forbidden) else ""
+            self.problem = f"cannot read or create {where}: {error}{way_out}"
         except (ValueError, UnsupportedAlgorithm):
             pause = REJECTED_RECHECK.total_seconds()
             self.problem = (

@@ -9,28 +9,23 @@ from typing import Any
 from engine.fleet.proxy import Proxy
 from engine.model.spec import KIND
 from engine.model.states import Written
-from engine.ports import RejectedError, RetryLaterError
+from engine.ports import EndingError, RejectedError, RetryLaterError
 from engine.reconcile import rejected
 from engine.render.objects import Identity, covers, made_from, owner_uid
 from kanary.kanaries import KANARIES
-from kanary.kube.client import ApiError, ClusterClient, ClusterError, Conflict, Invalid, NotFound
+from kanary.kube.client import ClusterClient, ClusterError, Conflict, Invalid, NotFound
+from kanary.kube.errors import Meaning
 from kanary.kube.resources import CONFIG_MAPS, PDBS, SERVICES, Key, Resource
 from kanary.operator.agents import Agents
 from kanary.operator.sending import Push
 from kanary.operator.signing import SigningKey
 from kanary.operator.watches import Watches
 from states import Problem, Reason
-from states.timing import STALE_COPY_RETRY
+from states.timing import REJECTED_RECHECK, STALE_COPY_RETRY
 
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
-
-_REJECTIONS = (400, 403, 405, 413, 415, 422)
-"""Statuses that a retry of the same request would get again."""
-
-_UID_FIELD = "metadata.uid"
-"""An error about this field means that the object was replaced: a retry with a newer copy is necessary."""
 
 _MERGEABLE = (CONFIG_MAPS, PDBS, SERVICES)
 """Kinds of which an apply would merge ours into an object of others, such as a Service without a selector that a stale
@@ -61,6 +56,9 @@ class Writer:
         self._applied: dict[str, tuple[str, str]] = {}
         """By UID, the applied hash and the resulting version. The server may store another form than it receives (a CPU
         quantity of 0.5 becomes 500m), which must not cause another write."""
+
+        self._created: set[tuple[Resource, Key, str]] = set()
+        """Objects that this process has created, with the UID of the Kanary."""
 
     def apply(self, desired: Json) -> None:
         """Create or update the object if it differs. Raises RetryLaterError and RejectedError."""
@@ -97,8 +95,8 @@ class Writer:
                 owner.namespace, proxies, Push(owner.uid, applied.serial, applied.digest, content, signature)
             )
 
-    def write_status(self, kanary: Json, status: Json) -> Json | None:
-        """Replace the status of the Kanary at the version that was read; returns the Kanary, or None if it is deleted.
+    def write_status(self, kanary: Json, status: Json) -> Json:
+        """Replace the status of the Kanary at the version that was read; returns the Kanary.
 
         Raises RetryLaterError and RejectedError.
         """
@@ -107,13 +105,7 @@ class Writer:
             # The stored managedFields are incomplete and must not be written.
             own = {key: value for key, value in metadata.items() if key != "managedFields"}
             body = {**kanary, "metadata": own, "status": status}
-            try:
-                written = self._client.replace(
-                    KANARIES, metadata["namespace"], metadata["name"], body, subresource="status"
-                )
-            except NotFound:
-                _log.info("Kanary %s/%s is deleted already", metadata["namespace"], metadata["name"])
-                return None
+            written = self._client.replace(KANARIES, key.namespace, key.name, body, subresource="status")
             self._watches.kanaries.remember(written)
         return written
 
@@ -122,6 +114,7 @@ class Writer:
         metadata = desired["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         with self._request(f"create {resource.kind} {name}"):
+            self._check_restored(resource, desired)
             try:
                 if resource in _MERGEABLE:
                     written = self._client.create(resource, namespace, desired)
@@ -131,8 +124,23 @@ class Writer:
                 with suppress(NotFound):
                     return self._client.get(resource, namespace, name)
                 raise
+        with self._lock:
+            if len(self._created) >= _STORED:
+                self._created.clear()
+            self._created.add((resource, Key.of(desired), owner_uid(desired)))
         self._remember(desired, written)
         return None
+
+    def _check_restored(self, resource: Resource, desired: Json) -> None:
+        """Before an object is restored, check that its Kanary exists: the copy of a deleted one may be stale.
+
+        Otherwise, the garbage collector deletes what the operator creates, and each deletion leads to a reconcile.
+        """
+        if (resource, Key.of(desired), owner_uid(desired)) in self._created:
+            namespace, name = desired["metadata"]["namespace"], desired["metadata"]["ownerReferences"][0]["name"]
+            kanary = self._client.get(KANARIES, namespace, name)
+            if kanary["metadata"]["uid"] != owner_uid(desired):
+                raise RetryLaterError(f"Kanary {namespace}/{name} was deleted: its objects are not restored")
 
     def _check_owner(self, resource: Resource, live: Json, desired: Json) -> None:
         if owner_uid(live) == owner_uid(desired):
@@ -199,14 +207,17 @@ class Writer:
             raise RetryLaterError(f"cannot {what}: this process is not the leader")
         try:
             yield
-        except Conflict as error:
-            raise RetryLaterError(f"cannot {what}: {error}", STALE_COPY_RETRY.total_seconds()) from error
-        except ApiError as error:
-            if error.status in _REJECTIONS and _UID_FIELD not in error.message:
-                raise rejected(f"cannot {what}: {error}") from error
-            raise RetryLaterError(f"cannot {what}: {error}", error.retry_after) from error
         except ClusterError as error:
-            raise RetryLaterError(f"cannot {what}: {error}") from error
+            text = f"cannot {what}: {error}"
+            match error.meaning:
+                case Meaning.REJECTED:
+                    raise rejected(text) from error
+                case Meaning.ENDING:
+                    raise EndingError(text, REJECTED_RECHECK.total_seconds()) from error
+                case Meaning.STALE:
+                    raise RetryLaterError(text, STALE_COPY_RETRY.total_seconds()) from error
+                case Meaning.RETRY:
+                    raise RetryLaterError(text, error.retry_after) from error
 
 
 def _merged(live: Json, desired: Json) -> Json:

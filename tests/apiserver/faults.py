@@ -36,6 +36,7 @@ class Fault:
     skip: int = 0
     code: int = 500
     retry_after: int | None = None
+    text: str = ""
     hits: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
     _released: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -61,9 +62,13 @@ class Fault:
         times: int | None = None,
         *,
         retry_after: int | None = None,
+        text: str = "",
     ) -> Fault:
-        """Answers with this HTTP status instead of doing anything; `retry_after` is in seconds."""
-        return cls(Kind.STATUS, method, path, times, code=code, retry_after=retry_after)
+        """Answers with this HTTP status instead of doing anything; `retry_after` is in seconds.
+
+        The body is a Status, or this text.
+        """
+        return cls(Kind.STATUS, method, path, times, code=code, retry_after=retry_after, text=text)
 
     @classmethod
     def slow(cls, method: str | None = None, path: str = "", times: int | None = None) -> Fault:

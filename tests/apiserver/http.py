@@ -259,6 +259,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _refusal(fault: Fault) -> Response:
+    if fault.text:
+        return Response(fault.code, fault.text.encode(), "text/html")
     reasons = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
     details = None if fault.retry_after is None else {"retryAfterSeconds": fault.retry_after}
     message = f"a fault that the test asked for: {fault.code}"

@@ -373,11 +373,13 @@ class World:
                 self._renew(name)
             self.sendings &= self.dead
 
-    def write_status(self, kanary: Json, status: Json) -> Json | None:
+    def write_status(self, kanary: Json, status: Json) -> Json:
         self._count_write()
         self.status_writes += 1
         self.objects["Kanary", kanary["metadata"]["name"]]["status"] = copy.deepcopy(status)
-        return self.kanary(NAMESPACE, kanary["metadata"]["name"])
+        written = self.kanary(NAMESPACE, kanary["metadata"]["name"])
+        assert written
+        return written
 
     # engine.ports.History
 

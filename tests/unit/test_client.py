@@ -171,7 +171,7 @@ def test_a_missing_right_is_named_and_what_admission_rejects_is_none(
     assert (raised.value.missing is None) == (message is QUOTA)
 
 
-def test_a_throttled_read_is_not_retried_and_has_the_retry_after_of_the_server(
+def test_a_throttled_read_is_not_retried_and_has_the_retry_after_of_the_server_up_to_a_minute(
     server: Responder, client: ClusterClient
 ) -> None:
     body = {"kind": "Status", "reason": "TooManyRequests", "details": {"retryAfterSeconds": 3}}
@@ -182,7 +182,7 @@ def test_a_throttled_read_is_not_retried_and_has_the_retry_after_of_the_server(
         client.get(SERVICES, "shop", "web")
     with pytest.raises(ApiError) as not_understood:
         client.get(SERVICES, "shop", "web")
-    assert (by_header.value.retry_after, by_details.value.retry_after) == (86400, 3)
+    assert (by_header.value.retry_after, by_details.value.retry_after) == (60, 3)
     assert (not_understood.value.status, not_understood.value.retry_after) == (503, None)
     assert len(server.asked) == 3
 
@@ -321,9 +321,10 @@ def test_a_list_without_items_is_empty(server: Responder, client: ClusterClient)
 
 
 def test_server_side_apply_names_manager_force_and_content_type(server: Responder, client: ClusterClient) -> None:
-    server.say(Reply({"metadata": {"name": "web"}}))
+    stored = {"metadata": {"name": "web", "uid": "u", "resourceVersion": "7"}}
+    server.say(Reply(stored))
     body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
-    assert client.apply(SERVICES, "shop", "web", body, force=True) == {"metadata": {"name": "web"}}
+    assert client.apply(SERVICES, "shop", "web", body, force=True) == stored
     client.apply(KANARIES, "shop", "web", body, force=False, subresource="status")
     first, second = server.asked
     assert (first.method, first.path) == ("PATCH", "/api/v1/namespaces/shop/services/web")
@@ -332,6 +333,18 @@ def test_server_side_apply_names_manager_force_and_content_type(server: Responde
     assert first.body == body
     assert second.path.endswith("/kanaries/web/status")
     assert second.query["force"] == "false"
+
+
+@pytest.mark.parametrize("stored", [{}, {"kind": "Status"}, {"metadata": None}, {"metadata": {"name": "web"}}])
+def test_a_write_that_is_answered_by_something_else_than_the_object_is_an_invalid_response(
+    server: Responder, client: ClusterClient, stored: dict[str, Any]
+) -> None:
+    server.say(Reply(stored))
+    body = {"metadata": {"name": "web", "resourceVersion": "1"}}
+    for write in (client.apply, client.replace):
+        options = {"force": True} if write == client.apply else {}
+        with pytest.raises(InvalidResponse, match="instead of the written object"):
+            write(SERVICES, "shop", "web", body, **options)
 
 
 def test_an_empty_apply_is_sent_as_an_empty_object(server: Responder, client: ClusterClient) -> None:

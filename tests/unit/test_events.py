@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kanary.kube.backoff import Backoff
-from kanary.kube.errors import AlreadyExists, ApiError, Forbidden, NotFound, Throttled, Unreachable
+from kanary.kube.errors import AlreadyExists, ApiError, Forbidden, NotFound, Throttled, Unreachable, from_status
 from kanary.kube.events import Recorder
 from kanary.kube.resources import EVENTS, Json
 
@@ -251,7 +251,7 @@ def test_a_repeated_event_that_has_expired_on_the_server_is_created_again(
 # Faults
 
 
-@pytest.mark.parametrize("fault", [Unreachable("reset"), Throttled(429, "TooManyRequests")])
+@pytest.mark.parametrize("fault", [Unreachable("reset"), Throttled(429), ApiError(500), ApiError(504)])
 def test_a_passing_fault_costs_no_event(server: EventServer, recorder: Recorder, fault: Exception) -> None:
     faults = [fault, fault]
 
@@ -263,6 +263,36 @@ def test_a_passing_fault_costs_no_event(server: EventServer, recorder: Recorder,
     emit(recorder)
     assert recorder.flush(WAIT)
     assert (len(server.events), recorder.dropped) == (1, 0)
+
+
+def test_an_event_waits_as_long_as_the_server_asks(server: EventServer, recorder: Recorder) -> None:
+    faults = [Throttled(429, retry_after=0.5)]
+    began = time.monotonic()
+
+    def fail() -> None:
+        if faults:
+            raise faults.pop()
+
+    server.before = fail
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    assert len(server.events) == 1
+    assert time.monotonic() - began >= 0.5
+
+
+def test_an_event_in_a_namespace_that_is_being_deleted_is_no_warning(
+    server: EventServer, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    ending = from_status({"details": {"causes": [{"reason": "NamespaceTerminating"}]}}, 403)
+
+    def fail() -> None:
+        raise ending
+
+    server.before = fail
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    assert (server.calls, recorder.dropped) == (["create"], 1)
+    assert caplog.records == []
 
 
 def test_an_event_whose_answer_is_lost_is_not_sent_twice(server: EventServer, recorder: Recorder) -> None:

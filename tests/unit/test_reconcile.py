@@ -55,7 +55,7 @@ class Awaited(World):
         super().__init__()
         self.returned: list[tuple[list[float], list[float]]] = []
 
-    def write_status(self, kanary: Json, status: Json) -> Json | None:
+    def write_status(self, kanary: Json, status: Json) -> Json:
         ready = next(c for c in status["conditions"] if c["type"] == "Ready")
         current = self.objects["Kanary", "rule"]
         if ready["status"] == "True" and ready["observedGeneration"] >= current["metadata"]["generation"]:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from engine.ports import RetryLaterError
 from kanary.kube.client import AlreadyExists, Forbidden, NotFound, Unreachable
+from kanary.kube.errors import from_status
 from kanary.operator.signing import PRIVATE_KEY, SigningKey
 from tests.agent.live import OPENSSL
 
@@ -104,6 +105,15 @@ def test_a_damaged_secret_is_reported_with_the_way_out_and_stops_no_reconcile(fo
     key = key_of(cluster)
     assert (key.public(), key.sign(b"content")) == ("", None)
     assert key.problem.startswith("Secret kanary-system/kanary-signing-key has no Ed25519 key in private.pem: delete")
+    assert cluster.requests == ["get"]
+
+
+@pytest.mark.parametrize("code", [400, 403, 405, 413, 415, 422])
+def test_a_rejected_secret_is_reported_and_stops_no_reconcile(code: int) -> None:
+    cluster = Cluster(error=from_status({"message": "no Secrets here"}, code))
+    key = key_of(cluster)
+    assert (key.public(), key.sign(b"content")) == ("", None)
+    assert key.problem.startswith("cannot read or create Secret kanary-system/kanary-signing-key: no Secrets here")
     assert cluster.requests == ["get"]
 
 
