@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+from collections import Counter
 from contextlib import suppress
 
 import uvicorn
@@ -22,8 +23,8 @@ _STOP_SECONDS = 1
 class HttpServer:
     """Serves an application on these listening sockets, between `start()` and `stop()`.
 
-    If more than MAX_CONNECTIONS are open, the server closes the one that has been idle for the longest time, so that a
-    new client is always served.
+    If more than MAX_CONNECTIONS are open, the server closes one of the host that has the most: the one that has been
+    idle for the longest time. A new client is always served, and a host that floods the server makes room for itself.
     """
 
     def __init__(self, app: ASGIApp, sockets: list[socket.socket]) -> None:
@@ -88,21 +89,23 @@ def listen_on_loopback(port: int) -> list[socket.socket]:
 
 def _bounded(limit: int) -> type[H11Protocol]:
     """HTTP on at most `limit` connections. A time-out is no limit: clients can open any number within it."""
-    connections: dict[H11Protocol, None] = {}
-    """The longest idle connection is the first."""
+    connections: dict[H11Protocol, str] = {}
+    """Each with its host; the longest idle one is the first."""
 
     class Bounded(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
             super().connection_made(transport)
-            connections[self] = None
+            connections[self] = str((transport.get_extra_info("peername") or ("",))[0])
             if len(connections) > limit:
-                idle = next(iter(connections))
+                ((busiest, _),) = Counter(connections.values()).most_common(1)
+                idle = next(each for each, host in connections.items() if host == busiest)
                 del connections[idle]
                 idle.transport.abort()
 
         def data_received(self, data: bytes) -> None:
-            connections.pop(self, None)
-            connections[self] = None
+            # One that is closed to make room may still have data.
+            if self in connections:
+                connections[self] = connections.pop(self)
             super().data_received(data)
 
         def connection_lost(self, exc: Exception | None) -> None:

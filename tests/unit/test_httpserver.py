@@ -161,6 +161,18 @@ def test_the_connection_that_was_silent_for_the_longest_makes_room(server: HttpS
         client.close()
 
 
+def test_a_host_with_many_connections_makes_room_for_itself(server: HttpServer) -> None:
+    """However long others have been silent: a probe's connection is new, and its request may take a moment."""
+    other = dial(server)
+    many = []
+    for _ in range(2 * MAX_CONNECTIONS):
+        many.append(socket.create_connection(("127.0.0.1", server.port), WAIT, ("127.0.0.66", 0)))
+    assert ask_on(many[-1]).startswith(b"HTTP/1.1 200")
+    assert ask_on(other).startswith(b"HTTP/1.1 200")
+    for client in (other, *many):
+        client.close()
+
+
 def ask_on(client: socket.socket) -> bytes:
     """The whole answer on a connection that stays."""
     client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
