@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -202,9 +203,15 @@ class _Session:
         return str(self._access.api.configuration.host)
 
     def send(self, request: Request, timeout: tuple[float, float]) -> Response:
-        """Send a request; if the server rejects the credentials, reload them and send it once more."""
+        """Send a request; if the server rejects the credentials, or we its certificate, reload and send it again."""
         access = self._access
-        response = self._send_with(access, request, timeout)
+        try:
+            response = self._send_with(access, request, timeout)
+        except ssl.SSLCertVerificationError:
+            # The authority may have been replaced, with its file. Nothing has been sent.
+            if not self._reload(access):
+                raise
+            return self._send_with(self._access, request, timeout)
         if response.status == _UNAUTHORIZED and self._reload(access):
             # The server has not executed a request with status 401, so even a write may be repeated.
             response.close()
@@ -232,9 +239,9 @@ class _Session:
         return access.connections.send(request.method, _target(request), headers, body, timeout)
 
     def _reload(self, rejected: _Access) -> bool:
-        """Reload the credentials; return whether they may differ from the rejected ones.
+        """Reload the credentials and the authority; return whether they may differ from the rejected ones.
 
-        The library reads a kubeconfig's token file and a plug-in's client certificate only once.
+        The library reads a kubeconfig's token file, a plug-in's client certificate and the authority only once.
         """
         with self._lock:
             if self._access is rejected and time.monotonic() - self._made_at > _RELOAD_SECONDS:
@@ -242,7 +249,7 @@ class _Session:
                 try:
                     self._access = self._make()
                 except Exception:  # as in connect(); the caller receives the status 401
-                    _log.exception("the API server rejected the credentials, and they cannot be reloaded")
+                    _log.exception("credentials or certificates are rejected, and cannot be reloaded")
             return self._access is not rejected
 
     def _make(self) -> _Access:

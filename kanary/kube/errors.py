@@ -20,6 +20,7 @@ _ENDING_CAUSE = "NamespaceTerminating"
 _DIGITS = 12
 _MAX_RETRY_AFTER = 60
 """Seconds. A server that asks for more is asked again nevertheless."""
+_SERVER_ERROR = 500
 ANONYMOUS = "system:anonymous"
 """The user of requests without credentials."""
 _BY_RBAC = re.compile(r'User "(?P<user>[^"]*)" cannot \w+ ')
@@ -49,6 +50,11 @@ class ClusterError(Exception):
         """What it means if the request is a write."""
         return Meaning.RETRY
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether the API server does not respond, or cannot."""
+        return False
+
 
 class NotConfigured(ClusterError):
     """There is no configuration of a cluster, or it is not usable."""
@@ -56,6 +62,11 @@ class NotConfigured(ClusterError):
 
 class Unreachable(ClusterError):
     """No response: connection error or time-out. The API server may have executed a write nevertheless."""
+
+    @property
+    def is_outage(self) -> bool:
+        """True: it does not respond."""
+        return True
 
 
 class InvalidResponse(Unreachable):
@@ -111,6 +122,11 @@ class ApiError(ClusterError):
         if self.status in _STALE or _UID_FIELD in self.message:
             return Meaning.STALE
         return Meaning.REJECTED if self.status in _REJECTIONS else Meaning.RETRY
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the fault is the server's."""
+        return self.status >= _SERVER_ERROR
 
 
 class Unauthorized(ApiError):

@@ -106,6 +106,10 @@ class Response:
             *complete, rest = (rest + part).split(b"\n")
             yield from complete
 
+    def set_timeout(self, seconds: float) -> None:
+        """How long to wait for the next bytes of the body."""
+        self._socket.settimeout(seconds)
+
     def shutdown(self) -> None:
         """End the response, also while another thread reads its lines. Raises OSError if it has ended."""
         # Not that of SSLSocket, under which a read of another thread fails with any error.

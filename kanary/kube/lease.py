@@ -96,6 +96,8 @@ class Elector:
         self._deadline = -math.inf
         self._has_led = False
         self._is_over = False
+        self._is_away = False
+        """The API server did not respond to the last attempt."""
         self._problem = ""
 
     def is_leader(self) -> bool:
@@ -106,17 +108,22 @@ class Elector:
         """Why the last attempt to acquire or renew the Lease failed; empty if it succeeded."""
         return self._problem
 
-    def run(self, stop: threading.Event, on_leading: Callable[[], None]) -> bool:
+    def run(
+        self, stop: threading.Event, on_leading: Callable[[], None], on_return: Callable[[], None] = lambda: None
+    ) -> bool:
         """Acquire and renew the Lease until `stop` is set (True) or another holder has it (False). Call this once.
 
         This thread calls `on_leading` whenever leadership begins: at first, and again if a renewal succeeds after the
-        deadline. It must return quickly, because renewals wait for it. `stop` releases the Lease: writers must have
-        ended before.
+        deadline. It calls `on_return` before, and also without leadership, when the API server responds again. Both
+        must return quickly, because renewals wait for them. `stop` releases the Lease: writers must have ended before.
         """
         try:
             while not stop.is_set() and not self._is_over:
-                began, deadline = self._clock(), self._deadline
-                if self.attempt() and self._clock() >= deadline:
+                began, deadline, was_away = self._clock(), self._deadline, self._is_away
+                is_holder = self.attempt()
+                if was_away and not self._is_away:
+                    on_return()
+                if is_holder and self._clock() >= deadline:
                     on_leading()
                 pause = self._retry_seconds * random.uniform(1.0, 1.2)  # noqa: S311 -- jitter is no secret
                 stop.wait(max(0.0, began + pause - self._clock()))
@@ -127,6 +134,7 @@ class Elector:
     def attempt(self) -> bool:
         """Try to acquire or renew the Lease once; return whether this process holds it."""
         known, self._lease = self._lease, None  # after a failure, read the Lease again
+        self._is_away = False
         try:
             lease = known or self._read()
             sent_at = self._clock()
@@ -146,6 +154,7 @@ class Elector:
                     LEASES, self._namespace, self._name, self._claim(lease, self.identity)
                 )
         except ClusterError as error:
+            self._is_away = error.is_outage
             self._report(logging.WARNING, f"lease {self._namespace}/{self._name}: {error}")
             return False
         self._extend(sent_at + self._renew_seconds)

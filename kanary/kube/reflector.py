@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 
 from kanary.kube.backoff import Backoff
 from kanary.kube.cache import Cache, Delta, Indexer, Packed, content_of
-from kanary.kube.errors import ApiError, ClusterError, Gone, InvalidResponse, NotFound
+from kanary.kube.errors import ClusterError, Gone, InvalidResponse, NotFound
 from kanary.kube.resources import Json, Key, Resource
 from kanary.kube.verbs import Verbs
 from kanary.kube.watch import Watch
@@ -25,6 +25,8 @@ OnChange = Callable[[Key, Json | None, Json | None], None]
 """Called with key, old and new object; old is None for an added object, new for a deleted one."""
 
 _BACKOFF = Backoff(base=0.2, cap=30.0)
+# The longest pause while the API server does not respond, or cannot: changes wait for its end.
+_OUTAGE_PAUSE = 5.0
 # After a watch of at least this many seconds the next one opens at once: this cannot become a hot loop.
 _STEADY = 10.0
 # Seconds without an event or bookmark after which the objects are listed again. API servers send a bookmark every 60 to
@@ -37,8 +39,6 @@ _FIRST_REVIEW, _LAST_REVIEW = 60.0, 3600.0
 _LIST_SHARE, _REVIEW_SHARE = 20, 200
 # So many of the objects that a list omits are requested one by one, before they count as deleted.
 _CONFIRMED = 100
-# The longest Retry-After, in seconds, that is obeyed.
-_MAX_RETRY_AFTER = 60.0
 
 
 class Reflector:
@@ -117,9 +117,14 @@ class Reflector:
         if self._thread.is_alive():
             self._thread.join(timeout)
 
-    def retry(self) -> None:
-        """Retry at once instead of after the backoff, because the API server responds again."""
+    def reconnect(self) -> None:
+        """Open the watch again, at once instead of after the backoff: the API server responds again.
+
+        The connection of an open watch may have been lost without a sign.
+        """
         self._wake.set()
+        if watch := self._watch:
+            watch.close()
 
     def get(self, namespace: str, name: str) -> Json | None:
         """Return an object, None if there is none."""
@@ -241,7 +246,7 @@ class Reflector:
                 if error.reason != "NotFound":  # the kind is not served at the moment
                     raise
                 continue
-            if known and _uid(found) == _uid(known) and self._selects(found):
+            if known and found["metadata"].get("uid") == known["metadata"].get("uid") and self._selects(found):
                 raise InvalidResponse(f"the API server has {self.resource} {key}, but omits it from the list")
 
     def _selects(self, obj: Json) -> bool:
@@ -328,8 +333,10 @@ class Reflector:
         self._failures = 0 if lived >= _STEADY else self._failures + 1
         if fault is None and self._failures == 0:
             return 0.0
-        requested = fault.retry_after if isinstance(fault, ApiError) else None
-        pause = max(self._backoff.delay(max(1, self._failures)), min(requested or 0.0, _MAX_RETRY_AFTER))
+        pause = self._backoff.delay(max(1, self._failures))
+        if isinstance(fault, ClusterError):
+            is_outage = fault.is_outage and not isinstance(fault, InvalidResponse)
+            pause = max(min(pause, _OUTAGE_PAUSE) if is_outage else pause, fault.retry_after or 0.0)
         if self._failures == 0:
             self._failing_since = None
         if fault is not None:
@@ -338,8 +345,3 @@ class Reflector:
             level = logging.INFO if self._failures == 0 or isinstance(fault, Gone) else logging.WARNING
             _log.log(level, "%s; retrying in %.1f s", self._problem, pause)
         return pause
-
-
-def _uid(obj: Json) -> str | None:
-    uid: str | None = obj["metadata"].get("uid")
-    return uid

@@ -161,7 +161,10 @@ class Verbs(ABC):
             "timeoutSeconds": str(max(1, round(timeout_seconds))),
         }
         request = Request("watch", "GET", resource.path(namespace), query)
-        return Watch(self._send(request, read=self.timeouts.watch), self._unreachable)
+        # The API server responds at once, and then sends nothing until there is an event.
+        response = self._send(request, read=self.timeouts.read)
+        response.set_timeout(self.timeouts.watch)
+        return Watch(response, self._unreachable)
 
     def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
         """Create an object and return it as stored. Raises AlreadyExists."""

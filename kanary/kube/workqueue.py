@@ -111,6 +111,14 @@ class WorkQueue(Generic[K]):
         with self._changed:
             self._failures.pop(key, None)
 
+    def retry_failed(self) -> None:
+        """Add all failed keys now, because the cause may be gone."""
+        with self._changed:
+            for key in self._failures:
+                self._due.pop(key, None)
+                self._add(key, routine=False)
+            self._changed.notify_all()
+
     def is_failing(self, key: K) -> bool:
         """Whether the last processing of a key has failed."""
         with self._changed:

@@ -165,7 +165,9 @@ class Operator:
         finisher = threading.Thread(target=finish, name="finish", daemon=True)
         finisher.start()
         try:
-            self._has_lost = not self._elector.run(over, lambda: self._start_or_resume(watches))
+            self._has_lost = not self._elector.run(
+                over, lambda: self._start_or_resume(watches), lambda: self._reconnect(watches)
+            )
         finally:
             self._stop.set()
             finisher.join()
@@ -182,10 +184,13 @@ class Operator:
             if not self._threads:
                 self._start_workers(watches)
                 return
-        # The API server responds again: retry without waiting for the backoff.
-        for reflector in watches.all:
-            reflector.retry()
         watches.enqueue_all()
+
+    def _reconnect(self, watches: Watches) -> None:
+        """The API server responds again: do not wait for backoffs."""
+        for reflector in watches.all:
+            reflector.reconnect()
+        self._queue.retry_failed()
 
     def _start_workers(self, watches: Watches) -> None:
         _log.info("started %d workers for %s", self._settings.workers, self._settings.namespace or "all namespaces")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kanary.kube.errors import AlreadyExists, Conflict, Forbidden, NotFound, Unreachable
+from kanary.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound, Unreachable
 from kanary.kube.lease import Elector, steady_clock
 from kanary.kube.resources import Json
 
@@ -509,6 +509,30 @@ def test_the_right_to_write_ends_at_the_deadline_even_while_a_request_hangs(
     release.set()
     eventually(running.elector.is_leader)
     assert running.starts == 2
+
+
+@pytest.mark.parametrize(("holder", "returns"), [("", 1), ("other", 2)])
+def test_when_the_api_server_responds_again_this_is_reported_to_leaders_and_candidates(
+    server: LeaseServer, clock: FakeClock, holder: str, returns: int
+) -> None:
+    """A leader reads the Lease again, and replaces it: only when both succeed, or are refused, the outage is over."""
+    server.hold(holder, leaseDurationSeconds=1)
+    stop, events = threading.Event(), list[str]()
+    faults: list[Any] = [None, Unreachable("refused"), None, ApiError(503), ApiError(503), None, Conflict(409), None]
+
+    def respond() -> None:
+        fault = faults.pop(0) if faults else None
+        if not faults:
+            stop.set()
+        events.append(type(fault).__name__)
+        if fault:
+            raise fault
+
+    elector = make(server, clock)
+    assert elector.attempt() == (holder == "")
+    server.before = respond
+    assert elector.run(stop, lambda: events.append("leading"), lambda: events.append("return"))
+    assert events.count("return") == returns
 
 
 def test_a_renewal_in_time_is_no_new_start(server: LeaseServer, elect: Callable[..., Running]) -> None:

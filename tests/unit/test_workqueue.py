@@ -222,6 +222,19 @@ def test_a_retry_has_a_minimum_delay(queue: WorkQueue[str], clock: FakeClock) ->
     assert drain(queue) == ["a"]
 
 
+def test_failed_keys_can_be_retried_at_once_and_then_not_after_their_delay_again(
+    queue: WorkQueue[str], clock: FakeClock
+) -> None:
+    queue.add_after("waiting", 5)
+    queue.retry("failed", at_least=60)
+    queue.retry_failed()
+    assert drain(queue) == ["failed"]
+    queue.forget("failed")
+    clock.advance(60)
+    queue.add("last")
+    assert drain(queue) == ["last", "waiting"]
+
+
 def test_a_retry_comes_back_after_its_delay(queue: WorkQueue[str], clock: FakeClock) -> None:
     clock.advance(queue.retry("a"))
     assert drain(queue) == ["a"]
