@@ -43,7 +43,7 @@ class WeightChange(Entry):
     generation: int
     """Generation of the spec that declared them."""
     before: tuple[Share, ...] = ()
-    """The weights of the revision before; empty for the first."""
+    """The weights last written for the proxies before; empty for the first."""
     after: tuple[Share, ...]
     cause: str
     """The annotation kubernetes.io/change-cause if it changed with the weights, else `created` or `spec changed`."""

@@ -49,9 +49,17 @@ class Fault:
         return cls(Kind.DROP, method, path, times, after_write=after_write)
 
     @classmethod
-    def hang(cls, method: str | None = None, path: str = "", times: int | None = None, *, skip: int = 0) -> Fault:
-        """Takes the request, does nothing and says nothing; closes the connection when it is released."""
-        return cls(Kind.HANG, method, path, times, skip=skip)
+    def hang(
+        cls,
+        method: str | None = None,
+        path: str = "",
+        times: int | None = None,
+        *,
+        skip: int = 0,
+        after_write: bool = False,
+    ) -> Fault:
+        """Takes the request and does nothing, or with `after_write` all but answer; when released, it drops it."""
+        return cls(Kind.HANG, method, path, times, after_write=after_write, skip=skip)
 
     @classmethod
     def status(

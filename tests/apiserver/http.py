@@ -147,7 +147,9 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(answer, Watch):
             self._stream(answer, entry)
             return
-        if self._takes(Kind.DROP, after_write=True):
+        if fault := self._takes(Kind.DROP, Kind.HANG, after_write=True):
+            if fault.kind is Kind.HANG:
+                fault.hold()
             raise Dropped
         if answer.code == 200 and self._takes(Kind.EMPTY):
             answer = _emptied(answer)

@@ -123,10 +123,10 @@ class Scene:
         yield
         running.stop()
 
-    def start_process(self) -> BaseProcess:
+    def start_process(self, run: Callable[..., None] = run_operator, *more: Any) -> BaseProcess:
         """An operator in a process of its own, which can be killed."""
-        arguments = (self.operators_kubeconfig, self.agents.port, self.history_url)
-        process = PROCESSES.Process(target=run_operator, args=arguments, daemon=True)
+        arguments = (self.operators_kubeconfig, self.agents.port, self.history_url, *more)
+        process = PROCESSES.Process(target=run, args=arguments, daemon=True)
         process.start()
         self._processes.append(process)
         return process
