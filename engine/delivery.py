@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from engine.capacity import short_of_ports
 from engine.fleet.reach import unreached_routes
+from engine.fleet.wear import most_former, wear_text, worn
 from engine.model.states import Applied
 from engine.observe import Observed
 from engine.plan import Target
@@ -37,7 +38,8 @@ def delivery_of(observed: Observed, target: Target, *, is_applied: bool) -> Deli
         waiting_for=fleet.waiting_for(after.digest),
         rejection=fleet.rejection(goal) if is_written else "",
         exhaustion=fleet.exhaustion(after.digest, after.spec.proxy.max_connections)
-        or short_of_ports(after.spec, after.endpoints, observed.defaults.sysctls),
+        or short_of_ports(after.spec, after.endpoints, observed.defaults.sysctls)
+        or _short_of_memory(observed, after),
         reload_spacing=_reload_spacing(observed, before, after) if is_live and before else None,
         unreached=unreached,
         next_limit=min((limit for limit in limits if limit), default=None),
@@ -54,3 +56,15 @@ def _reload_spacing(observed: Observed, before: Applied, after: Applied) -> time
         if 2 * len({*former} & {*now}) < max(len(former), len(now)):
             return None
     return spacing
+
+
+def _short_of_memory(observed: Observed, applied: Applied) -> str:
+    """Said before a container is OOMKilled: to replace the proxies was not enough, or takes too long."""
+    most = most_former(applied.spec.proxy.resources, applied.servers)
+    proxy = worn(observed.fleet.proxies, most + most // 2)
+    if proxy is None:
+        return ""
+    return (
+        f"{wear_text(proxy, applied.servers)}, until their connections end: lower spec.proxy.drainSeconds, change "
+        "settings less often, or raise spec.proxy.resources"
+    )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVarTuple
 
-from engine.fleet.fleet import Fleet, Goal
+from engine.fleet.fleet import Fleet, Goal, has_rolled_out
+from engine.fleet.wear import most_former, wear_text, worn
 from engine.memo import Memo
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, applied_in, read_written, unpaused
@@ -81,10 +82,12 @@ def plan(observed: Observed, split: Split) -> Target:
     """The target for this split. A configuration is rendered once, however often the reconciles look at it."""
     before, fleet, memo = observed.written.applied, observed.fleet, observed.memo
     strategy, fallback = _strategy(observed, split)
+    renewal = _renewal(observed) if strategy is UpdateStrategy.LIVE else ""
+    renewals = (before.renewals if before else 0) + bool(renewal)
     ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
     slots = memo(_slots, before, split.spec)
     serial, rendered = _render(observed, split, strategy, slots, ipv6=ipv6)
-    difference = _difference(before, split, strategy, ipv6=ipv6, digest=rendered.digest)
+    difference = _difference(before, split, strategy, ipv6=ipv6, digest=rendered.digest, renewals=renewals)
     accepted = observed.written.accepted
     if before and difference is Difference.NONE:
         applied = before
@@ -97,6 +100,7 @@ def plan(observed: Observed, split: Split) -> Target:
             strategy=strategy,
             serial=serial,
             split_serial=rendered.split_serial,
+            renewals=renewals,
             ipv6=ipv6,
             spec=split.spec,
             rollout=split.rollout,
@@ -112,10 +116,12 @@ def plan(observed: Observed, split: Split) -> Target:
     known = observed.destinations.get(split.spec.destination)
     # With Live, the pods do not depend on the configuration.
     mounted = applied.digest if strategy is UpdateStrategy.ROLLING else ""
-    template = observed.owner, applied.spec, observed.defaults, applied.strategy, mounted
+    template = observed.owner, applied.spec, observed.defaults, applied.strategy, mounted, applied.renewals
     replicas, ready = applied.spec.proxy.replicas, known.ready_endpoints if known else 0
     goal = Goal(applied.digest, memo(_template_hash, *template), replicas, ready)
-    return Target(written, applied, difference, fallback, goal, _planned(observed, written, applied, template))
+    return Target(
+        written, applied, difference, fallback or renewal, goal, _planned(observed, written, applied, template)
+    )
 
 
 def _slots(before: Applied | None, spec: KanarySpec) -> Slots:
@@ -257,12 +263,26 @@ def _strategy(observed: Observed, split: Split) -> tuple[UpdateStrategy, str]:
     return (UpdateStrategy.ROLLING if fallback else UpdateStrategy.LIVE), fallback
 
 
+def _renewal(observed: Observed) -> str:
+    """Why the proxies are replaced by the same ones, which begins now; empty if they are not.
+
+    Not again before that is done.
+    """
+    before, fleet = observed.written.applied, observed.fleet
+    if before is None or before.strategy is UpdateStrategy.ROLLING:
+        return ""
+    if not has_rolled_out(fleet.deployment, before.spec.proxy.replicas):
+        return ""
+    proxy = worn(fleet.proxies, most_former(before.spec.proxy.resources, before.servers))
+    return wear_text(proxy, before.servers) if proxy else ""
+
+
 def _difference(
-    before: Applied | None, split: Split, strategy: UpdateStrategy, *, ipv6: bool, digest: str
+    before: Applied | None, split: Split, strategy: UpdateStrategy, *, ipv6: bool, digest: str, renewals: int
 ) -> Difference:
     if before is None or before.revision != split.revision:
         return Difference.WEIGHTS
-    if (before.spec, before.strategy, before.ipv6) != (split.spec, strategy, ipv6):
+    if (before.spec, before.strategy, before.ipv6, before.renewals) != (split.spec, strategy, ipv6, renewals):
         return Difference.SETTINGS
     if before.digest == digest:
         return Difference.NONE
@@ -301,6 +321,8 @@ def _template_hash(owner: Identity, spec: KanarySpec, *others: Any) -> str:
     return str(_template(owner, spec, *others)["metadata"]["annotations"][TEMPLATE_ANNOTATION])
 
 
-def _template(owner: Identity, spec: KanarySpec, defaults: Defaults, strategy: UpdateStrategy, digest: str) -> Json:
+def _template(  # noqa: PLR0917  a memo passes inputs by position
+    owner: Identity, spec: KanarySpec, defaults: Defaults, strategy: UpdateStrategy, digest: str, renewals: int
+) -> Json:
     image, sysctls = defaults.proxy_image, defaults.sysctls
-    return pods.template(owner, spec, digest, strategy, default_image=image, sysctls=sysctls)
+    return pods.template(owner, spec, digest, strategy, default_image=image, sysctls=sysctls, renewals=renewals)

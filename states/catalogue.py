@@ -156,8 +156,10 @@ _FAILED: Mapping[str, Explanation] = {
     ),
     Reason.PROXIES_EXHAUSTED: Explanation(
         "A proxy has reached its limit of connections, cannot hold `spec.proxy.maxConnections`, has no free source "
-        "ports to a pod, or ran out of memory: new connections wait, or connections were dropped.",
-        "The proxies are too few or too small for this traffic, or their limits are too low.",
+        "ports to a pod, or ran out of memory: new connections wait, or connections were dropped. Or HAProxy processes "
+        "of earlier reloads take so much memory that it will.",
+        "The proxies are too few or too small for this traffic, or their limits are too low. Or settings change often, "
+        "and connections last long.",
         "Follow the message: more replicas, connections or memory. An OOMKilled container is reported for 10 minutes.",
         (Phase.DEGRADED,),
     ),
@@ -172,8 +174,10 @@ _PROGRESS: Mapping[str, Explanation] = {
     ),
     Reason.REPLACING_PROXIES: Explanation(
         "The proxies are replaced, although `spec.updateStrategy` is Live. Established connections drain.",
-        "Running proxies did not load a configuration within 15 s; the message names one.",
-        "None for now. If it repeats, see the log of the container `agent` of that proxy.",
+        "Running proxies did not load a configuration within 15 s, or have many HAProxy processes of earlier reloads, "
+        "which serve connections from before them; the message names one.",
+        "None for now. If it repeats, see the log of the container `agent` of that proxy, or change settings less "
+        "often.",
         (Phase.RENDERING,),
     ),
     Reason.ROLLING_OUT: Explanation(

@@ -177,7 +177,7 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
         return None
     reason = Reason.REPLACING_PROXIES if delivery.fallback else Reason.CONFIGURATION_CHANGED
     if delivery.fallback:
-        message = f"{delivery.fallback}: the proxies are replaced instead"
+        message = f"{delivery.fallback}: the proxies are replaced"
     elif delivery.difference is Difference.WEIGHTS or not snapshot.is_in_status:
         message = f"{snapshot.weights} becomes revision {snapshot.revision}"
     else:
@@ -196,6 +196,8 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     message = f"{proxies(snapshot)}{because(delivery.trouble or waiting_for)}"
     if snapshot.delivery.others_listen_for is not None:
         message += "; the replaced proxies may still accept connections"
+    if delivery.exhaustion:
+        message += f"; {delivery.exhaustion}"
     requeue = soonest(_requeue(snapshot), _until_deadline(snapshot))
     return Decision(
         trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), requeue, limit=_deadline(snapshot)

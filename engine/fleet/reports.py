@@ -107,11 +107,12 @@ class Report:
 
     @property
     def state(self) -> tuple[object, ...]:
-        """All on which decisions depend. They take counts of connections and processes as they are at that time."""
+        """All on which decisions depend. They take counts of connections as they are at that time."""
         routes = tuple((backend, route.state) for backend, route in self.routes.items())
         limits = self.max_connections, self.is_full, self.short_of_ports
         rolled_back = self.rolled_back.revision if self.rolled_back else None
-        return self.digest, self.rejected_digest, self.rejection, *limits, self.problem, rolled_back, routes
+        served = self.digest, self.rejected_digest, self.rejection, self.draining
+        return *served, *limits, self.problem, rolled_back, routes
 
     @property
     def reached(self) -> set[str]:
@@ -129,7 +130,8 @@ class Report:
             return timedelta()
         if self.state == former.state:
             return STATUS_INTERVAL if self.revisions != former.revisions else None
-        same_split = replace(former, digest=self.digest, routes=self.routes).state == self.state
+        similar = replace(former, digest=self.digest, routes=self.routes, draining=self.draining)
+        same_split = similar.state == self.state
         same_split = same_split and self.reached == former.reached
         is_of_servers = same_split and bool(self.digest) and split_of(self.digest) == split_of(former.digest)
         return STATUS_INTERVAL if is_of_servers else timedelta()

@@ -81,10 +81,15 @@ class Route(Shape):
     )
 
 
+DEFAULT_MEMORY = "64Mi"
+
+
 class Resources(Shape):
     """Compute resources of a proxy's container."""
 
-    requests: dict[str, Quantity] = Field(default={"cpu": "50m", "memory": "64Mi"}, description="Resource requests.")
+    requests: dict[str, Quantity] = Field(
+        default={"cpu": "50m", "memory": DEFAULT_MEMORY}, description="Resource requests."
+    )
     limits: dict[str, Quantity] = Field(default={}, description="Resource limits.")
 
 

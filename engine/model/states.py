@@ -119,6 +119,8 @@ class Applied(Shape):
     """Serial of the first configuration that split connections like this one."""
     entry: int = 0
     """Number of the last entry in the status at that time: if the status is lost, numbers continue after it."""
+    renewals: int = Field(default=0, ge=0, lt=MAX_SERIAL)
+    """How often the proxies were replaced because of the processes that reloads have left."""
     ipv6: bool = False
     """The proxies were reached over IPv6. The value stays while there is no proxy to observe."""
     spec: KanarySpec
@@ -129,6 +131,11 @@ class Applied(Shape):
     """Of each backend of the spec."""
     slots: Slots
     """Of the backends of the spec and of former ones, and those that are free."""
+
+    @property
+    def servers(self) -> int:
+        """The number of the endpoints of all backends."""
+        return sum(map(len, self.endpoints.values()))
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:

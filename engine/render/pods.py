@@ -25,6 +25,8 @@ DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
 AGENT_PORT = 8405
 CONFIG_DIRECTORY = "/etc/kanary"
 RUN_DIRECTORY = "/run/kanary"
+RENEWALS_ANNOTATION = "kanary.k8s.io/renewals"
+"""How often the proxies were replaced because of the processes that reloads have left."""
 FAILURE_PIPE = "failures.pipe"
 """The agent's pipe for records of connections that failed."""
 
@@ -56,8 +58,8 @@ def rolling(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str,
     return _template(owner, spec, {CONFIG_ANNOTATION: digest}, [haproxy], [config], sysctls=sysctls)
 
 
-def live(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, str]) -> Json:
-    """A pod that follows the changes of its ConfigMap."""
+def live(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, str], renewals: int = 0) -> Json:
+    """A pod that follows the changes of its ConfigMap; with another number of `renewals` it is another one."""
     config = {
         "name": "config",
         "configMap": {
@@ -77,6 +79,7 @@ def live(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, st
     annotations = {
         STRATEGY_ANNOTATION: UpdateStrategy.LIVE.value,
         "kubectl.kubernetes.io/default-container": "haproxy",
+        **({RENEWALS_ANNOTATION: str(renewals)} if renewals else {}),
     }
     return _template(owner, spec, annotations, [haproxy, agent], [config, run], sysctls=sysctls)
 
@@ -89,11 +92,12 @@ def template(
     *,
     default_image: str,
     sysctls: Mapping[str, str],
+    renewals: int = 0,
 ) -> Json:
     """The pod template for this strategy; `default_image` is used if the spec has no image."""
     image = spec.proxy.image or default_image
     if strategy is UpdateStrategy.LIVE:
-        made = lasting = live(owner, spec, image, sysctls)
+        made = lasting = live(owner, spec, image, sysctls, renewals)
     else:
         made, lasting = (rolling(owner, spec, image, sysctls, served) for served in (digest, ""))
     annotations = {**made["metadata"]["annotations"], TEMPLATE_ANNOTATION: hash_of(lasting)}

@@ -330,11 +330,11 @@ def test_reloads_are_spaced_whatever_is_wrong(trouble: str) -> None:
     world.live_through(60)
     written_to = {written(world)}
     for number in range(20):
-        world.reported = {name: replace(report, draining=20) for name, report in world.reported.items()}
+        world.reported = {name: replace(report, draining=18) for name, report in world.reported.items()}
         world.scale("myapp-v1", 11 + number % 2)
         world.live_through(0.5)
         written_to.add(written(world))
-    assert len(written_to) - 1 == 2
+    assert len(written_to) - 1 == 3
 
 
 def test_endpoints_wait_while_a_route_is_empty_too(serving: World) -> None:
@@ -469,3 +469,43 @@ def test_another_image_that_rejects_the_configuration_as_well_is_reported(servin
     declare(serving, 50, 50, proxy={"image": "haproxy:3.2"})
     serving.run("another image, which rejects it too")
     assert serving.status()["reason"] == "RejectedByHAProxy"
+
+
+def draining(world: World, processes: int) -> None:
+    """Each proxy runs as many processes of earlier reloads."""
+    world.reported = {name: replace(report, draining=processes) for name, report in world.reported.items()}
+
+
+def test_proxies_with_too_many_former_processes_are_replaced_once(serving: World) -> None:
+    before = proxies(serving)
+    draining(serving, 18)
+    serving.run("18 processes of earlier reloads in each proxy")
+    assert proxies(serving) == before
+    draining(serving, 19)
+    serving.run("19 of them")
+    serving.live_through(5)
+    replaced = proxies(serving)
+    assert not replaced & before
+    assert any("has 19 HAProxy processes of earlier reloads, with about 1" in event for event in serving.events)
+    assert (strategy(serving), serving.status()["phase"]) == ("Live", "Ready")
+    serving.live_through(60)
+    declare(serving, 70, 30)
+    serving.live_through(5)
+    assert proxies(serving) == replaced
+    # The next ones as well.
+    draining(serving, 19)
+    serving.live_through(5)
+    assert not proxies(serving) & replaced
+
+
+def test_a_proxy_that_runs_out_of_memory_is_reported_before_it_does(serving: World) -> None:
+    """Its replacement does not start."""
+    serving.slow_proxies = True
+    draining(serving, 30)
+    serving.run("30 processes of earlier reloads in each proxy, and no other proxy starts")
+    serving.live_through(5)
+    assert "has 30 HAProxy processes of earlier reloads, with about 2" in serving.status()["message"]
+    draining(serving, 27)
+    serving.run("27 of them")
+    serving.live_through(5)
+    assert "earlier reloads" not in serving.status()["message"]

@@ -200,8 +200,8 @@ def test_counts_are_stored_and_no_news(peers: Peers, followed: Followed) -> None
     agent = peers.next()
     agent.sendall(HEAD + line(connections=1, maxConnections=9))
     followed.await_news()
-    agent.sendall(line(connections=9, draining=3, maxConnections=9) + b"\n")
-    wait_for(lambda: followed.reports()["x-1"].draining == 3)
+    agent.sendall(line(connections=9, maxConnections=9) + b"\n")
+    wait_for(lambda: followed.reports()["x-1"].connections == 9)
     assert followed.news.empty()
     agent.sendall(line(connections=9, maxConnections=9, full=True))
     # It is full: that is more than a count.

@@ -63,7 +63,7 @@ def test_a_slow_change_is_told_from_its_beginning() -> None:
     assert "becomes revision 2" in world.events[0]
     world.live_through(20)
     assert reasons(world)[2:] == ["Normal ReplacingProxies", "Normal WeightsChanged"]
-    assert "the proxies are replaced instead" in world.events[2]
+    assert "the proxies are replaced" in world.events[2]
 
 
 def test_a_fault_is_a_warning_and_its_end_an_event() -> None:

@@ -472,7 +472,7 @@ def test_why_proxies_are_replaced_is_reported() -> None:
     delivery = replace(DONE, difference=Difference.SETTINGS, fallback="pod x-1 did not answer the operator")
     snapshot = serving(phase=Phase.ROLLING, delivery=delivery)
     decision = check(snapshot, "configuration_differs", Trigger.RENDER, Reason.REPLACING_PROXIES)
-    assert decision.message == "pod x-1 did not answer the operator: the proxies are replaced instead"
+    assert decision.message == "pod x-1 did not answer the operator: the proxies are replaced"
 
 
 def test_a_rejection_by_haproxy_degrades_and_the_proxies_continue() -> None:

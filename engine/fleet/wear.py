@@ -1,0 +1,58 @@
+"""HAProxy processes that reloads have left in a proxy, and the memory that they may take.
+
+Each one serves its connections until they end or the drain time has passed, and no process is ended before. A proxy
+that has too many of them is replaced instead: its connections drain in a pod that reloads no more.
+"""
+
+import re
+from collections.abc import Iterable
+
+from engine.fleet.proxy import Proxy
+from engine.model.spec import DEFAULT_MEMORY, Resources
+
+MEBIBYTE = 2**20
+PROCESS_BYTES = 7 * MEBIBYTE
+"""Of a former process with few servers, as the kernel counts it (PSS) with HAProxy 3.0."""
+SERVER_BYTES = 5 * 1024
+LEAST = 4
+"""A proxy may have as many former processes, whatever its memory."""
+_SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "Ki": 2.0**10} | {
+    f"{letter}{i}": base**power
+    for power, letter in enumerate("MGTPE", start=2)
+    for i, base in (("", 1e3), ("i", 2.0**10))
+}
+
+
+def former_bytes(processes: int, servers: int) -> int:
+    """About how much memory so many former processes take."""
+    return processes * (PROCESS_BYTES + servers * SERVER_BYTES)
+
+
+def most_former(resources: Resources, servers: int) -> int:
+    """How many former processes a proxy may have: they may take half of its limit of memory, or twice its request."""
+    limit = bytes_of(resources.limits.get("memory", 0)) / 2
+    budget = limit or 2 * bytes_of(resources.requests.get("memory") or DEFAULT_MEMORY)
+    return max(LEAST, int(min(budget, 2.0**60) / former_bytes(1, servers)))
+
+
+def bytes_of(quantity: int | str) -> float:
+    """A quantity of Kubernetes as a number."""
+    found = re.fullmatch(r"([-+]?[\d.]+)(?:[eE]([-+]?\d+)|([a-zA-Z]*))", str(quantity))
+    if not found:
+        raise ValueError(f"{quantity!r} is not a quantity")
+    number, exponent, suffix = found.groups()
+    return float(f"{number}e{exponent}") if exponent else float(number) * _SUFFIXES[suffix]
+
+
+def worn(proxies: Iterable[Proxy], most: int) -> Proxy | None:
+    """The proxy with the most former processes, if these are more than so many."""
+    found = [(proxy.report.draining, proxy.name, proxy) for proxy in proxies if proxy.is_to_run and proxy.report]
+    processes, _, proxy = max(found, default=(0, "", None))
+    return proxy if processes > most else None
+
+
+def wear_text(proxy: Proxy, servers: int) -> str:
+    """What a proxy still runs."""
+    processes = proxy.report.draining if proxy.report else 0
+    memory = former_bytes(processes, servers) // MEBIBYTE
+    return f"pod {proxy.name} has {processes} HAProxy processes of earlier reloads, with about {memory} MiB"
