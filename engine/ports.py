@@ -130,6 +130,9 @@ class ClusterWriter(Protocol):
     def write_status(self, kanary: Json, status: Json) -> Json:
         """Replace the status of the Kanary as it was read, provided that it has not changed; returns the Kanary."""
 
+    def forget(self, namespace: str, name: str) -> None:
+        """Forget what was written of a Kanary that is deleted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:

@@ -117,6 +117,7 @@ class Reconciler:
         self._last.pop((namespace, name), None)
         self._sent.pop((namespace, name), None)
         self._memos.forget(namespace, name)
+        self._writer.forget(namespace, name)
         self._checks.results(namespace, name, ())
         self._reporter.gone(namespace, name)
         if last := self._held.forget(namespace, name):

@@ -220,6 +220,9 @@ class ImaginedCluster:
     def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
         """Send nothing."""
 
+    def forget(self, namespace: str, name: str) -> None:
+        """Nothing is kept."""
+
     def write_status(self, kanary: Json, status: Json) -> Json:
         """Have the Kanary have this status."""
         written = {**kanary, "status": status}

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.fleet.proxy import Proxy
 from engine.model.spec import KIND
@@ -31,8 +31,18 @@ _MERGEABLE = (CONFIG_MAPS, PDBS, SERVICES)
 """Kinds of which an apply would merge ours into an object of others, such as a Service without a selector that a stale
 copy lacks. They are created, though what a create sets, no later apply removes. (The selector of a Deployment cannot
 change.)"""
-_STORED = 20_000
-"""Maximum number of objects with a stored hash; without it each causes one unnecessary write."""
+
+
+class _Applied(NamedTuple):
+    """What this process last wrote of an object."""
+
+    owner: str
+    """The UID of the Kanary."""
+    uid: str
+    hash: str
+    version: str
+    """The resulting one. The server may store another form than it receives (a CPU quantity of 0.5 becomes 500m), which
+    must not cause another write."""
 
 
 class Writer:
@@ -53,12 +63,8 @@ class Writer:
         self._agents = agents
         self._key = key
         self._lock = threading.Lock()
-        self._applied: dict[str, tuple[str, str]] = {}
-        """By UID, the applied hash and the resulting version. The server may store another form than it receives (a CPU
-        quantity of 0.5 becomes 500m), which must not cause another write."""
-
-        self._created: set[tuple[Resource, Key, str]] = set()
-        """Objects that this process has created, with the UID of the Kanary."""
+        self._applied: dict[Key, dict[tuple[Resource, str], _Applied]] = {}
+        """Of each Kanary, by kind and name of the object."""
 
     def apply(self, desired: Json) -> None:
         """Create or update the object if it differs. Raises RetryLaterError and RejectedError."""
@@ -70,7 +76,7 @@ class Writer:
         if live is None:
             return
         self._check_owner(resource, live, desired)
-        if made_from(live, desired) and (covers(live, desired) or self._is_applied(live, desired)):
+        if made_from(live, desired) and (covers(live, desired) or self._is_applied(resource, live, desired)):
             return
         identified = {**desired, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
         self._apply(resource, identified)
@@ -83,6 +89,13 @@ class Writer:
                 self._client.delete(resource, metadata["namespace"], metadata["name"], uid=metadata["uid"])
             except NotFound:
                 _log.info("%s %s/%s is deleted already", resource.kind, metadata["namespace"], metadata["name"])
+        with self._lock:
+            self._applied.get(_kanary_of(existing), {}).pop((resource, metadata["name"]), None)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Forget what was written of a deleted Kanary."""
+        with self._lock:
+            self._applied.pop(Key(namespace, name), None)
 
     def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
         """Send the configuration to the agents of these proxies. Raises RetryLaterError."""
@@ -124,11 +137,7 @@ class Writer:
                 with suppress(NotFound):
                     return self._client.get(resource, namespace, name)
                 raise
-        with self._lock:
-            if len(self._created) >= _STORED:
-                self._created.clear()
-            self._created.add((resource, Key.of(desired), owner_uid(desired)))
-        self._remember(desired, written)
+        self._remember(resource, desired, written)
         return None
 
     def _check_restored(self, resource: Resource, desired: Json) -> None:
@@ -136,8 +145,9 @@ class Writer:
 
         Otherwise, the garbage collector deletes what the operator creates, and each deletion leads to a reconcile.
         """
-        if (resource, Key.of(desired), owner_uid(desired)) in self._created:
-            namespace, name = desired["metadata"]["namespace"], desired["metadata"]["ownerReferences"][0]["name"]
+        last = self._last(resource, desired)
+        if last and last.owner == owner_uid(desired):
+            namespace, name = _kanary_of(desired)
             kanary = self._client.get(KANARIES, namespace, name)
             if kanary["metadata"]["uid"] != owner_uid(desired):
                 raise RetryLaterError(f"Kanary {namespace}/{name} was deleted: its objects are not restored")
@@ -167,7 +177,7 @@ class Writer:
             if not covers(written, desired):
                 # Apply reverts changes of others, but not their additions.
                 written = self._overwrite(resource, written, desired)
-            self._remember(desired, written)
+            self._remember(resource, desired, written)
 
     def _overwrite(self, resource: Resource, live: Json, desired: Json) -> Json:
         """Replace the fields of `desired` in the object at the version that was read."""
@@ -182,18 +192,22 @@ class Writer:
             body["spec"] = {**kept, **desired["spec"]}
         return self._client.replace(resource, metadata["namespace"], metadata["name"], body)
 
-    def _remember(self, desired: Json, written: Json) -> None:
+    def _remember(self, resource: Resource, desired: Json, written: Json) -> None:
+        uid, name = written["metadata"]["uid"], written["metadata"]["name"]
+        applied = _Applied(owner_uid(desired), uid, _hash(desired), _version(written))
         with self._lock:
-            if len(self._applied) >= _STORED:
-                self._applied.clear()
-            self._applied[written["metadata"]["uid"]] = (_hash(desired), _version(written))
+            self._applied.setdefault(_kanary_of(desired), {})[resource, name] = applied
         reflector = self._watches.of(desired["apiVersion"], desired["kind"])
         if reflector:
             reflector.remember(written)
 
-    def _is_applied(self, live: Json, desired: Json) -> bool:
+    def _last(self, resource: Resource, desired: Json) -> _Applied | None:
         with self._lock:
-            return self._applied.get(live["metadata"]["uid"]) == (_hash(desired), _version(live))
+            return self._applied.get(_kanary_of(desired), {}).get((resource, desired["metadata"]["name"]))
+
+    def _is_applied(self, resource: Resource, live: Json, desired: Json) -> bool:
+        written = _Applied(owner_uid(desired), live["metadata"]["uid"], _hash(desired), _version(live))
+        return self._last(resource, desired) == written
 
     def _resource(self, desired: Json) -> Resource:
         reflector = self._watches.of(desired["apiVersion"], desired["kind"])
@@ -223,6 +237,13 @@ class Writer:
 def _merged(live: Json, desired: Json) -> Json:
     """The labels and annotations of others, with ours."""
     return {key: {**(live.get(key) or {}), **desired[key]} for key in ("labels", "annotations")}
+
+
+def _kanary_of(obj: Json) -> Key:
+    """The Kanary that the object belongs to."""
+    metadata = obj["metadata"]
+    names = (each["name"] for each in metadata.get("ownerReferences") or () if each.get("controller"))
+    return Key(metadata["namespace"], next(names, ""))
 
 
 def _hash(obj: Json) -> str:

@@ -373,6 +373,9 @@ class World:
                 self._renew(name)
             self.sendings &= self.dead
 
+    def forget(self, namespace: str, name: str) -> None:
+        """Nothing is kept."""
+
     def write_status(self, kanary: Json, status: Json) -> Json:
         self._count_write()
         self.status_writes += 1

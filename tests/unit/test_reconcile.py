@@ -55,6 +55,9 @@ class Awaited(World):
         super().__init__()
         self.returned: list[tuple[list[float], list[float]]] = []
 
+    def forget(self, namespace: str, name: str) -> None:
+        pass
+
     def write_status(self, kanary: Json, status: Json) -> Json:
         ready = next(c for c in status["conditions"] if c["type"] == "Ready")
         current = self.objects["Kanary", "rule"]
