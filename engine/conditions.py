@@ -51,17 +51,18 @@ def conditions(
     recording: Recording,
     generation: int,
     now: str,
+    outdated: str = "",
 ) -> tuple[Condition, ...]:
     """All conditions; a transition time changes only with its status.
 
     `is_behind` says that not all proxies serve the latest change yet. That is progress in any phase, including
-    Degraded, unless the reason says that the rollout is stuck.
+    Degraded, unless the reason says that the rollout is stuck. `outdated` says why the cluster is not known as it is.
     """
     is_progressing = is_behind and decision.reason not in _STUCK
     known = {condition.type: condition for condition in before}
 
-    def condition(type_: str, holds: bool, reason: str, message: str) -> Condition:
-        status = "True" if holds else "False"
+    def condition(type_: str, holds: bool | None, reason: str, message: str) -> Condition:
+        status = "Unknown" if holds is None else str(holds)
         last = known.get(type_)
         return Condition(
             type=type_,
@@ -72,8 +73,11 @@ def conditions(
             message=message,
         )
 
+    ready = condition(READY, is_ready, decision.reason.value, decision.message)
+    if outdated:
+        ready = condition(READY, None, ConditionReason.COPY_STALE.value, outdated)
     return (
-        condition(READY, is_ready, decision.reason.value, decision.message),
+        ready,
         condition(PROGRESSING, is_progressing, decision.reason.value, decision.message),
         condition(HISTORY_RECORDED, recording.is_recorded, recording.reason, recording.message),
     )
@@ -85,8 +89,10 @@ def reports_defect(status: KanaryStatus, defect: str) -> bool:
     return ready is not None and ready.status == "Unknown" and ready.message.startswith(defect)
 
 
-def with_defect(status: KanaryStatus, message: str, now: datetime) -> KanaryStatus:
-    """The status with the condition Ready set to Unknown, because reconciles fail."""
+def with_defect(
+    status: KanaryStatus, message: str, now: datetime, reason: ConditionReason = ConditionReason.RECONCILE_FAILED
+) -> KanaryStatus:
+    """The status with the condition Ready set to Unknown, because the Kanary cannot be reconciled."""
     last = next((condition for condition in status.conditions if condition.type == READY), None)
     is_reported = last is not None and last.status == "Unknown"
     failing = Condition(
@@ -94,7 +100,7 @@ def with_defect(status: KanaryStatus, message: str, now: datetime) -> KanaryStat
         status="Unknown",
         observed_generation=last.observed_generation if last else status.observed_generation,
         last_transition_time=last.last_transition_time if last and is_reported else time_text(now),
-        reason=ConditionReason.RECONCILE_FAILED.value,
+        reason=reason.value,
         message=message,
     )
     others = tuple(condition for condition in status.conditions if condition.type != READY)

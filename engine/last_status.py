@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.model.states import Split
 from engine.model.status import KanaryStatus
 from states import Phase, Problem, Reason
 
@@ -64,3 +65,11 @@ def last_rejection(status: KanaryStatus) -> Problem | None:
     """The rejection by the API server in the last reconcile."""
     reason = next((reason for reason in _REJECTIONS if reason.value == status.reason), None)
     return Problem(reason, status.message) if reason else None
+
+
+def contains(kanary: Mapping[str, Any], split: Split | None) -> bool:
+    """Whether this new split is in the status now."""
+    if split is None or split.is_in_status:
+        return False
+    noted = read_status(kanary).split
+    return noted is not None and noted.revision == split.revision

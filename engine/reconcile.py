@@ -4,6 +4,7 @@ Each part is idempotent: if the process ends between two of them, the next step 
 of the table, so that the status shows every phase. Proxies receive only weights that the status has already.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -15,7 +16,7 @@ from engine.delivery import delivery_of
 from engine.fleet.sent import Sent
 from engine.held import HeldStatuses
 from engine.journal import journal
-from engine.last_status import LastStatuses, read_status
+from engine.last_status import LastStatuses, contains, read_status
 from engine.last_written import LastWritten, last_written
 from engine.machine import phase_machine, rollout_machine
 from engine.memo import Memo, Memos
@@ -31,6 +32,7 @@ from engine.split import split_in_force
 from engine.status import Outcome, next_status, status_json, with_former_details
 from states import (
     Action,
+    ConditionReason,
     Decision,
     Difference,
     Phase,
@@ -82,7 +84,9 @@ class Reconciler:
         checks: Checks,
         clock: Clock,
         defaults: Defaults,
+        outdated: Callable[[], str] = lambda: "",
     ) -> None:
+        """`outdated` returns why the view is not the cluster as it is, if it has been so for some time."""
         self._view = view
         self._writer = writer
         self._reporter = reporter
@@ -90,6 +94,7 @@ class Reconciler:
         self._checks = checks
         self._clock = clock
         self._defaults = defaults
+        self._outdated = outdated
         self._phases = phase_machine()
         self._rollouts = rollout_machine()
         self._memos = Memos()
@@ -132,7 +137,7 @@ class Reconciler:
         situation = self._situation(kanary, memo)
         decision = self._act(situation, decide(situation.snapshot))
         written, requeue = self._finish(situation, decision)
-        if written and _contains(written, situation.split):
+        if written and contains(written, situation.split):
             # Continue with the written object: otherwise a spec that changes all the time would never be served.
             return self._step(written, memo)
         return Step(decision, requeue)
@@ -235,7 +240,9 @@ class Reconciler:
         digest = target.applied.digest if target else None
         record = journal(observed, situation.split, decision, course, phase, digest=digest, recorded=recorded.number)
         delivery, is_written_now = situation.snapshot.delivery, written_now is not None
-        result = Outcome(phase, decision, applied, delivery, course, is_written_now, record, recorded.recording)
+        result = Outcome(
+            phase, decision, applied, delivery, course, is_written_now, record, recorded.recording, self._outdated()
+        )
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
         self._report(situation, decision, status, is_stored=written is None and wait is None)
@@ -300,26 +307,27 @@ class Reconciler:
 
         Raises RetryLaterError and RejectedError.
         """
+        # The text of an error may differ each time, and each write would start another reconcile at once.
+        kind = f"reconcile failed: {type(error).__name__}"
+        message = f"{f'{kind}: {error}'[:300]}; the proxies keep their configuration; see the log of the operator"
+        self._report_unknown(namespace, name, kind, message, ConditionReason.RECONCILE_FAILED)
+
+    def report_unread(self, namespace: str, name: str, why: str) -> None:
+        """Set the condition Ready to Unknown because the view lacks objects, so that nothing can be decided.
+
+        Raises RetryLaterError and RejectedError.
+        """
+        self._report_unknown(namespace, name, why, why, ConditionReason.COPY_STALE)
+
+    def _report_unknown(self, namespace: str, name: str, known: str, message: str, reason: ConditionReason) -> None:
+        """Write the message unless the condition reports one that begins like `known`."""
         kanary = self._view.kanary(namespace, name)
         if kanary is None:
             return
-        kind = f"reconcile failed: {type(error).__name__}"
         latest = self._held.latest(kanary, read_status(kanary))
-        if reports_defect(latest, kind):
-            # The text of an error may differ each time, and each write would start another reconcile at once.
-            return
-        text = f"{kind}: {error}"[:300]
-        message = f"{text}; the proxies keep their configuration; see the log of the operator"
-        status = with_defect(latest, message, self._clock.now())
-        self._writer.write_status(kanary, status_json(status))
-
-
-def _contains(kanary: Json, split: Split | None) -> bool:
-    """Whether this new split is in the status now."""
-    if split is None or split.is_in_status:
-        return False
-    noted = read_status(kanary).split
-    return noted is not None and noted.revision == split.revision
+        if not reports_defect(latest, known):
+            status = with_defect(latest, message, self._clock.now(), reason)
+            self._writer.write_status(kanary, status_json(status))
 
 
 def _written_now(situation: Situation, decision: Decision) -> Written | None:

@@ -74,6 +74,7 @@ class ConditionReason(StrEnum):
     """The reasons that only conditions have; HistoryRecorded also has those of faults of the database."""
 
     RECONCILE_FAILED = "ReconcileFailed"
+    COPY_STALE = "CopyStale"
     RECORDED = "Recorded"
     ENTRIES_LOST = "EntriesLost"
     DISABLED = "Disabled"

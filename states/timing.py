@@ -76,6 +76,12 @@ STALE_COPY_RETRY = timedelta(seconds=0.2)
 WATCH_CHECK_INTERVAL = timedelta(seconds=5)
 """How often the operator looks whether its watches receive anything."""
 
+COPY_FAILING_LIMIT = timedelta(seconds=30)
+"""How long objects of a kind may be unreadable before that is reported: API servers restart within this time."""
+
+COPY_REPORT_INTERVAL = timedelta(minutes=1)
+"""How often another error of the same kind may be reported: that is a write of each status."""
+
 AGENT_CONNECT_LIMIT = timedelta(seconds=3)
 """How long it may take to connect to an agent: a lost SYN is sent again after one second."""
 

@@ -227,13 +227,14 @@ class Reflector:
         self._report(self._cache.replace(listed, position))
         self._last_word = self._clock()
         self._must_list = False
-        self.synced.set()
+        if not self.synced.is_set():
+            self._failing_since = None
+            self.synced.set()
 
     def _plan_review(self, *, is_proven: bool) -> None:
         self._review_pause = min(2 * self._review_pause, _LAST_REVIEW) if is_proven else _FIRST_REVIEW
         self._review_pause = max(self._review_pause, _REVIEW_SHARE * self._list_seconds)
-        # With jitter, so that not all kinds are listed at the same time.
-        self._review_at = self._clock() + self._review_pause * random.uniform(1.0, 1.5)  # noqa: S311 -- as above
+        self._review_at = self._clock() + self._review_pause * random.uniform(1.0, 1.5)  # noqa: S311 -- as below
 
     def _confirm_deletions(self, listed: Mapping[Key, Packed], position: str) -> None:
         """Raise InvalidResponse if a list lacks an object that exists, as after an error of a server in between."""
@@ -340,7 +341,8 @@ class Reflector:
         if self._failures == 0:
             self._failing_since = None
         if fault is not None:
-            self._failing_since = self._clock() if self._failing_since is None else self._failing_since
+            if self._failing_since is None and not isinstance(fault, Gone):  # after which a list follows
+                self._failing_since = self._clock()
             self._problem = f"{self.resource}: {fault}"
             level = logging.INFO if self._failures == 0 or isinstance(fault, Gone) else logging.WARNING
             _log.log(level, "%s; retrying in %.1f s", self._problem, pause)

@@ -141,7 +141,7 @@ class Operator:
             self._metrics.observe_watch(str(reflector.resource), reflector.age)
         self._watches = watches
         watches.start()
-        while not self._stop.is_set() and not watches.are_synced():
+        while not self._stop.is_set() and not watches.are_known():
             self._stop.wait(0.05)
         # A process that stops must not acquire the Lease, and an incomplete copy proves nothing.
         if self._stop.is_set():
@@ -213,6 +213,7 @@ class Operator:
             history=self._history.start(watches),
             checks=self._checks,
             clock=self._client.clock,
+            outdated=watches.outdated,
             defaults=Defaults(
                 self._settings.proxy_image,
                 watches.served.disruption_budgets,
@@ -260,6 +261,11 @@ class Operator:
         """Run one step; returns whether the next one follows at once."""
         started = time.monotonic()
         try:
+            if self._watches and not self._watches.are_synced():
+                # Nothing can be decided: what is missing may exist.
+                why = self._watches.outdated() or "; ".join(self._watches.unread())
+                reconciler.report_unread(key.namespace, key.name, why)
+                return False
             step = reconciler.reconcile(key.namespace, key.name)
         except RetryLaterError as error:
             # The deletion of a namespace is one line: each of its objects that goes leads to another attempt.
@@ -302,9 +308,10 @@ class Operator:
 
     def _problems(self) -> list[str]:
         """Why this replica is not ready; empty if it is."""
-        if self._watches is None or not self._watches.are_synced():
-            return ["the first list of the watched objects is not complete"]
-        return [*self._watches.problems(), *filter(None, [self._key.problem])]
+        if self._watches is None or (unread := self._watches.unread()):
+            of = f": {'; '.join(unread)}" if self._watches else ""
+            return [f"the first list of the watched objects is not complete{of}"]
+        return [*filter(None, [self._watches.outdated(), self._key.problem])]
 
 
 def make(settings: Settings) -> Operator:

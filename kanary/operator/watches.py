@@ -4,8 +4,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from engine.model.times import time_text
 from engine.render.objects import MANAGED_BY, MANAGER
 from kanary.kanaries import KANARIES
 from kanary.kube.cache import content_of
@@ -37,10 +39,12 @@ from kanary.operator.indexes import (
     targets_of_pod,
     targets_of_service,
 )
-from states.timing import ENDPOINTS_COALESCE, WATCH_CHECK_INTERVAL
+from states.timing import COPY_FAILING_LIMIT, COPY_REPORT_INTERVAL, ENDPOINTS_COALESCE, WATCH_CHECK_INTERVAL
 
 Json = dict[str, Any]
 
+_WHY_LENGTH = 300
+"""Characters of an error in a message, which may be any text of a server."""
 BY_SERVICE = "service"
 BY_DESTINATION = "destination"
 BY_OWNER = "owner"
@@ -56,6 +60,19 @@ class Served:
     disruption_budgets: bool
     version: str
     """Of the API server, such as `v1.31.2`."""
+
+
+@dataclass(frozen=True)
+class _Stale:
+    """A copy that has been stale for some time."""
+
+    kind: str
+    since: datetime
+    why: str
+    noted: datetime
+
+    def __str__(self) -> str:
+        return f"what the operator knows of {self.kind} is of {time_text(self.since)}: {self.why[:_WHY_LENGTH]}"
 
 
 class Watches:
@@ -126,6 +143,7 @@ class Watches:
             )
 
         self._is_stopped = threading.Event()
+        self._stale: dict[Reflector, _Stale] = {}
         self._patrol = threading.Thread(target=self._look_after, name="watches", daemon=True)
         self._by_kind = {(r.resource.api_version, r.resource.kind): r for r in self.all}
 
@@ -161,11 +179,20 @@ class Watches:
 
     def are_synced(self) -> bool:
         """Whether every kind has been listed."""
-        return all(reflector.synced.is_set() for reflector in self.all)
+        return not self.unread()
 
-    def problems(self) -> list[str]:
-        """Why any of the copies is stale."""
-        return [reflector.problem() for reflector in self.all if not reflector.healthy() and reflector.problem()]
+    def unread(self) -> list[str]:
+        """The kinds that have not been listed, each with the last error."""
+        return [each.problem() or str(each.resource) for each in self.all if not each.synced.is_set()]
+
+    def are_known(self) -> bool:
+        """Whether there are Kanaries to report to, and each other kind has been listed or cannot be for some time."""
+        others = (each for each in self.all if each is not self.kanaries)
+        return self.kanaries.synced.is_set() and all(each.synced.is_set() or each in self._stale for each in others)
+
+    def outdated(self) -> str:
+        """Which copies are stale, since when and why; empty if none is."""
+        return "; ".join(str(stale) for stale in [*self._stale.values()])
 
     def enqueue_all(self) -> None:
         """Enqueue a routine look at every Kanary."""
@@ -203,8 +230,20 @@ class Watches:
 
     def _look_after(self) -> None:
         while not self._is_stopped.wait(WATCH_CHECK_INTERVAL.total_seconds()):
+            before = self.outdated()
             for reflector in self.all:
                 reflector.close_if_silent()
+                self._judge(reflector)
+            if self.outdated() != before:
+                self.enqueue_all()
+
+    def _judge(self, reflector: Reflector) -> None:
+        why, known, now = reflector.trouble(), self._stale.get(reflector), self._client.clock.now()
+        if not why:
+            self._stale = {each: stale for each, stale in self._stale.items() if each is not reflector}
+        elif known is None or (why != known.why and now >= known.noted + COPY_REPORT_INTERVAL):
+            since = known.since if known else now - timedelta(seconds=reflector.age())
+            self._stale = {**self._stale, reflector: _Stale(str(reflector.resource), since, why, now)}
 
     def _reflector(
         self,
@@ -226,6 +265,7 @@ class Watches:
             indexers=indexers,
             content=content,
             on_restart=lambda: self._on_restart(str(resource)),
+            stale_seconds=COPY_FAILING_LIMIT.total_seconds(),
         )
 
     def _on_kanary(self, key: Key, old: Json | None, new: Json | None) -> None:

@@ -1,0 +1,128 @@
+"""Objects that the operator cannot read: each Kanary says which, since when and why, and the traffic goes on."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.apiserver import Fault
+from tests.integration.scene import Running, Scene, routes
+
+KINDS = (
+    "kanaries.kanary.k8s.io",
+    "services",
+    "endpointslices.discovery.k8s.io",
+    "configmaps",
+    "deployments.apps",
+    "pods",
+    "poddisruptionbudgets.policy",
+)
+
+
+@pytest.fixture
+def serving(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """What lasts two seconds counts as lasting."""
+    monkeypatch.setattr("kanary.operator.watches.COPY_FAILING_LIMIT", timedelta(seconds=2))
+    monkeypatch.setattr("kanary.operator.watches.WATCH_CHECK_INTERVAL", timedelta(seconds=0.1))
+    monkeypatch.setattr("kanary.kube.reflector._STEADY", 0.5)
+    scene.backend("myapp-v1", "10.0.0.1")
+    scene.backend("myapp-v2", "10.0.1.1")
+    scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
+    return scene
+
+
+def unreadable(scene: Scene, kind: str, code: int = 403) -> Fault:
+    """Neither lists nor watches of this kind succeed."""
+    plural = kind.partition(".")[0]
+    return scene.server.faults.add(Fault.status(code, "GET", rf"/{plural}(\?|$)"))
+
+
+def ready(scene: Scene) -> tuple[str, str, str]:
+    conditions: list[dict[str, Any]] = scene.status().get("conditions") or []
+    found = (c for c in conditions if c["type"] == "Ready")
+    return next(((c["status"], c["reason"], c["message"]) for c in found), ("", "", ""))
+
+
+def wait_for_report(scene: Scene, kind: str) -> str:
+    scene.wait_for(lambda: ready(scene)[:2] == ("Unknown", "CopyStale"), lambda: str(ready(scene)))
+    message = ready(scene)[2]
+    assert message.startswith(f"what the operator knows of {kind} is of 20"), message
+    return message
+
+
+def writes(scene: Scene) -> int:
+    """How often the objects of the proxies have been written."""
+    return sum(r.method != "GET" and "haproxy" in r.path for r in scene.server.requests.find())
+
+
+def readiness(running: Running) -> str:
+    """What /readyz answers: "ok", or why not."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{running.operator.http_port}/readyz") as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        return str(error.read().decode())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_that_becomes_forbidden_is_reported_until_it_is_allowed(serving: Scene, kind: str) -> None:
+    running = serving.start_operator()
+    before = serving.wait_for_phase("Ready", revision=1)
+    config = serving.config()
+    fault = unreadable(serving, kind)
+    serving.expire_watches()
+    message = wait_for_report(serving, kind)
+    assert f"cannot watch {kind} in all namespaces" in message or f"cannot list {kind} in all namespaces" in message
+    assert message in readiness(running)
+    after = serving.status()
+    assert serving.config() == config
+    assert (after["phase"], after["message"], after["weights"]) == ("Ready", before["message"], before["weights"])
+    serving.server.faults.remove(fault)
+    serving.wait_for(lambda: ready(serving)[0] == "True")
+    serving.wait_for(lambda: kind not in readiness(running))
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_kind_that_is_forbidden_at_the_start_is_reported_and_nothing_is_changed(serving: Scene, kind: str) -> None:
+    with serving.operating():
+        serving.wait_for_phase("Ready", revision=1)
+    written = writes(serving)
+    fault = unreadable(serving, kind)
+    running = serving.start_operator()
+    message = wait_for_report(serving, kind)
+    assert f"cannot list {kind} in all namespaces" in message
+    assert f"cannot list {kind} in all namespaces" in readiness(running)
+    serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    assert writes(serving) == written
+    serving.server.faults.remove(fault)
+    serving.wait_for_phase("Ready", revision=2)
+    serving.wait_for(lambda: ready(serving)[0] == "True")
+
+
+def test_without_the_right_to_list_kanaries_the_operator_is_not_ready_and_says_why(serving: Scene) -> None:
+    fault = unreadable(serving, KINDS[0])
+    running = serving.start_operator()
+    serving.wait_for(lambda: f"cannot list {KINDS[0]} in all namespaces" in readiness(running))
+    serving.server.faults.remove(fault)
+    serving.wait_for_phase("Ready", revision=1)
+
+
+def test_a_kind_that_fails_for_long_is_reported_and_other_changes_are_served(serving: Scene) -> None:
+    serving.start_operator()
+    serving.wait_for_phase("Ready", revision=1)
+    fault = unreadable(serving, "endpointslices", 500)
+    serving.expire_watches()
+    message = wait_for_report(serving, "endpointslices.discovery.k8s.io")
+    assert "500" in message
+    serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    serving.wait_for_phase("Ready", revision=2)
+    assert ready(serving)[2] == message, "the same text all the time: each other one would be a write of each status"
+    serving.endpoints("myapp-v1", "10.0.0.7")
+    serving.server.faults.remove(fault)
+    serving.wait_for(lambda: "10.0.0.7:9000" in json.dumps(serving.config()))
+    serving.wait_for(lambda: ready(serving)[0] == "True")
