@@ -25,10 +25,12 @@ venv: .venv/made ## Make .venv with Kanary and the tools of its tests
 	@scripts/venv
 	@touch $@
 
-lint: venv ## Check style, format and types
+lint: venv ## Check style, format and types, and look for known vulnerabilities of dependencies
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@$(BIN)/pip check
+	@$(BIN)/python -m scripts.audit
 
 test: ## Run everything from scratch: lint, fast tests, a kind cluster, the tests on it
 	@MAKE="$(MAKE)" scripts/stages venv lint test-fast newer-haproxy docker node-image images cluster conformance e2e cluster-down
