@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from starlette.routing import Route
 from engine.model.entries import Configuration
 from engine.model.shape import Shape
 from kanary.history.faults import Fault, FaultReason, HistoryError
+from kanary.history.patience import PATIENCE_SECONDS, in_thread, silence
 from kanary.history.queries import ChangeQuery, ConfigurationQuery, EntryQuery, KanaryQuery, RecordQuery
 from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry
 from kanary.history.source import Source
@@ -33,7 +35,7 @@ _PAGE_BYTES = 1024 * 1024
 """A page ends when it has reached this size."""
 _ROWS = 50
 """Rows read at a time, so that a page does not exceed its size by much."""
-_reads = threading.BoundedSemaphore(8)
+_READS = 8
 """Limits the pages read at the same time: each has a connection to the database, and its items in memory."""
 
 
@@ -52,7 +54,9 @@ def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambd
     `fault` returns the fault of the writer, which is often more specific than the one that the reader finds.
     """
 
-    def respond(request: Request, query_of: type[Query]) -> Response:
+    reads = Reads()
+
+    async def respond(request: Request, query_of: type[Query]) -> Response:
         if source is None:
             message = "history is disabled (KANARY_HISTORY_URL is empty)"
             return _refused(HTTPStatus.SERVICE_UNAVAILABLE, FaultReason.DISABLED, message)
@@ -62,8 +66,7 @@ def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambd
             message = f"{_first_problem(error)}; parameters: {', '.join(query_of.model_fields)}"
             return _refused(HTTPStatus.BAD_REQUEST, Refusal.BAD_PARAMETER, message)
         try:
-            with _reads:
-                return _json(HTTPStatus.OK, _answer(source, query))
+            return _json(HTTPStatus.OK, await reads.answer(request, partial(_answer, source, query)))
         except HistoryError as error:
             found = fault() or error.fault
             return _refused(HTTPStatus.SERVICE_UNAVAILABLE, found.reason, found.message)
@@ -74,6 +77,34 @@ def history_api(source: Source | None, fault: Callable[[], Fault | None] = lambd
     app = Starlette(routes=routes, middleware=[local], exception_handlers={HTTPStatus.NOT_FOUND: _unknown_path})
     app.router.redirect_slashes = False
     return app
+
+
+class Reads:
+    """The reads of one server: each client gets an answer in time, also if the database hangs."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_READS)
+
+    async def answer(self, request: Request, read: Callable[[], bytes]) -> bytes:
+        """The result of the read. Raises HistoryError."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._free.acquire()
+                # Any number of clients may have left, or have been closed, while this one waited.
+                if await request.is_disconnected():
+                    self._free.release()
+                    return b""
+                reading = in_thread(read)
+                # Not when the client has its answer: a read that hangs still has its thread and its connection.
+                reading.add_done_callback(lambda _: self._release(loop))
+                return await asyncio.shield(asyncio.wrap_future(reading))
+        except TimeoutError:
+            raise silence(PATIENCE_SECONDS) from None
+
+    def _release(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the server has stopped
+            loop.call_soon_threadsafe(self._free.release)
 
 
 def _answer(source: Source, query: Query) -> bytes:
