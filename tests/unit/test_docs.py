@@ -138,3 +138,12 @@ def test_no_reason_of_an_event_or_a_condition_is_written_elsewhere() -> None:
 
 def test_other_pages_lead_to_this_one() -> None:
     assert "docs/state-machine.md" in (ROOT / "README.md").read_text()
+
+
+def test_what_nobody_can_do_has_a_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text().partition("## What cannot be done\n")[2].partition("\n## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    named = [re.search(r"\| `(tests/\S+\.py)::(\w+)` \|$", row) for row in rows]
+    assert all(named), rows
+    for file, name in (found.groups() for found in named if found):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
