@@ -26,6 +26,7 @@ PREFIXES = {
     "pods": _CORE,
     "services": _CORE,
     "deployments": _APPS,
+    "replicasets": _APPS,
     "endpointslices": _DISCOVERY,
     "kanaries": "/apis/kanary.k8s.io/v1",
 }

@@ -136,11 +136,19 @@ class Player:
         metadata, spec = deployment["metadata"], deployment["spec"]
         kanary, names = metadata["labels"][KANARY_LABEL], set()
         addresses = [self._new_address() for _ in range(spec["replicas"])]
+        own = spec["template"]["metadata"]
+        name = f"{metadata['name']}-{metadata['generation']:010}"
+        replica_set = _object(name, spec={"replicas": 0, "selector": spec["selector"], "template": spec["template"]})
+        replica_set["metadata"] |= {
+            "labels": own["labels"],
+            "ownerReferences": [_controlled_by("Deployment", metadata)],
+        }
+        made = await self.api.create("replicasets", replica_set)
         for number, address in enumerate(addresses):
             name = f"{metadata['name']}-{metadata['generation']:010}-{number:05}"
             names.add(name)
             pod = _object(name, spec={**spec["template"]["spec"], "nodeName": f"node-{number}"})
-            pod["metadata"] |= spec["template"]["metadata"]
+            pod["metadata"] |= own | {"ownerReferences": [_controlled_by("ReplicaSet", made["metadata"])]}
             created = await self.api.create("pods", pod)
             # The operator may connect before the watch has sent the address.
             self._agents[address] = Agent(kanary, created["metadata"]["uid"], self.digests.get(kanary, ""))
@@ -242,6 +250,11 @@ def _container(container: Json, now: str) -> Json:
         "restartCount": 0,
         "state": {"running": {"startedAt": now}},
     }
+
+
+def _controlled_by(kind: str, metadata: Json) -> Json:
+    owner = {"apiVersion": "apps/v1", "kind": kind, "name": metadata["name"], "uid": metadata["uid"]}
+    return owner | {"controller": True}
 
 
 def _object(name: str, **body: Any) -> Json:

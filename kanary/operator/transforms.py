@@ -131,10 +131,24 @@ def pod(obj: Json) -> Json:
     status, metadata = obj.get("status") or {}, _only(obj["metadata"], _POD_METADATA)
     metadata["labels"] = _only(obj["metadata"].get("labels") or {}, (KANARY_LABEL,))
     metadata["annotations"] = _only(obj["metadata"].get("annotations") or {}, _POD_ANNOTATIONS)
+    metadata["ownerReferences"] = _controllers(obj)
     conditions = [_only(c, _CONDITION) for c in status.get("conditions") or () if c.get("type") in _POD_CONDITIONS]
     containers = [kept for c in status.get("containerStatuses") or () if (kept := _troubles(c))]
     kept = _only(status, ("phase", "podIP", "podIPs")) | {"conditions": conditions, "containerStatuses": containers}
     return {"metadata": metadata, "spec": _only(obj.get("spec") or {}, ("nodeName",)), "status": kept}
+
+
+def replica_set(obj: Json) -> Json:
+    """The ReplicaSet of proxies, with what shows to which Deployment it belongs."""
+    labels = _only(obj["metadata"].get("labels") or {}, (KANARY_LABEL,))
+    metadata = _only(obj["metadata"], ("name", "namespace", "uid"))
+    return {"metadata": {**metadata, "labels": labels, "ownerReferences": _controllers(obj)}}
+
+
+def _controllers(obj: Json) -> list[Json]:
+    """The references to the controller of an object; it has one at most."""
+    references = obj["metadata"].get("ownerReferences") or ()
+    return [_only(each, ("kind", "name", "uid", "controller")) for each in references if each.get("controller")]
 
 
 def _troubles(container: Json) -> Json:

@@ -19,7 +19,6 @@ from kanary.operator.indexes import Target, kanaries_of_owned, owning_kanaries
 from kanary.operator.signing import SigningKey
 from kanary.operator.watches import (
     BY_DESTINATION,
-    BY_KANARY,
     BY_OWNER,
     BY_SERVICE,
     BY_TARGET,
@@ -99,7 +98,7 @@ class View:
 
     def proxy_pods(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The HAProxy pods of a Kanary."""
-        return self._watches.pods.lookup(BY_KANARY, Key(namespace, kanary))
+        return self._watches.proxy_pods(Key(namespace, kanary))
 
     def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The pod templates of a Kanary's ReplicaSets with desired pods. Raises RetryLaterError and RejectedError."""

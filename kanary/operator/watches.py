@@ -20,6 +20,7 @@ from kanary.kube.resources import (
     ENDPOINTS,
     PDBS,
     PODS,
+    REPLICA_SETS,
     SERVICES,
     Key,
     Resource,
@@ -39,6 +40,7 @@ from kanary.operator.indexes import (
     targets_of_pod,
     targets_of_service,
 )
+from kanary.operator.ownership import is_proxy
 from states.timing import COPY_FAILING_LIMIT, COPY_REPORT_INTERVAL, ENDPOINTS_COALESCE, WATCH_CHECK_INTERVAL
 
 Json = dict[str, Any]
@@ -122,7 +124,10 @@ class Watches:
             label_selector=ours,
             indexers={BY_SERVICE: services_of_applied, BY_OWNER: owner_of},
         )
-        self.deployments = self._reflector(DEPLOYMENTS, self._on_owned, transforms.deployment, label_selector=ours)
+        self.deployments = self._reflector(DEPLOYMENTS, self._on_workload, transforms.deployment, label_selector=ours)
+        self.replica_sets = self._reflector(
+            REPLICA_SETS, self._on_workload, transforms.replica_set, label_selector=ours
+        )
         self.pods = self._reflector(
             PODS,
             self._on_proxy_pod,
@@ -156,6 +161,7 @@ class Watches:
             self.slices,
             self.config_maps,
             self.deployments,
+            self.replica_sets,
             self.pods,
             self.budgets,
         )
@@ -226,7 +232,15 @@ class Watches:
 
     def proxy_pod(self, key: Key) -> Json | None:
         """The proxy pod of that key, or None."""
-        return self.pods.get(key.namespace, key.name)
+        pod = self.pods.get(key.namespace, key.name)
+        return pod if pod and self._is_proxy(pod) else None
+
+    def proxy_pods(self, kanary: Key) -> list[Json]:
+        """The proxy pods of a Kanary."""
+        return [pod for pod in self.pods.lookup(BY_KANARY, kanary) if self._is_proxy(pod)]
+
+    def _is_proxy(self, pod: Json) -> bool:
+        return is_proxy(pod, self.replica_sets, self.deployments)
 
     def _look_after(self) -> None:
         while not self._is_stopped.wait(WATCH_CHECK_INTERVAL.total_seconds()):
@@ -305,6 +319,13 @@ class Watches:
 
     def _on_proxy_pod(self, key: Key, old: Json | None, new: Json | None) -> None:
         self._on_pod(key)
+        self._on_owned(key, old, new)
+
+    def _on_workload(self, key: Key, old: Json | None, new: Json | None) -> None:
+        # The watch of its pods may be ahead, and it may have been adopted.
+        for kanary in kanaries_of_owned(new or old or {}):
+            for pod in self.pods.lookup_keys(BY_KANARY, kanary):
+                self._on_pod(pod)
         self._on_owned(key, old, new)
 
     def _enqueue_users(self, namespace: str, service: str, seconds: float) -> None:

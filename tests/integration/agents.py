@@ -60,6 +60,11 @@ class ClusterAgents:
             for stream in (stream for streams in self._streams.values() for stream in streams):
                 stream.close()
 
+    @property
+    def connected(self) -> set[str]:
+        """The uids of the pods to whose agents an operator has connected."""
+        return {*self._streams} | self.deceived
+
     def report_routes(self, kanary: str, routes: Json) -> None:
         """All agents of this Kanary report these routes from now on."""
         self.routes[kanary] = routes

@@ -99,7 +99,7 @@ def test_a_rejection_is_reported_and_retried_after_a_change(serving: Scene) -> N
 def test_without_the_right_to_list_replica_sets_all_else_is_done_and_the_rejection_is_reported(
     serving: Scene,
 ) -> None:
-    serving.server.faults.add(Fault.status(403, "GET", "/replicasets"))
+    serving.server.faults.add(Fault.status(403, "GET", "/namespaces/.*/replicasets"))
     serving.declare(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=30), updateStrategy="Rolling")
     serving.start_operator()
     serving.wait_for_phase("Ready")

@@ -92,7 +92,7 @@ def test_proxies_without_a_reachable_agent_are_replaced(scene: Scene, monkeypatc
 
 
 def test_what_a_replica_set_may_yet_start_keeps_what_it_would_mount(serving: Scene) -> None:
-    """Its pods may be lost for a moment. The tests' API server has no ReplicaSets of its own."""
+    """Its pods may be lost for a moment. The ReplicaSets of the tests' API server have no replicas of their own."""
     owner = serving.get("configmaps", "rule-haproxy")["metadata"]
     digests = ["a" * 24, "b" * 24]
     for digest, replicas in zip(digests, (1, 0), strict=True):

@@ -91,15 +91,22 @@ class Stage:
         generation, replicas = deployment["metadata"]["generation"], deployment["spec"]["replicas"]
         addresses = [f"10.{generation}.0.{number}" for number in range(1, replicas + 1)]
         self.kubectl("delete", "pods", "--all", "--grace-period=0", "--force")
+        name, spec = f"web-haproxy-{generation}", deployment["spec"]
+        replica_set = _object("apps/v1", "ReplicaSet", name, spec={k: spec[k] for k in ("selector", "template")})
+        labels = spec["template"]["metadata"]["labels"]
+        replica_set["spec"]["replicas"] = 0
+        replica_set["metadata"] |= {"labels": labels, "ownerReferences": [_controlled_by(deployment)]}
+        self.kubectl.apply(replica_set)
+        owner = _controlled_by(self.kubectl.get("replicaset", name))
         for number, address in enumerate(addresses):
-            self._ready_pod(f"web-haproxy-{generation}-{number}", address, deployment["spec"]["template"])
+            self._ready_pod(f"{name}-{number}", address, spec["template"], owner)
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
         self._set_status("deployment", "web-haproxy", {"observedGeneration": generation, **counts})
         self.endpoints("web", *addresses)
 
-    def _ready_pod(self, name: str, address: str, template: Json) -> None:
+    def _ready_pod(self, name: str, address: str, template: Json, owner: Json) -> None:
         pod = _object("v1", "Pod", name, spec=template["spec"])
-        pod["metadata"] |= template["metadata"]
+        pod["metadata"] |= template["metadata"] | {"ownerReferences": [owner]}
         self.kubectl.apply(pod)
         condition = {"type": "Ready", "status": "True"}
         self._set_status("pod", name, {"phase": "Running", "podIP": address, "conditions": [condition]})
@@ -107,6 +114,11 @@ class Stage:
     def _set_status(self, kind: str, name: str, status: Json) -> None:
         patch = json.dumps({"status": status})
         self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "-p", patch)
+
+
+def _controlled_by(owner: Json) -> Json:
+    reference = {key: owner["metadata"][key] for key in ("name", "uid")}
+    return {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "controller": True} | reference
 
 
 def _object(api_version: str, kind: str, name: str, **body: Any) -> Manifest:

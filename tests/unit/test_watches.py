@@ -3,14 +3,15 @@
 import itertools
 import queue
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, cast
 
 import pytest
 
+from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
-from kanary.kube.resources import CONFIG_MAPS, ENDPOINT_SLICES, Key
+from kanary.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, PODS, REPLICA_SETS, Key
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator.watches import Served, Watches
 from tests.unit.kanaries import Json
@@ -178,3 +179,54 @@ def test_a_config_map_as_it_was_applied_leads_to_no_reconcile(
         fence["metadata"] |= {"name": "fence", "labels": {"kanary.k8s.io/name": "fence"}}
         cluster.send(CONFIG_MAPS, fence)
         assert enqueued(work) == ("rule" if enqueues else "fence")
+
+
+def proxy_objects(adopted_by: str = "deployment") -> dict[object, Json]:
+    """A proxy's pod, its ReplicaSet and its Deployment, by their kinds."""
+
+    def metadata(name: str, kind: str, owner_name: str, owner_uid: str) -> Json:
+        owner = {"kind": kind, "name": owner_name, "uid": owner_uid, "controller": True}
+        labels = {KANARY_LABEL: "rule", MANAGED_BY: MANAGER}
+        return {
+            "namespace": "shop",
+            "name": name,
+            "uid": f"uid of {name}",
+            "labels": labels,
+            "ownerReferences": [owner],
+        }
+
+    deployment_uid = "uid of rule-haproxy" if adopted_by == "deployment" else "another"
+    return {
+        DEPLOYMENTS: {"metadata": metadata("rule-haproxy", "Kanary", "rule", "1")},
+        REPLICA_SETS: {"metadata": metadata("one", "Deployment", "rule-haproxy", deployment_uid)},
+        PODS: {"metadata": metadata("pod", "ReplicaSet", "one", "uid of one")},
+    }
+
+
+@pytest.mark.parametrize("order", itertools.permutations(proxy_objects()))
+def test_a_pod_is_a_proxy_once_its_owners_are_known_in_whatever_order(
+    order: Sequence[object], cluster: Cluster, work: WorkQueue[Key], watches: Watches
+) -> None:
+    found = proxy_objects()
+    *first, last = order
+    for kind in first:
+        cluster.send(kind, found[kind])
+        assert enqueued(work) == "rule"
+    assert watches.proxy_pods(Key("shop", "rule")) == []
+    cluster.send(last, found[last])
+    assert enqueued(work) == "rule"
+    assert [pod["metadata"]["name"] for pod in watches.proxy_pods(Key("shop", "rule"))] == ["pod"]
+    assert watches.proxy_pod(Key("shop", "pod"))
+
+
+def test_a_pod_is_a_proxy_once_its_replica_set_is_adopted(
+    cluster: Cluster, work: WorkQueue[Key], watches: Watches
+) -> None:
+    """As after `kubectl delete deployment --cascade=orphan`."""
+    for kind, obj in proxy_objects(adopted_by="nobody").items():
+        cluster.send(kind, obj)
+        assert enqueued(work) == "rule"
+    assert watches.proxy_pods(Key("shop", "rule")) == []
+    cluster.send(REPLICA_SETS, proxy_objects()[REPLICA_SETS])
+    assert enqueued(work) == "rule"
+    assert len(watches.proxy_pods(Key("shop", "rule"))) == 1

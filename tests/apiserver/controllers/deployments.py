@@ -1,4 +1,4 @@
-"""Deployments: their pods and their status. There is no ReplicaSet in between: pods belong to the Deployment itself.
+"""Deployments: their ReplicaSets and pods, and their status.
 
 Pods are ready at once, so a rollout is one step: the pods of the current template come, and then the others go.
 """
@@ -43,30 +43,49 @@ class Deployments:
 
     def _create(self, deployment: Object, template_hash: str) -> None:
         metadata, template = deployment["metadata"], deployment["spec"]["template"]
-        owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": metadata["name"], "uid": metadata["uid"]}
         own = template["metadata"]
+        labels = {**(own.get("labels") or {}), HASH_LABEL: template_hash}
+        replica_set = self._replica_set(deployment, template_hash, labels)
         value: Object = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
                 "name": f"{metadata['name']}-{template_hash}-{uuid.uuid4().hex[:5]}",
                 "namespace": metadata["namespace"],
-                "labels": {**(own.get("labels") or {}), HASH_LABEL: template_hash},
+                "labels": labels,
                 "annotations": dict(own.get("annotations") or {}),
-                "ownerReferences": [owner | {"controller": True, "blockOwnerDeletion": True}],
+                "ownerReferences": [_reference(replica_set)],
             },
             "spec": template["spec"] | {"nodeName": "node"},
         }
         value["status"] = pods.ready_status(value["spec"], next(self._addresses))
         self._store.put(value, manager=_MANAGER)
 
+    def _replica_set(self, deployment: Object, template_hash: str, labels: Object) -> Object:
+        metadata, template = deployment["metadata"], deployment["spec"]["template"]
+        own = {"name": f"{metadata['name']}-{template_hash}", "namespace": metadata["namespace"], "labels": labels}
+        spec = {
+            "replicas": 0,  # Its pods come and go with the Deployment's.
+            "selector": {"matchLabels": labels},
+            "template": template | {"metadata": template["metadata"] | {"labels": labels}},
+        }
+        value: Object = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "spec": spec}
+        found = self._store.get("replicasets.apps", own["name"], own["namespace"])
+        value["metadata"] = own | {"ownerReferences": [_reference(deployment)]}
+        return found or self._store.put(value, manager=_MANAGER)
+
     def _pods(self, deployment: Object) -> list[Object]:
-        uid = deployment["metadata"]["uid"]
+        namespace = deployment["metadata"]["namespace"]
+        replica_sets = self._owned("replicasets.apps", {deployment["metadata"]["uid"]}, namespace)
+        uids = {each["metadata"]["uid"] for each in replica_sets}
+        return self._owned("pods", uids, namespace)
 
-        def is_own(pod: Object) -> bool:
-            return any(owner["uid"] == uid for owner in pod["metadata"].get("ownerReferences") or ())
+    def _owned(self, resource: str, uids: set[str], namespace: str) -> list[Object]:
+        def is_own(obj: Object) -> bool:
+            owners = obj["metadata"].get("ownerReferences") or ()
+            return any(owner["uid"] in uids and owner.get("controller") for owner in owners)
 
-        return [*self._store.find("pods", is_own, deployment["metadata"]["namespace"])]
+        return [*self._store.find(resource, is_own, namespace)]
 
     def _report(self, deployment: Object) -> None:
         replicas = deployment["spec"]["replicas"]
@@ -79,6 +98,12 @@ class Deployments:
         generation = deployment["metadata"]["generation"]
         status = {"observedGeneration": generation} | numbers | {"conditions": conditions}
         self._store.put(deployment | {"status": status}, manager=_MANAGER)
+
+
+def _reference(owner: Object) -> Object:
+    found = {"apiVersion": owner["apiVersion"], "kind": owner["kind"]}
+    metadata = {"name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
+    return found | metadata | {"controller": True, "blockOwnerDeletion": True}
 
 
 def _condition(kind: str, reason: str, since: str) -> Object:
