@@ -42,7 +42,7 @@ MARK = "soaked"
 KEPT = 5
 """Weight changes of each Kanary that the history keeps."""
 KINDS = ("kanaries", "services", "configmaps", "deployments", "pods", "poddisruptionbudgets")
-BOUNDED = ("OrderedDict < Recorder", "OrderedDict < LastStatuses")
+BOUNDED = ("OrderedDict < Recorder", "OrderedDict < LastStatuses", "LRUCache < dict < Engine")
 """Types that keep what was there last, up to a fixed number."""
 LEFT = Table("Promise 9: texts in memory that name a Kanary", ("while 8 exist", "after they were deleted"))
 BOUNDS = {"memory": 1.0 if IS_FULL else 10.0, "threads": 0.0, "descriptors": 1.0}

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Set
 
 _NO_STATE = (type, types.ModuleType, types.FrameType, types.CodeType, threading.Thread, weakref.ref)
-_LONGEST = 200
 _SHOWN = 60
 
 
@@ -51,4 +50,4 @@ def _path(obj: object, parents: dict[int, int | None], seen: dict[int, object]) 
     while at is not None:
         names.append(type(seen[at]).__qualname__)
         at = parents[at]
-    return " < ".join(names)[:_LONGEST]
+    return " < ".join(names)
