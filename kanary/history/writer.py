@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -206,7 +206,7 @@ class HistoryWriter:
         # This may be another database, or the same with fewer entries.
         self._confirmed.clear()
         database = open_database(self._address, on_corrupt=self._on_corrupt, corrupt=self._corrupt)
-        if self._newest is None:
+        if self._newest is None or self._newest[0] is None:
             self._newest = database.newest(), time.monotonic()
         # That file was moved aside or replaced, and a later file may have the same inode number.
         self._corrupt = None
@@ -251,6 +251,9 @@ class HistoryWriter:
         self._refused = {**self._refused, pending.uid: fault}
         _call(self._hooks.on_failure, FaultReason.ENTRY_REFUSED)
         self._queue.remove([pending])
+        if pending.is_deleted and pending.entries:
+            # Its deletion was queued behind them, and can be recorded.
+            self._queue.add(replace(pending, entries=(), configurations=()))
         if is_new:
             _call(self._hooks.on_refused, pending.namespace, pending.name)
 

@@ -473,6 +473,23 @@ def test_one_bad_entry_is_told_and_the_others_are_written(make: Make, url: str, 
     assert heard.changes == 1
 
 
+def test_the_deletion_of_a_kanary_is_recorded_although_its_last_entries_are_refused(
+    make: Make, url: str, heard: Heard
+) -> None:
+    writer = make(url)
+    writer.record(seen("u-bad", name="bad"))
+    assert writer.flush(WAIT)
+    bad = with_entries(seen("u-bad", name="bad"), change(1).model_copy(update={"number": 10**30}))
+    # As both wait while the database is away.
+    writer.record(bad.followed_by(deleted("u-bad", 10_001, name="bad")))
+    assert writer.flush(WAIT)
+    reader = Reader(url)
+    wait_until(lambda: [kanary.deleted_at for kanary in reader.kanaries(KanaryQuery(**ALL)).items] != [None])
+    reader.close()
+    wait_until(lambda: writer.fault("u-bad") is None)
+    assert heard.failures == {FaultReason.ENTRY_REFUSED: 1}
+
+
 def test_a_hook_that_raises_is_not_the_record_s_end(make: Make, tmp_path: Path) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a defect")

@@ -24,6 +24,7 @@ from tests.promises.crashes import Onlooker, Trap, history_of, run_with_trap
 from tests.tables import Table, Tell
 
 IS_FULL = os.environ.get("KANARY_PROMISES") == "full"
+pytestmark = pytest.mark.timeout(3600 if IS_FULL else 300)
 CRASHES = Table(
     "Promise 1: crash anywhere (SIGKILL of the operator's process at one point after another; while it is down, users "
     "in turn change weights, change them and back, begin a rollout by steps, change only the rest of the spec, delete "
@@ -232,7 +233,7 @@ def life(scene: Scene, url: str, tmp_path: Path) -> Life:
 Kill = Callable[[Life], None]
 STRIDE = 1 if IS_FULL else 3
 """While an operator starts, every point is tried in full runs only."""
-ROUNDS = 6 if IS_FULL else 2
+ROUNDS = 3 if IS_FULL else 2
 """Each time, users change something else while the operator is down."""
 POINTS: dict[str, tuple[str, Kill]] = {
     "before a request": ("sqlite", lambda life: life.killed_at_requests(after_write=False, step=1, at_start=False)),
