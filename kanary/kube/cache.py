@@ -106,6 +106,14 @@ class Cache:
         with self._lock:
             return self._object(key)
 
+    def version(self, key: Key) -> str:
+        """Return the resource version of an object, empty if there is none.
+
+        Read it before the object: as a precondition of a write, it must not be newer than what was decided upon.
+        """
+        with self._lock:
+            return self._version(key)
+
     def all_keys(self) -> Sequence[Key]:
         """Return the keys of all objects."""
         with self._lock:

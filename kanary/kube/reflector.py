@@ -1,7 +1,6 @@
 """Keeps a local copy of one kind of object and reports changes: a list, then a watch from its resource version.
 
-The official client's informer is not used: it fails for custom objects, sets no read time-out and retries without a
-backoff.
+The official client's informer is not used: it fails for custom objects, sets no read time-out and has no backoff.
 """
 
 from __future__ import annotations
@@ -44,15 +43,13 @@ _CONFIRMED = 100
 class Reflector:
     """A copy of the objects of one kind, maintained by its own thread between `start()` and `stop()`.
 
-    Returned objects are the copy itself: do not change them.
+    Returned objects are the copy itself: do not change them. A list deletes no object that the API server still has.
 
     `transform` reduces an object to the needed fields. A change is reported if `content` of the transformed object
-    differs, which is all but the resource version by default. `on_change` is called
-    without a lock, from this thread or the one that calls `remember`; two calls for one object may arrive in any order,
-    so read the present state here. `on_restart` is called whenever the watch is opened again. `watch_seconds` is the
-    requested duration of a watch; `stale_seconds` how long requests may fail before `trouble()` reports it.
-
-    A list deletes no object from the copy that the API server still has.
+    differs, which is all but the resource version by default. `on_change` is called without a lock, from this thread or
+    the one that calls `remember`; two calls for one object may arrive in any order, so read the present state here.
+    `on_restart` is called whenever the watch is opened again. `watch_seconds` is the requested duration of a watch;
+    `stale_seconds` how long requests may fail before `trouble()` reports it.
     """
 
     def __init__(
@@ -129,6 +126,10 @@ class Reflector:
     def get(self, namespace: str, name: str) -> Json | None:
         """Return an object, None if there is none."""
         return self._cache.get(Key(namespace, name))
+
+    def version(self, namespace: str, name: str) -> str:
+        """Return the resource version of an object, empty if there is none; read it before the object."""
+        return self._cache.version(Key(namespace, name))
 
     def all_keys(self) -> Sequence[Key]:
         """Return the keys of all objects."""

@@ -219,12 +219,14 @@ class Verbs(ABC):
         name: str,
         *,
         uid: str | None,
+        version: str | None = None,
         propagation: str = "Background",
     ) -> None:
-        """Delete an object. Raises Conflict if the object has another UID than `uid`."""
+        """Delete an object. Raises Conflict if the object has another UID or resource version than these."""
         options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        preconditions = {"uid": uid, "resourceVersion": version}
+        if given := {key: value for key, value in preconditions.items() if value is not None}:
+            options["preconditions"] = given
         self._call(Request("delete", "DELETE", resource.path(namespace, name), {}, options))
 
     def serves(self, resource: Resource) -> bool:

@@ -15,6 +15,7 @@ from engine.render.objects import (
     TEMPLATE_ANNOTATION,
 )
 from engine.resolve.slices import slices_from_endpoints
+from kanary.kanaries import FIELD_MANAGER
 
 Json = dict[str, Any]
 
@@ -33,6 +34,7 @@ _METADATA = (
 )
 _COUNTS = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
 _CONDITION = ("type", "status", "reason", "message")
+_MANAGER = ("manager", "operation")
 _POD_CONDITIONS = ("Ready", "PodScheduled")
 _POD_METADATA = ("name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 _POD_ANNOTATIONS = (CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION)
@@ -52,7 +54,17 @@ def deployment(obj: Json) -> Json:
     status = _only(obj.get("status") or {}, _COUNTS)
     failures = [c for c in (obj.get("status") or {}).get("conditions") or () if c.get("type") == "ReplicaFailure"]
     status["conditions"] = [_only(condition, _CONDITION) for condition in failures]
-    return {**_without_version(obj), **_only(obj, ("spec",)), "status": status}
+    kept = _without_version(obj)
+    if created := created_fields(obj["metadata"]):
+        kept["metadata"]["managedFields"] = [_only(entry, _MANAGER) for entry in created]
+    return {**kept, **_only(obj, ("spec",)), "status": status}
+
+
+def created_fields(metadata: Json) -> list[Json]:
+    """The entry about the fields that the operator has set by other requests than an apply, if there is one."""
+    entries = metadata.get("managedFields") or ()
+    ours = {"manager": FIELD_MANAGER, "operation": "Update"}
+    return [entry for entry in entries if ours.items() <= entry.items() and not entry.get("subresource")]
 
 
 def disruption_budget(obj: Json) -> Json:

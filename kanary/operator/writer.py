@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import reduce
 from typing import Any, NamedTuple
 
 from engine.fleet.proxy import Proxy
@@ -11,14 +12,15 @@ from engine.model.spec import KIND
 from engine.model.states import Written
 from engine.ports import EndingError, RejectedError, RetryLaterError
 from engine.reconcile import rejected
-from engine.render.objects import Identity, covers, made_from, owner_uid
-from kanary.kanaries import KANARIES
-from kanary.kube.client import ClusterClient, ClusterError, Conflict, Invalid, NotFound
+from engine.render.objects import HASH_ANNOTATION, Identity, covers, made_from, owner_uid
+from kanary.kanaries import FIELD_MANAGER, KANARIES
+from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
 from kanary.kube.errors import Meaning
-from kanary.kube.resources import CONFIG_MAPS, PDBS, SERVICES, Key, Resource
+from kanary.kube.resources import DEPLOYMENTS, PDBS, Key, Resource
 from kanary.operator.agents import Agents
 from kanary.operator.sending import Push
 from kanary.operator.signing import SigningKey
+from kanary.operator.transforms import created_fields
 from kanary.operator.watches import Watches
 from states import Problem, Reason
 from states.timing import REJECTED_RECHECK, STALE_COPY_RETRY
@@ -26,11 +28,6 @@ from states.timing import REJECTED_RECHECK, STALE_COPY_RETRY
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
-
-_MERGEABLE = (CONFIG_MAPS, PDBS, SERVICES)
-"""Kinds of which an apply would merge ours into an object of others, such as a Service without a selector that a stale
-copy lacks. They are created, though what a create sets, no later apply removes. (The selector of a Deployment cannot
-change.)"""
 
 
 class _Applied(NamedTuple):
@@ -69,26 +66,42 @@ class Writer:
     def apply(self, desired: Json) -> None:
         """Create or update the object if it differs. Raises RetryLaterError and RejectedError."""
         metadata = desired["metadata"]
-        resource = self._resource(desired)
+        resource, key = self._resource(desired), Key.of(desired)
         reflector = self._watches.of(desired["apiVersion"], desired["kind"])
-        known = reflector.get(metadata["namespace"], metadata["name"]) if reflector else None
-        live = known or self._create(resource, desired)
+        # Before the copy, and before the check for leadership: whoever leads afterwards makes this version outdated.
+        version = reflector.version(*key) if reflector else ""
+        live = reflector.get(*key) if reflector else None
         if live is None:
-            return
+            if "resourceVersion" in metadata:
+                raise RetryLaterError(f"{resource.kind} {key} was just deleted", STALE_COPY_RETRY.total_seconds())
+            live = self._create(resource, desired)
+            if live is None:
+                return
+            version = live["metadata"]["resourceVersion"]
         self._check_owner(resource, live, desired)
         if made_from(live, desired) and (covers(live, desired) or self._is_applied(resource, live, desired)):
             return
-        identified = {**desired, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
+        preconditions = {"resourceVersion": version, **metadata, "uid": live["metadata"]["uid"]}
+        identified = {**desired, "metadata": preconditions}
+        if resource is DEPLOYMENTS and created_fields(live["metadata"]):
+            identified = self._own_created(resource, identified)
         self._apply(resource, identified)
 
     def delete(self, existing: Json) -> None:
-        """Delete this object, by UID, if it exists. Raises RetryLaterError and RejectedError."""
+        """Delete this object, as it was read, if it exists. Raises RetryLaterError and RejectedError.
+
+        At first it loses its hash. A request may arrive late, when another process leads that needs the object again:
+        that one would not write what it finds as desired, and this version would be deleted.
+        """
         metadata, resource = existing["metadata"], self._resource(existing)
-        with self._request(f"delete {resource.kind} {metadata['name']}"):
-            try:
-                self._client.delete(resource, metadata["namespace"], metadata["name"], uid=metadata["uid"])
-            except NotFound:
-                _log.info("%s %s/%s is deleted already", resource.kind, metadata["namespace"], metadata["name"])
+        where, what = (resource, metadata["namespace"], metadata["name"]), f"delete {resource.kind} {metadata['name']}"
+        marked: Json | None = None
+        with self._request(what, may_be_gone=True):
+            change = {"resourceVersion": metadata["resourceVersion"], "annotations": {HASH_ANNOTATION: None}}
+            marked = self._client.merge_patch(*where, {"metadata": change})
+        if marked:
+            with self._request(what, may_be_gone=True):
+                self._client.delete(*where, uid=metadata["uid"], version=marked["metadata"]["resourceVersion"])
         with self._lock:
             self._applied.get(_kanary_of(existing), {}).pop((resource, metadata["name"]), None)
 
@@ -129,11 +142,8 @@ class Writer:
         with self._request(f"create {resource.kind} {name}"):
             self._check_restored(resource, desired)
             try:
-                if resource in _MERGEABLE:
-                    written = self._client.create(resource, namespace, desired)
-                else:
-                    written = self._client.apply(resource, namespace, name, desired, force=False)
-            except (Conflict, Invalid):
+                written = self._client.create(resource, namespace, desired)
+            except AlreadyExists:
                 with suppress(NotFound):
                     return self._client.get(resource, namespace, name)
                 raise
@@ -166,24 +176,44 @@ class Writer:
         raise RejectedError(Problem(Reason.OBJECT_EXISTS, text))
 
     def _apply(self, resource: Resource, desired: Json) -> None:
+        """Apply the object to the version that `desired` names; each further request is for that of the former one."""
         metadata = desired["metadata"]
+        where = resource, metadata["namespace"], metadata["name"]
         with self._request(f"apply {resource.kind} {metadata['name']}"), self._watches.applying(desired):
             try:
-                written = self._client.apply(resource, metadata["namespace"], metadata["name"], desired, force=True)
+                written = self._client.apply(*where, desired, force=True)
             except Invalid:
                 # Additions of others may conflict with the applied fields, for example a port of the same name.
-                live = self._client.get(resource, metadata["namespace"], metadata["name"])
+                live = self._client.get(*where)
+                if live["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+                    raise RetryLaterError(f"{resource.kind} {metadata['name']} has just changed") from None
                 written = self._overwrite(resource, live, desired)
             if not covers(written, desired):
                 # Apply reverts changes of others, but not their additions.
                 written = self._overwrite(resource, written, desired)
             self._remember(resource, desired, written)
 
+    def _own_created(self, resource: Resource, desired: Json) -> Json:
+        """Have what the create has set count as applied: an apply removes only what an apply has set before.
+
+        Returns `desired` for the resulting version.
+        """
+        metadata = desired["metadata"]
+        where = resource, metadata["namespace"], metadata["name"]
+        with self._request(f"apply {resource.kind} {metadata['name']}"):
+            entries = self._client.get(*where)["metadata"]["managedFields"]
+            ours = [entry for entry in entries if entry["manager"] == FIELD_MANAGER and not entry.get("subresource")]
+            nothing: Json = {}
+            fields = reduce(_union, (entry["fieldsV1"] for entry in ours), nothing)
+            others = [entry for entry in entries if entry not in ours]
+            applied = [{**entry, "operation": "Apply", "fieldsV1": fields} for entry in ours[:1]]
+            change = {"resourceVersion": metadata["resourceVersion"], "managedFields": [*others, *applied]}
+            version = self._client.merge_patch(*where, {"metadata": change})["metadata"]["resourceVersion"]
+        return {**desired, "metadata": {**metadata, "resourceVersion": version}}
+
     def _overwrite(self, resource: Resource, live: Json, desired: Json) -> Json:
         """Replace the fields of `desired` in the object at the version that was read."""
         metadata = desired["metadata"]
-        if owner_uid(live) != owner_uid(desired):
-            raise RetryLaterError(f"{resource.kind} {metadata['name']} was just created by another client")
         body = {**live, "metadata": {**live["metadata"], **_merged(live["metadata"], metadata)}}
         body |= {key: value for key, value in desired.items() if key not in ("metadata", "spec")}
         if "spec" in desired:
@@ -216,12 +246,15 @@ class Writer:
         return reflector.resource
 
     @contextmanager
-    def _request(self, what: str) -> Iterator[None]:
+    def _request(self, what: str, *, may_be_gone: bool = False) -> Iterator[None]:
         if not self._may_write():
             raise RetryLaterError(f"cannot {what}: this process is not the leader")
         try:
             yield
         except ClusterError as error:
+            if may_be_gone and isinstance(error, NotFound):
+                _log.info("cannot %s: it is deleted already", what)
+                return
             text = f"cannot {what}: {error}"
             match error.meaning:
                 case Meaning.REJECTED:
@@ -232,6 +265,10 @@ class Writer:
                     raise RetryLaterError(text, STALE_COPY_RETRY.total_seconds()) from error
                 case Meaning.RETRY:
                     raise RetryLaterError(text, error.retry_after) from error
+
+
+def _union(fields: Json, others: Json) -> Json:
+    return {**fields, **{name: _union(fields.get(name, {}), inner) for name, inner in others.items()}}
 
 
 def _merged(live: Json, desired: Json) -> Json:

@@ -24,7 +24,9 @@ class Deleting:
             record = self.cluster.storage.get(target.resource.storage, target.namespace, target.name)
             if record is None:
                 raise not_found(target.resource.subject(target.name))
-            self._check_uid((options.get("preconditions") or {}).get("uid"), record, target.resource)
+            preconditions = options.get("preconditions") or {}
+            self._check_uid(preconditions.get("uid"), record, target.resource)
+            self._check_version(preconditions.get("resourceVersion"), record, target.resource)
             self.cluster.remove(target.resource.storage, record)
         return _success(target.resource, record)
 
@@ -33,6 +35,13 @@ class Deleting:
             why = f"the UID in the precondition ({wanted}) does not match the UID in record ({record.uid})"
             raise conflict(
                 resource.subject(record.name), f"{why}. The object might have been deleted and then recreated"
+            )
+
+    def _check_version(self, wanted: str | None, record: Record, resource: Resource) -> None:
+        if wanted not in (None, str(record.revision)):
+            why = f"the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record"
+            raise conflict(
+                resource.subject(record.name), f"{why} ({record.revision}). The object might have been modified"
             )
 
 

@@ -24,8 +24,9 @@ class Collection:
         metadata = {"name": name, **fields.pop("metadata", {})}
         return {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata, **fields}
 
-    def create(self, name: str, **fields: Any) -> Reply:
-        return self.api.request("POST", self.path, self.value(name, **fields))
+    def create(self, name: str, manager: str = "", **fields: Any) -> Reply:
+        query = {"fieldManager": manager} if manager else {}
+        return self.api.request("POST", self.path, self.value(name, **fields), **query)
 
     def make(self, name: str, **fields: Any) -> Object:
         return self.create(name, **fields).ok()

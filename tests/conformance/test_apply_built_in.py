@@ -31,6 +31,20 @@ def test_ports_of_a_service_are_owned_by_port_and_protocol(services: Collection)
     }
 
 
+def test_what_a_create_has_set_goes_once_its_fields_count_as_applied(services: Collection) -> None:
+    both, one = service(port(80), port(81)), service(port(80))
+    services.create("one", "me", **both).ok()
+    assert numbers(services.apply("one", "me", **one).ok()) == [80, 81]
+    services.delete("one").ok()
+
+    created = services.create("one", "me", **both).ok()["metadata"]
+    entries = [{**entry, "operation": "Apply"} for entry in created["managedFields"]]
+    change = {"resourceVersion": created["resourceVersion"], "managedFields": entries}
+    services.merge("one", {"metadata": change}, fieldManager="me").ok()
+
+    assert numbers(services.apply("one", "me", **one).ok()) == [80]
+
+
 def test_a_port_that_is_no_longer_applied_goes(services: Collection) -> None:
     services.apply("one", "me", **service(port(80), port(81))).ok()
 

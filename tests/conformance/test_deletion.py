@@ -44,6 +44,17 @@ def test_a_uid_may_be_the_precondition_of_a_deletion(widgets: Collection) -> Non
     assert widgets.is_gone("one")
 
 
+def test_a_resource_version_may_be_the_precondition_of_a_deletion(widgets: Collection) -> None:
+    first = widgets.make("one", spec={"size": 1})["metadata"]["resourceVersion"]
+    second = widgets.merge("one", {"spec": {"size": 2}}).ok()["metadata"]["resourceVersion"]
+
+    widgets.delete("one", {"preconditions": {"resourceVersion": first}}).refused(409, "Conflict")
+    widgets.read("one")
+    widgets.delete("one", {"preconditions": {"resourceVersion": second}}).ok()
+
+    assert widgets.is_gone("one")
+
+
 def owned_by(*owners: Object) -> Object:
     """Metadata that names these objects as owners."""
     references = [

@@ -26,15 +26,18 @@ class Cluster:
     resource = CONFIG_MAPS
 
     def __init__(self, obj):
-        self.obj, self.version, self.asked = obj, 1, []
+        self.obj, self.revision, self.asked = obj, 1, []
 
     def get(self, *args):
         if len(args) == 3:
             self.asked.append("get")
-        return {**self.obj, "metadata": {**self.obj["metadata"], "resourceVersion": str(self.version)}}
+        return {**self.obj, "metadata": {**self.obj["metadata"], "resourceVersion": str(self.revision)}}
 
     def of(self, api_version, kind):
         return self
+
+    def version(self, *_):
+        return str(self.revision)
 
     def remember(self, obj):
         pass
@@ -45,15 +48,15 @@ class Cluster:
     def apply(self, resource, namespace, name, body, *, force):
         self.asked.append("apply")
         asked = body["metadata"].get("resourceVersion")
-        if asked and asked != str(self.version):
+        if asked and asked != str(self.revision):
             raise Conflict(409, "Conflict", "the object has been modified")
-        self.obj, self.version = copy.deepcopy(body), self.version + 1
+        self.obj, self.revision = copy.deepcopy(body), self.revision + 1
         return self.get(namespace, name)
 
     def replace(self, resource, namespace, name, body):
         self.asked.append("replace")
-        assert body["metadata"]["resourceVersion"] == str(self.version)
-        self.obj, self.version = copy.deepcopy(body), self.version + 1
+        assert body["metadata"]["resourceVersion"] == str(self.revision)
+        self.obj, self.revision = copy.deepcopy(body), self.revision + 1
         return self.get(namespace, name)
 
 
@@ -112,13 +115,15 @@ class Empty(Cluster):
         self.resource = resource
 
     def of(self, api_version, kind):
-        return SimpleNamespace(resource=self.resource, get=lambda *_: None, remember=lambda _: None)
+        return SimpleNamespace(
+            resource=self.resource, get=lambda *_: None, version=lambda *_: "", remember=lambda _: None
+        )
 
     def get(self, *_):
         self.asked.append("get")
         if self.obj is None:
             raise NotFound(404, "NotFound", "")
-        return {**self.obj, "metadata": {**self.obj["metadata"], "uid": "u", "resourceVersion": str(self.version)}}
+        return {**self.obj, "metadata": {**self.obj["metadata"], "uid": "u", "resourceVersion": str(self.revision)}}
 
     def create(self, resource, namespace, body):
         self.asked.append("create")
