@@ -19,6 +19,7 @@ from engine.model.status import HistoryStatus, SplitStatus
 from engine.observe import Observed
 from states import Decision, Phase
 from states.rollouts import RolloutState
+from states.texts import harmless
 
 KEPT_ENTRIES = 10
 """Number of entries that the status keeps for users, although the history has them."""
@@ -133,7 +134,7 @@ def _change(observed: Observed, split: Split, course: Course, digest: str | None
 def annotated_cause(kanary: Mapping[str, Any]) -> str:
     """The change-cause annotation: of the last change, or of an earlier one."""
     annotations = kanary["metadata"].get("annotations") or {}
-    return " ".join(str(annotations.get(CAUSE_ANNOTATION, "")).split())[:_LONGEST_CAUSE]
+    return harmless(annotations.get(CAUSE_ANNOTATION), _LONGEST_CAUSE)
 
 
 def _cause(observed: Observed) -> str:
@@ -149,7 +150,7 @@ def author(kanary: Mapping[str, Any]) -> str:
     entries = [entry for entry in kanary["metadata"].get("managedFields") or () if _is_about_routes(entry)]
     last: Mapping[str, Any] = max(entries, key=lambda entry: str(entry.get("time", "")), default={})
     # The field manager of `kubectl apply` without --server-side.
-    return str(last.get("manager", "")).replace("kubectl-client-side-apply", "kubectl")[:_LONGEST_CAUSE]
+    return harmless(last.get("manager"), _LONGEST_CAUSE).replace("kubectl-client-side-apply", "kubectl")
 
 
 def _is_about_routes(entry: Mapping[str, Any]) -> bool:

@@ -45,6 +45,7 @@ from states import (
     soonest,
 )
 from states.rules import cluster_rejects
+from states.texts import harmless
 from states.timing import HELD_PODS_RECHECK, REJECTED_RECHECK
 
 
@@ -339,6 +340,5 @@ def _written_now(situation: Situation, decision: Decision) -> Written | None:
 
 def rejected(message: str) -> RejectedError:
     """The error for a request that the API server rejected, with the way out."""
-    cause = " ".join(message.split())
-    text = f"the API server rejected the change: {cause}; fix this and Kanary retries automatically"
+    text = f"the API server rejected the change: {harmless(message)}; fix this and Kanary retries automatically"
     return RejectedError(Problem(Reason.REJECTED_BY_CLUSTER, text))

@@ -12,6 +12,7 @@ from engine.model.times import time_text
 from engine.render.haproxy import split_of
 from states import Progress
 from states.evidence import Counts
+from states.texts import harmless
 from states.timing import (
     EXHAUSTION_REPORTED,
     LOAD_LIMIT,
@@ -120,7 +121,7 @@ class Fleet:
         for condition in ((self.deployment or {}).get("status") or {}).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
                 text = f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}"
-                return " ".join(text.strip(": ").split())
+                return harmless(text.strip(": "))
         expected = [p for p in self.proxies if p.is_to_run and (p.is_live or p.serves == digest)]
         texts = [p.trouble for p in expected if not p.is_ready and p.trouble]
         reports = [(p.name, p.report) for p in expected if p.report and p.serves != digest]

@@ -10,6 +10,7 @@ from engine.fleet.sent import Sent
 from engine.model.times import read_time
 from engine.render.objects import CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION
 from states import UpdateStrategy
+from states.texts import harmless
 from states.timing import ENDPOINTS_SETTLE, LISTEN_MARGIN, left
 
 Json = Mapping[str, Any]
@@ -98,7 +99,7 @@ def read_proxy(pod: Json, report: Report | None, sent: Sent | None = None) -> Pr
         stopping_since=_stopping_since(metadata),
         report=report,
         sent=sent,
-        trouble="" if is_ready else " ".join(_trouble(pod).split()),
+        trouble="" if is_ready else harmless(_trouble(pod)),
         out_of_memory=_out_of_memory(status, report.clock_error if report else timedelta()),
     )
 
@@ -156,5 +157,5 @@ def _out_of_memory(status: Json, clock_error: timedelta) -> tuple[str, datetime]
         ended = _ended(container)
         finished_at = read_time(ended.get("finishedAt"))
         if ended.get("reason") == "OOMKilled" and finished_at:
-            return str(container.get("name")), finished_at - clock_error
+            return harmless(container.get("name")), finished_at - clock_error
     return None

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from engine.model.spec import MAX_ROUTES
 from engine.render.haproxy import split_of
 from states.evidence import Counts
+from states.texts import harmless
 from states.timing import STATUS_INTERVAL
 
 MAX_REVISIONS = 3
@@ -269,7 +270,7 @@ def _text(value: object) -> str:
         return ""
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a string")  # noqa: TRY004  as above
-    return " ".join(value.split())[:_MAX_TEXT]
+    return harmless(value, _MAX_TEXT)
 
 
 def _count(value: object, limit: int = _MAX_COUNT) -> int:

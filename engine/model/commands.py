@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from engine.model.shape import Shape
+from states.texts import harmless
 
 PROMOTE = "kanary.k8s.io/promote"
 PAUSE = "kanary.k8s.io/pause"
@@ -38,7 +39,7 @@ class Command(Shape):
     def text(self) -> str:
         """By whom and why, on one line."""
         by = f"by {self.by}" if self.by else "by hand"
-        return " ".join((f"{by}: {self.reason}" if self.reason else by).split())
+        return harmless(f"{by}: {self.reason}" if self.reason else by)
 
 
 def read_command(kanary: Mapping[str, Any], annotation: str) -> Command | None:

@@ -14,10 +14,11 @@ from engine.model.weight import read_weight
 from kanary.cli.failure import CommandError
 from kanary.cli.find import one_kanary, revision_before, revision_of
 from kanary.cli.output import Json, document, json_text
-from kanary.cli.text import cut, plain, write_table
+from kanary.cli.text import cut, write_table
 from kanary.cli.times import local_text, took_text
 from kanary.history.records import RecordedChange
 from kanary.history.source import Source
+from states.texts import plain
 
 _COLOURS = {"-": "red", "+": "green", "@": "cyan"}
 _CAUSE = 60  # columns

@@ -11,9 +11,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from kanary.cli.output import weights_of
-from kanary.cli.text import plain
 from kanary.cli.timeline import PHASES, E, Span, Timeline, ticks
 from kanary.cli.times import span_text
+from states.texts import plain
 
 _BLOCKS, _DIGITS = "▁▂▃▄▅▆▇█", "0123456789#"
 """From 0.1 % to 99.9 % in equal steps, then 100 %."""

@@ -10,9 +10,10 @@ from textwrap import wrap
 import click
 
 from kanary.cli.failure import listed
-from kanary.cli.text import one_line, write_table
+from kanary.cli.text import write_table
 from kanary.reasons_page import ALL
 from states.explanation import Explanation
+from states.texts import one_line
 
 _WIDTH = 100
 """Columns of a text at most: longer lines are hard to read."""

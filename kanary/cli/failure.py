@@ -2,7 +2,7 @@
 
 import click
 
-from kanary.cli.text import one_line
+from states.texts import one_line
 
 
 class CommandError(click.ClickException):

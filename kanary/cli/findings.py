@@ -10,10 +10,10 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 from kanary.cli.output import json_text
-from kanary.cli.text import plain
 from kanary.cli.yaml_values import Place
 from kanary.version import VERSION
 from states.catalogue import CATALOGUE
+from states.texts import plain
 
 Json = dict[str, Any]
 

@@ -17,13 +17,14 @@ from kanary.cli.failure import note
 from kanary.cli.feeds import KanariesFeed
 from kanary.cli.output import document, is_unicode
 from kanary.cli.signs import UNKNOWN, Sign, sign_of_phase
-from kanary.cli.text import cut, one_line
+from kanary.cli.text import cut
 from kanary.cli.times import age_text
 from kanary.cli.view import KanaryOverview, overview_of
 from kanary.cli.watching import Sight, watch, write
 from kanary.kanaries import KANARIES
 from kanary.kube.resources import Json, Key
 from states import Phase
+from states.texts import one_line
 
 if TYPE_CHECKING:
     from kanary.kube.client import ClusterClient

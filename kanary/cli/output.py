@@ -12,7 +12,8 @@ from typing import Any, TextIO
 from engine.model.entries import Share
 from engine.model.shape import Shape
 from engine.model.spec import Route
-from kanary.cli.text import plain, write_table
+from kanary.cli.text import write_table
+from states.texts import plain
 
 Json = dict[str, Any]
 

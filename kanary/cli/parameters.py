@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from kanary.cli import suggest
-from kanary.cli.text import one_line
 from kanary.cli.times import local_text, read_duration, read_time
+from states.texts import one_line
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

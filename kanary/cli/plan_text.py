@@ -15,9 +15,10 @@ from kanary.cli.cuts import NO_CUT, OpenConnections, cuts, refusals
 from kanary.cli.diff import write_differing
 from kanary.cli.forecast import ChangedField, Forecast, ObjectChange, PlannedStep
 from kanary.cli.output import json_text
-from kanary.cli.text import cut, plain, write_table
+from kanary.cli.text import cut, write_table
 from kanary.kube.resources import Json
 from states import Reason
+from states.texts import plain
 from states.timing import duration_text
 
 Plan = tuple[Forecast, OpenConnections]

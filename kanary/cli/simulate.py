@@ -19,9 +19,10 @@ from kanary.cli.manifest import InputError
 from kanary.cli.output import json_text
 from kanary.cli.render import read_valid
 from kanary.cli.replay import Moment, Replay, RunResult, Scenario
-from kanary.cli.text import one_line, write_table
+from kanary.cli.text import write_table
 from kanary.cli.traffic import Burst, TrafficModel
 from states import Reason
+from states.texts import one_line
 from states.timing import duration_text
 
 Value = TypeVar("Value")

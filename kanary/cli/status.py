@@ -20,13 +20,13 @@ from engine.model.status import Condition, KanaryStatus
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.failure import CommandError, note
 from kanary.cli.live import live_kanary, outdated
-from kanary.cli.text import one_line
 from kanary.kanaries import KANARIES
 from kanary.kube.backoff import Backoff
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import Json
 from states import Phase
 from states.rollouts import RolloutState
+from states.texts import one_line
 from states.timing import duration_text
 
 if TYPE_CHECKING:

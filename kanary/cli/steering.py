@@ -21,13 +21,13 @@ from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.failure import CommandError, note
 from kanary.cli.live import kanary_to_change, outdated
 from kanary.cli.output import routes_text
-from kanary.cli.text import one_line
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
 from kanary.kube.errors import Conflict
 from kanary.kube.resources import Json, Key
 from states import Reason
 from states.rollouts import UNDER_WAY, RolloutState
+from states.texts import one_line
 
 _ATTEMPTS = 5
 _JUST_BEGUN = 10

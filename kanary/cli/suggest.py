@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from click.shell_completion import CompletionItem
 
-from kanary.cli.text import one_line
 from kanary.kanaries import KANARIES
 from kanary.kube.resources import NAMESPACES
+from states.texts import one_line
 
 if TYPE_CHECKING:
     import click

@@ -9,9 +9,10 @@ from math import ceil
 from xml.etree import ElementTree as ET
 
 from kanary.cli.output import weights_of, weights_text
-from kanary.cli.text import cut, plain
+from kanary.cli.text import cut
 from kanary.cli.timeline import PHASES, Timeline, ticks
 from kanary.cli.times import local_text, span_text
+from states.texts import plain
 
 # Distinguishable with impaired colour vision as well (Paul Tol's schemes).
 _COLOURS = ("#47a", "#e86", "#4a7", "#db3", "#7bd", "#a47", "#993", "#c9b", "#255", "#bbb")

@@ -1,21 +1,11 @@
-"""Makes texts fit for a terminal: of known width, and without control sequences."""
+"""Makes texts fit the columns of a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-
-def plain(text: str) -> str:
-    """Text on one line, without characters that move the cursor, change colours or the writing direction."""
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
-def one_line(text: str) -> str:
-    """As `plain`, with each run of white space as one space."""
-    return plain(" ".join(text.split()))
+from states.texts import plain
 
 
 def cut(text: str, columns: int) -> str:

@@ -14,9 +14,9 @@ from engine.model.entries import Entry, PhaseChange, RolloutChange, WeightChange
 from kanary.cli import rollout_text
 from kanary.cli.output import weights_of, weights_text
 from kanary.cli.signs import BAD, GOOD, MOVING, UNKNOWN, WARNING, Sign, sign_of_phase, sign_of_rollout
-from kanary.cli.text import one_line
 from kanary.cli.times import age_text, at_text, since_text
 from kanary.cli.view import FailedConnection, KanaryView, PodView, ProxyView, RouteView
+from states.texts import one_line
 
 _GUIDE = 4
 """Columns of each level of a tree."""

@@ -14,7 +14,6 @@ from kanary.cli.failure import CommandError, listed, note
 from kanary.cli.find import revision_of
 from kanary.cli.live import kanary_to_change
 from kanary.cli.output import Json, weights_of, weights_text
-from kanary.cli.text import one_line
 from kanary.cli.weights import Weights
 from kanary.history.queries import ChangeQuery, KanaryQuery, every
 from kanary.history.records import RecordedChange
@@ -23,6 +22,7 @@ from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
 from kanary.kube.errors import Conflict, NotFound
 from kanary.kube.resources import SERVICES
+from states.texts import one_line
 
 FIELD_MANAGER = "kanary-undo"
 _ATTEMPTS = 5

@@ -16,12 +16,13 @@ from kanary.cli.explain import write_paragraph
 from kanary.cli.failure import note
 from kanary.cli.live import live_kanary, outdated
 from kanary.cli.output import document, json_text, yaml_text
-from kanary.cli.text import one_line, write_table
+from kanary.cli.text import write_table
 from kanary.cli.times import local_text, took_text
 from kanary.reasons_page import explanation_of
 from states import RULES
 from states.rollout_rules import ROLLOUT_RULES, rollout_has_ended
 from states.rollouts import ENDED
+from states.texts import one_line
 
 if TYPE_CHECKING:
     from kanary.kube.client import ClusterClient

@@ -9,11 +9,11 @@ from typing import Any
 from engine.model.commands import LONGEST_TEXT
 from kanary.cli.failure import CommandError
 from kanary.cli.steering import carry_out, planned, would_change
-from kanary.cli.text import one_line
 from kanary.cli.undo import Restoration, Undo
 from kanary.dashboard.opened import OpenHistory
 from kanary.kube.client import ClusterClient
 from kanary.kube.resources import Json, Key
+from states.texts import one_line
 
 
 @dataclass(frozen=True)

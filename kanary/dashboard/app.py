@@ -22,7 +22,6 @@ from starlette.types import ASGIApp
 
 from kanary.cli.failure import CommandError
 from kanary.cli.rights import explained
-from kanary.cli.text import one_line
 from kanary.dashboard.actions import ACTIONS, Actions, Button
 from kanary.dashboard.board import Board
 from kanary.dashboard.guard import Guard
@@ -31,6 +30,7 @@ from kanary.dashboard.pages import Pages, Query, Shown, path_of
 from kanary.history.faults import HistoryError
 from kanary.kube.errors import ClusterError, Forbidden
 from kanary.kube.resources import Key
+from states.texts import one_line
 
 _PAUSE = 0.5
 """Seconds between two updates of a page, whatever changes meanwhile."""

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
-from kanary.cli.text import plain
+from states.texts import plain
 
 
 class Canvas:

@@ -18,7 +18,6 @@ from engine.model.course import RolloutStatus
 from engine.model.entries import ChangeResult, Entry, PhaseChange, RolloutChange, WeightChange
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.output import weights_of, weights_text
-from kanary.cli.text import plain
 from kanary.cli.times import local_text, took_text
 from kanary.cli.view import FleetReading, KanaryView, overview_of, view_of
 from kanary.cli.why import why_of
@@ -30,6 +29,7 @@ from kanary.dashboard.opened import Opened
 from kanary.kube.resources import Json, Key
 from states import Phase
 from states.rollouts import UNDER_WAY, RolloutState
+from states.texts import plain
 
 Parts = Mapping[str, Markup]
 """Elements of a page by their ids, in its order."""

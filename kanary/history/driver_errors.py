@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, Statement
 
 from kanary.history.address import Address
 from kanary.history.faults import FaultReason, HistoryError
+from states.texts import harmless
 
 _PROGRAM_LIMIT_EXCEEDED = "54000"  # such as an indexed text that is too long
 
@@ -47,7 +48,7 @@ def translated(address: Address, *, with_entries: bool = False) -> Iterator[None
         if reason is None:
             raise
         text = str(_cause(error)).strip().partition("\n")[0] or type(error).__name__
-        raise database_error(reason, address, address.scrub(text)) from None
+        raise database_error(reason, address, harmless(address.scrub(text))) from None
 
 
 def database_error(reason: FaultReason, address: Address, text: str) -> HistoryError:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from kanary.kube.resources import Key
+from states.texts import plain
 
 _TEXT = "%(asctime)s %(levelname)-7s %(threadName)s %(message)s"
 _log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def start_logging(level: str, form: str, stream: TextIO) -> None:
     """Log to the stream; `form` is `json`, `text`, or `auto`: text if it is a terminal."""
     is_text = form == "text" or (form == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter(_TEXT) if is_text else JsonFormatter())
+    handler.setFormatter(TextFormatter(_TEXT) if is_text else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Our client reports the retries that urllib3 logs; the libraries of the state machine and of the migrations log
     # each of their steps.
@@ -38,6 +39,19 @@ def start_logging(level: str, form: str, stream: TextIO) -> None:
 def fields(**named: Any) -> Mapping[str, Any]:
     """For the argument `extra` of a log call: fields of the JSON line beside those of every line."""
     return {"fields": named}
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people; only tracebacks have more lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name of the base class
+        """The line."""
+        record.message = plain(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  as above
+        """The traceback."""
+        return "\n".join(map(plain, super().formatException(ei).splitlines()))
 
 
 class JsonFormatter(logging.Formatter):
@@ -60,4 +74,6 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        # DEL is an ASCII character that JSON does not escape.
+        return text if text.isprintable() else json.dumps(line, default=str).replace("\x7f", "\\u007f")

@@ -19,6 +19,7 @@ from kanary.outbound.exchange import ExchangeError, exchange
 from kanary.outbound.peers import Peer, PeerError
 from kanary.outbound.queries import judge_query, query_request
 from kanary.outbound.webhooks import Reply, ReplyKind, read_reply, signed_content, webhook_request
+from states.texts import harmless
 from states.timing import HELD_WEBHOOK_PAUSE, LEADERSHIP_RECHECK
 
 _log = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ class OutboundChecks:
             await asyncio.sleep(LEADERSHIP_RECHECK.total_seconds())
 
     def _publish(self, key: Key, running: _Running, outcome: CheckOutcome, message: str) -> None:
+        message = harmless(message)
         result = CheckResult(outcome, message, self._now())
         with self._lock:
             if self._kanaries.get(key, {}).get(running.check.id) is not running:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from kanary.cli.text import cut, one_line, plain, write_table
+from kanary.cli.text import cut, write_table
+from states.texts import one_line, plain
 
 
 @given(st.text())
