@@ -48,12 +48,6 @@ def change_without_loss(config: ProxyConfig, changes: Iterable[ProxyConfig], wha
     assert not seen.cuts
 
 
-def test_changing_weights_costs_no_connection(pods: Pods, report: Report) -> None:
-    config = config_for(pods, DRAIN_SECONDS)
-    changes = (weighted(config, 5 * number) for number in range(1, CHANGES + 1))
-    change_without_loss(config, changes, "Live: weights", report)
-
-
 def test_reloads_cost_no_connection(pods: Pods, report: Report) -> None:
     config = config_for(pods)
     with in_use(config) as (proxy, clients):
