@@ -92,6 +92,13 @@ def not_found(subject: Subject) -> ApiError:
     return ApiError(404, "NotFound", message, subject.details(subject.plural))
 
 
+def terminating(subject: Subject, namespace: str) -> ApiError:
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    cause = Cause("NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace")
+    message = f'{subject.qualified_plural} "{subject.name}" is forbidden: {why}'
+    return ApiError(403, "Forbidden", message, subject.details(subject.plural, [cause]))
+
+
 def already_exists(subject: Subject) -> ApiError:
     message = f'{subject.qualified_plural} "{subject.name}" already exists'
     return ApiError(409, "AlreadyExists", message, subject.details(subject.plural))

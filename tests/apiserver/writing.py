@@ -14,6 +14,7 @@ from .errors import (
     conflict,
     invalid,
     not_found,
+    terminating,
     unsupported_media_type,
 )
 from .forms import fitted, makes_new_generation, reset_by
@@ -82,8 +83,12 @@ class Writing:
 
     def _create(self, value: Object, request: Request, *, tracked: bool = False) -> Object:
         resource, namespace = request.target.resource, request.target.namespace
-        if resource.namespaced and self.cluster.storage.get(NAMESPACES.storage, "", namespace) is None:
-            raise not_found(Subject("", "namespaces", "Namespace", namespace))
+        if resource.namespaced:
+            found = self.cluster.storage.get(NAMESPACES.storage, "", namespace)
+            if found is None:
+                raise not_found(Subject("", "namespaces", "Namespace", namespace))
+            if (found.value.get("status") or {}).get("phase") == "Terminating":
+                raise terminating(resource.subject(value["metadata"]["name"]), namespace)
         value = fitted(value, resource)
         metadata.complete_new(value, resource, namespace, self.cluster)
         if resource.status:

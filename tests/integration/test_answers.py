@@ -1,5 +1,6 @@
 """Whatever the API server answers to a write: few requests, nothing is told that was not written, and work goes on."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -110,6 +111,9 @@ class Stage:
         return events, re.findall(r"^kanary_(?:\w*transitions|change_)\w*(?:{.*})? .*$", text, re.MULTILINE)
 
 
+OWNED = ("services", "configmaps", "deployments", "poddisruptionbudgets")
+
+
 @pytest.fixture
 def stage(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Rejections are retried sooner than they would be."""
@@ -194,3 +198,32 @@ def test_a_kind_that_is_removed_and_installed_again_makes_few_requests(scene: Sc
     scene.server.install_crd(CRD)
     stage.declare(weight=50)
     stage.wait_until_ready()
+
+
+def test_nothing_is_created_in_a_namespace_that_is_being_deleted_and_the_log_has_one_line(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(scene, ["rule"])
+    stage.declare()
+    running = scene.start_operator(timeouts=IMPATIENT)
+    stage.wait_until_ready()
+    store, status = scene.server.store, scene.server.store.get("kanaries", "rule", "rule")
+    caplog.set_level(logging.INFO, "kanary")
+    caplog.clear()
+    scene.server.requests.clear()
+    store.change("namespaces", "rule", lambda namespace: namespace.update(status={"phase": "Terminating"}), "")
+    # In any order, and the Kanary last.
+    for number, kind in enumerate(OWNED):
+        for obj in [obj for obj in store.list(kind, "rule") if obj["metadata"].get("ownerReferences")]:
+            store.delete(kind, obj["metadata"]["name"], "rule")
+        scene.server.requests.wait_for("POST", "/namespaces/rule/", 403, count=number + 1)
+    made = stage.requests()
+    assert made["rule"] <= MOST
+    assert store.get("kanaries", "rule", "rule") == status
+    store.delete("kanaries", "rule", "rule")
+    scene.wait_for(lambda: 'name="rule"' not in running.operator._metrics.expose().decode())
+    assert scene.server.requests.find("POST", "/namespaces/rule/", 201) == []
+    assert [obj for kind in OWNED for obj in store.list(kind, "rule") if obj["metadata"].get("ownerReferences")] == []
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("kanary")]
+    assert len(lines) == 1, lines
+    assert "because it is being terminated" in lines[0]
