@@ -3,25 +3,18 @@
 import json
 import os
 import random
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from engine.model.entries import Share, WeightChange
-from engine.model.states import read_written
-from kanary.history.faults import HistoryError
-from kanary.history.queries import ChangeQuery, every
-from kanary.history.reader import Reader
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
 from kanary.kube.errors import ClusterError
-from kanary.kube.resources import CONFIG_MAPS
 from tests.apiserver import Fault
 from tests.integration.scene import NAMESPACE, Scene, routes
+from tests.promises.crashes import Onlooker, history_of
 
-RULE = {"namespace": NAMESPACE, "name": "rule", "deleted": True}
 EDITS = int(os.environ.get("KANARY_EDITS", "80"))
 """Of each test. The longest pause between two follows from it: a thousand take up to 2 s each."""
 LONGEST = min(0.15 * EDITS / 80, 2.0)
@@ -32,35 +25,6 @@ FAULTS = (
     lambda: Fault.drop("PATCH", times=1, after_write=True),
     lambda: Fault.drop("PUT", times=1, after_write=True),
 )
-
-Served = list[tuple[int, tuple[Share, ...]]]
-
-
-class Onlooker:
-    """Notes every configuration that is ever written for the proxies: one of them may have served it."""
-
-    def __init__(self, client: ClusterClient) -> None:
-        self._client = client
-        _, self._version = client.list(CONFIG_MAPS, NAMESPACE)
-        self.served: Served = []
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def _look(self) -> None:
-        while True:
-            try:
-                opened = self._client.watch(CONFIG_MAPS, self._version, namespace=NAMESPACE, timeout_seconds=600)
-                with opened as watch:
-                    for _, obj in watch:
-                        self._version = obj["metadata"]["resourceVersion"]
-                        self._note(obj)
-            except ClusterError:
-                time.sleep(0.05)  # the server cut it off; it goes on where it was
-
-    def _note(self, config_map: dict) -> None:
-        applied = read_written(config_map).applied
-        if applied and self.served[-1:] != [(applied.revision, applied.spec.shares)]:
-            self.served.append((applied.revision, applied.spec.shares))
 
 
 def edit(client: ClusterClient, v1: int) -> None:
@@ -75,16 +39,10 @@ def edit(client: ClusterClient, v1: int) -> None:
     raise AssertionError("ten faults in a row")
 
 
-def recorded_up_to(url: str, revision: int) -> list[WeightChange]:
-    """All weight changes, oldest first, once there are that many."""
-    reader = Reader(url)
-    try:
-        found = [recorded.change for recorded in every(reader.changes, ChangeQuery(**RULE))][::-1]
-    except HistoryError:  # the database may not be there yet
-        return []
-    finally:
-        reader.close()
-    return found if found and found[-1].revision >= revision else []
+def is_recorded(scene: Scene) -> bool:
+    """Whether the history has all entries of the status."""
+    found = history_of(scene.history_url)
+    return [len(entries) for entries in found.values()] == [scene.status()["history"]["last"]]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -96,7 +54,7 @@ def test_every_revision_that_was_served_is_in_the_history_once_with_what_was_bef
     scene.backend("myapp-v1", "10.0.0.1")
     scene.backend("myapp-v2", "10.0.1.1")
     client = ClusterClient.connect(kubeconfig=str(scene.kubeconfig), user_agent="test")
-    onlooker = Onlooker(client)
+    onlooker = Onlooker(scene)
     scene.declare(destination="myapp", routes=routes(myapp_v1=100, myapp_v2=0), updateStrategy="Rolling")
     process = scene.start_process()
     scene.wait_for_phase("Ready")
@@ -112,15 +70,10 @@ def test_every_revision_that_was_served_is_in_the_history_once_with_what_was_bef
             edit(client, number % 101)
             process = scene.start_process()
     scene.server.faults.clear()
-    status = scene.wait_for_phase("Ready")
-    changes = scene.wait_for(lambda: recorded_up_to(scene.history_url, status["split"]["revision"]))
-    assert [change.revision for change in changes] == list(range(1, len(changes) + 1))
-    by_revision = {change.revision: change for change in changes}
-    served = onlooker.served
-    assert len(served) > EDITS / 20
-    assert [revision for revision, _ in served] == sorted({revision for revision, _ in served})
-    before: tuple[Share, ...] = ()
-    for revision, shares in served:
-        assert (by_revision[revision].before, by_revision[revision].after) == (before, shares)
-        before = shares
-    print(json.dumps({"seed": seed, "edits": EDITS, "noted": len(changes), "served": len(served)}))
+    scene.wait_for_phase("Ready")
+    scene.wait_for(lambda: is_recorded(scene))
+    onlooker.stop()
+    found = onlooker.account(scene.history_url)
+    assert found.served > EDITS / 20
+    assert (found.missing, found.twice, found.wrong) == ([], 0, [])
+    print(json.dumps({"seed": seed, "edits": EDITS, "noted": found.recorded, "served": found.served}))
