@@ -30,7 +30,7 @@ _OUTAGE_PAUSE = 5.0
 _STEADY = 10.0
 # Seconds without an event or bookmark after which the objects are listed again. API servers send a bookmark every 60 to
 # 75 s, so the watch may be dead, or the resource version from which it was opened one that will never come.
-_SILENCE = 90.0
+_SILENCE, _LONGEST_SILENCE = 90.0, 600.0
 # Seconds until the copy is compared with another list. The time doubles as long as the copy lacks nothing: a list that
 # was incomplete is mended soon, and so is a watch that omits changes.
 _FIRST_REVIEW, _LAST_REVIEW = 60.0, 3600.0
@@ -177,8 +177,8 @@ class Reflector:
         """Why the copy may have been stale for longer than `stale_seconds`; empty otherwise."""
         now, since = self._clock(), self._failing_since
         is_failing = since is not None and now - since >= self._stale_seconds and not self._is_steady()
-        if is_failing or self.age() >= self._silence() + self._stale_seconds:
-            return self._problem or f"{self.resource}: the API server has sent nothing for {_SILENCE:.0f} s"
+        if is_failing or self.age() >= self._silence() + self._stale_seconds + 2 * self._list_seconds:
+            return self._problem or f"{self.resource}: the API server has sent nothing for {self._silence():.0f} s"
         return ""
 
     def close_if_silent(self) -> None:
@@ -321,7 +321,7 @@ class Reflector:
 
     def _silence(self) -> float:
         """Seconds without a word after which the objects are listed again."""
-        return max(_SILENCE, _LIST_SHARE * self._list_seconds)
+        return min(max(_SILENCE, _LIST_SHARE * self._list_seconds), _LONGEST_SILENCE)
 
     def _is_steady(self) -> bool:
         """Whether the watch has been open for some time."""

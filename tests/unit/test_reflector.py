@@ -559,6 +559,8 @@ def test_the_larger_a_list_is_the_less_often_it_is_made(cluster: FakeCluster, ma
     reflector = make(clock=now)
     cluster.next_watch()
     assert reflector._silence() == 200.0
+    reflector._list_seconds = 60.0
+    assert reflector._silence() == 600.0, "however slow the server is"
     assert reflector._review_at - now.seconds >= 2000.0
 
 
