@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.model.bounds import is_plausible
 from engine.model.states import Split
 from engine.model.status import KanaryStatus
 from states import Phase, Problem, Reason
@@ -19,6 +20,7 @@ def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:
     raw = kanary.get("status")
     if not isinstance(raw, Mapping):
         return KanaryStatus()
+    raw = {key: value for key, value in raw.items() if _is_plausible(key, value)}
     try:
         return _validated(raw)
     except ValidationError as error:
@@ -46,6 +48,13 @@ class LastStatuses:
         while len(self._read) > MOST_STATUSES:
             self._read.popitem(last=False)
         return status
+
+
+def _is_plausible(key: str, value: Any) -> bool:
+    # Entries are read, and left out, one by one.
+    if key == "history" and isinstance(value, Mapping):
+        value = {name: each for name, each in value.items() if name != "entries"}
+    return is_plausible(value, key)
 
 
 def _validated(raw: Mapping[str, Any]) -> KanaryStatus:

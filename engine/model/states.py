@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
+from engine.model.bounds import is_plausible
 from engine.model.course import RolloutStatus
 from engine.model.entries import Share
 from engine.model.shape import Shape
@@ -185,8 +186,12 @@ class Written:
 def read_applied(text: str) -> Applied | None:
     """What `Applied.to_json` wrote; None if it is damaged."""
     try:
-        return Applied.model_validate(json.loads(text), by_alias=True, by_name=False)
-    except (TypeError, ValueError, ValidationError, RecursionError):
+        raw = json.loads(text)
+        # The models of the spec and of endpoints have limits of their own, and most of the text is endpoints.
+        if not is_plausible({key: value for key, value in raw.items() if key not in ("spec", "endpoints")}):
+            return None
+        return Applied.model_validate(raw, by_alias=True, by_name=False)
+    except (AttributeError, TypeError, ValueError, ValidationError, RecursionError):
         return None
 
 

@@ -1,10 +1,12 @@
 """The status of a Kanary, as models; the CRD's schema is generated from them."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator
 from pydantic.config import JsonDict
 
+from engine.model.bounds import is_plausible
 from engine.model.course import RolloutStatus
 from engine.model.entries import Entry, Share, entry_json, read_entry
 from engine.model.shape import Shape, Time
@@ -113,6 +115,8 @@ _ANY_ENTRY: JsonDict = {
 def _readable(raw: Any) -> Entry | None:
     """The entry, or None if it is invalid or cannot be written again."""
     try:
+        if not isinstance(raw, (Entry, Mapping)) or not is_plausible(raw):
+            return None
         entry = raw if isinstance(raw, Entry) else read_entry(raw)
         if entry.model_extra:
             # Anything may be in fields that this version does not know.
@@ -135,6 +139,8 @@ class HistoryStatus(Shape):
     @field_validator("entries", mode="before")
     @classmethod
     def _of_their_kinds(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("entries is not a list")  # noqa: TRY004  pydantic expects it
         return tuple(entry for raw in value if (entry := _readable(raw)))
 
 

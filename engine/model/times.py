@@ -1,15 +1,16 @@
 """Times as the Kubernetes API writes them: RFC 3339, in UTC, to the second unless stated otherwise."""
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 
 
 def read_time(text: str | None) -> datetime | None:
     """A time of the API, or None if it is missing or invalid."""
     try:
         time = datetime.fromisoformat(text or "")
-    except ValueError:
+    except (TypeError, ValueError):
         return None
-    return time if time.tzinfo else None
+    # Within hours of the first or last representable time, no other time zone has it.
+    return time if time.tzinfo and 1 < time.year < MAXYEAR else None
 
 
 def exact_time_text(time: datetime) -> str:
