@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 _RESOLUTION = timedelta(seconds=2)
 """The header has whole seconds, and some servers write it once a second."""
+_YEARS = range(2000, 9000)
 
 
 class ClusterClock:
@@ -30,11 +31,13 @@ class ClusterClock:
     def observe(self, date: str | None, sent: datetime, received: datetime) -> None:
         """Correct the offset by a response's header `Date`, with this machine's times of the request and the response.
 
-        A missing or invalid header is ignored.
+        A missing or invalid header is ignored, and so is a time from which none can be counted on.
         """
         try:
             server_time = parsedate_to_datetime(date or "")
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
+            return
+        if server_time.year not in _YEARS:
             return
         server_time = server_time if server_time.tzinfo else server_time.replace(tzinfo=UTC)
         earliest, latest = server_time - received, server_time + _RESOLUTION - sent

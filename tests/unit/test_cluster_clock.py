@@ -69,7 +69,14 @@ def test_a_server_whose_clock_is_set_is_followed() -> None:
         assert abs(offset(clock) - error * SECOND) < SECOND
 
 
-@pytest.mark.parametrize("date", [None, "", "soon", "Thu, 99 Jan 2026 12:00:00 GMT", "0"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        *(None, "", "soon", "Thu, 99 Jan 2026 12:00:00 GMT", "0"),
+        *("Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 +2359"),
+        "Thu, 01 Jan 2026 12:00:00 +999999999999",
+    ],
+)
 def test_an_invalid_date_header_is_ignored(date: str | None) -> None:
     clock = ClusterClock()
     clock.observe(date, START, START)
