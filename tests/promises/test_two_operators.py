@@ -25,7 +25,7 @@ OPERATORS = Table(
         "leaders",
         "writes of each",
         "overlapping changes",
-        "late creations, deletions: undone",
+        "late creations, deleted again",
         "s without a leader",
         "s until an edit is served",
         "old configurations sent: accepted",

@@ -173,9 +173,9 @@ class Count:
 
     writes: Counter[str] = field(default_factory=Counter)
     overlapping: list[str] = field(default_factory=list)
-    """Changes of objects by one process after another one has acquired the Lease."""
+    """Changes and deletions of objects by one process after another one has acquired the Lease."""
     late: list[str] = field(default_factory=list)
-    """The same for creations and deletions: they have no version of an object that they need."""
+    """The same for creations, which need no version of an object. The leader deletes it again."""
     reigns: int = 0
     revisions: set[int] = field(default_factory=set)
     """Those of the configurations that were written for the proxies."""
@@ -200,8 +200,7 @@ def count(changes: list[Change]) -> Count:
         elif is_ours and value["kind"] != "Event":
             found.writes[writer] += 1
             if writer != leader:
-                is_change = change.previous is not None and not change.removed
-                late = found.overlapping if is_change else found.late
+                late = found.overlapping if change.previous else found.late
                 late.append(f"{writer} in the reign of {leader}: {value['kind']} {value['metadata']['name']}")
             if value["kind"] == "ConfigMap" and not change.removed and (applied := read_written(value).applied):
                 found.revisions.add(applied.revision)
