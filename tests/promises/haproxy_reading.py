@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 _SECTIONS = ("global", "defaults", "frontend", "backend", "listen", "peers", "userlist", "resolvers", "ring", "program")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_SPECIAL = re.compile(r"[\\\"'#]")
 TURNS = 1000
 """Of a round."""
 
@@ -53,6 +54,8 @@ class Meaning:
 
 def words(line: str) -> list[str]:  # noqa: PLR0912  the grammar has as many cases
     """The words of a line, without its comment."""
+    if line.isprintable() and not _SPECIAL.search(line):
+        return line.split()
     found: list[str] = []
     word, quote, at = "", "", 0
     is_word = False
