@@ -26,7 +26,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe
 from engine.plan import Planned, Target, as_written, plan
 from engine.ports import Checks, Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
-from engine.render.objects import Comparison, Identity
+from engine.render.objects import Comparison, Identity, size_problem
 from engine.retire import is_needed, stale_objects
 from engine.split import split_in_force
 from engine.status import Outcome, next_status, status_json, with_former_details
@@ -206,6 +206,8 @@ class Reconciler:
             for planned in target.planned[action]:
                 if not self._compared(planned, memo, situation.compared).is_complete:
                     desired = planned.render()
+                    if problem := size_problem(desired):
+                        raise RejectedError(problem)
                     memo.has_changed = True
                     self._writer.apply(desired)
                     if text := (desired.get("data") or {}).get(APPLIED_KEY):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from engine.model.spec import API_VERSION, KIND, KanarySpec
 from engine.model.states import ACCEPTED_KEY, APPLIED_KEY, CONFIG_KEY, PUBLIC_KEY, Written
+from states import Problem, Reason
 
 Json = dict[str, Any]
 
@@ -27,6 +28,9 @@ GENERATION_ANNOTATION = "kanary.k8s.io/generation"
 
 CONFIG_MAP_BYTES = 1_000_000
 """Limit of the data, with some room for metadata: the API server accepts 1 MiB."""
+
+MOST_CONFIG_MAP_BYTES = 2**20
+"""What the API server accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,19 @@ def mounted_config(owner: Identity, digest: str, config: str) -> Json:
     """
     desired = _object(owner, "v1", "ConfigMap", owner.mounted_name(digest))
     return _hashed({**desired, "data": {CONFIG_KEY: config}})
+
+
+def size_problem(obj: Json) -> Problem | None:
+    """The problem with an object that the API server would reject because of its size."""
+    size = sum(len(key) + len(value.encode()) for key, value in (obj.get("data") or {}).items())
+    if size <= MOST_CONFIG_MAP_BYTES:
+        return None
+    text = (
+        f"ConfigMap {obj['metadata']['name']} would have {size} bytes because of the number of endpoints, and "
+        f"Kubernetes allows {MOST_CONFIG_MAP_BYTES}: the proxies keep the previous configuration; scale the "
+        "backends down, or divide them between several Kanaries"
+    )
+    return Problem(Reason.REJECTED_BY_CLUSTER, text)
 
 
 def config_map(owner: Identity, written: Written) -> Json:

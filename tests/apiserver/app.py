@@ -57,8 +57,7 @@ class App:
     def respond(self, raw: RawRequest) -> Response | Watch:
         """Answers one request; failures are answers too."""
         try:
-            with self.cluster.storage.writing_as(raw.user_agent):
-                return self._route(raw)
+            return self._route(raw)
         except ApiError as error:
             return failure(error)
 

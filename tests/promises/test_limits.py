@@ -1,0 +1,221 @@
+"""Many pods, many routes, long names and large objects: what happens at the limits, and beyond them."""
+
+import json
+import re
+import statistics
+import time
+
+import pytest
+
+from engine.render.objects import MOST_CONFIG_MAP_BYTES
+from engine.resolve.validation import InvalidSpecError, read_spec
+from tests.promises.haproxy_reading import TURNS, meaning_of
+from tests.tables import Table, Tell
+from tests.traces.rollouts import declare, order, phase, serve, serving_v1, weights
+from tests.traces.world import Json, World, routes
+
+LIMITS = Table(
+    "Promise 8: limits",
+    (
+        "what",
+        "what happens",
+        "time of a change, times that with 10 pods",
+        "bytes of the ConfigMap",
+        "bytes of the status",
+    ),
+)
+NAME_LIMIT = 55
+ETCD_BYTES = 1_500_000
+LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+ROUNDS = 3
+
+
+def populate(world: World, service: str, pods: int, *, network: int, pod: str = "") -> None:
+    """A Service with so many ready pods, at addresses of a network of its own."""
+    world.put_service(service)
+    endpoints = [
+        {
+            "addresses": [f"10.{network}.{number // 250}.{number % 250 + 1}"],
+            "targetRef": {"kind": "Pod", "name": f"{pod or service}-{number:05}"},
+        }
+        for number in range(pods)
+    ]
+    world._put(
+        "EndpointSlice",
+        service,
+        {"addressType": "IPv4", "ports": [{"name": "http", "port": 9000}], "endpoints": endpoints},
+    )
+
+
+def serving(pods: int) -> World:
+    """Two versions with so many pods together."""
+    world = World()
+    for network, service in enumerate(("myapp-v1", "myapp-v2"), 20):
+        populate(world, service, pods // 2, network=network)
+    declare(world, 80, 20, rollout=None)
+    world.settle()
+    assert phase(world) == ("Ready", "Serving")
+    return world
+
+
+def seconds_of_a_change(world: World) -> float:
+    """Of the reconciles after one pod has gone."""
+    times = []
+    for _ in range(ROUNDS):
+        slice_ = world.objects["EndpointSlice", "myapp-v2"]
+        world.objects["EndpointSlice", "myapp-v2"] = {**slice_, "endpoints": slice_["endpoints"][:-1]}
+        before = time.process_time()
+        world.settle()
+        times.append(time.process_time() - before)
+    return statistics.median(times)
+
+
+def sizes(world: World) -> tuple[int, int]:
+    data = world.objects["ConfigMap", "rule-haproxy"]["data"]
+    status = world.objects["Kanary", "rule"]["status"]
+    return sum(len(key) + len(value) for key, value in data.items()), len(json.dumps(status))
+
+
+@pytest.mark.parametrize("pods", [1000, 5000])
+def test_many_pods_are_served(tell: Tell, pods: int) -> None:
+    control = seconds_of_a_change(serving(10))
+    world = serving(pods)
+    ratio = seconds_of_a_change(world) / control
+    assert phase(world) == ("Ready", "Serving")
+    read = meaning_of(world.config())
+    assert sum(map(len, read.servers.values())) == pods - ROUNDS
+    config_map, status = sizes(world)
+    assert config_map <= MOST_CONFIG_MAP_BYTES
+    # The former configuration gives way first: with 5,000 pods both do not fit.
+    assert bool(world.objects["ConfigMap", "rule-haproxy"]["data"]["accepted.cfg"]) or pods == 5000
+    # Proportional to the pods, with room for a busy machine.
+    assert ratio < 3 * pods / 10
+    tell(
+        LIMITS,
+        f"{pods} pods",
+        f"Ready, {pods - ROUNDS} servers after {ROUNDS} changes",
+        f"{ratio:.0f}",
+        config_map,
+        status,
+    )
+
+
+def test_a_configuration_that_no_config_map_holds_is_reported_and_changes_nothing(tell: Tell) -> None:
+    world = serving(1000)
+    before = world.config()
+    populate(world, "myapp-v1", 6000, network=20, pod="p" * 100)
+    world.settle()
+    assert phase(world) == ("Degraded", "RejectedByCluster")
+    message = world.status()["message"]
+    assert re.search(r"ConfigMap rule-haproxy would have \d{7} bytes because of the number of endpoints", message)
+    assert "scale the backends down, or divide them between several Kanaries" in message
+    assert world.config() == before
+    result = f"Degraded before the API server rejects it: {message[:49]}..., traffic as before"
+    tell(LIMITS, "6,500 pods with names of 100 characters", result, "-", *sizes(world))
+    populate(world, "myapp-v1", 500, network=20)
+    world.live_through(60)
+    assert phase(world) == ("Ready", "Serving")
+
+
+def test_a_hundred_routes_with_the_longest_names(tell: Tell) -> None:
+    world = World()
+    names = [f"{'v' * 60}{number:03}" for number in range(100)]
+    for number, name in enumerate(names):
+        populate(world, name, 10, network=20 + number)
+    found = [{"backend": {"serviceName": name, "servicePort": "http"}, "weight": 1} for name in names]
+    world.apply_kanary(destination="d" * 63, updateStrategy="Live", routes=found)
+    world.settle()
+    assert phase(world) == ("Ready", "Serving")
+    read = meaning_of(world.config())
+    assert read.turns == dict.fromkeys((f"{name}:http" for name in names), TURNS // 100)
+    for step in range(20):
+        found[0]["weight"], found[1]["weight"] = (2, 0) if step % 2 else (0, 2)
+        world.apply_kanary(destination="d" * 63, updateStrategy="Live", routes=found)
+        world.settle()
+        world.wait(1)
+    config_map, status = sizes(world)
+    assert config_map <= MOST_CONFIG_MAP_BYTES
+    assert status < ETCD_BYTES / 10
+    tell(LIMITS, "100 routes with names of 63 characters, 21 revisions", "Ready", "-", config_map, status)
+
+
+def names_and_labels(objects: list[Json]) -> tuple[list[str], list[str]]:
+    labels: list[str] = []
+    for each in objects:
+        labels += (each["metadata"].get("labels") or {}).values()
+        template = (each.get("spec") or {}).get("template") or {}
+        labels += ((template.get("metadata") or {}).get("labels") or {}).values()
+    return [each["metadata"]["name"] for each in objects if each["kind"] != "ConfigMap"], labels
+
+
+def test_every_name_and_label_that_is_made_of_a_long_name_is_valid(tell: Tell) -> None:
+    name = "k" * NAME_LIMIT
+    for strategy in ("Live", "Rolling"):
+        world = World()
+        world.create_service("v" * 63, 2)
+        world.apply_kanary(
+            name,
+            destination="d" * 63,
+            updateStrategy=strategy,
+            routes=routes(**{"v" * 63: 100}),
+        )
+        world.settle(name)
+        assert world.status(name)["phase"] == "Ready"
+        ours = [each for (kind, _), each in world.objects.items() if each["metadata"].get("ownerReferences")]
+        names, labels = names_and_labels(ours)
+        assert max(map(len, names)) == 63
+        assert [each for each in names if not LABEL.fullmatch(each)] == []
+        assert [each for each in labels if not LABEL.fullmatch(each)] == []
+    tell(
+        LIMITS,
+        f"a name of {NAME_LIMIT} characters",
+        "Ready; the longest name has 63, all labels are valid",
+        "-",
+        "-",
+        "-",
+    )
+    for length in (NAME_LIMIT + 1, 253):
+        spec = {"destination": "myapp", "routes": routes(myapp_v1=100)}
+        with pytest.raises(InvalidSpecError, match=r"^metadata.name is .* of at most 55 characters") as caught:
+            read_spec({"metadata": {"name": "k" * length}, "spec": spec})
+        message = str(caught.value)
+        tell(LIMITS, f"a name of {length} characters", f"refused: {message[:40]}...{message[-60:]}", "-", "-", "-")
+
+
+def test_annotations_of_256_kib_leave_a_small_status(tell: Tell) -> None:
+    world = serving_v1(World())
+    for revision in range(20):
+        world.annotate("kubernetes.io/change-cause", f"{revision} " + "x" * 250_000)
+        declare(world, 50 + revision, 50 - revision, rollout=None)
+        world.settle()
+    declare(world, 0, 100)
+    world.settle()
+    order(world, "pause", reason="y" * 250_000, by="z" * 1000)
+    serve(world, 20)
+    assert weights(world)
+    config_map, status = sizes(world)
+    assert status < 100_000
+    tell(LIMITS, "annotations of 256 KiB, 21 revisions", "their texts are cut in the status", "-", config_map, status)
+
+
+def test_a_status_of_the_most_entries_is_far_below_the_limit_of_etcd(tell: Tell) -> None:
+    """The history database has confirmed nothing, and each message is long."""
+    world = serving_v1(World())
+    world.history = world.history.__class__(0, world.history.recording)
+    for number in range(150):
+        world.remove("Service", "myapp-v2")
+        world.settle()
+        world.create_service("myapp-v2", 1)
+        declare(world, 50 + number % 40, 50 - number % 40, rollout=None)
+        world.settle()
+    config_map, status = sizes(world)
+    assert status < ETCD_BYTES / 10
+    lost = world.status()["history"].get("lost", 0)
+    tell(
+        LIMITS,
+        "150 outages and changes without a database",
+        f"{lost} entries dropped, and counted",
+        "-",
+        config_map,
+        status,
+    )
