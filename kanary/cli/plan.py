@@ -23,7 +23,7 @@ from kanary.cli.likely_mistakes import warnings_of
 from kanary.cli.manifest import InputError, Manifest, is_kanary, is_service, read_manifest
 from kanary.cli.plan_text import write_plans
 from kanary.cli.render import valid_spec
-from kanary.cli.stand_ins import put_proxies, put_stand_ins
+from kanary.cli.stand_ins import inner_first, put_proxies, put_stand_ins
 from kanary.kanaries import KANARIES
 from kanary.kube.resources import PDBS, SERVICES, Json
 
@@ -121,18 +121,20 @@ def _offline(of_file: PlannedFile, former: PlannedFile | None, defaults: Default
     if former:
         former.put_services(cluster)
     put_stand_ins(cluster, [*(former.kanaries if former else ()), *of_file.kanaries])
-    for kanary, _ in former.kanaries if former else ():
+    for kanary, _ in inner_first(former.kanaries) if former else ():
         cluster.put(KANARIES, after_apply(None, kanary, now))
         settle(cluster, _owner(kanary), defaults)
         put_proxies(cluster, _owner(kanary))
         settle(cluster, _owner(kanary), defaults)
     of_file.put_services(cluster)
-    for kanary, spec in of_file.kanaries:
+    for kanary, spec in inner_first(of_file.kanaries):
         of_file.warn(kanary, spec, now)
         live = cluster.kanary(*_key(kanary))
         applied = after_replace(live, kanary) if live else after_apply(None, kanary, now)
         planned = forecast(cluster, applied, (_spec_of(live), spec), defaults)
         yield planned, OpenConnections(0 if live is None else None)
+        if live is None:
+            put_proxies(cluster, _owner(kanary))
 
 
 def _note_pending(cluster: ImaginedCluster, owner: Identity, defaults: Defaults) -> bool:

@@ -17,8 +17,33 @@ _NETWORK, _PROXIES = "192.0.2.", "198.51.100."
 _PORT = 9000
 
 
+def inner_first(kanaries: Declared) -> Declared:
+    """In an order in which each Kanary follows those to which it leads, as far as there is one."""
+    rest, ordered = list(kanaries), []
+    while rest:
+        found = next((each for each in rest if not _leads_to(each, rest)), rest[0])
+        rest.remove(found)
+        ordered.append(found)
+    return ordered
+
+
+def _leads_to(of: tuple[Json, KanarySpec], others: Declared) -> bool:
+    namespace, services = of[0]["metadata"]["namespace"], {route.backend.service_name for route in of[1].routes}
+    others = [each for each in others if each is not of and each[0]["metadata"]["namespace"] == namespace]
+    return any(spec.destination in services for _, spec in others)
+
+
 def put_stand_ins(cluster: ImaginedCluster, kanaries: Declared) -> None:
-    """Give each backend a Service, if there is none, and one endpoint."""
+    """Give each backend a Service, if there is none, and one endpoint.
+
+    The destination of a Kanary before those that lead to it is left out: it gets the Service of that Kanary.
+    """
+    kanaries = inner_first(kanaries)
+    made = {
+        (kanary["metadata"]["namespace"], spec.destination)
+        for number, (kanary, spec) in enumerate(kanaries)
+        if not any(_leads_to(each, [(kanary, spec)]) for each in kanaries[:number])
+    }
     backends = dict.fromkeys(
         (kanary["metadata"]["namespace"], route.backend) for kanary, spec in kanaries for route in spec.routes
     )
@@ -29,6 +54,8 @@ def put_stand_ins(cluster: ImaginedCluster, kanaries: Declared) -> None:
     for number, ((namespace, name), of_service) in enumerate(by_service.items()):
         ports = [*_ports(of_service)]
         service = cluster.service(namespace, name)
+        if service is None and (namespace, name) in made:
+            continue
         if service is None:
             service = _object("v1", "Service", namespace, name, {"spec": {"ports": ports}})
             if owner := owners.get((namespace, name)):

@@ -76,6 +76,7 @@ _UNAUTHORIZED = 401
 _CONNECTIONS = 32  # of the pool: enough for a watch per kind, the workers, the elector and the event recorder
 _READ_ATTEMPTS = 3
 _TOKEN_SECONDS = 1.0  # how long a token is used before the library checks whether it is the latest one: 0.3 ms
+_SUSPICIOUS_SECONDS = 2.0  # when an outage has just ended, a request that waits for longer may have been lost
 _RELOAD_SECONDS = 10.0  # the shortest time between two reloads of credentials that the server rejects
 
 
@@ -148,6 +149,10 @@ class ClusterClient(Verbs):
         """Its URL, and the context and kubeconfig that it is from."""
         return f"{self.host} ({self._source})" if self._source else self.host
 
+    def reset_connections(self) -> None:
+        """Close idle connections and those that wait for a response, except young ones: after an outage."""
+        self._session.reset(_SUSPICIOUS_SECONDS)
+
     def forward(self, namespace: str, pod: str, port: int) -> PodConnection:
         """Connect to a port of a pod. This needs the verbs get and create on the subresource `pods/portforward`.
 
@@ -217,6 +222,10 @@ class _Session:
             response.close()
             response = self._send_with(self._access, request, timeout)
         return response
+
+    def reset(self, seconds: float) -> None:
+        """Close connections that are idle, or have waited for a response for longer than this."""
+        self._access.connections.reset(seconds)
 
     def serialize(self, request: Request) -> tuple[str, dict[str, str], Any]:
         """The URL and the headers of a request, and the configuration of its connection."""

@@ -6,7 +6,9 @@ take 1.2 ms of CPU, and these 0.2 ms.
 
 from __future__ import annotations
 
+import queue
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -34,6 +36,8 @@ class Connections:
         is_forwarded = parts.scheme == "http" and self._pool.proxy is not None
         self._prefix = (f"http://{self._host}" if is_forwarded else "") + parts.path.rstrip("/")
         self._proxy_headers = {**self._pool.proxy_headers} if is_forwarded else {}
+        self._waiting: dict[Any, float] = {}
+        """Connections whose response has not begun, and since when."""
 
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, timeout: tuple[float, float]
@@ -50,6 +54,7 @@ class Connections:
         head = f"{method} {self._prefix}{target} HTTP/1.1\r\n{''.join(lines)}\r\n".encode()
         connection = self._connect(timeout[0])
         try:
+            self._waiting[connection] = time.monotonic()
             connection.sock.settimeout(timeout[1])
             # A server may respond, and close the connection, before it has read the body.
             with suppress(BrokenPipeError):
@@ -58,6 +63,26 @@ class Connections:
         except BaseException:
             connection.close()
             raise
+        finally:
+            self._waiting.pop(connection, None)
+
+    def reset(self, seconds: float) -> None:
+        """Close connections that are idle, or have waited for a response for longer than this.
+
+        After an outage of the network they may be dead: a request would end only with its time-out.
+        """
+        for connection, since in self._waiting.copy().items():
+            if time.monotonic() - since > seconds:
+                with suppress(OSError, AttributeError):  # it has just ended
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+        idle = []
+        with suppress(queue.Empty):
+            while True:
+                idle.append(self._pool.pool.get(block=False))
+        for connection in idle:
+            if connection:
+                connection.close()
+            self._pool._put_conn(connection)
 
     def _connect(self, timeout: float) -> Any:
         try:

@@ -187,9 +187,10 @@ class Operator:
         watches.enqueue_all()
 
     def _reconnect(self, watches: Watches) -> None:
-        """The API server responds again: do not wait for backoffs."""
+        """The API server responds again: wait neither for backoffs nor for connections that may be dead."""
         for reflector in watches.all:
             reflector.reconnect()
+        self._client.reset_connections()
         self._queue.retry_failed()
 
     def _start_workers(self, watches: Watches) -> None:

@@ -201,8 +201,9 @@ class Writer:
         metadata = desired["metadata"]
         where = resource, metadata["namespace"], metadata["name"]
         with self._request(f"apply {resource.kind} {metadata['name']}"):
-            entries = self._client.get(*where)["metadata"]["managedFields"]
-            ours = [entry for entry in entries if entry["manager"] == FIELD_MANAGER and not entry.get("subresource")]
+            entries = self._client.get(*where)["metadata"].get("managedFields") or []
+            by_us = [entry for entry in entries if entry.get("manager") == FIELD_MANAGER]
+            ours = [entry for entry in by_us if not entry.get("subresource")]
             nothing: Json = {}
             fields = reduce(_union, (entry["fieldsV1"] for entry in ours), nothing)
             others = [entry for entry in entries if entry not in ours]

@@ -57,7 +57,8 @@ class App:
     def respond(self, raw: RawRequest) -> Response | Watch:
         """Answers one request; failures are answers too."""
         try:
-            return self._route(raw)
+            with self.cluster.storage.writing_as(raw.user_agent):
+                return self._route(raw)
         except ApiError as error:
             return failure(error)
 

@@ -37,6 +37,7 @@ class Fault:
     code: int = 500
     retry_after: int | None = None
     text: str = ""
+    seconds: float | None = None
     hits: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
     _released: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -79,9 +80,11 @@ class Fault:
         return cls(Kind.STATUS, method, path, times, code=code, retry_after=retry_after, text=text)
 
     @classmethod
-    def slow(cls, method: str | None = None, path: str = "", times: int | None = None) -> Fault:
-        """Starts on the request only when it is released."""
-        return cls(Kind.SLOW, method, path, times)
+    def slow(
+        cls, method: str | None = None, path: str = "", times: int | None = None, *, seconds: float | None = None
+    ) -> Fault:
+        """Starts on the request only when it is released, or after these seconds."""
+        return cls(Kind.SLOW, method, path, times, seconds=seconds)
 
     @classmethod
     def cut(cls, path: str = "", times: int | None = None) -> Fault:
@@ -127,8 +130,8 @@ class Fault:
         self._released.set()
 
     def hold(self) -> None:
-        """Waits until it is released."""
-        self._released.wait()
+        """Waits until it is released, or its seconds have passed."""
+        self._released.wait(self.seconds)
 
 
 class Faults:

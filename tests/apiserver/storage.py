@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +53,9 @@ class Change:
     record: Record
     previous: Record | None
     removed: bool = False
+    writer: str = ""
+    """The user agent of the request; empty if there was none."""
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Storage:
         self.lock = threading.RLock()
         self.revision = 1
         self.compacted = 0
+        self._writers = threading.local()
         self._buckets: dict[str, dict[tuple[str, str], Record]] = {}
         self._history: deque[Change] = deque()
         self._subscriptions: list[Subscription] = []
@@ -113,7 +120,7 @@ class Storage:
                 return previous
             record = self._stamped(value)
             self._buckets.setdefault(bucket, {})[key] = record
-            self._publish(Change(record.revision, bucket, record, previous))
+            self._publish(Change(record.revision, bucket, record, previous, writer=self._writer))
             return record
 
     def remove(self, bucket: str, namespace: str, name: str) -> Record:
@@ -121,8 +128,17 @@ class Storage:
         with self.lock:
             previous = self._buckets[bucket].pop((namespace, name))
             last = self._stamped(previous.copy())
-            self._publish(Change(last.revision, bucket, last, previous, removed=True))
+            self._publish(Change(last.revision, bucket, last, previous, removed=True, writer=self._writer))
             return last
+
+    @contextmanager
+    def writing_as(self, writer: str) -> Iterator[None]:
+        """What this thread changes meanwhile has this writer."""
+        self._writers.name = writer
+        try:
+            yield
+        finally:
+            self._writers.name = ""
 
     def subscribe(self, bucket: str | None, since: int | None = None) -> Subscription:
         """Follows a bucket, after `since` when it is given, else from now on.
@@ -159,6 +175,10 @@ class Storage:
         with self.lock:
             for subscription in self._subscriptions:
                 subscription.offer(Bookmark(self.revision))
+
+    @property
+    def _writer(self) -> str:
+        return getattr(self._writers, "name", "")
 
     def _stamped(self, value: Object) -> Record:
         self.revision += 1

@@ -72,6 +72,28 @@ def test_stopping_the_server_ends_what_hangs(configmaps: Collection, server: Api
     assert answer.exception(timeout=30) is not None
 
 
+def test_a_slow_request_may_have_a_time_after_which_it_is_carried_out(
+    server: ApiServer, configmaps: Collection
+) -> None:
+    fault = server.faults.add(Fault.slow(method="POST", seconds=0.01))
+
+    configmaps.create("one")
+
+    assert fault.hits == 1
+    assert not configmaps.is_gone("one")
+
+
+def test_a_change_has_the_user_agent_of_its_request(server: ApiServer, configmaps: Collection) -> None:
+    changes = server.cluster.storage.subscribe(None)
+    configmaps.create("one")
+    server.store.delete("configmaps", "one", configmaps.namespace)
+
+    by_request, by_test = changes.next(timeout=0), changes.next(timeout=0)
+
+    assert by_request and by_test
+    assert (bool(by_request.writer), by_test.writer) == (True, "")
+
+
 def test_a_slow_request_is_carried_out_when_it_is_released(server: ApiServer, configmaps: Collection) -> None:
     fault = server.faults.add(Fault.slow(method="POST"))
     answer = in_background(lambda: configmaps.create("one"))

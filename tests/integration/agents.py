@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from engine.model.states import read_written
+from engine.model.states import Applied, read_written
 from engine.render.objects import KANARY_LABEL, STRATEGY_ANNOTATION
 from tests.apiserver import ApiServer
 from tests.apiserver.follower import Follower
@@ -45,6 +45,10 @@ class ClusterAgents:
         self._lock = server.cluster.storage.lock
         self._served: dict[str, str] = {}
         """By pod, the digest of the configuration that it serves."""
+        self._serials: dict[str, int] = {}
+        """By pod, the number of that configuration."""
+        self.sent: list[tuple[str, int, str, bool]] = []
+        """Of each configuration that was sent: the pod, its number and digest, and whether it was accepted."""
         self._streams: dict[str, list[socket.socket]] = {}
         """By pod, the connections of operators."""
         self._follower = Follower(server.cluster, self._on_change, "agents")
@@ -77,7 +81,7 @@ class ClusterAgents:
         with suppress(OSError):
             while True:
                 stream, _ = self._listener.accept()
-                self._welcome(stream)
+                threading.Thread(target=self._welcome, args=(stream,), daemon=True).start()
 
     def _welcome(self, stream: socket.socket) -> None:
         stream.settimeout(10)
@@ -105,7 +109,12 @@ class ClusterAgents:
                     stream.sendall(self._report(pod))
 
     def _receive(self, stream: socket.socket, head: bytes, pods: Sequence[Json]) -> None:
-        """What a pod's agent is sent, it serves."""
+        """What a pod's agent is sent, it serves, if it is newer."""
+        serial = int((re.search(rb"Kanary-Configuration: \S+ (\d+)", head) or [b"", b"0"])[1])
+        if any(serial <= self._serials.get(pod["metadata"]["uid"], 0) for pod in pods):
+            self.sent += [(pod["metadata"]["uid"], serial, "", False) for pod in pods]
+            stream.sendall(b"HTTP/1.1 409 Conflict\r\n\r\n")
+            return
         length = re.search(rb"Content-Length: (\d+)", head)
         stream.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         content = b""
@@ -117,8 +126,12 @@ class ClusterAgents:
             return
         with self._lock:
             for pod in pods:
-                self._served[pod["metadata"]["uid"]] = digest[1].decode()
-                self._publish(pod)
+                uid = pod["metadata"]["uid"]
+                is_newer = serial > self._serials.get(uid, 0)
+                self.sent.append((uid, serial, digest[1].decode(), is_newer))
+                if is_newer:
+                    self._served[uid], self._serials[uid] = digest[1].decode(), serial
+                    self._publish(pod)
 
     def _on_change(self, change: Change) -> None:
         pod = change.record.value
@@ -138,13 +151,13 @@ class ClusterAgents:
         uid = pod["metadata"]["uid"]
         if uid in self._served:
             return False
-        self._served[uid] = self._mounted(pod["metadata"])
+        applied = self._mounted(pod["metadata"])
+        self._served[uid], self._serials[uid] = (applied.digest, applied.serial) if applied else ("", 0)
         return True
 
-    def _mounted(self, metadata: Json) -> str:
+    def _mounted(self, metadata: Json) -> Applied | None:
         name = f"{metadata['labels'][KANARY_LABEL]}-haproxy"
-        applied = read_written(self._server.store.get("configmaps", name, metadata["namespace"])).applied
-        return applied.digest if applied else ""
+        return read_written(self._server.store.get("configmaps", name, metadata["namespace"])).applied
 
     def _report(self, pod: Json) -> bytes:
         uid = pod["metadata"]["uid"]

@@ -58,7 +58,7 @@ def make_operator(kubeconfig: str, agent_port: int, timeouts: Timeouts | None = 
     client = ClusterClient.connect(
         kubeconfig=kubeconfig,
         field_manager=FIELD_MANAGER,
-        user_agent="kanary/test",
+        user_agent=f"kanary/{settings.get('pod_name', 'test')}",
         timeouts=timeouts,
         on_request=metrics.requested,
     )

@@ -86,7 +86,7 @@ def test_an_operator_that_starts_before_the_crd_waits_for_it(serving: Scene) -> 
 
 
 def test_a_rejection_is_reported_and_retried_after_a_change(serving: Scene) -> None:
-    fault = serving.server.faults.add(Fault.status(403, "PATCH", "/deployments/"))
+    fault = serving.server.faults.add(Fault.status(403, "POST", "/deployments"))
     serving.start_operator()
     status = serving.wait_for_phase("Degraded", reason="RejectedByCluster")
     assert "cannot create Deployment rule-haproxy" in status["message"]

@@ -6,7 +6,9 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -94,6 +96,26 @@ def test_requests_follow_each_other_on_one_connection(server: Server, connection
         server.say(OK)
         assert get(connections).data == b"ok"
     assert server.connections == 1
+
+
+def test_a_reset_ends_idle_connections_and_those_that_wait_for_long(server: Server, connections: Connections) -> None:
+    """They may be dead: a request on one of them would end only with its time-out."""
+    server.say(OK)
+    assert get(connections).data == b"ok"
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(get, connections)
+        while len(server.requests) < 2:
+            time.sleep(0.01)
+        connections.reset(PATIENCE)
+        assert not waiting.done()
+        connections.reset(0.0)
+        assert isinstance(waiting.exception(PATIENCE), ConnectionError)
+    server.say(b"")
+    for count in (2, 3):
+        server.say(OK)
+        assert get(connections).data == b"ok"
+        assert server.connections == count
+        connections.reset(PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -271,3 +271,29 @@ def test_a_new_kanary_has_the_time_of_now() -> None:
     found = after_apply(None, declared(port=1), NOW)
     assert found["metadata"]["creationTimestamp"] == "2026-11-26T12:00:00Z"
     assert KanarySpec.model_fields.keys() >= {"port"}
+
+
+def chained(port: str | int) -> list[Json]:
+    """The outer Kanary first, which leads to the inner one."""
+    routes = {"outer": [route("inner", 100, port)], "inner": [route("web-v1", 100)]}
+    return [
+        kanary(destination=name, routes=found) | {"metadata": {"namespace": "shop", "name": name}}
+        for name, found in routes.items()
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_new_kanary_that_leads_to_another_one_is_planned_after_it(files: Files, order: int) -> None:
+    planned = json.loads(files.run("-f", files.write("new.yaml", *chained(80)[::order]), "--offline", "-o", "json"))
+    assert [each["name"] for each in planned] == ["inner", "outer"]
+    for each in planned:
+        changes = {(found["action"], found["object"]["kind"]) for found in each["objects"]}
+        assert changes == {("created", kind) for kind in ("ConfigMap", "Deployment", "PodDisruptionBudget", "Service")}
+
+
+def test_a_port_that_the_inner_kanary_does_not_have_is_found(files: Files) -> None:
+    planned = json.loads(files.run("-f", files.write("new.yaml", *chained("http")), "--offline", "-o", "json", code=1))
+    assert [bool(each["problems"]) for each in planned] == [False, True]
+    assert 'Service "inner" has no port http: use one of tcp (80)' in json.dumps(planned[1]["problems"]).replace(
+        "\\", ""
+    )
