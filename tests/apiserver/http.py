@@ -249,8 +249,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_abandoned(self) -> bool:
         """Whether the client closed the connection of a running watch."""
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        # Not select(), which takes no descriptor above 1,023.
+        readable = select.poll()
+        readable.register(self.connection, select.POLLIN)
+        return bool(readable.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _reset(self) -> None:
         self.close_connection = True
