@@ -73,6 +73,9 @@ class _KanaryFeed(KanariesFeed):
         """The Kanary and what the proxies reported last."""
         if self._defect:
             raise self._defect
+        # It may have been deleted before the first list.
+        copy, owner = self._copy, self._owner
+        self._is_deleted |= copy.synced.is_set() and copy.get(owner.namespace, owner.name) is None
         trouble, fleet = self._trouble, self._fleet
         # While the API server does not respond, one reason suffices.
         view = view_of(self._kanary, replace(fleet, problem="") if trouble else fleet)

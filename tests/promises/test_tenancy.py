@@ -38,7 +38,7 @@ TENANTS = Table(
 )
 IS_FULL = os.environ.get("KANARY_PROMISES") == "full"
 ENDPOINTS = 100_000
-KANARIES = 500 if IS_FULL else 50
+KANARIES = 150 if IS_FULL else 50
 ROLLOUTS = 20
 EDITS = 1_000
 """A minute."""
