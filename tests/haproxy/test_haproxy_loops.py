@@ -1,0 +1,62 @@
+"""One connection of a client through real proxies of Kanaries that lead to each other."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import pytest
+
+from engine.render.config import Pool, ProxyConfig, Server
+from tests.haproxy.pods import Pods
+from tests.haproxy.proxies import Proxy, await_that, config_of, free_port, greeted_by, running
+from tests.traces.test_loops import ring
+
+MOST = 60
+"""Connections that a proxy takes: what the control fills."""
+
+
+def sessions(proxy: Proxy) -> int:
+    """The connections that clients, other proxies and their health checks have with a proxy."""
+    _, metrics = proxy.fetch("/metrics?scope=frontend")
+    found = re.search(r'^haproxy_frontend_current_sessions\{proxy="split"\} (\d+)$', metrics, re.MULTILINE)
+    assert found, metrics
+    return int(found[1])
+
+
+def configs(following: dict[int, Server | None], own: Server) -> list[ProxyConfig]:
+    """Of proxies that send connections to the next one or, where there is none, to a pod."""
+    return [
+        config_of(Pool("app:http", 100, (following[number] or own,)), split_port=ports[number], max_connections=MOST)
+        for number in sorted(following)
+    ]
+
+
+ports: list[int] = []
+
+
+@pytest.mark.parametrize("yields", [True, False], ids=["the youngest yields", "control: none yields"])
+def test_a_connection_passes_each_proxy_of_a_circle_once(pods: Pods, yields: bool) -> None:
+    count = 3
+    world = ring(count)
+    if yields:
+        world.reconcile(range(count))
+    sent = world.sent()
+    ports[:] = [free_port() for _ in range(count)]
+    assert len(set(ports)) == count
+    following = {
+        number: next((Server("127.0.0.1", ports[target]) for target in sent[number]), None) for number in range(count)
+    }
+    own = pods.add("127.1.0.1")
+    with contextlib.ExitStack() as stack:
+        proxies = [stack.enter_context(running(config)) for config in configs(following, own)]
+        for proxy in proxies:
+            proxy.await_servers_up(0, 1)
+        if not yields:
+            with proxies[0].connect():
+                await_that(lambda: any(sessions(proxy) >= MOST for proxy in proxies), "one connection fills a proxy")
+            return
+        with proxies[0].connect() as connection:
+            assert greeted_by(connection) == own
+            # Health checks pass through as well, and end at once.
+            await_that(lambda: [sessions(proxy) for proxy in proxies] == [1] * count, "one connection in each proxy")
