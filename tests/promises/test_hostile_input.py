@@ -71,7 +71,7 @@ def test_a_hostile_kanary_is_refused_or_means_what_it_declares(tell: Tell, tmp_p
     for number in range(EACH):
         made, changed = hostile.kanary()
         kanary, is_from_a_file = _transported(made, counts, by_file=number % 8 == 0)
-        spec = _read(kanary, counts, is_from_a_file=is_from_a_file) if kanary else None
+        spec = _read(kanary, counts, is_from_a_file=is_from_a_file) if kanary is not None else None
         if kanary is None or spec is None:
             assert changed, f"a valid one was refused: {made}"
             continue
