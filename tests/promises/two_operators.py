@@ -105,7 +105,7 @@ class Pair:
         self._edits = itertools.count(1)
 
     def fill(self) -> None:
-        """Replace those that have ended, as a Deployment does."""
+        """Replace those that have ended, as a Deployment does: on a busy machine, a leader may end by itself."""
         for ended in [each for each in self.candidates if not each.process.is_alive()]:
             ended.end()
             self.candidates.remove(ended)
@@ -131,7 +131,6 @@ class Pair:
         return found
 
     def _has_standby(self) -> bool:
-        # On a machine that is too busy, a leader may have ended by itself.
         self.fill()
         return bool(self.scene.server.requests.find("GET", "/leases/kanary", 200))
 
@@ -149,10 +148,15 @@ class Pair:
         self.seconds.append(time.monotonic() - began)
 
     def wait_until_served(self) -> None:
-        self.scene.wait_for_phase("Ready")
+        self.scene.wait_for(self._is_served, lambda: f"{self.scene.status()}, {self.services()}")
+
+    def _is_served(self) -> bool:
+        self.fill()
         kanary = self.scene.kanary()
         assert kanary
-        self.scene.wait_for(lambda: self.services() == [kanary["spec"]["destination"]], lambda: f"{self.services()}")
+        status, generation = kanary.get("status") or {}, kanary["metadata"]["generation"]
+        is_ready = (status.get("phase"), status.get("observedGeneration")) == ("Ready", generation)
+        return is_ready and self.services() == [kanary["spec"]["destination"]]
 
     def services(self) -> list[str]:
         found = self.scene.server.store.list("services", NAMESPACE)
