@@ -86,6 +86,8 @@ class Report:
     """The message of HAProxy about that."""
     draining: int = 0
     """HAProxy processes that only serve connections from before a reload."""
+    lost: int = 0
+    """File descriptors of HAProxy's master that processes of earlier reloads have left for good."""
     connections: int = 0
     max_connections: int = 0
     """Maximum number of connections that it can hold, whatever is configured."""
@@ -164,6 +166,7 @@ def read_report(raw: object, now: datetime) -> Report:
         rejected_digest=_text(rejected.get("digest")),
         rejection=_text(rejected.get("message")),
         draining=_count(raw.get("draining")),
+        lost=_count(raw.get("lost")),
         connections=_count(raw.get("connections")),
         max_connections=_count(raw.get("maxConnections")),
         is_full=raw.get("full") is True,

@@ -1,7 +1,8 @@
 """HAProxy processes that reloads have left in a proxy, and the memory that they may take.
 
 Each one serves its connections until they end or the drain time has passed, and no process is ended before. A proxy
-that has too many of them is replaced instead: its connections drain in a pod that reloads no more.
+that has too many of them is replaced instead: its connections drain in a pod that reloads no more. The same limit
+applies to the file descriptors that ended ones have left: with too many, HAProxy could not reload any more.
 """
 
 import re
@@ -45,14 +46,16 @@ def bytes_of(quantity: int | str) -> float:
 
 
 def worn(proxies: Iterable[Proxy], most: int) -> Proxy | None:
-    """The proxy with the most former processes, if these are more than so many."""
-    found = [(proxy.report.draining, proxy.name, proxy) for proxy in proxies if proxy.is_to_run and proxy.report]
-    processes, _, proxy = max(found, default=(0, "", None))
-    return proxy if processes > most else None
+    """The proxy with the most former processes, if these are more than so many, or what they have left is."""
+    reports = [(proxy, proxy.report) for proxy in proxies if proxy.is_to_run and proxy.report]
+    found = [(max(report.draining, report.lost), proxy.name, proxy) for proxy, report in reports]
+    left, _, proxy = max(found, default=(0, "", None))
+    return proxy if left > most else None
 
 
 def wear_text(proxy: Proxy, servers: int) -> str:
     """What a proxy still runs."""
-    processes = proxy.report.draining if proxy.report else 0
+    processes, lost = (proxy.report.draining, proxy.report.lost) if proxy.report else (0, 0)
     memory = former_bytes(processes, servers) // MEBIBYTE
-    return f"pod {proxy.name} has {processes} HAProxy processes of earlier reloads, with about {memory} MiB"
+    ended = f", and {lost} open files of ended ones" if lost else ""
+    return f"pod {proxy.name} has {processes} HAProxy processes of earlier reloads, with about {memory} MiB{ended}"

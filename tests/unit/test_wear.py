@@ -60,3 +60,11 @@ def test_the_proxy_with_the_most_former_processes_is_named_unless_it_is_stopping
     assert found is many
     assert wear_text(many, 1000) == "pod x-25 has 25 HAProxy processes of earlier reloads, with about 297 MiB"
     assert worn([few, many], 25) is None
+
+
+def test_a_proxy_whose_haproxy_has_lost_many_descriptors_is_named() -> None:
+    lossy = live("x-1", Report(DIGEST, draining=2, lost=19))
+    assert worn([live("x-2", Report(DIGEST, draining=18)), lossy], 18) is lossy
+    assert wear_text(lossy, 0) == (
+        "pod x-1 has 2 HAProxy processes of earlier reloads, with about 14 MiB, and 19 open files of ended ones"
+    )

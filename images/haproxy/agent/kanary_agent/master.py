@@ -42,6 +42,8 @@ class Figures(NamedTuple):
     """What they have counted; None if one of them does not respond."""
     current: Summary
     """What the current worker has counted."""
+    lost: int = 0
+    """Number of workers that have ended and stay in the master's list, each with a file descriptor (lasting.py)."""
 
     @property
     def split(self) -> str:
@@ -101,7 +103,9 @@ class Master:
     def figures(self) -> Figures:
         """What the current worker serves, and how many connections are open and possible."""
         answer = self.execute(*_FIGURES)
-        return Figures(_state(answer), *self._former(answer), self._completed(counters.summary(answer)))
+        listed, former = self._former(answer)
+        running = listed if former is None else len(former)
+        return Figures(_state(answer), running, former, self._completed(counters.summary(answer)), listed - running)
 
     def summary(self) -> Summary:
         """What the current worker has counted; of an empty name if there is none."""
@@ -115,10 +119,7 @@ class Master:
         return summary._replace(is_redistributing=is_redistributing)
 
     def _former(self, processes: str) -> tuple[int, list[Summary] | None]:
-        """How many former workers still run, and what they have counted.
-
-        The master's list is not enough: a worker that ends while the master restarts itself can stay in it.
-        """
+        """How many former workers the master lists, and what those that still run have counted."""
         numbers = _former(processes)
         commands = (command.replace("@1", f"@!{number}") for number in numbers for command in counters.SUMMARY)
         try:
@@ -126,7 +127,7 @@ class Master:
         except SilentError:
             # A worker that hangs still runs; the report about the current worker must not fail for it.
             return len(numbers), None
-        return len(found), found
+        return len(numbers), found
 
     def execute(self, *commands: str, seconds: float = ANSWER_SECONDS) -> str:
         """Run commands; returns all answers as one text."""

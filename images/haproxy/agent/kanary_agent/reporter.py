@@ -86,6 +86,7 @@ class Reporter:
                 "digest": self._digest,
                 "rejected": {"digest": rejected[0], "message": rejected[1]} if rejected else None,
                 "draining": figures.draining,
+                "lost": figures.lost,
                 "connections": load.connections,
                 "maxConnections": load.max_connections,
                 "full": is_full,
