@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVarTuple
 
 from engine.fleet.fleet import Fleet, Goal, has_rolled_out
-from engine.fleet.wear import most_former, wear_text, worn
+from engine.fleet.wear import lossy, most_former, wear_text, worn
 from engine.memo import Memo
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, applied_in, read_written, unpaused
@@ -273,7 +273,7 @@ def _renewal(observed: Observed) -> str:
         return ""
     if not has_rolled_out(fleet.deployment, before.spec.proxy.replicas):
         return ""
-    proxy = worn(fleet.proxies, most_former(before.spec.proxy.resources, before.servers))
+    proxy = worn(fleet.proxies, most_former(before.spec.proxy.resources, before.servers)) or lossy(fleet.proxies)
     return wear_text(proxy, before.servers) if proxy else ""
 
 

@@ -157,7 +157,7 @@ _FAILED: Mapping[str, Explanation] = {
     Reason.PROXIES_EXHAUSTED: Explanation(
         "A proxy has reached its limit of connections, cannot hold `spec.proxy.maxConnections`, has no free source "
         "ports to a pod, or ran out of memory: new connections wait, or connections were dropped. Or HAProxy processes "
-        "of earlier reloads take so much memory that it will.",
+        "of earlier reloads take so much memory that a container will run out of it.",
         "The proxies are too few or too small for this traffic, or their limits are too low. Or settings change often, "
         "and connections last long.",
         "Follow the message: more replicas, connections or memory. An OOMKilled container is reported for 10 minutes.",
@@ -175,7 +175,7 @@ _PROGRESS: Mapping[str, Explanation] = {
     Reason.REPLACING_PROXIES: Explanation(
         "The proxies are replaced, although `spec.updateStrategy` is Live. Established connections drain.",
         "Running proxies did not load a configuration within 15 s, or have many HAProxy processes of earlier reloads, "
-        "which serve connections from before them; the message names one.",
+        "which serve connections from before them, or open files that ended ones have left; the message names one.",
         "None for now. If it repeats, see the log of the container `agent` of that proxy, or change settings less "
         "often.",
         (Phase.RENDERING,),
@@ -223,8 +223,8 @@ _CONDITIONS: Mapping[str, Explanation] = {
     ConditionReason.ENTRIES_LOST: Explanation(
         "The history lacks entries of this Kanary; `status.history.lost` counts them. Later ones are recorded.",
         "The database was unavailable for more entries than the status of the Kanary has room for (50 kB).",
-        "Acknowledge it, which makes the condition True again: `kubectl patch ky NAME --subresource=status "
-        """--type=merge -p '{"status": {"history": {"lost": 0}}}'`.""",
+        "A cluster admin acknowledges it, which makes the condition True again: `kubectl patch ky NAME "
+        """--subresource=status --type=merge -p '{"status": {"history": {"lost": 0}}}'`.""",
     ),
     ConditionReason.DISABLED: Explanation(
         "The history is disabled.",

@@ -1,8 +1,8 @@
 """HAProxy processes that reloads have left in a proxy, and the memory that they may take.
 
 Each one serves its connections until they end or the drain time has passed, and no process is ended before. A proxy
-that has too many of them is replaced instead: its connections drain in a pod that reloads no more. The same limit
-applies to the file descriptors that ended ones have left: with too many, HAProxy could not reload any more.
+that has too many of them is replaced instead: its connections drain in a pod that reloads no more. So is one whose
+HAProxy has lost many file descriptors to ended processes, because it could not reload any more in the end.
 """
 
 import re
@@ -17,6 +17,8 @@ PROCESS_BYTES = 7 * MEBIBYTE
 SERVER_BYTES = 5 * 1024
 LEAST = 4
 """A proxy may have as many former processes, whatever its memory."""
+MOST_LOST = 64
+"""File descriptors that HAProxy may lose; of 1,024, the usual lowest limit, HAProxy uses few without connections."""
 _SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "Ki": 2.0**10} | {
     f"{letter}{i}": base**power
     for power, letter in enumerate("MGTPE", start=2)
@@ -46,11 +48,16 @@ def bytes_of(quantity: int | str) -> float:
 
 
 def worn(proxies: Iterable[Proxy], most: int) -> Proxy | None:
-    """The proxy with the most former processes, if these are more than so many, or what they have left is."""
-    reports = [(proxy, proxy.report) for proxy in proxies if proxy.is_to_run and proxy.report]
-    found = [(max(report.draining, report.lost), proxy.name, proxy) for proxy, report in reports]
-    left, _, proxy = max(found, default=(0, "", None))
-    return proxy if left > most else None
+    """The proxy with the most former processes, if these are more than so many."""
+    found = [(proxy.report.draining, proxy.name, proxy) for proxy in proxies if proxy.is_to_run and proxy.report]
+    processes, _, proxy = max(found, default=(0, "", None))
+    return proxy if processes > most else None
+
+
+def lossy(proxies: Iterable[Proxy]) -> Proxy | None:
+    """A proxy whose HAProxy has lost too many file descriptors."""
+    found = (proxy for proxy in proxies if proxy.is_to_run and proxy.report and proxy.report.lost > MOST_LOST)
+    return next(found, None)
 
 
 def wear_text(proxy: Proxy, servers: int) -> str:

@@ -74,7 +74,7 @@ class _Stale:
     noted: datetime
 
     def __str__(self) -> str:
-        return f"what the operator knows of {self.kind} is of {time_text(self.since)}: {self.why[:_WHY_LENGTH]}"
+        return f"the operator's copy of {self.kind} is from {time_text(self.since)}: {self.why[:_WHY_LENGTH]}"
 
 
 class Watches:

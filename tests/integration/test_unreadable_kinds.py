@@ -51,7 +51,7 @@ def ready(scene: Scene) -> tuple[str, str, str]:
 def wait_for_report(scene: Scene, kind: str) -> str:
     scene.wait_for(lambda: ready(scene)[:2] == ("Unknown", "CopyStale"), lambda: str(ready(scene)))
     message = ready(scene)[2]
-    assert message.startswith(f"what the operator knows of {kind} is of 20"), message
+    assert message.startswith(f"the operator's copy of {kind} is from 20"), message
     return message
 
 

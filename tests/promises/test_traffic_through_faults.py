@@ -110,7 +110,7 @@ def test_the_database_is_dead(tell: Tell, pods: Pods) -> None:
             assert proxy.push(numbered(weighted(config, serial), serial)) == 202
             proxy.await_served()
             clients.await_visits(RATE // 10)
-        lose_nothing(tell, "database dead; 20 changes of weights are sent", clients)
+        lose_nothing(tell, "database dead: 20 changes of weights arrive as always", clients)
 
 
 def test_a_hundred_changes_in_a_row(tell: Tell, pods: Pods) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.fleet.reports import Report
-from engine.fleet.wear import LEAST, bytes_of, most_former, wear_text, worn
+from engine.fleet.wear import LEAST, MOST_LOST, bytes_of, lossy, most_former, wear_text, worn
 from engine.model.spec import Resources
 from tests.unit.observations import DIGEST
 from tests.unit.proxies import live
@@ -63,8 +63,10 @@ def test_the_proxy_with_the_most_former_processes_is_named_unless_it_is_stopping
 
 
 def test_a_proxy_whose_haproxy_has_lost_many_descriptors_is_named() -> None:
-    lossy = live("x-1", Report(DIGEST, draining=2, lost=19))
-    assert worn([live("x-2", Report(DIGEST, draining=18)), lossy], 18) is lossy
-    assert wear_text(lossy, 0) == (
-        "pod x-1 has 2 HAProxy processes of earlier reloads, with about 14 MiB, and 19 open files of ended ones"
+    found = live("x-1", Report(DIGEST, draining=2, lost=MOST_LOST + 1))
+    stopping = live("x-3", Report(DIGEST, lost=1000), stopped=NOW)
+    assert lossy([live("x-2", Report(DIGEST, draining=18, lost=MOST_LOST)), stopping, found]) is found
+    assert lossy([stopping]) is None
+    assert wear_text(found, 0) == (
+        "pod x-1 has 2 HAProxy processes of earlier reloads, with about 14 MiB, and 65 open files of ended ones"
     )
