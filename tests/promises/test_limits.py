@@ -88,8 +88,8 @@ def test_many_pods_are_served(tell: Tell, pods: int) -> None:
     assert config_map <= MOST_CONFIG_MAP_BYTES
     # The former configuration gives way first: with 5,000 pods both do not fit.
     assert bool(world.objects["ConfigMap", "rule-haproxy"]["data"]["accepted.cfg"]) or pods == 5000
-    # Proportional to the pods, with room for a busy machine.
-    assert ratio < 3 * pods / 10
+    # Much of a change does not depend on the pods.
+    assert ratio < 0.4 * pods / 10
     tell(
         LIMITS,
         f"{pods} pods",
