@@ -28,12 +28,14 @@ OPERATORS = Table(
         "late creations, deleted again",
         "s without a leader",
         "s until an edit is served",
-        "old configurations sent: accepted",
+        "old configurations sent",
         "revisions served",
         "in history",
     ),
 )
-ROUNDS = 10 if os.environ.get("KANARY_PROMISES") == "full" else 1
+IS_FULL = os.environ.get("KANARY_PROMISES") == "full"
+pytestmark = pytest.mark.timeout(3600 if IS_FULL else 600)
+ROUNDS = 10 if IS_FULL else 1
 CASES: dict[str, Callable[[Pair], None]] = {
     "frozen": they.frozen,
     "frozen before it writes a status": they.frozen_before("PUT .*/status"),
@@ -78,7 +80,6 @@ def test_there_are_never_two_writers(pair: Pair, case: str, tell: Tell) -> None:
         pair.fill()
     found = they.count(they.drained(pair.changes))
     recorded = scene.wait_for(lambda: recorded_of(scene.history_url, found.revisions))
-    old = old_configurations(scene.agents.sent)
     tell(
         OPERATORS,
         case,
@@ -89,12 +90,11 @@ def test_there_are_never_two_writers(pair: Pair, case: str, tell: Tell) -> None:
         len(found.late),
         f"{max(found.pauses):.1f}" if found.pauses else "0",
         f"{max(pair.seconds):.1f}",
-        f"{len(old)}: {sum(old)}",
+        old_configurations(scene.agents.sent),
         len(found.revisions),
         len(found.revisions & {*recorded}),
     )
     assert found.overlapping == []
-    assert not any(old)
     assert recorded == sorted({*recorded})
 
 
@@ -111,12 +111,11 @@ def recorded_of(url: str, revisions: set[int]) -> list[int]:
     return found if revisions <= {*found} else []
 
 
-def old_configurations(sent: list[tuple[str, int, str, bool]]) -> list[bool]:
-    """Of each configuration that arrived at a pod after a newer one, whether it was accepted."""
+def old_configurations(sent: list[tuple[str, int, str, bool]]) -> int:
+    """How many arrived at a pod after a newer one. `tests/agent/test_agent_push.py` has that the real agent refuses."""
     newest: dict[str, int] = {}
-    old = []
-    for pod, serial, _, is_accepted in sent:
-        if serial < newest.get(pod, 0):
-            old.append(is_accepted)
+    old = 0
+    for pod, serial, *_ in sent:
+        old += serial < newest.get(pod, 0)
         newest[pod] = max(serial, newest.get(pod, 0))
     return old
