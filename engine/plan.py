@@ -11,6 +11,7 @@ from engine.memo import Memo
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
+from engine.model.times import time_text
 from engine.observe import Defaults, Observed
 from engine.ports import ClusterView
 from engine.render import objects, pods
@@ -22,6 +23,7 @@ from engine.render.slots import Slots, assign, backends_by_slot
 from engine.render.sysctls import ALL_SYSCTLS, has_keepalive, source_ports
 from engine.rollbacks import rollback_plan
 from states import Action, Difference, UpdateStrategy
+from states.timing import RENEWAL_PAUSE, left
 
 Inputs = TypeVarTuple("Inputs")
 
@@ -83,11 +85,11 @@ def plan(observed: Observed, split: Split) -> Target:
     before, fleet, memo = observed.written.applied, observed.fleet, observed.memo
     strategy, fallback = _strategy(observed, split)
     renewal = _renewal(observed) if strategy is UpdateStrategy.LIVE else ""
-    renewals = (before.renewals if before else 0) + bool(renewal)
+    renewed_at = observed.now if renewal else before.renewed_at if before else None
     ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
     slots = memo(_slots, before, split.spec)
     serial, rendered = _render(observed, split, strategy, slots, ipv6=ipv6)
-    difference = _difference(before, split, strategy, ipv6=ipv6, digest=rendered.digest, renewals=renewals)
+    difference = _difference(before, split, strategy, ipv6=ipv6, digest=rendered.digest, renewed_at=renewed_at)
     accepted = observed.written.accepted
     if before and difference is Difference.NONE:
         applied = before
@@ -100,7 +102,7 @@ def plan(observed: Observed, split: Split) -> Target:
             strategy=strategy,
             serial=serial,
             split_serial=rendered.split_serial,
-            renewals=renewals,
+            renewed_at=renewed_at,
             ipv6=ipv6,
             spec=split.spec,
             rollout=split.rollout,
@@ -116,7 +118,7 @@ def plan(observed: Observed, split: Split) -> Target:
     known = observed.destinations.get(split.spec.destination)
     # With Live, the pods do not depend on the configuration.
     mounted = applied.digest if strategy is UpdateStrategy.ROLLING else ""
-    template = observed.owner, applied.spec, observed.defaults, applied.strategy, mounted, applied.renewals
+    template = observed.owner, applied.spec, observed.defaults, applied.strategy, mounted, applied.renewed_at
     replicas, ready = applied.spec.proxy.replicas, known.ready_endpoints if known else 0
     goal = Goal(applied.digest, memo(_template_hash, *template), replicas, ready)
     return Target(
@@ -266,23 +268,32 @@ def _strategy(observed: Observed, split: Split) -> tuple[UpdateStrategy, str]:
 def _renewal(observed: Observed) -> str:
     """Why the proxies are replaced by the same ones, which begins now; empty if they are not.
 
-    Not again before that is done.
+    Not again before that is done and some time has passed, whatever they report.
     """
     before, fleet = observed.written.applied, observed.fleet
     if before is None or before.strategy is UpdateStrategy.ROLLING:
         return ""
-    if not has_rolled_out(fleet.deployment, before.spec.proxy.replicas):
+    if not fleet.deployment or not has_rolled_out(fleet.deployment, before.spec.proxy.replicas):
+        return ""
+    last = before.renewed_at
+    if last and (pods.renewed_in(fleet.deployment) != time_text(last) or left(RENEWAL_PAUSE, last, observed.now)):
         return ""
     proxy = worn(fleet.proxies, most_former(before.spec.proxy.resources, before.servers)) or lossy(fleet.proxies)
     return wear_text(proxy, before.servers) if proxy else ""
 
 
 def _difference(
-    before: Applied | None, split: Split, strategy: UpdateStrategy, *, ipv6: bool, digest: str, renewals: int
+    before: Applied | None,
+    split: Split,
+    strategy: UpdateStrategy,
+    *,
+    ipv6: bool,
+    digest: str,
+    renewed_at: datetime | None,
 ) -> Difference:
     if before is None or before.revision != split.revision:
         return Difference.WEIGHTS
-    if (before.spec, before.strategy, before.ipv6, before.renewals) != (split.spec, strategy, ipv6, renewals):
+    if (before.spec, before.strategy, before.ipv6, before.renewed_at) != (split.spec, strategy, ipv6, renewed_at):
         return Difference.SETTINGS
     if before.digest == digest:
         return Difference.NONE
@@ -322,7 +333,12 @@ def _template_hash(owner: Identity, spec: KanarySpec, *others: Any) -> str:
 
 
 def _template(  # noqa: PLR0917  a memo passes inputs by position
-    owner: Identity, spec: KanarySpec, defaults: Defaults, strategy: UpdateStrategy, digest: str, renewals: int
+    owner: Identity,
+    spec: KanarySpec,
+    defaults: Defaults,
+    strategy: UpdateStrategy,
+    digest: str,
+    renewed_at: datetime | None,
 ) -> Json:
     image, sysctls = defaults.proxy_image, defaults.sysctls
-    return pods.template(owner, spec, digest, strategy, default_image=image, sysctls=sysctls, renewals=renewals)
+    return pods.template(owner, spec, digest, strategy, default_image=image, sysctls=sysctls, renewed_at=renewed_at)

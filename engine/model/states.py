@@ -120,8 +120,8 @@ class Applied(Shape):
     """Serial of the first configuration that split connections like this one."""
     entry: int = 0
     """Number of the last entry in the status at that time: if the status is lost, numbers continue after it."""
-    renewals: int = Field(default=0, ge=0, lt=MAX_SERIAL)
-    """How often the proxies were replaced because of the processes that reloads have left."""
+    renewed_at: AwareDatetime | None = None
+    """When the proxies were last replaced by the same ones, because of what reloads had left in them."""
     ipv6: bool = False
     """The proxies were reached over IPv6. The value stays while there is no proxy to observe."""
     spec: KanarySpec

@@ -83,7 +83,7 @@ def mounted_config(owner: Identity, digest: str, config: str) -> Json:
 
 def size_problem(obj: Json) -> Problem | None:
     """The problem with an object that the API server would reject because of its size."""
-    size = sum(len(key) + len(value.encode()) for key, value in (obj.get("data") or {}).items())
+    size = sum(len(value.encode()) for value in (obj.get("data") or {}).values())
     if size <= MOST_CONFIG_MAP_BYTES:
         return None
     text = (

@@ -8,10 +8,12 @@ the pod starts with one that others have accepted.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from engine.model.spec import KanarySpec
 from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, PUBLIC_KEY
+from engine.model.times import time_text
 from engine.render.config import OPS_PORT, SPLIT_PORT
 from engine.render.haproxy import LOG_DESCRIPTOR, STOPPING_PATH, ready_path
 from engine.render.objects import CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, Identity, hash_of
@@ -25,7 +27,7 @@ DEFAULT_PROXY_IMAGE = "kanary-haproxy:0.1.0"
 AGENT_PORT = 8405
 CONFIG_DIRECTORY = "/etc/kanary"
 RUN_DIRECTORY = "/run/kanary"
-RENEWALS_ANNOTATION = "kanary.k8s.io/renewals"
+RENEWED_ANNOTATION = "kanary.k8s.io/renewed-at"
 """How often the proxies were replaced because of the processes that reloads have left."""
 FAILURE_PIPE = "failures.pipe"
 """The agent's pipe for records of connections that failed."""
@@ -58,8 +60,10 @@ def rolling(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str,
     return _template(owner, spec, {CONFIG_ANNOTATION: digest}, [haproxy], [config], sysctls=sysctls)
 
 
-def live(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, str], renewals: int = 0) -> Json:
-    """A pod that follows the changes of its ConfigMap; with another number of `renewals` it is another one."""
+def live(
+    owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, str], renewed_at: datetime | None = None
+) -> Json:
+    """A pod that follows the changes of its ConfigMap; with another time of renewal it is another one."""
     config = {
         "name": "config",
         "configMap": {
@@ -79,9 +83,15 @@ def live(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, st
     annotations = {
         STRATEGY_ANNOTATION: UpdateStrategy.LIVE.value,
         "kubectl.kubernetes.io/default-container": "haproxy",
-        **({RENEWALS_ANNOTATION: str(renewals)} if renewals else {}),
+        **({RENEWED_ANNOTATION: time_text(renewed_at)} if renewed_at else {}),
     }
     return _template(owner, spec, annotations, [haproxy, agent], [config, run], sysctls=sysctls)
+
+
+def renewed_in(deployment: Mapping[str, Any]) -> str:
+    """The time of renewal in the template of a Deployment; empty without one."""
+    metadata = deployment["spec"]["template"].get("metadata") or {}
+    return (metadata.get("annotations") or {}).get(RENEWED_ANNOTATION) or ""
 
 
 def template(
@@ -92,12 +102,12 @@ def template(
     *,
     default_image: str,
     sysctls: Mapping[str, str],
-    renewals: int = 0,
+    renewed_at: datetime | None = None,
 ) -> Json:
     """The pod template for this strategy; `default_image` is used if the spec has no image."""
     image = spec.proxy.image or default_image
     if strategy is UpdateStrategy.LIVE:
-        made = lasting = live(owner, spec, image, sysctls, renewals)
+        made = lasting = live(owner, spec, image, sysctls, renewed_at)
     else:
         made, lasting = (rolling(owner, spec, image, sysctls, served) for served in (digest, ""))
     annotations = {**made["metadata"]["annotations"], TEMPLATE_ANNOTATION: hash_of(lasting)}

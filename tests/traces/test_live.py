@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -34,6 +34,11 @@ def proxies(world: World) -> set[str]:
 
 def strategy(world: World) -> str:
     return str(world.status()["proxies"]["strategy"])
+
+
+def renewed_at(world: World) -> datetime | None:
+    applied = read_written(world.objects["ConfigMap", "rule-haproxy"]).applied
+    return applied.renewed_at if applied else None
 
 
 def test_running_proxies_take_new_weights_and_their_pods_stay(serving: World) -> None:
@@ -496,6 +501,31 @@ def test_proxies_with_too_many_former_processes_are_replaced_once(serving: World
     draining(serving, 19)
     serving.live_through(5)
     assert not proxies(serving) & replaced
+
+
+def test_an_agent_that_always_reports_former_processes_causes_one_replacement_a_minute(serving: World) -> None:
+    found = {*proxies(serving)}
+    for _ in range(180):
+        draining(serving, 1000)
+        serving.live_through(1)
+        found |= proxies(serving)
+    # The first two, and two each for 3 or 4 replacements in three minutes.
+    assert 2 + 2 * 2 <= len(found) <= 2 + 2 * 4
+
+
+def test_a_replacement_whose_deployment_is_rejected_is_tried_again_and_is_still_one(serving: World) -> None:
+    serving.rejections["Deployment"] = "exceeded quota"
+    draining(serving, 19)
+    serving.live_through(5)
+    planned = renewed_at(serving)
+    assert planned
+    serving.live_through(300)
+    assert renewed_at(serving) == planned
+    before = proxies(serving)
+    del serving.rejections["Deployment"]
+    serving.live_through(60)
+    assert not proxies(serving) & before
+    assert (renewed_at(serving), serving.status()["phase"]) == (planned, "Ready")
 
 
 def test_a_proxy_that_runs_out_of_memory_is_reported_before_it_does(serving: World) -> None:

@@ -63,6 +63,8 @@ class Updater:
         self._program = program
         self._master = master
         self._lasting = Lasting(master)
+        self._to_reload = ""
+        """A text for which commands were not enough, and whose reload waits."""
         self._count = count
         self._change = change
         self._check: Check | None = None
@@ -199,13 +201,24 @@ class Updater:
         """Load the validated text, if the worker serves another one."""
         self._next_poll = now + POLL_SECONDS
         try:
-            if self._is_outdated() and self._may_try(self._validated_text(), now) and not self._update_worker():
-                self._reload(now)
+            if self._is_outdated() and self._may_try(self._validated_text(), now):
+                self._load(now)
             self._log("waiting", "")
         except SilentError as error:
             # Not a failure: HAProxy will start with the validated text.
             self.serving = ""
             self._log("waiting", str(error))
+
+    def _load(self, now: float) -> None:
+        text = self._validated_text()
+        if text != self._to_reload and self._update_worker():
+            return
+        self._to_reload = text
+        if self._lasting.has_to_wait(now):
+            self._next_poll = now + RELOAD_STEP_SECONDS
+            return
+        self._to_reload = ""
+        self._reload()
 
     def _is_outdated(self) -> bool:
         """Whether the worker serves another text than the validated one."""
@@ -239,10 +252,7 @@ class Updater:
         print(f"changed without a reload: {changed}", flush=True)
         return not self._is_outdated()
 
-    def _reload(self, now: float) -> None:
-        if self._lasting.has_to_wait(now):
-            self._next_poll = now + RELOAD_STEP_SECONDS
-            return
+    def _reload(self) -> None:
         text = self._validated_text()
         # A worker without connections ends at once.
         self._count()
