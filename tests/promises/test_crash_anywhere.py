@@ -24,7 +24,7 @@ from tests.promises.crashes import Onlooker, Trap, history_of, run_with_trap
 from tests.tables import Table, Tell
 
 IS_FULL = os.environ.get("KANARY_PROMISES") == "full"
-pytestmark = pytest.mark.timeout(3600 if IS_FULL else 300)
+pytestmark = pytest.mark.timeout(3600 if IS_FULL else 600)
 CRASHES = Table(
     "Promise 1: crash anywhere (SIGKILL of the operator's process at one point after another; while it is down, users "
     "in turn change weights, change them and back, begin a rollout by steps, change only the rest of the spec, delete "
@@ -166,10 +166,10 @@ class Life:
         self.start()
         self.settle()
 
-    # Each of these kills the operator at one point after another, and returns when there are no more.
+    # Each of these kills the operator at each `step`th point from the `first` one on, until there are no more.
 
-    def killed_at_requests(self, *, after_write: bool, step: int, at_start: bool) -> None:
-        for skip in count(0, step):
+    def killed_at_requests(self, first: int, step: int, *, after_write: bool, at_start: bool) -> None:
+        for skip in count(first, step):
             if at_start:
                 self.kill()
             stopped = self.scene.server.faults.add(Fault.hang(path=NO_WATCH, skip=skip, after_write=after_write))
@@ -187,8 +187,8 @@ class Life:
             self.kills += 1
             self.recover()
 
-    def killed_at_statements(self, *, step: int, at_start: bool) -> None:
-        for points in count(0, step):
+    def killed_at_statements(self, first: int, step: int, *, at_start: bool) -> None:
+        for points in count(first, step):
             if at_start:
                 self.kill()
                 self.change_while_down()
@@ -230,29 +230,30 @@ def life(scene: Scene, url: str, tmp_path: Path) -> Life:
     return Life(scene, temporary)
 
 
-Kill = Callable[[Life], None]
+Kill = Callable[[Life, int], None]
+"""In this round."""
 STRIDE = 1 if IS_FULL else 3
-"""While an operator starts, every point is tried in full runs only."""
 ROUNDS = 3 if IS_FULL else 2
-"""Each time, users change something else while the operator is down."""
+"""Each time, users change something else while the operator is down. All rounds of a full run together try every point:
+each one begins one point later, and those of requests of the start try them before and after."""
 POINTS: dict[str, tuple[str, Kill]] = {
-    "before a request": ("sqlite", lambda life: life.killed_at_requests(after_write=False, step=1, at_start=False)),
-    "after a request": ("sqlite", lambda life: life.killed_at_requests(after_write=True, step=1, at_start=False)),
+    "before a request": ("sqlite", lambda life, _: life.killed_at_requests(0, 1, after_write=False, at_start=False)),
+    "after a request": ("sqlite", lambda life, _: life.killed_at_requests(0, 1, after_write=True, at_start=False)),
     "at a request of the start": (
         "sqlite",
-        lambda life: life.killed_at_requests(after_write=False, step=STRIDE, at_start=True),
+        lambda life, n: life.killed_at_requests(n % STRIDE, STRIDE, after_write=n % 2 == 1, at_start=True),
     ),
     "at a statement or commit (SQLite)": (
         "sqlite",
-        lambda life: life.killed_at_statements(step=STRIDE, at_start=False),
+        lambda life, n: life.killed_at_statements(n % STRIDE, STRIDE, at_start=False),
     ),
     "at a statement of the start (SQLite)": (
         "sqlite",
-        lambda life: life.killed_at_statements(step=3 * STRIDE, at_start=True),
+        lambda life, n: life.killed_at_statements(n, 3 * STRIDE, at_start=True),
     ),
     "at a statement or commit (PostgreSQL)": (
         "postgresql",
-        lambda life: life.killed_at_statements(step=2 * STRIDE, at_start=False),
+        lambda life, n: life.killed_at_statements(n, 2 * STRIDE, at_start=False),
     ),
 }
 
@@ -267,8 +268,8 @@ def test_killed_anywhere_nothing_that_was_served_is_missing(life: Life, where: s
     life.settle()
     expected = life.objects()
     _, kill = POINTS[where]
-    for _ in range(ROUNDS):
-        kill(life)
+    for number in range(ROUNDS):
+        kill(life, number)
     if life.waits_for_promotion():
         life.declare()
     life.settle()
