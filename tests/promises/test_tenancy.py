@@ -110,9 +110,11 @@ def again_and_again(act: Callable[[int], None], a_minute: float) -> Iterator[Non
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    yield
-    over.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 # The neighbours
