@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from tests.haproxy.proxies import free_port
+
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -22,8 +24,8 @@ class Gateway:
         self._open.set()
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
-        self._listener = self._listen(0)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = free_port()
+        self._listener = self._listen(self.port)
 
     def close(self) -> None:
         self.refuse()
