@@ -38,7 +38,7 @@ HOST = "api.kanary.test"
 class Result:
     seconds: int
     control: float
-    """Seconds until a change is served without an outage."""
+    """Seconds until a change is served without an outage: the larger of those before and after it."""
     first: float
     second: float
     restarts: int
@@ -174,11 +174,15 @@ def _measure(scene: Scene, away: Away, process: BaseProcess) -> list[Result]:
         declare(name, 50)
     for name in ("first", "second"):
         scene.wait_for_phase("Ready", name)
+
+    def control(weight: int) -> float:
+        began = time.monotonic()
+        declare("second", weight)
+        return served_after("second", began)
+
     found = []
     for weight, seconds in enumerate(SECONDS, 1):
-        began = time.monotonic()
-        declare("second", 90 - weight)
-        control = served_after("second", began)
+        before = control(90 - weight)
         away.begin()
         time.sleep(seconds / 2)  # the outage lasts so long
         declare("first", weight)
@@ -188,7 +192,8 @@ def _measure(scene: Scene, away: Away, process: BaseProcess) -> list[Result]:
         declare("second", weight)
         with ThreadPoolExecutor() as pool:
             first, second = pool.map(served_after, ("first", "second"), (back, back))
-        found.append(Result(seconds, control, first, second, int(not process.is_alive())))
+        controls = max(before, control(50 + weight))
+        found.append(Result(seconds, controls, first, second, int(not process.is_alive())))
     return found
 
 
