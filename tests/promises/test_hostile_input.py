@@ -53,6 +53,7 @@ EDITED = Table(
 )
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 IS_FULL = os.environ.get("KANARY_PROMISES") == "full"
+pytestmark = pytest.mark.timeout(3600 if IS_FULL else 600)
 PARTS = 4
 EACH = (25_000 if IS_FULL else 10_000) // PARTS
 CHECKED = (1_000 if IS_FULL else 200) // PARTS

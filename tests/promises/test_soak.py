@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from engine.reconcile import Reconciler
@@ -32,6 +33,7 @@ from tests.tables import Table, Tell
 Json = dict[str, Any]
 
 IS_FULL = os.environ.get("KANARY_PROMISES") == "full"
+pytestmark = pytest.mark.timeout(3600 if IS_FULL else 600)
 KANARIES = 200 if IS_FULL else 20
 CHANGES = 10_000 if IS_FULL else 1_200
 WARM_UP = 0.5
@@ -187,7 +189,8 @@ def test_nothing_grows(scene: Scene, tmp_path: Path, tell: Tell) -> None:
         points = [(each.changes / 1000, float(getattr(each, name))) for each in warm]
         found = slope(points)
         tell(GROWTH, name, f"{points[0][1]:.1f}", f"{points[-1][1]:.1f}", f"{found:.2f}", bound)
-        assert found <= bound, f"{name}: {points}"
+        # One thread of a pool that starts late is no growth.
+        assert found <= bound or points[-1][1] - points[0][1] <= 1, f"{name}: {points}"
 
 
 def history(url: str) -> tuple[int, int]:
@@ -214,6 +217,7 @@ def test_nothing_of_a_deleted_kanary_is_left_in_memory(scene: Scene, tmp_path: P
         soak.round(number)
         uids |= {each["metadata"]["uid"] for kind in KINDS for each in scene.server.store.find(kind, is_marked)}
     while_there = len(traces(roots(running), MARK, uids))
+    assert while_there
     soak.clear()
     for kind in KINDS:
         scene.wait_for(lambda kind=kind: not scene.server.store.find(kind, is_marked), lambda kind=kind: kind)
