@@ -91,10 +91,13 @@ class Stage:
         return found.get("phase") == "Ready" and is_current and ours == {kanary["spec"]["destination"]}
 
     def wait_until_ready(self) -> None:
-        unready = [*self.names]
+        self.wait_until_each(self.is_ready)
+
+    def wait_until_each(self, condition: Callable[[str], bool]) -> None:
+        left = [*self.names]
         self.scene.wait_for(
-            lambda: not [unready.remove(name) for name in [*unready] if self.is_ready(name)] and not unready,
-            lambda: str({name: self.scene.server.store.get("kanaries", name, name) for name in unready}),
+            lambda: not [left.remove(name) for name in [*left] if condition(name)] and not left,
+            lambda: str({name: self.scene.server.store.get("kanaries", name, name) for name in left}),
         )
 
     def requests(self) -> dict[str, int]:
@@ -104,8 +107,19 @@ class Stage:
         made = [request.path for request in self.scene.server.requests.find(watch=False)]
         return {name: sum(f"/namespaces/{name}/" in path for path in made) for name in self.names}
 
+    def settled(self, running: Running) -> tuple[Json, list[str]]:
+        """`told`, once the operator has read back each status: it reports what it has written before that."""
+
+        def is_read(name: str) -> bool:
+            kanary = self.scene.server.store.get("kanaries", name, name) or {}
+            return running.operator._metrics.kanaries.version(name, name) == kanary["metadata"]["resourceVersion"]
+
+        self.wait_until_each(is_read)
+        return self.told(running)
+
     def told(self, running: Running) -> tuple[Json, list[str]]:
         """The Events of each Kanary, and the metrics of moves and changes."""
+        assert running.operator._recorder.flush(60)
         events = {name: self.scene.server.store.list("events", name) for name in self.names}
         text = running.operator._metrics.expose().decode()
         return events, re.findall(r"^kanary_(?:\w*transitions|change_)\w*(?:{.*})? .*$", text, re.MULTILINE)
@@ -132,11 +146,11 @@ def test_a_status_that_cannot_be_written_is_told_to_nobody(stage: Stage) -> None
     running = stage.scene.start_operator(timeouts=IMPATIENT)
     stage.wait_until_ready()
     faults = answer(stage, "PUT", "kanaries/[^/]*/status")
-    before = stage.told(running)
+    before = stage.settled(running)
     stage.declare(weight=50)
+    stage.scene.wait_for(lambda: all(fault.hits for fault in faults))
     made = stage.requests()
     after = stage.told(running)
-    assert all(fault.hits for fault in faults)
     assert {name: count for name, count in made.items() if count > MOST} == {}
     assert after == before
     for fault in faults:
@@ -159,8 +173,8 @@ def test_a_write_that_fails_is_repeated_seldom_until_it_succeeds(stage: Stage, w
     stage.wait_until_ready()
     faults = answer(stage, method, path)
     stage.declare(**change)
+    stage.scene.wait_for(lambda: all(fault.hits for fault in faults))
     made = stage.requests()
-    assert all(fault.hits for fault in faults)
     assert {name: count for name, count in made.items() if count > MOST} == {}
     for fault in faults:
         stage.scene.server.faults.remove(fault)
@@ -173,7 +187,7 @@ def test_a_kanary_that_is_deleted_behind_a_silent_watch_makes_few_requests(scene
     running = scene.start_operator(timeouts=IMPATIENT)
     stage.wait_until_ready()
     silent = scene.server.faults.add(Fault.mute("/kanaries"))
-    before = stage.told(running)
+    before = stage.settled(running)
     # The garbage collector deletes its objects, which the operator must not restore again and again.
     scene.server.store.delete("kanaries", "rule", "rule")
     made = stage.requests()
@@ -189,7 +203,7 @@ def test_a_kind_that_is_removed_and_installed_again_makes_few_requests(scene: Sc
     stage.declare()
     running = scene.start_operator(timeouts=IMPATIENT)
     stage.wait_until_ready()
-    before = stage.told(running)
+    before = stage.settled(running)
     scene.server.store.delete("customresourcedefinitions", "kanaries.kanary.k8s.io")
     stage.put_endpoints("rule", "v1", "10.0.0.7")
     made = stage.requests()
@@ -205,8 +219,9 @@ def test_nothing_is_created_in_a_namespace_that_is_being_deleted_and_the_log_has
 ) -> None:
     stage = Stage(scene, ["rule"])
     stage.declare()
-    running = scene.start_operator(timeouts=IMPATIENT)
+    running = scene.start_operator()
     stage.wait_until_ready()
+    stage.settled(running)
     store, status = scene.server.store, scene.server.store.get("kanaries", "rule", "rule")
     caplog.set_level(logging.INFO, "kanary")
     caplog.clear()
@@ -217,13 +232,14 @@ def test_nothing_is_created_in_a_namespace_that_is_being_deleted_and_the_log_has
         for obj in [obj for obj in store.list(kind, "rule") if obj["metadata"].get("ownerReferences")]:
             store.delete(kind, obj["metadata"]["name"], "rule")
         scene.server.requests.wait_for("POST", "/namespaces/rule/", 403, count=number + 1)
+    created = scene.server.requests.find("POST", "/namespaces/rule/", 201)
     made = stage.requests()
     assert made["rule"] <= MOST
     assert store.get("kanaries", "rule", "rule") == status
     store.delete("kanaries", "rule", "rule")
     scene.wait_for(lambda: 'name="rule"' not in running.operator._metrics.expose().decode())
-    assert scene.server.requests.find("POST", "/namespaces/rule/", 201) == []
+    assert [*created, *scene.server.requests.find("POST", "/namespaces/rule/", 201)] == []
     assert [obj for kind in OWNED for obj in store.list(kind, "rule") if obj["metadata"].get("ownerReferences")] == []
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("kanary")]
-    assert len(lines) == 1, lines
-    assert "because it is being terminated" in lines[0]
+    # A busy machine may add others.
+    assert sum("because it is being terminated" in line for line in lines) == 1, lines
