@@ -121,6 +121,7 @@ def test_it_rolls_back_as_soon_as_the_failures_that_it_has_counted_convict(pods:
         while not has_rolled_back(proxy):
             failed += [*visits(proxy, ask, 10)].count(False)
             await_counted(proxy, failed)
+            assert failed < 30
         # Ten connections between two looks, of which the canary has one.
         assert proxy.report()["rolledBack"]["own"]["failed"] <= 10
         assert proxy.take(20) == [0] * 20
@@ -142,7 +143,8 @@ def test_an_operator_that_is_there_decides_itself(pods: MoodyPods) -> None:
         end = time.monotonic() + 3 * CONTACT_SECONDS
         while time.monotonic() < end:
             sign()
-            list(visits(proxy, ask, 50))
+            for _ in visits(proxy, ask, 50):
+                sign()
             time.sleep(SIGN_SECONDS)
         assert proxy.report()["rolledBack"] is None
         # Its connection stays open, but it says nothing any more.
