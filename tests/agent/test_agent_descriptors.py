@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,13 @@ RELOADS = 12
 
 
 def descriptors(proxy: LiveProxy) -> int:
-    return sum(1 for _ in Path(f"/proc/{proxy.process.pid}/fd").iterdir())
+    """The fewest within a moment: connections to the master's socket come and go."""
+
+    def count() -> int:
+        time.sleep(0.01)
+        return sum(1 for _ in Path(f"/proc/{proxy.process.pid}/fd").iterdir())
+
+    return min(count() for _ in range(20))
 
 
 def workers(proxy: LiveProxy) -> int:
@@ -36,7 +43,7 @@ def test_a_master_with_few_descriptors_reloads_as_often_as_it_has_to(pods: Pods,
             with held(proxy, connections):
                 proxy.serve(reloading(config, number))
             await_that(lambda: workers(proxy) == 1, "the former worker has ended")
-        assert descriptors(proxy) == before
+        await_that(lambda: descriptors(proxy) <= before, "the master has no more descriptors than before")
         assert proxy.report()["lost"] == 0
 
 
@@ -48,5 +55,5 @@ def test_descriptors_that_are_lost_nevertheless_are_reported(pods: Pods) -> None
             assert proxy.command("reload").startswith("Success=1")
         await_that(lambda: proxy.report()["draining"] == 0, "the former workers have ended")
         lost = workers(proxy) - 1
-        assert proxy.report()["lost"] == lost
-        assert descriptors(proxy) - before == lost
+        await_that(lambda: proxy.report()["lost"] == lost, f"{lost} lost ones are reported")
+        await_that(lambda: descriptors(proxy) - before == lost, f"the master has lost {lost}")
