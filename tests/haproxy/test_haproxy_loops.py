@@ -24,15 +24,21 @@ def sessions(proxy: Proxy) -> int:
     return int(found[1])
 
 
-def configs(following: dict[int, Server | None], own: Server) -> list[ProxyConfig]:
+def configs(following: dict[int, int | None], own: Server) -> list[ProxyConfig]:
     """Of proxies that send connections to the next one or, where there is none, to a pod."""
+    free: set[int] = set()
+    while len(free) < 2 * len(following):
+        free.add(free_port())
+    ports = [(free.pop(), free.pop()) for _ in following]
     return [
-        config_of(Pool("app:http", 100, (following[number] or own,)), split_port=ports[number], max_connections=MOST)
-        for number in sorted(following)
+        config_of(
+            Pool("app:http", 100, (own if target is None else Server("127.0.0.1", ports[target][0]),)),
+            split_port=ports[number][0],
+            ops_port=ports[number][1],
+            max_connections=MOST,
+        )
+        for number, target in sorted(following.items())
     ]
-
-
-ports: list[int] = []
 
 
 @pytest.mark.parametrize("yields", [True, False], ids=["the youngest yields", "control: none yields"])
@@ -42,11 +48,7 @@ def test_a_connection_passes_each_proxy_of_a_circle_once(pods: Pods, yields: boo
     if yields:
         world.reconcile(range(count))
     sent = world.sent()
-    ports[:] = [free_port() for _ in range(count)]
-    assert len(set(ports)) == count
-    following = {
-        number: next((Server("127.0.0.1", ports[target]) for target in sent[number]), None) for number in range(count)
-    }
+    following = {number: next(iter(sent[number]), None) for number in range(count)}
     own = pods.add("127.1.0.1")
     with contextlib.ExitStack() as stack:
         proxies = [stack.enter_context(running(config)) for config in configs(following, own)]
