@@ -42,8 +42,8 @@ def unreadable(scene: Scene, kind: str, code: int = 403) -> Fault:
     return scene.server.faults.add(Fault.status(code, "GET", rf"/{plural}(\?|$)"))
 
 
-def ready(scene: Scene) -> tuple[str, str, str]:
-    conditions: list[dict[str, Any]] = scene.status().get("conditions") or []
+def ready(scene: Scene, name: str = "rule") -> tuple[str, str, str]:
+    conditions: list[dict[str, Any]] = scene.status(name).get("conditions") or []
     found = (c for c in conditions if c["type"] == "Ready")
     return next(((c["status"], c["reason"], c["message"]) for c in found), ("", "", ""))
 
@@ -98,6 +98,9 @@ def test_a_kind_that_is_forbidden_at_the_start_is_reported_and_nothing_is_change
     assert f"cannot list {kind} in all namespaces" in message
     assert f"cannot list {kind} in all namespaces" in readiness(running)
     serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
+    # It is read after the change.
+    serving.declare("later", destination="later", routes=routes(myapp_v1=100))
+    serving.wait_for(lambda: ready(serving, "later")[:2] == ("Unknown", "CopyStale"))
     assert writes(serving) == written
     serving.server.faults.remove(fault)
     serving.wait_for_phase("Ready", revision=2)

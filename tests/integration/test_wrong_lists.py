@@ -40,6 +40,11 @@ def deletion_of(scene: Scene) -> object:
     return [kanary.deleted_at for kanary in found]
 
 
+def is_recorded(scene: Scene) -> bool:
+    conditions = scene.status()["conditions"]
+    return any((each["type"], each["status"]) == ("HistoryRecorded", "True") for each in conditions)
+
+
 def servers_of(scene: Scene) -> list[str]:
     return [line for line in scene.config().splitlines() if line.strip().startswith("server ")]
 
@@ -56,7 +61,10 @@ def test_a_list_that_is_empty_once_changes_nothing(
 ) -> None:
     monkeypatch.setattr("kanary.kube.reflector._STEADY", 0.1)
     running = serving.start_operator()
-    status = serving.wait_for_phase("Ready", revision=1)
+    serving.wait_for_phase("Ready", revision=1)
+    # A busy machine may open the history late.
+    serving.wait_for(lambda: is_recorded(serving))
+    status = serving.status()
     written = objects(serving)
     faults = [serving.server.faults.add(Fault.empty(kind, times=1)) for kind in plurals]
     serving.expire_watches()
