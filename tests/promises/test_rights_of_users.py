@@ -25,6 +25,15 @@ USER = "user"
 NAMESPACES = ("default", OWNER.namespace)
 ROLES = {"kanary-edit": NAMESPACES, "kanary-view": NAMESPACES, "kanary-viewer": ("kanary-system",)}
 """The roles for users, and the namespaces in which they are bound here: of the Kanary, and of the one in the file."""
+FAILING = {
+    # There is no rollout that an order could be for, no revision before the first, and no key of a webhook.
+    **dict.fromkeys(("promote", "pause", "resume", "abort", "retry", "diff", "webhook-key"), 1),
+    # The Services that the file names do not exist.
+    **dict.fromkeys(("plan", "render"), 1),
+    # No operator has written a status.
+    "status": 3,
+}
+"""Exit codes of the commands that do not end with 0, after all their requests."""
 READ = {"get", "list", "watch"}
 
 
@@ -50,7 +59,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
 
 
 def test_the_roles_for_users_are_enough_for_every_command(server: ApiServer, tmp_path: Path, tell: Tell) -> None:
-    line = Line(tmp_path)
+    line, codes = Line(tmp_path), {}
     for path in OF_CLUSTER:
         if path == "dashboard":
             with started([*line.of(path), "-n", "default"], stdout=subprocess.PIPE) as process:
@@ -59,7 +68,8 @@ def test_the_roles_for_users_are_enough_for_every_command(server: ApiServer, tmp
                 process.terminate()
                 process.wait(WAIT)
         else:
-            main(line.of(path))
+            codes[path] = main(line.of(path))
+    assert {path: code for path, code in codes.items() if code} == FAILING
     rights, used = kinds_of(granted()), kinds_of(server.authorizer.used(USER))
     refused = kinds_of(server.authorizer.refused(USER))
     tell(RIGHTS, "users", len(rights), len(used), f"{len(rights - used)}, for kubectl", words(refused))
