@@ -58,7 +58,8 @@ def test_the_operator_serves_its_namespace_with_rights_in_no_other(scene: Scene,
     used, refused = (
         kinds_of(found(OPERATOR)) for found in (scene.server.authorizer.used, scene.server.authorizer.refused)
     )
-    tell(RIGHTS, "the operator of one namespace", len(kinds_of(granted)), len(used), "as above", words(refused))
+    unused = len(kinds_of(granted) - used)
+    tell(RIGHTS, "the operator of one namespace", len(kinds_of(granted)), len(used), unused, words(refused))
     assert refused == set()
 
 

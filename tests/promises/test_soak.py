@@ -183,7 +183,8 @@ def test_nothing_grows(scene: Scene, tmp_path: Path, tell: Tell) -> None:
                 break
         took = time.monotonic() - began
         scene.wait_for(lambda: depth(port) == 0, lambda: f"{depth(port)} Kanaries are in the queue")
-    tell(WORK, KANARIES, done, round(took), soak.replaced, 0, *history(url))
+        waiting = depth(port)
+    tell(WORK, KANARIES, done, round(took), soak.replaced, f"{waiting:g}", *history(url))
     warm = [each for each in samples if each.changes >= WARM_UP * CHANGES]
     for name, bound in BOUNDS.items():
         points = [(each.changes / 1000, float(getattr(each, name))) for each in warm]
