@@ -14,7 +14,7 @@ NEIGHBOURS = 20
 """Kanaries with two proxies each."""
 ROUNDS = 3
 CHANGES = 8
-NOISE = 1.0
+NOISE = 0.3
 """Seconds by which a busy machine may delay a change. With reports requested in the workers it was 30 s."""
 
 
