@@ -188,9 +188,10 @@ class Operator:
 
     def _reconnect(self, watches: Watches) -> None:
         """The API server responds again: wait neither for backoffs nor for connections that may be dead."""
+        # First: the threads of the watches take idle connections at once.
+        self._client.reset_connections()
         for reflector in watches.all:
             reflector.reconnect()
-        self._client.reset_connections()
         self._queue.retry_failed()
 
     def _start_workers(self, watches: Watches) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kanary.kube.lease import Elector
+from kanary.kube.reflector import Reflector
 from kanary.operator import process
 from tests.apiserver import ApiServer, Fault
 from tests.integration.scene import Scene, routes
@@ -101,3 +102,19 @@ def test_an_operator_that_is_stopped_while_it_takes_the_lease_does_nothing_but_r
     lease = scene.get("leases", "kanary")
     assert lease
     assert lease["spec"]["holderIdentity"] == ""
+
+
+def test_when_the_api_server_is_back_no_watch_takes_an_idle_connection_from_before(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be dead, and the watch would wait for its time-out."""
+    operator = scene.start_operator(leader_election=True).operator
+    scene.wait_for_phase("Ready")
+    steps: list[str] = []
+    monkeypatch.setattr(operator._client, "reset_connections", lambda: steps.append("reset"))
+    monkeypatch.setattr(Reflector, "reconnect", lambda _: steps.append("watch"))
+    away = scene.server.faults.add(Fault.status(503, path="/leases/"))
+    away.wait_for_hits()
+    scene.server.faults.remove(away)
+    scene.wait_for(lambda: "watch" in steps)
+    assert steps[0] == "reset"
