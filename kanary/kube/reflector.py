@@ -175,8 +175,9 @@ class Reflector:
 
     def trouble(self) -> str:
         """Why the copy may have been stale for longer than `stale_seconds`; empty otherwise."""
-        now, since = self._clock(), self._failing_since
-        is_failing = since is not None and now - since >= self._stale_seconds and not self._is_steady()
+        # In this order: a watch that ends first clears the faults before it, and then is not open any more.
+        is_steady, since = self._is_steady(), self._failing_since
+        is_failing = not is_steady and since is not None and self._clock() - since >= self._stale_seconds
         if is_failing or self.age() >= self._silence() + self._stale_seconds + 2 * self._list_seconds:
             return self._problem or f"{self.resource}: the API server has sent nothing for {self._silence():.0f} s"
         return ""
@@ -330,17 +331,16 @@ class Reflector:
 
     def _pause(self, fault: Exception | None) -> float:
         """Seconds to wait before the next attempt."""
-        lived = 0.0 if self._opened_at is None else self._clock() - self._opened_at
+        self._failures += 1
+        if self._is_steady():
+            self._failures, self._problem, self._failing_since = 0, "", None
         self._opened_at = None
-        self._failures = 0 if lived >= _STEADY else self._failures + 1
         if fault is None and self._failures == 0:
             return 0.0
         pause = self._backoff.delay(max(1, self._failures))
         if isinstance(fault, ClusterError):
             is_outage = fault.is_outage and not isinstance(fault, InvalidResponse)
             pause = max(min(pause, _OUTAGE_PAUSE) if is_outage else pause, fault.retry_after or 0.0)
-        if self._failures == 0:
-            self._failing_since = None
         if fault is not None:
             if self._failing_since is None and not isinstance(fault, Gone):  # after which a list follows
                 self._failing_since = self._clock()

@@ -455,6 +455,24 @@ def test_requests_that_fail_are_a_trouble_after_some_time_until_a_watch_has_been
     assert (reflector.trouble(), reflector.problem()) == ("", "")
 
 
+def test_a_fault_before_a_watch_that_was_open_for_some_time_is_no_trouble_when_the_next_one_opens(
+    cluster: FakeCluster, make: Callable[..., Reflector]
+) -> None:
+    """Also if the watch has ended without an event, as those of idle kinds do."""
+    now = Clock()
+    cluster.lists.put(([], "10"))
+    reflector = make(clock=now, stale_seconds=30)
+    cluster.next_watch().events.put(Unreachable("reset"))
+    second = cluster.next_watch()
+    assert_eventually(lambda: reflector._opened_at is not None)
+    assert reflector._failing_since == 0
+    now.seconds += 60
+    second.close()
+    cluster.next_watch()
+    assert_eventually(lambda: reflector._opened_at == 60)
+    assert (reflector.trouble(), reflector.problem()) == ("", "")
+
+
 # Silence
 
 
