@@ -72,9 +72,10 @@ class Connections:
         After an outage of the network they may be dead: a request would end only with its time-out.
         """
         for connection, since in self._waiting.copy().items():
-            if time.monotonic() - since > seconds:
-                with suppress(OSError, AttributeError):  # it has just ended
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+            # Without a socket, it has just ended.
+            if time.monotonic() - since > seconds and (sock := connection.sock):
+                with suppress(OSError):
+                    _shut_down(sock)
         idle = []
         with suppress(queue.Empty):
             while True:
@@ -137,8 +138,7 @@ class Response:
 
     def shutdown(self) -> None:
         """End the response, also while another thread reads its lines. Raises OSError if it has ended."""
-        # Not that of SSLSocket, under which a read of another thread fails with any error.
-        socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        _shut_down(self._socket)
 
     def close(self) -> None:
         """Close the connection."""
@@ -207,6 +207,13 @@ class _Reader:
         if part := self._connection.recv(_BYTES_AT_ONCE):
             return part
         raise ConnectionError("the server closed the connection without a complete response")
+
+
+def _shut_down(connection: Any) -> None:
+    """End a connection that another thread uses. Raises OSError if it has ended."""
+    # urllib3 wraps the socket of a proxy with TLS. The shutdown of SSLSocket ends TLS first: the other thread would get
+    # any error, or send without TLS.
+    socket.socket.shutdown(getattr(connection, "socket", connection), socket.SHUT_RDWR)
 
 
 def _head(reader: _Reader) -> tuple[str, int, str, Mapping[str, str]]:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from urllib3 import PoolManager, ProxyManager
+from urllib3.connection import HTTPConnection
+from urllib3.util.ssltransport import SSLTransport
 
-from kanary.kube.http import Connections, Response
+from kanary.kube.http import Connections, Response, _shut_down
 
 PATIENCE = 20.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -118,6 +120,40 @@ def test_a_reset_ends_idle_connections_and_those_that_wait_for_long(server: Serv
         assert get(connections).data == b"ok"
         assert server.connections == count
         connections.reset(PATIENCE)
+
+
+def test_a_reset_ends_the_connection_below_tls_which_the_waiting_thread_uses(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without TLS, that thread would get any error, or send what is secret as plain text."""
+    ended: list[socket.socket] = []
+    monkeypatch.setattr(ssl.SSLSocket, "shutdown", lambda self, _: ended.append(self))
+    key = str(certificate.with_suffix(".key"))
+    trusting = {"ca_certs": str(certificate), "cert_file": str(certificate), "key_file": key}
+    with closing(Server(certificate)) as server, ThreadPoolExecutor() as pool:
+        connections = Connections(ProxyManager(server.url, **trusting), "https://kubernetes:6443")
+        waiting = pool.submit(get, connections)
+        while len(server.requests) < 2:
+            time.sleep(0.01)
+        connections.reset(0.0)
+        server.say(b"", and_end=True)
+        assert isinstance(waiting.exception(PATIENCE), ConnectionError)
+    assert ended == []
+
+
+def test_a_connection_to_a_proxy_with_tls_can_be_shut_down() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        # Without the handshake.
+        transport = object.__new__(SSLTransport)
+        transport.socket = ours
+        _shut_down(transport)
+        assert theirs.recv(1) == b""
+
+
+def test_a_reset_passes_over_a_connection_that_has_just_ended(connections: Connections) -> None:
+    connections._waiting[HTTPConnection("127.0.0.1")] = 0.0
+    connections.reset(0.0)
 
 
 @pytest.mark.parametrize(
