@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 _RELEASED_SECONDS = 1
 """The duration of a released Lease: the shortest valid one, as other electors write it."""
+_RETURN_INTERVAL = 30.0
+"""Seconds between two reports that the API server responds again, after failures shorter than `renew_seconds`."""
 
 
 def steady_clock() -> float:
@@ -98,6 +100,8 @@ class Elector:
         self._is_over = False
         self._is_away = False
         """The API server did not respond to the last attempt."""
+        self._away_since = math.inf
+        self._returned_at = -math.inf
         self._problem = ""
 
     def is_leader(self) -> bool:
@@ -114,14 +118,15 @@ class Elector:
         """Acquire and renew the Lease until `stop` is set (True) or another holder has it (False). Call this once.
 
         This thread calls `on_leading` whenever leadership begins: at first, and again if a renewal succeeds after the
-        deadline. It calls `on_return` before, and also without leadership, when the API server responds again. Both
-        must return quickly, because renewals wait for them. `stop` releases the Lease: writers must have ended before.
+        deadline. It calls `on_return` before, and also without leadership, when the API server responds again; after
+        short failures at most every 30 s. Both must return quickly, because renewals wait for them. `stop` releases the
+        Lease: writers must have ended before.
         """
         try:
             while not stop.is_set() and not self._is_over:
-                began, deadline, was_away = self._clock(), self._deadline, self._is_away
+                began, deadline = self._clock(), self._deadline
                 is_holder = self.attempt()
-                if was_away and not self._is_away:
+                if self._has_returned(began):
                     on_return()
                 if is_holder and self._clock() >= deadline:
                     on_leading()
@@ -130,6 +135,23 @@ class Elector:
             return not self._is_over
         finally:
             self._resign()
+
+    def _has_returned(self, began: float) -> bool:
+        """Whether an outage is over, after the attempt that began then.
+
+        An API server that is overloaded fails now and then, and responds in between. All that follows a return would be
+        one load more: so failures that leave the time to renew count as an outage only once in a while.
+        """
+        if self._is_away:
+            self._away_since = min(self._away_since, began)
+            return False
+        away_since, self._away_since = self._away_since, math.inf
+        now = self._clock()
+        is_long, is_rare = now - away_since >= self._renew_seconds, now - self._returned_at >= _RETURN_INTERVAL
+        if math.isinf(away_since) or not (is_long or is_rare):
+            return False
+        self._returned_at = now
+        return True
 
     def attempt(self) -> bool:
         """Try to acquire or renew the Lease once; return whether this process holds it."""

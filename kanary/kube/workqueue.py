@@ -10,6 +10,7 @@ the single key of another group by one key.
 from __future__ import annotations
 
 import heapq
+import random
 import threading
 import time
 from collections import OrderedDict
@@ -23,6 +24,8 @@ K = TypeVar("K", bound=Hashable)
 _BACKOFF = Backoff(base=0.2, cap=60.0)
 _CHANGES_IN_A_ROW = 10
 """So many changes precede a waiting routine look: an endless flow of changes must not stop the deadlines of others."""
+_RETRIES_PER_SECOND = 100
+"""So many failed keys are retried when the cause may be gone: the API server may be overloaded."""
 
 
 class _Lane(Generic[K]):
@@ -112,12 +115,11 @@ class WorkQueue(Generic[K]):
             self._failures.pop(key, None)
 
     def retry_failed(self) -> None:
-        """Add all failed keys now, because the cause may be gone."""
+        """Add all failed keys soon, because the cause may be gone: the more there are, the longer they are spread."""
         with self._changed:
+            spread = len(self._failures) / _RETRIES_PER_SECOND
             for key in self._failures:
-                self._due.pop(key, None)
-                self._add(key, routine=False)
-            self._changed.notify_all()
+                self._delay(key, self._clock() + random.uniform(0.0, spread), routine=False)  # noqa: S311 -- no secret
 
     def is_failing(self, key: K) -> bool:
         """Whether the last processing of a key has failed."""

@@ -6,12 +6,14 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any, Self
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kanary.kube import lease
 from kanary.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound, Unreachable
 from kanary.kube.lease import Elector, steady_clock
 from kanary.kube.resources import Json
@@ -513,9 +515,10 @@ def test_the_right_to_write_ends_at_the_deadline_even_while_a_request_hangs(
 
 @pytest.mark.parametrize(("holder", "returns"), [("", 1), ("other", 2)])
 def test_when_the_api_server_responds_again_this_is_reported_to_leaders_and_candidates(
-    server: LeaseServer, clock: FakeClock, holder: str, returns: int
+    server: LeaseServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, holder: str, returns: int
 ) -> None:
     """A leader reads the Lease again, and replaces it: only when both succeed, or are refused, the outage is over."""
+    monkeypatch.setattr(lease, "_RETURN_INTERVAL", 0.0)
     server.hold(holder, leaseDurationSeconds=1)
     stop, events = threading.Event(), list[str]()
     faults: list[Any] = [None, Unreachable("refused"), None, ApiError(503), ApiError(503), None, Conflict(409), None]
@@ -533,6 +536,31 @@ def test_when_the_api_server_responds_again_this_is_reported_to_leaders_and_cand
     server.before = respond
     assert elector.run(stop, lambda: events.append("leading"), lambda: events.append("return"))
     assert events.count("return") == returns
+
+
+def test_failures_now_and_then_are_an_outage_at_most_every_30_s_and_a_long_one_always_is(
+    server: LeaseServer, clock: FakeClock
+) -> None:
+    """What follows the end of an outage is load, which an API server that fails under load does not need."""
+    stop, returns = threading.Event(), list[float]()
+    began, minutes = clock.now, 10
+
+    def respond() -> None:
+        clock.now += 2
+        passed = clock.now - began
+        if passed >= 60 * minutes + 24:
+            stop.set()
+        if passed < 60 * minutes and passed % 6 == 0:
+            raise ApiError(504)
+        if 60 * minutes + 6 <= passed < 60 * minutes + 18:
+            raise Unreachable("timed out")
+
+    server.before = respond
+    assert make(server, clock).run(stop, lambda: None, lambda: returns.append(clock.now - began))
+    *short, long = returns
+    assert 60 * minutes + 18 <= long <= 60 * minutes + 22
+    assert 10 <= len(short) <= 2 * minutes
+    assert min(later - earlier for earlier, later in pairwise(short)) >= 30
 
 
 def test_a_renewal_in_time_is_no_new_start(server: LeaseServer, elect: Callable[..., Running]) -> None:

@@ -222,17 +222,30 @@ def test_a_retry_has_a_minimum_delay(queue: WorkQueue[str], clock: FakeClock) ->
     assert drain(queue) == ["a"]
 
 
-def test_failed_keys_can_be_retried_at_once_and_then_not_after_their_delay_again(
+def test_failed_keys_can_be_retried_soon_and_then_not_after_their_delay_again(
     queue: WorkQueue[str], clock: FakeClock
 ) -> None:
     queue.add_after("waiting", 5)
     queue.retry("failed", at_least=60)
     queue.retry_failed()
+    clock.advance(0.01)
     assert drain(queue) == ["failed"]
     queue.forget("failed")
     clock.advance(60)
     queue.add("last")
     assert drain(queue) == ["last", "waiting"]
+
+
+def test_failed_keys_are_spread_when_all_are_retried(queue: WorkQueue[str], clock: FakeClock) -> None:
+    for number in range(1000):
+        queue.retry(str(number), at_least=3600)
+    queue.retry_failed()
+    found = []
+    for _ in range(10):
+        clock.advance(1)
+        found.append(len(drain(queue)))
+    assert sum(found) == 1000
+    assert max(found) < 200
 
 
 def test_a_retry_comes_back_after_its_delay(queue: WorkQueue[str], clock: FakeClock) -> None:
