@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -91,13 +91,15 @@ class Reads:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._free.acquire()
-                # Any number of clients may have left, or have been closed, while this one waited.
-                if await request.is_disconnected():
-                    self._free.release()
-                    return b""
-                reading = in_thread(read)
-                # Not when the client has its answer: a read that hangs still has its thread and its connection.
-                reading.add_done_callback(lambda _: self._release(loop))
+                with ExitStack() as slot:
+                    slot.callback(self._free.release)
+                    # Any number of clients may have left, or have been closed, while this one waited.
+                    if await request.is_disconnected():
+                        return b""
+                    reading = in_thread(read)
+                    # Not when the client has its answer: a read that hangs still has its thread and its connection.
+                    reading.add_done_callback(lambda _: self._release(loop))
+                    slot.pop_all()
                 return await asyncio.shield(asyncio.wrap_future(reading))
         except TimeoutError:
             raise silence(PATIENCE_SECONDS) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from kanary.history import patience
 from kanary.history.faults import FaultReason, HistoryError
@@ -120,3 +122,42 @@ def test_requests_of_clients_that_have_left_are_not_read(hung: HungReader) -> No
         hung.answers.set()
         assert Client(server.port).get("changes")["items"]
         assert hung.reads < 80
+
+
+class Ready(Request):
+    """Of a client that is there."""
+
+    def __init__(self) -> None:
+        super().__init__({"type": "http"})
+
+    async def is_disconnected(self) -> bool:
+        return False
+
+
+class Stalled(Ready):
+    """Whether the client is there is not known in time."""
+
+    async def is_disconnected(self) -> bool:
+        await asyncio.sleep(3600)
+        return False
+
+
+def test_reads_that_do_not_begin_take_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without a free thread, or when the time is over before the read: later clients are served."""
+
+    def no_thread(_: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    async def ask() -> bytes:
+        reads = web.Reads()
+        for _ in range(web._READS):
+            with monkeypatch.context() as patched:
+                patched.setattr(web, "in_thread", no_thread)
+                with pytest.raises(RuntimeError, match="new thread"):
+                    await reads.answer(Ready(), lambda: b"")
+                patched.setattr(web, "PATIENCE_SECONDS", 0.01)
+                with pytest.raises(HistoryError):
+                    await reads.answer(Stalled(), lambda: b"")
+        return await reads.answer(Ready(), lambda: b"page")
+
+    assert asyncio.run(ask()) == b"page"
