@@ -30,6 +30,7 @@ EventType = Literal["Normal", "Warning"]
 
 _BACKOFF = Backoff(base=0.5, cap=5.0)
 _ATTEMPTS = 3
+_LONGEST_PAUSE = 5.0  # whatever the server asks for: all other Events wait as well
 _NOTE_BYTES = 1024  # the limit of events.k8s.io/v1, which its readers rely on
 _NAME_LENGTH = 230  # of the object's name in the Event's name, which may have 253 characters
 _SERIES_LIMIT = 1000  # objects whose latest Event is stored; beyond that the least recently used one is dropped
@@ -197,7 +198,8 @@ class Recorder:
             except ClusterError as error:
                 if error.meaning is not Meaning.RETRY:
                     raise
-                self._stopped.wait(max(self._backoff.delay(attempt), error.retry_after or 0.0))
+                pause = min(error.retry_after or 0.0, _LONGEST_PAUSE)
+                self._stopped.wait(max(self._backoff.delay(attempt), pause))
         return call()
 
     def _drop(self) -> None:

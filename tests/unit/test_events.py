@@ -280,6 +280,23 @@ def test_an_event_waits_as_long_as_the_server_asks(server: EventServer, recorder
     assert time.monotonic() - began >= 0.5
 
 
+def test_other_events_wait_for_a_throttled_one_only_for_some_seconds(
+    server: EventServer, make: Callable[..., Recorder]
+) -> None:
+    recorder, pauses = make(), list[float]()
+    recorder._stopped.wait = lambda seconds=None: bool(pauses.append(seconds or 0.0))  # type: ignore[method-assign]
+    recorder.start()
+
+    def fail() -> None:
+        if len(server.calls) < 3:
+            raise Throttled(429, retry_after=3600)
+
+    server.before = fail
+    emit(recorder)
+    assert recorder.flush(WAIT)
+    assert (len(server.events), pauses) == (1, [5.0, 5.0])
+
+
 def test_an_event_in_a_namespace_that_is_being_deleted_is_no_warning(
     server: EventServer, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
