@@ -78,6 +78,9 @@ class Writer:
             if live is None:
                 return
             version = live["metadata"]["resourceVersion"]
+        elif not version:
+            # Between the two reads. Without a version, the write would replace what others write meanwhile.
+            raise RetryLaterError(f"{resource.kind} {key} has just appeared", STALE_COPY_RETRY.total_seconds())
         self._check_owner(resource, live, desired)
         if made_from(live, desired) and (covers(live, desired) or self._is_applied(resource, live, desired)):
             return

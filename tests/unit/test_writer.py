@@ -107,6 +107,22 @@ def test_one_write_is_one_request() -> None:
     assert cluster.asked == ["apply"]
 
 
+class Arriving(Cluster):
+    """The object arrives in the copy when its version has been read."""
+
+    def version(self, *_):
+        return ""
+
+
+def test_an_object_that_arrives_between_the_reads_is_not_written_without_its_version() -> None:
+    first = config_map(OWNER, Written(applied(generation=1, revision=1), "old"))
+    first["metadata"]["uid"] = "u"
+    cluster = Arriving(first)
+    with pytest.raises(RetryLaterError, match="just appeared"):
+        writer_to(cluster).apply(config_map(OWNER, Written(applied(generation=2, revision=2), "new")))
+    assert cluster.asked == []
+
+
 class Empty(Cluster):
     """Nothing is in the copy; the cluster may have an object."""
 
