@@ -1,7 +1,7 @@
 """Which Kanaries, Services and addresses an object names: the indexes of the watches' copies."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.model.spec import KIND
@@ -82,18 +82,26 @@ def kanaries_of_owned(obj: Json) -> Iterator[Key]:
 
 
 def targets_of_pod(pod: Json) -> Iterator[Target]:
-    """What an endpoint may have of a pod: its name or an address. The address of one that ended may be another's."""
+    """What an endpoint may have of a pod: its name or an address.
+
+    The address of one that ended may be another's, and that of a node is also the address of others; no proxy has it.
+    """
     yield pod["metadata"]["namespace"], pod["metadata"]["name"]
     status = _mapping(pod.get("status"))
-    if status.get("phase") not in ("Failed", "Succeeded"):
+    if status.get("phase") not in ("Failed", "Succeeded") and not _mapping(pod.get("spec")).get("hostNetwork"):
         yield from {status.get("podIP"), *(entry.get("ip") for entry in status.get("podIPs") or ())} - {None}
 
 
 def targets_of_service(service: Json) -> Iterator[Target]:
     """The addresses of a Service: users' ones may select proxies as well."""
     spec = _mapping(service.get("spec"))
-    addresses = {spec.get("clusterIP"), *(spec.get("clusterIPs") or ()), *(spec.get("externalIPs") or ())}
+    addresses = {spec.get("clusterIP"), *(spec.get("clusterIPs") or ()), *external_addresses(service)}
     yield from addresses - {None, "", "None"}
+
+
+def external_addresses(service: Json) -> Sequence[str]:
+    """The addresses that its author has chosen, which may be another's."""
+    return _mapping(service.get("spec")).get("externalIPs") or ()
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -147,7 +147,7 @@ def pod(obj: Json) -> Json:
     conditions = [_only(c, _CONDITION) for c in status.get("conditions") or () if c.get("type") in _POD_CONDITIONS]
     containers = [kept for c in status.get("containerStatuses") or () if (kept := _troubles(c))]
     kept = _only(status, ("phase", "podIP", "podIPs")) | {"conditions": conditions, "containerStatuses": containers}
-    return {"metadata": metadata, "spec": _only(obj.get("spec") or {}, ("nodeName",)), "status": kept}
+    return {"metadata": metadata, "spec": _only(obj.get("spec") or {}, ("nodeName", "hostNetwork")), "status": kept}
 
 
 def replica_set(obj: Json) -> Json:

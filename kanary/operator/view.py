@@ -15,7 +15,7 @@ from kanary.kube.errors import Forbidden
 from kanary.kube.pods import addresses_of
 from kanary.kube.resources import PODS, REPLICA_SETS, Key
 from kanary.operator.agents import Agents
-from kanary.operator.indexes import Target, kanaries_of_owned, owning_kanaries
+from kanary.operator.indexes import Target, external_addresses, kanaries_of_owned, owning_kanaries
 from kanary.operator.signing import SigningKey
 from kanary.operator.watches import (
     BY_DESTINATION,
@@ -70,17 +70,24 @@ class View:
         pods, services = self._watches.pods, self._watches.services
         if not pods.has_any(BY_TARGET, sought) and not services.has_any(BY_TARGET, sought):
             return {}
-        found = {endpoint: frozenset(self._kanaries_at(each)) for endpoint, each in targets.items()}
+        found = {endpoint: frozenset(self._kanaries_at(namespace, each)) for endpoint, each in targets.items()}
         return {endpoint: kanaries for endpoint, kanaries in found.items() if kanaries}
 
-    def _kanaries_at(self, targets: Sequence[Target], *, of_services: bool = True) -> Iterator[KanaryName]:
-        """The Kanaries to whose proxies these targets lead. The address of a Service is not among its endpoints."""
+    def _kanaries_at(
+        self, namespace: str, targets: Sequence[Target], *, of_services: bool = True
+    ) -> Iterator[KanaryName]:
+        """The Kanaries to whose proxies these targets lead. The address of a Service is not among its endpoints.
+
+        Users of other namespaces must not take endpoints away: labels and addresses of their choice prove nothing.
+        """
         for target in targets:
             for pod in self._watches.pods.lookup(BY_TARGET, target):
-                yield from kanaries_of_owned(pod)
+                if pod["metadata"]["namespace"] == namespace or self._watches.proxy_pod(Key.of(pod)):
+                    yield from kanaries_of_owned(pod)
             for service in self._watches.services.lookup(BY_TARGET, target) if of_services else ():
-                yield from owning_kanaries(service)
-                yield from self._kanaries_at([*self._targets_behind(service)], of_services=False)
+                if service["metadata"]["namespace"] == namespace or target not in external_addresses(service):
+                    yield from owning_kanaries(service)
+                    yield from self._kanaries_at(namespace, [*self._targets_behind(service)], of_services=False)
 
     def _targets_behind(self, service: Json) -> Iterator[Target]:
         namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]

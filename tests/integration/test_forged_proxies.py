@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
+from engine.model.states import APPLIED_KEY
+from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER
 from tests.integration.scene import NAMESPACE, Json, Scene, routes
 
 ADDRESS = "127.0.99.1"
@@ -76,3 +81,52 @@ def test_a_forged_pod_is_no_proxy_whatever_its_owner(serving: Scene) -> None:
     status = serving.wait_for_phase("Ready", revision=2)
     assert status["proxies"]["ready"] == len(real)
     assert {name for uid, name in forged.items() if uid in serving.agents.connected} == set()
+
+
+def attack(scene: Scene, forged: str, address: str) -> None:
+    """In another namespace, claim this address for proxies that send all connections to those of the victim."""
+    real, pod = scene.get("configmaps", "rule-haproxy"), scene.get("pods", min(scene.proxies()))
+    assert real
+    assert pod
+    applied = json.loads(real["data"][APPLIED_KEY])
+    applied["endpoints"] = {backend: [[pod["status"]["podIP"], 80, ""]] for backend in applied["endpoints"]}
+    labels = {MANAGED_BY: MANAGER, KANARY_LABEL: "none"}
+    store = scene.server.store
+
+    def put(api_version: str, kind: str, name: str, **body: Any) -> Json:
+        metadata = {"name": name, "namespace": "evil", "labels": labels}
+        return store.put({"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
+
+    put("v1", "ConfigMap", "none-haproxy", data={APPLIED_KEY: json.dumps(applied)})
+    status = {**pod["status"], "podIP": address, "podIPs": [{"ip": address}]}
+    if forged == "a label":
+        put("v1", "Pod", "taken", spec=pod["spec"], status=status)
+        return
+    spec = {**pod["spec"], "hostNetwork": forged == "the address of a node"}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    put("apps/v1", "Deployment", "none-haproxy", spec={"selector": {"matchLabels": labels}, "template": template})
+    scene.wait_for(lambda: store.list("pods", "evil"))
+    if forged == "an external address":
+        spec = {"externalIPs": [address], "ports": [{"port": 80}], "selector": labels}
+        put("v1", "Service", "taken", spec=spec)
+        scene.wait_for(lambda: [piece for piece in store.list("endpointslices", "evil") if piece["endpoints"]])
+    else:
+        name = store.list("pods", "evil")[0]["metadata"]["name"]
+        store.change("pods", name, lambda found: found.update(status=status), "evil")
+
+
+@pytest.mark.parametrize("forged", ["an external address", "a label", "the address of a node"])
+def test_no_object_of_another_namespace_takes_an_endpoint_away(serving: Scene, forged: str) -> None:
+    attack(serving, forged, "10.0.1.1")
+    serving.endpoints("myapp-v2", "10.0.1.1", "10.0.1.2")
+    serving.wait_for(lambda: "10.0.1.2:9000" in serving.config())
+    assert "10.0.1.1:9000" in serving.config()
+    assert "sends connections back" not in serving.status()["message"]
+
+
+def test_real_proxies_of_another_namespace_that_lead_back_get_no_connections(serving: Scene) -> None:
+    attack(serving, "an external address", "10.0.2.1")
+    proxy = serving.server.store.list("pods", "evil")[0]["status"]["podIP"]
+    serving.endpoints("myapp-v2", "10.0.1.2", proxy)
+    serving.wait_for(lambda: "1 proxy of Kanary evil/none as endpoints" in serving.status()["message"])
+    assert f"{proxy}:9000" not in serving.config()
