@@ -263,7 +263,7 @@ class Operator:
         """Run one step; returns whether the next one follows at once."""
         started = time.monotonic()
         try:
-            if self._watches and not self._watches.are_synced():
+            if self._watches and not self._watches.are_synced() and not self._watches.is_deleted(key):
                 # Nothing can be decided: what is missing may exist.
                 why = self._watches.outdated() or "; ".join(self._watches.unread())
                 reconciler.report_unread(key.namespace, key.name, why)

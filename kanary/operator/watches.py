@@ -200,6 +200,10 @@ class Watches:
         """Which copies are stale, since when and why; empty if none is."""
         return "; ".join(str(stale) for stale in [*self._stale.values()])
 
+    def is_deleted(self, key: Key) -> bool:
+        """Whether the Kanaries have been listed, and this is none of them."""
+        return self.kanaries.synced.is_set() and self.kanaries.get(*key) is None
+
     def enqueue_all(self) -> None:
         """Enqueue a routine look at every Kanary."""
         for key in self.kanaries.all_keys():

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kanary.history.queries import KanaryQuery
+from kanary.history.reader import Reader
 from tests.apiserver import Fault
-from tests.integration.scene import Running, Scene, routes
+from tests.integration.scene import NAMESPACE, Running, Scene, routes
 
 KINDS = (
     "kanaries.kanary.k8s.io",
@@ -105,6 +109,19 @@ def test_a_kind_that_is_forbidden_at_the_start_is_reported_and_nothing_is_change
     serving.server.faults.remove(fault)
     serving.wait_for_phase("Ready", revision=2)
     serving.wait_for(lambda: ready(serving)[0] == "True")
+
+
+def test_a_deletion_is_recorded_while_a_kind_cannot_be_read(serving: Scene, tmp_path: Path) -> None:
+    serving.history_url = f"sqlite:///{tmp_path / 'history.db'}"
+    with serving.operating():
+        serving.wait_for_phase("Ready", revision=1)
+    unreadable(serving, KINDS[1])
+    serving.start_operator()
+    wait_for_report(serving, KINDS[1])
+    serving.server.store.delete("kanaries", "rule", NAMESPACE)
+    with closing(Reader(serving.history_url)) as reader:
+        query = KanaryQuery(namespace=NAMESPACE, name="rule", deleted=True)
+        serving.wait_for(lambda: [kanary for kanary in reader.kanaries(query).items if kanary.deleted_at])
 
 
 def test_without_the_right_to_list_kanaries_the_operator_is_not_ready_and_says_why(serving: Scene) -> None:
