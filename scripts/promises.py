@@ -20,7 +20,7 @@ def main() -> None:
         if promise := _TITLE.match(title):
             found[promise[1]].append(f"```\n{title[promise.end() :]}\n\n{rows}\n```\n")
     for number, tables in found.items():
-        replace_section(ROOT / "docs" / "promises.md", f"promise {number}", "\n".join(tables))
+        replace_section(ROOT / "docs" / "promises.md", f"promise_{number}", "\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -86,8 +86,6 @@ class Report:
     """The message of HAProxy about that."""
     draining: int = 0
     """HAProxy processes that only serve connections from before a reload."""
-    lost: int = 0
-    """File descriptors of HAProxy's master that processes of earlier reloads have left for good."""
     connections: int = 0
     max_connections: int = 0
     """Maximum number of connections that it can hold, whatever is configured."""
@@ -107,6 +105,8 @@ class Report:
     """None as long as it serves the weights that it has received."""
     clock_error: timedelta = timedelta()
     """How far the clock of its node is ahead of the operator's."""
+    lost: int = 0
+    """File descriptors of HAProxy's master that processes of earlier reloads have left for good."""
 
     @property
     def state(self) -> tuple[object, ...]:
