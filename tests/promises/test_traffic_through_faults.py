@@ -194,7 +194,7 @@ def test_a_proxy_is_killed(tell: Tell, pods: Pods) -> None:
         heard = time.monotonic()
         clients.await_visits(RATE)
         seen = clients.stop()
-    row(tell, f"a proxy killed, of which the node hears {LAG_SECONDS:.0f} s later", seen)
+    row(tell, f"a proxy killed, which the node learns {LAG_SECONDS:.0f} s later", seen)
     assert all(visit.began <= heard for visit in seen.visits if visit.failed)
     # The other proxy keeps all that it has, about half of them.
     assert HELD / 4 < seen.cuts.total() < 3 * HELD / 4

@@ -203,7 +203,7 @@ def proxy_objects(adopted_by: str = "deployment") -> dict[object, Json]:
     }
 
 
-@pytest.mark.parametrize("order", itertools.permutations(proxy_objects()))
+@pytest.mark.parametrize("order", [*itertools.permutations(proxy_objects())])
 def test_a_pod_is_a_proxy_once_its_owners_are_known_in_whatever_order(
     order: Sequence[object], cluster: Cluster, work: WorkQueue[Key], watches: Watches
 ) -> None:
