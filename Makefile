@@ -81,13 +81,13 @@ promises: venv ## Run the tests of the promises with their full numbers, and wri
 	@$(BIN)/python -m scripts.promises
 
 manifests: venv ## Write the generated parts of manifests/ and docs/
-	$(BIN)/python -m kanary.crd
 	$(BIN)/python -m kanary.diagram
 	$(BIN)/python -m kanary.settings_page
 	$(BIN)/python -m kanary.metrics_page
 	$(BIN)/python -m kanary.reasons_page
 	$(BIN)/python -m scripts.history_api
 	$(BIN)/python -m scripts.monitoring
+	$(BIN)/python -m scripts.manifests
 	$(BIN)/python -m scripts.reference
 
 docs: venv ## Build the site of docs/ into build/site, and check its links

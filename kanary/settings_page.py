@@ -13,9 +13,10 @@ _HEAD = """\
 
 <!-- Made by python -m kanary.settings_page. -->
 
-Each setting is an environment variable of the operator (in `manifests/operator.yaml`) and an option of `kanary run`. An
-option takes precedence over its variable. An empty variable counts as not set, except `KANARY_HISTORY_URL`. An invalid
-value is reported in one line, and `kanary run` exits with 2 for an option and with 1 for a variable.
+Each setting is an environment variable of the operator (in `manifests/base/operator.yaml`, or `settings` of the chart)
+and an option of `kanary run`. An option takes precedence over its variable. An empty variable counts as not set, except
+`KANARY_HISTORY_URL`. An invalid value is reported in one line, and `kanary run` exits with 2 for an option and with 1
+for a variable.
 
 A URL with a password belongs in a variable, set from a Secret: other processes can read options.
 

@@ -217,7 +217,7 @@ _CONDITIONS: Mapping[str, Explanation] = {
         "The operator cannot follow the objects of a kind: the condition Ready is Unknown. The proxies keep serving. "
         "Changes of other kinds are still made, unless the operator has not read this one since it started.",
         "The operator lacks the right that the message names, or the API server has failed to answer for 30 s.",
-        "Grant the right as in `manifests/rbac.yaml`, or see why the API server fails. The operator retries.",
+        "Grant the right as in `manifests/base/rbac.yaml`, or see why the API server fails. The operator retries.",
     ),
     ConditionReason.RECORDED: Explanation("The history records every change.", "The history database works.", "None."),
     ConditionReason.ENTRIES_LOST: Explanation(

@@ -39,7 +39,7 @@ class Row:
 
 
 _LIMIT = 512 * 2**20 / 1e6
-"""The memory limit of manifests/operator.yaml, in MB."""
+"""The memory limit of manifests/base/operator.yaml, in MB."""
 
 MANY = {
     "idle": Row("idle: CPU, of a core", " %", bars={1_000: 1}),

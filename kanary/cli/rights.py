@@ -25,7 +25,7 @@ ROLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "pods/portforward": ("get", "create"),
     },
 }
-"""The ClusterRoles of `manifests/rbac.yaml` for users."""
+"""The ClusterRoles of `manifests/base/rbac.yaml` for users."""
 
 
 def explained(error: ClusterError) -> str:

@@ -73,7 +73,7 @@ class SigningKey:
             self._key, self._public, self.problem = key, _public(key), ""
         except ClusterError as error:
             self._is_unknown = error.meaning in (Meaning.RETRY, Meaning.STALE)
-            way_out = "; apply manifests/rbac.yaml" if isinstance(error, Forbidden) else ""
+            way_out = "; apply manifests/base/rbac.yaml" if isinstance(error, Forbidden) else ""
             self.problem = f"cannot read or create {where}: {error}{way_out}"
         except (ValueError, UnsupportedAlgorithm):
             pause = REJECTED_RECHECK.total_seconds()

@@ -236,7 +236,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_cluster(path: str, line: Line,
 
 
 def test_the_roles_that_errors_name_have_these_rights() -> None:
-    documents = yaml.safe_load_all((ROOT / "manifests" / "rbac.yaml").read_text())
+    documents = yaml.safe_load_all((ROOT / "manifests" / "base" / "rbac.yaml").read_text())
     found: dict[str, dict[str, tuple[str, ...]]] = {}
     for role in documents:
         if role["kind"] == "ClusterRole" and role["metadata"]["name"] in ROLES:

@@ -31,14 +31,14 @@ WAIT = 60.0
 PROCESSES = multiprocessing.get_context("forkserver")
 # What takes a second to import is imported once, for these processes and for those of the history's tests.
 PROCESSES.set_forkserver_preload([__name__, "tests.history.killed"])
-CRD = yaml.safe_load(Path("manifests/crd.yaml").read_text(encoding="utf-8"))
+CRD = yaml.safe_load(Path("manifests/base/crd.yaml").read_text(encoding="utf-8"))
 OPERATOR = "operator"
 """The token of the operator's ServiceAccount."""
 
 
 def operators_rights() -> frozenset[Right]:
     """What the manifests grant to the operator, if it is installed in the namespace of the scene."""
-    text = Path("manifests/rbac.yaml").read_text(encoding="utf-8").replace("kanary-system", NAMESPACE)
+    text = Path("manifests/base/rbac.yaml").read_text(encoding="utf-8").replace("kanary-system", NAMESPACE)
     return granted_to((NAMESPACE, "kanary"), yaml.safe_load_all(text))
 
 

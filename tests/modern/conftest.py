@@ -17,7 +17,7 @@ from tests.e2e.kubectl import Kubectl
 from tests.modern import server
 from tests.modern.stage import Stage
 
-CRD = ROOT / "manifests" / "crd.yaml"
+CRD = ROOT / "manifests" / "base" / "crd.yaml"
 PROGRAMS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kanary-e2e" / "modern-apiserver"
 _KUBECONFIG = os.environ.get("KANARY_MODERN_KUBECONFIG", "")
 

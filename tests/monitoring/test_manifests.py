@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / monitoring.FOLDER
 MONITORS = {each["kind"]: each["spec"] for each in yaml.safe_load_all((FOLDER / "operator-monitors.yaml").read_text())}
 JOBS = {each["job_name"]: each for each in yaml.safe_load((FOLDER / "scrape.yaml").read_text())["scrape_configs"]}
-OPERATOR = [*yaml.safe_load_all((ROOT / "manifests" / "operator.yaml").read_text())]
+OPERATOR = [*yaml.safe_load_all((ROOT / "manifests" / "base" / "operator.yaml").read_text())]
 DASHBOARD = json.loads((ROOT / monitoring.DASHBOARD).read_text())
 
 

@@ -1,7 +1,7 @@
 """Promise 7: each right that the manifests grant is used, and nothing is used that they do not grant.
 
-All integration tests run with exactly the rights of `manifests/rbac.yaml`: what lacks one fails there. Here the stories
-that need every right are told, and what they used is compared with what is granted.
+All integration tests run with exactly the rights of `manifests/base/rbac.yaml`: what lacks one fails there. Here the
+stories that need every right are told, and what they used is compared with what is granted.
 """
 
 from __future__ import annotations

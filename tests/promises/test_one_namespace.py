@@ -1,4 +1,4 @@
-"""Promise 7: installed by `manifests/namespaced.yml`, the operator needs no right outside of its namespace."""
+"""Promise 7: installed by manifests/one-namespace/, the operator needs no right outside of its namespace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from kanary.crd import YOUR_NAMESPACE
+from scripts.manifests import YOUR_NAMESPACE
 from tests.apiserver.authorization import granted_to
 from tests.integration.scene import NAMESPACE, OPERATOR, Scene, operators_rights, routes
 from tests.promises.test_least_privilege import RIGHTS, kinds_of, words
@@ -15,7 +15,7 @@ from tests.tables import Tell
 
 Json = dict[str, Any]
 
-FILE = Path("manifests/namespaced.yml")
+FILE = Path("manifests/one-namespace/kanary.yml")
 
 
 def installed() -> list[Json]:

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 PODS = Table("Promise 7: Pod Security `restricted`", ("pod of", "Kubernetes", "violations", "credentials"))
 VERSIONS = range(20, 36)
-FILES = ("kanary.yml", "namespaced.yml")
+FILES = ("kanary.yml", "one-namespace/kanary.yml")
 MUTATIONS: dict[str, Callable[[Json, Json], object]] = {
     "hostNetwork": lambda pod, _: pod.update(hostNetwork=True),
     "hostPID": lambda pod, _: pod.update(hostPID=True),

@@ -38,7 +38,7 @@ READ = {"get", "list", "watch"}
 
 
 def granted() -> frozenset[Right]:
-    documents = yaml.safe_load_all(Path("manifests/rbac.yaml").read_text(encoding="utf-8"))
+    documents = yaml.safe_load_all(Path("manifests/base/rbac.yaml").read_text(encoding="utf-8"))
     roles = {each["metadata"]["name"]: each for each in documents if each["kind"] in ("Role", "ClusterRole")}
     return frozenset(
         right for role, where in ROLES.items() for namespace in where for right in rights_of(roles[role], namespace)

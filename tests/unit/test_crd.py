@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from engine.model.spec import GROUP, KanarySpec
 from engine.model.status import KanaryStatus
 from engine.resolve.validation import InvalidSpecError, read_spec
-from kanary.crd import PARTS, crd, main, structural
+from kanary.crd import crd, structural
 from kanary.history.remote import OPERATOR
 from kanary.operator.settings import Settings
 from states import Phase, Reason
@@ -28,7 +28,7 @@ from states.timing import duration_text
 from tests.unit.kanaries import Json, kanary, names, route, spec, valid_specs
 
 ROOT = Path(__file__).parents[2]
-MANIFESTS = ROOT / "manifests"
+BASE = ROOT / "manifests" / "base"
 
 
 @cache
@@ -50,30 +50,12 @@ def nodes(node: Json, path: str = "") -> Iterator[tuple[str, Json]]:
 FIELDS = [(path, node) for path, node in nodes(schema()) if path.startswith((".spec", ".status"))]
 
 
-# The files
-
-
-def test_the_manifests_are_what_the_models_say(tmp_path: Path) -> None:
-    """If not: `make manifests`."""
-    for part in PARTS:
-        (tmp_path / part).write_text((MANIFESTS / part).read_text())
-    assert main([str(tmp_path)]) == 0
-    for name in ("crd.yaml", "kanary.yml", "namespaced.yml"):
-        assert (MANIFESTS / name).read_text() == (tmp_path / name).read_text(), f"{name}: run make manifests"
-
-
-def test_one_file_holds_everything_in_an_order_that_a_cluster_can_take() -> None:
-    documents = list(yaml.safe_load_all((MANIFESTS / "kanary.yml").read_text()))
-    parts = [document for part in PARTS for document in yaml.safe_load_all((MANIFESTS / part).read_text())]
-    assert documents == parts
-    kinds = [document["kind"] for document in documents]
-    assert kinds[0] == "CustomResourceDefinition"
-    assert kinds.index("Namespace") < kinds.index("ServiceAccount") < kinds.index("Deployment")
+# The rights and the operator
 
 
 def test_undo_and_orders_to_rollouts_need_no_more_than_the_role_that_is_named_for_them() -> None:
     """What `kanary.cli.undo` and `kanary.cli.steering` request from the API server, beside the history."""
-    documents = yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text())
+    documents = yaml.safe_load_all((BASE / "rbac.yaml").read_text())
     (role,) = [d for d in documents if d["metadata"]["name"] == "kanary-edit"]
     may = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
     assert {("kanaries", "get"), ("kanaries", "patch"), ("services", "get")} <= may
@@ -81,7 +63,7 @@ def test_undo_and_orders_to_rollouts_need_no_more_than_the_role_that_is_named_fo
 
 
 def test_the_operator_changes_no_pod_and_reads_only_its_own_secret() -> None:
-    documents = list(yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text()))
+    documents = list(yaml.safe_load_all((BASE / "rbac.yaml").read_text()))
     (everywhere,) = [d for d in documents if (d["kind"], d["metadata"]["name"]) == ("ClusterRole", "kanary")]
     (own,) = [d for d in documents if (d["kind"], d["metadata"]["name"]) == ("Role", "kanary-leader")]
     verbs = [(rule["resources"], rule["verbs"]) for rule in everywhere["rules"]]
@@ -95,7 +77,7 @@ def test_the_operator_changes_no_pod_and_reads_only_its_own_secret() -> None:
 
 
 def test_a_reader_of_the_history_may_forward_ports_of_the_operator_and_nothing_else() -> None:
-    documents = yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text())
+    documents = yaml.safe_load_all((BASE / "rbac.yaml").read_text())
     (role,) = [d for d in documents if d["metadata"]["name"] == "kanary-viewer"]
     assert (role["kind"], role["metadata"]["namespace"]) == ("Role", "kanary-system")
     assert role["rules"] == [
@@ -105,7 +87,7 @@ def test_a_reader_of_the_history_may_forward_ports_of_the_operator_and_nothing_e
 
 
 def test_the_history_is_found_where_the_operator_serves_it() -> None:
-    documents = yaml.safe_load_all((MANIFESTS / "operator.yaml").read_text())
+    documents = yaml.safe_load_all((BASE / "operator.yaml").read_text())
     (pod,) = [d["spec"]["template"] for d in documents if d["kind"] == "Deployment"]
     (container,) = pod["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}

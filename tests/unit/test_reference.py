@@ -13,7 +13,7 @@ from scripts import reference
 from tests.cli.test_completion import leaves
 
 ROOT = Path(__file__).parents[2]
-RIGHTS = ROOT / "manifests" / "rbac.yaml"
+RIGHTS = ROOT / "manifests" / "base" / "rbac.yaml"
 PAGES = reference.pages()
 SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 

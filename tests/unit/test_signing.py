@@ -121,7 +121,7 @@ def test_missing_rights_are_reported_and_retried_after_a_while(monkeypatch: pyte
     cluster = Cluster(error=Forbidden(403, "Forbidden", "secrets is forbidden"))
     key = key_of(cluster)
     assert key.public() == ""
-    assert "apply manifests/rbac.yaml" in key.problem
+    assert "apply manifests/base/rbac.yaml" in key.problem
     cluster.error = None
     assert key.public() == ""
     monkeypatch.setattr("time.monotonic", lambda: 10**9)
