@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import os
 import random
 import re
@@ -32,9 +33,7 @@ MASTER_SOCKET = "master.sock"
 
 def config_of(*routes: Pool, **settings: object) -> ProxyConfig:
     """A configuration for these routes on ports that nobody else uses."""
-    split_port = free_port()
-    ops_port = next(port for port in iter(free_port, None) if port != split_port)
-    ports = {"split_port": split_port, "ops_port": ops_port}
+    ports = {"split_port": free_port(), "ops_port": free_port()}
     defaults = {"on_empty_route": OnEmptyRoute.REDISTRIBUTE, "idle_seconds": 3600, "drain_seconds": 60}
     return ProxyConfig(routes, **{**defaults, **ports, **settings})  # type: ignore[arg-type]
 
@@ -47,14 +46,26 @@ def slot_of(config: ProxyConfig, route: int) -> str:
 def free_port() -> int:
     """A port below those that the kernel gives to outgoing connections, which would take it away again.
 
-    Each process of pytest-xdist has ports of its own.
+    Each process of pytest-xdist has ports of its own, and gives none a second time before it has given all: one that was
+    given may not be bound yet.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    while True:
-        port = random.randrange(20000 + worker, 32000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    for port in _PORTS:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("", port))
             return port
+    raise AssertionError("unreachable: the ports repeat for ever")
+
+
+def _ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(20000 + worker, 32000, workers))
+    # Other runs of the tests on this machine begin elsewhere.
+    random.shuffle(ports)
+    return itertools.cycle(ports)
+
+
+_PORTS = _ports()
 
 
 def await_that(condition: Callable[[], bool], what: str) -> None:

