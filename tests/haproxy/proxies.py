@@ -46,8 +46,8 @@ def slot_of(config: ProxyConfig, route: int) -> str:
 def free_port() -> int:
     """A port below those that the kernel gives to outgoing connections, which would take it away again.
 
-    Each process of pytest-xdist has ports of its own, and gives none a second time before it has given all: one that was
-    given may not be bound yet.
+    Each process of pytest-xdist has ports of its own, and gives none a second time before it has given all: one that
+    was given may not be bound yet.
     """
     for port in _PORTS:
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -26,10 +26,7 @@ def sessions(proxy: Proxy) -> int:
 
 def configs(following: dict[int, int | None], own: Server) -> list[ProxyConfig]:
     """Of proxies that send connections to the next one or, where there is none, to a pod."""
-    free: set[int] = set()
-    while len(free) < 2 * len(following):
-        free.add(free_port())
-    ports = [(free.pop(), free.pop()) for _ in following]
+    ports = [(free_port(), free_port()) for _ in following]
     return [
         config_of(
             Pool("app:http", 100, (own if target is None else Server("127.0.0.1", ports[target][0]),)),
