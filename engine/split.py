@@ -9,7 +9,8 @@ from engine.observe import Observed
 from engine.ports import ClusterView
 from engine.resolve.endpoints import Resolved
 from engine.resolve.loops import Loops
-from states import OnEmptyRoute, Snapshot
+from engine.resolve.slices import still_in
+from states import OnEmptyRoute, Problem, Reason, Snapshot
 
 
 def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot, course: Course) -> Split | None:
@@ -48,7 +49,8 @@ def _last_good_endpoints(
 ) -> tuple[Mapping[Backend, tuple[Endpoint, ...]], bool]:
     """The current endpoints of these backends; if they cannot be resolved, the addresses that their pods still have.
 
-    An address is kept only with its pod: without it, another pod may have the address by now.
+    An address is kept only with its pod: without it, another pod may have the address by now. Also returns whether
+    pods are looked up. If the endpoints are too many, the last good ones are kept as long as they are among them.
     """
     applied = observed.written.applied
     found = {backend: observed.backends.get(backend) for backend in backends}
@@ -58,6 +60,9 @@ def _last_good_endpoints(
         if isinstance(now, Resolved) and not observed.is_unknown(backend) and (now.endpoints or not holds_empty)
     }
     held = {backend: applied.endpoints_of(backend) if applied else () for backend in found.keys() - known.keys()}
+    for backend, now in found.items():
+        if isinstance(now, Problem) and now.reason is Reason.TOO_MANY_ENDPOINTS:
+            known[backend] = _still_endpoints(view, observed, backend, held.pop(backend))
     names = frozenset(endpoint.pod for endpoints in held.values() for endpoint in endpoints if endpoint.pod)
     pods = view.pod_addresses(observed.owner.namespace, names) if names else {}
     loops = Loops(view, observed.owner, observed.memo)
@@ -66,3 +71,11 @@ def _last_good_endpoints(
         for backend, endpoints in held.items()
     }
     return {backend: known[backend] if backend in known else kept[backend] for backend in found}, bool(held)
+
+
+def _still_endpoints(
+    view: ClusterView, observed: Observed, backend: Backend, endpoints: tuple[Endpoint, ...]
+) -> tuple[Endpoint, ...]:
+    slices = view.slices(observed.owner.namespace, backend.service_name)
+    present = frozenset[Endpoint]().union(*[observed.memo(still_in, piece, endpoints) for piece in slices])
+    return endpoints if len(present) == len(endpoints) else tuple(e for e in endpoints if e in present)

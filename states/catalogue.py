@@ -62,6 +62,13 @@ _SPEC: Mapping[str, Explanation] = {
         "Choose a TCP port: Kanary splits TCP connections only.",
         (Phase.DEGRADED,),
     ),
+    Reason.TOO_MANY_ENDPOINTS: Explanation(
+        "The Services of the routes have more ready pods than fit into a ConfigMap. The last good configuration stays "
+        "in force, without the pods that have ended since.",
+        "The configuration of HAProxy names each pod, and Kubernetes limits a ConfigMap to 1 MiB.",
+        "Scale the backends down, or divide them between several Kanaries.",
+        (Phase.DEGRADED,),
+    ),
     Reason.DESTINATION_EXISTS: Explanation(
         "The destination Service exists and was not created by Kanary, which does not change it.",
         "Another tool or person created a Service with the name of `spec.destination`.",

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     BACKEND_IS_EXTERNAL_NAME = "BackendIsExternalName"
     BACKEND_PORT_NOT_FOUND = "BackendPortNotFound"
     BACKEND_PORT_NOT_TCP = "BackendPortNotTCP"
+    TOO_MANY_ENDPOINTS = "TooManyEndpoints"
     DESTINATION_EXISTS = "DestinationExists"
     DESTINATION_TAKEN = "DestinationTaken"
     OBJECT_EXISTS = "ObjectExists"

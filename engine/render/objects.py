@@ -91,7 +91,7 @@ def size_problem(obj: Json) -> Problem | None:
         f"Kubernetes allows {MOST_CONFIG_MAP_BYTES}: the proxies keep the previous configuration; scale the "
         "backends down, or divide them between several Kanaries"
     )
-    return Problem(Reason.REJECTED_BY_CLUSTER, text)
+    return Problem(Reason.TOO_MANY_ENDPOINTS, text)
 
 
 def config_map(owner: Identity, written: Written) -> Json:

@@ -13,8 +13,11 @@ from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
 from engine.resolve.loops import Passage
-from engine.resolve.slices import Json, Members, is_outdated, is_tcp, read_slice, slices_of
+from engine.resolve.slices import Json, Members, is_outdated, is_tcp, read_slice, ready_members, slices_of
 from states import Problem, Reason
+
+MOST_ENDPOINTS = 15_000
+"""Of a Kanary. No configuration with more fits into a ConfigMap, so none is rendered; some with fewer do not either."""
 
 _PORTS_SHOWN = 10
 
@@ -47,9 +50,10 @@ def resolve(
     service: Json | None,
     slices: Sequence[Json],
     memo: Memo,
+    room: int = MOST_ENDPOINTS,
     passages: Callable[[Sequence[Endpoint]], Mapping[Endpoint, Passage]] = lambda _endpoints: {},
 ) -> Resolved | Problem:
-    """The endpoints of a backend, or the problem with it.
+    """The endpoints of a backend, or the problem with it: for one, that they are more than there is `room` for.
 
     `where` is the path of the backend in the spec, for the message. `passages` returns the endpoints that are proxies.
     Equal endpoints are the same tuple each time.
@@ -60,6 +64,11 @@ def resolve(
     spec = (service or {}).get("spec") or {}
     name = port.get("name") or ""
     current = [piece for piece in slices_of(service, slices) if not is_outdated(piece, name, service)]
+    counts = Counter[str]()
+    for piece in current:
+        counts[piece.get("addressType", "")] += memo(ready_members, piece)
+    if (most := max(counts.values(), default=0)) > room:
+        return _too_many(backend, where, most, room)
     members = [memo(read_slice, piece, name) for piece in current]
     preferred = _IP_VERSIONS.get(next(iter(spec.get("ipFamilies") or ()), ""), 4)
     ready = memo(_joined, preferred, *[memo(_ready, each) for each in members])
@@ -110,6 +119,16 @@ def _service_port(backend: Backend, *, where: str, namespace: str, service: Json
             f"Kanary splits TCP only: {_way_out(backend, ports)}",
         )
     return dict(found[0])
+
+
+def _too_many(backend: Backend, where: str, count: int, room: int) -> Problem:
+    others = "" if room == MOST_ENDPOINTS else f", beside {MOST_ENDPOINTS - room} of the routes before it"
+    text = (
+        f'{where}: Service "{backend.service_name}" has {count} ready endpoints{others}, and the configuration '
+        f"of a Kanary has room for at most {MOST_ENDPOINTS}: scale the backends down, or divide them between several "
+        "Kanaries"
+    )
+    return Problem(Reason.TOO_MANY_ENDPOINTS, text)
 
 
 def _way_out(backend: Backend, ports: Sequence[Json]) -> str:

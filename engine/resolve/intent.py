@@ -7,7 +7,7 @@ from engine.model.spec import KIND, Backend, KanarySpec
 from engine.model.states import Intent
 from engine.ports import ClusterView, DeclaredObjects, Json
 from engine.render.objects import Identity, owner_uid
-from engine.resolve.endpoints import Resolved, port_number, resolve
+from engine.resolve.endpoints import MOST_ENDPOINTS, Resolved, port_number, resolve
 from engine.resolve.loops import Loops
 from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Problem, Reason
@@ -26,10 +26,13 @@ def read_intent(view: ClusterView, owner: Identity, kanary: Json, memo: Memo) ->
         *destination_problems(view, owner, kanary, spec),
         *same_port_problems(lambda name: view.service(owner.namespace, name), spec),
     ]
-    backends = {
-        route.backend: resolve_backend(view, owner, route.backend, memo, f"spec.routes[{index}].backend")
-        for index, route in enumerate(spec.routes)
-    }
+    backends: Found = {}
+    room = MOST_ENDPOINTS
+    for index, route in enumerate(spec.routes):
+        where = f"spec.routes[{index}].backend"
+        found = resolve_backend(view, owner, route.backend, memo, where=where, room=room)
+        backends[route.backend] = found
+        room -= 0 if isinstance(found, Problem) else min(room, len(found.endpoints))
     problems += [found for found in backends.values() if isinstance(found, Problem)]
     endpoints = {backend: () if isinstance(found, Problem) else found.endpoints for backend, found in backends.items()}
     return Intent(generation, spec, tuple(problems), endpoints), backends
@@ -43,9 +46,9 @@ def _declared(kanary: Json) -> KanarySpec | Problem:
 
 
 def resolve_backend(
-    view: ClusterView, owner: Identity, backend: Backend, memo: Memo, where: str = ""
+    view: ClusterView, owner: Identity, backend: Backend, memo: Memo, *, where: str = "", room: int = MOST_ENDPOINTS
 ) -> Resolved | Problem:
-    """The current endpoints of a backend, or the problem with it; `where` is its path in the spec."""
+    """The current endpoints of a backend, at most `room`, or the problem with it; `where` is its path in the spec."""
     name = backend.service_name
     return resolve(
         backend,
@@ -54,6 +57,7 @@ def resolve_backend(
         service=view.service(owner.namespace, name),
         slices=view.slices(owner.namespace, name),
         memo=memo,
+        room=room,
         passages=Loops(view, owner, memo).among,
     )
 

@@ -56,6 +56,18 @@ def read_slice(piece: Json, port_name: str) -> Members:
     return Members(tuple(ready), tuple(terminating), *sets)
 
 
+def ready_members(piece: Json) -> int:
+    """How many endpoints of a slice are ready."""
+    return sum(map(is_ready_member, piece.get("endpoints") or ()))
+
+
+def still_in(piece: Json, endpoints: tuple[Endpoint, ...]) -> frozenset[Endpoint]:
+    """Those of the endpoints that a slice has, ready or not."""
+    wanted = {(endpoint.address, endpoint.pod): endpoint for endpoint in endpoints}
+    members = ((member.get("addresses") or [""], _pod(member)) for member in piece.get("endpoints") or ())
+    return frozenset(wanted[key] for addresses, pod in members if (key := (addresses[0], pod)) in wanted)
+
+
 def slices_of(service: Json | None, slices: Sequence[Json]) -> list[Json]:
     """The slices without those of a former Service of the same name, which the garbage collector has yet to delete.
 

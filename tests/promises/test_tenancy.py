@@ -182,7 +182,7 @@ def many_edits(scene: Scene) -> Iterator[Names]:
 
 
 CASES: dict[str, tuple[Neighbour, float]] = {
-    f"{ENDPOINTS:,} endpoints, some flapping": (many_endpoints, ENDPOINTS * 3 * 1024),
+    f"{ENDPOINTS:,} endpoints, some flapping": (many_endpoints, ENDPOINTS * 1024),
     f"{KANARIES} Kanaries, all created at once": (many_kanaries, KANARIES * 200 * 1024),
     f"{2 * NEIGHBOURS} tarpits": (tarpits, 2 * NEIGHBOURS * 512 * 1024),
     f"{ROLLOUTS} webhooks without an answer": (tarpits_of_webhooks, ROLLOUTS * 400 * 1024),
