@@ -232,6 +232,21 @@ def compared(live: Mapping[str, Any] | None, make: Callable[..., Json], *inputs:
     return Comparison(is_made, is_made and covers(live, desired))
 
 
+def is_ours(live: Mapping[str, Any], uid: str, labels: Mapping[str, str]) -> bool:
+    """Whether the object in the cluster belongs to the Kanary with this uid, whose objects have these labels.
+
+    One without an owner does if a Kanary of this name has written it: `kubectl delete --cascade=orphan` leaves such
+    objects, and so do some backups. Nobody gains by a forged one: it is not read, and its content is replaced.
+    """
+    metadata = live["metadata"]
+    if metadata.get("ownerReferences"):
+        return owner_uid(live) == uid
+    return (
+        HASH_ANNOTATION in (metadata.get("annotations") or {})
+        and labels.items() <= (metadata.get("labels") or {}).items()
+    )
+
+
 def owner_uid(obj: Mapping[str, Any]) -> str:
     """The uid of the object's controller, or an empty string."""
     references = (obj.get("metadata") or {}).get("ownerReferences") or ()

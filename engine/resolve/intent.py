@@ -6,7 +6,7 @@ from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
 from engine.model.states import Intent
 from engine.ports import ClusterView, DeclaredObjects, Json
-from engine.render.objects import Identity, owner_uid
+from engine.render.objects import Identity, is_ours, owner_uid
 from engine.resolve.endpoints import MOST_ENDPOINTS, Resolved, port_number, resolve
 from engine.resolve.loops import Loops
 from engine.resolve.validation import InvalidSpecError, read_spec
@@ -84,7 +84,7 @@ def destination_problems(view: DeclaredObjects, owner: Identity, kanary: Json, s
     if existing is None:
         rivals = [k for k in view.kanaries_for(owner.namespace, spec.destination) if _age(k) < _age(kanary)]
         yield from (_taken(where, rival["metadata"]["name"]) for rival in rivals[:1])
-    elif owner_uid(existing) != owner.uid:
+    elif not is_ours(existing, owner.uid, owner.labels):
         yield _held_by_other(view, owner, existing, where)
 
 

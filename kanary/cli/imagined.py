@@ -16,7 +16,7 @@ from engine.model.spec import KanarySpec
 from engine.model.states import Endpoint, Written, read_written
 from engine.model.status import KanaryStatus
 from engine.ports import KanaryName, Recorded, RejectedError
-from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER, Identity, owner_uid
+from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER, Identity, is_ours, owner_uid
 from engine.resolve.slices import slices_from_endpoints
 from kanary.kanaries import KANARIES
 from kanary.kube.pods import addresses_of, is_ready
@@ -200,7 +200,7 @@ class ImaginedCluster:
     def apply(self, desired: Json) -> None:
         """Have the cluster contain this object. Raises RejectedError if it exists and has another owner."""
         live = self.live(desired)
-        if live and owner_uid(live) != owner_uid(desired):
+        if live and not is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
             text = (
                 f'{desired["kind"]} "{desired["metadata"]["name"]}" exists and does not belong to this Kanary: '
                 "delete or rename it, or create the Kanary under another name"

@@ -12,7 +12,7 @@ from engine.model.spec import KIND
 from engine.model.states import Written
 from engine.ports import EndingError, RejectedError, RetryLaterError
 from engine.reconcile import rejected
-from engine.render.objects import HASH_ANNOTATION, Identity, covers, made_from, owner_uid
+from engine.render.objects import HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
 from kanary.kube.errors import Meaning
@@ -166,7 +166,7 @@ class Writer:
                 raise RetryLaterError(f"Kanary {namespace}/{name} was deleted: its objects are not restored")
 
     def _check_owner(self, resource: Resource, live: Json, desired: Json) -> None:
-        if owner_uid(live) == owner_uid(desired):
+        if is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
             return
         name, ours = live["metadata"]["name"], desired["metadata"]["ownerReferences"][0]
         for reference in live["metadata"].get("ownerReferences") or ():

@@ -62,16 +62,17 @@ def test_recreated_kanary_notes_what_it_serves(serving: World) -> None:
     assert served(serving) in noted(serving)
 
 
-def test_recreated_kanary_beside_an_orphan_says_why(serving: World) -> None:
+def test_a_recreated_kanary_takes_what_the_former_one_left(serving: World) -> None:
     declare(serving, 50, 50)
     serving.settle()
     serving.remove("Kanary", "rule")  # kubectl delete --cascade=orphan
     for obj in serving.objects.values():
         obj["metadata"].pop("ownerReferences", None)
     declare(serving, 50, 50)
-    with suppress(RetryLaterError):
-        serving.settle()
-    assert serving.status().get("reason") in ("DestinationExists", "ObjectExists"), serving.status()
+    serving.settle()
+    assert serving.status()["phase"] == "Ready"
+    owned = [obj for (kind, _), obj in serving.objects.items() if kind in ("Service", "ConfigMap", "Deployment")]
+    assert all(obj["metadata"]["ownerReferences"] for obj in owned if obj["metadata"].get("labels"))
 
 
 def test_a_stale_leader_turns_nothing_back(serving: World) -> None:

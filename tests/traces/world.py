@@ -26,7 +26,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults
 from engine.ports import Recorded, RejectedError, RetryLaterError
 from engine.reconcile import Reconciler, Step, rejected
-from engine.render.objects import KANARY_LABEL, Identity, covers, made_from, owner_uid
+from engine.render.objects import KANARY_LABEL, Identity, covers, is_ours, made_from, owner_uid
 from states import Problem, Reason
 from states.catalogue import CATALOGUE
 
@@ -343,7 +343,7 @@ class World:
 
     def apply(self, desired: Json) -> None:
         live = self.live(desired)
-        if live and owner_uid(live) != owner_uid(desired):
+        if live and not is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
             raise RejectedError(Problem(Reason.OBJECT_EXISTS, f"{desired['kind']} exists and is not ours"))
         if live and made_from(live, desired) and covers(live, desired):
             return
