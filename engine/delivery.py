@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from engine.capacity import short_of_ports
+from engine.fleet.former_processes import most_former, over_limit, processes_text
 from engine.fleet.reach import unreached_routes
-from engine.fleet.wear import most_former, wear_text, worn
 from engine.model.states import Applied
 from engine.observe import Observed
 from engine.plan import Target
@@ -61,10 +61,10 @@ def _reload_spacing(observed: Observed, before: Applied, after: Applied) -> time
 def _short_of_memory(observed: Observed, applied: Applied) -> str:
     """Said before a container is OOMKilled: to replace the proxies was not enough, or takes too long."""
     most = most_former(applied.spec.proxy.resources, applied.servers)
-    proxy = worn(observed.fleet.proxies, most + most // 2)
+    proxy = over_limit(observed.fleet.proxies, most + most // 2)
     if proxy is None:
         return ""
     return (
-        f"{wear_text(proxy, applied.servers)}, until their connections end: lower spec.proxy.drainSeconds, change "
+        f"{processes_text(proxy, applied.servers)}, until their connections end: lower spec.proxy.drainSeconds, change "
         "settings less often, or raise spec.proxy.resources"
     )

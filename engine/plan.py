@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVarTuple
 
 from engine.fleet.fleet import Fleet, Goal, has_rolled_out
-from engine.fleet.wear import lossy, most_former, wear_text, worn
+from engine.fleet.former_processes import leaking_descriptors, most_former, over_limit, processes_text
 from engine.memo import Memo
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, applied_in, read_written, unpaused
@@ -278,8 +278,9 @@ def _renewal(observed: Observed) -> str:
     last = before.renewed_at
     if last and (pods.renewed_in(fleet.deployment) != time_text(last) or left(RENEWAL_PAUSE, last, observed.now)):
         return ""
-    proxy = worn(fleet.proxies, most_former(before.spec.proxy.resources, before.servers)) or lossy(fleet.proxies)
-    return wear_text(proxy, before.servers) if proxy else ""
+    most = most_former(before.spec.proxy.resources, before.servers)
+    proxy = over_limit(fleet.proxies, most) or leaking_descriptors(fleet.proxies)
+    return processes_text(proxy, before.servers) if proxy else ""
 
 
 def _difference(

@@ -74,7 +74,7 @@ STALE_COPY_RETRY = timedelta(seconds=0.2)
 """When a write with a stale copy is retried: the watch delivers the newer copy about then."""
 
 RENEWAL_PAUSE = timedelta(minutes=1)
-"""Least time between two replacements of worn proxies: an agent may report anything."""
+"""Least time between two replacements of proxies for their former processes: an agent may report anything."""
 
 WATCH_CHECK_INTERVAL = timedelta(seconds=5)
 """How often the operator looks whether its watches receive anything."""

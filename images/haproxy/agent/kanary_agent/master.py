@@ -43,7 +43,7 @@ class Figures(NamedTuple):
     current: Summary
     """What the current worker has counted."""
     lost: int = 0
-    """Number of workers that have ended and stay in the master's list, each with a file descriptor (lasting.py)."""
+    """Number of workers that have ended and stay in the master's list, each with a file descriptor (reloader.py)."""
 
     @property
     def split(self) -> str:

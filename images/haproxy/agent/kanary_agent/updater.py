@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from kanary_agent import binding, counters, files, runtime, texts
 from kanary_agent.check import Check, Verdict
-from kanary_agent.lasting import Lasting
 from kanary_agent.master import Master, SilentError, WorkerState
+from kanary_agent.reloader import Reloader
 
 POLL_SECONDS = 1
 """The interval between two requests of what HAProxy serves while nothing changes."""
@@ -62,7 +62,7 @@ class Updater:
         self._folder = folder
         self._program = program
         self._master = master
-        self._lasting = Lasting(master)
+        self._reloader = Reloader(master)
         self._to_reload = ""
         """A text for which commands were not enough, and whose reload waits."""
         self._count = count
@@ -214,7 +214,7 @@ class Updater:
         if text != self._to_reload and self._update_worker():
             return
         self._to_reload = text
-        if self._lasting.has_to_wait(now):
+        if self._reloader.has_to_wait(now):
             self._next_poll = now + RELOAD_STEP_SECONDS
             return
         self._to_reload = ""
@@ -262,7 +262,7 @@ class Updater:
         files.write(self._validated.path, texts.continued(text, count, states))
         self.changes += 1
         try:
-            message = self._lasting.reload(self._served_text())
+            message = self._reloader.reload(self._served_text())
         except SilentError:
             os.remove(states)
             raise

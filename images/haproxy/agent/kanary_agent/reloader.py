@@ -1,4 +1,4 @@
-"""Keeps HAProxy's worker alive during a reload, and the reloads apart.
+"""Reloads HAProxy: keeps its worker alive meanwhile, and the reloads apart.
 
 For a reload, the master of HAProxy 3.0 starts itself anew. A worker that ends in this moment, as one without
 connections does, stays in the master's list for ever, with a file descriptor of the master: with a low limit it could
@@ -26,8 +26,8 @@ _OPS_PORT = re.compile(r"^frontend ops\n(?:  .*\n)*?  bind :(\d+)", re.MULTILINE
 _REQUESTS = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET"
 
 
-class Lasting:
-    """The workers that the reloads of this agent have left."""
+class Reloader:
+    """Reloads HAProxy, and limits how often."""
 
     def __init__(self, master: Master) -> None:
         self._master = master

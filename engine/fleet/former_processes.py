@@ -47,20 +47,20 @@ def bytes_of(quantity: int | str) -> float:
     return float(f"{number}e{exponent}") if exponent else float(number) * _SUFFIXES[suffix]
 
 
-def worn(proxies: Iterable[Proxy], most: int) -> Proxy | None:
+def over_limit(proxies: Iterable[Proxy], most: int) -> Proxy | None:
     """The proxy with the most former processes, if these are more than so many."""
     found = [(proxy.report.draining, proxy.name, proxy) for proxy in proxies if proxy.is_to_run and proxy.report]
     processes, _, proxy = max(found, default=(0, "", None))
     return proxy if processes > most else None
 
 
-def lossy(proxies: Iterable[Proxy]) -> Proxy | None:
+def leaking_descriptors(proxies: Iterable[Proxy]) -> Proxy | None:
     """A proxy whose HAProxy has lost too many file descriptors."""
     found = (proxy for proxy in proxies if proxy.is_to_run and proxy.report and proxy.report.lost > MOST_LOST)
     return next(found, None)
 
 
-def wear_text(proxy: Proxy, servers: int) -> str:
+def processes_text(proxy: Proxy, servers: int) -> str:
     """What a proxy still runs."""
     processes, lost = (proxy.report.draining, proxy.report.lost) if proxy.report else (0, 0)
     memory = former_bytes(processes, servers) // MEBIBYTE

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from engine.fleet.former_processes import (
+    LEAST,
+    MOST_LOST,
+    bytes_of,
+    leaking_descriptors,
+    most_former,
+    over_limit,
+    processes_text,
+)
 from engine.fleet.reports import Report
-from engine.fleet.wear import LEAST, MOST_LOST, bytes_of, lossy, most_former, wear_text, worn
 from engine.model.spec import Resources
 from tests.unit.observations import DIGEST
 from tests.unit.proxies import live
@@ -56,17 +64,17 @@ def test_former_processes_may_take_half_of_the_limit_or_twice_the_request(
 def test_the_proxy_with_the_most_former_processes_is_named_unless_it_is_stopping() -> None:
     few, many = (live(f"x-{count}", Report(DIGEST, draining=count)) for count in (19, 25))
     stopping = live("x-9", Report(DIGEST, draining=90), stopped=NOW)
-    found = worn([few, live("x-0", None), many, stopping], 18)
+    found = over_limit([few, live("x-0", None), many, stopping], 18)
     assert found is many
-    assert wear_text(many, 1000) == "pod x-25 has 25 HAProxy processes of earlier reloads, with about 297 MiB"
-    assert worn([few, many], 25) is None
+    assert processes_text(many, 1000) == "pod x-25 has 25 HAProxy processes of earlier reloads, with about 297 MiB"
+    assert over_limit([few, many], 25) is None
 
 
 def test_a_proxy_whose_haproxy_has_lost_many_descriptors_is_named() -> None:
     found = live("x-1", Report(DIGEST, draining=2, lost=MOST_LOST + 1))
     stopping = live("x-3", Report(DIGEST, lost=1000), stopped=NOW)
-    assert lossy([live("x-2", Report(DIGEST, draining=18, lost=MOST_LOST)), stopping, found]) is found
-    assert lossy([stopping]) is None
-    assert wear_text(found, 0) == (
+    assert leaking_descriptors([live("x-2", Report(DIGEST, draining=18, lost=MOST_LOST)), stopping, found]) is found
+    assert leaking_descriptors([stopping]) is None
+    assert processes_text(found, 0) == (
         "pod x-1 has 2 HAProxy processes of earlier reloads, with about 14 MiB, and 65 open files of ended ones"
     )
