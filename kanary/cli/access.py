@@ -35,10 +35,10 @@ def opened(
     source: Source
     with reported():
         if db is not None:
-            from kanary.history.patience import PatientReader  # noqa: PLC0415 -- see below
+            from kanary.history.read_timeout import TimedReader  # noqa: PLC0415 -- see below
             from kanary.history.reader import Reader  # noqa: PLC0415 -- loads SQLAlchemy, which only --db needs
 
-            source = PatientReader(Reader(db))
+            source = TimedReader(Reader(db))
         else:
             from kanary.history.remote import HttpSource  # noqa: PLC0415 -- loads what --db does not need
 

@@ -27,16 +27,16 @@ def prune(url: str | None, older_than: timedelta | None, keep: int | None, *, is
     with reported():
         # Plan first in any case: this fails for a wrong URL, where opening for writing would create a database.
         with closing(Reader(url)) as reader:
-            today = limits.today(reader, datetime.now(UTC))
-            planned = limits.plan(reader, retention, today.time)
-            is_bounded = limits.plan(reader, retention, today.clock) != planned
-        if is_bounded and (doubt := today.doubt()):
+            reference = limits.age_reference(reader, datetime.now(UTC))
+            planned = limits.plan(reader, retention, reference.time)
+            is_bounded = limits.plan(reader, retention, reference.clock) != planned
+        if is_bounded and (doubt := reference.doubt()):
             note(f"{doubt}; if it is right, and nothing has changed since, choose a shorter age, or --keep")
         if is_dry_run:
             print(f"dry run: would delete {counts_text(planned)}")
             return
         with closing(open_database(url)) as database:
-            print(f"deleted {counts_text(limits.prune(database, retention, today.time))}")
+            print(f"deleted {counts_text(limits.prune(database, retention, reference.time))}")
 
 
 def backup(url: str | None, file: str) -> None:

@@ -133,7 +133,7 @@ def _limit(connection: Any, info: Any) -> None:
 
 
 @contextmanager
-def unhurried(connection: Connection) -> Iterator[None]:
+def with_migration_limits(connection: Connection) -> Iterator[None]:
     """Raise the limits of PostgreSQL's statements in this transaction to those of a migration."""
     if connection.dialect.name != "postgresql":
         yield

@@ -41,7 +41,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Today:
+class AgeReference:
     """The time from which ages count: a clock that is ahead must not delete the history.
 
     The clock counts only as far as the entries that others wrote with theirs: the newest one, and what has passed since
@@ -67,10 +67,10 @@ class Today:
         )
 
 
-def today(reader: Reader, clock: datetime) -> Today:
+def age_reference(reader: Reader, clock: datetime) -> AgeReference:
     """The time from which ages count in this database. Raises HistoryError."""
     with reader.connection() as connection:
-        return Today(clock, newest_entry(connection))
+        return AgeReference(clock, newest_entry(connection))
 
 
 def counts_text(pruned: Pruned) -> str:

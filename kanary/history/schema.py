@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 import migrations
 from kanary.history.address import Address
-from kanary.history.connecting import unhurried
+from kanary.history.connecting import with_migration_limits
 from kanary.history.faults import FaultReason, HistoryError
 from migrations import VERSION_TABLE, VERSIONS
 
@@ -65,5 +65,5 @@ def migrate(connection: Connection, address: Address) -> None:
     config = Config(attributes={"connection": connection})
     # Alembic would read a % in the folder's name as the beginning of a variable.
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
-    with _alembic, unhurried(connection):
+    with _alembic, with_migration_limits(connection):
         command.upgrade(config, NEWEST)

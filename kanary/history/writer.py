@@ -17,7 +17,7 @@ from kanary.history.database import Database, Figures, FileId, file_id, open_dat
 from kanary.history.faults import Fault, FaultReason, HistoryError
 from kanary.history.pending import Pending, Queue
 from kanary.history.records import KnownKanary
-from kanary.history.retention import Pruned, Retention, Today, counts_text, prune_steps
+from kanary.history.retention import AgeReference, Pruned, Retention, counts_text, prune_steps
 from kanary.kube.backoff import Backoff
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _FIGURES_SECONDS = 60.0
 _PRUNE_SECONDS = 3600.0
 _LATE_SECONDS = 30.0
 """A change that has waited for so long is a problem, whatever the database is doing meanwhile."""
-_LOOK_SECONDS = 1.0
+_ANNOUNCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class HistoryWriter:
         self._chores: dict[Iterator[float], float] = {}
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         # A call that the disk does not answer cannot be cancelled: another thread has to report it.
-        self._watch = threading.Thread(target=self._look, name="history-watch", daemon=True)
+        self._watch = threading.Thread(target=self._keep_announcing, name="history-watch", daemon=True)
 
     def start(self, wait: float = 0.0) -> None:
         """Start the thread, and wait up to `wait` seconds for its first attempt to open the database."""
@@ -272,21 +272,21 @@ class HistoryWriter:
     def _prune(self, database: Database) -> Iterator[float]:
         while True:
             pruned = Pruned()
-            today = self._today()
-            if (doubt := today.doubt()) and not self._has_doubted:
+            reference = self._age_reference()
+            if (doubt := reference.doubt()) and not self._has_doubted:
                 _log.warning("%s, until the operator restarts", doubt)
                 self._has_doubted = True
-            for step in prune_steps(database, self._retention, today.time):
+            for step in prune_steps(database, self._retention, reference.time):
                 pruned += step
                 yield 0.0
             if pruned:
                 _log.info("deleted from the history, beyond the retention limits: %s", counts_text(pruned))
             yield self._prune_seconds
 
-    def _today(self) -> Today:
+    def _age_reference(self) -> AgeReference:
         # What this process wrote proves nothing: it has the time of the same clock.
         newest, read_at = self._newest or (None, 0.0)
-        return Today(self._now(), newest, timedelta(seconds=time.monotonic() - read_at))
+        return AgeReference(self._now(), newest, timedelta(seconds=time.monotonic() - read_at))
 
     def _measure(self, database: Database) -> Iterator[float]:
         while True:
@@ -309,8 +309,8 @@ class HistoryWriter:
         self._is_tried.set()
         self._announce()
 
-    def _look(self) -> None:
-        while not self._has_stopped.wait(_LOOK_SECONDS):
+    def _keep_announcing(self) -> None:
+        while not self._has_stopped.wait(_ANNOUNCE_SECONDS):
             self._announce()
 
     def _announce(self) -> None:

@@ -91,7 +91,7 @@ class Reflector:
         self._failures = 0
         self._problem = ""
         self._failing_since: float | None = None
-        self._last_word = clock()
+        self._last_contact = clock()
         self._list_seconds = 0.0
         self._review_pause = _FIRST_REVIEW
         self._review_at = 0.0
@@ -163,7 +163,7 @@ class Reflector:
 
     def age(self) -> float:
         """Seconds since the last list, event or bookmark."""
-        return self._clock() - self._last_word
+        return self._clock() - self._last_contact
 
     def healthy(self) -> bool:
         """Whether the first list is complete, and the copy has not been stale for some time."""
@@ -227,7 +227,7 @@ class Reflector:
         self._list_seconds = self._clock() - began
         self._plan_review(is_proven=self.synced.is_set() and not self._cache.lacks_any(listed))
         self._report(self._cache.replace(listed, position))
-        self._last_word = self._clock()
+        self._last_contact = self._clock()
         self._must_list = False
         if not self.synced.is_set():
             self._failing_since = None
@@ -282,9 +282,9 @@ class Reflector:
             for kind, obj in watch:
                 before = self._cache.position
                 self._apply_event(kind, obj)
-                # An event from the past is no word about the present.
+                # An event from the past proves nothing about the present.
                 if self._cache.position != before:
-                    self._record_word()
+                    self._record_contact()
 
     def _apply_event(self, kind: str, obj: Json) -> None:
         version = str(obj["metadata"]["resourceVersion"])
@@ -316,8 +316,8 @@ class Reflector:
             except Exception:  # a failed handler must not stop the watch
                 _log.exception("the handler of a change of %s %s failed", self.resource.kind, change.key)
 
-    def _record_word(self) -> None:
-        self._last_word = self._clock()
+    def _record_contact(self) -> None:
+        self._last_contact = self._clock()
         self._problem, self._failing_since = "", None
 
     def _silence(self) -> float:

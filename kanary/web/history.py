@@ -21,8 +21,8 @@ from starlette.routing import Route
 from engine.model.entries import Configuration
 from engine.model.shape import Shape
 from kanary.history.faults import Fault, FaultReason, HistoryError
-from kanary.history.patience import PATIENCE_SECONDS, in_thread, silence
 from kanary.history.queries import ChangeQuery, ConfigurationQuery, EntryQuery, KanaryQuery, RecordQuery
+from kanary.history.read_timeout import READ_TIMEOUT_SECONDS, in_thread, no_answer
 from kanary.history.records import KanarySummary, Page, RecordedChange, RecordedEntry
 from kanary.history.source import Source
 from kanary.history.wire import ROOT, Refusal, Refused
@@ -89,7 +89,7 @@ class Reads:
         """The result of the read. Raises HistoryError."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
                 await self._free.acquire()
                 with ExitStack() as slot:
                     slot.callback(self._free.release)
@@ -102,7 +102,7 @@ class Reads:
                     slot.pop_all()
                 return await asyncio.shield(asyncio.wrap_future(reading))
         except TimeoutError:
-            raise silence(PATIENCE_SECONDS) from None
+            raise no_answer(READ_TIMEOUT_SECONDS) from None
 
     def _release(self, loop: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # the server has stopped

@@ -109,7 +109,7 @@ def test_a_migration_may_take_longer_and_is_limited_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     database = open_database(postgres.new_database())
-    with database.transaction() as connection, connecting.unhurried(connection):
+    with database.transaction() as connection, connecting.with_migration_limits(connection):
         connection.exec_driver_sql("SELECT pg_sleep(5)")
     monkeypatch.setattr(connecting, "_MIGRATION_SECONDS", 0.5)
     # The server ends it, and its error may be late.
@@ -117,7 +117,7 @@ def test_a_migration_may_take_longer_and_is_limited_as_well(
     with (
         database.transaction() as connection,
         pytest.raises(sa.exc.OperationalError, match="statement timeout"),
-        connecting.unhurried(connection),
+        connecting.with_migration_limits(connection),
     ):
         connection.exec_driver_sql("SELECT pg_sleep(60)")
 

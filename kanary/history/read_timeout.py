@@ -16,7 +16,7 @@ from kanary.history.records import KanarySummary, Page, RecordedChange, Recorded
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 25.0
+READ_TIMEOUT_SECONDS = 25.0
 """How long a reader waits: longer than PostgreSQL has for a connection and a statement, whose errors name the cause."""
 
 
@@ -34,16 +34,16 @@ def in_thread(read: Callable[[], T]) -> Future[T]:
     return future
 
 
-def silence(seconds: float) -> HistoryError:
+def no_answer(seconds: float) -> HistoryError:
     """The error of a database that has not answered for so long."""
     message = f"the history database has not answered for {seconds:g} s: check its server or volume, then retry"
     return HistoryError(FaultReason.UNAVAILABLE, message)
 
 
-class PatientReader:
+class TimedReader:
     """Implements `Source` with a database: each call ends in time, also if the disk hangs."""
 
-    def __init__(self, reader: Reader, seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, reader: Reader, seconds: float = READ_TIMEOUT_SECONDS) -> None:
         self._reader = reader
         self._seconds = seconds
 
@@ -71,4 +71,4 @@ class PatientReader:
         try:
             return in_thread(read).result(self._seconds)
         except TimeoutError:
-            raise silence(self._seconds) from None
+            raise no_answer(self._seconds) from None

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from kanary.history import patience
+from kanary.history import read_timeout
 from kanary.history.faults import FaultReason, HistoryError
-from kanary.history.patience import PatientReader
 from kanary.history.queries import ChangeQuery, EntryQuery, KanaryQuery
+from kanary.history.read_timeout import TimedReader
 from kanary.history.reader import Reader
 from kanary.history.wire import ROOT
 from kanary.web import history as web
@@ -50,11 +50,11 @@ def hung(sqlite_url: str) -> Iterator[HungReader]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(web, "READ_TIMEOUT_SECONDS", 0.5)
 
 
 def test_each_command_gets_an_error_that_says_what_to_do(hung: HungReader) -> None:
-    source = PatientReader(hung, seconds=0.1)
+    source = TimedReader(hung, seconds=0.1)
     reads = (
         lambda: source.kanaries(KanaryQuery()),
         lambda: source.changes(ChangeQuery()),
@@ -66,7 +66,7 @@ def test_each_command_gets_an_error_that_says_what_to_do(hung: HungReader) -> No
             read()
         assert caught.value.fault.reason is FaultReason.UNAVAILABLE
     hung.answers.set()
-    in_time = PatientReader(hung)
+    in_time = TimedReader(hung)
     assert len(in_time.kanaries(KanaryQuery()).items) == 2
     assert in_time.changes(ChangeQuery()).items
     assert in_time.entries(EntryQuery()).items
@@ -75,16 +75,16 @@ def test_each_command_gets_an_error_that_says_what_to_do(hung: HungReader) -> No
 
 def test_errors_of_the_database_are_passed_on(tmp_path: Any) -> None:
     with pytest.raises(HistoryError, match="there is no history database"):
-        PatientReader(Reader(f"sqlite:///{tmp_path}/none.db")).kanaries(KanaryQuery())
+        TimedReader(Reader(f"sqlite:///{tmp_path}/none.db")).kanaries(KanaryQuery())
 
 
-def test_patience_is_longer_than_what_a_server_may_take_and_shorter_than_that_of_the_command_line() -> None:
+def test_the_read_timeout_is_longer_than_what_a_server_may_take_and_shorter_than_that_of_the_command_line() -> None:
     from kanary.history import connecting  # noqa: PLC0415 -- for its private limits
     from kanary.kube.client import Timeouts  # noqa: PLC0415
 
     statement = connecting._READER_SECONDS + connecting._GRACE_SECONDS
     connect = float(connecting._POSTGRESQL_ARGUMENTS["connect_timeout"])
-    assert statement + connect < patience.PATIENCE_SECONDS < Timeouts().read
+    assert statement + connect < read_timeout.READ_TIMEOUT_SECONDS < Timeouts().read
 
 
 def test_any_number_of_clients_get_an_error_in_time_and_answers_when_the_disk_does(
@@ -155,7 +155,7 @@ def test_reads_that_do_not_begin_take_no_slot(monkeypatch: pytest.MonkeyPatch) -
                 patched.setattr(web, "in_thread", no_thread)
                 with pytest.raises(RuntimeError, match="new thread"):
                     await reads.answer(Ready(), lambda: b"")
-                patched.setattr(web, "PATIENCE_SECONDS", 0.01)
+                patched.setattr(web, "READ_TIMEOUT_SECONDS", 0.01)
                 with pytest.raises(HistoryError):
                     await reads.answer(Stalled(), lambda: b"")
         return await reads.answer(Ready(), lambda: b"page")
