@@ -19,7 +19,8 @@ from engine.model.spec import KanarySpec
 from engine.model.states import Endpoint, Written
 from engine.model.status import KanaryStatus
 from engine.render.objects import Identity
-from states import Problem
+from states import Problem, Reason
+from states.texts import harmless
 
 Json = dict[str, Any]
 KanaryName = tuple[str, str]
@@ -47,6 +48,12 @@ class RejectedError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
         self.problem = problem
+
+
+def rejected(message: str) -> RejectedError:
+    """The error for a request that the API server rejected, with the way out."""
+    text = f"the API server rejected the change: {harmless(message)}; fix this and Kanary retries automatically"
+    return RejectedError(Problem(Reason.REJECTED_BY_CLUSTER, text))
 
 
 class DeclaredObjects(Protocol):
@@ -144,13 +151,16 @@ class Recorded:
 
 
 class History(Protocol):
-    """Stores entries permanently. Never raises, never blocks."""
+    """Stores entries permanently. Never raises, and only `store` blocks."""
 
     def recorded(self, uid: str) -> Recorded:
         """Which entries of this Kanary are stored, and whether recording works."""
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
         """Store these entries, all that the status has, and the configuration that the proxies received."""
+
+    def store(self, kanary: Json, entries: Sequence[Entry]) -> None:
+        """Record these entries, and wait until they are stored, HISTORY_WRITE_LIMIT at most."""
 
     def deleted(self, namespace: str, name: str) -> None:
         """Record that the Kanary of that name was deleted."""

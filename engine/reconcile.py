@@ -36,8 +36,6 @@ from states import (
     Decision,
     Difference,
     Phase,
-    Problem,
-    Reason,
     Requeue,
     Snapshot,
     decide,
@@ -45,7 +43,6 @@ from states import (
     soonest,
 )
 from states.rules import cluster_rejects
-from states.texts import harmless
 from states.timing import HELD_PODS_RECHECK, REJECTED_RECHECK
 
 
@@ -203,6 +200,8 @@ class Reconciler:
         elif target and action is Action.SEND:
             self._send(situation.observed, target)
         elif target:
+            if action is Action.CONFIGURE:
+                self._store_revision(situation.observed, target)
             for planned in target.planned[action]:
                 if not self._compared(planned, memo, situation.compared).is_complete:
                     desired = planned.render()
@@ -213,6 +212,12 @@ class Reconciler:
                     if text := (desired.get("data") or {}).get(APPLIED_KEY):
                         written = as_written(self._view, memo, planned, desired, target)
                         self._keep(situation.observed.owner, written, text)
+
+    def _store_revision(self, observed: Observed, target: Target) -> None:
+        """Store a revision before it is served: later, only the status would have it, which may be deleted with it."""
+        applied, history = observed.written.applied, observed.stored.history
+        if history and (applied is None or applied.revision != target.applied.revision):
+            self._history.store(observed.kanary, history.entries)
 
     def _keep(self, owner: Identity, written: Written, applied_text: str | None = None) -> None:
         key = owner.namespace, owner.name
@@ -338,9 +343,3 @@ def _written_now(situation: Situation, decision: Decision) -> Written | None:
     target = situation.target
     is_other = target is not None and target.difference is not Difference.NONE
     return target.written if target and is_other and Action.CONFIGURE in decision.actions else None
-
-
-def rejected(message: str) -> RejectedError:
-    """The error for a request that the API server rejected, with the way out."""
-    text = f"the API server rejected the change: {harmless(message)}; fix this and Kanary retries automatically"
-    return RejectedError(Problem(Reason.REJECTED_BY_CLUSTER, text))

@@ -128,6 +128,12 @@ RECONCILE_STOP_LIMIT = timedelta(seconds=20)
 HISTORY_START_LIMIT = timedelta(seconds=2)
 """How long a new leader may wait for the database, so that HistoryRecorded is not False for a moment at each start."""
 
+HISTORY_WRITE_LIMIT = timedelta(seconds=1)
+"""How long new weights may wait for the database, which stores them before any proxy receives them.
+
+If it has been busy for longer, or has a fault, nothing waits for it: a database that hangs delays changes once.
+"""
+
 HISTORY_STOP_LIMIT = timedelta(seconds=5)
 """How long pending entries of the history may delay the end of the process; the next leader records them again."""
 

@@ -238,6 +238,9 @@ class ImaginedCluster:
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
         """Record nothing."""
 
+    def store(self, kanary: Json, entries: Sequence[Entry]) -> None:
+        """Record nothing."""
+
     def deleted(self, namespace: str, name: str) -> None:
         """Record nothing."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -98,8 +98,17 @@ class Queue:
 
     def wait_until_empty(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the queue is empty; returns whether it is."""
+        return self.wait_until(lambda: not self._waiting, timeout)
+
+    def wait_until(self, is_over: Callable[[], bool], timeout: float) -> bool:
+        """Wait up to `timeout` seconds for what is true after a `remove` or `notify`; returns whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting, timeout)
+            return self._changed.wait_for(is_over, timeout)
+
+    def notify(self) -> None:
+        """Let `wait_until` look again."""
+        with self._changed:
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Let `wait` return without delay from now on."""

@@ -1,4 +1,4 @@
-"""Writes the history in its own thread: no caller ever waits for the database."""
+"""Writes the history in its own thread: nobody waits for the database, or only as long as it works."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def _call(hook: Callable[..., None], *args: object) -> None:
 
 
 class HistoryWriter:
-    """Writes to the database between `start()` and `stop()`. Any thread may call the other methods; only `flush` waits.
+    """Writes to the database between `start()` and `stop()`. Any thread may call the other methods.
+
+    Only `wait` and `flush` wait.
 
     Only the writer's thread sets the public attributes, each to an immutable value.
     """
@@ -143,6 +145,16 @@ class HistoryWriter:
         """For how many seconds the oldest entry has been waiting, or the thread for the database."""
         busy_since = self._busy_since
         return max(self._queue.lag(), time.monotonic() - busy_since if busy_since is not None else 0.0)
+
+    def wait(self, uid: str, number: int, seconds: float) -> bool:
+        """Wait until this queued entry is confirmed; returns whether it is.
+
+        Not if there is a fault, nor beyond the moment at which the database has been busy for `seconds`.
+        """
+        left = seconds - self._waits()
+        if self.fault(uid) is None and left > 0:
+            self._queue.wait_until(lambda: self.confirmed(uid) >= number or self.fault(uid) is not None, left)
+        return self.confirmed(uid) >= number
 
     def lag(self) -> float:
         """How long the oldest entry has been in the queue, in seconds; 0 if it is empty."""
@@ -320,6 +332,7 @@ class HistoryWriter:
             if current == self._reported:
                 return
             self._reported = current
+        self._queue.notify()
         if current[0]:
             _log.warning("%s: %s", current[0].reason, current[0].message)
         else:

@@ -10,6 +10,7 @@ from engine.model.entries import Configuration, Entry, WeightChange
 from engine.ports import Recorded
 from kanary.history.pending import Pending
 from kanary.history.writer import HistoryWriter
+from states.timing import HISTORY_WRITE_LIMIT
 
 Json = dict[str, Any]
 
@@ -25,6 +26,9 @@ class NoHistory:
         return Recorded(2**62, DISABLED)
 
     def record(self, kanary: Json, entries: Sequence[Entry], configuration: Configuration | None) -> None:
+        """Record nothing."""
+
+    def store(self, kanary: Json, entries: Sequence[Entry]) -> None:
         """Record nothing."""
 
     def deleted(self, namespace: str, name: str) -> None:
@@ -55,19 +59,27 @@ class HistoryRecorder:
         # Other configurations are not recorded, and would use memory while the database is unavailable.
         configurations = (configuration,) if configuration and configuration.digest in named else ()
         pending = Pending(uid, namespace, name, self._now(), tuple(entries), configurations)
-        state = pending.entries[-1:], tuple(each.digest for each in configurations)
+        last, digests = pending.entries[-1:], tuple(each.digest for each in configurations)
         with self._lock:
             former = self._uids.get((namespace, name), uid)
             self._uids[namespace, name] = uid
-            is_passed = self._passed.get(uid) == state
-            if len(self._passed) >= _STORED:
-                self._passed.clear()
-            self._passed[uid] = state
+            passed = self._passed.get(uid)
+            is_passed = passed is not None and passed[0] == last and digests in ((), passed[1])
+            if not is_passed:
+                if len(self._passed) >= _STORED:
+                    self._passed.clear()
+                self._passed[uid] = last, digests
         # The Kanary was deleted and created again between two reconciles.
         if former != uid:
             self._deleted(namespace, name, former)
         if entries and not is_passed:
             self._writer.record(pending)
+
+    def store(self, kanary: Json, entries: Sequence[Entry]) -> None:
+        """As `record`, and wait for the writer as long as it can be expected to write."""
+        self.record(kanary, entries, None)
+        if entries:
+            self._writer.wait(kanary["metadata"]["uid"], entries[-1].number, HISTORY_WRITE_LIMIT.total_seconds())
 
     def deleted(self, namespace: str, name: str) -> None:
         """Record the deletion of the Kanary of this name."""

@@ -7,8 +7,7 @@ from typing import Any
 
 from engine.fleet.reports import Report
 from engine.model.states import Endpoint
-from engine.ports import KanaryName, RetryLaterError
-from engine.reconcile import rejected
+from engine.ports import KanaryName, RetryLaterError, rejected
 from engine.render.objects import KANARY_LABEL
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from engine.fleet.proxy import Proxy
 from engine.model.spec import KIND
 from engine.model.states import Written
-from engine.ports import EndingError, RejectedError, RetryLaterError
-from engine.reconcile import rejected
+from engine.ports import EndingError, RejectedError, RetryLaterError, rejected
 from engine.render.objects import HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound

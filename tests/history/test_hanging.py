@@ -175,3 +175,41 @@ def test_a_kanary_that_changes_all_the_time_is_not_late(monkeypatch: pytest.Monk
         queue.add(seen(last=last))
         queue.remove(batch)
     assert queue.lag() <= 1
+
+
+def test_what_waits_for_the_database_waits_for_one_that_works(make: Make, url: str) -> None:
+    writer = make(url)
+    for number in range(1, 21):
+        pending = seen(last=number)
+        writer.record(pending)
+        assert writer.wait(pending.uid, pending.last(), WAIT)
+        assert revisions(url)[0] == number
+
+
+def test_a_database_that_hangs_delays_what_waits_for_it_once(make: Make, sqlite_url: str) -> None:
+    writer = make(sqlite_url)
+    writer.record(seen(last=1))
+    assert writer.flush(WAIT)
+    with hung_disk() as is_hit:
+        began = time.monotonic()
+        for number in range(2, 12):
+            pending = seen(last=number)
+            writer.record(pending)
+            assert not writer.wait(pending.uid, pending.last(), 2.0)
+        assert 2.0 <= time.monotonic() - began < 10.0
+        assert is_hit.is_set()
+    assert writer.wait(pending.uid, pending.last(), WAIT)
+
+
+def test_nothing_waits_for_a_database_with_a_fault(make: Make, sqlite_url: str) -> None:
+    """Not even one that waits already."""
+    writer = make(sqlite_url, late_seconds=LATE)
+    writer.record(seen(last=1))
+    assert writer.flush(WAIT)
+    with hung_disk():
+        pending = seen(last=2)
+        writer.record(pending)
+        began = time.monotonic()
+        for _ in range(3):
+            assert not writer.wait(pending.uid, pending.last(), WAIT)
+        assert time.monotonic() - began < WAIT / 2

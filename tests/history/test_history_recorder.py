@@ -93,6 +93,17 @@ def test_what_is_handed_over_again_is_not_written_again(written: Written) -> Non
     assert written.rows == 4
 
 
+def test_what_is_to_be_served_is_stored_before(written: Written) -> None:
+    """Also if it has been passed already, and without writing it twice."""
+    written.recorder.store(kanary(), [])
+    for number in range(1, 11):
+        if number % 2:
+            written.recorder.record(kanary(), [change(number)], configuration(f"{number:016x}"))
+        written.recorder.store(kanary(), [change(number)])
+        assert written.recorder.recorded("u-1").number == change(number).number
+    assert written.rows == 1 + 10 + 5
+
+
 def test_a_kanary_without_entries_is_not_in_the_history(written: Written, reader: Reader) -> None:
     written.recorder.record(kanary(), [], None)
     written.recorder.record(kanary("u-2", "other"), [change(1)], None)

@@ -74,7 +74,10 @@ class Account:
     twice: int = 0
     missing: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    """Missing as well: the last entries of Kanaries that were deleted, with their status, while no operator ran."""
+    """The last entries, but no revisions, of Kanaries that were deleted with their status while no operator ran.
+
+    They say what became of the last revision, which ends as Deleted instead.
+    """
     wrong: list[str] = field(default_factory=list)
 
 
@@ -121,8 +124,7 @@ class Onlooker:
                 if number and noted[number - 1][0] >= revision:
                     found.wrong.append(f"{uid}: revision {revision} was served after {noted[number - 1][0]}")
                 if change is None:
-                    is_gone = uid in deleted and revision > max(revisions, default=0)
-                    (found.gone if is_gone else found.missing).append(f"{uid}: revision {revision}")
+                    found.missing.append(f"{uid}: revision {revision}")
                 elif (change.before, change.after) != (before, shares):
                     found.wrong.append(f"{uid}: {change}, but served was {shares} after {before}")
                 before = shares

@@ -19,13 +19,13 @@ from engine.conditions import RECORDED
 from engine.fleet.proxy import Proxy, read_proxy
 from engine.fleet.reports import Report
 from engine.last_status import read_status
-from engine.model.entries import Configuration, Entry, PhaseChange
+from engine.model.entries import Configuration, Entry, PhaseChange, WeightChange
 from engine.model.spec import KanarySpec
-from engine.model.states import Endpoint, Written, read_written
+from engine.model.states import Endpoint, Written, applied_in, read_written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults
-from engine.ports import Recorded, RejectedError, RetryLaterError
-from engine.reconcile import Reconciler, Step, rejected
+from engine.ports import Recorded, RejectedError, RetryLaterError, rejected
+from engine.reconcile import Reconciler, Step
 from engine.render.objects import KANARY_LABEL, Identity, covers, is_ours, made_from, owner_uid
 from states import Problem, Reason
 from states.catalogue import CATALOGUE
@@ -350,6 +350,10 @@ class World:
         if desired["kind"] in self.rejections:
             raise rejected(self.rejections[desired["kind"]])
         self._count_write()
+        former = applied_in(live or {})
+        if (served := applied_in(desired)) and (former is None or former.revision != served.revision):
+            changes = {(each.revision, each.after) for each in self.entries.values() if isinstance(each, WeightChange)}
+            assert (served.revision, served.spec.shares) in changes, "the history has what is served before it is"
         kept = {"status": live["status"]} if live and "status" in live else {}
         generation = (live or {"metadata": {}})["metadata"].get("generation", 0) + 1
         self._put(desired["kind"], desired["metadata"]["name"], {**copy.deepcopy(desired), **kept})
@@ -393,6 +397,9 @@ class World:
         self.entries |= {entry.number: entry for entry in entries}
         if configuration:
             self.configurations[configuration.digest] = configuration
+
+    def store(self, kanary: Json, entries: Sequence[Entry]) -> None:
+        self.record(kanary, entries, None)
 
     def deleted(self, namespace: str, name: str) -> None:
         pass

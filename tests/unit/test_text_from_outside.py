@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engine.fleet.reports import read_report
 from engine.journal import CAUSE_ANNOTATION, annotated_cause, author
 from engine.model.commands import PROMOTE, read_command
-from engine.reconcile import rejected
+from engine.ports import rejected
 from kanary.cli.main import main
 from kanary.history.address import parse_address
 from kanary.history.driver_errors import translated
