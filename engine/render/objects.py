@@ -247,7 +247,12 @@ def is_ours(live: Mapping[str, Any], uid: str, labels: Mapping[str, str]) -> boo
     )
 
 
+def controller_of(obj: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The reference to the object's controller; empty if it has none."""
+    references = (obj.get("metadata") or {}).get("ownerReferences") or ()
+    return next((reference for reference in references if reference.get("controller")), {})
+
+
 def owner_uid(obj: Mapping[str, Any]) -> str:
     """The uid of the object's controller, or an empty string."""
-    references = (obj.get("metadata") or {}).get("ownerReferences") or ()
-    return next((str(reference["uid"]) for reference in references if reference.get("controller")), "")
+    return str(controller_of(obj).get("uid", ""))

@@ -6,7 +6,7 @@ from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
 from engine.model.states import Intent
 from engine.ports import ClusterView, DeclaredObjects, Json
-from engine.render.objects import Identity, is_ours, owner_uid
+from engine.render.objects import Identity, controller_of, is_ours, owner_uid
 from engine.resolve.endpoints import MOST_ENDPOINTS, Resolved, port_number, resolve
 from engine.resolve.loops import Loops
 from engine.resolve.validation import InvalidSpecError, read_spec
@@ -110,5 +110,5 @@ def _age(kanary: Json) -> tuple[str, str]:
 
 
 def _owner_name(obj: Json) -> tuple[str, str]:
-    references = obj["metadata"].get("ownerReferences") or ()
-    return next(((r["kind"], r["name"]) for r in references if r.get("controller")), ("", ""))
+    controller = controller_of(obj)
+    return controller.get("kind", ""), controller.get("name", "")

@@ -22,4 +22,5 @@ def addresses_of(pod: Json) -> frozenset[str]:
     status = pod.get("status") or {}
     if status.get("phase") in ("Failed", "Succeeded"):
         return frozenset()
-    return frozenset(entry["ip"] for entry in status.get("podIPs") or () if entry.get("ip"))
+    addresses = status.get("podIP"), *(entry.get("ip") for entry in status.get("podIPs") or ())
+    return frozenset(filter(None, addresses))

@@ -6,7 +6,8 @@ from typing import Any
 
 from engine.model.spec import KIND
 from engine.model.states import APPLIED_KEY
-from engine.render.objects import KANARY_LABEL
+from engine.render.objects import KANARY_LABEL, controller_of, owner_uid
+from kanary.kube.pods import addresses_of
 from kanary.kube.resources import Key
 from kanary.operator import transforms
 
@@ -59,18 +60,17 @@ def own_name(obj: Json) -> Iterator[tuple[str, str]]:
     yield obj["metadata"]["namespace"], obj["metadata"]["name"]
 
 
-def owner_of(obj: Json) -> Iterator[str]:
-    """The uid of the controller."""
-    references = obj["metadata"].get("ownerReferences") or ()
-    yield from (reference["uid"] for reference in references if reference.get("controller"))
+def controller_uid(obj: Json) -> Iterator[str]:
+    """The uid of the controller, if there is one."""
+    if uid := owner_uid(obj):
+        yield uid
 
 
 def owning_kanaries(obj: Json) -> Iterator[Key]:
     """The Kanary that is the controller of an object, if one is."""
-    namespace = obj["metadata"]["namespace"]
-    for reference in obj["metadata"].get("ownerReferences") or ():
-        if reference.get("controller") and reference.get("kind") == KIND:
-            yield Key(namespace, reference["name"])
+    controller = controller_of(obj)
+    if controller.get("kind") == KIND:
+        yield Key(obj["metadata"]["namespace"], controller["name"])
 
 
 def kanaries_of_owned(obj: Json) -> Iterator[Key]:
@@ -82,14 +82,10 @@ def kanaries_of_owned(obj: Json) -> Iterator[Key]:
 
 
 def targets_of_pod(pod: Json) -> Iterator[Target]:
-    """What an endpoint may have of a pod: its name or an address.
-
-    The address of one that ended may be another's, and that of a node is also the address of others; no proxy has it.
-    """
+    """What an endpoint may have of a pod: its name or an address, but not that of a node, which no proxy has."""
     yield pod["metadata"]["namespace"], pod["metadata"]["name"]
-    status = _mapping(pod.get("status"))
-    if status.get("phase") not in ("Failed", "Succeeded") and not _mapping(pod.get("spec")).get("hostNetwork"):
-        yield from {status.get("podIP"), *(entry.get("ip") for entry in status.get("podIPs") or ())} - {None}
+    if not _mapping(pod.get("spec")).get("hostNetwork"):
+        yield from addresses_of(pod)
 
 
 def targets_of_service(service: Json) -> Iterator[Target]:

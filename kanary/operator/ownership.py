@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.render.objects import Identity
+from engine.render.objects import Identity, controller_of
 from kanary.kube.reflector import Reflector
 from kanary.operator.indexes import kanaries_of_owned
 
@@ -22,8 +22,8 @@ def is_proxy(pod: Json, replica_sets: Reflector, deployments: Reflector) -> bool
 
 def _controller(obj: Json, among: Reflector) -> Json | None:
     """The controller of an object, if it is one of these."""
-    for reference in obj["metadata"].get("ownerReferences") or ():
-        if reference.get("controller") and reference.get("kind") == among.resource.kind:
-            found = among.get(obj["metadata"]["namespace"], str(reference.get("name")))
-            return found if found and found["metadata"]["uid"] == reference.get("uid") else None
-    return None
+    reference = controller_of(obj)
+    if reference.get("kind") != among.resource.kind:
+        return None
+    found = among.get(obj["metadata"]["namespace"], str(reference.get("name")))
+    return found if found and found["metadata"]["uid"] == reference.get("uid") else None

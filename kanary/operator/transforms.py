@@ -13,6 +13,7 @@ from engine.render.objects import (
     MANAGER,
     STRATEGY_ANNOTATION,
     TEMPLATE_ANNOTATION,
+    controller_of,
 )
 from engine.resolve.slices import slices_from_endpoints
 from kanary.kanaries import FIELD_MANAGER
@@ -159,8 +160,8 @@ def replica_set(obj: Json) -> Json:
 
 def _controllers(obj: Json) -> list[Json]:
     """The references to the controller of an object; it has one at most."""
-    references = obj["metadata"].get("ownerReferences") or ()
-    return [_only(each, ("kind", "name", "uid", "controller")) for each in references if each.get("controller")]
+    controller = _only(controller_of(obj), ("kind", "name", "uid", "controller"))
+    return [controller] if controller else []
 
 
 def _troubles(container: Json) -> Json:

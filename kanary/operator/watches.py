@@ -28,10 +28,10 @@ from kanary.kube.resources import (
 from kanary.kube.workqueue import WorkQueue
 from kanary.operator import transforms
 from kanary.operator.indexes import (
+    controller_uid,
     destination_of,
     kanaries_of_owned,
     own_name,
-    owner_of,
     owning_kanaries,
     service_name,
     service_of_slice,
@@ -115,14 +115,14 @@ class Watches:
             SERVICES,
             self._on_service,
             transforms.service,
-            indexers={BY_OWNER: owner_of, BY_TARGET: targets_of_service},
+            indexers={BY_OWNER: controller_uid, BY_TARGET: targets_of_service},
         )
         self.config_maps = self._reflector(
             CONFIG_MAPS,
             self._on_config_map,
             transforms.config_map,
             label_selector=ours,
-            indexers={BY_SERVICE: services_of_applied, BY_OWNER: owner_of},
+            indexers={BY_SERVICE: services_of_applied, BY_OWNER: controller_uid},
         )
         self.deployments = self._reflector(DEPLOYMENTS, self._on_workload, transforms.deployment, label_selector=ours)
         self.replica_sets = self._reflector(
