@@ -166,9 +166,12 @@ def observe(
     applied = written.applied
     generation = max(applied.generation if applied else 0, generation_of(fleet.deployment))
     if intent.generation < generation:
-        raise RetryLaterError(
-            f"generation {generation} was applied, and this copy of the Kanary is of {intent.generation}"
-        )
+        if view.is_stale(kanary):
+            raise RetryLaterError(
+                f"generation {generation} was applied, and this copy of the Kanary is of {intent.generation}"
+            )
+        written = _of_generation(intent.generation, written)
+        applied = written.applied
     specs = [spec for spec in (intent.spec, applied.spec if applied else None) if spec]
     others = {route.backend for spec in specs for route in spec.routes} - declared.keys()
     return Observed(
@@ -222,6 +225,14 @@ def _is_latest(last: Written, intent: Intent, status: KanaryStatus, fleet: Fleet
         and applied.revision >= status.revision
         and intent.generation >= applied.generation >= generation_of(fleet.deployment)
     )
+
+
+def _of_generation(latest: int, written: Written) -> Written:
+    """Someone has written a generation that the Kanary has not reached: it would never be reconciled again."""
+    if written.applied is None:
+        return written
+    applied = written.applied.model_copy(update={"generation": min(latest, written.applied.generation)})
+    return replace(written, applied=applied, content_id=None)
 
 
 def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:

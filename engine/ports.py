@@ -72,6 +72,12 @@ class DeclaredObjects(Protocol):
 class ClusterView(DeclaredObjects, Protocol):
     """Reads the cluster, mostly from caches."""
 
+    def is_stale(self, kanary: Json) -> bool:
+        """Whether the cluster has a later generation of this Kanary, or another one of its name.
+
+        Sends a request to the API server: for rare use. Raises RetryLaterError.
+        """
+
     def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
         """The Services and ConfigMaps whose controller has this uid."""
 

@@ -25,6 +25,7 @@ TEMPLATE_ANNOTATION = "kanary.k8s.io/template"
 
 GENERATION_ANNOTATION = "kanary.k8s.io/generation"
 """On the Deployment: the earliest generation of the Kanary's spec that it implements; not part of its hash."""
+_MOST_DIGITS = 19
 
 CONFIG_MAP_BYTES = 1_000_000
 """Limit of the data, with some room for metadata: the API server accepts 1 MiB."""
@@ -122,7 +123,8 @@ def service(owner: Identity, spec: KanarySpec) -> Json:
 def generation_of(deployment: Mapping[str, Any] | None) -> int:
     """Generation of the spec that the Deployment implements; 0 if unknown."""
     text = (((deployment or {}).get("metadata") or {}).get("annotations") or {}).get(GENERATION_ANNOTATION) or ""
-    return int(text) if text.isascii() and text.isdigit() else 0
+    # Anyone may have written it: a number of thousands of digits is an error.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
 
 
 def disruption_budget(owner: Identity) -> Json:
@@ -151,7 +153,7 @@ def deployment(
     }
     hashed = _hashed({**desired, "spec": body})
     known = generation_of(live) if made_from(live, hashed) else 0
-    hashed["metadata"]["annotations"][GENERATION_ANNOTATION] = str(known or generation)
+    hashed["metadata"]["annotations"][GENERATION_ANNOTATION] = str(min(known or generation, generation))
     return hashed
 
 

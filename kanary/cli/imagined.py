@@ -161,6 +161,10 @@ class ImaginedCluster:
         found = {each: {targets[key] for key in (each.pod, each.address) if key in targets} for each in endpoints}
         return {endpoint: frozenset(kanaries) for endpoint, kanaries in found.items() if kanaries}
 
+    def is_stale(self, kanary: Json) -> bool:  # noqa: ARG002 -- nothing is a copy
+        """It is read from the API server."""
+        return False
+
     def live(self, desired: Json) -> Json | None:
         """The object of the same kind, namespace and name, or None."""
         metadata = desired["metadata"]

@@ -9,6 +9,7 @@ from engine.fleet.reports import Report
 from engine.model.states import Endpoint
 from engine.ports import KanaryName, RetryLaterError, rejected
 from engine.render.objects import KANARY_LABEL
+from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden
 from kanary.kube.pods import addresses_of
@@ -95,6 +96,15 @@ class View:
                 yield from member["addresses"][:1]
                 if pod := (member.get("targetRef") or {}).get("name"):
                     yield namespace, pod
+
+    def is_stale(self, kanary: Json) -> bool:
+        """Whether the API server has a later version of this Kanary. Raises RetryLaterError."""
+        metadata = kanary["metadata"]
+        try:
+            found = self._client.get(KANARIES, metadata["namespace"], metadata["name"])["metadata"]
+        except ClusterError as error:
+            raise RetryLaterError(f"cannot read the Kanary again: {error}") from error
+        return bool(found["uid"] != metadata["uid"] or found["generation"] > metadata["generation"])
 
     def live(self, desired: Json) -> Json | None:
         """The object of the same kind, namespace and name, or None."""

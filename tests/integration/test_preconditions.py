@@ -1,5 +1,6 @@
 """An object is written only as it was read: nothing of others is taken over, and nothing newer is overwritten."""
 
+import json
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.model.states import APPLIED_KEY
 from kanary.kube.http import Response
 from kanary.kube.lease import Elector
 from kanary.kube.verbs import Request
@@ -266,3 +268,20 @@ def contents(scene: Scene) -> Json:
     }
     status = scene.status()
     return {**found, "revision": status["revision"], "weights": status["display"]["weights"]}
+
+
+def test_a_generation_that_the_kanary_has_not_reached_stops_nothing(prepared: Scene) -> None:
+    """Someone has written it; the API server says that the copy of the Kanary is not an old one."""
+    prepared.start_operator()
+    prepared.wait_for_phase("Ready")
+
+    def damage(config_map: Json) -> None:
+        applied = json.loads(config_map["data"][APPLIED_KEY])
+        config_map["data"][APPLIED_KEY] = json.dumps({**applied, "generation": 9999})
+
+    prepared.server.store.change("configmaps", "rule-haproxy", damage, NAMESPACE)
+    declare(prepared, 50)
+    prepared.wait_for_phase("Ready", revision=2)
+    found = prepared.get("configmaps", "rule-haproxy")
+    assert found
+    assert json.loads(found["data"][APPLIED_KEY])["generation"] == 2

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from engine.last_status import read_status
-from engine.model.states import APPLIED_KEY
+from engine.model.states import APPLIED_KEY, applied_in
 from engine.model.times import read_time
+from engine.render.objects import GENERATION_ANNOTATION, generation_of
 from tests.traces.test_live import declare
 from tests.traces.world import World
 
@@ -101,6 +102,29 @@ def test_an_implausible_number_in_the_config_map(rolling: World, path: Path, num
     config_map["data"][APPLIED_KEY] = json.dumps(put(json.loads(config_map["data"][APPLIED_KEY]), path, number))
     rolling.objects["ConfigMap", "rule-haproxy"] = config_map
     lives_on(rolling)
+
+
+@pytest.mark.parametrize("digits", ["9999", str(2**31 - 1), "9" * 19, "9" * 5000])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_generation_that_the_kanary_has_not_reached_stops_nothing(
+    rolling: World, digits: str, *, is_restarted: bool
+) -> None:
+    """Before, each reconcile took the Kanary for an old copy, for ever, and no status said so."""
+    for key in (("ConfigMap", "rule-haproxy"), ("Deployment", "rule-haproxy")):
+        rolling.objects[key] = found = copy.deepcopy(rolling.objects[key])
+        if key[0] == "Deployment":
+            found["metadata"]["annotations"][GENERATION_ANNOTATION] = digits
+        elif len(digits) < REAL:
+            found["data"][APPLIED_KEY] = json.dumps(
+                put(json.loads(found["data"][APPLIED_KEY]), ("generation",), int(digits))
+            )
+    if is_restarted:
+        rolling.restart_operator()
+    lives_on(rolling)
+    applied = applied_in(rolling.objects["ConfigMap", "rule-haproxy"])
+    assert applied
+    assert applied.generation < REAL
+    assert 0 < generation_of(rolling.objects["Deployment", "rule-haproxy"]) < REAL
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-23", "", None, 5])

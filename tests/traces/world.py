@@ -307,6 +307,10 @@ class World:
         pods = {endpoint: self._get("Pod", namespace, endpoint.pod) for endpoint in endpoints}
         return {e: frozenset({(namespace, pod["metadata"]["labels"][KANARY_LABEL])}) for e, pod in pods.items() if pod}
 
+    def is_stale(self, kanary: Json) -> bool:
+        now = self.objects["Kanary", kanary["metadata"]["name"]]["metadata"]
+        return bool(now["generation"] > kanary["metadata"]["generation"])
+
     def live(self, desired: Json) -> Json | None:
         return self._get(desired["kind"], desired["metadata"]["namespace"], desired["metadata"]["name"])
 
