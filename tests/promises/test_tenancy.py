@@ -36,9 +36,8 @@ TENANTS = Table(
     "Promise 6: a change beside a hostile namespace",
     ("neighbour", "alone", "beside it", "ratio", "memory before", "memory after", "bound"),
 )
-IS_FULL = os.environ.get("KANARY_PROMISES") == "full"
 ENDPOINTS = 100_000
-KANARIES = 150 if IS_FULL else 50
+KANARIES = 500
 ROLLOUTS = 20
 EDITS = 1_000
 """A minute."""
@@ -183,7 +182,7 @@ def many_edits(scene: Scene) -> Iterator[Names]:
 
 CASES: dict[str, tuple[Neighbour, float]] = {
     f"{ENDPOINTS:,} endpoints, some flapping": (many_endpoints, ENDPOINTS * 1024),
-    f"{KANARIES} Kanaries, all created at once": (many_kanaries, KANARIES * 200 * 1024),
+    f"{KANARIES} Kanaries, all created at once": (many_kanaries, KANARIES * 120 * 1024),
     f"{2 * NEIGHBOURS} tarpits": (tarpits, 2 * NEIGHBOURS * 512 * 1024),
     f"{ROLLOUTS} webhooks without an answer": (tarpits_of_webhooks, ROLLOUTS * 400 * 1024),
     f"{EDITS:,} edits a minute": (many_edits, 16 * 2**20),

@@ -26,11 +26,10 @@ class Deployments:
         self._store = store
         self._addresses = pods.addresses()
 
-    def step(self, namespace: str) -> None:
-        """Rolls out what is in one namespace."""
-        for deployment in self._store.list("deployments", namespace):
-            self._roll_out(deployment)
-            self._report(deployment)
+    def step(self, deployment: Object) -> None:
+        """Rolls one out."""
+        self._roll_out(deployment)
+        self._report(deployment)
 
     def _roll_out(self, deployment: Object) -> None:
         current, wanted = _hash(deployment), deployment["spec"]["replicas"]
@@ -98,6 +97,12 @@ class Deployments:
         generation = deployment["metadata"]["generation"]
         status = {"observedGeneration": generation} | numbers | {"conditions": conditions}
         self._store.put(deployment | {"status": status}, manager=_MANAGER)
+
+
+def deployment_of(pod: Object) -> list[str]:
+    """The name of the Deployment that has a pod by a ReplicaSet, if there is one."""
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return [owner["name"].rpartition("-")[0] for owner in owners if owner["kind"] == "ReplicaSet"]
 
 
 def _reference(owner: Object) -> Object:

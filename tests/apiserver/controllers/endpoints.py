@@ -19,11 +19,10 @@ class Endpoints:
         self._store = store
         self._catalog = catalog
 
-    def step(self, namespace: str) -> None:
-        """Brings the endpoints of one namespace up to date."""
-        for service in self._store.list("services", namespace):
-            if service["spec"].get("selector"):
-                self._write(service)
+    def step(self, service: Object) -> None:
+        """Brings the endpoints of a Service up to date."""
+        if service["spec"].get("selector"):
+            self._write(service)
 
     def _write(self, service: Object) -> None:
         selected = service["spec"]["selector"].items()
