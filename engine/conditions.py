@@ -51,12 +51,12 @@ def conditions(
     recording: Recording,
     generation: int,
     now: str,
-    outdated: str = "",
+    staleness: str = "",
 ) -> tuple[Condition, ...]:
     """All conditions; a transition time changes only with its status.
 
     `is_behind` says that not all proxies serve the latest change yet. That is progress in any phase, including
-    Degraded, unless the reason says that the rollout is stuck. `outdated` says why the cluster is not known as it is.
+    Degraded, unless the reason says that the rollout is stuck. `staleness` says why the cluster is not known as it is.
     """
     is_progressing = is_behind and decision.reason not in _STUCK
     known = {condition.type: condition for condition in before}
@@ -74,8 +74,8 @@ def conditions(
         )
 
     ready = condition(READY, is_ready, decision.reason.value, decision.message)
-    if outdated:
-        ready = condition(READY, None, ConditionReason.COPY_STALE.value, outdated)
+    if staleness:
+        ready = condition(READY, None, ConditionReason.COPY_STALE.value, staleness)
     return (
         ready,
         condition(PROGRESSING, is_progressing, decision.reason.value, decision.message),

@@ -82,9 +82,9 @@ class Reconciler:
         checks: Checks,
         clock: Clock,
         defaults: Defaults,
-        outdated: Callable[[], str] = lambda: "",
+        staleness: Callable[[], str] = lambda: "",
     ) -> None:
-        """`outdated` returns why the view is not the cluster as it is, if it has been so for some time."""
+        """`staleness` returns why the view is not the cluster as it is, if it has been so for some time."""
         self._view = view
         self._writer = writer
         self._reporter = reporter
@@ -92,7 +92,7 @@ class Reconciler:
         self._checks = checks
         self._clock = clock
         self._defaults = defaults
-        self._outdated = outdated
+        self._staleness = staleness
         self._phases = phase_machine()
         self._rollouts = rollout_machine()
         self._memos = Memos()
@@ -249,7 +249,7 @@ class Reconciler:
         record = journal(observed, situation.split, decision, course, phase, digest=digest, recorded=recorded.number)
         delivery, is_written_now = situation.snapshot.delivery, written_now is not None
         result = Outcome(
-            phase, decision, applied, delivery, course, is_written_now, record, recorded.recording, self._outdated()
+            phase, decision, applied, delivery, course, is_written_now, record, recorded.recording, self._staleness()
         )
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
@@ -320,7 +320,7 @@ class Reconciler:
         message = f"{f'{kind}: {error}'[:300]}; the proxies keep their configuration; see the log of the operator"
         self._report_unknown(namespace, name, kind, message, ConditionReason.RECONCILE_FAILED)
 
-    def report_unread(self, namespace: str, name: str, why: str) -> None:
+    def report_stale(self, namespace: str, name: str, why: str) -> None:
         """Set the condition Ready to Unknown because the view lacks objects, so that nothing can be decided.
 
         Raises RetryLaterError and RejectedError.

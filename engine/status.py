@@ -40,7 +40,7 @@ class Outcome:
     """Whether this reconcile wrote it."""
     journal: Journal
     recording: Recording
-    outdated: str = ""
+    staleness: str = ""
     """Why the cluster is not known as it is; empty if it is."""
 
     @property
@@ -89,7 +89,7 @@ def next_status(observed: Observed, result: Outcome) -> KanaryStatus:
             recording=_with_losses(result),
             generation=observed.intent.generation,
             now=time_text(observed.now),
-            outdated=result.outdated,
+            staleness=result.staleness,
         ),
         change_cause=result.journal.cause,
         history=result.journal.history,

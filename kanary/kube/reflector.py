@@ -49,7 +49,7 @@ class Reflector:
     differs, which is all but the resource version by default. `on_change` is called without a lock, from this thread or
     the one that calls `remember`; two calls for one object may arrive in any order, so read the present state here.
     `on_restart` is called whenever the watch is opened again. `watch_seconds` is the requested duration of a watch;
-    `stale_seconds` how long requests may fail before `trouble()` reports it.
+    `stale_seconds` how long requests may fail before `staleness()` reports it.
     """
 
     def __init__(
@@ -167,13 +167,13 @@ class Reflector:
 
     def healthy(self) -> bool:
         """Whether the first list is complete, and the copy has not been stale for some time."""
-        return self.synced.is_set() and not self.trouble()
+        return self.synced.is_set() and not self.staleness()
 
     def problem(self) -> str:
         """Why the last request failed; empty if the watch works again."""
         return "" if self._is_steady() else self._problem
 
-    def trouble(self) -> str:
+    def staleness(self) -> str:
         """Why the copy may have been stale for longer than `stale_seconds`; empty otherwise."""
         # In this order: a watch that ends first clears the faults before it, and then is not open any more.
         is_steady, since = self._is_steady(), self._failing_since

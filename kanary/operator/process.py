@@ -141,7 +141,7 @@ class Operator:
             self._metrics.observe_watch(str(reflector.resource), reflector.age)
         self._watches = watches
         watches.start()
-        while not self._stop.is_set() and not watches.are_known():
+        while not self._stop.is_set() and not watches.can_report():
             self._stop.wait(0.05)
         # A process that stops must not acquire the Lease, and an incomplete copy proves nothing.
         if self._stop.is_set():
@@ -215,7 +215,7 @@ class Operator:
             history=self._history.start(watches),
             checks=self._checks,
             clock=self._client.clock,
-            outdated=watches.outdated,
+            staleness=watches.staleness,
             defaults=Defaults(
                 self._settings.proxy_image,
                 watches.served.disruption_budgets,
@@ -265,8 +265,8 @@ class Operator:
         try:
             if self._watches and not self._watches.are_synced() and not self._watches.is_deleted(key):
                 # Nothing can be decided: what is missing may exist.
-                why = self._watches.outdated() or "; ".join(self._watches.unread())
-                reconciler.report_unread(key.namespace, key.name, why)
+                why = self._watches.staleness() or self._watches.unlisted()
+                reconciler.report_stale(key.namespace, key.name, why)
                 return False
             step = reconciler.reconcile(key.namespace, key.name)
         except RetryLaterError as error:
@@ -310,10 +310,11 @@ class Operator:
 
     def _problems(self) -> list[str]:
         """Why this replica is not ready; empty if it is."""
-        if self._watches is None or (unread := self._watches.unread()):
-            of = f": {'; '.join(unread)}" if self._watches else ""
-            return [f"the first list of the watched objects is not complete{of}"]
-        return [*filter(None, [self._watches.outdated(), self._key.problem])]
+        if self._watches is None:
+            return ["the first list of the watched objects is not complete"]
+        if unlisted := self._watches.unlisted():
+            return [f"the first list of the watched objects is not complete: {unlisted}"]
+        return [*filter(None, [self._watches.staleness(), self._key.problem])]
 
 
 def make(settings: Settings) -> Operator:

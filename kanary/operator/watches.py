@@ -185,18 +185,18 @@ class Watches:
 
     def are_synced(self) -> bool:
         """Whether every kind has been listed."""
-        return not self.unread()
+        return all(each.synced.is_set() for each in self.all)
 
-    def unread(self) -> list[str]:
-        """The kinds that have not been listed, each with the last error."""
-        return [each.problem() or str(each.resource) for each in self.all if not each.synced.is_set()]
+    def unlisted(self) -> str:
+        """The kinds that have not been listed, each with the last error; empty if all have."""
+        return "; ".join(each.problem() or str(each.resource) for each in self.all if not each.synced.is_set())
 
-    def are_known(self) -> bool:
+    def can_report(self) -> bool:
         """Whether there are Kanaries to report to, and each other kind has been listed or cannot be for some time."""
         others = (each for each in self.all if each is not self.kanaries)
         return self.kanaries.synced.is_set() and all(each.synced.is_set() or each in self._stale for each in others)
 
-    def outdated(self) -> str:
+    def staleness(self) -> str:
         """Which copies are stale, since when and why; empty if none is."""
         return "; ".join(str(stale) for stale in [*self._stale.values()])
 
@@ -248,15 +248,15 @@ class Watches:
 
     def _look_after(self) -> None:
         while not self._is_stopped.wait(WATCH_CHECK_INTERVAL.total_seconds()):
-            before = self.outdated()
+            before = self.staleness()
             for reflector in self.all:
                 reflector.close_if_silent()
                 self._judge(reflector)
-            if self.outdated() != before:
+            if self.staleness() != before:
                 self.enqueue_all()
 
     def _judge(self, reflector: Reflector) -> None:
-        why, known, now = reflector.trouble(), self._stale.get(reflector), self._client.clock.now()
+        why, known, now = reflector.staleness(), self._stale.get(reflector), self._client.clock.now()
         if not why:
             self._stale = {each: stale for each, stale in self._stale.items() if each is not reflector}
         elif known is None or (why != known.why and now >= known.noted + COPY_REPORT_INTERVAL):

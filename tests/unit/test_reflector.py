@@ -419,7 +419,7 @@ def test_a_copy_is_healthy_once_it_is_listed_and_while_the_server_sends_anything
     now.seconds += 149
     assert (reflector.age(), reflector.healthy()) == (149, True)
     now.seconds += 2
-    assert (reflector.healthy(), reflector.trouble()) == (False, "services: the API server has sent nothing for 90 s")
+    assert (reflector.healthy(), reflector.staleness()) == (False, "services: the API server has sent nothing for 90 s")
     watch.events.put(bookmark(20))
     watch.events.put(("ADDED", service("b", 21)))
     assert [changes.next(), changes.next()] == ["+a@1", "+b@21"]
@@ -441,18 +441,18 @@ def test_requests_that_fail_are_a_trouble_after_some_time_until_a_watch_has_been
     reflector = make(clock=now, stale_seconds=30, backoff=Backoff(base=3600, cap=3600))
     assert_eventually(lambda: reflector.problem() != "")
     now.seconds += 29
-    assert reflector.trouble() == ""
+    assert reflector.staleness() == ""
     now.seconds += 2
-    assert reflector.trouble() == "services: no more (403 Forbidden)"
+    assert reflector.staleness() == "services: no more (403 Forbidden)"
     cluster.lists.put(([], "10"))
     now.seconds += 90
     reflector.reconnect()
     cluster.next_watch()
     assert_eventually(lambda: reflector._opened_at is not None)
     # A first list is all that was missing.
-    assert reflector.trouble() == ("services: no more (403 Forbidden)" if verb == "watch" else "")
+    assert reflector.staleness() == ("services: no more (403 Forbidden)" if verb == "watch" else "")
     now.seconds += 10
-    assert (reflector.trouble(), reflector.problem()) == ("", "")
+    assert (reflector.staleness(), reflector.problem()) == ("", "")
 
 
 def test_a_fault_before_a_watch_that_was_open_for_some_time_is_no_trouble_when_the_next_one_opens(
@@ -470,7 +470,7 @@ def test_a_fault_before_a_watch_that_was_open_for_some_time_is_no_trouble_when_t
     second.close()
     cluster.next_watch()
     assert_eventually(lambda: reflector._opened_at == 60)
-    assert (reflector.trouble(), reflector.problem()) == ("", "")
+    assert (reflector.staleness(), reflector.problem()) == ("", "")
 
 
 # Silence
