@@ -98,9 +98,9 @@ class Observed:
         return max(last, applied.entry, (self.now - created) // timedelta(milliseconds=1))
 
     @property
-    def may_pass_kanaries(self) -> bool:
-        """Whether connections may pass other Kanaries, which may lead back at any time."""
-        return any(isinstance(found, Resolved) and found.may_pass_kanaries for found in self.backends.values())
+    def may_reach_proxies(self) -> bool:
+        """Whether connections may reach proxies of other Kanaries, which may lead back at any time."""
+        return any(isinstance(found, Resolved) and found.may_reach_proxies for found in self.backends.values())
 
     @property
     def present_endpoints(self) -> Endpoints:

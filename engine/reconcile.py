@@ -260,8 +260,8 @@ class Reconciler:
             return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
         held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked up") if holds else None
-        passes = observed.may_pass_kanaries
-        loop = Requeue(HELD_PODS_RECHECK, "loops through other Kanaries are looked up") if passes else None
+        may_loop = observed.may_reach_proxies
+        loop = Requeue(HELD_PODS_RECHECK, "loops through other Kanaries are looked up") if may_loop else None
         retires = Action.RETIRE in decision.actions
         retired = Requeue(HELD_PODS_RECHECK, "what was deleted is looked up") if retires else None
         by_course = course.decision.requeue if course.decision else None

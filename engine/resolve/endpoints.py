@@ -12,7 +12,7 @@ from itertools import chain
 from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
-from engine.resolve.loops import Passage
+from engine.resolve.loops import ProxyEndpoint
 from engine.resolve.slices import Json, Members, is_outdated, is_tcp, read_slice, ready_members, slices_of
 from states import Problem, Reason
 
@@ -36,7 +36,7 @@ class Resolved:
     """Number of further pods, which are not ready."""
     note: str = ""
     """What else the Service has, to be read after `BACKEND has`; empty if nothing."""
-    may_pass_kanaries: bool = False
+    may_reach_proxies: bool = False
     """Some endpoints are proxies of other Kanaries, or addresses that may become theirs without a change of these."""
     is_known: bool = True
     """The Service has a slice of its present version. Without any, its endpoints are unknown."""
@@ -51,11 +51,11 @@ def resolve(
     slices: Sequence[Json],
     memo: Memo,
     room: int = MOST_ENDPOINTS,
-    passages: Callable[[Sequence[Endpoint]], Mapping[Endpoint, Passage]] = lambda _endpoints: {},
+    proxies: Callable[[Sequence[Endpoint]], Mapping[Endpoint, ProxyEndpoint]] = lambda _endpoints: {},
 ) -> Resolved | Problem:
     """The endpoints of a backend, or the problem with it: for one, that they are more than there is `room` for.
 
-    `where` is the path of the backend in the spec, for the message. `passages` returns the endpoints that are proxies.
+    `where` is the path of the backend in the spec, for the message. `proxies` returns the endpoints that are proxies.
     Equal endpoints are the same tuple each time.
     """
     port = _service_port(backend, where=where, namespace=namespace, service=service)
@@ -72,15 +72,15 @@ def resolve(
     members = [memo(read_slice, piece, name) for piece in current]
     preferred = _IP_VERSIONS.get(next(iter(spec.get("ipFamilies") or ()), ""), 4)
     ready = memo(_joined, preferred, *[memo(_ready, each) for each in members])
-    found = dict(passages(ready))
+    found = dict(proxies(ready))
     ready = _without_loops(memo, ready, found)
     terminating = () if ready else memo(_joined, preferred, *[each.terminating for each in members])
     if terminating:
-        found |= passages(terminating)
+        found |= proxies(terminating)
         terminating = _without_loops(memo, terminating, found)
     resolved = memo(_resolved, ready, terminating, _port_text(port), *members)
     is_manual = any(not endpoint.pod for endpoint in resolved.endpoints)
-    return _with_passages(resolved, found.values()) if found or is_manual else resolved
+    return _with_loops_noted(resolved, found.values()) if found or is_manual else resolved
 
 
 def port_number(backend: Backend, service: Json | None) -> int | None:
@@ -164,21 +164,21 @@ def _without(endpoints: tuple[Endpoint, ...], others: frozenset[Endpoint]) -> tu
 
 
 def _without_loops(
-    memo: Memo, endpoints: tuple[Endpoint, ...], passages: Mapping[Endpoint, Passage]
+    memo: Memo, endpoints: tuple[Endpoint, ...], proxies: Mapping[Endpoint, ProxyEndpoint]
 ) -> tuple[Endpoint, ...]:
-    loops = frozenset(endpoint for endpoint, passage in passages.items() if passage.returns)
+    loops = frozenset(endpoint for endpoint, proxy in proxies.items() if proxy.returns)
     return memo(_without, endpoints, loops) if loops else endpoints
 
 
-def _with_passages(found: Resolved, passages: Collection[Passage]) -> Resolved:
-    counts = Counter(passage.kanary for passage in passages if passage.returns)
+def _with_loops_noted(found: Resolved, proxies: Collection[ProxyEndpoint]) -> Resolved:
+    counts = Counter(proxy.kanary for proxy in proxies if proxy.returns)
     notes = [found.note] if found.note else []
     for kanary, count in sorted(counts.items()):
-        proxies = "1 proxy" if count == 1 else f"{count} proxies"
+        how_many = "1 proxy" if count == 1 else f"{count} proxies"
         why = "because it sends connections back" if kanary else "to avoid a loop"
-        notes.append(f"{proxies} of {f'Kanary {kanary}' if kanary else 'this Kanary'} as endpoints, left out {why}")
-    may_pass = any(passage.kanary for passage in passages) or any(not endpoint.pod for endpoint in found.endpoints)
-    return replace(found, note=", ".join(notes), may_pass_kanaries=may_pass)
+        notes.append(f"{how_many} of {f'Kanary {kanary}' if kanary else 'this Kanary'} as endpoints, left out {why}")
+    may_reach = any(proxy.kanary for proxy in proxies) or any(not endpoint.pod for endpoint in found.endpoints)
+    return replace(found, note=", ".join(notes), may_reach_proxies=may_reach)
 
 
 def _resolved(ready: tuple[Endpoint, ...], terminating: tuple[Endpoint, ...], port: str, *members: Members) -> Resolved:

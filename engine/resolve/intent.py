@@ -58,7 +58,7 @@ def resolve_backend(
         slices=view.slices(owner.namespace, name),
         memo=memo,
         room=room,
-        passages=Loops(view, owner, memo).among,
+        proxies=Loops(view, owner, memo).among,
     )
 
 

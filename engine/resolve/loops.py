@@ -15,7 +15,7 @@ from states.rollouts import UNDER_WAY
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class ProxyEndpoint:
     """An endpoint that is a proxy, or leads to one."""
 
     kanary: str
@@ -32,7 +32,7 @@ class Loops:
         self._own = owner.namespace, owner.name
         self._memo = memo
 
-    def among(self, endpoints: Sequence[Endpoint]) -> dict[Endpoint, Passage]:
+    def among(self, endpoints: Sequence[Endpoint]) -> dict[Endpoint, ProxyEndpoint]:
         """Those of these endpoints of the Kanary that are proxies.
 
         If another Kanary does not lead back, connections to its proxies are legitimate.
@@ -41,7 +41,7 @@ class Loops:
         returns = {name: self._has_to_yield(name) for name in frozenset[KanaryName]().union(*proxies.values())}
         # Of several Kanaries, one that leads back is named.
         shown = {e: max(names, key=lambda name: (returns[name], name)) for e, names in proxies.items()}
-        return {endpoint: Passage(self._text(name), returns[name]) for endpoint, name in shown.items()}
+        return {endpoint: ProxyEndpoint(self._text(name), returns[name]) for endpoint, name in shown.items()}
 
     def without(self, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
         """These endpoints without those that lead back."""
