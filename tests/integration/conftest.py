@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.apiserver import ApiServer
-from tests.integration.scene import CRD, Scene, without_validation
+from tests.integration.scene import CRD, Scene, routes, without_validation
 
 
 @pytest.fixture
@@ -23,3 +23,20 @@ def lenient_scene(tmp_path: Path) -> Iterator[Scene]:
         scene = Scene(server, server.kubeconfig(tmp_path / "kubeconfig"), without_validation(CRD))
         yield scene
         scene.stop()
+
+
+@pytest.fixture
+def declared(scene: Scene) -> Scene:
+    """A Kanary that is to serve 80 to 20; no operator runs yet."""
+    scene.backend("myapp-v1", "10.0.0.1")
+    scene.backend("myapp-v2", "10.0.1.1")
+    scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
+    return scene
+
+
+@pytest.fixture
+def serving(declared: Scene) -> Scene:
+    """The same with an operator, and Ready."""
+    declared.start_operator()
+    declared.wait_for_phase("Ready")
+    return declared

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration.gate import POD, POD_SPEC, add_gate, gated
 from tests.integration.scene import NAMESPACE, Scene, routes
 from tests.unit.receiver import receiving, reply
-
-POD = "127.0.0.9"
-POD_SPEC = {"containers": [{"name": "a", "image": "a"}]}
 
 
 def call(scene: Scene, url: str, **settings: str) -> None:
@@ -18,9 +16,7 @@ def call(scene: Scene, url: str, **settings: str) -> None:
     scene.start_operator(**settings)
     scene.declare(destination="app", routes=routes(app_v1=100, app_v2=0))
     scene.wait_for_phase("Ready")
-    webhook = {"name": "gate", "url": url, "retries": 0}
-    rollout = {"steps": [{"to": 50, "for": "1h"}, {"to": 100}], "webhooks": [webhook]}
-    scene.declare(destination="app", routes=routes(app_v1=0, app_v2=100), rollout=rollout)
+    scene.declare(destination="app", routes=routes(app_v1=0, app_v2=100), rollout=gated(url))
 
 
 def await_message(scene: Scene, message: str) -> None:
@@ -34,17 +30,7 @@ def await_message(scene: Scene, message: str) -> None:
 @pytest.fixture
 def gate(scene: Scene) -> Scene:
     """A Service with one pod, whose address every test can reach, but no check."""
-    scene.backend("gate")
-    scene.put("v1", "Pod", "gate-1", spec=POD_SPEC, status={"podIPs": [{"ip": POD}]})
-    scene.put(
-        "discovery.k8s.io/v1",
-        "EndpointSlice",
-        "gate-1",
-        labels={"kubernetes.io/service-name": "gate"},
-        addressType="IPv4",
-        ports=[{"name": "http", "port": 9000, "protocol": "TCP"}],
-        endpoints=[{"addresses": [POD], "targetRef": {"kind": "Pod", "name": "gate-1"}}],
-    )
+    add_gate(scene)
     return scene
 
 

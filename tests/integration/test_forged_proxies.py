@@ -14,16 +14,6 @@ from tests.integration.scene import NAMESPACE, Json, Scene, routes
 ADDRESS = "127.0.99.1"
 
 
-@pytest.fixture
-def serving(scene: Scene) -> Scene:
-    scene.backend("myapp-v1", "10.0.0.1")
-    scene.backend("myapp-v2", "10.0.1.1")
-    scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
-    scene.start_operator()
-    scene.wait_for_phase("Ready")
-    return scene
-
-
 def reference(kind: str, owner: Json) -> Json:
     found = {"apiVersion": "apps/v1", "kind": kind, "controller": True}
     return found | {key: owner["metadata"][key] for key in ("name", "uid")}

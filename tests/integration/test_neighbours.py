@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.integration.neighbours import NEIGHBOURS, NOISE, add_neighbours, seconds_of_changes
-from tests.integration.scene import Scene, routes
-
-
-@pytest.fixture
-def serving(scene: Scene) -> Scene:
-    scene.backend("myapp-v1", "10.0.0.1")
-    scene.backend("myapp-v2", "10.0.1.1")
-    scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
-    scene.start_operator()
-    scene.wait_for_phase("Ready")
-    return scene
+from tests.integration.scene import Scene
 
 
 def test_proxies_of_others_that_behave_badly_delay_a_change_by_a_factor_of_two_at_most(serving: Scene) -> None:

@@ -1,3 +1,3 @@
-from tests.integration.conftest import scene
+from tests.integration.conftest import declared, scene
 
-__all__ = ["scene"]
+__all__ = ["declared", "scene"]

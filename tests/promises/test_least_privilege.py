@@ -16,6 +16,7 @@ from kanary.kube.client import ClusterClient
 from kanary.kube.events import Recorder
 from tests.apiserver import Fault
 from tests.apiserver.authorization import Right
+from tests.integration.gate import add_gate, gated
 from tests.integration.scene import NAMESPACE, OPERATOR, Scene, operators_rights, routes
 from tests.tables import Table, Tell
 
@@ -115,24 +116,10 @@ def hidden(scene: Scene, plural: str) -> Iterator[None]:
 
 def call_a_webhook(scene: Scene) -> None:
     """A webhook's receiver is a pod, which is compared with its status."""
-    address = "127.0.0.9"
-    scene.backend("gate")
-    pod = {"containers": [{"name": "a", "image": "a"}]}
-    scene.put("v1", "Pod", "gate-1", spec=pod, status={"podIPs": [{"ip": address}]})
-    scene.put(
-        "discovery.k8s.io/v1",
-        "EndpointSlice",
-        "gate-1",
-        labels={"kubernetes.io/service-name": "gate"},
-        addressType="IPv4",
-        ports=[{"name": "http", "port": 9000, "protocol": "TCP"}],
-        endpoints=[{"addresses": [address], "targetRef": {"kind": "Pod", "name": "gate-1"}}],
-    )
+    add_gate(scene)
     scene.declare("gated", destination="gated", routes=routes(myapp_v1=100, myapp_v2=0))
     scene.wait_for_phase("Ready", "gated")
-    webhook = {"name": "gate", "url": "http://gate", "retries": 0}
-    rollout = {"steps": [{"to": 50, "for": "1h"}, {"to": 100}], "webhooks": [webhook]}
-    scene.declare("gated", destination="gated", routes=routes(myapp_v1=0, myapp_v2=100), rollout=rollout)
+    scene.declare("gated", destination="gated", routes=routes(myapp_v1=0, myapp_v2=100), rollout=gated("http://gate"))
     scene.server.requests.wait_for("GET", "/pods/gate-1$", 200)
 
 

@@ -196,24 +196,18 @@ def memory(process: BaseProcess) -> float:
     return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
 
-@pytest.fixture
-def serving(scene: Scene) -> Scene:
-    scene.backend("myapp-v1", "10.0.0.1")
-    scene.backend("myapp-v2", "10.0.1.1")
-    scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
-    return scene
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_a_change_takes_at_most_twice_as_long_beside_a_hostile_namespace(serving: Scene, tell: Tell, case: str) -> None:
+def test_a_change_takes_at_most_twice_as_long_beside_a_hostile_namespace(
+    declared: Scene, tell: Tell, case: str
+) -> None:
     neighbour, growth = CASES[case]
-    process = serving.start_process(run_operator_that_calls_loopback)
-    serving.wait_for_phase("Ready")
-    alone, before = seconds_of_changes(serving), memory(process)
-    with neighbour(serving) as names:
-        beside = seconds_of_changes(serving)
+    process = declared.start_process(run_operator_that_calls_loopback)
+    declared.wait_for_phase("Ready")
+    alone, before = seconds_of_changes(declared), memory(process)
+    with neighbour(declared) as names:
+        beside = seconds_of_changes(declared)
         for name in names:
-            serving.wait_for(lambda name=name: phase_of(serving, name))
+            declared.wait_for(lambda name=name: phase_of(declared, name))
         after = memory(process)
     bound = before + BASE + growth / 2**20
     cells = (f"{alone:.2f} s", f"{beside:.2f} s", f"{beside / alone:.1f}", f"{before:.0f} MiB", f"{after:.0f} MiB")
