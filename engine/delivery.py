@@ -42,6 +42,7 @@ def delivery_of(observed: Observed, target: Target, *, is_applied: bool) -> Deli
         or _short_of_memory(observed, after),
         reload_spacing=_reload_spacing(observed, before, after) if is_live and before else None,
         unreached=unreached,
+        adopts=target.adopts,
         next_limit=min((limit for limit in limits if limit), default=None),
     )
 

@@ -15,7 +15,7 @@ from engine.model.states import Endpoints, Intent, Written, applied_in, read_wri
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
-from engine.render.objects import Identity, generation_of, owner_uid
+from engine.render.objects import Identity, generation_of, is_ours, owner_uid
 from engine.render.sysctls import ALL_SYSCTLS
 from engine.resolve.endpoints import Resolved
 from engine.resolve.intent import read_intent, resolve_backend
@@ -24,6 +24,8 @@ from states import Problem, Reason, RouteFacts, Snapshot
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
 """Problems that end without a change of the Kanary, such as objects that are applied later."""
+_CONTESTED = (Reason.DESTINATION_EXISTS, Reason.DESTINATION_NOT_ADOPTABLE)
+"""Problems with the destination alone: the proxies can run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Destination:
 
     service: Json | None
     ready_endpoints: int
+    """None of a Service of others that leads to anything but the proxies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,7 @@ def observe(
         intent=intent,
         written=written,
         fleet=fleet,
-        destinations={spec.destination: _destination(view, owner, spec.destination) for spec in specs},
+        destinations={spec.destination: _destination(view, owner, spec.destination, fleet) for spec in specs},
         backends={**declared, **{backend: resolve_backend(view, owner, backend, memo) for backend in others}},
         memo=memo,
     )
@@ -235,9 +238,12 @@ def _of_generation(latest: int, written: Written) -> Written:
     return replace(written, applied=applied, content_id=None)
 
 
-def _destination(view: ClusterView, owner: Identity, name: str) -> Destination:
+def _destination(view: ClusterView, owner: Identity, name: str, fleet: Fleet) -> Destination:
     service = view.service(owner.namespace, name)
-    return Destination(service, ready_endpoints(slices_of(service, view.slices(owner.namespace, name))))
+    pieces = slices_of(service, view.slices(owner.namespace, name))
+    if service and not is_ours(service, owner.uid, owner.labels) and not fleet.has_all(pieces):
+        return Destination(service, 0)
+    return Destination(service, ready_endpoints(pieces))
 
 
 def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo, sent: Mapping[str, Sent]) -> Fleet:
@@ -266,6 +272,9 @@ def declared_snapshot(observed: Observed) -> Snapshot:
     """The facts that decide which spec is in force. The state of the proxies depends on it and follows later."""
     status, intent, applied, spec = observed.status, observed.intent, observed.written.applied, observed.intent.spec
     problems = intent.problems
+    # A former destination stays in service until the new one is.
+    moves = applied is not None and spec is not None and applied.spec.destination != spec.destination
+    contested = None if moves else next((problem for problem in problems if problem.reason in _CONTESTED), None)
     of_spec: dict[str, Any] = {}
     if spec:
         of_spec = {
@@ -281,7 +290,10 @@ def declared_snapshot(observed: Observed) -> Snapshot:
         since=_passed(status.since, observed.now),
         waits_for_endpoints=status.reason == Reason.WAITING_FOR_ENDPOINTS,
         reports_unreached=status.reason == Reason.ROUTE_UNREACHABLE,
-        fault=next((problem for problem in problems if problem.reason not in _AWAITED), None),
+        fault=next(
+            (problem for problem in problems if problem.reason not in _AWAITED and problem is not contested), None
+        ),
+        contested=contested,
         missing=next((problem for problem in problems if problem.reason in _AWAITED), None) or _unknown(observed),
         rejection=last_rejection(status),
         has_served=applied is not None,

@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVarTuple
 
-from engine.fleet.fleet import Fleet, Goal, has_rolled_out
-from engine.fleet.former_processes import leaking_descriptors, most_former, over_limit, processes_text
+from engine.adopting import foreign_destination, is_adopted, may_turn
+from engine.fleet.fleet import Fleet, Goal
+from engine.fleet.reach import unreached_routes
 from engine.memo import Memo
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
-from engine.model.times import time_text
 from engine.observe import Defaults, Observed
 from engine.ports import ClusterView
 from engine.render import objects, pods
+from engine.render.adoption import turned
 from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig
 from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Comparison, Identity, Json, compared, covers
@@ -22,8 +23,8 @@ from engine.render.rollback import RollbackPlan
 from engine.render.slots import Slots, assign, backends_by_slot
 from engine.render.sysctls import ALL_SYSCTLS, has_keepalive, source_ports
 from engine.rollbacks import rollback_plan
-from states import Action, Difference, UpdateStrategy
-from states.timing import RENEWAL_PAUSE, left
+from engine.strategy import renewal_of, strategy_of
+from states import Action, Difference, Progress, UpdateStrategy
 
 Inputs = TypeVarTuple("Inputs")
 
@@ -73,6 +74,8 @@ class Target:
     goal: Goal
     """The desired state of the proxies."""
     planned: Mapping[Action, tuple[Planned, ...]]
+    adopts: str = ""
+    """The Service of others that is turned to the proxies when they serve; empty if there is none, or it is."""
 
     @property
     def all_planned(self) -> tuple[Planned, ...]:
@@ -83,8 +86,8 @@ class Target:
 def plan(observed: Observed, split: Split) -> Target:
     """The target for this split. A configuration is rendered once, however often the reconciles look at it."""
     before, fleet, memo = observed.written.applied, observed.fleet, observed.memo
-    strategy, fallback = _strategy(observed, split)
-    renewal = _renewal(observed) if strategy is UpdateStrategy.LIVE else ""
+    strategy, fallback = strategy_of(observed, split)
+    renewal = renewal_of(observed) if strategy is UpdateStrategy.LIVE else ""
     renewed_at = observed.now if renewal else before.renewed_at if before else None
     ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
     slots = memo(_slots, before, split.spec)
@@ -121,9 +124,25 @@ def plan(observed: Observed, split: Split) -> Target:
     template = observed.owner, applied.spec, observed.defaults, applied.strategy, mounted, applied.renewed_at
     replicas, ready = applied.spec.proxy.replicas, known.ready_endpoints if known else 0
     goal = Goal(applied.digest, memo(_template_hash, *template), replicas, ready)
+    planned = _planned(observed, written, applied, template)
+    service = foreign_destination(observed, applied.spec)
+    if service is None:
+        return Target(written, applied, difference, fallback or renewal, goal, planned)
+    exposed: tuple[Planned, ...] = ()
+    adopts = service["metadata"]["name"] if may_turn(observed, applied.spec, service) else ""
+    are_serving = difference is Difference.NONE and _are_serving(fleet, goal, applied)
+    if adopts and (is_adopted(observed, service) or are_serving):
+        inputs, adopts = (observed.owner, applied.spec, service), ""
+        exposed = (Planned("v1", "Service", observed.owner.namespace, applied.spec.destination, turned, inputs),)
     return Target(
-        written, applied, difference, fallback or renewal, goal, _planned(observed, written, applied, template)
+        written, applied, difference, fallback or renewal, goal, {**planned, Action.EXPOSE: exposed}, adopts=adopts
     )
+
+
+def _are_serving(fleet: Fleet, goal: Goal, applied: Applied) -> bool:
+    """Whether all proxies serve and reach every route, whatever the destination leads to."""
+    progress = fleet.progress(replace(goal, ready_endpoints=goal.replicas))
+    return progress >= Progress.SERVING and not unreached_routes(fleet, applied)
 
 
 def _slots(before: Applied | None, spec: KanarySpec) -> Slots:
@@ -246,41 +265,6 @@ def as_written(view: ClusterView, memo: Memo, planned: Planned, desired: Json, t
     owner, written = planned.inputs[0], read_written(live, lambda _: target.applied)
     memo.keep(Comparison(True, covers(live, desired)), compared, live, planned.make, owner, written)
     return written
-
-
-def _strategy(observed: Observed, split: Split) -> tuple[UpdateStrategy, str]:
-    """How the proxies receive this split, and, if a fallback to Rolling begins now, why.
-
-    Running proxies that do not load a configuration are replaced, now and at each later change of endpoints. The next
-    change of the spec tries its strategy again.
-    """
-    before, spec = observed.written.applied, split.spec
-    if spec.update_strategy is UpdateStrategy.ROLLING:
-        return UpdateStrategy.ROLLING, ""
-    if before is None or (before.spec is not spec and before.spec != spec):
-        return UpdateStrategy.LIVE, ""
-    if before.strategy is UpdateStrategy.ROLLING:
-        return UpdateStrategy.ROLLING, ""
-    fallback = observed.fleet.fallback(before)
-    return (UpdateStrategy.ROLLING if fallback else UpdateStrategy.LIVE), fallback
-
-
-def _renewal(observed: Observed) -> str:
-    """Why the proxies are replaced by the same ones, which begins now; empty if they are not.
-
-    Not again before that is done and some time has passed, whatever they report.
-    """
-    before, fleet = observed.written.applied, observed.fleet
-    if before is None or before.strategy is UpdateStrategy.ROLLING:
-        return ""
-    if not fleet.deployment or not has_rolled_out(fleet.deployment, before.spec.proxy.replicas):
-        return ""
-    last = before.renewed_at
-    if last and (pods.renewed_in(fleet.deployment) != time_text(last) or left(RENEWAL_PAUSE, last, observed.now)):
-        return ""
-    most = most_former(before.spec.proxy.resources, before.servers)
-    proxy = over_limit(fleet.proxies, most) or leaking_descriptors(fleet.proxies)
-    return processes_text(proxy, before.servers) if proxy else ""
 
 
 def _difference(

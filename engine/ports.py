@@ -79,7 +79,7 @@ class ClusterView(DeclaredObjects, Protocol):
         """
 
     def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
-        """The Services and ConfigMaps whose controller has this uid."""
+        """The Services and ConfigMaps whose controller has this uid, and the Services that this Kanary has adopted."""
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's EndpointSlices; Endpoints are converted to the same form."""
@@ -132,6 +132,12 @@ class ClusterWriter(Protocol):
 
     def delete(self, existing: Json) -> None:
         """Delete this object, with its uid as a precondition."""
+
+    def give_back(self, adopted: Json) -> None:
+        """Make an adopted Service, as it was read, what it was before."""
+
+    def set_finalizer(self, kanary: Json, finalizer: str, *, is_present: bool) -> Json:
+        """Add a finalizer to the Kanary as it was read, or remove it; returns the Kanary."""
 
     def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
         """Send the configuration to the agents of these proxies, in the background, and only if it was written.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
+from engine.adopting import with_finalizer
 from engine.announce import announcements
 from engine.conditions import reports_defect, with_defect
 from engine.course import Course, course_of
@@ -26,6 +27,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe
 from engine.plan import Planned, Target, as_written, plan
 from engine.ports import Checks, Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
+from engine.render.adoption import adopter
 from engine.render.objects import Comparison, Identity, size_problem
 from engine.retire import is_needed, stale_objects
 from engine.split import split_in_force
@@ -112,7 +114,9 @@ class Reconciler:
         if kanary["metadata"].get("deletionTimestamp"):
             # The garbage collector deletes the objects of the Kanary; they must not be created again meanwhile.
             self._record_last(kanary, self._held.latest(kanary, read_status(kanary)))
+            with_finalizer(self._view, self._writer, kanary)
             return Step()
+        kanary = with_finalizer(self._view, self._writer, kanary)
         with self._memos.round(namespace, name) as memo:
             return self._step(kanary, memo)
 
@@ -196,7 +200,8 @@ class Reconciler:
         if action is Action.RETIRE:
             for obj in situation.stale:
                 if not is_needed(self._view, situation.observed.owner, obj):
-                    self._writer.delete(obj)
+                    retire = self._writer.give_back if adopter(obj) else self._writer.delete
+                    retire(obj)
         elif target and action is Action.SEND:
             self._send(situation.observed, target)
         elif target:

@@ -1,5 +1,6 @@
-"""Which objects of a Kanary can be deleted: an old destination, and configurations that no pod mounts."""
+"""Which objects of a Kanary can be deleted or given back: an old destination, and configurations that no pod mounts."""
 
+from engine.adopting import is_withdrawn
 from engine.fleet.fleet import is_observed
 from engine.observe import Observed
 from engine.plan import Target
@@ -20,7 +21,8 @@ def stale_objects(view: ClusterView, observed: Observed, target: Target, deliver
     mounted = observed.fleet.mounted | ({before.digest} if before else set())
     needed |= {("ConfigMap", owner.mounted_name(digest)) for digest in mounted}
     owned = view.owned_by(owner.namespace, owner.uid)
-    return tuple(obj for obj in owned if obj["kind"] in kinds and (obj["kind"], obj["metadata"]["name"]) not in needed)
+    unneeded = [obj for obj in owned if (obj["kind"], obj["metadata"]["name"]) not in needed]
+    return tuple(obj for obj in unneeded if obj["kind"] in kinds or is_withdrawn(observed, obj))
 
 
 def is_needed(view: ClusterView, owner: Identity, stale: Json) -> bool:

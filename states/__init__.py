@@ -1,9 +1,10 @@
 """The phases of a Kanary, the transitions between them and the rules that decide: data and pure functions only."""
 
 from states.actions import KEEP_SERVING, Action
+from states.decision import Decision
 from states.phases import TRANSITIONS, Phase, Transition, Trigger, next_phase
 from states.reasons import ConditionReason, EventReason, Reason
-from states.rules import RULES, Decision, decide, degraded
+from states.rules import RULES, decide, degraded
 from states.snapshot import (
     Delivery,
     Difference,

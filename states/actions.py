@@ -11,11 +11,11 @@ class Action(StrEnum):
     RUN_PROXIES = "run-proxies"
     """Run the proxies with that configuration: the Deployment and its disruption budget."""
     EXPOSE = "expose"
-    """Make the destination Service select the proxies."""
+    """Make the destination Service select the proxies; one of others only when they serve."""
     SEND = "send"
     """Send the configuration to running proxies; their kubelets deliver it later as well."""
     RETIRE = "retire"
-    """Delete Services and ConfigMaps of this Kanary that are not used any more."""
+    """Delete Services and ConfigMaps of this Kanary that are not used any more, and give back adopted Services."""
 
 
 KEEP_SERVING: tuple[Action, ...] = (Action.CONFIGURE, Action.RUN_PROXIES, Action.EXPOSE)

@@ -70,9 +70,17 @@ _SPEC: Mapping[str, Explanation] = {
         (Phase.DEGRADED,),
     ),
     Reason.DESTINATION_EXISTS: Explanation(
-        "The destination Service exists and was not created by Kanary, which does not change it.",
+        "The destination Service exists and was not created by Kanary, which does not change it. The proxies run.",
         "Another tool or person created a Service with the name of `spec.destination`.",
-        "Choose another destination, or delete that Service if no client needs it.",
+        "Choose another destination. Or set `spec.adoptDestination` to true: no connection fails. Or delete that "
+        "Service when the message says that the proxies serve: new connections fail for a moment.",
+        (Phase.DEGRADED,),
+    ),
+    Reason.DESTINATION_NOT_ADOPTABLE: Explanation(
+        "The destination Service cannot be turned to the proxies, and stays as it is. The proxies run.",
+        "It is headless, has no selector, has ports that no route serves, or belongs to a controller; the message says "
+        "which.",
+        "Follow the message, or choose another destination.",
         (Phase.DEGRADED,),
     ),
     Reason.DESTINATION_TAKEN: Explanation(

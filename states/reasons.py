@@ -18,6 +18,7 @@ class Reason(StrEnum):
     BACKEND_PORT_NOT_TCP = "BackendPortNotTCP"
     TOO_MANY_ENDPOINTS = "TooManyEndpoints"
     DESTINATION_EXISTS = "DestinationExists"
+    DESTINATION_NOT_ADOPTABLE = "DestinationNotAdoptable"
     DESTINATION_TAKEN = "DestinationTaken"
     OBJECT_EXISTS = "ObjectExists"
 

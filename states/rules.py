@@ -5,33 +5,16 @@ its message names the field, the value found and, if something is wrong, the way
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from states.actions import KEEP_SERVING, Action
+from states.decision import Decision
 from states.phases import Phase, Trigger
 from states.reasons import Reason
 from states.snapshot import Difference, OnEmptyRoute, Problem, Progress, Snapshot, UpdateStrategy
 from states.timing import FIRST_ENDPOINTS_GRACE, SETTLE_LIMIT, SETTLING_RECHECK, Limit, Requeue, left, soonest
 from states.wording import because, consequence, endpoint_count, names_of_empty, notes, proxies, unreachable_text
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do about a snapshot, and why."""
-
-    trigger: Trigger | None
-    """The move to make, or None to stay in the phase."""
-    reason: Reason
-    message: str
-    actions: tuple[Action, ...] = ()
-    requeue: Requeue | None = None
-    """When to reconcile again if nothing changes before."""
-    limit: Limit | None = None
-    """Until when this lasts at the latest; None if only a change ends it."""
-    rule: str = ""
-    """The name of the rule that took the decision."""
-
 
 Rule = Callable[[Snapshot], Decision | None]
 
@@ -60,6 +43,15 @@ def is_paused(snapshot: Snapshot) -> Decision | None:
     message += because(snapshot.delivery.trouble)
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
     return Decision(trigger, Reason.PAUSED, message, _serving_actions(snapshot), _requeue(snapshot))
+
+
+def destination_is_contested(snapshot: Snapshot) -> Decision | None:
+    """The proxies run for a Service that is not theirs, so that only a moment passes when it is deleted or adopted."""
+    if not snapshot.contested:
+        return None
+    serving = f"; {proxies(snapshot)}" if snapshot.revision else ""
+    message = f"{snapshot.contested.message}{serving}{because(snapshot.delivery.trouble)}"
+    return degraded(snapshot, Problem(snapshot.contested.reason, message))
 
 
 def first_endpoints_are_awaited(snapshot: Snapshot) -> Decision | None:
@@ -198,6 +190,8 @@ def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
         message += "; the replaced proxies may still accept connections"
     if delivery.exhaustion:
         message += f"; {delivery.exhaustion}"
+    if delivery.adopts:
+        message += f"; Service {delivery.adopts} leads to them when all serve"
     requeue = soonest(_requeue(snapshot), _until_deadline(snapshot))
     return Decision(
         trigger, Reason.ROLLING_OUT, message, _serving_actions(snapshot), requeue, limit=_deadline(snapshot)
@@ -254,6 +248,7 @@ RULES: tuple[Rule, ...] = (
     spec_is_unusable,
     backend_is_missing,
     is_paused,
+    destination_is_contested,
     first_endpoints_are_awaited,
     no_endpoint_is_left,
     haproxy_rejects,

@@ -109,6 +109,12 @@ class Fleet:
         """Digests of the configurations that pods of Rolling mount; pods that have ended are left out."""
         return {proxy.serves for proxy in self.proxies if not proxy.is_live and not proxy.has_ended}
 
+    def has_all(self, slices: Sequence[Json]) -> bool:
+        """Whether the endpoints in these slices are proxies."""
+        names = {proxy.name for proxy in self.proxies}
+        endpoints = (endpoint for piece in slices for endpoint in piece.get("endpoints") or ())
+        return all((endpoint.get("targetRef") or {}).get("name") in names for endpoint in endpoints)
+
     @property
     def addresses(self) -> list[str]:
         """Of their pods."""

@@ -16,6 +16,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "kanary"
 KANARY_LABEL = "kanary.k8s.io/name"
 HASH_ANNOTATION = "kanary.k8s.io/hash"
+ADOPTED_ANNOTATION = "kanary.k8s.io/adopted"
+"""On a Service of others that was turned to the proxies: the Kanary, and what the Service was."""
 CONFIG_ANNOTATION = "kanary.k8s.io/config"
 """In the pod template with Rolling: digest of the one configuration that the pod serves."""
 STRATEGY_ANNOTATION = "kanary.k8s.io/update-strategy"
@@ -243,10 +245,9 @@ def is_ours(live: Mapping[str, Any], uid: str, labels: Mapping[str, str]) -> boo
     metadata = live["metadata"]
     if metadata.get("ownerReferences"):
         return owner_uid(live) == uid
-    return (
-        HASH_ANNOTATION in (metadata.get("annotations") or {})
-        and labels.items() <= (metadata.get("labels") or {}).items()
-    )
+    annotations = metadata.get("annotations") or {}
+    is_left = HASH_ANNOTATION in annotations and ADOPTED_ANNOTATION not in annotations
+    return is_left and labels.items() <= (metadata.get("labels") or {}).items()
 
 
 def controller_of(obj: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
 from engine.model.states import Intent
 from engine.ports import ClusterView, DeclaredObjects, Json
+from engine.render.adoption import adoption_of, adoption_problem
 from engine.render.objects import Identity, controller_of, is_ours, owner_uid
 from engine.resolve.endpoints import MOST_ENDPOINTS, Resolved, port_number, resolve
 from engine.resolve.loops import Loops
@@ -85,14 +86,32 @@ def destination_problems(view: DeclaredObjects, owner: Identity, kanary: Json, s
         rivals = [k for k in view.kanaries_for(owner.namespace, spec.destination) if _age(k) < _age(kanary)]
         yield from (_taken(where, rival["metadata"]["name"]) for rival in rivals[:1])
     elif not is_ours(existing, owner.uid, owner.labels):
-        yield _held_by_other(view, owner, existing, where)
+        yield from _held_by_other(view, owner, existing, where, spec)
 
 
-def _held_by_other(view: DeclaredObjects, owner: Identity, existing: Json, where: str) -> Problem:
+def _held_by_other(
+    view: DeclaredObjects, owner: Identity, existing: Json, where: str, spec: KanarySpec
+) -> Iterator[Problem]:
     kind, name = _owner_name(existing)
-    if kind != KIND:
-        text = f"{where} is a Service that Kanary did not create and does not modify: choose another name, or delete it"
-        return Problem(Reason.DESTINATION_EXISTS, text)
+    if kind == KIND:
+        yield _held_by_kanary(view, owner, existing, where, name)
+        return
+    adoption = adoption_of(existing)
+    other = view.kanary(owner.namespace, adoption.kanary) if adoption.uid not in ("", owner.uid) else None
+    if other and other["metadata"]["uid"] == adoption.uid:
+        yield _taken(where, adoption.kanary)
+    elif not spec.adopt_destination:
+        text = (
+            f"{where} is a Service that Kanary did not create and does not modify: choose another name, or set "
+            "spec.adoptDestination to true, which turns it to the proxies without a failed connection, or delete it "
+            "when they serve"
+        )
+        yield Problem(Reason.DESTINATION_EXISTS, text)
+    elif problem := adoption_problem(spec, existing):
+        yield Problem(Reason.DESTINATION_NOT_ADOPTABLE, f"{where} cannot be adopted, because it {problem}")
+
+
+def _held_by_kanary(view: DeclaredObjects, owner: Identity, existing: Json, where: str, name: str) -> Problem:
     other = view.kanary(owner.namespace, name)
     if other is None or other["metadata"]["uid"] != owner_uid(existing):
         text = f"{where} still belongs to the deleted Kanary {name}: waiting until the cluster has deleted it"

@@ -44,6 +44,7 @@ _EXPECTED: Mapping[str, str] = {
     "onEmptyRoute": "one of Redistribute, Hold, Fail",
     "updateStrategy": "one of Live, Rolling",
     "sendProxyProtocol": "V1, V2 or left out",
+    "adoptDestination": "true or false",
     "paused": "true or false",
     "progressDeadlineSeconds": _WHOLE_NUMBER.format(1, 86_400),
     "replicas": _WHOLE_NUMBER.format(1, 100),

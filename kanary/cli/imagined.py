@@ -16,6 +16,7 @@ from engine.model.spec import KanarySpec
 from engine.model.states import Endpoint, Written, read_written
 from engine.model.status import KanaryStatus
 from engine.ports import KanaryName, Recorded, RejectedError
+from engine.render.adoption import adopter, given_back
 from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER, Identity, is_ours, owner_uid
 from engine.resolve.slices import slices_from_endpoints
 from kanary.kanaries import KANARIES
@@ -136,10 +137,9 @@ class ImaginedCluster:
         return self._get(SERVICES, namespace, name)
 
     def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
-        """The Services and ConfigMaps whose controller has this uid."""
-        ours = f"{MANAGED_BY}={MANAGER}"
-        found = [*self._list(SERVICES, namespace, ours), *self._list(CONFIG_MAPS, namespace, ours)]
-        return [each for each in found if owner_uid(each) == uid]
+        """The Services and ConfigMaps whose controller has this uid, and the Services that this Kanary has adopted."""
+        found = [*self._list(SERVICES, namespace), *self._list(CONFIG_MAPS, namespace, f"{MANAGED_BY}={MANAGER}")]
+        return [each for each in found if uid in (owner_uid(each), adopter(each))]
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's EndpointSlices."""
@@ -204,6 +204,11 @@ class ImaginedCluster:
     def apply(self, desired: Json) -> None:
         """Have the cluster contain this object. Raises RejectedError if it exists and has another owner."""
         live = self.live(desired)
+        if live and adopter(desired):
+            annotations = {**(live["metadata"].get("annotations") or {}), **desired["metadata"]["annotations"]}
+            metadata = {**live["metadata"], "annotations": annotations}
+            self.put(SERVICES, {**live, "metadata": metadata, "spec": {**live["spec"], **desired["spec"]}})
+            return
         if live and not is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
             text = (
                 f'{desired["kind"]} "{desired["metadata"]["name"]}" exists and does not belong to this Kanary: '
@@ -220,6 +225,17 @@ class ImaginedCluster:
         """Have the cluster not contain this object."""
         metadata = existing["metadata"]
         self._written[_KINDS[existing["apiVersion"], existing["kind"]], metadata["namespace"], metadata["name"]] = None
+
+    def give_back(self, adopted: Json) -> None:
+        """Have a Service be what it was."""
+        self.put(SERVICES, given_back(adopted))
+
+    def set_finalizer(self, kanary: Json, finalizer: str, *, is_present: bool) -> Json:
+        """Have the Kanary have it, or not."""
+        others = [each for each in kanary["metadata"].get("finalizers") or () if each != finalizer]
+        metadata = {**kanary["metadata"], "finalizers": [*others, finalizer] if is_present else others}
+        self.put(KANARIES, {**kanary, "metadata": metadata})
+        return {**kanary, "metadata": metadata}
 
     def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
         """Send nothing."""

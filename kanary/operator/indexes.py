@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.model.spec import KIND
 from engine.model.states import APPLIED_KEY
+from engine.render.adoption import adopter
 from engine.render.objects import KANARY_LABEL, controller_of, owner_uid
 from kanary.kube.pods import addresses_of
 from kanary.kube.resources import Key
@@ -61,8 +62,8 @@ def own_name(obj: Json) -> Iterator[tuple[str, str]]:
 
 
 def controller_uid(obj: Json) -> Iterator[str]:
-    """The uid of the controller, if there is one."""
-    if uid := owner_uid(obj):
+    """The uid of the controller, or of the Kanary that has adopted a Service, if there is one."""
+    if uid := owner_uid(obj) or adopter(obj):
         yield uid
 
 

@@ -7,7 +7,9 @@ from engine.journal import CAUSE_ANNOTATION
 from engine.model.commands import ORDERS
 from engine.model.states import ACCEPTED_KEY, CONFIG_KEY
 from engine.render.objects import (
+    ADOPTED_ANNOTATION,
     CONFIG_ANNOTATION,
+    HASH_ANNOTATION,
     KANARY_LABEL,
     MANAGED_BY,
     MANAGER,
@@ -92,10 +94,13 @@ def content_of_kanary(obj: Json) -> Json:
 
 
 def service(obj: Json) -> Json:
-    """The Service without its status; of those that Kanary did not create, without labels and annotations."""
+    """The Service without its status; of those that Kanary did not create, only the annotations of an adopted one."""
     kept = {**_identity(obj), "spec": obj.get("spec") or {}}
     if (kept["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
+        of_kanary = _only(kept["metadata"].get("annotations") or {}, (ADOPTED_ANNOTATION, HASH_ANNOTATION))
         kept["metadata"] = {k: v for k, v in kept["metadata"].items() if k not in ("labels", "annotations")}
+        if ADOPTED_ANNOTATION in of_kanary:
+            kept["metadata"]["annotations"] = of_kanary
     return kept
 
 

@@ -11,11 +11,12 @@ from engine.fleet.proxy import Proxy
 from engine.model.spec import KIND
 from engine.model.states import Written
 from engine.ports import EndingError, RejectedError, RetryLaterError, rejected
-from engine.render.objects import HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
+from engine.render.adoption import adopter, adoption_of, given_back
+from engine.render.objects import ADOPTED_ANNOTATION, HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
 from kanary.kube.errors import Meaning
-from kanary.kube.resources import DEPLOYMENTS, PDBS, Key, Resource
+from kanary.kube.resources import DEPLOYMENTS, PDBS, SERVICES, Key, Resource
 from kanary.operator.agents import Agents
 from kanary.operator.sending import Push
 from kanary.operator.signing import SigningKey
@@ -107,6 +108,34 @@ class Writer:
         with self._lock:
             self._applied.get(_kanary_of(existing), {}).pop((resource, metadata["name"]), None)
 
+    def give_back(self, adopted: Json) -> None:
+        """Make an adopted Service what it was, at the version that was read. Raises RetryLaterError."""
+        metadata, former = adopted["metadata"], given_back(adopted)["spec"]
+        removed = dict.fromkeys(adopted["spec"].get("selector") or ())
+        change = {
+            "metadata": {
+                "resourceVersion": metadata["resourceVersion"],
+                "annotations": {ADOPTED_ANNOTATION: None, HASH_ANNOTATION: None},
+            },
+            "spec": {"selector": {**removed, **former["selector"]}, "ports": former["ports"]},
+        }
+        with self._request(f"give back Service {metadata['name']}", may_be_gone=True):
+            written = self._client.merge_patch(SERVICES, metadata["namespace"], metadata["name"], change)
+            self._watches.services.remember(written)
+
+    def set_finalizer(self, kanary: Json, finalizer: str, *, is_present: bool) -> Json:
+        """Add or remove a finalizer at the version that was read; returns the Kanary. Raises RetryLaterError."""
+        metadata, key = kanary["metadata"], Key.of(kanary)
+        others = [each for each in metadata.get("finalizers") or () if each != finalizer]
+        finalizers = [*others, finalizer] if is_present else others
+        change = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
+        with self._request(f"change the finalizer of Kanary {key}", may_be_gone=not is_present):
+            kanary = self._client.merge_patch(KANARIES, key.namespace, key.name, change)
+            if is_present:
+                # Without the last one, it may be gone.
+                self._watches.kanaries.remember(kanary)
+        return kanary
+
     def forget(self, namespace: str, name: str) -> None:
         """Forget what was written of a deleted Kanary."""
         with self._lock:
@@ -165,11 +194,11 @@ class Writer:
                 raise RetryLaterError(f"Kanary {namespace}/{name} was deleted: its objects are not restored")
 
     def _check_owner(self, resource: Resource, live: Json, desired: Json) -> None:
-        if is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
+        if is_ours(live, owner_uid(desired), desired["metadata"]["labels"]) or _may_adopt(live, desired):
             return
-        name, ours = live["metadata"]["name"], desired["metadata"]["ownerReferences"][0]
+        name = live["metadata"]["name"]
         for reference in live["metadata"].get("ownerReferences") or ():
-            if (reference.get("kind"), reference.get("name")) == (KIND, ours["name"]):
+            if (reference.get("kind"), reference.get("name")) == (KIND, _kanary_of(desired).name):
                 raise RetryLaterError(f"{resource.kind} {name} of a deleted Kanary with this name is being deleted")
         text = (
             f'{resource.kind} "{name}" exists and does not belong to this Kanary: '
@@ -270,6 +299,11 @@ class Writer:
                     raise RetryLaterError(text, error.retry_after) from error
 
 
+def _may_adopt(live: Json, desired: Json) -> bool:
+    """Whether this is a Service to be turned to proxies, and has not got an owner since it was read."""
+    return bool(adopter(desired)) and not live["metadata"].get("ownerReferences")
+
+
 def _union(fields: Json, others: Json) -> Json:
     return {**fields, **{name: _union(fields.get(name, {}), inner) for name, inner in others.items()}}
 
@@ -283,7 +317,7 @@ def _kanary_of(obj: Json) -> Key:
     """The Kanary that the object belongs to."""
     metadata = obj["metadata"]
     names = (each["name"] for each in metadata.get("ownerReferences") or () if each.get("controller"))
-    return Key(metadata["namespace"], next(names, ""))
+    return Key(metadata["namespace"], next(names, adoption_of(obj).kanary))
 
 
 def _hash(obj: Json) -> str:

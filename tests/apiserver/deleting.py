@@ -1,4 +1,7 @@
-"""Delete: at once, on the preconditions that the request names. What it owned goes afterwards, in the background."""
+"""Delete: at once if there are no finalizers, on the preconditions that the request names.
+
+What it owned goes afterwards, in the background.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,20 @@ class Deleting:
             preconditions = options.get("preconditions") or {}
             self._check_uid(preconditions.get("uid"), record, target.resource)
             self._check_version(preconditions.get("resourceVersion"), record, target.resource)
+            if record.value["metadata"].get("finalizers"):
+                return self._mark(record, target.resource)
             self.cluster.remove(target.resource.storage, record)
         return _success(target.resource, record)
+
+    def _mark(self, record: Record, resource: Resource) -> Object:
+        """The object stays until its last finalizer is removed."""
+        value = record.copy()
+        metadata = value["metadata"]
+        if metadata.get("deletionTimestamp"):
+            return value
+        metadata |= {"deletionTimestamp": self.cluster.now(), "deletionGracePeriodSeconds": 0}
+        metadata["generation"] = metadata.get("generation", 0) + 1
+        return self.cluster.write(resource, value).copy()
 
     def _check_uid(self, wanted: str | None, record: Record, resource: Resource) -> None:
         if wanted not in (None, record.uid):

@@ -9,7 +9,7 @@ from .resources import Resource
 
 _COLLECTIONS = ("labels", "annotations", "finalizers", "ownerReferences", "managedFields")
 # What the server alone says about an object that exists.
-_KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp")
+_KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
 def tidy(value: Object) -> None:

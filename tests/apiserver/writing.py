@@ -110,7 +110,10 @@ class Writing:
         if resource.generation and makes_new_generation(value, old, resource):
             value["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         self._check(value, old, resource)
-        return self._store(value if tracked else self._tracked(old, value, request), resource)
+        stored = self._store(value if tracked else self._tracked(old, value, request), resource)
+        if old["metadata"].get("deletionTimestamp") and _lost_its_last_finalizer(old, stored):
+            self.cluster.remove(resource.storage, self._existing(request))
+        return stored
 
     def _store(self, value: Object, resource: Resource) -> Object:
         metadata.tidy(value)
@@ -173,3 +176,7 @@ class Writing:
             causes += validate(value, resource.schema)
         if causes:
             raise invalid(resource.subject(value["metadata"]["name"]), causes)
+
+
+def _lost_its_last_finalizer(old: Object, new: Object) -> bool:
+    return bool(old["metadata"].get("finalizers")) and not new["metadata"].get("finalizers")

@@ -109,3 +109,13 @@ def test_an_owner_that_never_was_does_not_hold(widgets: Collection, configmaps: 
     configmaps.make("owned", metadata=owned_by(owner))
 
     eventually(lambda: configmaps.is_gone("owned"), "the object of a false owner is gone")
+
+
+def test_an_object_with_a_finalizer_stays_until_it_is_removed(widgets: Collection) -> None:
+    widgets.make("one", spec={"size": 1}, metadata={"finalizers": ["conformance.kanary.test/one"]})
+
+    assert widgets.delete("one").ok()["metadata"]["deletionTimestamp"]
+    assert widgets.delete("one").ok()["metadata"]["deletionTimestamp"]
+    widgets.merge("one", {"metadata": {"finalizers": None}}).ok()
+
+    widgets.get("one").refused(404, "NotFound")

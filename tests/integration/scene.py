@@ -160,17 +160,29 @@ class Scene:
         subset = {"addresses": [{"ip": a} for a in addresses], "ports": [{"name": port_name, "port": 9000}]}
         self.put("v1", "Endpoints", name, subsets=[subset] if addresses else [])
 
-    def put(self, api_version: str, kind: str, name: str, *, labels: Json | None = None, **body: Any) -> None:
-        metadata = {"name": name, "namespace": NAMESPACE, "labels": labels or {}}
+    def put(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        *,
+        labels: Json | None = None,
+        finalizers: list[str] | None = None,
+        **body: Any,
+    ) -> None:
+        metadata: Json = {"name": name, "namespace": NAMESPACE, "labels": labels or {}}
+        if finalizers:
+            metadata["finalizers"] = finalizers
         self.server.store.put({"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
 
     def declare(self, name: str = "rule", **spec: Any) -> None:
         """What `kubectl apply` of a Kanary leaves in the cluster; the status stays."""
         found = self.kanary(name)
         body: Json = {"spec": spec}
+        finalizers = (found or {"metadata": {}})["metadata"].get("finalizers")
         if found and "status" in found:
             body["status"] = found["status"]
-        self.put("kanary.k8s.io/v1", "Kanary", name, **body)
+        self.put("kanary.k8s.io/v1", "Kanary", name, finalizers=finalizers, **body)
 
     def expire_watches(self) -> None:
         """All watches end, and every kind has to be listed again."""

@@ -73,3 +73,194 @@ def test_an_object_that_no_kanary_wrote_is_not_taken(orphaned: Scene, missing: s
     orphaned.start_operator()
     orphaned.wait_for_phase("Degraded", reason="ObjectExists")
     assert not (orphaned.get("deployments", "rule-haproxy") or {})["metadata"].get("ownerReferences")
+
+
+# A Service with traffic
+
+
+PORT = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
+THEIRS = {"app": "shop"}
+PROXIES = {"kanary.k8s.io/name": "rule"}
+ADOPTING = {"destination": "shop", "adoptDestination": True, "routes": routes(myapp_v1=100)}
+
+
+@pytest.fixture
+def live(scene: Scene) -> Scene:
+    """A Deployment, and the Service of its pods."""
+    scene.backend("myapp-v1", "10.0.0.1")
+    container = {"name": "app", "image": "app", "ports": [{"name": "web", "containerPort": 8080}]}
+    template = {"metadata": {"labels": THEIRS}, "spec": {"containers": [container]}}
+    scene.put(
+        "apps/v1", "Deployment", "shop", spec={"replicas": 2, "selector": {"matchLabels": THEIRS}, "template": template}
+    )
+    service(scene)
+    scene.wait_for(lambda: leads_to(scene, "shop"))
+    scene.start_operator()
+    return scene
+
+
+def service(scene: Scene, **spec: Any) -> None:
+    body = {"type": "ClusterIP", "clusterIP": "10.96.0.7", "selector": THEIRS, "ports": [PORT], **spec}
+    scene.put("v1", "Service", "shop", spec={key: value for key, value in body.items() if value is not None})
+
+
+def leads_to(scene: Scene, deployment: str) -> bool:
+    """Whether all endpoints of the Service are the two pods of this Deployment."""
+    endpoints = (scene.get("endpointslices", "shop-0") or {}).get("endpoints") or ()
+    names = [endpoint["targetRef"]["name"] for endpoint in endpoints]
+    return len(names) == 2 and all(name.startswith(f"{deployment}-") for name in names)
+
+
+def shop(scene: Scene) -> Json:
+    found = scene.get("services", "shop")
+    assert found
+    return found
+
+
+def finalizers(scene: Scene) -> list[str]:
+    found: list[str] = (scene.kanary() or {"metadata": {}})["metadata"].get("finalizers") or []
+    return found
+
+
+@pytest.fixture
+def adopted(live: Scene) -> Scene:
+    live.before = shop(live)  # type: ignore[attr-defined]
+    live.declare(**ADOPTING)
+    live.wait_for_phase("Ready")
+    return live
+
+
+def is_as_it_was(scene: Scene) -> bool:
+    before, now = scene.before, scene.get("services", "shop")  # type: ignore[attr-defined]
+    same = now and all(before[part] == now[part] for part in ("spec",))
+    return bool(same and before["metadata"]["uid"] == now["metadata"]["uid"] and not now["metadata"].get("annotations"))
+
+
+def test_a_service_is_turned_to_the_proxies_when_they_serve(adopted: Scene) -> None:
+    before, now = adopted.before["spec"], shop(adopted)["spec"]  # type: ignore[attr-defined]
+    assert now == {**before, "selector": PROXIES, "ports": [{**PORT, "targetPort": "split"}]}
+    assert leads_to(adopted, "rule-haproxy")
+    assert not shop(adopted)["metadata"].get("ownerReferences"), "it would be deleted with the Kanary"
+    # In one write, and after all proxies: there was always a pod behind it.
+    assert len(adopted.server.requests.find("PATCH", "/services/shop")) == 1
+
+
+def test_it_is_what_it_was_before_the_kanary_is_gone(adopted: Scene) -> None:
+    assert finalizers(adopted) == ["kanary.k8s.io/adopted-destination"]
+    adopted.server.store.delete("kanaries", "rule", NAMESPACE)
+    adopted.wait_for(lambda: adopted.kanary() is None)
+    assert is_as_it_was(adopted)
+    adopted.wait_for(lambda: not adopted.proxies())
+    adopted.wait_for(lambda: leads_to(adopted, "shop"))
+
+
+def test_it_stays_theirs_with_labels_like_ours(adopted: Scene) -> None:
+    labels = (adopted.get("deployments", "rule-haproxy") or {})["metadata"]["labels"]
+    adopted.server.store.change("services", "shop", lambda obj: obj["metadata"].update(labels=labels), NAMESPACE)
+    adopted.endpoints("myapp-v1", "10.0.0.9")
+    adopted.wait_for(lambda: "10.0.0.9:9000" in adopted.config())
+    adopted.server.store.delete("kanaries", "rule", NAMESPACE)
+    adopted.wait_for(lambda: adopted.kanary() is None)
+    assert is_as_it_was(adopted)
+
+
+def test_it_is_what_it_was_when_consent_is_withdrawn(adopted: Scene) -> None:
+    adopted.declare(**{**ADOPTING, "adoptDestination": False})
+    status = adopted.wait_for_phase("Degraded", reason="DestinationExists")
+    adopted.wait_for(lambda: is_as_it_was(adopted) and not finalizers(adopted))
+    assert "spec.adoptDestination" in status["message"]
+    assert len(adopted.proxies()) == 2, "open connections stay"
+
+
+def test_it_is_what_it_was_when_another_destination_serves(adopted: Scene) -> None:
+    adopted.declare(**{**ADOPTING, "destination": "other"})
+    adopted.wait_for_phase("Ready")
+    adopted.wait_for(lambda: is_as_it_was(adopted) and not finalizers(adopted))
+    assert adopted.get("services", "other")
+
+
+def test_what_its_owner_changes_meanwhile_comes_back(adopted: Scene) -> None:
+    """`kubectl apply` of its manifest with another version adds to the selector."""
+
+    def edit(found: Json) -> None:
+        found["spec"]["selector"] = {**PROXIES, "app": "shop", "tier": "web"}
+        found["spec"]["ports"][0]["targetPort"] = 9090
+
+    adopted.server.store.change("services", "shop", edit, NAMESPACE)
+    adopted.wait_for(lambda: shop(adopted)["spec"]["selector"] == PROXIES)
+    adopted.server.store.delete("kanaries", "rule", NAMESPACE)
+    adopted.wait_for(lambda: adopted.kanary() is None)
+    now = shop(adopted)["spec"]
+    assert now["selector"] == {"app": "shop", "tier": "web"}
+    assert now["ports"][0]["targetPort"] == 9090
+
+
+def test_without_consent_the_proxies_wait_beside_it(live: Scene) -> None:
+    live.declare(**{**ADOPTING, "adoptDestination": False})
+    live.wait_for_phase("Degraded", reason="DestinationExists")
+    message = live.wait_for(lambda: (m := live.status()["message"]).endswith("2 of 2 proxies serve revision 1") and m)
+    assert "or set spec.adoptDestination to true" in message
+    assert leads_to(live, "shop")
+    assert not live.server.requests.find("PATCH", "/services/shop")
+    live.server.store.delete("services", "shop", NAMESPACE)
+    live.wait_for_phase("Ready")
+    assert shop(live)["metadata"]["ownerReferences"]
+
+
+def test_a_former_destination_serves_until_the_new_one_is_adopted(live: Scene) -> None:
+    live.declare(**SPLIT)
+    live.wait_for_phase("Ready")
+    live.declare(**{**ADOPTING, "adoptDestination": False})
+    live.wait_for_phase("Degraded", reason="DestinationExists")
+    assert live.get("services", "myapp")
+    live.declare(**ADOPTING)
+    live.wait_for_phase("Ready")
+    live.wait_for(lambda: not live.get("services", "myapp"))
+    assert leads_to(live, "rule-haproxy")
+
+
+def test_a_second_kanary_does_not_take_an_adopted_service(adopted: Scene) -> None:
+    turned = shop(adopted)
+    adopted.declare("second", **ADOPTING)
+    status = adopted.wait_for_phase("Degraded", "second", reason="DestinationTaken")
+    assert "Kanary rule" in status["message"]
+    assert shop(adopted) == turned
+
+
+NOT_ADOPTABLE: dict[str, tuple[Json, str]] = {
+    "an external name": (
+        {"type": "ExternalName", "externalName": "a.example", "clusterIP": None},
+        "has the type ExternalName",
+    ),
+    "headless": ({"clusterIP": "None"}, "is headless"),
+    "without a selector": ({"selector": None}, "has no selector"),
+    "another port": ({"ports": [{**PORT, "port": 8000}]}, "has no TCP port 80, but 8000/TCP: set spec.port"),
+    "UDP": ({"ports": [{**PORT, "protocol": "UDP"}]}, "has no TCP port 80, but 80/UDP"),
+    "two ports": (
+        {"ports": [PORT, {**PORT, "name": "m", "port": 9090}]},
+        "also has port 9090/TCP, which no route serves",
+    ),
+    "unready pods": ({"publishNotReadyAddresses": True}, "has publishNotReadyAddresses"),
+    "local traffic": ({"internalTrafficPolicy": "Local"}, "has internalTrafficPolicy Local"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_ADOPTABLE)
+def test_a_service_that_cannot_be_adopted_says_why(live: Scene, case: str) -> None:
+    spec, message = NOT_ADOPTABLE[case]
+    service(live, **spec)
+    before = shop(live)["spec"]
+    live.declare(**ADOPTING)
+    status = live.wait_for_phase("Degraded", reason="DestinationNotAdoptable")
+    assert message in status["message"]
+    live.wait_for(lambda: live.status()["message"].endswith("2 of 2 proxies serve revision 1"))
+    assert shop(live)["spec"] == before
+
+
+def test_a_service_of_a_controller_cannot_be_adopted(live: Scene) -> None:
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "u", "controller": True}
+    live.server.store.change("services", "shop", lambda obj: obj["metadata"].update(ownerReferences=[owner]), NAMESPACE)
+    live.declare(**ADOPTING)
+    status = live.wait_for_phase("Degraded", reason="DestinationNotAdoptable")
+    assert "belongs to StatefulSet db" in status["message"]
+    assert not finalizers(live)

@@ -87,6 +87,13 @@ def serve_and_change(scene: Scene) -> None:
     scene.server.requests.wait_for("DELETE", "/configmaps/rule-haproxy-")
 
 
+def adopt_a_service(scene: Scene) -> None:
+    port = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
+    scene.put("v1", "Service", "adopted", spec={"selector": {"app": "shop"}, "ports": [port]})
+    scene.declare("adopter", destination="adopted", routes=routes(myapp_v1=100), adoptDestination=True)
+    scene.wait_for_phase("Ready", "adopter")
+
+
 def meet_foreign_objects(scene: Scene) -> None:
     """Objects of these names exist, which the operator's copies do not have yet."""
     for api_version, kind, plural, suffix in (
@@ -101,7 +108,8 @@ def meet_foreign_objects(scene: Scene) -> None:
             scene.put(api_version, kind, name, spec=THEIRS if kind == "Deployment" else {})
             scene.declare(kanary, destination=kanary, routes=routes(myapp_v1=100))
             scene.server.requests.wait_for("GET", f"/{plural}/{name}$", 200)
-        scene.wait_for_phase("Degraded", kanary, reason="ObjectExists")
+        reason = "DestinationExists" if kind == "Service" else "ObjectExists"
+        scene.wait_for_phase("Degraded", kanary, reason=reason)
 
 
 @contextmanager
@@ -148,6 +156,7 @@ def test_the_operator_uses_each_right_that_it_has_and_no_other(scene: Scene, tmp
     history = {"history_url": f"sqlite:///{tmp_path}/history.db", "leader_election": True}
     running = scene.start_operator(**history)
     serve_and_change(scene)
+    adopt_a_service(scene)
     meet_foreign_objects(scene)
     call_a_webhook(scene)
     omit_from_a_list(scene, "endpointslices")

@@ -1,5 +1,7 @@
 """Rollouts as stories. What each of them is about stands in its text, which is kept in `stories/`."""
 
+import copy
+
 import pytest
 
 from engine.fleet.proxy import read_proxy
@@ -372,6 +374,23 @@ def test_the_destination_is_a_service_of_the_users(world: World) -> None:
     world.remove("Service", "myapp")
     world.run("the user deletes it")
     assert world.status()["phase"] == "Ready"
+
+
+def test_a_service_of_the_users_is_adopted(world: World) -> None:
+    world.create_service("myapp-v1", 1)
+    port = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
+    world.create_service("myapp", 1, port=port, selector={"app": "myapp"})
+    world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
+    world.run("the destination exists already")
+    theirs = copy.deepcopy(world.objects["Service", "myapp"])
+    world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100), adoptDestination=True)
+    world.run("the user lets Kanary adopt it")
+    assert world.objects["Service", "myapp"]["spec"]["selector"] == {"kanary.k8s.io/name": "rule"}
+    assert world.status()["phase"] == "Ready"
+    world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
+    world.run("the user takes that back")
+    assert world.objects["Service", "myapp"]["spec"] == theirs["spec"]
+    assert not world.objects["Kanary", "rule"]["metadata"]["finalizers"]
 
 
 def test_the_older_of_two_kanaries_keeps_the_destination(serving: World) -> None:

@@ -26,6 +26,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults
 from engine.ports import Recorded, RejectedError, RetryLaterError, rejected
 from engine.reconcile import Reconciler, Step
+from engine.render.adoption import adopter, given_back
 from engine.render.objects import KANARY_LABEL, Identity, covers, is_ours, made_from, owner_uid
 from states import Problem, Reason
 from states.catalogue import CATALOGUE
@@ -182,8 +183,12 @@ class World:
         body: Json = {"spec": spec}
         if old and "status" in old:
             body["status"] = old["status"]
-        annotations = old["metadata"].get("annotations", {}) if old else {}
-        self._put("Kanary", name, body | {"metadata": {"annotations": annotations}})
+        kept = (
+            {key: old["metadata"][key] for key in ("annotations", "finalizers") if key in old["metadata"]}
+            if old
+            else {}
+        )
+        self._put("Kanary", name, body | {"metadata": kept})
         self.objects["Kanary", name]["metadata"]["generation"] = generation
 
     def annotate(self, key: str, value: str | None, name: str = "rule") -> None:
@@ -295,7 +300,9 @@ class World:
         return self._get("Service", namespace, name)
 
     def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
-        return [obj for obj in [*self._all("Service"), *self._all("ConfigMap")] if owner_uid(obj) == uid]
+        return [
+            obj for obj in [*self._all("Service"), *self._all("ConfigMap")] if uid in (owner_uid(obj), adopter(obj))
+        ]
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         found = self._get("EndpointSlice", namespace, service)
@@ -347,7 +354,13 @@ class World:
 
     def apply(self, desired: Json) -> None:
         live = self.live(desired)
-        if live and not is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
+        if live and adopter(desired):
+            desired = {
+                **live,
+                "metadata": {**live["metadata"], "annotations": desired["metadata"]["annotations"]},
+                "spec": {**live["spec"], **desired["spec"]},
+            }
+        elif live and not is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
             raise RejectedError(Problem(Reason.OBJECT_EXISTS, f"{desired['kind']} exists and is not ours"))
         if live and made_from(live, desired) and covers(live, desired):
             return
@@ -366,6 +379,18 @@ class World:
     def delete(self, existing: Json) -> None:
         self._count_write()
         self.objects.pop((existing["kind"], existing["metadata"]["name"]), None)
+
+    def give_back(self, adopted: Json) -> None:
+        self._count_write()
+        self._put("Service", adopted["metadata"]["name"], given_back(adopted))
+
+    def set_finalizer(self, kanary: Json, finalizer: str, *, is_present: bool) -> Json:
+        self._count_write()
+        name = kanary["metadata"]["name"]
+        self.objects["Kanary", name]["metadata"]["finalizers"] = [finalizer] if is_present else []
+        written = self.kanary(NAMESPACE, name)
+        assert written
+        return written
 
     def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
         if self.die_after == 0:

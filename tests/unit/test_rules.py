@@ -423,6 +423,7 @@ def test_the_rules_have_this_order() -> None:
         "spec_is_unusable",
         "backend_is_missing",
         "is_paused",
+        "destination_is_contested",
         "first_endpoints_are_awaited",
         "no_endpoint_is_left",
         "haproxy_rejects",
@@ -639,7 +640,7 @@ def test_a_second_later_a_decision_says_the_same_unless_a_time_limit_passed(snap
     turns = [since + sign * limit for since, limit in limits if since for sign in (1, -1)]
     assume(not any(snapshot.now <= turn <= snapshot.now + SECOND for turn in turns))
     before, later = decide(snapshot), decide(replace(snapshot, now=snapshot.now + SECOND))
-    assert replace(before, requeue=None) == replace(later, requeue=None)
+    assert replace(before, requeue=None, limit=None) == replace(later, requeue=None, limit=None)
 
 
 @given(snapshots)

@@ -1,0 +1,69 @@
+"""Whether the destination of a Kanary is a Service of others, and when that is turned to the proxies.
+
+It is turned when all proxies serve, and not before the Kanary has the finalizer, so that it becomes what it was before
+the proxies are deleted. Each step is one write, and the next one depends only on what the cluster has.
+"""
+
+from engine.model.spec import KanarySpec
+from engine.observe import Observed
+from engine.ports import ClusterView, ClusterWriter, Json
+from engine.render.adoption import FINALIZER, adopter, adoption_problem
+from engine.render.objects import is_ours
+from states import Reason
+
+CONTESTED = frozenset({Reason.DESTINATION_EXISTS, Reason.DESTINATION_NOT_ADOPTABLE, Reason.DESTINATION_TAKEN})
+
+
+def foreign_destination(observed: Observed, spec: KanarySpec) -> Json | None:
+    """The Service of the destination, if Kanary did not create it."""
+    known, owner = observed.destinations.get(spec.destination), observed.owner
+    service = known.service if known else None
+    return service if service and not is_ours(service, owner.uid, owner.labels) else None
+
+
+def is_adopted(observed: Observed, service: Json) -> bool:
+    """Whether the Kanary has turned this Service to its proxies."""
+    return adopter(service) == observed.owner.uid
+
+
+def may_turn(observed: Observed, spec: KanarySpec, service: Json) -> bool:
+    """Whether the user wants this Service to lead to the proxies, and it can."""
+    declared = observed.intent.spec
+    if FINALIZER not in (observed.kanary["metadata"].get("finalizers") or ()) or adoption_problem(spec, service):
+        return False
+    if declared and not declared.paused and declared.destination == spec.destination:
+        is_contested = any(problem.reason in CONTESTED for problem in observed.intent.problems)
+        return declared.adopt_destination and not is_contested
+    return is_adopted(observed, service)
+
+
+def is_withdrawn(observed: Observed, service: Json) -> bool:
+    """Whether the user has taken back the consent for a Service that was adopted."""
+    declared, name = observed.intent.spec, service["metadata"]["name"]
+    is_declared = declared is not None and not declared.paused and declared.destination == name
+    return bool(adopter(service)) and is_declared and not (declared and declared.adopt_destination)
+
+
+def with_finalizer(view: ClusterView, writer: ClusterWriter, kanary: Json) -> Json:
+    """The Kanary, with the finalizer if it needs one, and without if it does not. Raises RetryLaterError.
+
+    A Kanary that is being deleted gives back what it has adopted at first.
+    """
+    metadata = kanary["metadata"]
+    has = FINALIZER in (metadata.get("finalizers") or ())
+    adopted = [each for each in view.owned_by(metadata["namespace"], metadata["uid"]) if adopter(each)] if has else []
+    if metadata.get("deletionTimestamp"):
+        for service in adopted:
+            writer.give_back(service)
+        return writer.set_finalizer(kanary, FINALIZER, is_present=False) if has else kanary
+    needs = bool(adopted) or _wants(view, kanary)
+    return kanary if needs == has else writer.set_finalizer(kanary, FINALIZER, is_present=needs)
+
+
+def _wants(view: ClusterView, kanary: Json) -> bool:
+    """Whether the spec adopts a Service that exists."""
+    metadata, spec = kanary["metadata"], kanary.get("spec")
+    if not isinstance(spec, dict) or spec.get("adoptDestination") is not True:
+        return False
+    service = view.service(metadata["namespace"], str(spec.get("destination")))
+    return service is not None and not service["metadata"].get("ownerReferences")
