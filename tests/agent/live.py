@@ -122,6 +122,7 @@ class LiveProxy(Proxy):
     def await_served(self) -> None:
         """The configuration is served, by the report and by the proxy itself."""
         await_that(lambda: self.reported().get("digest") == render(self.config).digest, "the configuration is reported")
+        await_that(self.heeds_signals, "the master is done starting")
         assert self.is_ready()
 
     def push(self, config: ProxyConfig, key: Ed25519PrivateKey = KEY) -> int:

@@ -77,14 +77,20 @@ def fail_together(proxy: LiveProxy, killable: list[Killable], count: int) -> Non
         for pod in killable:
             pod.kill()
         settle(proxy)
-        settle(proxy)
+
+
+def await_settled(proxy: LiveProxy, expected: Counts) -> None:
+    """Until the canary has these counts; and they stay."""
+    await_counts(proxy, expected, 1)
+    settle(proxy)
+    assert counts_of(proxy, 1) == expected
 
 
 @pytest.mark.parametrize("killed", [1, 3])
 def test_all_connections_of_a_pod_that_is_killed_are_one_failure(pods: Pods, killed: int) -> None:
     with canaries(killed) as killable, live(split(pods, killable)) as proxy:
         fail_together(proxy, killable, 120)
-        assert counts_of(proxy, 1) == Counts(60, killed)
+        await_settled(proxy, Counts(60, killed))
         assert counts_of(proxy, 0) == Counts(60, 0)
         # All the same, this is what became of them.
         assert total_of(proxy, 1) == (60, 60)
@@ -93,16 +99,14 @@ def test_all_connections_of_a_pod_that_is_killed_are_one_failure(pods: Pods, kil
 def test_a_pod_that_is_killed_after_it_has_read_everything_closes_its_connections(pods: Pods) -> None:
     with canaries(1, "reads") as killable, live(split(pods, killable)) as proxy:
         fail_together(proxy, killable, 100)
-        assert counts_of(proxy, 1) == Counts(50, 0)
+        await_settled(proxy, Counts(50, 0))
 
 
 def test_connections_that_the_ended_pod_refuses_are_a_failure_each(pods: Pods) -> None:
     with canaries(1) as killable, logging(split(pods, killable), UNCHECKED, FEW_RETRIES) as proxy:
         fail_together(proxy, killable, 100)
         list(visits(proxy, ask, 10))
-        await_counts(proxy, Counts(55, 6), 1)
-        settle(proxy)
-        assert counts_of(proxy, 1) == Counts(55, 6)
+        await_settled(proxy, Counts(55, 6))
         assert counts_of(proxy, 0) == Counts(55, 0)
 
 
@@ -112,12 +116,12 @@ def test_connections_of_two_workers_to_a_pod_that_is_killed_are_one_failure_of_t
         proxy.serve(replace(next_of(proxy.config, 60, 40), idle_seconds=1800))
         assert worker(proxy) != former
         fail_together(proxy, killable, 50)
-        assert counts_of(proxy, 1) == Counts(20, 1)
+        await_settled(proxy, Counts(20, 1))
         assert counts_of(proxy, 1, revision=7) == Counts(20, 0)
 
 
 def test_thousands_of_connections_to_a_pod_that_is_killed_are_one_failure(pods: Pods) -> None:
     with canaries(1) as killable, live(split(pods, killable)) as proxy:
         fail_together(proxy, killable, 4000)
-        assert counts_of(proxy, 1) == Counts(2000, 1)
+        await_settled(proxy, Counts(2000, 1))
         assert total_of(proxy, 1) == (2000, 2000)

@@ -184,9 +184,10 @@ def test_killed_at_random_while_configurations_change_it_loses_no_connection(pod
 def test_an_agent_that_is_started_again_reports_the_same(pods: Pods) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1), drain_seconds=600)
     with live(config) as proxy, held(proxy, 2):
+        await_that(lambda: proxy.report()["routes"][config.routes[0].backend]["up"] == 2, "the pods have been checked")
         proxy.serve(next(changes_of(config)))
+        await_that(lambda: proxy.report()["draining"] == 1, "the former worker drains")
         before = proxy.report()
-        assert before["draining"] == 1
         proxy.restart_agent()
         await_that(lambda: {**proxy.reported(), "time": before["time"]} == before, f"the new agent reports {before}")
         reloads = proxy.command("show proc").count(" worker ") - 1

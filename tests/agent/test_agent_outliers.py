@@ -18,8 +18,9 @@ from tests.haproxy.proxies import await_that, config_of, greeted_by
 from tests.held.configs import with_servers
 
 # Longer than any test takes.
-LONG = 60
-SHORT = 1
+LONG = 600
+# Long enough for what a test does meanwhile, also if it is held up for two seconds.
+SHORT = 4
 
 
 @pytest.fixture

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import select
 import socket
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kanary_agent import reports
@@ -14,20 +17,41 @@ from kanary_agent.reports import CONNECTIONS, FRESH_PAGES, ReportServer
 
 from tests.agent.configs import no_inbox
 from tests.agent.live import POD
-from tests.haproxy.proxies import free_port
+from tests.haproxy.proxies import PATIENCE, free_port
 
-STEP_SECONDS = 2
-"""Enough for all clients on a busy machine."""
+STEP_SECONDS = 20
+"""Enough for all clients on a busy machine: the step ends as soon as it has answered the last one."""
 
 
 def answers(port: int, server: ReportServer, clients: int, path: str = "/report") -> list[bytes]:
     """The responses to so many clients in one step."""
     with contextlib.ExitStack() as stack:
-        asking = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(clients)]
+        asking = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) for _ in range(clients)
+        ]
         for client in asking:
             client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
-        server.serve(STEP_SECONDS)
+        serve_until(server, lambda: all(select.select([client], [], [], 0)[0] for client in asking))
         return [client.recv(4096) for client in asking]
+
+
+def serve_until(server: ReportServer, is_done: Callable[[], bool]) -> None:
+    """One step, which ends when this is so."""
+    read, accept = server._read, server._accept
+
+    def ending(act: Callable[..., None]) -> Callable[..., None]:
+        def acting(*arguments: Any) -> None:
+            act(*arguments)
+            if is_done():
+                server._end = 0.0
+
+        return acting
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "_read", ending(read))
+        patch.setattr(server, "_accept", ending(accept))
+        server.serve(STEP_SECONDS)
+    assert is_done()
 
 
 def nothing() -> str:
@@ -62,9 +86,11 @@ def test_a_slow_page_is_rendered_once_in_a_step(monkeypatch: pytest.MonkeyPatch)
     server = ReportServer(port, {"/report": hang}, nothing, no_inbox(), Contact(POD))
     with contextlib.ExitStack() as stack:
         asking = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(CONNECTIONS)
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+            for _ in range(CONNECTIONS)
         ]
-        server.serve(0.2)  # They have been accepted, and all ask at the same moment.
+        serve_until(server, lambda: len(server._clients) == CONNECTIONS)
+        # All ask at the same moment.
         for client in asking:
             client.sendall(b"GET /report HTTP/1.1\r\n\r\n")
         monkeypatch.setattr(reports, "time", SimpleNamespace(monotonic=lambda: clock[0]))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import time
 
 import pytest
-from kanary_agent.fullness import CALM_SECONDS
-from kanary_agent.reporter import COUNTS_SECONDS
+from kanary_agent.fullness import CALM_SECONDS, Fullness
+from kanary_agent.ports import Ports
+from kanary_agent.reporter import COUNTS_SECONDS, Reporter
+from kanary_agent.slots import Slots
 
 from engine.render.haproxy import render
 from tests.agent.clients import held
-from tests.agent.configs import changes_of
-from tests.agent.live import live
+from tests.agent.configs import changes_of, no_rollback
+from tests.agent.live import POD, live
+from tests.agent.test_agent_killed import counting, master_of, new_agent
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import CONFIG_FILE, PATIENCE, await_that, config_of
 
@@ -30,10 +34,17 @@ def test_the_report_shows_what_is_served(pods: Pods) -> None:
     """Not what was served when the agent last looked."""
     config = config_of(pods.route(100, 1))
     with live(config) as proxy:
+        # It would reload the configuration that is mounted.
+        proxy.kill_agent()
+        agent, master, (routes, _) = new_agent(proxy), master_of(proxy), counting(proxy)
+        reporter = Reporter(
+            POD, master, agent, Fullness(), routes, ports=Ports(master, Slots(), routes), rollback=no_rollback()
+        )
+        agent.step()
         for change in (next(changes_of(config)), config):
             (proxy.run / CONFIG_FILE).write_text(render(change).text)
             assert proxy.command("reload").startswith("Success=1")
-            assert proxy.report()["digest"] == render(change).digest
+            assert json.loads(reporter.report())["digest"] == render(change).digest
 
 
 def test_the_report_counts_open_connections_and_draining_workers(pods: Pods) -> None:

@@ -37,6 +37,8 @@ REVISION = 7
 CONTACT_SECONDS = 1.5
 SIGN_SECONDS = 0.3
 AWAY = {"contact_seconds": CONTACT_SECONDS}
+PATIENT_SECONDS = 5
+"""Long enough for signs, also if whoever sends or reads them is held up for two seconds."""
 
 
 @pytest.fixture
@@ -102,7 +104,8 @@ def test_a_bad_canary_is_rolled_back_once_the_operator_is_gone(pods: MoodyPods) 
         found = proxy.report()["rolledBack"]
         assert found["canary"] == canary_of(config)
         failed = found["own"]["failed"]
-        assert 5 <= failed <= found["own"]["connections"] <= failed + is_canary
+        # One may be on its way at the moment of the decision.
+        assert 5 <= failed <= found["own"]["connections"] <= failed + is_canary + 1
         assert found["others"]["failed"] == 0
         assert found["chance"] < 1e-5
         assert found["secondsAgo"] < 60
@@ -138,9 +141,9 @@ def await_counted(proxy: LiveProxy, failures: int) -> None:
 
 
 def test_an_operator_that_is_there_decides_itself(pods: MoodyPods) -> None:
-    with live(rolling_out(pods), **AWAY) as proxy, operator(proxy) as sign:
+    with live(rolling_out(pods), contact_seconds=PATIENT_SECONDS) as proxy, operator(proxy) as sign:
         pods.put(reset_when_asked, *proxy.config.routes[1].servers)
-        end = time.monotonic() + 3 * CONTACT_SECONDS
+        end = time.monotonic() + 2 * PATIENT_SECONDS
         while time.monotonic() < end:
             sign()
             for _ in visits(proxy, ask, 50):
@@ -156,12 +159,11 @@ def test_an_operator_sends_the_signs_that_agents_expect(pods: MoodyPods, monkeyp
     found, can_act = live_pod(), [True]
     found["metadata"] |= {"namespace": "shop", "uid": POD, "labels": {KANARY_LABEL: "x"}}
     found["status"]["podIP"] = "127.0.0.1"
-    with live(rolling_out(pods), **AWAY) as proxy:
+    with live(rolling_out(pods), contact_seconds=PATIENT_SECONDS) as proxy:
         operators = Agents(lambda: NOW, proxy.report_port)
         operators.start(lambda _: found, lambda: [Key.of(found)], lambda *_: None, lambda _: can_act[0])
-        time.sleep(CONTACT_SECONDS)
         fail(pods, proxy)
-        time.sleep(2 * CONTACT_SECONDS)
+        time.sleep(2 * PATIENT_SECONDS)
         assert proxy.report()["rolledBack"] is None
         can_act[0] = False
         await_rollback(proxy)

@@ -72,8 +72,9 @@ def test_a_route_is_reached_as_soon_as_one_check_passes(pods: Pods) -> None:
         await_that(lambda: (route_of(proxy).get("unreachedSeconds") or 0) >= 2, "it is unreached for 2 s")
         pods.revive(route.servers[0])
         await_route(proxy, up=1, down=1, unreachedSeconds=None)
+        killed = time.monotonic()
         pods.kill(route.servers[0])
-        assert await_route(proxy, up=0, down=2)["unreachedSeconds"] <= 1
+        assert await_route(proxy, up=0, down=2)["unreachedSeconds"] <= time.monotonic() - killed + 1
 
 
 def test_what_is_down_stays_so_over_a_reload_and_a_restart_of_the_agent(pods: Pods) -> None:
@@ -112,8 +113,7 @@ def test_a_route_stays_reached_when_servers_are_added(pods: Pods) -> None:
     with live(config_of(route, kanary="k", serial=1)) as proxy:
         await_route(proxy, up=1, unreachedSeconds=None)
         proxy.serve(replace(proxy.config, serial=2, routes=(replace(route, servers=(*route.servers, more)),)))
-        reported = route_of(proxy)
-        assert (reported["up"], reported["unreachedSeconds"]) == (2, None)
+        await_route(proxy, up=2, unreachedSeconds=None)
 
 
 def test_a_route_without_servers_is_not_unreached(pods: Pods) -> None:

@@ -231,7 +231,7 @@ def test_an_ejected_pod_that_leaves_stays_away(pods: Pods) -> None:
     """Its ejection ends after it was removed."""
     config = config_of(pods.route(100, 3))
     bad, *others = config.routes[0].servers
-    with live(config, eject_seconds=1) as proxy:
+    with live(config, eject_seconds=4) as proxy:
         proxy.command(f"@1 set server a/{bad.address}:{bad.port} state drain")
         proxy.kill_agent()
         proxy.start_agent()
@@ -248,7 +248,7 @@ def test_failures_of_a_pod_still_count_after_other_pods_were_added_and_removed()
         config = config_of(pods.route(100, 3))
         bad, *_ = servers = config.routes[0].servers
         more = pods.add("127.1.1.1")
-        with live(config, eject_seconds=60) as proxy:
+        with live(config, eject_seconds=600) as proxy:
             pods.put(reset_at_once, bad)
             for number in range(60):
                 failures(proxy, 3)

@@ -40,7 +40,7 @@ def test_no_connection_fails_after_a_reload_while_a_pod_is_ejected() -> None:
         config = config_of(pods.route(100, 3))
         bad, *_ = config.routes[0].servers
         changes = changes_of(config)
-        with live(config, eject_seconds=60) as proxy:
+        with live(config, eject_seconds=600) as proxy:
             pods.put(reset_at_once, bad)
             await_that(lambda: failures(proxy, 20) == 0, "the pod is ejected")
             with stream(proxy) as clients:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from engine.model.weight import read_weight
 from engine.render.config import Pool, Server
+from tests.haproxy.proxies import free_port
 
 # Every form that the port of a backend has: a name, a number, and a name of digits only.
 _PORTS = "http", "9090", "_9090"
@@ -37,7 +38,10 @@ async def greet_and_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 
 class Pods:
-    """Pods at addresses of their own in 127/8, served by one thread until the context ends."""
+    """Pods at addresses of their own in 127/8, served by one thread until the context ends.
+
+    All have the same port, which nobody else takes: not even while a pod is killed, where it would revive the pod.
+    """
 
     def __init__(self, talk: Talk = greet_and_echo) -> None:
         self._talk = talk
@@ -45,6 +49,7 @@ class Pods:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._listeners: dict[Server, asyncio.Server] = {}
         self._routes = 0
+        self._port = free_port()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -62,10 +67,9 @@ class Pods:
         servers = tuple(self.add(f"127.{self._routes}.0.{number}") for number in range(1, pods + 1))
         return Pool(f"app-v{self._routes}:{_PORTS[self._routes % 3]}", read_weight(weight), servers)
 
-    def add(self, address: str, port: int = 0) -> Server:
-        listener = self._await(asyncio.start_server(self._talk, address, port, backlog=1024))
-        server = Server(address, listener.sockets[0].getsockname()[1])
-        self._listeners[server] = listener
+    def add(self, address: str) -> Server:
+        server = Server(address, self._port)
+        self._listeners[server] = self._await(asyncio.start_server(self._talk, address, self._port, backlog=1024))
         return server
 
     def kill(self, *servers: Server) -> None:
@@ -75,7 +79,7 @@ class Pods:
 
     def revive(self, *servers: Server) -> None:
         for server in servers:
-            self.add(server.address, server.port)
+            self.add(server.address)
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)

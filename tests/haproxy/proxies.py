@@ -113,13 +113,13 @@ class Proxy:
     def is_ready(self) -> bool:
         if self.process.poll() is not None:
             raise RuntimeError(f"HAProxy ended with {self.process.returncode}: {self._log.read_text()}")
-        if not self._heeds_signals():
+        if not self.heeds_signals():
             return False
         with contextlib.suppress(OSError):
             return self.get(ready_path(render(self.config).digest)) == http.HTTPStatus.OK
         return False
 
-    def _heeds_signals(self) -> bool:
+    def heeds_signals(self) -> bool:
         """Whether the master is done starting: its worker serves earlier, but the signals of that time get lost."""
         return bool(int(self.status()["SigCgt"], 16) >> (signal.SIGUSR2 - 1) & 1)
 
