@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -24,6 +23,7 @@ from states import OnEmptyRoute
 from tests.agent.clients import held
 from tests.agent.configs import changes_of, reweighted
 from tests.agent.live import LiveProxy, live
+from tests.agent.moods import ask, visits
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import await_that, config_of, free_port
 
@@ -235,7 +235,7 @@ def test_failures_are_counted_by_kind(pods: Pods) -> None:
     route = pods.route(100, 1)
     with resetting() as server, live(config_of(replace(route, servers=(*route.servers, server)))) as proxy:
         await_route(proxy, up=2)
-        proxy.take(4)
+        list(visits(proxy, ask, 4))
         await_route(proxy, connections=4, unconnected=0, reset=2)
 
 
@@ -243,9 +243,9 @@ def test_failures_are_counted_by_kind(pods: Pods) -> None:
 def resetting() -> Iterator[Server]:
     """A pod that resets what it accepts."""
 
-    async def reset(_: Any, writer: Any) -> None:
-        # At once, HAProxy may take it for a refusal, and tries another pod.
-        await asyncio.sleep(0.1)
+    async def reset(reader: Any, writer: Any) -> None:
+        # Before HAProxy has seen that the connection is there, it would take it for a refusal, and try another pod.
+        await reader.read(1)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
