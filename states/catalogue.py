@@ -238,7 +238,8 @@ _CONDITIONS: Mapping[str, Explanation] = {
     ConditionReason.ENTRIES_LOST: Explanation(
         "The history lacks entries of this Kanary; `status.history.lost` counts them. Later ones are recorded.",
         "The database was unavailable for more entries than the status of the Kanary has room for (50 kB).",
-        "A cluster admin acknowledges it, which makes the condition True again: `kubectl patch ky NAME "
+        "A cluster admin acknowledges it, which makes the condition True again (the right to patch `kanaries/status` "
+        "is not in `kanary-edit`): `kubectl patch ky NAME "
         """--subresource=status --type=merge -p '{"status": {"history": {"lost": 0}}}'`.""",
     ),
     ConditionReason.DISABLED: Explanation(

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from engine.conditions import ENTRIES_LOST, HISTORY_RECORDED
 from engine.evidence import chances, highest_chance
 from engine.last_status import read_phase
 from engine.model.course import RolloutStatus
 from engine.model.rollout import RolloutAnalysis
 from engine.model.spec import KanarySpec
 from engine.model.status import KanaryStatus
+from kanary.history.faults import FaultReason
 from states import Phase
 from states.rollouts import RolloutState
 
 COMMON_LABELS = ("namespace", "name")
 """Of each metric of a Kanary, before its own."""
+_INCOMPLETE = ENTRIES_LOST, FaultReason.ENTRY_REFUSED.value
+"""Of the reasons for which the history is not recorded, those of one Kanary alone."""
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 Source = TypeVar("Source")
@@ -220,6 +224,13 @@ def _highest_chance(facts: Facts) -> Iterator[Sample]:
         yield (), highest_chance(facts.analysis)
 
 
+@_gauge("kanary_history_incomplete", "1 if the history lacks entries of a Kanary, by the reason", "reason")
+def _incomplete(facts: Facts) -> Iterator[Sample]:
+    for condition in facts.status.conditions:
+        if condition.type == HISTORY_RECORDED and condition.reason in _INCOMPLETE:
+            yield (condition.reason,), 1
+
+
 def _connections(counts: Mapping[str, RouteCounts]) -> Iterator[Sample]:
     return (((backend,), count.connections) for backend, count in counts.items())
 
@@ -249,6 +260,7 @@ GAUGES = (
     _step_failures,
     _chance,
     _highest_chance,
+    _incomplete,
 )
 """The metrics that follow from the spec and the status."""
 

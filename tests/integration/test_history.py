@@ -228,3 +228,5 @@ def test_the_trouble_of_one_kanary_is_reported_on_no_other(
     assert condition(serving)["status"] == "True"
     assert operator._history.fault() is None
     assert b"kanary_history_recorded 1.0" in operator._metrics.expose()
+    refused = b'kanary_history_incomplete{namespace="shop",name="odd",reason="EntryRefused"} 1'
+    serving.wait_for(lambda: refused in operator._metrics.expose())

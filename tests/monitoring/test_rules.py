@@ -145,6 +145,11 @@ CASES: dict[str, tuple[Series, dict[str, str], tuple[Series, ...]]] = {
         KANARY,
         ({of("kanary_history_recorded", KANARY): ALWAYS}, {}),
     ),
+    "KanaryHistoryIncomplete": (
+        {of("kanary_history_incomplete", reason="EntriesLost"): ALWAYS},
+        {**WEB, "reason": "EntriesLost"},
+        ({}, {of("kanary_history_incomplete", reason="EntriesLost"): "1x3 _x177"}),
+    ),
     "KanaryHistoryBehind": (
         {of("kanary_history_lag_seconds", KANARY): "0+60x180"},
         KANARY,

@@ -12,7 +12,7 @@ from engine.fleet.reports import Report, RouteReport
 from engine.model.course import RolloutStatus
 from engine.model.entries import ChangeResult, PhaseChange, RolloutChange, WeightChange
 from engine.model.spec import KanarySpec
-from engine.model.status import HistoryStatus, KanaryStatus, ProxyStatus, RouteStatus, SplitStatus
+from engine.model.status import Condition, HistoryStatus, KanaryStatus, ProxyStatus, RouteStatus, SplitStatus
 from engine.shares import weights_of
 from engine.status import status_json
 from kanary.operator.metrics import CONTENT_TYPE, Metrics
@@ -230,6 +230,24 @@ def test_a_step_that_nothing_is_counted_of_yet_has_no_counts(metrics: Metrics) -
     assert of_web(metrics, "kanary_rollout_step") == {(): 3}
     for name in ("step_connections", "step_failures", "chance"):
         assert of_web(metrics, f"kanary_rollout_{name}") == {}
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("EntriesLost", {"EntriesLost": 1}),
+        ("EntryRefused", {"EntryRefused": 1}),
+        ("Recorded", {}),
+        ("DatabaseUnavailable", {}),  # kanary_history_recorded has those of the whole database
+    ],
+)
+def test_a_kanary_whose_entries_are_missing_has_a_series_that_says_why(
+    metrics: Metrics, reason: str, expected: dict[str, int]
+) -> None:
+    facts = {"observed_generation": 1, "last_transition_time": "2026-11-23T12:00:00Z", "message": "why"}
+    condition = Condition(type="HistoryRecorded", status=str(reason == "Recorded"), reason=reason, **facts)
+    show(metrics, status_of(conditions=(condition,)))
+    assert of_web(metrics, "kanary_history_incomplete") == expected
 
 
 # Routine looks
