@@ -1,0 +1,38 @@
+"""A Service with traffic becomes the destination of a Kanary, and is itself again afterwards."""
+
+import pytest
+
+from tests.e2e.scene import Scene
+from tests.e2e.stacks import backend, kanary, route, service
+
+pytestmark = pytest.mark.cluster
+
+
+def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_connection(scene: Scene) -> None:
+    scene.apply(*backend("app-v1", "v1", 2), *backend("app-v2", "v2"))
+    web = service("web")
+    web["spec"]["selector"] = {"app": "app-v1"}
+    scene.apply(web)
+    scene.wait_for_split("web", v1=100)
+    before = scene.kubectl.get("service", "web")["spec"]
+    address = scene.service_address("web")
+
+    with scene.client.keep_counting(address, 80) as counting, scene.client.hold(address, 80) as held:
+        routes = route("app-v1", 50), route("app-v2", 50)
+        scene.apply(kanary("web", "web", *routes, adoptDestination=True, proxy={"replicas": 2}))
+        scene.wait_until_ready("web")
+        turned = scene.kubectl.get("service", "web")
+        scene.wait_for_split("web", proxies=2, v1=50, v2=50)
+        scene.kubectl("delete", "kanary", "web", "--timeout=60s")
+        scene.wait_for_split("web", v1=100)
+        assert held.is_running()
+        held.stop()
+        counted = counting.stop_counting()
+
+    assert not counted.errors, counted
+    assert counted.versions["v2"], "no connection went through the proxies"
+    assert turned["spec"]["clusterIP"] == before["clusterIP"]
+    assert turned["spec"]["selector"] == {"kanary.k8s.io/name": "web"}
+    after = scene.kubectl.get("service", "web")
+    assert after["spec"] == before
+    assert "kanary.k8s.io/adopted" not in (after["metadata"].get("annotations") or {})
