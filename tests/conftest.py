@@ -4,8 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import tables
+
+# On a busy machine an example may be slow without a defect.
+settings.register_profile("kanary", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kanary")
 
 
 @pytest.fixture

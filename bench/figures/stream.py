@@ -61,11 +61,11 @@ def _sample(session: Session, peer: Peer) -> Sample:
 def _stream(session: Session, service: Service) -> tuple[float, float]:
     """Gigabits, and the seconds that they took.
 
-    Retries if a health check came between the two connections that start a stream.
+    Retries if a health check came between the two connections that start a stream: iperf3 fails, or reports nothing.
     """
     command = [session.lab.programs.iperf3, "--client", "127.0.0.1", "--port", str(service.port), "--json"]
     for _ in range(_ATTEMPTS):
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(subprocess.CalledProcessError, KeyError):
             said = service.namespace.run(*command, "--time", str(session.scale.stream_seconds))
             total = json.loads(said)["end"]["sum_received"]
             return total["bytes"] * 8 / 1e9, total["seconds"]

@@ -10,16 +10,11 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from hypothesis import settings
 
 from kanary.cli.main import main
 from tests.apiserver import ApiServer
 from tests.cli.record import record, story
 from tests.cli.stage import Stage
-
-# On a busy machine an example may be slow without a defect.
-settings.register_profile("kanary", deadline=None)
-settings.load_profile("kanary")
 
 ROOT = Path(__file__).parents[2]
 

@@ -228,6 +228,20 @@ class Scene:
 
         return self.wait_for(is_there, lambda: f"{phase} {expected}, but status is {self.status(name)}")
 
+    def wait_until_written(self, name: str = "rule") -> None:
+        """A Kanary is ready, and its status has all that follows of it."""
+
+        def is_there() -> bool:
+            status = self.status(name)
+            known = {
+                condition["type"] for condition in status.get("conditions", ()) if condition["status"] != "Unknown"
+            }
+            ready, _, wanted = status["display"]["ready"].partition("/")
+            return "HistoryRecorded" in known and ready == wanted
+
+        self.wait_for_phase("Ready", name)
+        self.wait_for(is_there, lambda: str(self.status(name)))
+
     def wait_for(self, condition: Callable[[], Any], describe: Callable[[], str] = lambda: "") -> Any:
         deadline = time.monotonic() + WAIT
         while not (found := condition()):

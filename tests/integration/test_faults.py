@@ -51,7 +51,7 @@ def test_an_operator_starts_in_spite_of_reads_that_fail(serving: Scene) -> None:
     fault = serving.server.faults.add(Fault.status(500, "GET", "limit=", times=10))
     serving.start_operator()
     serving.wait_for_phase("Ready")
-    assert fault.hits == 10
+    fault.wait_for_hits(10)
 
 
 def test_without_an_answer_about_the_signing_key_pods_are_followed_and_changes_are_sent_later(serving: Scene) -> None:
@@ -93,7 +93,7 @@ def test_a_rejection_is_reported_and_retried_after_a_change(serving: Scene) -> N
     serving.server.faults.remove(fault)
     serving.declare(destination="myapp", routes=routes(myapp_v1=70, myapp_v2=30))
     serving.wait_for_phase("Ready")
-    assert len(serving.events("RejectedByCluster")) == 1
+    assert len(serving.wait_for(lambda: serving.events("RejectedByCluster"))) == 1
 
 
 def test_without_the_right_to_list_replica_sets_all_else_is_done_and_the_rejection_is_reported(

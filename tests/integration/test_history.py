@@ -225,7 +225,7 @@ def test_the_trouble_of_one_kanary_is_reported_on_no_other(
     assert (odd["reason"], "shop/odd" in odd["message"]) == ("EntryRefused", True)
     shift(serving, 50, 2)
     recorded(serving, reader, 2)
-    assert condition(serving)["status"] == "True"
+    serving.wait_for(lambda: condition(serving).get("status") == "True")
     assert operator._history.fault() is None
     assert b"kanary_history_recorded 1.0" in operator._metrics.expose()
     refused = b'kanary_history_incomplete{namespace="shop",name="odd",reason="EntryRefused"} 1'

@@ -51,6 +51,7 @@ def test_objects_may_be_applied_in_any_order(scene: Scene) -> None:
 
 
 def test_nothing_is_written_while_nothing_changes(serving: Scene) -> None:
+    serving.wait_until_written()
     # An update of something that concerns the Kanary but changes nothing makes it look again.
     serving.server.requests.clear()
     serving.server.store.change("services", "myapp-v1", lambda s: s["metadata"].update(labels={"a": "b"}), NAMESPACE)
@@ -87,7 +88,7 @@ def test_proxies_without_a_reachable_agent_are_replaced(scene: Scene, monkeypatc
     scene.start_operator()
     status = scene.wait_for_phase("Ready")
     assert status["proxies"]["strategy"] == "Rolling"
-    (event,) = [e for e in scene.events("ReplacingProxies") if "did not answer" in e["message"]]
+    (event,) = scene.wait_for(lambda: [e for e in scene.events("ReplacingProxies") if "did not answer" in e["message"]])
     assert "the proxies are replaced" in event["message"]
 
 
@@ -357,7 +358,7 @@ def test_a_fault_is_reported_by_one_event(serving: Scene) -> None:
     serving.wait_for(lambda: "10.0.0.7:9000" in serving.config())
     serving.declare(destination="myapp", routes=routes(myapp_v1=50, myapp_v2=50))
     serving.wait_for_phase("Ready")
-    events = serving.events("InvalidWeights")
+    events = serving.wait_for(lambda: serving.events("InvalidWeights"))
     assert [(e["type"], e["count"]) for e in events] == [("Warning", 1)]
     assert events[0]["involvedObject"]["name"] == "rule"
 

@@ -82,7 +82,7 @@ def test_a_kind_that_becomes_forbidden_is_reported_until_it_is_allowed(serving: 
     serving.expire_watches()
     message = wait_for_report(serving, kind)
     assert f"cannot watch {kind} in all namespaces" in message or f"cannot list {kind} in all namespaces" in message
-    assert message in readiness(running)
+    serving.wait_for(lambda: ready(serving)[2] in readiness(running))
     after = serving.status()
     assert serving.config() == config
     assert (after["phase"], after["message"], after["weights"]) == ("Ready", before["message"], before["weights"])
@@ -100,7 +100,7 @@ def test_a_kind_that_is_forbidden_at_the_start_is_reported_and_nothing_is_change
     running = serving.start_operator()
     message = wait_for_report(serving, kind)
     assert f"cannot list {kind} in all namespaces" in message
-    assert f"cannot list {kind} in all namespaces" in readiness(running)
+    serving.wait_for(lambda: f"cannot list {kind} in all namespaces" in readiness(running))
     serving.declare(destination="myapp", routes=routes(myapp_v1=30, myapp_v2=70))
     # It is read after the change.
     serving.declare("later", destination="later", routes=routes(myapp_v1=100))

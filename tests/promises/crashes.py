@@ -94,6 +94,11 @@ class Onlooker:
     def stop(self) -> None:
         self._follower.stop()
 
+    @property
+    def revisions(self) -> int:
+        """How many were written for proxies."""
+        return sum(map(len, list(self.served.values())))
+
     def _note(self, change: Change) -> None:
         obj = change.record.value
         metadata = obj["metadata"]

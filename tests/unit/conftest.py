@@ -1,14 +1,9 @@
-"""Settings of the property-based tests, and a certificate for TLS."""
+"""A certificate for TLS."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-# On a busy machine an example may be slow without being wrong.
-settings.register_profile("kanary", deadline=None)
-settings.load_profile("kanary")
 
 
 @pytest.fixture(scope="session")
