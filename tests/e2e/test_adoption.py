@@ -9,7 +9,7 @@ pytestmark = pytest.mark.cluster
 
 
 def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_connection(scene: Scene) -> None:
-    scene.apply(*backend("app-v1", "v1", 2), *backend("app-v2", "v2"))
+    scene.apply(*backend("app-v1", "v1", 2, HOLD="1"), *backend("app-v2", "v2", HOLD="1"))
     web = service("web")
     web["spec"]["selector"] = {"app": "app-v1"}
     scene.apply(web)
