@@ -86,6 +86,9 @@ class Writer:
             return
         preconditions = {"resourceVersion": version, **metadata, "uid": live["metadata"]["uid"]}
         identified = {**desired, "metadata": preconditions}
+        if adopter(desired):
+            self._turn(live, identified)
+            return
         if resource is DEPLOYMENTS and created_fields(live["metadata"]):
             identified = self._own_created(resource, identified)
         self._apply(resource, identified)
@@ -223,6 +226,20 @@ class Writer:
                 # Apply reverts changes of others, but not their additions.
                 written = self._overwrite(resource, written, desired)
             self._remember(resource, desired, written)
+
+    def _turn(self, live: Json, desired: Json) -> None:
+        """Turn a Service of others, of the version that `desired` names, in one request.
+
+        An apply would leave the former selector beside ours at first, and no pod has the labels of both.
+        """
+        metadata, spec = desired["metadata"], desired["spec"]
+        removed = dict.fromkeys(live["spec"].get("selector") or ())
+        # The one port that an adoptable Service has, with what the cluster allocated.
+        ports = [{**former, **port} for former, port in zip(live["spec"]["ports"], spec["ports"], strict=True)]
+        change = {**desired, "spec": {**spec, "selector": {**removed, **spec["selector"]}, "ports": ports}}
+        with self._request(f"turn Service {metadata['name']}"), self._watches.applying(desired):
+            written = self._client.merge_patch(SERVICES, metadata["namespace"], metadata["name"], change)
+            self._remember(SERVICES, desired, written)
 
     def _own_created(self, resource: Resource, desired: Json) -> Json:
         """Have what the create has set count as applied: an apply removes only what an apply has set before.
