@@ -37,7 +37,7 @@ TENANTS = Table(
     ("neighbour", "alone", "beside it", "ratio", "memory before", "memory after", "bound"),
 )
 ENDPOINTS = 100_000
-KANARIES = 500
+KANARIES = 500 if IS_FULL else 150
 ROLLOUTS = 20
 EDITS = 1_000
 """A minute."""
