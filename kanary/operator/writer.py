@@ -12,7 +12,16 @@ from engine.model.spec import KIND
 from engine.model.states import Written
 from engine.ports import EndingError, RejectedError, RetryLaterError, rejected
 from engine.render.adoption import adopter, adoption_of, given_back
-from engine.render.objects import ADOPTED_ANNOTATION, HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
+from engine.render.objects import (
+    ADOPTED_ANNOTATION,
+    HASH_ANNOTATION,
+    Identity,
+    controller_of,
+    covers,
+    is_ours,
+    made_from,
+    owner_uid,
+)
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
 from kanary.kube.errors import Meaning
@@ -332,9 +341,8 @@ def _merged(live: Json, desired: Json) -> Json:
 
 def _kanary_of(obj: Json) -> Key:
     """The Kanary that the object belongs to."""
-    metadata = obj["metadata"]
-    names = (each["name"] for each in metadata.get("ownerReferences") or () if each.get("controller"))
-    return Key(metadata["namespace"], next(names, adoption_of(obj).kanary))
+    name = controller_of(obj).get("name") or adoption_of(obj).kanary
+    return Key(obj["metadata"]["namespace"], name)
 
 
 def _hash(obj: Json) -> str:
