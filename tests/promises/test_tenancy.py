@@ -36,6 +36,7 @@ TENANTS = Table(
     "Promise 6: a change beside a hostile namespace",
     ("neighbour", "alone", "beside it", "ratio", "memory before", "memory after", "bound"),
 )
+IS_FULL = os.environ.get("KANARY_PROMISES") == "full"
 ENDPOINTS = 100_000
 KANARIES = 500 if IS_FULL else 150
 ROLLOUTS = 20
