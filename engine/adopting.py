@@ -6,7 +6,7 @@ the proxies are deleted. Each step is one write, and the next one depends only o
 
 from engine.model.spec import KanarySpec
 from engine.observe import Observed
-from engine.ports import ClusterView, ClusterWriter, Json
+from engine.ports import ClusterView, ClusterWriter, Json, RejectedError
 from engine.render.adoption import FINALIZER, adopter, adoption_problem
 from engine.render.objects import is_ours
 from states import Reason
@@ -44,14 +44,22 @@ def is_withdrawn(observed: Observed, service: Json) -> bool:
     return bool(adopter(service)) and is_declared and not (declared and declared.adopt_destination)
 
 
-def with_finalizer(view: ClusterView, writer: ClusterWriter, kanary: Json) -> Json:
-    """The Kanary, with the finalizer if it needs one, and without if it does not. Raises RetryLaterError.
+def with_finalizer(view: ClusterView, writer: ClusterWriter, kanary: Json) -> tuple[Json, RejectedError | None]:
+    """The Kanary, with the finalizer if it needs one, and without if it does not, unless that is rejected.
 
-    A Kanary that is being deleted gives back what it has adopted at first.
+    A Kanary that is being deleted gives back what it has adopted at first. If something is rejected, the proxies must
+    go on: a Service leads to them for longer, or other clients do. Raises RetryLaterError.
     """
+    try:
+        return _with_finalizer(view, writer, kanary), None
+    except RejectedError as error:
+        return kanary, error
+
+
+def _with_finalizer(view: ClusterView, writer: ClusterWriter, kanary: Json) -> Json:
     metadata = kanary["metadata"]
     has = FINALIZER in (metadata.get("finalizers") or ())
-    adopted = [each for each in view.owned_by(metadata["namespace"], metadata["uid"]) if adopter(each)] if has else []
+    adopted = [each for each in view.owned_by(metadata["namespace"], metadata["uid"]) if adopter(each)]
     if metadata.get("deletionTimestamp"):
         for service in adopted:
             writer.give_back(service)

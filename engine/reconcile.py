@@ -111,14 +111,14 @@ class Reconciler:
         if kanary is None:
             self._forget(namespace, name)
             return Step()
-        if kanary["metadata"].get("deletionTimestamp"):
-            # The garbage collector deletes the objects of the Kanary; they must not be created again meanwhile.
+        if is_deleted := bool(kanary["metadata"].get("deletionTimestamp")):
             self._record_last(kanary, self._held.latest(kanary, read_status(kanary)))
-            with_finalizer(self._view, self._writer, kanary)
+        kanary, rejection = with_finalizer(self._view, self._writer, kanary)
+        if is_deleted and not rejection:
+            # The garbage collector deletes the objects of the Kanary; they must not be created again meanwhile.
             return Step()
-        kanary = with_finalizer(self._view, self._writer, kanary)
         with self._memos.round(namespace, name) as memo:
-            return self._step(kanary, memo)
+            return self._step(kanary, memo, rejection)
 
     def _forget(self, namespace: str, name: str) -> None:
         self._last.pop((namespace, name), None)
@@ -135,13 +135,13 @@ class Reconciler:
         """Record the entries of a deleted Kanary: its status is not written any more."""
         self._history.record(kanary, status.history.entries if status.history else (), None)
 
-    def _step(self, kanary: Json, memo: Memo) -> Step:
+    def _step(self, kanary: Json, memo: Memo, rejection: RejectedError | None = None) -> Step:
         situation = self._situation(kanary, memo)
-        decision = self._act(situation, decide(situation.snapshot))
+        decision = self._act(situation, decide(situation.snapshot), rejection)
         written, requeue = self._finish(situation, decision)
         if written and contains(written, situation.split):
             # Continue with the written object: otherwise a spec that changes all the time would never be served.
-            return self._step(written, memo)
+            return self._step(written, memo, rejection)
         return Step(decision, requeue)
 
     def _situation(self, kanary: Json, memo: Memo) -> Situation:
@@ -182,17 +182,19 @@ class Reconciler:
         )
         return Situation(observed, snapshot, course, split, target, stale, comparisons)
 
-    def _act(self, situation: Situation, decision: Decision) -> Decision:
-        """Execute the actions, and return what was done; a rejection by the API server becomes the decision."""
+    def _act(self, situation: Situation, decision: Decision, before: RejectedError | None) -> Decision:
+        """Execute the actions, and return what was done; a rejection, also one `before`, becomes the decision."""
         done: list[Action] = []
         try:
             for action in decision.actions:
                 self._perform(situation, action)
                 done.append(action)
+            if before:
+                raise before
         except RejectedError as error:
             rejection = degraded(situation.snapshot, error.problem)
-            requeue = Requeue(REJECTED_RECHECK, "the rejected object is retried")
-            return replace(rejection, actions=tuple(done), requeue=requeue, rule=cluster_rejects.__name__)
+            again = Requeue(REJECTED_RECHECK, "the rejected object is retried")
+            return replace(rejection, actions=tuple(done), requeue=again, rule=cluster_rejects.__name__)
         return decision
 
     def _perform(self, situation: Situation, action: Action) -> None:
@@ -220,8 +222,8 @@ class Reconciler:
 
     def _store_revision(self, observed: Observed, target: Target) -> None:
         """Store a revision before it is served: later, only the status would have it, which may be deleted with it."""
-        applied, history = observed.written.applied, observed.stored.history
-        if history and (applied is None or applied.revision != target.applied.revision):
+        before, history = observed.written.applied, observed.stored.history
+        if history and target.applied.revision != (before.revision if before else 0):
             self._history.store(observed.kanary, history.entries)
 
     def _keep(self, owner: Identity, written: Written, applied_text: str | None = None) -> None:
@@ -248,19 +250,18 @@ class Reconciler:
         latest = written_now or observed.written
         if written_now is None:
             self._keep(observed.owner, observed.written)
-        applied = latest.applied
         recorded = self._history.recorded(observed.owner.uid)
         digest = target.applied.digest if target else None
         record = journal(observed, situation.split, decision, course, phase, digest=digest, recorded=recorded.number)
-        delivery, is_written_now = situation.snapshot.delivery, written_now is not None
+        delivery, is_now = situation.snapshot.delivery, written_now is not None
         result = Outcome(
-            phase, decision, applied, delivery, course, is_written_now, record, recorded.recording, self._staleness()
+            phase, decision, latest.applied, delivery, course, is_now, record, recorded.recording, self._staleness()
         )
         status = next_status(observed, result)
         written, wait = self._write_status(observed, status)
         self._report(situation, decision, status, is_stored=written is None and wait is None)
         if wait is None:
-            self._record(situation, status, applied)
+            self._record(situation, status, latest.applied)
         if decision.trigger or (course.decision and course.decision.trigger):
             return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
@@ -310,8 +311,8 @@ class Reconciler:
                 backend: tuple(f"{e.address}:{e.port}" for e in found)
                 for backend, found in target.applied.endpoints.items()
             }
-            text = target.written.latest
-            configuration = Configuration(digest=target.applied.digest, text=text, endpoints=endpoints)
+            digest = target.applied.digest
+            configuration = Configuration(digest=digest, text=target.written.latest, endpoints=endpoints)
         entries = status.history.entries if status.history else ()
         self._history.record(situation.observed.kanary, entries, configuration)
 
@@ -339,8 +340,7 @@ class Reconciler:
             return
         latest = self._held.latest(kanary, read_status(kanary))
         if not reports_defect(latest, known):
-            status = with_defect(latest, message, self._clock.now(), reason)
-            self._writer.write_status(kanary, status_json(status))
+            self._writer.write_status(kanary, status_json(with_defect(latest, message, self._clock.now(), reason)))
 
 
 def _written_now(situation: Situation, decision: Decision) -> Written | None:

@@ -29,7 +29,9 @@ class Adoption(NamedTuple):
 
 
 def adoption_of(service: Mapping[str, Any]) -> Adoption:
-    """What the annotation of a Service says; without a valid one, nothing."""
+    """What the annotation of a Service says; without a valid one, or of another kind of object, nothing."""
+    if service.get("kind") != "Service":
+        return Adoption()
     text = ((service.get("metadata") or {}).get("annotations") or {}).get(ADOPTED_ANNOTATION)
     try:
         read = json.loads(text or "{}")
@@ -37,7 +39,8 @@ def adoption_of(service: Mapping[str, Any]) -> Adoption:
     except (ValueError, TypeError, KeyError, RecursionError):
         return Adoption()
     names = [found.kanary, found.uid, *(found.selector.values() if isinstance(found.selector, dict) else (None,))]
-    is_valid = all(isinstance(name, str) for name in names) and isinstance(found.target_port, int | str)
+    is_port = isinstance(found.target_port, int | str) and not isinstance(found.target_port, bool)
+    is_valid = all(isinstance(name, str) for name in names) and is_port
     return found if is_valid and found.selector else Adoption()
 
 

@@ -11,17 +11,9 @@ from engine.fleet.proxy import Proxy
 from engine.model.spec import KIND
 from engine.model.states import Written
 from engine.ports import EndingError, RejectedError, RetryLaterError, rejected
+from engine.render import objects
 from engine.render.adoption import adopter, adoption_of, given_back
-from engine.render.objects import (
-    ADOPTED_ANNOTATION,
-    HASH_ANNOTATION,
-    Identity,
-    controller_of,
-    covers,
-    is_ours,
-    made_from,
-    owner_uid,
-)
+from engine.render.objects import ADOPTED_ANNOTATION, HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
 from kanary.kube.errors import Meaning
@@ -244,7 +236,7 @@ class Writer:
         metadata, spec = desired["metadata"], desired["spec"]
         removed = dict.fromkeys(live["spec"].get("selector") or ())
         # The one port that an adoptable Service has, with what the cluster allocated.
-        ports = [{**former, **port} for former, port in zip(live["spec"]["ports"], spec["ports"], strict=True)]
+        ports = [{**former, **port} for former, port in zip(live["spec"]["ports"], spec["ports"], strict=False)]
         change = {**desired, "spec": {**spec, "selector": {**removed, **spec["selector"]}, "ports": ports}}
         with self._request(f"turn Service {metadata['name']}"), self._watches.applying(desired):
             written = self._client.merge_patch(SERVICES, metadata["namespace"], metadata["name"], change)
@@ -341,7 +333,7 @@ def _merged(live: Json, desired: Json) -> Json:
 
 def _kanary_of(obj: Json) -> Key:
     """The Kanary that the object belongs to."""
-    name = controller_of(obj).get("name") or adoption_of(obj).kanary
+    name = objects.controller_of(obj).get("name") or adoption_of(obj).kanary
     return Key(obj["metadata"]["namespace"], name)
 
 

@@ -162,12 +162,14 @@ def test_an_operator_sends_the_signs_that_agents_expect(pods: MoodyPods, monkeyp
     with live(rolling_out(pods), contact_seconds=PATIENT_SECONDS) as proxy:
         operators = Agents(lambda: NOW, proxy.report_port)
         operators.start(lambda _: found, lambda: [Key.of(found)], lambda *_: None, lambda _: can_act[0])
-        fail(pods, proxy)
-        time.sleep(2 * PATIENT_SECONDS)
-        assert proxy.report()["rolledBack"] is None
-        can_act[0] = False
-        await_rollback(proxy)
-        operators.stop()
+        try:
+            fail(pods, proxy)
+            time.sleep(2 * PATIENT_SECONDS)
+            assert proxy.report()["rolledBack"] is None
+            can_act[0] = False
+            await_rollback(proxy)
+        finally:
+            operators.stop()
 
 
 def test_an_operator_has_missed_three_signs_before_it_is_gone() -> None:

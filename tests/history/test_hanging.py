@@ -196,7 +196,8 @@ def test_a_database_that_hangs_delays_what_waits_for_it_once(make: Make, sqlite_
             pending = seen(last=number)
             writer.record(pending)
             assert not writer.wait(pending.uid, pending.last(), 2.0)
-        assert 2.0 <= time.monotonic() - began < 10.0
+        # The writer may be busy since a moment before.
+        assert 1.0 <= time.monotonic() - began < 10.0
         assert is_hit.is_set()
     assert writer.wait(pending.uid, pending.last(), WAIT)
 

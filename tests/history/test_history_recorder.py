@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +19,7 @@ from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
 from kanary.kube.client import ClusterClient
 from kanary.kube.clock import ClusterClock
+from kanary.operator import history_recorder
 from kanary.operator.history_recorder import HistoryRecorder
 from kanary.operator.metrics import Metrics
 from kanary.operator.record_feed import RecordFeed
@@ -93,8 +94,9 @@ def test_what_is_handed_over_again_is_not_written_again(written: Written) -> Non
     assert written.rows == 4
 
 
-def test_what_is_to_be_served_is_stored_before(written: Written) -> None:
+def test_what_is_to_be_served_is_stored_before(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if it has been passed already, and without writing it twice."""
+    monkeypatch.setattr(history_recorder, "HISTORY_WRITE_LIMIT", timedelta(seconds=WAIT))
     written.recorder.store(kanary(), [])
     for number in range(1, 11):
         if number % 2:

@@ -242,10 +242,12 @@ class Scene:
         self.wait_for_phase("Ready", name)
         self.wait_for(is_there, lambda: str(self.status(name)))
 
-    def wait_for(self, condition: Callable[[], Any], describe: Callable[[], str] = lambda: "") -> Any:
-        deadline = time.monotonic() + WAIT
+    def wait_for(
+        self, condition: Callable[[], Any], describe: Callable[[], str] = lambda: "", seconds: float = WAIT
+    ) -> Any:
+        deadline = time.monotonic() + seconds
         while not (found := condition()):
-            assert time.monotonic() < deadline, f"not within {WAIT} s: {describe()}"
+            assert time.monotonic() < deadline, f"not within {seconds} s: {describe()}"
             time.sleep(0.02)  # between two looks, not instead of a condition
         return found
 

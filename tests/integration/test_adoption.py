@@ -269,4 +269,4 @@ def test_a_service_of_a_controller_cannot_be_adopted(live: Scene) -> None:
     live.declare(**ADOPTING)
     status = live.wait_for_phase("Degraded", reason="DestinationNotAdoptable")
     assert "belongs to StatefulSet db" in status["message"]
-    assert not finalizers(live)
+    live.wait_for(lambda: not finalizers(live))

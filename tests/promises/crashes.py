@@ -8,6 +8,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from engine.model.states import applied_in
 from kanary.history.faults import HistoryError
 from kanary.history.queries import EntryQuery, every
 from kanary.history.reader import Reader
+from kanary.operator import history_recorder, record_feed
 from tests.apiserver.follower import Follower
 from tests.apiserver.storage import Change
 from tests.integration.scene import NAMESPACE, PROCESSES, Scene, run_operator
@@ -59,6 +61,8 @@ def run_with_trap(kubeconfig: str, agent_port: int, history_url: str, trap: Trap
         trap.pass_point()
 
     default.DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
+    # A machine that stalls is no database that is away: only then may a revision be served before it is recorded.
+    history_recorder.HISTORY_WRITE_LIMIT = record_feed.HISTORY_START_LIMIT = timedelta(seconds=30)
     run_operator(kubeconfig, agent_port, history_url)
 
 

@@ -141,6 +141,19 @@ def test_no_more_pods_than_the_bound_would_fit(names: dict[str, str]) -> None:
     assert world.config() == before
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_configuration_that_is_too_large_is_tried_seldom(is_new: bool) -> None:
+    world = World() if is_new else serving(10)
+    populate(world, "myapp-v1", 14_000, network=40, pod="p" * 60)
+    populate(world, "myapp-v2", 5, network=30)
+    declare(world, 60, 40, rollout=None)
+    world.settle()
+    assert phase(world) == ("Degraded", "TooManyEndpoints")
+    writes = world.writes
+    world.live_through(60)
+    assert world.writes - writes <= 4
+
+
 @pytest.mark.parametrize("route", [0, 1])
 def test_more_pods_than_the_bound_are_refused_before_anything_is_rendered(route: int, tell: Tell) -> None:
     world = serving(1000)

@@ -364,8 +364,7 @@ class World:
             raise RejectedError(Problem(Reason.OBJECT_EXISTS, f"{desired['kind']} exists and is not ours"))
         if live and made_from(live, desired) and covers(live, desired):
             return
-        if desired["kind"] in self.rejections:
-            raise rejected(self.rejections[desired["kind"]])
+        self._reject(desired["kind"])
         self._count_write()
         former = applied_in(live or {})
         if (served := applied_in(desired)) and (former is None or former.revision != served.revision):
@@ -381,10 +380,16 @@ class World:
         self.objects.pop((existing["kind"], existing["metadata"]["name"]), None)
 
     def give_back(self, adopted: Json) -> None:
+        self._reject("Service")
         self._count_write()
         self._put("Service", adopted["metadata"]["name"], given_back(adopted))
 
+    def _reject(self, kind: str) -> None:
+        if kind in self.rejections:
+            raise rejected(self.rejections[kind])
+
     def set_finalizer(self, kanary: Json, finalizer: str, *, is_present: bool) -> Json:
+        self._reject("Kanary")
         self._count_write()
         name = kanary["metadata"]["name"]
         self.objects["Kanary", name]["metadata"]["finalizers"] = [finalizer] if is_present else []

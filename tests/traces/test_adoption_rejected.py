@@ -1,0 +1,117 @@
+"""What the API server, users and neighbours do to an adoption, and what the traffic keeps meanwhile."""
+
+import json
+from typing import Any
+
+import pytest
+
+from engine.render.adoption import FINALIZER
+from engine.render.objects import ADOPTED_ANNOTATION
+from tests.promises.haproxy_reading import meaning_of
+from tests.traces.world import World, routes
+
+Json = dict[str, Any]
+
+PORT = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
+SELECTOR = {"app": "myapp"}
+PROXIES = {"kanary.k8s.io/name": "rule"}
+WEB = "Service", "myapp"
+RULE = "Kanary", "rule"
+
+
+def declare(world: World, **spec: Any) -> None:
+    split = routes(myapp_v1=100)
+    world.apply_kanary(**{"destination": "myapp", "routes": split, "updateStrategy": "Live", **spec})
+
+
+@pytest.fixture
+def there() -> World:
+    world = World()
+    world.create_service("myapp-v1", 1)
+    world.create_service("myapp", 1, port=PORT, selector=SELECTOR)
+    return world
+
+
+@pytest.fixture
+def adopted(there: World) -> World:
+    declare(there, adoptDestination=True)
+    there.settle()
+    assert there.objects[WEB]["spec"]["selector"] == PROXIES
+    return there
+
+
+def servers(world: World) -> int:
+    return sum(map(len, meaning_of(world.config()).servers.values()))
+
+
+@pytest.mark.parametrize("how", ["a wrong port", "a second port", "an owner", "an invalid weight"])
+def test_what_can_no_more_be_adopted_stays_split(adopted: World, how: str) -> None:
+    web = adopted.objects[WEB]
+    match how:
+        case "a wrong port":
+            declare(adopted, adoptDestination=True, port=81)
+        case "a second port":
+            web["spec"]["ports"] = [*web["spec"]["ports"], {"name": "more", "port": 81, "protocol": "TCP"}]
+        case "an owner":
+            web["metadata"]["ownerReferences"] = [{"kind": "Shop", "name": "shop", "uid": "u", "controller": False}]
+        case "an invalid weight":
+            declare(adopted, adoptDestination=True, routes=routes(myapp_v1=90))
+    adopted.live_through(60)
+    assert adopted.objects[WEB]["spec"]["selector"] == PROXIES
+    assert adopted.status()["phase"] == "Degraded"
+    adopted.create_service("myapp-v1", 3)
+    adopted.live_through(60)
+    assert servers(adopted) == 3
+
+
+def test_a_configmap_that_says_it_is_adopted_gains_nothing(adopted: World) -> None:
+    uid = adopted.objects[RULE]["metadata"]["uid"]
+    content = {"kanary": "rule", "uid": uid, "selector": {"a": "b"}, "targetPort": 1}
+    forged = {"metadata": {"annotations": {ADOPTED_ANNOTATION: json.dumps(content)}}, "data": {}}
+    adopted._put("ConfigMap", "forged", forged)
+    adopted.objects["ConfigMap", "forged"]["metadata"]["annotations"] = forged["metadata"]["annotations"]
+    declare(adopted, adoptDestination=True, routes=routes(myapp_v1=100), proxy={"idleSeconds": 77})
+    adopted.live_through(60)
+    assert adopted.status()["phase"] == "Ready"
+    assert ("ConfigMap", "forged") in adopted.objects
+    adopted.objects[RULE]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    adopted.settle()
+    assert adopted.objects[WEB]["spec"]["selector"] == SELECTOR
+    assert not adopted.objects[RULE]["metadata"]["finalizers"]
+
+
+def test_a_rejected_finalizer_stops_nothing_else(there: World) -> None:
+    """The right to patch Kanaries may be missing, or an admission policy may refuse."""
+    declare(there, destination="other")
+    there.settle()
+    there.rejections["Kanary"] = "policy says no"
+    declare(there, adoptDestination=True)
+    there.live_through(60)
+    assert there.status()["reason"] == "RejectedByCluster"
+    assert "policy says no" in there.status()["message"]
+    assert there.objects[WEB]["spec"]["selector"] == SELECTOR, "without a finalizer it would stay turned"
+    there.create_service("myapp-v1", 3)
+    there.live_through(60)
+    assert servers(there) == 3
+    writes = there.writes
+    there.live_through(300)
+    assert there.writes - writes < 20
+    there.rejections.clear()
+    there.live_through(60)
+    assert there.objects[WEB]["spec"]["selector"] == PROXIES
+    assert there.status()["phase"] == "Ready"
+
+
+def test_a_service_that_cannot_be_given_back_keeps_its_proxies(adopted: World) -> None:
+    adopted.rejections["Service"] = "policy says no"
+    adopted.objects[RULE]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    adopted.live_through(60)
+    assert adopted.objects[RULE]["metadata"]["finalizers"] == [FINALIZER]
+    assert "policy says no" in adopted.status()["message"]
+    adopted.create_service("myapp-v1", 3)
+    adopted.live_through(60)
+    assert servers(adopted) == 3
+    adopted.rejections.clear()
+    adopted.live_through(60)
+    assert adopted.objects[WEB]["spec"]["selector"] == SELECTOR
+    assert not adopted.objects[RULE]["metadata"]["finalizers"]
