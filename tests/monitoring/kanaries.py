@@ -5,11 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from engine.model.status import ProxyStatus
+from engine.model.status import Condition, ProxyStatus
 from kanary.operator.metrics import Metrics
 from states import Phase
 from states.evidence import Counts
 from tests.unit.test_metrics import V1, V2, counted, counting, rollout, serving, show, status_of
+
+LOST = Condition(
+    type="HistoryRecorded",
+    status="False",
+    reason="EntriesLost",
+    observed_generation=1,
+    last_transition_time="2026-11-26T12:00:00Z",
+    message="why",
+)
 
 
 def show_everything(metrics: Metrics) -> None:
@@ -22,6 +31,7 @@ def show_everything(metrics: Metrics) -> None:
         reason="StepWatched",
         since=datetime(2026, 11, 26, 12, tzinfo=UTC),
         proxies=ProxyStatus(name="web-haproxy", replicas=2, ready=2, updated=2),
+        conditions=(LOST,),
         rollout=counted(present, v1=Counts(900, 1), v2=Counts(100, 2)),
     )
     show(metrics, status, declared=declared)
