@@ -38,8 +38,9 @@ class Server:
         self.requests: list[bytes] = []
         """Their heads."""
         self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        # An address of its own: clients that other tests have left may still try ports of servers that are gone.
+        self._listener = socket.create_server(("127.0.0.33", 0))
+        self.url = f"http://127.0.0.33:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._run, daemon=True).start()
 
     def say(self, response: bytes, *, and_end: bool = False) -> None:
