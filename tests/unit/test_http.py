@@ -38,6 +38,8 @@ class Server:
         self.requests: list[bytes] = []
         """Their heads."""
         self.connections = 0
+        self.ended = 0
+        """Of the connections."""
         # An address of its own: clients that other tests have left may still try ports of servers that are gone.
         self._listener = socket.create_server(("127.0.0.33", 0))
         self.url = f"http://127.0.0.33:{self._listener.getsockname()[1]}"
@@ -61,6 +63,7 @@ class Server:
     def _follow(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
             self._serve(connection)
+        self.ended += 1
 
     def _serve(self, connection: socket.socket) -> None:
         while data := connection.recv(65_536):
@@ -180,6 +183,8 @@ def test_a_connection_that_the_server_has_closed_meanwhile_is_not_used_again(
 ) -> None:
     server.say(OK, and_end=True)
     assert get(connections).data == b"ok"
+    while not server.ended:
+        time.sleep(0.01)
     server.say(OK)
     assert get(connections).data == b"ok"
     assert server.connections == 2
