@@ -27,7 +27,7 @@ def is_adopted(observed: Observed, service: Json) -> bool:
 
 
 def may_turn(observed: Observed, spec: KanarySpec, service: Json) -> bool:
-    """Whether the user wants this Service to lead to the proxies, and it can."""
+    """Whether the spec adopts this Service, and it can be adopted."""
     declared = observed.intent.spec
     if FINALIZER not in (observed.kanary["metadata"].get("finalizers") or ()) or adoption_problem(spec, service):
         return False

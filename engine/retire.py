@@ -5,7 +5,6 @@ from engine.fleet.fleet import is_observed
 from engine.observe import Observed
 from engine.plan import Target
 from engine.ports import ClusterView, Json
-from engine.render.adoption import adopter
 from engine.render.objects import CONFIG_ANNOTATION, Identity
 from states import Delivery, Difference, Progress
 
@@ -21,16 +20,11 @@ def stale_objects(view: ClusterView, observed: Observed, target: Target, deliver
     needed = {(planned.kind, planned.name) for planned in target.all_planned}
     mounted = observed.fleet.mounted | ({before.digest} if before else set())
     needed |= {("ConfigMap", owner.mounted_name(digest)) for digest in mounted}
+    # Also one that was adopted and could not be any more: what it was may be no exact split.
+    needed.add(("Service", target.applied.spec.destination))
     owned = view.owned_by(owner.namespace, owner.uid)
-    unneeded = [obj for obj in owned if (obj["kind"], obj["metadata"]["name"]) not in needed]
-    # An adopted destination is kept even if it could not be adopted any more: what it was may be no exact split.
-    kept = {obj["metadata"]["name"] for obj in owned if adopter(obj)} & {target.applied.spec.destination}
-    return tuple(
-        obj
-        for obj in unneeded
-        if is_withdrawn(observed, obj)
-        or (obj["kind"] in kinds and not (obj["kind"] == "Service" and obj["metadata"]["name"] in kept))
-    )
+    unneeded = [obj for obj in owned if obj["kind"] in kinds and (obj["kind"], obj["metadata"]["name"]) not in needed]
+    return tuple(obj for obj in owned if obj in unneeded or is_withdrawn(observed, obj))
 
 
 def is_needed(view: ClusterView, owner: Identity, stale: Json) -> bool:

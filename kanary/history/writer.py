@@ -1,4 +1,4 @@
-"""Writes the history in its own thread: nobody waits for the database, or only as long as it works."""
+"""Writes the history in its own thread: no caller waits for a database that does not respond."""
 
 from __future__ import annotations
 

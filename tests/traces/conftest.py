@@ -22,3 +22,13 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(world.text, encoding="utf-8")
     assert world.text == path.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def there() -> World:
+    """A version, and the Service `myapp` with the selector of its pods."""
+    world = World()
+    world.create_service("myapp-v1", 1)
+    port = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
+    world.create_service("myapp", 1, port=port, selector={"app": "myapp"})
+    return world

@@ -12,8 +12,6 @@ from tests.traces.world import World, routes
 
 Json = dict[str, Any]
 
-PORT = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
-SELECTOR = {"app": "myapp"}
 PROXIES = {"kanary.k8s.io/name": "rule"}
 WRITES = 12
 """At least as many as an adoption takes."""
@@ -22,14 +20,6 @@ WRITES = 12
 def declare(world: World, *, adopts: bool) -> None:
     split = routes(myapp_v1=100)
     world.apply_kanary(destination="myapp", routes=split, updateStrategy="Live", adoptDestination=adopts)
-
-
-@pytest.fixture
-def there() -> World:
-    world = World()
-    world.create_service("myapp-v1", 1)
-    world.create_service("myapp", 1, port=PORT, selector=SELECTOR)
-    return world
 
 
 def settle_killed(world: World, writes: int) -> None:

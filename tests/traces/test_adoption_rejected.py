@@ -12,7 +12,6 @@ from tests.traces.world import World, routes
 
 Json = dict[str, Any]
 
-PORT = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
 SELECTOR = {"app": "myapp"}
 PROXIES = {"kanary.k8s.io/name": "rule"}
 WEB = "Service", "myapp"
@@ -22,14 +21,6 @@ RULE = "Kanary", "rule"
 def declare(world: World, **spec: Any) -> None:
     split = routes(myapp_v1=100)
     world.apply_kanary(**{"destination": "myapp", "routes": split, "updateStrategy": "Live", **spec})
-
-
-@pytest.fixture
-def there() -> World:
-    world = World()
-    world.create_service("myapp-v1", 1)
-    world.create_service("myapp", 1, port=PORT, selector=SELECTOR)
-    return world
 
 
 @pytest.fixture
