@@ -61,7 +61,7 @@ def _reload_spacing(observed: Observed, before: Applied, after: Applied) -> time
 
 def _short_of_memory(observed: Observed, applied: Applied) -> str:
     """Said before a container is OOMKilled: to replace the proxies was not enough, or takes too long."""
-    most = most_former(applied.spec.proxy.resources, applied.servers)
+    most = most_former(observed.defaults.settings_of(applied.spec).resources, applied.servers)
     proxy = over_limit(observed.fleet.proxies, most + most // 2)
     if proxy is None:
         return ""

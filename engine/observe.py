@@ -10,7 +10,8 @@ from engine.fleet.proxy import has_agent, read_proxy
 from engine.fleet.sent import Sent
 from engine.last_status import last_rejection, read_phase, read_status
 from engine.memo import Memo
-from engine.model.spec import Backend, KanarySpec, Route
+from engine.model.placement import BUILT_IN, ProxyDefaults
+from engine.model.spec import Backend, KanarySpec, ProxySettings, Route
 from engine.model.states import Endpoints, Intent, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
@@ -38,6 +39,18 @@ class Defaults:
     """Whether the cluster has policy/v1."""
     sysctls: Mapping[str, str] = field(default_factory=lambda: ALL_SYSCTLS)
     """The kernel parameters of the proxies' pods."""
+    proxies: ProxyDefaults = BUILT_IN
+    """What a Kanary may leave out."""
+
+    @property
+    def text(self) -> str:
+        """What a Kanary may leave out, as JSON; empty if the operator's settings do not say."""
+        is_set = self.proxies != BUILT_IN
+        return self.proxies.model_dump_json(by_alias=True, exclude_none=True) if is_set else ""
+
+    def settings_of(self, spec: KanarySpec) -> ProxySettings:
+        """The settings of the proxies, with what the spec leaves out."""
+        return spec.proxy.over(self.proxies)
 
 
 @dataclass(frozen=True, slots=True)

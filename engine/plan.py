@@ -302,15 +302,18 @@ def _planned(
         configuration.insert(0, planned("v1", "ConfigMap", name, objects.mounted_config, *mounted))
     of_proxies = applied.generation, observed.fleet.deployment, *template
     proxies = [planned("apps/v1", "Deployment", owner.proxy_name, _deployment, *of_proxies)]
-    if observed.defaults.disruption_budgets:
-        budget = planned("policy/v1", "PodDisruptionBudget", owner.proxy_name, objects.disruption_budget, owner)
+    if observed.defaults.disruption_budgets and observed.defaults.settings_of(spec).disruption_budget:
+        budget = planned(*objects.BUDGET, owner.proxy_name, objects.disruption_budget, owner)
         proxies.append(budget)
     service = planned("v1", "Service", spec.destination, objects.service, owner, spec)
     return {Action.CONFIGURE: tuple(configuration), Action.RUN_PROXIES: tuple(proxies), Action.EXPOSE: (service,)}
 
 
-def _deployment(generation: int, live: Json | None, owner: Identity, spec: KanarySpec, *others: Any) -> Json:
-    return objects.deployment(owner, spec, _template(owner, spec, *others), generation, live)
+def _deployment(
+    generation: int, live: Json | None, owner: Identity, spec: KanarySpec, defaults: Defaults, *others: Any
+) -> Json:
+    made = _template(owner, spec, defaults, *others)
+    return objects.deployment(owner, spec, made, generation, live, defaults=defaults.text)
 
 
 def _template_hash(owner: Identity, spec: KanarySpec, *others: Any) -> str:
@@ -326,4 +329,5 @@ def _template(  # noqa: PLR0917  a memo passes inputs by position
     renewed_at: datetime | None,
 ) -> Json:
     image, sysctls = defaults.proxy_image, defaults.sysctls
-    return pods.template(owner, spec, digest, strategy, default_image=image, sysctls=sysctls, renewed_at=renewed_at)
+    proxy = defaults.settings_of(spec)
+    return pods.template(owner, proxy, digest, strategy, default_image=image, sysctls=sysctls, renewed_at=renewed_at)

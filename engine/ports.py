@@ -13,6 +13,7 @@ from engine.announce import Announcement
 from engine.checks import Check, CheckResult
 from engine.conditions import Recording
 from engine.fleet.proxy import Proxy
+from engine.fleet.refused import as_declared
 from engine.fleet.reports import Report
 from engine.model.entries import Configuration, Entry
 from engine.model.spec import KanarySpec
@@ -52,7 +53,8 @@ class RejectedError(Exception):
 
 def rejected(message: str) -> RejectedError:
     """The error for a request that the API server rejected, with the way out."""
-    text = f"the API server rejected the change: {harmless(message)}; fix this and Kanary retries automatically"
+    said = as_declared(harmless(message))
+    text = f"the API server rejected the change: {said}; fix this and Kanary retries automatically"
     return RejectedError(Problem(Reason.REJECTED_BY_CLUSTER, text))
 
 

@@ -40,6 +40,6 @@ def renewal_of(observed: Observed) -> str:
     last = before.renewed_at
     if last and (pods.renewed_in(fleet.deployment) != time_text(last) or left(RENEWAL_PAUSE, last, observed.now)):
         return ""
-    most = most_former(before.spec.proxy.resources, before.servers)
+    most = most_former(observed.defaults.settings_of(before.spec).resources, before.servers)
     proxy = over_limit(fleet.proxies, most) or leaking_descriptors(fleet.proxies)
     return processes_text(proxy, before.servers) if proxy else ""

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from engine.model.durations import DURATION
+from engine.model.placement import QUANTITY
 from engine.model.rollout import CLOCK
-from engine.model.spec import DNS_LABEL, PORT_NAME, QUANTITY
+from engine.model.spec import DNS_LABEL, PORT_NAME
 from kanary.cli.main import cli
 from kanary.crd import crd
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.fleet.proxy import Proxy
+from engine.fleet.refused import with_way_out
 from engine.fleet.sent import Sent, send
 from engine.model.states import Applied
 from engine.model.times import time_text
@@ -127,7 +128,7 @@ class Fleet:
         for condition in ((self.deployment or {}).get("status") or {}).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
                 text = f"{condition.get('reason', 'ReplicaFailure')}: {condition.get('message', '')}"
-                return harmless(text.strip(": "))
+                return with_way_out(harmless(text.strip(": ")))
         expected = [p for p in self.proxies if p.is_to_run and (p.is_live or p.serves == digest)]
         texts = [p.trouble for p in expected if not p.is_ready and p.trouble]
         reports = [(p.name, p.report) for p in expected if p.report and p.serves != digest]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from engine.fleet.proxy import Proxy
-from engine.model.spec import DEFAULT_MEMORY, Resources
+from engine.model.placement import DEFAULT_MEMORY, Resources
 
 MEBIBYTE = 2**20
 PROCESS_BYTES = 7 * MEBIBYTE
@@ -31,10 +31,11 @@ def former_bytes(processes: int, servers: int) -> int:
     return processes * (PROCESS_BYTES + servers * SERVER_BYTES)
 
 
-def most_former(resources: Resources, servers: int) -> int:
+def most_former(resources: Resources | None, servers: int) -> int:
     """How many former processes a proxy may have: they may take half of its limit of memory, or twice its request."""
-    limit = bytes_of(resources.limits.get("memory", 0)) / 2
-    budget = limit or 2 * bytes_of(resources.requests.get("memory") or DEFAULT_MEMORY)
+    limits, requests = (resources.limits or {}, resources.requests or {}) if resources else ({}, {})
+    limit = bytes_of(limits.get("memory", 0)) / 2
+    budget = limit or 2 * bytes_of(requests.get("memory") or DEFAULT_MEMORY)
     return max(LEAST, int(min(budget, 2.0**60) / former_bytes(1, servers)))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from engine.model.entries import Share
+from engine.model.placement import ProxyDefaults
 from engine.model.rollout import Freeze, RolloutSpec
 from engine.model.shape import Shape
 from engine.model.weight import Weight
@@ -35,12 +36,6 @@ MAX_ROUTES = 100
 ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 PortName = Annotated[str, Field(min_length=1, max_length=63, pattern=PORT_NAME)]
-QUANTITY = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
-"""A quantity as https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity describes it."""
-Quantity = Annotated[
-    Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(pattern=QUANTITY)],
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
-]
 
 
 class Backend(Shape):
@@ -81,19 +76,7 @@ class Route(Shape):
     )
 
 
-DEFAULT_MEMORY = "64Mi"
-
-
-class Resources(Shape):
-    """Compute resources of a proxy's container."""
-
-    requests: dict[str, Quantity] = Field(
-        default={"cpu": "50m", "memory": DEFAULT_MEMORY}, description="Resource requests."
-    )
-    limits: dict[str, Quantity] = Field(default={}, description="Resource limits.")
-
-
-class ProxySettings(Shape):
+class ProxySettings(ProxyDefaults):
     """Settings of the HAProxy pods."""
 
     replicas: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(default=2, description="Number of HAProxy pods.")
@@ -102,7 +85,6 @@ class ProxySettings(Shape):
         description="Image built from kanary-haproxy; with Rolling, any image with HAProxy 3.0 or later and STOPSIGNAL "
         "SIGUSR1. Default: the operator's setting.",
     )
-    resources: Resources = Field(default_factory=Resources, description="Compute resources of each HAProxy pod.")
     drain_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
         default=600,
         description="Maximum time that connections stay open after HAProxy reloads or their proxy stops. With Live, "
@@ -152,8 +134,8 @@ class KanarySpec(Shape):
     update_strategy: UpdateStrategy = Field(
         default=UpdateStrategy.LIVE,
         description="How running proxies receive new weights, endpoints and timeouts. Live: they load them without a "
-        "restart, within about a second. Rolling: new proxies replace them. Changes of image, resources, replicas and "
-        "drain time always replace or add proxies.",
+        "restart, within about a second. Rolling: new proxies replace them. Changes of image, resources, "
+        "template, replicas and drain time always replace or add proxies.",
     )
     progress_deadline_seconds: Annotated[int, Field(ge=1, le=86_400, strict=True)] = Field(
         default=600, description="Maximum time for the proxies to serve a change before the Kanary becomes Degraded."

@@ -25,9 +25,15 @@ STRATEGY_ANNOTATION = "kanary.k8s.io/update-strategy"
 TEMPLATE_ANNOTATION = "kanary.k8s.io/template"
 """In the pod template: hash of everything that does not depend on the configuration."""
 
+TEMPLATE_LABEL = "kanary.k8s.io/pod-template"
+"""Label of the pods: hash of their template, so that they are spread without those that they replace."""
+DEFAULTS_ANNOTATION = "kanary.k8s.io/proxy-defaults"
+"""On the Deployment: the operator's defaults for proxies, for `kanary plan`."""
 GENERATION_ANNOTATION = "kanary.k8s.io/generation"
 """On the Deployment: the earliest generation of the Kanary's spec that it implements; not part of its hash."""
 _MOST_DIGITS = 19
+
+BUDGET = "policy/v1", "PodDisruptionBudget"
 
 CONFIG_MAP_BYTES = 1_000_000
 """Limit of the data, with some room for metadata: the API server accepts 1 MiB."""
@@ -131,19 +137,26 @@ def generation_of(deployment: Mapping[str, Any] | None) -> int:
 
 def disruption_budget(owner: Identity) -> Json:
     """Lets node drains evict one proxy at a time. There is no minimum, so a single proxy does not block a drain."""
-    desired = _object(owner, "policy/v1", "PodDisruptionBudget", owner.proxy_name)
+    desired = _object(owner, *BUDGET, owner.proxy_name)
     return _hashed({**desired, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": owner.selector}}})
 
 
 def deployment(
-    owner: Identity, spec: KanarySpec, template: Json, generation: int, live: Mapping[str, Any] | None = None
+    owner: Identity,
+    spec: KanarySpec,
+    template: Json,
+    generation: int,
+    live: Mapping[str, Any] | None = None,
+    *,
+    defaults: str = "",
 ) -> Json:
     """The proxies: replaced by surge whenever the pod template changes.
 
     A later generation of the spec that changes nothing else leaves the Deployment in the cluster (`live`) as it is.
     """
     desired = _object(owner, "apps/v1", "Deployment", owner.proxy_name)
-    metadata = {"labels": owner.pod_labels, "annotations": template["metadata"]["annotations"]}
+    if defaults:
+        desired["metadata"]["annotations"][DEFAULTS_ANNOTATION] = defaults
     body = {
         "replicas": spec.proxy.replicas,
         "revisionHistoryLimit": 2,
@@ -151,7 +164,7 @@ def deployment(
         "selector": {"matchLabels": owner.selector},
         # All new proxies at once: endpoints keep changing while they start, so the rollout has to be short.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
-        "template": {"metadata": metadata, "spec": template["spec"]},
+        "template": template,
     }
     hashed = _hashed({**desired, "spec": body})
     known = generation_of(live) if made_from(live, hashed) else 0

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from engine.model.spec import KanarySpec
+from engine.model.spec import ProxySettings
 from engine.model.states import ACCEPTED_KEY, CONFIG_KEY, PUBLIC_KEY
 from engine.model.times import time_text
 from engine.render.config import OPS_PORT, SPLIT_PORT
 from engine.render.haproxy import LOG_DESCRIPTOR, STOPPING_PATH, ready_path
 from engine.render.objects import CONFIG_ANNOTATION, STRATEGY_ANNOTATION, TEMPLATE_ANNOTATION, Identity, hash_of
+from engine.render.placement import placed, resources_json
 from states import UpdateStrategy
 from states.timing import ENDPOINTS_SETTLE
 
@@ -37,7 +38,6 @@ STOP_MARGIN_SECONDS = 10
 """Grace period beyond the drain, so that HAProxy ends by itself."""
 START_PROBES = 30
 """Seconds that a proxy may take to serve its configuration before it is restarted."""
-NOBODY = 65534
 
 _CHECKED = f"{RUN_DIRECTORY}/{CONFIG_KEY}"
 # Only the agent validates configurations. A stop must not wait for it. It has created the pipe before: opened for
@@ -49,19 +49,19 @@ _WHEN_CHECKED = (
 )
 
 
-def rolling(owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, str], digest: str) -> Json:
+def rolling(owner: Identity, proxy: ProxySettings, image: str, sysctls: Mapping[str, str], digest: str) -> Json:
     """A pod that serves only the configuration of `digest`."""
     config = {"name": "config", "configMap": {"name": owner.mounted_name(digest)}}
     haproxy = {
-        **_haproxy(spec, image, ready_path(digest)),
+        **_haproxy(proxy, image, ready_path(digest)),
         "command": ["haproxy", "-W", "-db", "-f", f"{CONFIG_DIRECTORY}/{CONFIG_KEY}"],
         "volumeMounts": [{"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}],
     }
-    return _template(owner, spec, {CONFIG_ANNOTATION: digest}, [haproxy], [config], sysctls=sysctls)
+    return _template(owner, proxy, {CONFIG_ANNOTATION: digest}, [haproxy], [config], sysctls=sysctls)
 
 
 def live(
-    owner: Identity, spec: KanarySpec, image: str, sysctls: Mapping[str, str], renewed_at: datetime | None = None
+    owner: Identity, proxy: ProxySettings, image: str, sysctls: Mapping[str, str], renewed_at: datetime | None = None
 ) -> Json:
     """A pod that follows the changes of its ConfigMap; with another time of renewal it is another one."""
     config = {
@@ -74,18 +74,18 @@ def live(
     run = {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}
     shared = {"name": "run", "mountPath": RUN_DIRECTORY}
     haproxy = {
-        **_haproxy(spec, image, STOPPING_PATH),
+        **_haproxy(proxy, image, STOPPING_PATH),
         "command": ["sh", "-c", _WHEN_CHECKED],
         "volumeMounts": [shared],
     }
     mounted = {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}
-    agent = {**_agent(image), "volumeMounts": [mounted, shared]}
+    agent = {**_agent(proxy, image), "volumeMounts": [mounted, shared]}
     annotations = {
         STRATEGY_ANNOTATION: UpdateStrategy.LIVE.value,
         "kubectl.kubernetes.io/default-container": "haproxy",
         **({RENEWED_ANNOTATION: time_text(renewed_at)} if renewed_at else {}),
     }
-    return _template(owner, spec, annotations, [haproxy, agent], [config, run], sysctls=sysctls)
+    return _template(owner, proxy, annotations, [haproxy, agent], [config, run], sysctls=sysctls)
 
 
 def renewed_in(deployment: Mapping[str, Any]) -> str:
@@ -96,7 +96,7 @@ def renewed_in(deployment: Mapping[str, Any]) -> str:
 
 def template(
     owner: Identity,
-    spec: KanarySpec,
+    proxy: ProxySettings,
     digest: str,
     strategy: UpdateStrategy,
     *,
@@ -104,19 +104,19 @@ def template(
     sysctls: Mapping[str, str],
     renewed_at: datetime | None = None,
 ) -> Json:
-    """The pod template for this strategy; `default_image` is used if the spec has no image."""
-    image = spec.proxy.image or default_image
+    """The pod template for this strategy; `default_image` is used if the settings have no image."""
+    image = proxy.image or default_image
     if strategy is UpdateStrategy.LIVE:
-        made = lasting = live(owner, spec, image, sysctls, renewed_at)
+        made = lasting = live(owner, proxy, image, sysctls, renewed_at)
     else:
-        made, lasting = (rolling(owner, spec, image, sysctls, served) for served in (digest, ""))
+        made, lasting = (rolling(owner, proxy, image, sysctls, served) for served in (digest, ""))
     annotations = {**made["metadata"]["annotations"], TEMPLATE_ANNOTATION: hash_of(lasting)}
     return {**made, "metadata": {**made["metadata"], "annotations": annotations}}
 
 
 def _template(
     owner: Identity,
-    spec: KanarySpec,
+    proxy: ProxySettings,
     annotations: dict[str, str],
     containers: list[Json],
     volumes: list[Json],
@@ -126,29 +126,14 @@ def _template(
     body = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _SETTLE_SECONDS + spec.proxy.drain_seconds + STOP_MARGIN_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": NOBODY,
-            "runAsGroup": NOBODY,
-            "seccompProfile": {"type": "RuntimeDefault"},
-            "sysctls": [{"name": name, "value": value} for name, value in sysctls.items()],
-        },
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": owner.selector},
-            }
-        ],
+        "terminationGracePeriodSeconds": _SETTLE_SECONDS + proxy.drain_seconds + STOP_MARGIN_SECONDS,
         "containers": containers,
         "volumes": volumes,
     }
-    return {"metadata": {"annotations": annotations}, "spec": body}
+    return placed(owner, proxy, annotations, body, sysctls)
 
 
-def _haproxy(spec: KanarySpec, image: str, ready: str) -> Json:
+def _haproxy(proxy: ProxySettings, image: str, ready: str) -> Json:
     probe = {"httpGet": {"path": ready, "port": "ops"}, "periodSeconds": 1, "timeoutSeconds": 2}
     return {
         **_container("haproxy", image),
@@ -156,7 +141,7 @@ def _haproxy(spec: KanarySpec, image: str, ready: str) -> Json:
             {"name": "split", "containerPort": SPLIT_PORT, "protocol": "TCP"},
             {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
         ],
-        "resources": spec.proxy.resources.model_dump(mode="json"),
+        "resources": resources_json(proxy.resources),
         # A proxy that does not start with its configuration within this time is restarted.
         "startupProbe": {**probe, "failureThreshold": START_PROBES},
         "readinessProbe": {**probe, "failureThreshold": 2},
@@ -165,7 +150,7 @@ def _haproxy(spec: KanarySpec, image: str, ready: str) -> Json:
     }
 
 
-def _agent(image: str) -> Json:
+def _agent(proxy: ProxySettings, image: str) -> Json:
     return {
         **_container("agent", image),
         "command": [
@@ -178,8 +163,7 @@ def _agent(image: str) -> Json:
         # The API server adds the version of the field's path if it is missing.
         "env": [{"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}}],
         "ports": [{"name": "report", "containerPort": AGENT_PORT, "protocol": "TCP"}],
-        # Enough for the validation of five thousand servers.
-        "resources": {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {}},
+        "resources": resources_json(proxy.agent_resources),
         "livenessProbe": _alive("report"),
     }
 

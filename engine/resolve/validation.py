@@ -20,10 +20,14 @@ from engine.calendar import unknown_zones
 from engine.model.checks import EXPECTED as CHECKS
 from engine.model.checks import MAX_CHECKS, WebhookEvent, query_problems, webhook_problems
 from engine.model.durations import VALID_DURATION
+from engine.model.placement import ProxyDefaults
 from engine.model.rollout import DAYS, MAX_STEPS, MAX_WINDOWS, RolloutSpec
+from engine.model.shape import Shape
 from engine.model.spec import DNS_LABEL, MAX_ROUTES, KanarySpec
 from engine.model.weight import TOTAL_WEIGHT, decimal_text
 from engine.render.config import MAX_CONNECTIONS
+from engine.resolve.placement import EXPECTED as PLACEMENT
+from engine.resolve.placement import template_problems
 from states import Problem, Reason, UpdateStrategy
 
 MAX_NAME_LENGTH = 55
@@ -55,8 +59,8 @@ _EXPECTED: Mapping[str, str] = {
     "balance": "roundrobin or leastconn",
     "image": "an image reference without white space",
     "quantity": "a quantity such as 2, 500m or 128Mi",
-    "requests": "a map of resource names to quantities",
-    "limits": "a map of resource names to quantities",
+    **dict.fromkeys(("requests", "limits"), "a map of resource names to quantities"),
+    **PLACEMENT,
     "rollout": "an object with steps",
     "steps": f"a list of 1 to {MAX_STEPS} steps, each with `to`",
     "step": "an object with `to`, such as {to: 10, for: 10m}",
@@ -92,7 +96,15 @@ _ITEMS = {
     "prometheus": "one query",
     "webhooks": "one webhook",
     "events": "event",
+    "tolerations": "toleration",
+    "topologySpreadConstraints": "constraint",
+    "imagePullSecrets": "pull secret",
 }
+_ENTRIES = {
+    **dict.fromkeys(("requests", "limits"), "quantity"),
+    **dict.fromkeys(("labels", "annotations", "nodeSelector"), "entry"),
+}
+"""What the values of a map are."""
 _REASONS: Mapping[str, Reason] = {
     "weight": Reason.INVALID_WEIGHTS,
     "serviceName": Reason.INVALID_NAME,
@@ -141,6 +153,18 @@ def check_spec(
     return spec, [*_name_problems(kanary), *_rule_problems(spec)]
 
 
+def read_defaults(raw: object, where: str) -> ProxyDefaults:
+    """The settings of all proxies. Raises ValueError with all problems, whose paths begin with `where`."""
+    try:
+        read = ProxyDefaults.model_validate(raw, extra="forbid", by_alias=True, by_name=False)
+        problems = [*template_problems(where, read)]
+    except ValidationError as error:
+        problems = [problem.message for problem in _structure_problems(error, where, ProxyDefaults)]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return read
+
+
 def _first(problems: list[Problem]) -> Problem:
     messages = [problem.message for problem in problems]
     if len(messages) > _PROBLEMS_SHOWN:
@@ -159,23 +183,25 @@ def _name_problems(kanary: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _structure_problems(error: ValidationError) -> Iterator[Problem]:
+def _structure_problems(
+    error: ValidationError, root: str = "spec", model: type[Shape] = KanarySpec
+) -> Iterator[Problem]:
     seen: set[str] = set()
     for detail in error.errors(include_url=False):
-        path, field = _path(detail)
+        path, field = _path(detail, root)
         # pydantic reports a list whose only entry is invalid as too short as well.
         is_echo = detail["type"] == "too_short" and bool(detail["input"])
         if path not in seen and not is_echo:
             seen.add(path)
-            yield Problem(_structure_reason(detail, field), _structure_message(detail, path, field))
+            yield Problem(_structure_reason(detail, field), _structure_message(detail, path, field, model))
 
 
-def _path(detail: ErrorDetails) -> tuple[str, str]:
+def _path(detail: ErrorDetails, root: str = "spec") -> tuple[str, str]:
     """The path of the error, such as `spec.routes[0].weight`, and the name of the field.
 
     pydantic appends the tried branch of a union; only the field of the union is of use to the user.
     """
-    path, field = "spec", "spec"
+    path, field = root, root
     for part in detail["loc"]:
         if isinstance(part, int):
             path, field = f"{path}[{part}]", _ITEMS.get(field, field)
@@ -183,8 +209,8 @@ def _path(detail: ErrorDetails) -> tuple[str, str]:
             parent, path, field = field, f"{path}.{_cut(part)}", part
             if f"{parent}.{part}" in _EXPECTED:
                 field = f"{parent}.{part}"
-            if field == "servicePort" or parent in ("requests", "limits"):
-                return path, field if field == "servicePort" else "quantity"
+            if field == "servicePort" or parent in _ENTRIES:
+                return path, _ENTRIES.get(parent, field)
     return path, field
 
 
@@ -196,13 +222,13 @@ def _structure_reason(detail: ErrorDetails, field: str) -> Reason:
     return _REASONS.get(field, Reason.INVALID_SPEC)
 
 
-def _structure_message(detail: ErrorDetails, path: str, field: str) -> str:
+def _structure_message(detail: ErrorDetails, path: str, field: str, model: type[Shape]) -> str:
     expected = _EXPECTED.get(field, "an object")
     match detail["type"]:
         case "missing":
             return f"{path} is missing: must be {expected}"
         case "extra_forbidden" | "invalid_key":
-            return f"{path} is not a field of a Kanary: {_meant(detail['loc'])}"
+            return f"{path} is not a field of a Kanary: {_meant(detail['loc'], model)}"
         case "too_short":
             return f"{path} is empty: must be {expected}"
         case "too_long":
@@ -211,10 +237,9 @@ def _structure_message(detail: ErrorDetails, path: str, field: str) -> str:
             return f"{path} is {_shown(detail['input'])}: must be {expected}"
 
 
-def _meant(location: Sequence[int | str]) -> str:
+def _meant(location: Sequence[int | str], model: Any) -> str:
     """The field that an unknown one is a misspelling of, or else all that its parent has."""
     *parents, name = location
-    model: Any = KanarySpec
     for part in parents:
         if isinstance(part, str):
             field = next(each for each in model.model_fields.values() if each.alias == part)
@@ -251,6 +276,7 @@ def _cut(text: str) -> str:
 def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
     yield from _sum_problem(spec)
     yield from _duplicate_problems(spec)
+    yield from (Problem(Reason.INVALID_SPEC, text) for text in template_problems("spec.proxy", spec.proxy))
     if spec.rollout:
         yield from (Problem(Reason.INVALID_SPEC, text) for text in _rollout_problems(spec, spec.rollout))
     for index, route in enumerate(spec.routes):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
 from engine.memo import Memo
+from engine.model.placement import BUILT_IN, ProxyDefaults
 from engine.model.rollout import StepSpec
 from engine.model.spec import Backend, KanarySpec
 from engine.model.states import Written, read_written
@@ -15,7 +17,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults
 from engine.ports import RetryLaterError
 from engine.reconcile import Reconciler, Step
-from engine.render.objects import Identity, covers, made_from, owner_uid
+from engine.render.objects import DEFAULTS_ANNOTATION, Identity, covers, made_from, owner_uid
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.resolve.intent import read_intent
 from engine.rollout_facts import weights_in_force
@@ -191,7 +193,12 @@ def defaults_of(
     cluster: ImaginedCluster, owner: Identity, *, proxy_image: str | None, sysctls: Mapping[str, str], budgets: bool
 ) -> Defaults:
     """The operator's settings. What a proxy has now shows which they are, unless the options say otherwise."""
-    pod = ((_own(cluster, owner, "apps/v1", "Deployment") or {}).get("spec") or {}).get("template", {}).get("spec", {})
+    deployment = _own(cluster, owner, "apps/v1", "Deployment") or {}
+    pod = (deployment.get("spec") or {}).get("template", {}).get("spec", {})
+    text = ((deployment.get("metadata") or {}).get("annotations") or {}).get(DEFAULTS_ANNOTATION)
+    proxies = BUILT_IN
+    with suppress(ValueError):  # anyone may have written it
+        proxies = ProxyDefaults.model_validate_json(text or "{}").over(BUILT_IN)
     applied = _written(cluster, owner).applied
     image = proxy_image
     if pod and applied and image is None and applied.spec.proxy.image is None:
@@ -199,7 +206,7 @@ def defaults_of(
     if pod and applied:
         set_now = (pod.get("securityContext") or {}).get("sysctls") or ()
         sysctls = {each["name"]: each["value"] for each in set_now}
-    return Defaults(image or DEFAULT_PROXY_IMAGE, budgets, sysctls)
+    return Defaults(image or DEFAULT_PROXY_IMAGE, budgets, sysctls, proxies)
 
 
 def _written(cluster: ImaginedCluster, owner: Identity) -> Written:

@@ -21,6 +21,8 @@ _DIGITS = 12
 _MAX_RETRY_AFTER = 60
 """Seconds. A server that asks for more is asked again nevertheless."""
 _SERVER_ERROR = 500
+_NOT_IN_SCHEMA = "failed to create typed patch object"
+"""Every release answers 500 to an apply with a field that the kind does not have, or of another type."""
 ANONYMOUS = "system:anonymous"
 """The user of requests without credentials."""
 _BY_RBAC = re.compile(r'User "(?P<user>[^"]*)" cannot \w+ ')
@@ -121,12 +123,16 @@ class ApiError(ClusterError):
             return Meaning.ENDING
         if self.status in _STALE or _UID_FIELD in self.message:
             return Meaning.STALE
-        return Meaning.REJECTED if self.status in _REJECTIONS else Meaning.RETRY
+        return Meaning.REJECTED if self.status in _REJECTIONS or self._is_malformed else Meaning.RETRY
 
     @property
     def is_outage(self) -> bool:
         """Whether the fault is the server's."""
-        return self.status >= _SERVER_ERROR
+        return self.status >= _SERVER_ERROR and not self._is_malformed
+
+    @property
+    def _is_malformed(self) -> bool:
+        return self.status == _SERVER_ERROR and _NOT_IN_SCHEMA in self.message
 
 
 class Unauthorized(ApiError):

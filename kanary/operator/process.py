@@ -20,7 +20,7 @@ from kanary.operator.agents import Agents
 from kanary.operator.metrics import CONTENT_TYPE, Metrics
 from kanary.operator.record_feed import RecordFeed
 from kanary.operator.reporter import EventReporter
-from kanary.operator.settings import Settings
+from kanary.operator.settings import Settings, read_proxies
 from kanary.operator.signing import SigningKey
 from kanary.operator.view import View
 from kanary.operator.watches import Served, Watches
@@ -220,6 +220,7 @@ class Operator:
                 self._settings.proxy_image,
                 watches.served.disruption_budgets,
                 sysctls_for(watches.served.version) if self._settings.pod_sysctls else {},
+                read_proxies(self._settings.proxy_defaults),
             ),
         )
         self._threads = [

@@ -12,9 +12,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from engine.model.placement import BUILT_IN, ProxyDefaults
 from engine.render.pods import DEFAULT_PROXY_IMAGE
+from engine.resolve.validation import read_defaults
 from kanary.history.wire import PORT
 from kanary.outbound.allowed import AllowedHosts
+from states.texts import one_line
 
 DEFAULT_HISTORY_URL = "sqlite:////var/lib/kanary/history.db"
 _PREFIX = "KANARY_"
@@ -43,6 +46,22 @@ _Text = Annotated[str, AfterValidator(_not_blank)]
 _Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
+def _proxy_defaults(text: str) -> str:
+    read_proxies(text)
+    return text
+
+
+def read_proxies(text: str) -> ProxyDefaults:
+    """The defaults of `KANARY_PROXY_DEFAULTS`, above the built-in ones. Raises ValueError."""
+    import yaml  # noqa: PLC0415 -- not needed for the help
+
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"expected YAML or JSON: {one_line(str(error))}") from None
+    return read_defaults({} if raw is None else raw, "defaults").over(BUILT_IN)
+
+
 class Settings(BaseSettings):
     """The operator's settings, from options, then environment variables, then defaults.
 
@@ -62,6 +81,11 @@ class Settings(BaseSettings):
     pod_sysctls: bool = Field(
         True,
         description="Set kernel parameters of the proxies' pods. Disable this if a policy of the cluster forbids it.",
+    )
+    proxy_defaults: Annotated[str, AfterValidator(_proxy_defaults)] = Field(
+        "",
+        description="What Kanaries may leave out, in YAML or JSON: `resources`, `agentResources`, `disruptionBudget` "
+        "and `template` of spec.proxy. A field that a Kanary sets replaces the same field here.",
     )
     workers: int = Field(4, ge=1, le=1000, description="Concurrent reconciles.")
     http_port: _Port = Field(8080, description="Port of probes and metrics; 0 selects a free one.")

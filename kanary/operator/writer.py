@@ -103,8 +103,11 @@ class Writer:
         metadata, resource = existing["metadata"], self._resource(existing)
         where, what = (resource, metadata["namespace"], metadata["name"]), f"delete {resource.kind} {metadata['name']}"
         marked: Json | None = None
+        reflector = self._watches.of(existing["apiVersion"], existing["kind"])
+        # The copies of some kinds are without it.
+        version = metadata.get("resourceVersion") or (reflector.version(*Key.of(existing)) if reflector else "")
         with self._request(what, may_be_gone=True):
-            change = {"resourceVersion": metadata["resourceVersion"], "annotations": {HASH_ANNOTATION: None}}
+            change = {"resourceVersion": version, "annotations": {HASH_ANNOTATION: None}}
             marked = self._client.merge_patch(*where, {"metadata": change})
         if marked:
             with self._request(what, may_be_gone=True):

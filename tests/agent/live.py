@@ -79,7 +79,7 @@ class LiveProxy(Proxy):
         self,
         config: ProxyConfig,
         folder: Path,
-        as_pod: bool,
+        pod_user: int | None,
         *,
         program: Path,
         descriptors: int | None,
@@ -91,7 +91,7 @@ class LiveProxy(Proxy):
         # The user that HAProxy and the agent are may be another one.
         self.run.chmod(0o777)
         self._base = folder
-        self._as_pod = as_pod
+        self._pod_user = pod_user
         self._program = program
         self._limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
         self._options = ["--eject-seconds", str(eject_seconds)] if eject_seconds else []
@@ -192,7 +192,7 @@ class LiveProxy(Proxy):
             "--openssl",
             OPENSSL,
         ]
-        if self._as_pod:
+        if self._pod_user:
             mounted, run = Path("/mnt/mounted"), Path("/run/kanary")
             command = [*self._in_pod(), "python3", "-I", "-S", "/mnt/agent"]
         command += ["--mounted", mounted / CONFIG_FILE, "--run", run, "--port", str(self.report_port), "--pod", POD]
@@ -218,17 +218,19 @@ class LiveProxy(Proxy):
         return (self._base / "agent.log").read_text().splitlines()
 
     def _start_haproxy(self) -> subprocess.Popen[bytes]:
-        run = Path("/run/kanary") if self._as_pod else self.run
+        run = Path("/run/kanary") if self._pod_user else self.run
         file = run / CONFIG_FILE
         pipe = f"exec {LOG_DESCRIPTOR}<>{run / FAILURE_PIPE}"
         script = (
             f'until [ -e {file} ]; do sleep 0.05; done; {pipe}; exec "$0" -W -db -S {run / MASTER_SOCKET} -f {file}'
         )
-        haproxy = "haproxy" if self._as_pod else HAPROXY
+        haproxy = "haproxy" if self._pod_user else HAPROXY
         return self._started([*self._limit, *self._in_pod(), "sh", "-c", script, haproxy], "run/kanary/log")
 
     def _in_pod(self) -> list[str | Path]:
-        return [HAPROXY, "--in-pod", self._base, self._base / "run"] if self._as_pod else []
+        if not self._pod_user:
+            return []
+        return [HAPROXY, "--in-pod", str(self._pod_user), self._base, self._base / "run"]
 
     def _started(self, command: Sequence[str | Path], log: str) -> subprocess.Popen[bytes]:
         with (self._base / log).open("ab") as output:
@@ -259,9 +261,9 @@ def worker(proxy: Proxy) -> str:
 
 
 @contextlib.contextmanager
-def live(config: ProxyConfig, as_pod: bool = False, **options: Any) -> Iterator[LiveProxy]:
+def live(config: ProxyConfig, pod_user: int | None = None, **options: Any) -> Iterator[LiveProxy]:
     """A proxy pod that serves the configuration, gone when the context ends."""
-    with pod(config, as_pod, **options) as proxy:
+    with pod(config, pod_user, **options) as proxy:
         proxy.serve(config)
         yield proxy
 
@@ -269,7 +271,7 @@ def live(config: ProxyConfig, as_pod: bool = False, **options: Any) -> Iterator[
 @contextlib.contextmanager
 def pod(
     config: ProxyConfig,
-    as_pod: bool = False,
+    pod_user: int | None = None,
     *,
     program: Path = HAPROXY,
     descriptors: int | None = None,
@@ -278,8 +280,9 @@ def pod(
 ) -> Iterator[LiveProxy]:
     """A proxy pod whose ConfigMap is not mounted yet.
 
-    `program` is what the agent checks configurations with, `descriptors` the limit of open files, `eject_seconds` how
-    long a bad pod is out the first time, and `contact_seconds` how long the operator may be silent.
+    With a `pod_user`, both containers run as this one on a read-only root file system. `program` is what the agent
+    checks configurations with, `descriptors` the limit of open files, `eject_seconds` how long a bad pod is out the
+    first time, and `contact_seconds` how long the operator may be silent.
     """
     with tempfile.TemporaryDirectory(prefix="kanary-live-") as directory:
         folder = Path(directory)
@@ -287,7 +290,7 @@ def pod(
         proxy = LiveProxy(
             config,
             folder,
-            as_pod,
+            pod_user,
             program=program,
             descriptors=descriptors,
             eject_seconds=eject_seconds,

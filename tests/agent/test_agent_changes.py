@@ -20,7 +20,7 @@ from tests.agent.configs import (
 )
 from tests.agent.live import live, pod
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of
+from tests.haproxy.proxies import CONFIG_FILE, POD_USERS, await_that, config_of
 from tests.haproxy.test_haproxy_lifecycle import can_play_the_kubelet
 
 
@@ -212,13 +212,14 @@ def test_an_agent_waits_for_haproxy_and_finds_it_again(pods: Pods) -> None:
 
 
 @pytest.mark.skipif(not can_play_the_kubelet(), reason="needs root that may mount")
-def test_both_containers_run_as_nobody_without_capabilities_on_a_read_only_root(pods: Pods) -> None:
+@pytest.mark.parametrize("user", POD_USERS)
+def test_both_containers_run_as_any_user_without_capabilities_on_a_read_only_root(pods: Pods, user: int) -> None:
     config = config_of(pods.route(80, 2), pods.route(20, 1), drain_seconds=600)
-    with live(config, as_pod=True) as proxy, held(proxy, 1) as connections:
+    with live(config, pod_user=user) as proxy, held(proxy, 1) as connections:
         for process in (proxy.agent, proxy.process):
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
             status = dict(line.split(":\t", 1) for line in lines)
-            assert status["Uid"].split() == ["65534"] * 4
+            assert status["Uid"].split() == [str(user)] * 4
             assert int(status["CapBnd"], 16) == 0
         proxy.serve(reweighted(config, 50, 50))
         assert Counter(proxy.take(100)) == {0: 50, 1: 50}

@@ -42,7 +42,7 @@ from tests.apiserver import ApiServer
 from tests.cli.conftest import Printed
 from tests.cli.test_get import Stage
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that, config_of, free_port
+from tests.haproxy.proxies import POD_USERS, await_that, config_of, free_port
 from tests.unit.proxies import live_pod
 
 Json = dict[str, Any]
@@ -212,12 +212,13 @@ def test_haproxy_serves_without_an_agent_and_reports_to_the_next_one(moody: Mood
         assert await_failure(proxy)["cause"].startswith("reset")
 
 
-def test_it_works_as_in_a_pod(moody: MoodyPods) -> None:
+@pytest.mark.parametrize("user", POD_USERS)
+def test_it_works_as_in_a_pod(moody: MoodyPods, user: int) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
     config = config_of(moody.route(100, 1), failure_log=True)
     moody.put(reset_when_asked, *config.routes[0].servers)
-    with pod(config, as_pod=True) as proxy:
+    with pod(config, pod_user=user) as proxy:
         proxy.serve(config)
         visit(proxy, ask)
         assert await_failure(proxy)["cause"].startswith("reset")

@@ -17,6 +17,7 @@ from kanary_agent.reports import STREAMS
 
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
+from engine.render.placement import NOBODY
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import is_rejection_of, reweighted
 from tests.agent.live import KEY, LiveProxy, live, pod, pushed, worker
@@ -53,7 +54,7 @@ def test_weights_that_are_sent_are_served_at_once_without_a_reload(config: Proxy
 
 
 def test_in_a_pod_as_user_nobody_what_is_sent_is_verified_and_served(config: ProxyConfig) -> None:
-    with live(config, as_pod=True) as proxy:
+    with live(config, pod_user=NOBODY) as proxy:
         assert proxy.send(pushed(half(config, 99), Ed25519PrivateKey.generate())) == ACCEPTED
         await_that(lambda: any("not verified" in line for line in proxy.agent_log()), "it is not verified")
         with source("127.0.0.2"):

@@ -20,6 +20,7 @@ from engine.model.weight import read_weight
 from engine.render.config import ProxyConfig
 from engine.render.haproxy import render, split_of
 from engine.render.objects import KANARY_LABEL
+from engine.render.placement import NOBODY
 from engine.render.rollback import RollbackPlan
 from kanary.kube.resources import Key
 from kanary.operator import agents
@@ -262,7 +263,7 @@ def test_the_plan_is_no_change_of_the_split(pods: MoodyPods) -> None:
 
 def test_the_agent_of_the_image_rolls_back(pods: MoodyPods) -> None:
     """The agent runs as user nobody, with Debian's minimal Python and access to its own files only."""
-    with live(rolling_out(pods), as_pod=True, **AWAY) as proxy:
+    with live(rolling_out(pods), pod_user=NOBODY, **AWAY) as proxy:
         fail(pods, proxy)
         await_rollback(proxy)
 

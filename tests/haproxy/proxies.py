@@ -19,6 +19,7 @@ from pathlib import Path
 
 from engine.render.config import Pool, ProxyConfig, Server
 from engine.render.haproxy import ready_path, render
+from engine.render.placement import NOBODY
 from engine.render.slots import slot_names
 from states import OnEmptyRoute
 
@@ -26,6 +27,9 @@ HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 
 # What to await is there within milliseconds; this is when a test gives up.
 PATIENCE = 60
+
+POD_USERS = NOBODY, 1_000_650_000
+"""The user of a pod: that of the image, and one of the range that OpenShift gives to a namespace."""
 
 CONFIG_FILE = "haproxy.cfg"
 MASTER_SOCKET = "master.sock"
@@ -200,22 +204,24 @@ def windows(taken: Sequence[int | None], width: int) -> Iterator[Counter[int | N
 
 @contextlib.contextmanager
 def running(
-    config: ProxyConfig, more: str = "", as_pod: bool = False, descriptors: int | None = None
+    config: ProxyConfig, more: str = "", pod_user: int | None = None, descriptors: int | None = None
 ) -> Iterator[Proxy]:
     """A ready proxy, gone when the context ends.
 
-    `more` is configuration beyond the rendered one, `descriptors` the limit of open files.
+    `more` is configuration beyond the rendered one, `descriptors` the limit of open files. With a `pod_user` it runs as
+    this one in a pod.
     """
     with tempfile.TemporaryDirectory(prefix="kanary-haproxy-") as directory:
         folder = Path(directory)
         folder.chmod(0o755)
         (folder / CONFIG_FILE).write_text(render(config).text)
         (folder / "more.cfg").write_text(more + "\n")
-        at = Path("/mnt") if as_pod else folder
-        command: list[str | Path] = [HAPROXY, *(["--as-pod", str(folder)] if as_pod else []), "-W", "-db", "-dW"]
+        at = Path("/mnt") if pod_user else folder
+        as_pod = ["--as-pod", str(pod_user), str(folder)] if pod_user else []
+        command: list[str | Path] = [HAPROXY, *as_pod, "-W", "-db", "-dW"]
         if descriptors is not None:
             command = ["prlimit", f"--nofile={descriptors}", *command]
-        command += ["-S", folder / MASTER_SOCKET] if not as_pod else []
+        command += ["-S", folder / MASTER_SOCKET] if not pod_user else []
         command += ["-f", at / CONFIG_FILE, "-f", at / "more.cfg"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)

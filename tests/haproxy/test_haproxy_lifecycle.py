@@ -16,7 +16,7 @@ import pytest
 
 from engine.render.haproxy import ready_path, render
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import PATIENCE, Proxy, config_of, greeted_by, running
+from tests.haproxy.proxies import PATIENCE, POD_USERS, Proxy, config_of, greeted_by, running
 
 DRAIN_SECONDS = 2
 
@@ -118,10 +118,11 @@ def can_play_the_kubelet() -> bool:
 
 
 @pytest.mark.skipif(not can_play_the_kubelet(), reason="needs root that may mount")
-def test_it_runs_as_nobody_without_capabilities_on_a_read_only_root(pods: Pods) -> None:
-    with running(config_of(pods.route(80, 2), pods.route(20, 1)), as_pod=True) as proxy:
+@pytest.mark.parametrize("user", POD_USERS)
+def test_it_runs_as_any_user_without_capabilities_on_a_read_only_root(pods: Pods, user: int) -> None:
+    with running(config_of(pods.route(80, 2), pods.route(20, 1)), pod_user=user) as proxy:
         status = proxy.status()
-        assert status["Uid"].split() == ["65534"] * 4
+        assert status["Uid"].split() == [str(user)] * 4
         assert int(status["CapBnd"], 16) == 0
         assert Counter(proxy.take(100)) == {0: 80, 1: 20}
         with held_connection(proxy) as held:

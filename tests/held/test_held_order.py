@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.placement import BUILT_IN
 from engine.render.pods import template
 from states import UpdateStrategy
 from states.timing import ENDPOINTS_SETTLE
@@ -19,7 +20,9 @@ DOCKERFILE = Path(__file__).parents[2] / "images" / "haproxy" / "Dockerfile"
 @pytest.mark.parametrize("strategy", UpdateStrategy)
 def test_a_pod_sleeps_then_gets_the_stop_signal_and_only_the_sleep_is_shorter_here(strategy: UpdateStrategy) -> None:
     digest = "0123456789abcdef01234567"
-    pod = template(OWNER, spec(), digest, strategy, default_image="kanary-haproxy", sysctls={})["spec"]
+    pod = template(OWNER, spec().proxy.over(BUILT_IN), digest, strategy, default_image="kanary-haproxy", sysctls={})[
+        "spec"
+    ]
     settle = int(ENDPOINTS_SETTLE.total_seconds())
     (haproxy,) = (container for container in pod["containers"] if container["name"] == "haproxy")
     assert haproxy["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", str(settle)]}}}

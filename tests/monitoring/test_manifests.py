@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.model.placement import BUILT_IN
 from engine.render.config import OPS_PORT
 from engine.render.objects import KANARY_LABEL
 from engine.render.pods import AGENT_PORT, live, rolling
@@ -50,8 +51,8 @@ def test_the_operator_is_found_by_its_service() -> None:
 @pytest.mark.parametrize(
     ("pod", "expected"),
     [
-        (live(OWNER, spec(), "image", {}), {"ops": OPS_PORT, "report": AGENT_PORT}),
-        (rolling(OWNER, spec(), "image", {}, "digest"), {"ops": OPS_PORT}),
+        (live(OWNER, spec().proxy.over(BUILT_IN), "image", {}), {"ops": OPS_PORT, "report": AGENT_PORT}),
+        (rolling(OWNER, spec().proxy.over(BUILT_IN), "image", {}, "digest"), {"ops": OPS_PORT}),
     ],
 )
 def test_the_proxies_are_found_by_their_label_and_the_names_of_their_ports(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.fleet.former_processes import MEBIBYTE, former_bytes, most_former
-from engine.model.spec import Resources
+from engine.model.placement import Resources
 from tests.agent.live import LiveProxy, live
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import Proxy

@@ -59,7 +59,7 @@ def want_a_minimum(budget: Json) -> None:
 
 
 def serve_and_change(scene: Scene) -> None:
-    """Weights, the destination and the strategy change, and others edit what Kanary has made."""
+    """Weights, the destination, the budget and the strategy change, and others edit what Kanary has made."""
     scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
     scene.backend("myapp-v2", "10.0.1.1")
     scene.declare(destination="myapp", routes=routes(myapp_v1=80, myapp_v2=20))
@@ -80,6 +80,8 @@ def serve_and_change(scene: Scene) -> None:
         )
     scene.declare(destination="store", routes=routes(myapp_v1=50, myapp_v2=50))
     scene.wait_for(lambda: not scene.get("services", "myapp"))
+    scene.declare(destination="store", routes=routes(myapp_v1=50, myapp_v2=50), proxy={"disruptionBudget": False})
+    scene.wait_for(lambda: not scene.get("poddisruptionbudgets", "rule-haproxy"))
     for weight in (50, 60, 70):
         split = routes(myapp_v1=weight, myapp_v2=100 - weight)
         scene.declare(destination="store", routes=split, updateStrategy="Rolling")

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.model.placement import BUILT_IN
 from engine.model.spec import KanarySpec
 from engine.render.objects import deployment
 from engine.render.pods import template
@@ -51,18 +52,19 @@ MUTATIONS: dict[str, Callable[[Json, Json], object]] = {
 
 def proxies(declared: KanarySpec, strategy: UpdateStrategy, minor: int) -> Json:
     sysctls = sysctls_for(f"v1.{minor}.0")
-    made = template(OWNER, declared, DIGEST, strategy, default_image="haproxy:test", sysctls=sysctls)
+    made = template(
+        OWNER, declared.proxy.over(BUILT_IN), DIGEST, strategy, default_image="haproxy:test", sysctls=sysctls
+    )
     found: Json = deployment(OWNER, declared, made, 1)["spec"]["template"]
     return found
 
 
 def credentials(pod: Json) -> list[str]:
-    """What of this pod gives its processes a credential of the cluster."""
+    """What of this pod gives its processes a credential of the cluster; its ServiceAccount alone is none."""
     secret = [v["name"] for v in pod["volumes"] if {"secret", "projected", "csi"} & {*v}]
     env = [e["name"] for c in pod["containers"] for e in c.get("env", ()) if "secretKeyRef" in e.get("valueFrom", {})]
     token = ["token"] if pod.get("automountServiceAccountToken") is not False else []
-    account = [pod["serviceAccountName"]] if "serviceAccountName" in pod else []
-    return secret + env + token + account
+    return secret + env + token
 
 
 def operators(file: str) -> Json:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import celpy
 import pytest
@@ -183,6 +183,8 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
     """The model within an annotation such as `tuple[Route, ...]` or `Proxy | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if get_origin(annotation) is Annotated:
+        return model_of(get_args(annotation)[0])
     if get_origin(annotation) in (tuple, list, dict, Union, UnionType):
         return next((found for each in get_args(annotation) if (found := model_of(each))), None)
     return None
@@ -196,6 +198,8 @@ def fields(model: type[BaseModel], node: Json, path: str) -> Iterator[tuple[str,
         inner = model_of(field.annotation)
         if inner:
             node_of_inner = child.get("items", child.get("additionalProperties", child))
+            if "x-kubernetes-preserve-unknown-fields" in node_of_inner:
+                continue
             yield from fields(inner, node_of_inner, f"{path}.{field.alias}")
 
 

@@ -201,7 +201,7 @@ def test_the_first_proxy_in_trouble_is_reported(proxies: list[Proxy], reported: 
 
 def test_pods_that_cannot_be_made_at_all_are_reported_before_any_other_trouble() -> None:
     found = fleet(rolling(ready=False, waiting=PULL), of=deployment(conditions=(FAILURE,)))
-    assert found.trouble(DIGEST) == "FailedCreate: exceeded quota: pods"
+    assert found.trouble(DIGEST).startswith("FailedCreate: exceeded quota: pods: lower spec.proxy.resources")
 
 
 @pytest.mark.parametrize("condition", [FAILURE | {"status": "False"}, {"type": "Available"}])

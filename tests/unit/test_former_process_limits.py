@@ -14,7 +14,7 @@ from engine.fleet.former_processes import (
     processes_text,
 )
 from engine.fleet.reports import Report
-from engine.model.spec import Resources
+from engine.model.placement import Resources
 from tests.unit.observations import DIGEST
 from tests.unit.proxies import live
 from tests.unit.snapshots import NOW

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.model.placement import BUILT_IN
 from engine.model.spec import KanarySpec
 from engine.model.states import Written, read_written
 from engine.render.config import OPS_PORT, SPLIT_PORT
@@ -17,6 +18,7 @@ from engine.render.objects import (
     GENERATION_ANNOTATION,
     HASH_ANNOTATION,
     TEMPLATE_ANNOTATION,
+    TEMPLATE_LABEL,
     Identity,
     config_map,
     covers,
@@ -50,7 +52,7 @@ def workload(
     owner: Identity = OWNER,
     strategy: UpdateStrategy = UpdateStrategy.ROLLING,
 ) -> Json:
-    made = template(owner, declared, digest, strategy, default_image=image, sysctls=SYSCTLS)
+    made = template(owner, declared.proxy.over(BUILT_IN), digest, strategy, default_image=image, sysctls=SYSCTLS)
     return deployment(owner, declared, made, 1)
 
 
@@ -90,7 +92,8 @@ def test_selectors_and_pods_have_labels_of_kanary_alone() -> None:
     own = {"kanary.k8s.io/name": "myapp-split"}
     assert made["Service"]["selector"] == made["Deployment"]["selector"]["matchLabels"] == own
     labels = made["Deployment"]["template"]["metadata"]["labels"]
-    assert labels == {**own, "app.kubernetes.io/managed-by": "kanary"}
+    assert labels.keys() == {*own, "app.kubernetes.io/managed-by", TEMPLATE_LABEL}
+    assert own.items() < labels.items()
 
 
 @pytest.mark.parametrize("made", everything(), ids=lambda o: o["kind"])
@@ -225,7 +228,7 @@ def test_another_configuration_rolls_the_pods() -> None:
 
 def test_the_template_is_known_by_all_in_it_that_does_not_depend_on_the_configuration() -> None:
     def known(declared: KanarySpec, digest: str, strategy: UpdateStrategy = UpdateStrategy.ROLLING) -> str:
-        made = template(OWNER, declared, digest, strategy, default_image=IMAGE, sysctls=SYSCTLS)
+        made = template(OWNER, declared.proxy.over(BUILT_IN), digest, strategy, default_image=IMAGE, sysctls=SYSCTLS)
         return str(made["metadata"]["annotations"][TEMPLATE_ANNOTATION])
 
     assert known(spec(), "a" * 24) == known(spec(port=81), "b" * 24)
@@ -254,7 +257,7 @@ def test_a_proxy_runs_as_nobody_with_nothing_that_it_does_not_need() -> None:
     }
     assert pod()["automountServiceAccountToken"] is False
     assert pod()["enableServiceLinks"] is False
-    assert not pod().keys() & {"hostNetwork", "hostPID", "hostIPC", "serviceAccountName"}
+    assert not pod().keys() & {"hostNetwork", "hostPID", "hostIPC"}
 
 
 def test_a_proxy_reads_its_own_configuration_whatever_is_rendered_later_and_can_write_nothing() -> None:

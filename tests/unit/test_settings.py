@@ -18,6 +18,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "namespace": ("shop", "shop"),
     "proxy_image": ("mine:1", "mine:1"),
     "pod_sysctls": ("false", False),
+    "proxy_defaults": ("{disruptionBudget: false}", "{disruptionBudget: false}"),
     "workers": ("8", 8),
     "http_port": ("0", 0),
     "history_port": ("1", 1),

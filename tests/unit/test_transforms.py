@@ -10,6 +10,7 @@ from engine.fleet.fleet import ready_endpoints
 from engine.fleet.proxy import read_proxy
 from engine.fleet.reports import Report
 from engine.memo import Memo
+from engine.model.placement import BUILT_IN
 from engine.model.spec import Backend
 from engine.model.states import Endpoint, Written
 from engine.render.objects import (
@@ -179,7 +180,7 @@ def test_owner_and_content_of_our_service_are_recognised_in_the_stored_object() 
 
 
 def test_our_deployment_is_stored_whole_without_managed_fields() -> None:
-    desired = deployment(OWNER, spec(), rolling(OWNER, spec(), "image", {}, "a" * 16), 1)
+    desired = deployment(OWNER, spec(), rolling(OWNER, spec().proxy.over(BUILT_IN), "image", {}, "a" * 16), 1)
     live = deepcopy(desired) | {"status": {"replicas": 2}}
     live["metadata"]["managedFields"] = [{}]
     stored = transforms.deployment(live)
@@ -242,7 +243,10 @@ def test_a_pod_without_a_status_is_stored() -> None:
     ("transform", "whole"),
     [
         (transforms.config_map, config_map(OWNER, WRITTEN)),
-        (transforms.deployment, deployment(OWNER, spec(), rolling(OWNER, spec(), "image", {}, "a" * 16), 1)),
+        (
+            transforms.deployment,
+            deployment(OWNER, spec(), rolling(OWNER, spec().proxy.over(BUILT_IN), "image", {}, "a" * 16), 1),
+        ),
         (transforms.disruption_budget, disruption_budget(OWNER)),
         (transforms.service, SERVICE),
         (transforms.endpoint_slice, PIECE),

@@ -47,8 +47,7 @@ def test_what_the_user_leaves_out_has_these_defaults() -> None:
     )
     proxy = spec.proxy
     assert (proxy.replicas, proxy.image, proxy.drain_seconds, proxy.idle_seconds) == (2, None, 600, 86_400)
-    assert proxy.resources.requests == {"cpu": "50m", "memory": "64Mi"}
-    assert proxy.resources.limits == {}
+    assert (proxy.resources, proxy.agent_resources, proxy.disruption_budget, proxy.template) == (None,) * 4
 
 
 def test_ports_are_named_or_numbered() -> None:

@@ -1,0 +1,72 @@
+"""What `spec.proxy.template` and the operator's defaults may not say, because it would break the proxies."""
+
+from collections.abc import Iterator, Mapping
+
+from engine.model.placement import ProxyDefaults
+
+MAX_TEMPLATE = 16_384
+"""Characters of a template. It is stored beside the configuration, in a ConfigMap with the endpoints."""
+_PREFIX = "kanary.k8s.io/"
+_OURS = ("app.kubernetes.io/managed-by", "pod-template-hash")
+
+EXPECTED: Mapping[str, str] = {
+    **dict.fromkeys(("resources", "agentResources"), "an object with requests and limits"),
+    "disruptionBudget": "true, false or left out",
+    "template": "an object with metadata and spec, as in a Deployment",
+    "metadata": "an object with labels and annotations",
+    "template.spec": "an object with fields of a pod such as nodeSelector and tolerations",
+    **dict.fromkeys(("labels", "annotations", "nodeSelector"), "a map of texts"),
+    "entry": "a text, in quotes, of at most 253 characters (annotations: 8192)",
+    "tolerations": "a list of at most 32 tolerations",
+    "toleration": "an object with key, operator, value, effect and tolerationSeconds",
+    "tolerationSeconds": "a whole number",
+    "topologySpreadConstraints": "a list of at most 8 topology spread constraints",
+    "constraint": "an object with maxSkew, topologyKey and whenUnsatisfiable",
+    "imagePullSecrets": "a list of at most 16 objects with name",
+    "pull secret": "an object with name",
+    "matchLabelKeys": "a list of at most 16 keys of labels",
+    "supplementalGroups": "a list of at most 16 group ids",
+    **dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup", "maxSkew", "minDomains"), "a whole number from 0"),
+    **dict.fromkeys(
+        (
+            "key",
+            "value",
+            "topologyKey",
+            "priorityClassName",
+            "runtimeClassName",
+            "serviceAccountName",
+            "pull secret.name",
+        ),
+        "a text of at most 253 characters",
+    ),
+    **dict.fromkeys(
+        ("operator", "effect", "whenUnsatisfiable", "nodeAffinityPolicy", "nodeTaintsPolicy"),
+        "a text of at most 64 characters",
+    ),
+}
+"""What a field has to be, for messages."""
+
+
+def template_problems(where: str, proxy: ProxyDefaults) -> Iterator[str]:
+    """Each problem of the template in these settings, whose path is `where`."""
+    if not (template := proxy.template):
+        return
+    where = f"{where}.template"
+    size = len(template.model_dump_json(by_alias=True, exclude_none=True))
+    if size > MAX_TEMPLATE:
+        yield f"{where} has {size} characters: must have at most {MAX_TEMPLATE}; shorten its annotations or affinity"
+    if template.metadata:
+        yield from _metadata_problems(f"{where}.metadata.labels", template.metadata.labels or {})
+        yield from _metadata_problems(f"{where}.metadata.annotations", template.metadata.annotations or {})
+    context = template.spec.security_context if template.spec else None
+    if context and context.run_as_user == 0:
+        yield (
+            f"{where}.spec.securityContext.runAsUser is 0: must be another user, because the proxies do not run as "
+            "root; leave it out for the user that the cluster assigns"
+        )
+
+
+def _metadata_problems(where: str, entries: Mapping[str, str]) -> Iterator[str]:
+    for key in entries:
+        if key.startswith(_PREFIX) or key in _OURS:
+            yield f"{where} has {key[:80]!a}, by which Kanary and the cluster find the proxies: remove it"
