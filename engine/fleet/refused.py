@@ -26,6 +26,10 @@ _WAYS_OUT = (
     (r"no PriorityClass", f"create the PriorityClass, or change {_TEMPLATE}.priorityClassName"),
     (r"RuntimeClass", f"create the RuntimeClass, or change {_TEMPLATE}.runtimeClassName"),
     (
+        r"violates PodSecurity",
+        f"change {_TEMPLATE}.securityContext, or run the operator with KANARY_POD_SYSCTLS=false if it is about sysctls",
+    ),
+    (
         r"security ?context constraint|runAsUser|runAsGroup|fsGroup",
         f"set {_TEMPLATE}.securityContext to {{}}, which leaves user and group to the cluster",
     ),

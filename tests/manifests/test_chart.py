@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.model.placement import BUILT_IN, ProxyDefaults
+from kanary.operator.settings import read_proxies
 from kanary.version import VERSION
 from tests.manifests.programs import (
     CHART,
@@ -118,6 +120,20 @@ def test_placement_and_settings() -> None:
     assert (environment["KANARY_WORKERS"]["value"], environment["KANARY_POD_SYSCTLS"]["value"]) == ("8", "false")
 
 
+def test_defaults_of_all_proxies() -> None:
+    defaults = {
+        "template": {
+            "metadata": {"annotations": {"sidecar.istio.io/inject": "false"}},
+            "spec": {"securityContext": {"runAsUser": 1_000_650_000}},
+        },
+        "resources": {"limits": {"cpu": "1"}},
+    }
+    for given in (defaults, yaml.safe_dump(defaults)):
+        made = template(values={"settings": {"KANARY_PROXY_DEFAULTS": given}})
+        text = environment_of(made)["KANARY_PROXY_DEFAULTS"]["value"]
+        assert read_proxies(text) == ProxyDefaults.model_validate(defaults).over(BUILT_IN)
+
+
 def test_monitors_have_the_labels_that_a_prometheus_selects_by() -> None:
     made = template(values={"monitoring": {"enabled": True, "labels": {"release": "prometheus"}}})
     monitoring = {
@@ -140,6 +156,7 @@ def test_monitors_have_the_labels_that_a_prometheus_selects_by() -> None:
         ("history.url=mysql://db", "/history/url"),
         ("settings.LOG_LEVEL=debug", "LOG_LEVEL"),
         ("settings.KANARY_NAMESPACE=shop", "KANARY_NAMESPACE"),
+        ("settings.KANARY_WORKERS.many=8", "/settings/KANARY_WORKERS"),
         ("history.volume.size=much", "/history/volume/size"),
     ],
 )

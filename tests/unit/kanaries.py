@@ -55,6 +55,25 @@ def _routes(draw: st.DrawFn) -> list[Json]:
     return [route(name, weight, port) | draw(headers) for (name, port), weight in zip(backends, weights, strict=True)]
 
 
+def _some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+_resources = _some(requests=_amounts, limits=_amounts)
+_ids = st.integers(1, 2**31 - 1)
+_texts = st.dictionaries(names, names, max_size=2)
+_tolerations = _some(key=names, operator=st.just("Exists"), effect=st.sampled_from(["NoSchedule", "NoExecute"]))
+_templates = _some(
+    metadata=_some(labels=_texts, annotations=_texts),
+    spec=_some(
+        nodeSelector=_texts,
+        tolerations=st.lists(_tolerations, max_size=2),
+        priorityClassName=names,
+        serviceAccountName=names,
+        imagePullSecrets=st.lists(st.fixed_dictionaries({"name": names}), max_size=2),
+        securityContext=_some(runAsUser=_ids, runAsGroup=_ids, fsGroup=_ids),
+    ),
+)
 _proxies = st.fixed_dictionaries(
     {},
     optional={
@@ -65,7 +84,10 @@ _proxies = st.fixed_dictionaries(
         "idleSeconds": st.integers(1, 604_800),
         "maxConnections": st.integers(1, 1_000_000),
         "balance": st.sampled_from(["roundrobin", "leastconn"]),
-        "resources": st.fixed_dictionaries({}, optional={"requests": _amounts, "limits": _amounts}),
+        "resources": _resources,
+        "agentResources": _resources,
+        "disruptionBudget": st.booleans(),
+        "template": _templates,
     },
 )
 

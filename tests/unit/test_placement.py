@@ -323,6 +323,11 @@ EXCEEDED = 'FailedCreate: pods "x" is forbidden: exceeded quota: q, requested: p
 ACCOUNT = 'FailedCreate: pods "x" is forbidden: error looking up service account shop/a: serviceaccount "a" not found'
 PRIORITY = 'FailedCreate: pods "x" is forbidden: no PriorityClass with name high was found'
 RUNTIME = 'FailedCreate: pods "x" is forbidden: pod rejected: RuntimeClass "gvisor" not found'
+LEVEL = (
+    'FailedCreate: pods "x" is forbidden: violates PodSecurity "restricted:latest": seccompProfile (pod must not set '
+    'securityContext.seccompProfile.type to "Unconfined")'
+)
+SYSCTLS = 'FailedCreate: pods "x" is forbidden: violates PodSecurity "baseline:v1.28": forbidden sysctls (net.ipv4.a)'
 SCC = (
     "FailedCreate: pods is forbidden: unable to validate against any security context constraint: "
     "[provider restricted-v2: .spec.securityContext.runAsUser: Invalid value: 65534: must be in the ranges]"
@@ -338,6 +343,8 @@ SCC = (
         (ACCOUNT, ("spec.proxy.template.spec.serviceAccountName",)),
         (PRIORITY, ("spec.proxy.template.spec.priorityClassName",)),
         (RUNTIME, ("spec.proxy.template.spec.runtimeClassName",)),
+        (LEVEL, ("spec.proxy.template.spec.securityContext",)),
+        (SYSCTLS, ("KANARY_POD_SYSCTLS=false",)),
         (SCC, ("spec.proxy.template.spec.securityContext to {}",)),
     ],
 )
