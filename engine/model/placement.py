@@ -133,7 +133,7 @@ class PodPlacement(_Merged):
     security_context: SecurityContext | None = Field(
         default=None,
         description="User and group, and what else a security context has. Default: user and group 65534. {} leaves "
-        "them to the cluster, as OpenShift requires. The pods never run as root.",
+        "them to the cluster, as OpenShift requires. What the Pod Security level `restricted` forbids is rejected.",
     )
 
 

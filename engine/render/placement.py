@@ -39,17 +39,12 @@ def placed(
         "tolerations": _tolerations(spec.tolerations or ()),
     }
     labels = {**(metadata.labels or {}), **owner.pod_labels}
+    annotations = {**_EVICTED, **(metadata.annotations or {}), **annotations}
     revision = {TEMPLATE_LABEL: hash_of({"labels": labels, "annotations": annotations, "spec": made})}
     spread = (_SPREAD,) if spec.topology_spread_constraints is None else spec.topology_spread_constraints
     own = {"matchLabels": {**owner.selector, **revision}}
     made["topologySpreadConstraints"] = [{"labelSelector": own, **_json(each)} for each in spread]
-    return {
-        "metadata": {
-            "labels": {**labels, **revision},
-            "annotations": {**_EVICTED, **(metadata.annotations or {}), **annotations},
-        },
-        "spec": made,
-    }
+    return {"metadata": {"labels": {**labels, **revision}, "annotations": annotations}, "spec": made}
 
 
 def resources_json(resources: Resources | None) -> Json:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
-from engine.model.placement import ProxyDefaults
+from engine.model.placement import ProxyDefaults, SecurityContext
 
 MAX_TEMPLATE = 16_384
 """Characters of a template. It is stored beside the configuration, in a ConfigMap with the endpoints."""
 _PREFIX = "kanary.k8s.io/"
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+_PROFILES = ("RuntimeDefault", "Localhost")
+_SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 _OURS = ("app.kubernetes.io/managed-by", "pod-template-hash")
 
 EXPECTED: Mapping[str, str] = {
@@ -57,13 +60,37 @@ def template_problems(where: str, proxy: ProxyDefaults) -> Iterator[str]:
         yield f"{where} has {size} characters: must have at most {MAX_TEMPLATE}; shorten its annotations or affinity"
     if template.metadata:
         yield from _metadata_problems(f"{where}.metadata.labels", template.metadata.labels or {})
-        yield from _metadata_problems(f"{where}.metadata.annotations", template.metadata.annotations or {})
-    context = template.spec.security_context if template.spec else None
-    if context and context.run_as_user == 0:
+        annotations = template.metadata.annotations or {}
+        yield from _metadata_problems(f"{where}.metadata.annotations", annotations)
+        for key, value in annotations.items():
+            if key.startswith(_APPARMOR) and value != "runtime/default" and not value.startswith("localhost/"):
+                named = f"{where}.metadata.annotations.{key[:80]}"
+                yield f"{named} is {_shown(value)}: must be 'runtime/default' or 'localhost/...'"
+    if template.spec and template.spec.security_context:
+        yield from _security_problems(f"{where}.spec.securityContext", template.spec.security_context)
+
+
+def _security_problems(where: str, context: SecurityContext) -> Iterator[str]:
+    """What the Pod Security level `restricted` forbids: whoever may create a Kanary may not get more by it."""
+    if context.run_as_user == 0:
         yield (
-            f"{where}.spec.securityContext.runAsUser is 0: must be another user, because the proxies do not run as "
-            "root; leave it out for the user that the cluster assigns"
+            f"{where}.runAsUser is 0: must be another user, because the proxies do not run as root; leave it out for "
+            "the user that the cluster assigns"
         )
+    for name, profile in (("seccompProfile", context.seccomp_profile), ("appArmorProfile", context.app_armor_profile)):
+        if profile is not None and profile.get("type") not in _PROFILES:
+            yield f"{where}.{name}.type is {_shown(profile.get('type'))}: must be {' or '.join(_PROFILES)}"
+    options = context.se_linux_options or {}
+    if options.get("type") not in _SELINUX_TYPES:
+        allowed = ", ".join(filter(None, _SELINUX_TYPES))
+        yield f"{where}.seLinuxOptions.type is {_shown(options['type'])}: must be left out or one of {allowed}"
+    for name in ("user", "role"):
+        if options.get(name):
+            yield f"{where}.seLinuxOptions.{name} is {_shown(options[name])}: must be left out"
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else ascii(value)[:80]
 
 
 def _metadata_problems(where: str, entries: Mapping[str, str]) -> Iterator[str]:

@@ -17,10 +17,11 @@ from engine.model.spec import KanarySpec
 from engine.render.objects import deployment
 from engine.render.pods import template
 from engine.render.sysctls import sysctls_for
+from engine.resolve.validation import check_spec
 from states import UpdateStrategy
 from tests.promises.pod_security import violations
 from tests.tables import Table, Tell
-from tests.unit.kanaries import OWNER, spec, valid_specs
+from tests.unit.kanaries import OWNER, kanary, spec, valid_specs
 from tests.unit.observations import DIGEST
 
 Json = dict[str, Any]
@@ -48,6 +49,30 @@ MUTATIONS: dict[str, Callable[[Json, Json], object]] = {
     "host of a probe": lambda _, container: container["livenessProbe"]["httpGet"].update(host="192.0.2.1"),
 }
 """For each control, a change of a pod and of a container that breaks it."""
+
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/haproxy"
+profiles = st.fixed_dictionaries({"type": st.sampled_from(["RuntimeDefault", "Localhost", "Unconfined", "x"])})
+options = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["container_t", "container_kvm_t", "spc_t", ""]),
+        "user": st.sampled_from(["", "system_u"]),
+        "role": st.sampled_from(["", "system_r"]),
+        "level": st.just("s0"),
+    },
+)
+security_contexts = st.fixed_dictionaries(
+    {},
+    optional={
+        "runAsUser": st.integers(0, 2),
+        "runAsGroup": st.integers(0, 2),
+        "fsGroup": st.integers(0, 2),
+        "seccompProfile": profiles,
+        "appArmorProfile": profiles,
+        "seLinuxOptions": options,
+    },
+)
+annotations = st.dictionaries(st.just(APPARMOR), st.sampled_from(["unconfined", "runtime/default", "localhost/x"]))
 
 
 def proxies(declared: KanarySpec, strategy: UpdateStrategy, minor: int) -> Json:
@@ -79,6 +104,15 @@ def test_no_spec_makes_proxies_that_break_it(declared: Json, strategy: UpdateStr
     made = proxies(KanarySpec.model_validate(declared), strategy, minor)
     assert violations(made, minor) == []
     assert credentials(made["spec"]) == []
+
+
+@settings(deadline=None, max_examples=200)
+@given(security_contexts, annotations, st.sampled_from(UpdateStrategy))
+def test_a_template_that_breaks_it_is_rejected(context: Json, annotated: Json, strategy: UpdateStrategy) -> None:
+    template_ = {"metadata": {"annotations": annotated}, "spec": {"securityContext": context}}
+    declared, problems = check_spec(kanary(proxy={"template": template_}), unknown="forbid")
+    assert declared
+    assert bool(problems) == bool(violations(proxies(declared, strategy, 30), 30))
 
 
 @pytest.mark.parametrize("strategy", UpdateStrategy)

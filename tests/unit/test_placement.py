@@ -129,6 +129,7 @@ def test_a_lost_node_is_tolerated_for_a_short_time_unless_the_user_says_for_how_
 def test_replacements_are_spread_without_the_pods_that_they_replace(strategy: UpdateStrategy) -> None:
     """The scheduler counts pods that match the constraint: each template of the pods has a label value of its own."""
     templates = [made(strategy=strategy), made(strategy=strategy, drainSeconds=7), made(strategy=strategy, image="i:2")]
+    templates.append(made(strategy=strategy, template={"metadata": {"annotations": {"a": "1"}}}))
     if strategy is UpdateStrategy.ROLLING:
         templates.append(made(strategy=strategy, digest="e" * 24))
     labels = [each["metadata"]["labels"] for each in templates]
@@ -246,6 +247,26 @@ def test_what_the_proxies_are_found_by_cannot_be_changed(field: str, key: str) -
         (
             {"spec": {"securityContext": {"runAsUser": 0}}},
             "spec.proxy.template.spec.securityContext.runAsUser is 0: must be another user",
+        ),
+        (
+            {"spec": {"securityContext": {"seccompProfile": {"type": "Unconfined"}}}},
+            "spec.proxy.template.spec.securityContext.seccompProfile.type is 'Unconfined': must be RuntimeDefault or ",
+        ),
+        (
+            {"spec": {"securityContext": {"appArmorProfile": {}}}},
+            "spec.proxy.template.spec.securityContext.appArmorProfile.type is missing: must be RuntimeDefault or ",
+        ),
+        (
+            {"spec": {"securityContext": {"seLinuxOptions": {"type": "spc_t"}}}},
+            "spec.proxy.template.spec.securityContext.seLinuxOptions.type is 'spc_t': must be left out or one of ",
+        ),
+        (
+            {"spec": {"securityContext": {"seLinuxOptions": {"role": ["r"]}}}},
+            "spec.proxy.template.spec.securityContext.seLinuxOptions.role is ['r']: must be left out",
+        ),
+        (
+            {"metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/a": "unconfined"}}},
+            "spec.proxy.template.metadata.annotations.container.apparmor.security.beta.kubernetes.io/a is 'unconfined'",
         ),
         (
             {"metadata": {"labels": {"a": True}}},
