@@ -13,6 +13,7 @@ from .deleting import Deleting
 from .errors import ApiError, Object, method_not_allowed, not_served
 from .reading import Reading
 from .requests import RawRequest, Request, Target
+from .scaling import Scaling
 from .storage import to_json
 from .watching import Watch
 from .writing import Writing
@@ -52,6 +53,7 @@ class App:
         self._reading = Reading(cluster)
         self._writing = Writing(cluster)
         self._deleting = Deleting(cluster)
+        self._scaling = Scaling(cluster, self._writing)
         self.authorizer = Authorizer(cluster)
 
     def respond(self, raw: RawRequest) -> Response | Watch:
@@ -93,8 +95,8 @@ class App:
                 pass
         name, subresource, *more = (*rest, "", "")[: max(2, len(rest))]
         resource = self.cluster.catalog.find(group, version, plural)
-        known = subresource in ("", "portforward" if plural == "pods" else "", "status" if resource.status else "")
-        if not known or more or (namespace and not resource.namespaced):
+        served = {"": True, "portforward": plural == "pods", "status": resource.status, "scale": bool(resource.scale)}
+        if not served.get(subresource) or more or (namespace and not resource.namespaced):
             raise not_served()
         return Target(resource, namespace, name, subresource)
 
@@ -110,6 +112,8 @@ class App:
         if target.name:
             if target.resource.namespaced and not target.namespace:
                 raise not_served()
+            if target.subresource == "scale":
+                return self._of_scale(method)
             return {
                 "GET": self._get,
                 "PUT": self._put,
@@ -118,6 +122,11 @@ class App:
             }.get(method)
         can_write = bool(target.namespace) or not target.resource.namespaced
         return {"GET": self._list, "POST": self._create if can_write else None}.get(method)
+
+    def _of_scale(self, method: str) -> Callable[[Request], Response] | None:
+        verbs = {"GET": self._scaling.get, "PUT": self._scaling.update, "PATCH": self._scaling.patch}
+        verb = verbs.get(method)
+        return verb and (lambda request: Response.of(200, verb(request)))
 
     def _get(self, request: Request) -> Response:
         return Response(200, self._reading.get(request))

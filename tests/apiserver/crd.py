@@ -13,13 +13,15 @@ def resource_of(crd: Object) -> Resource:
     """The resource of the definition's only version."""
     spec = crd["spec"]
     (version,) = spec["versions"]
+    subresources = version.get("subresources") or {}
     return Resource(
         group=spec["group"],
         version=version["name"],
         plural=spec["names"]["plural"],
         kind=spec["names"]["kind"],
         namespaced=spec["scope"] == "Namespaced",
-        status="status" in (version.get("subresources") or {}),
+        status="status" in subresources,
+        scale=subresources.get("scale"),
         schema=version["schema"]["openAPIV3Schema"],
     )
 

@@ -8,7 +8,7 @@ from .resources import Catalog, Resource
 # The newest release whose promises this server keeps on the whole.
 VERSION: Object = {"major": "1", "minor": "24", "gitVersion": "v1.24.0-in-process"}
 _VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
-_STATUS_VERBS = ["get", "patch", "update"]
+_SUBRESOURCE_VERBS = ["get", "patch", "update"]
 
 
 def resources(catalog: Catalog, group: str, version: str) -> Object:
@@ -25,5 +25,8 @@ def _entries(resource: Resource) -> list[Object]:
     about = {"namespaced": resource.namespaced, "kind": resource.kind}
     entries = [{"name": resource.plural, **about, "verbs": _VERBS}]
     if resource.status:
-        entries.append({"name": f"{resource.plural}/status", **about, "verbs": _STATUS_VERBS})
+        entries.append({"name": f"{resource.plural}/status", **about, "verbs": _SUBRESOURCE_VERBS})
+    if resource.scale:
+        scale = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+        entries.append({"name": f"{resource.plural}/scale", **about, **scale, "verbs": _SUBRESOURCE_VERBS})
     return entries

@@ -20,7 +20,7 @@ def fitted(value: Object, resource: Resource) -> Object:
 
 def reset_by(resource: Resource, subresource: str = "") -> Path:
     """The part of an object that an endpoint leaves as it is, and so gives to nobody."""
-    if subresource:
+    if subresource == "status":
         return ("f:spec",)
     return ("f:status",) if resource.status else ()
 

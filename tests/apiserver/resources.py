@@ -11,7 +11,10 @@ from .errors import Object, Subject, not_served
 
 @dataclass(frozen=True, eq=False)
 class Resource:
-    """One resource. `schema` is an openAPIV3Schema: objects are pruned, defaulted and checked by it."""
+    """One resource. `schema` is an openAPIV3Schema: objects are pruned, defaulted and checked by it.
+
+    `scale` has the paths of the fields of its Scale, if it has one.
+    """
 
     group: str
     version: str
@@ -19,6 +22,7 @@ class Resource:
     kind: str
     namespaced: bool = True
     status: bool = False
+    scale: Object | None = None
     schema: Object | None = None
     custom: bool = True
     generation: bool = True

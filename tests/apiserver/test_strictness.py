@@ -6,6 +6,7 @@ import pytest
 
 from tests.conformance.api import Api
 from tests.conformance.collection import Collection
+from tests.conformance.definitions import GROUP, WIDGETS
 
 from . import ApiServer
 
@@ -38,3 +39,15 @@ def test_a_budget_has_a_minimum_or_a_maximum(server: ApiServer) -> None:
     budgets.make("one", spec={"minAvailable": 1})
 
     budgets.apply("one", "me", spec={"maxUnavailable": 1}).refused(422, "Invalid")
+
+
+def test_a_field_that_a_scale_writes_is_no_longer_that_of_its_former_owner(server: ApiServer) -> None:
+    """Releases before 1.22 let the former owner apply its own number again."""
+    server.install_crd(WIDGETS)
+    widgets = Collection(Api(server.url), "default", f"{GROUP}/v1", "Widget", "widgets")
+    widgets.apply("one", "me", spec={"size": 1, "replicas": 3}).ok()
+
+    widgets.merge("one", {"spec": {"replicas": 5}}, "scale", fieldManager="autoscaler").ok()
+
+    widgets.apply("one", "me", spec={"size": 1, "replicas": 3}).refused(409, "Conflict")
+    assert widgets.apply("one", "me", spec={"size": 2}).ok()["spec"]["replicas"] == 5

@@ -46,13 +46,13 @@ class Writing:
     def update(self, request: Request) -> Outcome:
         value = self._decoded(request.object(), request)
         with self.cluster.storage.lock:
-            record = self._existing(request)
+            record = self.existing(request)
             self._check_uid(value, record, request.target.resource)
             if not value["metadata"].get("resourceVersion"):
                 rule = "Invalid value: 0x0: must be specified for an update"
                 cause = Cause("FieldValueInvalid", rule, "metadata.resourceVersion")
                 raise invalid(request.target.resource.subject(record.name), [cause])
-            return 200, self._update(value, record, request)
+            return 200, self.replace(value, record, request)
 
     def patch(self, request: Request) -> Outcome:
         if request.content_type not in PATCHES:
@@ -61,9 +61,9 @@ class Writing:
             return self._apply(request)
         change = request.object()
         with self.cluster.storage.lock:
-            record = self._existing(request)
+            record = self.existing(request)
             patched = self._decoded(merge_patch(record.value, change), request)
-            return 200, self._update(patched, record, request)
+            return 200, self.replace(patched, record, request)
 
     def _apply(self, request: Request) -> Outcome:
         resource = request.target.resource
@@ -75,7 +75,7 @@ class Writing:
             shape, force = shape_of(resource.kind), request.flag("force")
             applied = ownership.apply(live, config, shape, self._writer(request), force=force, reset=reset)
             if record is not None:
-                return 200, self._update(applied, record, request, tracked=True)
+                return 200, self.replace(applied, record, request, tracked=True)
             if uid := config["metadata"].get("uid"):
                 why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                 raise conflict(resource.subject(request.target.name), why)
@@ -100,7 +100,8 @@ class Writing:
             raise already_exists(subject)
         return self._store(value if tracked else self._tracked(None, value, request), resource)
 
-    def _update(self, value: Object, record: Record, request: Request, *, tracked: bool = False) -> Object:
+    def replace(self, value: Object, record: Record, request: Request, *, tracked: bool = False) -> Object:
+        """Stores another version of an object, as far as the endpoint writes it; `tracked` if it has its managers."""
         resource, old = request.target.resource, record.copy()
         if value["metadata"].get("resourceVersion") not in (None, str(record.revision)):
             raise conflict(resource.subject(record.name))
@@ -112,7 +113,7 @@ class Writing:
         self._check(value, old, resource)
         stored = self._store(value if tracked else self._tracked(old, value, request), resource)
         if old["metadata"].get("deletionTimestamp") and _lost_its_last_finalizer(old, stored):
-            self.cluster.remove(resource.storage, self._existing(request))
+            self.cluster.remove(resource.storage, self.existing(request))
         return stored
 
     def _store(self, value: Object, resource: Resource) -> Object:
@@ -128,7 +129,7 @@ class Writing:
         target = request.target
         return self.cluster.storage.get(target.resource.storage, target.namespace, target.name)
 
-    def _existing(self, request: Request) -> Record:
+    def existing(self, request: Request) -> Record:
         record = self._record(request)
         if record is None:
             raise not_found(request.target.resource.subject(request.target.name))
@@ -162,7 +163,7 @@ class Writing:
 
     def _restricted(self, value: Object, old: Object, subresource: str, resource: Resource) -> Object:
         """The part of the new object that this endpoint writes, over the old one."""
-        if subresource:
+        if subresource == "status":
             kept = {key: item for key, item in copy_of(old).items() if key != "status"}
             return kept | ({"status": value["status"]} if "status" in value else {})
         if not resource.status:

@@ -36,6 +36,7 @@ _SPEC = {
     "required": ["size"],
     "properties": {
         "size": {"type": "integer", "minimum": 1, "maximum": 100},
+        "replicas": {"type": "integer", "minimum": 1},
         "title": {"type": "string", "minLength": 2, "maxLength": 5, "pattern": "^[a-z]+$"},
         "mode": {"type": "string", "enum": ["Fast", "Safe"], "default": "Fast"},
         "enabled": {"type": "boolean"},
@@ -55,6 +56,7 @@ _STATUS = {
     "properties": {
         "phase": {"type": "string", "enum": ["Pending", "Ready"]},
         "observed": {"type": "integer"},
+        "selector": {"type": "string"},
         "conditions": _CONDITIONS,
     },
 }
@@ -75,9 +77,16 @@ def _version(name: str, properties: Object, **more: Any) -> Object:
     return {"name": name, "served": True, "storage": True, "schema": schema, **more}
 
 
-# With status subresource.
+_SCALE = {
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.observed",
+    "labelSelectorPath": ".status.selector",
+}
+# With both subresources.
 WIDGETS = _definition(
-    "widgets", "Widget", [_version("v1", {"spec": _SPEC, "status": _STATUS}, subresources={"status": {}})]
+    "widgets",
+    "Widget",
+    [_version("v1", {"spec": _SPEC, "status": _STATUS}, subresources={"status": {}, "scale": _SCALE})],
 )
 # No status subresource, and the two extensions that Kubernetes 1.20 cannot combine with typed applying.
 _GADGET = {

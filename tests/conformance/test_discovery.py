@@ -24,6 +24,9 @@ def test_a_version_lists_its_resources_and_their_subresources(cluster: Api) -> N
     assert (widget["kind"], widget["namespaced"]) == ("Widget", True)
     assert {"create", "delete", "get", "list", "patch", "update", "watch"} <= set(widget["verbs"])
     assert resources["widgets/status"]["kind"] == "Widget"
+    scale = resources["widgets/scale"]
+    assert (scale["group"], scale["version"], scale["kind"]) == ("autoscaling", "v1", "Scale")
+    assert {"get", "patch", "update"} <= set(scale["verbs"])
     assert "gadgets/status" not in resources
 
 
