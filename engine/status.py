@@ -236,6 +236,7 @@ def _proxies(observed: Observed, applied: Applied) -> ProxyStatus:
         ready=observed.fleet.ready(applied.digest),
         updated=observed.fleet.updated(applied.digest),
         strategy=applied.strategy,
+        selector=",".join(f"{label}={value}" for label, value in observed.owner.selector.items()),
     )
 
 

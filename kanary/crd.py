@@ -143,7 +143,14 @@ def _version() -> Json:
         "name": VERSION,
         "served": True,
         "storage": True,
-        "subresources": {"status": {}},
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.proxy.replicas",
+                "statusReplicasPath": ".status.proxies.replicas",
+                "labelSelectorPath": ".status.proxies.selector",
+            },
+        },
         "additionalPrinterColumns": columns,
         "schema": {"openAPIV3Schema": _schema()},
     }

@@ -151,7 +151,12 @@ class KanarySpec(Shape):
     freeze: Freeze | None = Field(
         default=None, description="While present, the weights do not change, except back to the last good ones."
     )
-    proxy: ProxySettings = Field(default_factory=ProxySettings, description="Settings of the HAProxy pods.")
+    proxy: ProxySettings = Field(
+        default_factory=ProxySettings,
+        description="Settings of the HAProxy pods.",
+        # The cluster has no scale of a Kanary without a value of replicas: {} takes the default of each field.
+        json_schema_extra={"default": {}},
+    )
 
     @property
     def shares(self) -> tuple[Share, ...]:

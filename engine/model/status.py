@@ -52,6 +52,8 @@ class ProxyStatus(Shape):
     """Number of proxies that are ready and serve the revision."""
     updated: int = 0
     """Number of those that also have the latest endpoints."""
+    selector: str = ""
+    """Label selector of their pods, as a HorizontalPodAutoscaler reads it."""
     strategy: str = UpdateStrategy.ROLLING.value
     """How they receive a configuration: spec.updateStrategy, or Rolling after they failed to load one in time."""
 

@@ -21,6 +21,7 @@ ROLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "kanary-edit": {
         "kanaries.kanary.k8s.io": ("get", "create", "update", "patch", "delete", "deletecollection"),
+        "kanaries.kanary.k8s.io/scale": ("get", "update", "patch"),
         "services": ("get",),
         "pods/portforward": ("get", "create"),
     },

@@ -31,6 +31,19 @@ def names(scene: Scene, kind: str, *options: str) -> set[str]:
     return {item["metadata"]["name"] for item in scene.kubectl.get(kind, *options)["items"]}
 
 
+def test_kubectl_scales_the_proxies_of_a_kanary_that_says_nothing_about_them(scene: Scene) -> None:
+    declared = kanary("app", "app", route("app-v1", 100))
+    del declared["spec"]["proxy"]
+    scene.apply(*backend("app-v1", "v1"), declared)
+    scene.wait_until_ready("app")
+    scene.kubectl("scale", "ky/app", "--replicas=1")
+    assert scene.wait_until_ready("app")["proxies"]["replicas"] == 1
+    scene.wait(lambda: len(scene.proxy_pods("app")) == 1, "the end of the other proxy")
+    path = f"/apis/kanary.k8s.io/v1/namespaces/{scene.namespace}/kanaries/app/scale"
+    scale = json.loads(scene.kubectl("get", "--raw", path))
+    assert (scale["spec"]["replicas"], scale["status"]) == (1, {"replicas": 1, "selector": "kanary.k8s.io/name=app"})
+
+
 def test_the_old_service_goes_only_after_the_renamed_one_serves(served: Scene) -> None:
     served.change("app", destination="shop")
 

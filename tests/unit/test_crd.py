@@ -25,6 +25,7 @@ from kanary.history.remote import OPERATOR
 from kanary.operator.settings import Settings
 from states import Phase, Reason
 from states.timing import duration_text
+from tests.apiserver.schema import default
 from tests.unit.kanaries import Json, kanary, names, route, spec, valid_specs
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +113,20 @@ def test_the_kind_goes_by_all_its_names() -> None:
 def test_there_is_one_version_with_a_status_of_its_own() -> None:
     (version,) = crd()["spec"]["versions"]
     assert (version["name"], version["served"], version["storage"]) == ("v1", True, True)
-    assert version["subresources"] == {"status": {}}
+    assert set(version["subresources"]) == {"status", "scale"}
+
+
+def test_a_scale_has_the_fields_that_autoscalers_need() -> None:
+    scale, fields = crd()["spec"]["versions"][0]["subresources"]["scale"], dict(nodes(schema()))
+    types = {path: fields[field]["type"] for path, field in scale.items()}
+    assert types == {"specReplicasPath": "integer", "statusReplicasPath": "integer", "labelSelectorPath": "string"}
+
+
+def test_a_kanary_without_proxy_settings_has_replicas_to_scale_and_no_resources_that_nobody_declared() -> None:
+    """Without a value at its path, an API server answers each request for a scale with an error."""
+    proxy = default(kanary(), schema())["spec"]["proxy"]
+    assert proxy["replicas"] == 2
+    assert "resources" not in proxy
 
 
 def test_the_columns_are_those_that_people_look_for() -> None:
@@ -221,13 +235,15 @@ def test_each_field_has_the_models_default_or_is_required(
     path: str, field: FieldInfo, node: Json, is_required: bool
 ) -> None:
     assert is_required is field.is_required()
-    if path.startswith("status") or field.is_required() or field.default_factory or field.default is None:
+    if path == "spec.proxy":
         # A default that is an object is the sum of its fields' defaults.
+        assert node["default"] == {}
+    elif path.startswith("status") or field.is_required() or field.default_factory or field.default is None:
         assert "default" not in node
     else:
-        default = getattr(field.default, "value", field.default)
-        default = duration_text(default) if isinstance(default, timedelta) else default
-        assert node["default"] == (list(default) if isinstance(default, tuple) else default)
+        value = getattr(field.default, "value", field.default)
+        value = duration_text(value) if isinstance(value, timedelta) else value
+        assert node["default"] == (list(value) if isinstance(value, tuple) else value)
 
 
 def test_the_schema_bounds_values_as_the_models_do() -> None:

@@ -77,7 +77,7 @@ KANARIES = [
     pytest.param(yaml.safe_load(block), id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
     for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
-    if "kind: Kanary" in block
+    if re.search("^kind: Kanary$", block, re.MULTILINE)
 ]
 
 

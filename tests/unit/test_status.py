@@ -113,7 +113,14 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
             {"backend": "myapp-v1:http", "weight": 80, "ready": 2, "unready": 0},
             {"backend": "myapp-v2:9090", "weight": 20, "ready": 1, "unready": 3},
         ],
-        "proxies": {"name": "myapp-split-haproxy", "replicas": 2, "ready": 0, "updated": 0, "strategy": "Live"},
+        "proxies": {
+            "name": "myapp-split-haproxy",
+            "replicas": 2,
+            "ready": 0,
+            "updated": 0,
+            "strategy": "Live",
+            "selector": "kanary.k8s.io/name=myapp-split",
+        },
         "display": {"weights": "myapp-v1:http=80 myapp-v2:9090=20", "ready": "0/2"},
         "configHash": DIGEST,
     }
