@@ -6,26 +6,13 @@ from datetime import datetime
 
 from engine.model.status import Condition, KanaryStatus
 from engine.model.times import time_text
-from states import ConditionReason, Decision, Reason
-from states.rollout_rules import FAILURES
+from states import ConditionReason, Decision
+from states.outlook import OUTLOOKS, Outlook
 
 READY = "Ready"
-PROGRESSING = "Progressing"
+RECONCILING = Outlook.RECONCILING.value
+STALLED = Outlook.STALLED.value
 HISTORY_RECORDED = "HistoryRecorded"
-
-
-_STUCK = (
-    Reason.PAUSED,
-    Reason.PROGRESS_DEADLINE_EXCEEDED,
-    Reason.REJECTED_BY_CLUSTER,
-    Reason.OBJECT_EXISTS,
-    Reason.ROLLOUT_PAUSED,
-    Reason.WAITING_FOR_PROMOTION,
-    Reason.INCONCLUSIVE,
-    *FAILURES,
-    Reason.FROZEN,
-    Reason.ROLLED_BACK,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +33,6 @@ def conditions(
     before: Sequence[Condition],
     *,
     is_ready: bool,
-    is_behind: bool,
     decision: Decision,
     recording: Recording,
     generation: int,
@@ -55,10 +41,9 @@ def conditions(
 ) -> tuple[Condition, ...]:
     """All conditions; a transition time changes only with its status.
 
-    `is_behind` says that not all proxies serve the latest change yet. That is progress in any phase, including
-    Degraded, unless the reason says that the rollout is stuck. `staleness` says why the cluster is not known as it is.
+    `staleness` says why the cluster is not known as it is.
     """
-    is_progressing = is_behind and decision.reason not in _STUCK
+    outlook = None if is_ready else OUTLOOKS[decision.reason]
     known = {condition.type: condition for condition in before}
 
     def condition(type_: str, holds: bool | None, reason: str, message: str) -> Condition:
@@ -78,7 +63,8 @@ def conditions(
         ready = condition(READY, None, ConditionReason.COPY_STALE.value, staleness)
     return (
         ready,
-        condition(PROGRESSING, is_progressing, decision.reason.value, decision.message),
+        condition(RECONCILING, outlook is Outlook.RECONCILING, decision.reason.value, decision.message),
+        condition(STALLED, outlook is Outlook.STALLED, decision.reason.value, decision.message),
         condition(HISTORY_RECORDED, recording.is_recorded, recording.reason, recording.message),
     )
 

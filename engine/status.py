@@ -62,7 +62,6 @@ def next_status(observed: Observed, result: Outcome) -> KanaryStatus:
     is_same = (before.phase, before.reason) == (phase.value, decision.reason.value)
     limit = decision.limit
     weights = _weights(observed, result)
-    is_behind = phase in (Phase.RENDERING, Phase.ROLLING) or (applied is not None and not result.is_current)
     return KanaryStatus(
         observed_generation=observed.intent.generation,
         phase=phase.value,
@@ -84,7 +83,6 @@ def next_status(observed: Observed, result: Outcome) -> KanaryStatus:
         conditions=conditions(
             before.conditions,
             is_ready=phase is Phase.READY,
-            is_behind=is_behind,
             decision=decision,
             recording=_with_losses(result),
             generation=observed.intent.generation,
@@ -161,7 +159,7 @@ def may_pass(before: KanaryStatus, after: KanaryStatus) -> bool:
 
 
 def _lasting(status: KanaryStatus) -> tuple[object, ...]:
-    fixed_conditions = tuple((c.type, c.status, c.reason) for c in status.conditions if c.type != "Progressing")
+    fixed_conditions = tuple((c.type, c.status, c.reason) for c in status.conditions)
     weights = tuple((route.backend, route.weight) for route in status.weights)
     display = status.display and (status.display.weights, status.display.ready)
     rollout = status.rollout and (

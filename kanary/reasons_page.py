@@ -9,6 +9,9 @@ from pathlib import Path
 from kanary.history.faults import FAULT_REASONS
 from states.catalogue import CATALOGUE
 from states.explanation import Explanation
+from states.outlook import OUTLOOKS, Outlook
+from states.phases import Phase
+from states.reasons import Reason
 
 PAGE = Path("docs/reasons.md")
 ALL: Mapping[str, Mapping[str, Explanation]] = {
@@ -21,7 +24,7 @@ _HEAD = """\
 
 <!-- Made by python -m kanary.reasons_page. -->
 
-`status.reason`, the conditions Ready and Progressing, and the Event of a change have the same reason, and
+`status.reason`, the conditions Ready, Reconciling and Stalled, and the Event of a change have the same reason, and
 `status.rollout.reason` is that of the rollout. The message names the field, the value found and the way out.
 `kanary explain REASON` prints an entry of this page without a cluster.
 """
@@ -45,9 +48,16 @@ def _entry(reason: str, explanation: Explanation) -> str:
 
 {explanation.meaning}
 
-{phases}- **Cause**: {explanation.cause}
+{phases}{_condition(reason, explanation)}- **Cause**: {explanation.cause}
 - **Remedy**: {explanation.remedy}
 """
+
+
+def _condition(reason: str, explanation: Explanation) -> str:
+    if not explanation.phases or explanation.phases == (Phase.READY,):
+        return ""
+    outlook = OUTLOOKS[Reason(reason)]
+    return f"- **Condition**: {'neither Reconciling nor Stalled' if outlook is Outlook.HELD else outlook.value}\n"
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Condition(Shape):
     """A condition as the Kubernetes API conventions describe it."""
 
     type: str
-    """Ready, Progressing or HistoryRecorded."""
+    """Ready, Reconciling, Stalled or HistoryRecorded."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
     observed_generation: int
@@ -182,7 +182,7 @@ class KanaryStatus(Shape):
     progressing_since: Time | None = None
     """Since when not all proxies serve the latest change; the progress deadline starts here."""
     conditions: tuple[Condition, ...] = ()
-    """Ready, Progressing and HistoryRecorded."""
+    """Ready, Reconciling, Stalled and HistoryRecorded."""
     change_cause: str | None = None
     """The annotation kubernetes.io/change-cause at the last change."""
     history: HistoryStatus | None = None

@@ -32,7 +32,7 @@ def test_a_kanary_passes_every_phase_on_its_way_to_ready(serving: Scene) -> None
     status = serving.status()
     assert [move["to"] for move in moves(status)] == ["Rendering", "Rolling", "Ready"]
     assert status["display"] == {"weights": "myapp-v1:http=80 myapp-v2:http=20", "ready": "2/2"}
-    expected = {"Ready": "True", "Progressing": "False", "HistoryRecorded": "False"}
+    expected = {"Ready": "True", "Reconciling": "False", "Stalled": "False", "HistoryRecorded": "False"}
     serving.wait_for(lambda: {c["type"]: c["status"] for c in serving.status()["conditions"]} == expected)
     assert serving.get("services", "myapp")["spec"]["ports"][0]["port"] == 80
     assert "10.0.0.2:9000" in serving.config()

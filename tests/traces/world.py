@@ -30,6 +30,7 @@ from engine.render.adoption import adopter, given_back
 from engine.render.objects import KANARY_LABEL, Identity, covers, is_ours, made_from, owner_uid
 from states import Problem, Reason
 from states.catalogue import CATALOGUE
+from tests import kstatus
 
 Json = dict[str, Any]
 START = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -417,6 +418,7 @@ class World:
     def write_status(self, kanary: Json, status: Json) -> Json:
         self._count_write()
         self.status_writes += 1
+        kstatus.check(status)
         self.objects["Kanary", kanary["metadata"]["name"]]["status"] = copy.deepcopy(status)
         written = self.kanary(NAMESPACE, kanary["metadata"]["name"])
         assert written

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.conditions import RECORDED
+from engine.conditions import RECORDED, with_defect
 from engine.course import Course
 from engine.fleet.fleet import Fleet
 from engine.fleet.reports import Report, RouteReport
@@ -25,6 +25,9 @@ from engine.resolve.endpoints import Resolved
 from engine.status import Outcome, next_status, only_counts_differ, status_json, with_former_details
 from kanary.kube.cache import Unpacked
 from states import Decision, Delivery, Difference, Phase, Problem, Progress, Reason, Trigger
+from states.outlook import OUTLOOKS, Outlook
+from states.rollout_rules import FAILURES
+from tests import kstatus
 from tests.unit.kanaries import Json, json_values, route, spec
 from tests.unit.observations import DIGEST, V1, V2, applied, observed, split
 from tests.unit.proxies import live
@@ -128,7 +131,8 @@ def test_a_status_says_what_is_served_and_by_whom() -> None:
     serving = {"reason": "Serving", "message": SERVING.message}
     assert conditions == [
         {"type": "Ready", "status": "True", **about, **serving},
-        {"type": "Progressing", "status": "False", **about, **serving},
+        {"type": "Reconciling", "status": "False", **about, **serving},
+        {"type": "Stalled", "status": "False", **about, **serving},
         {
             "type": "HistoryRecorded",
             "status": "True",
@@ -170,7 +174,7 @@ def test_weights_that_are_only_decided_on_leave_what_is_served_as_it_is() -> Non
     first = following(None)
     rendering = following(first, NEW_WEIGHTS, Phase.RENDERING, Decision(None, Reason.CONFIGURATION_CHANGED, "4"))
     assert (rendering["weights"], rendering["revision"]) == (first["weights"], 3)
-    assert condition(rendering, "Progressing")["status"] == "True"
+    assert condition(rendering, "Reconciling")["status"] == "True"
 
 
 def test_a_second_later_the_same_status_is_written() -> None:
@@ -312,11 +316,11 @@ def test_anything_else_is_no_weather(changes: Json) -> None:
     assert not only_counts_differ(before, before.model_copy(update=changes))
 
 
-def test_ready_lasts_while_pods_come_and_go_and_progressing_says_that_they_do() -> None:
+def test_ready_lasts_while_pods_come_and_go() -> None:
     newer = replace(DONE, difference=Difference.ENDPOINTS, progress=Progress.SERVING)
     status = following(following(None), newer)
     assert condition(status, "Ready")["status"] == "True"
-    assert condition(status, "Progressing")["status"] == "True"
+    assert condition(status, "Reconciling")["status"] == "False"
 
 
 # Reading
@@ -408,33 +412,54 @@ def test_whatever_the_status_holds_the_next_one_is_whole(status: Any, phase: Pha
     again = read_status({"status": written})
     assert again.phase == phase.value
     assert again.progressing_since is not None
-    assert [each.type for each in again.conditions] == ["Ready", "Progressing", "HistoryRecorded"]
+    assert [each.type for each in again.conditions] == ["Ready", "Reconciling", "Stalled", "HistoryRecorded"]
     assert status_json(again) == written
 
 
 # Conditions
 
 
+def kstatus_of(status: Json) -> str:
+    return kstatus.computed({"metadata": {"generation": status["observedGeneration"]}, "status": status})
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("reason", Reason)
+def test_pipelines_see_what_is_there_what_continues_and_what_a_person_has_to_change(
+    phase: Phase, reason: Reason
+) -> None:
+    status = following(None, DONE, phase, Decision(None, reason, "why"))
+    kstatus.check(status)
+    expected = {Outlook.STALLED: kstatus.FAILED}.get(OUTLOOKS[reason], kstatus.IN_PROGRESS)
+    assert kstatus_of(status) == (kstatus.CURRENT if phase is Phase.READY else expected)
+
+
 @pytest.mark.parametrize(
-    ("phase", "last", "delivery", "ready", "progressing"),
+    ("reason", "reconciling", "stalled"),
     [
-        (Phase.PENDING, None, DONE, "False", "False"),
-        (Phase.RENDERING, None, DONE, "False", "True"),
-        (Phase.RENDERING, APPLIED, DONE, "False", "True"),
-        (Phase.ROLLING, APPLIED, BEHIND, "False", "True"),
-        (Phase.ROLLING, APPLIED, DONE, "False", "True"),
-        (Phase.READY, APPLIED, DONE, "True", "False"),
-        (Phase.DEGRADED, None, DONE, "False", "False"),
-        (Phase.DEGRADED, APPLIED, BEHIND, "False", "True"),
-        (Phase.DEGRADED, APPLIED, DONE, "False", "False"),
+        (Reason.ROLLING_OUT, "True", "False"),
+        # The Service may be applied a moment later, by the same pipeline.
+        (Reason.BACKEND_NOT_FOUND, "True", "False"),
+        (Reason.INVALID_WEIGHTS, "False", "True"),
+        (Reason.ROLLED_BACK, "False", "True"),
+        (Reason.PAUSED, "False", "False"),
     ],
 )
-def test_each_phase_has_its_conditions(
-    phase: Phase, last: Applied | None, delivery: Delivery, ready: str, progressing: str
-) -> None:
-    status = following(None, delivery, phase, last=last)
-    assert condition(status, "Ready")["status"] == ready
-    assert condition(status, "Progressing")["status"] == progressing
+def test_a_reason_has_its_conditions(reason: Reason, reconciling: str, stalled: str) -> None:
+    status = following(None, DONE, Phase.DEGRADED, Decision(None, reason, "why"))
+    found = [condition(status, type_) for type_ in ("Reconciling", "Stalled")]
+    assert [each["status"] for each in found] == [reconciling, stalled]
+    assert {(each["reason"], each["message"]) for each in found} == {(reason.value, "why")}
+
+
+def test_a_step_that_has_failed_is_doomed() -> None:
+    assert {OUTLOOKS[reason] for reason in FAILURES} == {Outlook.STALLED}
+
+
+def test_a_kanary_that_cannot_be_observed_is_not_current() -> None:
+    status = read_status({"status": following(None)})
+    unknown = status_json(with_defect(status, "why", NOW))
+    assert kstatus_of(unknown) == kstatus.IN_PROGRESS
 
 
 def test_a_condition_keeps_the_time_of_its_last_change() -> None:
