@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,13 @@ from kanary.kube.resources import SERVICES
 from states.texts import one_line
 
 FIELD_MANAGER = "kanary-undo"
+_GITOPS = {
+    "argocd-controller": "Argo CD",
+    "argocd-application-controller": "Argo CD",
+    "kustomize-controller": "Flux",
+    "helm-controller": "Flux",
+}
+"""The field managers of those who write what a repository declares again and again."""
 _ATTEMPTS = 5
 
 
@@ -51,9 +59,18 @@ class Restoration:
         return version_of(self.kanary)
 
     @property
-    def is_paused(self) -> bool:
-        """Whether the weights are not served until the Kanary is resumed."""
-        return (self.kanary.get("spec") or {}).get("paused") is True
+    def warnings(self) -> Iterator[str]:
+        """Why the weights may not be served, or not for long."""
+        name = self.kanary["metadata"]["name"]
+        if (self.kanary.get("spec") or {}).get("paused") is True:
+            yield f"{name} is paused: the weights are written, but not served until it is resumed"
+        for entry in self.kanary["metadata"].get("managedFields") or ():
+            manager = entry.get("manager")
+            if manager in _GITOPS and "f:spec" in (entry.get("fieldsV1") or {}):
+                yield (
+                    f"{_GITOPS[manager]} ({manager}) applies the spec of {name}, and may write its own weights again: "
+                    "change them in its source as well"
+                )
 
     @property
     def cause(self) -> str:
@@ -81,8 +98,8 @@ class Undo:
         plan = self.plan(revision)
         if plan.large and not is_confirmed:
             self._confirm(plan.large)
-        if plan.is_paused:
-            note(f"warning: {self._name} is paused: the weights are written, but not served until it is resumed")
+        for warning in plan.warnings:
+            note(f"warning: {warning}")
         self.write(plan)
         watch = f"watch: kubectl -n {self._namespace} get ky {self._name} --watch"
         print(one_line(f"{self._namespace}/{self._name}: {plan.done}; {watch}"))

@@ -93,14 +93,10 @@ class Actions:
 
 
 def _restoration(_: Undo, plan: Restoration) -> Plan:
-    warnings = []
-    if plan.large:
-        warnings.append(f"this changes {plan.large}")
-    if plan.is_paused:
-        warnings.append("the Kanary is paused: the weights are written, but not served until it is resumed")
+    large = [f"this changes {plan.large}"] if plan.large else []
     uid, generation = plan.version
     target = {"revision": str(plan.revision), "uid": uid, "generation": str(generation)}
-    return Plan(plan.done, True, tuple(warnings), target)
+    return Plan(plan.done, True, (*large, *plan.warnings), target)
 
 
 def _write(undo: Undo, plan: Restoration, target: Mapping[str, str]) -> Plan:

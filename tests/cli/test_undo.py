@@ -253,6 +253,18 @@ def test_a_paused_kanary_is_warned_of(stage: Stage) -> None:
     assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
 
 
+@pytest.mark.parametrize(("manager", "system"), [("argocd-controller", "Argo CD"), ("kustomize-controller", "Flux")])
+def test_a_controller_that_applies_the_spec_again_is_warned_of(stage: Stage, manager: str, system: str) -> None:
+    stage.server.store.put(stage.kanary() | {"spec": stage.kanary()["spec"] | {"port": 81}}, manager=manager)
+    printed = stage.undo()
+    assert printed.code == 0
+    assert printed.err == (
+        f"kanary: warning: {system} ({manager}) applies the spec of {NAME}, and may write its own weights again: "
+        "change them in its source as well\n"
+    )
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+
+
 # Large differences
 
 
