@@ -28,6 +28,10 @@ MOST_BYTES = 50_000
 for all entries of one reconcile with a hundred routes.
 """
 CAUSE_ANNOTATION = "kubernetes.io/change-cause"
+UNDO = "kanary-undo"
+"""The field manager of an undo, until it gives up the fields that it wrote."""
+UNDO_CAUSE = "undo to revision"
+"""The beginning of the cause of an undo."""
 """The reason of a change, as `kubectl annotate` and other tools write it. https://kubernetes.io/docs/reference/labels-annotations-taints"""
 _LONGEST_CAUSE = 200
 
@@ -148,6 +152,8 @@ def _cause(observed: Observed) -> str:
 def author(kanary: Mapping[str, Any]) -> str:
     """Field manager that last wrote the routes; empty if the API server has none."""
     entries = [entry for entry in kanary["metadata"].get("managedFields") or () if _is_about_routes(entry)]
+    if not entries and annotated_cause(kanary).startswith(UNDO_CAUSE):
+        return UNDO
     last: Mapping[str, Any] = max(entries, key=lambda entry: str(entry.get("time", "")), default={})
     # The field manager of `kubectl apply` without --server-side.
     return harmless(last.get("manager"), _LONGEST_CAUSE).replace("kubectl-client-side-apply", "kubectl")

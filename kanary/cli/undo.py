@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 
+from engine.journal import UNDO, UNDO_CAUSE
 from engine.last_status import read_status
 from kanary.cli import weights
 from kanary.cli.failure import CommandError, listed, note
@@ -21,11 +22,10 @@ from kanary.history.records import RecordedChange
 from kanary.history.source import Source
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
-from kanary.kube.errors import Conflict, NotFound
+from kanary.kube.errors import ClusterError, Conflict, NotFound
 from kanary.kube.resources import SERVICES
 from states.texts import one_line
 
-FIELD_MANAGER = "kanary-undo"
 _GITOPS = {
     "argocd-controller": "Argo CD",
     "argocd-application-controller": "Argo CD",
@@ -75,7 +75,7 @@ class Restoration:
     @property
     def cause(self) -> str:
         """Of the new revision."""
-        return f"undo to revision {self.revision}"
+        return f"{UNDO_CAUSE} {self.revision}"
 
     @property
     def done(self) -> str:
@@ -124,7 +124,7 @@ class Undo:
         for _ in range(_ATTEMPTS):
             patch = weights.patch(kanary, plan.after, plan.cause, lambda backend: self._resolved(backend)[0])
             with suppress(Conflict):
-                self._client.merge_patch(KANARIES, self._namespace, self._name, patch, field_manager=FIELD_MANAGER)
+                self._give_up_fields(self._patch(patch))
                 return
             kanary = self._live()
             if version_of(kanary) != (uid, generation):
@@ -133,6 +133,28 @@ class Undo:
             f"{self._name} was changed at the same time: nothing was written; see what it is now "
             f"(kubectl -n {self._namespace} get ky {self._name}), and try again"
         )
+
+    def _give_up_fields(self, written: Json) -> None:
+        """Leave what was written without an owner: `kubectl apply --server-side` refuses to change fields of others."""
+        try:
+            for _ in range(_ATTEMPTS):
+                metadata = written["metadata"]
+                others = [each for each in metadata.get("managedFields") or () if each.get("manager") != UNDO]
+                change = {"resourceVersion": metadata["resourceVersion"], "managedFields": others}
+                with suppress(Conflict):
+                    self._patch({"metadata": change})
+                    return
+                written = self._live()
+            why = "the Kanary changes all the time"
+        except (ClusterError, CommandError) as error:
+            why = str(error)
+        note(
+            f"warning: the weights are written, but {UNDO} still owns them ({why}): "
+            "kubectl apply --server-side needs --force-conflicts to change them"
+        )
+
+    def _patch(self, change: Json) -> Json:
+        return self._client.merge_patch(KANARIES, self._namespace, self._name, change, field_manager=UNDO)
 
     def _live(self) -> Json:
         return kanary_to_change(self._client, self._namespace, self._name)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.journal import CAUSE_ANNOTATION
 from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.weight import read_weight, weight_number
@@ -19,7 +20,6 @@ Json = dict[str, Any]
 Weights = Mapping[str, Decimal]
 """Weights by backend, in the form of `str(Backend)`."""
 
-CAUSE = "kubernetes.io/change-cause"
 LARGE = 50
 """A weight change by more percentage points requires confirmation."""
 
@@ -73,7 +73,10 @@ def patch(kanary: Json, weights: Weights, cause: str, by_number: Callable[[str],
         {**present.get(by_number(text), new[text]), "weight": weight_number(weight)} for text, weight in weights.items()
     ]
     return {
-        "metadata": {"resourceVersion": kanary["metadata"]["resourceVersion"], "annotations": {CAUSE: cause}},
+        "metadata": {
+            "resourceVersion": kanary["metadata"]["resourceVersion"],
+            "annotations": {CAUSE_ANNOTATION: cause},
+        },
         "spec": {"routes": routes},
     }
 

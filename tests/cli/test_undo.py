@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.journal import CAUSE_ANNOTATION, author
 from engine.model.entries import Share
 from engine.model.spec import Backend
 from engine.model.weight import weight_number
 from kanary.cli import undo, weights
+from kanary.cli.applying import after_apply
 from kanary.cli.failure import CommandError
 from kanary.cli.output import weights_of
 from kanary.history.pending import Pending
 from kanary.history.reader import Reader
+from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
+from kanary.kube.errors import Conflict
 from tests.apiserver import ApiServer, Fault
 from tests.cli.conftest import Kanary, Printed
 from tests.cli.record import (
@@ -135,9 +141,8 @@ def test_the_weights_of_the_revision_before_are_written_into_the_spec(stage: Sta
 
 def test_the_change_says_what_it_was_for_and_who_made_it(stage: Stage) -> None:
     stage.undo()
-    metadata = stage.kanary()["metadata"]
-    assert metadata["annotations"] == {"kubernetes.io/change-cause": "undo to revision 2"}
-    assert "kanary-undo" in [entry["manager"] for entry in metadata["managedFields"]]
+    assert stage.kanary()["metadata"]["annotations"] == {"kubernetes.io/change-cause": "undo to revision 2"}
+    assert author(stage.kanary()) == "kanary-undo"
 
 
 def test_a_revision_can_be_named(stage: Stage) -> None:
@@ -263,6 +268,96 @@ def test_a_controller_that_applies_the_spec_again_is_warned_of(stage: Stage, man
         "change them in its source as well\n"
     )
     assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+
+
+# Applying a manifest afterwards
+
+
+def manifest(*declared: Json, cause: str) -> Json:
+    metadata = {"name": NAME, "namespace": "shop", "annotations": {"kubernetes.io/change-cause": cause}}
+    spec = {"destination": "myapp", "routes": [*declared]}
+    return {"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata, "spec": spec}
+
+
+@pytest.fixture
+def apply(stage: Stage) -> Callable[[Json], Json]:
+    """`kubectl apply --server-side` without --force-conflicts, of a Kanary that was made so as well."""
+    client = ClusterClient.connect(kubeconfig=stage.kubeconfig, field_manager="kubectl")
+
+    def run(declared: Json) -> Json:
+        return client.apply(KANARIES, "shop", NAME, declared, force=False)
+
+    client.delete(KANARIES, "shop", NAME, uid=None)
+    run(manifest(route("myapp-v1", 50), route("myapp-v2", 50), cause="half"))
+    stage.recorded(story(stage.uid))
+    return run
+
+
+@pytest.mark.parametrize("weight", [50, 70, 80])
+@pytest.mark.parametrize("cause", ["half", "more"])
+def test_after_an_undo_any_manifest_can_be_applied_by_the_server(
+    stage: Stage, apply: Callable[[Json], Json], weight: int, cause: str
+) -> None:
+    for _ in range(2):
+        assert stage.undo().code == 0
+        applied = apply(manifest(route("myapp-v1", weight), route("myapp-v2", 100 - weight), cause=cause))
+        assert stage.weights() == {"myapp-v1": weight, "myapp-v2": 100 - weight}
+        assert (author(applied), applied["metadata"]["annotations"]) == ("kubectl", {CAUSE_ANNOTATION: cause})
+        stage.declare(route("myapp-v1", 50), route("myapp-v2", 50))
+
+
+@pytest.mark.usefixtures("apply")
+def test_what_others_own_stays_theirs(stage: Stage) -> None:
+    stage.server.store.put({**stage.kanary(), "status": {"revision": 3}}, manager="kanary")
+    kubectl, operator = stage.kanary()["metadata"]["managedFields"]
+    assert stage.undo().code == 0
+    kubectl["fieldsV1"] = {"f:spec": {"f:destination": {}}}
+    assert stage.kanary()["metadata"]["managedFields"] == [kubectl, operator]
+
+
+def test_a_status_that_is_written_at_the_same_time_does_not_keep_an_undo_from_giving_up_its_fields(
+    stage: Stage, apply: Callable[[Json], Json]
+) -> None:
+    interrupted(stage, lambda kanary: kanary.update(status={"revision": 3}), at=2).restore(None, is_confirmed=True)
+    apply(manifest(route("myapp-v1", 70), route("myapp-v2", 30), cause="more"))
+
+
+def test_fields_that_cannot_be_given_up_are_warned_of(stage: Stage, apply: Callable[[Json], Json]) -> None:
+    stage.server.faults.add(Fault.status(500, method="PATCH", path="kanaries")).skip = 1
+    printed = stage.undo()
+    assert printed.code == 0
+    assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
+    assert printed.err.startswith("kanary: warning: the weights are written, but kanary-undo still owns them (")
+    assert printed.err.endswith("): kubectl apply --server-side needs --force-conflicts to change them\n")
+    stage.server.faults.clear()
+    with pytest.raises(Conflict, match="kanary-undo"):
+        apply(manifest(route("myapp-v1", 70), route("myapp-v2", 30), cause="more"))
+
+
+@pytest.mark.parametrize("weight", [50, 70, 80])
+def test_after_an_undo_an_apply_by_the_client_does_what_the_manifest_says(stage: Stage, weight: int) -> None:
+    """As kubectl: a merge patch from the Kanary as it is, that also removes what only the former manifest has."""
+    client = ClusterClient.connect(kubeconfig=stage.kubeconfig, field_manager="kubectl-client-side-apply")
+
+    def run(declared: Json) -> Json:
+        text = json.dumps(declared)
+        metadata = {
+            "annotations": {
+                **declared["metadata"]["annotations"],
+                "kubectl.kubernetes.io/last-applied-configuration": text,
+            }
+        }
+        live = stage.kanary()["spec"]
+        changed = {key: value for key, value in declared["spec"].items() if live.get(key) != value}
+        return client.merge_patch(KANARIES, "shop", NAME, {"metadata": metadata, "spec": changed})
+
+    run(manifest(route("myapp-v1", 50), route("myapp-v2", 50), cause="half"))
+    assert stage.undo().code == 0
+    declared = manifest(route("myapp-v1", weight), route("myapp-v2", 100 - weight), cause="half")
+    planned_spec = after_apply(stage.kanary(), declared, datetime.now(UTC))["spec"]
+    applied = run(declared)
+    assert applied["spec"] == planned_spec
+    assert stage.weights() == {"myapp-v1": weight, "myapp-v2": 100 - weight}
 
 
 # Large differences
@@ -464,14 +559,14 @@ def test_wrong_usage_exits_with_2(stage: Stage, arguments: list[str]) -> None:
 # Concurrent changes
 
 
-def interrupted(stage: Stage, by: Callable[[Json], None]) -> undo.Undo:
-    """An undo whose Kanary is changed by another client right before the write."""
+def interrupted(stage: Stage, by: Callable[[Json], None], at: int = 1) -> undo.Undo:
+    """An undo whose Kanary is changed by another client right before the write, or a later one."""
     client = ClusterClient.connect(kubeconfig=stage.kubeconfig)
     write = client.merge_patch
-    times = iter([True])
+    writes = count(1)
 
     def late(*arguments: Any, **options: Any) -> Json:
-        if next(times, False):
+        if next(writes) == at:
             kanary = copy.deepcopy(stage.kanary())
             by(kanary)
             stage.server.store.put(kanary)

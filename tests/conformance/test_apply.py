@@ -154,6 +154,23 @@ def test_an_update_makes_the_writer_own_what_it_changed(configmaps: Collection) 
     assert owned(patched, "me") == {"f:data": {"f:b": {}}}
 
 
+def test_fields_that_their_writer_gives_up_are_nobody_s(widgets: Collection) -> None:
+    widgets.apply("one", "me", spec={"size": 1, "mode": "Fast", "steps": [{"pause": 1}]}).ok()
+    patched = widgets.merge("one", {"spec": {"size": 2, "steps": [{"pause": 2}]}}, fieldManager="editor").ok()
+    entries = [entry for entry in patched["metadata"]["managedFields"] if entry["manager"] != "editor"]
+    change = {"resourceVersion": patched["metadata"]["resourceVersion"], "managedFields": entries}
+
+    given_up = widgets.merge("one", {"metadata": change}, fieldManager="editor").ok()
+    applied = widgets.apply("one", "me", spec={"size": 3, "mode": "Fast", "steps": [{"pause": 3}]}).ok()
+
+    assert given_up["spec"] == patched["spec"]
+    assert owned(given_up, "editor", "Update") is None
+    assert owned(given_up, "me") == {"f:spec": {"f:mode": {}}}
+    assert generation_of(given_up) == generation_of(patched)
+    assert (applied["spec"]["size"], applied["spec"]["steps"]) == (3, [{"pause": 3}])
+    assert owned(applied, "me") == {"f:spec": {"f:mode": {}, "f:size": {}, "f:steps": {}}}
+
+
 def test_the_field_manager_of_a_plain_write_is_the_client_s_name(configmaps: Collection) -> None:
     created = configmaps.make("one", data={"a": "1"})
 

@@ -183,6 +183,15 @@ def test_the_author_is_the_field_manager_that_last_wrote_the_routes(fields: list
     assert author({"metadata": {"managedFields": fields}}) == expected
 
 
+def test_the_author_of_an_undo_is_the_undo_also_after_it_has_given_up_the_routes() -> None:
+    metadata = {"managedFields": [field("kubectl", "1", of="f:port")], "annotations": {}}
+    assert not author({"metadata": metadata})
+    metadata |= {"annotations": {"kubernetes.io/change-cause": "undo to revision 2"}}
+    assert author({"metadata": metadata}) == "kanary-undo"
+    applied = [field("argocd", "2026-01-01T12:00:00Z")]
+    assert author({"metadata": metadata | {"managedFields": applied}}) == "argocd"
+
+
 # Moves
 
 
