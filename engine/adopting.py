@@ -5,10 +5,12 @@ the proxies are deleted. Each step is one write, and the next one depends only o
 """
 
 from engine.model.spec import KanarySpec
-from engine.observe import Observed
+from engine.observe import Observed, owner_of
 from engine.ports import ClusterView, ClusterWriter, Json, RejectedError
 from engine.render.adoption import FINALIZER, adopter, adoption_problem
 from engine.render.objects import is_ours
+from engine.resolve.intent import destination_problems
+from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Reason
 
 CONTESTED = frozenset({Reason.DESTINATION_EXISTS, Reason.DESTINATION_NOT_ADOPTABLE, Reason.DESTINATION_TAKEN})
@@ -58,20 +60,32 @@ def with_finalizer(view: ClusterView, writer: ClusterWriter, kanary: Json) -> tu
 
 def _with_finalizer(view: ClusterView, writer: ClusterWriter, kanary: Json) -> Json:
     metadata = kanary["metadata"]
-    has = FINALIZER in (metadata.get("finalizers") or ())
-    adopted = [each for each in view.owned_by(metadata["namespace"], metadata["uid"]) if adopter(each)]
-    if metadata.get("deletionTimestamp"):
-        for service in adopted:
-            writer.give_back(service)
-        return writer.set_finalizer(kanary, FINALIZER, is_present=False) if has else kanary
-    needs = bool(adopted) or _wants(view, kanary)
-    return kanary if needs == has else writer.set_finalizer(kanary, FINALIZER, is_present=needs)
+    namespace, uid = metadata["namespace"], metadata["uid"]
+    has, is_deleted = FINALIZER in (metadata.get("finalizers") or ()), bool(metadata.get("deletionTimestamp"))
+    known = any(adopter(each) == uid for each in view.owned_by(namespace, uid))
+    needs = not is_deleted and (known or _wants(view, kanary))
+    if needs:
+        return kanary if has else writer.set_finalizer(kanary, FINALIZER, is_present=True)
+    # The watch may lag behind: a Service must not lead to proxies that are deleted.
+    adopted = view.adopted_by(namespace, uid) if has or known else ()
+    if adopted and not is_deleted:
+        return kanary
+    for service in adopted:
+        writer.give_back(service)
+    return writer.set_finalizer(kanary, FINALIZER, is_present=False) if has else kanary
 
 
 def _wants(view: ClusterView, kanary: Json) -> bool:
-    """Whether the spec adopts a Service that exists."""
-    metadata, spec = kanary["metadata"], kanary.get("spec")
-    if not isinstance(spec, dict) or spec.get("adoptDestination") is not True:
+    """Whether the spec adopts a Service that exists and can be adopted."""
+    declared = kanary.get("spec")
+    if not isinstance(declared, dict) or declared.get("adoptDestination") is not True:
         return False
-    service = view.service(metadata["namespace"], str(spec.get("destination")))
-    return service is not None and not service["metadata"].get("ownerReferences")
+    owner = owner_of(kanary)
+    try:
+        spec = read_spec(kanary)
+    except InvalidSpecError:
+        return False
+    service = view.service(owner.namespace, spec.destination)
+    if service is None or is_ours(service, owner.uid, owner.labels):
+        return False
+    return not any(destination_problems(view, owner, kanary, spec))

@@ -170,7 +170,7 @@ def observe(
     `sent` is what this process is sending to its proxies, by the uid of the pod.
     `last` returns what this process last saw in the ConfigMap. It replaces a ConfigMap that was deleted or damaged.
     """
-    owner = memo(_owner, kanary)
+    owner = memo(owner_of, kanary)
     # First: if it is too early to judge the proxies, nothing else is derived in vain.
     fleet = _fleet(view, owner, now, memo, sent or {})
     (intent, declared), status = read_intent(view, owner, kanary, memo), read(kanary)
@@ -225,7 +225,8 @@ def _are_equal(one: KanarySpec, other: KanarySpec) -> bool:
     return one == other
 
 
-def _owner(kanary: Json) -> Identity:
+def owner_of(kanary: Json) -> Identity:
+    """The Kanary as the owner of its objects."""
     metadata = kanary["metadata"]
     return Identity(metadata["namespace"], metadata["name"], metadata["uid"])
 

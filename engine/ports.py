@@ -83,6 +83,12 @@ class ClusterView(DeclaredObjects, Protocol):
     def owned_by(self, namespace: str, uid: str) -> Sequence[Json]:
         """The Services and ConfigMaps whose controller has this uid, and the Services that this Kanary has adopted."""
 
+    def adopted_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The Services that this Kanary has adopted, as the API server has them.
+
+        Sends a request to the API server: for rare use. Raises RetryLaterError and RejectedError.
+        """
+
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's EndpointSlices; Endpoints are converted to the same form."""
 

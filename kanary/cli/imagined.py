@@ -141,6 +141,10 @@ class ImaginedCluster:
         found = [*self._list(SERVICES, namespace), *self._list(CONFIG_MAPS, namespace, f"{MANAGED_BY}={MANAGER}")]
         return [each for each in found if uid in (owner_uid(each), adopter(each))]
 
+    def adopted_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The Services that this Kanary has adopted."""
+        return [each for each in self._list(SERVICES, namespace) if adopter(each) == uid]
+
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's EndpointSlices."""
         if self._source.serves(ENDPOINT_SLICES):

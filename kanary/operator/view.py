@@ -8,12 +8,13 @@ from typing import Any
 from engine.fleet.reports import Report
 from engine.model.states import Endpoint
 from engine.ports import KanaryName, RetryLaterError, rejected
+from engine.render.adoption import adopter
 from engine.render.objects import KANARY_LABEL
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient, ClusterError
 from kanary.kube.errors import Forbidden
 from kanary.kube.pods import addresses_of
-from kanary.kube.resources import PODS, REPLICA_SETS, Key
+from kanary.kube.resources import PODS, REPLICA_SETS, SERVICES, Key, Resource
 from kanary.operator.agents import Agents
 from kanary.operator.indexes import Target, external_addresses, kanaries_of_owned, owning_kanaries
 from kanary.operator.signing import SigningKey
@@ -56,6 +57,10 @@ class View:
         """The Services and ConfigMaps whose controller has this uid."""
         owned = [*self._watches.services.lookup(BY_OWNER, uid), *self._watches.config_maps.lookup(BY_OWNER, uid)]
         return [obj for obj in owned if obj["metadata"]["namespace"] == namespace]
+
+    def adopted_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        """The Services that this Kanary has adopted. Raises RetryLaterError and RejectedError."""
+        return [service for service in self._listed(SERVICES, namespace) if adopter(service) == uid]
 
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         """The Service's slices."""
@@ -118,14 +123,17 @@ class View:
 
     def pod_templates(self, namespace: str, kanary: str) -> Sequence[Json]:
         """The pod templates of a Kanary's ReplicaSets with desired pods. Raises RetryLaterError and RejectedError."""
-        what = f"cannot list the ReplicaSets of namespace {namespace}"
+        found = self._listed(REPLICA_SETS, namespace, f"{KANARY_LABEL}={kanary}")
+        return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]
+
+    def _listed(self, resource: Resource, namespace: str, selector: str | None = None) -> Sequence[Json]:
+        what = f"cannot list the {resource.kind}s of namespace {namespace}"
         try:
-            found, _ = self._client.list(REPLICA_SETS, namespace, f"{KANARY_LABEL}={kanary}")
+            return self._client.list(resource, namespace, selector)[0]
         except Forbidden as error:
             raise rejected(f"{what}: {error}") from error
         except ClusterError as error:
             raise RetryLaterError(f"{what}: {error}") from error
-        return [replica_set["spec"]["template"] for replica_set in found if replica_set["spec"].get("replicas")]
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """The last report of each of these proxy pods. Raises RetryLaterError."""

@@ -261,6 +261,7 @@ def test_a_service_that_cannot_be_adopted_says_why(live: Scene, case: str) -> No
     assert message in status["message"]
     live.wait_for(lambda: live.status()["message"].endswith("2 of 2 proxies serve revision 1"))
     assert shop(live)["spec"] == before
+    assert not finalizers(live), "nothing has to be given back"
 
 
 def test_a_service_of_a_controller_cannot_be_adopted(live: Scene) -> None:

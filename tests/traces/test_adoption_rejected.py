@@ -106,3 +106,21 @@ def test_a_service_that_cannot_be_given_back_keeps_its_proxies(adopted: World) -
     adopted.live_through(60)
     assert adopted.objects[WEB]["spec"]["selector"] == SELECTOR
     assert not adopted.objects[RULE]["metadata"]["finalizers"]
+
+
+@pytest.mark.parametrize("ends", ["deleted", "withdrawn"])
+def test_a_silent_watch_of_services_leaves_none_turned_to_deleted_proxies(
+    adopted: World, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    with monkeypatch.context() as silent:
+        silent.setattr(adopted, "owned_by", lambda *_: [])
+        if ends == "deleted":
+            adopted.objects[RULE]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        else:
+            declare(adopted, adoptDestination=False)
+        adopted.live_through(60)
+        is_turned = adopted.objects[WEB]["spec"]["selector"] == PROXIES
+        assert adopted.objects[RULE]["metadata"]["finalizers"] == [FINALIZER] * is_turned
+    adopted.live_through(60)
+    assert adopted.objects[WEB]["spec"]["selector"] == SELECTOR
+    assert not adopted.objects[RULE]["metadata"]["finalizers"]

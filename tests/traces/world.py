@@ -305,6 +305,9 @@ class World:
             obj for obj in [*self._all("Service"), *self._all("ConfigMap")] if uid in (owner_uid(obj), adopter(obj))
         ]
 
+    def adopted_by(self, namespace: str, uid: str) -> Sequence[Json]:
+        return [obj for obj in self._all("Service") if adopter(obj) == uid]
+
     def slices(self, namespace: str, service: str) -> Sequence[Json]:
         found = self._get("EndpointSlice", namespace, service)
         return [found] if found else []
