@@ -1,7 +1,7 @@
-"""Whether the destination of a Kanary is a Service of others, and when that is turned to the proxies.
+"""Whether the destination of a Kanary is a Service of others, and when that is switched to the proxies.
 
-It is turned when all proxies serve, and not before the Kanary has the finalizer, so that it becomes what it was before
-the proxies are deleted. Each step is one write, and the next one depends only on what the cluster has.
+It is switched when all proxies serve, and not before the Kanary has the finalizer, so that it becomes what it was
+before the proxies are deleted. Each step is one write, and the next one depends only on what the cluster has.
 """
 
 from engine.model.spec import KanarySpec
@@ -24,11 +24,11 @@ def foreign_destination(observed: Observed, spec: KanarySpec) -> Json | None:
 
 
 def is_adopted(observed: Observed, service: Json) -> bool:
-    """Whether the Kanary has turned this Service to its proxies."""
+    """Whether the Kanary has switched this Service to its proxies."""
     return adopter(service) == observed.owner.uid
 
 
-def may_turn(observed: Observed, spec: KanarySpec, service: Json) -> bool:
+def may_switch(observed: Observed, spec: KanarySpec, service: Json) -> bool:
     """Whether the spec adopts this Service, and it can be adopted."""
     declared = observed.intent.spec
     if FINALIZER not in (observed.kanary["metadata"].get("finalizers") or ()) or adoption_problem(spec, service):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVarTuple
 
-from engine.adopting import foreign_destination, is_adopted, may_turn
+from engine.adopting import foreign_destination, is_adopted, may_switch
 from engine.fleet.fleet import Fleet, Goal
 from engine.fleet.reach import unreached_routes
 from engine.memo import Memo
@@ -15,7 +15,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed
 from engine.ports import ClusterView
 from engine.render import objects, pods
-from engine.render.adoption import turned
+from engine.render.adoption import switched
 from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig
 from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Comparison, Identity, Json, compared, covers
@@ -75,7 +75,7 @@ class Target:
     """The desired state of the proxies."""
     planned: Mapping[Action, tuple[Planned, ...]]
     adopts: str = ""
-    """The Service of others that is turned to the proxies when they serve; empty if there is none, or it is."""
+    """The Service of others that is switched to the proxies when they serve; empty if there is none, or it is."""
 
     @property
     def all_planned(self) -> tuple[Planned, ...]:
@@ -129,11 +129,11 @@ def plan(observed: Observed, split: Split) -> Target:
     if service is None:
         return Target(written, applied, difference, fallback or renewal, goal, planned)
     exposed: tuple[Planned, ...] = ()
-    adopts = service["metadata"]["name"] if may_turn(observed, applied.spec, service) else ""
+    adopts = service["metadata"]["name"] if may_switch(observed, applied.spec, service) else ""
     are_serving = difference is Difference.NONE and _are_serving(fleet, goal, applied)
     if adopts and (is_adopted(observed, service) or are_serving):
         inputs, adopts = (observed.owner, applied.spec, service), ""
-        exposed = (Planned("v1", "Service", observed.owner.namespace, applied.spec.destination, turned, inputs),)
+        exposed = (Planned("v1", "Service", observed.owner.namespace, applied.spec.destination, switched, inputs),)
     return Target(
         written, applied, difference, fallback or renewal, goal, {**planned, Action.EXPOSE: exposed}, adopts=adopts
     )

@@ -77,7 +77,7 @@ _SPEC: Mapping[str, Explanation] = {
         (Phase.DEGRADED,),
     ),
     Reason.DESTINATION_NOT_ADOPTABLE: Explanation(
-        "The destination Service cannot be turned to the proxies, and stays as it is. The proxies run.",
+        "The destination Service cannot be switched to the proxies, and stays as it is. The proxies run.",
         "It is headless, has no selector, has ports that no route serves, or belongs to a controller; the message says "
         "which.",
         "Follow the message, or choose another destination.",

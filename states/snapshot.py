@@ -143,7 +143,7 @@ class Delivery:
     reload_spacing: timedelta | None = None
     """How much longer newer endpoints wait because processes of earlier reloads still drain."""
     adopts: str = ""
-    """The Service of others that is turned to the proxies when they serve; empty if there is none, or it is."""
+    """The Service of others that is switched to the proxies when they serve; empty if there is none, or it is."""
     next_limit: timedelta | None = None
     """When the next time limit about a proxy has passed; None if there is none."""
 
@@ -165,7 +165,7 @@ class Snapshot:
     missing: Problem | None = None
     """A backend of the spec does not exist, or its endpoints are unknown."""
     contested: Problem | None = None
-    """The destination is a Service of others, and is not turned to the proxies."""
+    """The destination is a Service of others, and is not switched to the proxies."""
     routes: tuple[RouteFacts, ...] = ()
     """As declared."""
     on_empty_route: OnEmptyRoute = OnEmptyRoute.REDISTRIBUTE

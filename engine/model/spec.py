@@ -117,7 +117,7 @@ class KanarySpec(Shape):
     destination: ServiceName = Field(description="Name of the Service that Kanary creates and clients connect to.")
     adopt_destination: Annotated[bool, Field(strict=True)] = Field(
         default=False,
-        description="Whether Kanary may turn a Service of this name that it did not create to its proxies, when they "
+        description="Whether Kanary may switch a Service of this name that it did not create to its proxies, when they "
         "serve: its selector and the target port of `port`. It becomes what it was if the Kanary is deleted, names "
         "another destination, or this is false again. Until then the Kanary has a finalizer.",
     )

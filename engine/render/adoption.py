@@ -1,4 +1,4 @@
-"""A Service with traffic that is turned to the proxies of a Kanary: what it was, and how it becomes that again.
+"""A Service with traffic that is switched to the proxies of a Kanary: what it was, and how it becomes that again.
 
 Only the selector and the target port are changed, in one write. So kube-proxy sees the same Service, and the
 EndpointSlices of the proxies exist before those of the former pods are deleted.
@@ -63,7 +63,7 @@ def _problems(spec: KanarySpec, service: Mapping[str, Any]) -> Iterator[str]:
         (metadata.get("deletionTimestamp"), "is being deleted: wait until it is, or remove its finalizers"),
         (
             owner,
-            f"belongs to {owner.get('kind')} {owner.get('name')}, which may turn it back: choose another name, or "
+            f"belongs to {owner.get('kind')} {owner.get('name')}, which may switch it back: choose another name, or "
             "remove its ownerReferences",
         ),
         (
@@ -108,7 +108,7 @@ def _is_served(port: Mapping[str, Any], spec: KanarySpec) -> bool:
     return port.get("port") == spec.port and port.get("protocol", "TCP") == "TCP"
 
 
-def turned(owner: Identity, spec: KanarySpec, live: Json) -> Json:
+def switched(owner: Identity, spec: KanarySpec, live: Json) -> Json:
     """The fields of an adoptable Service that change, for the version that was read."""
     former = _former(live)
     port = next(port for port in live["spec"]["ports"] if _is_served(port, spec))

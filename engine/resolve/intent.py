@@ -103,7 +103,7 @@ def _held_by_other(
     elif not spec.adopt_destination:
         text = (
             f"{where} is a Service that Kanary did not create and does not modify: choose another name, or set "
-            "spec.adoptDestination to true, which turns it to the proxies without a failed connection, or delete it "
+            "spec.adoptDestination to true, which switches it to the proxies without a failed connection, or delete it "
             "when they serve"
         )
         yield Problem(Reason.DESTINATION_EXISTS, text)

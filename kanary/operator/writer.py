@@ -321,7 +321,7 @@ class Writer:
 
 
 def _may_adopt(live: Json, desired: Json) -> bool:
-    """Whether this is a Service to be turned to proxies, and has not got an owner since it was read."""
+    """Whether this is a Service to be switched to proxies, and has not got an owner since it was read."""
     return bool(adopter(desired)) and not live["metadata"].get("ownerReferences")
 
 

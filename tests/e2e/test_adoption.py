@@ -21,7 +21,7 @@ def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_conne
         routes = route("app-v1", 50), route("app-v2", 50)
         scene.apply(kanary("web", "web", *routes, adoptDestination=True, proxy={"replicas": 2}))
         scene.wait_until_ready("web")
-        turned = scene.kubectl.get("service", "web")
+        switched = scene.kubectl.get("service", "web")
         scene.wait_for_split("web", proxies=2, v1=50, v2=50)
         scene.kubectl("delete", "kanary", "web", "--timeout=60s")
         scene.wait_for_split("web", v1=100)
@@ -31,8 +31,8 @@ def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_conne
 
     assert not counted.errors, counted
     assert counted.versions["v2"], "no connection went through the proxies"
-    assert turned["spec"]["clusterIP"] == before["clusterIP"]
-    assert turned["spec"]["selector"] == {"kanary.k8s.io/name": "web"}
+    assert switched["spec"]["clusterIP"] == before["clusterIP"]
+    assert switched["spec"]["selector"] == {"kanary.k8s.io/name": "web"}
     after = scene.kubectl.get("service", "web")
     assert after["spec"] == before
     assert "kanary.k8s.io/adopted" not in (after["metadata"].get("annotations") or {})

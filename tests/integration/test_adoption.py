@@ -142,7 +142,7 @@ def is_as_it_was(scene: Scene) -> bool:
     return bool(same and before["metadata"]["uid"] == now["metadata"]["uid"] and not now["metadata"].get("annotations"))
 
 
-def test_a_service_is_turned_to_the_proxies_when_they_serve(adopted: Scene) -> None:
+def test_a_service_is_switched_to_the_proxies_when_they_serve(adopted: Scene) -> None:
     before, now = adopted.before["spec"], shop(adopted)["spec"]  # type: ignore[attr-defined]
     assert now == {**before, "selector": PROXIES, "ports": [{**PORT, "targetPort": "split"}]}
     assert leads_to(adopted, "rule-haproxy")
@@ -226,11 +226,11 @@ def test_a_former_destination_serves_until_the_new_one_is_adopted(live: Scene) -
 
 
 def test_a_second_kanary_does_not_take_an_adopted_service(adopted: Scene) -> None:
-    turned = shop(adopted)
+    switched = shop(adopted)
     adopted.declare("second", **ADOPTING)
     status = adopted.wait_for_phase("Degraded", "second", reason="DestinationTaken")
     assert "Kanary rule" in status["message"]
-    assert shop(adopted) == turned
+    assert shop(adopted) == switched
 
 
 NOT_ADOPTABLE: dict[str, tuple[Json, str]] = {

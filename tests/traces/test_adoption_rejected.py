@@ -80,7 +80,7 @@ def test_a_rejected_finalizer_stops_nothing_else(there: World) -> None:
     there.live_through(60)
     assert there.status()["reason"] == "RejectedByCluster"
     assert "policy says no" in there.status()["message"]
-    assert there.objects[WEB]["spec"]["selector"] == SELECTOR, "without a finalizer it would stay turned"
+    assert there.objects[WEB]["spec"]["selector"] == SELECTOR, "without a finalizer it would stay switched"
     there.create_service("myapp-v1", 3)
     there.live_through(60)
     assert servers(there) == 3
