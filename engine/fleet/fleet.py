@@ -1,6 +1,6 @@
 """All proxies of one Kanary, and their progress with a configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -111,10 +111,9 @@ class Fleet:
         return {proxy.serves for proxy in self.proxies if not proxy.is_live and not proxy.has_ended}
 
     def has_all(self, slices: Sequence[Json]) -> bool:
-        """Whether the endpoints in these slices are proxies."""
+        """Whether the ready endpoints in these slices are proxies. Deleted pods stay in them for a moment, unready."""
         names = {proxy.name for proxy in self.proxies}
-        endpoints = (endpoint for piece in slices for endpoint in piece.get("endpoints") or ())
-        return all((endpoint.get("targetRef") or {}).get("name") in names for endpoint in endpoints)
+        return all((endpoint.get("targetRef") or {}).get("name") in names for _, endpoint in _ready(slices))
 
     @property
     def addresses(self) -> list[str]:
@@ -297,8 +296,14 @@ def has_rolled_out(deployment: Json | None, replicas: int) -> bool:
 def ready_endpoints(slices: Sequence[Json]) -> int:
     """Number of ready endpoints in the slices of a Service; with two address families, a pod is in slices of both."""
     found: dict[str, set[str]] = {}
+    for family, endpoint in _ready(slices):
+        found.setdefault(family, set()).update(endpoint.get("addresses") or ())
+    return max(map(len, found.values()), default=0)
+
+
+def _ready(slices: Sequence[Json]) -> Iterator[tuple[str, Json]]:
+    """The ready endpoints, each with its address family."""
     for piece in slices:
         for endpoint in piece.get("endpoints") or ():
             if (endpoint.get("conditions") or {}).get("ready") is not False:
-                found.setdefault(piece.get("addressType", ""), set()).update(endpoint.get("addresses") or ())
-    return max(map(len, found.values()), default=0)
+                yield piece.get("addressType", ""), endpoint

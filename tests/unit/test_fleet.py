@@ -167,6 +167,18 @@ def test_ready_endpoints_are_counted_over_all_slices_once_each() -> None:
     assert ready_endpoints([one, two, {"endpoints": None}, {}]) == 2
 
 
+def test_an_adopted_service_leads_to_proxies_alone_if_all_of_its_ready_endpoints_do() -> None:
+    def piece(*endpoints: tuple[str, bool]) -> list[Json]:
+        found = [{"targetRef": {"name": name}, "conditions": {"ready": ready}} for name, ready in endpoints]
+        return [{"endpoints": found}]
+
+    ours = fleet(live("x-1"), live("x-2"))
+    assert ours.has_all(piece(("x-1", True), ("x-2", True)))
+    assert ours.has_all(piece(("x-1", True), ("x-deleted", False)))
+    assert not ours.has_all(piece(("x-1", True), ("web-1", True)))
+    assert not ours.has_all([{"endpoints": [{"targetRef": {"name": "web-1"}}]}])
+
+
 def test_a_proxy_of_two_address_families_is_counted_once() -> None:
     four = {"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}
     six = {"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}]}
