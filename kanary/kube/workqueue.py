@@ -115,7 +115,10 @@ class WorkQueue(Generic[K]):
             self._failures.pop(key, None)
 
     def retry_failed(self) -> None:
-        """Add all failed keys soon, because the cause may be gone: the more there are, the longer they are spread."""
+        """Add all failed keys soon, because the cause may be gone: the more there are, the longer they are spread.
+
+        Their minimum delays end as well: a server asked for them before it could respond again.
+        """
         with self._changed:
             spread = len(self._failures) / _RETRIES_PER_SECOND
             for key in self._failures:

@@ -108,7 +108,7 @@ class View:
         try:
             found = self._client.get(KANARIES, metadata["namespace"], metadata["name"])["metadata"]
         except ClusterError as error:
-            raise RetryLaterError(f"cannot read the Kanary again: {error}") from error
+            raise RetryLaterError(f"cannot read the Kanary again: {error}", error.retry_after) from error
         return bool(found["uid"] != metadata["uid"] or found["generation"] > metadata["generation"])
 
     def live(self, desired: Json) -> Json | None:
@@ -133,7 +133,7 @@ class View:
         except Forbidden as error:
             raise rejected(f"{what}: {error}") from error
         except ClusterError as error:
-            raise RetryLaterError(f"{what}: {error}") from error
+            raise RetryLaterError(f"{what}: {error}", error.retry_after) from error
 
     def reports(self, pods: Sequence[Json]) -> Mapping[str, Report]:
         """The last report of each of these proxy pods. Raises RetryLaterError."""
@@ -154,7 +154,9 @@ class View:
         try:
             pods, _ = self._client.list(PODS, namespace)
         except ClusterError as error:
-            raise RetryLaterError(f"cannot list the pods of namespace {namespace}: {error}") from error
+            raise RetryLaterError(
+                f"cannot list the pods of namespace {namespace}: {error}", error.retry_after
+            ) from error
         found = {pod["metadata"]["name"]: addresses_of(pod) for pod in pods if pod["metadata"]["name"] in names}
         with self._lock:
             self._addresses[key] = now, found
