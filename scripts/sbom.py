@@ -39,9 +39,18 @@ def listed_in(image: str) -> str:
 
 
 def digest_of(image: str) -> str:
-    """The ID of an image. Raises CalledProcessError."""
-    command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()  # noqa: S603
+    """The digest of the manifest of an image; empty before it is in a registry. Raises CalledProcessError."""
+    command = ["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', image]
+    return manifest_in(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)  # noqa: S603
+
+
+def manifest_in(names: str) -> str:
+    """The digest that all names of an image in registries share, such as `registry.example/kanary@sha256:...`.
+
+    It is empty if there is none, or several: an image that was pushed to one registry and pulled from another.
+    """
+    found = {name.partition("@")[2] for name in names.split()}
+    return found.pop() if len(found) == 1 else ""
 
 
 def components(listing: str) -> Iterator[Component]:
@@ -67,9 +76,9 @@ def _component(
 
 
 def bill(image: str, digest: str, listing: str) -> str:
-    """The document for an image of this name and digest."""
+    """The document for an image of this name and manifest digest, if it has one."""
     name, _, tag = image.rpartition(":")
-    purl = PackageURL("oci", None, name.rsplit("/", 1)[-1], digest, {"tag": tag})
+    purl = PackageURL("oci", None, name.rsplit("/", 1)[-1], digest or None, {"tag": tag})
     made = Bom(components=components(listing))
     made.metadata.component = Component(
         type=ComponentType.CONTAINER, name=name, version=tag, purl=purl, bom_ref=str(purl)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scripts.sbom import bill
+from scripts.sbom import bill, manifest_in
 
 LISTING = """\
 debian-13
@@ -34,6 +34,21 @@ def test_it_has_each_package_that_is_installed_once_with_its_url() -> None:
     assert (image["type"], image["name"], image["version"]) == ("container", "registry.example/kanary", "0.1.0")
     (root,) = [each for each in made["dependencies"] if each["ref"] == image["bom-ref"]]
     assert set(root["dependsOn"]) == {each["bom-ref"] for each in made["components"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "version"),
+    [
+        pytest.param("", "", id="only built"),
+        pytest.param("registry.example/kanary@sha256:aa\n", "@sha256:aa", id="pushed"),
+        pytest.param("a.example/kanary@sha256:aa b.example/kanary@sha256:aa", "@sha256:aa", id="pushed twice"),
+        pytest.param("a.example/kanary@sha256:aa b.example/kanary@sha256:bb", "", id="two manifests"),
+    ],
+)
+def test_an_image_is_named_by_the_digest_of_its_manifest_and_by_no_other(names: str, version: str) -> None:
+    made = json.loads(bill("registry.example/kanary:0.1.0", manifest_in(names), LISTING))
+    expected = f"pkg:oci/kanary{version}?tag=0.1.0"
+    assert made["metadata"]["component"]["purl"].replace("%3A", ":") == expected
 
 
 @pytest.mark.parametrize("listing", ["", "debian-13\n", "debian-13\n\n", '["SQLAlchemy", "2.1.0"]\n'])
