@@ -176,13 +176,11 @@ class Scene:
         self.server.store.put({"apiVersion": api_version, "kind": kind, "metadata": metadata, **body})
 
     def declare(self, name: str = "rule", **spec: Any) -> None:
-        """What `kubectl apply` of a Kanary leaves in the cluster; the status stays."""
-        found = self.kanary(name)
-        body: Json = {"spec": spec}
-        finalizers = (found or {"metadata": {}})["metadata"].get("finalizers")
-        if found and "status" in found:
-            body["status"] = found["status"]
-        self.put("kanary.k8s.io/v1", "Kanary", name, finalizers=finalizers, **body)
+        """What `kubectl apply` of a Kanary leaves in the cluster; all but its spec stays."""
+        if self.kanary(name):
+            self.server.store.change("kanaries", name, lambda kanary: kanary.update(spec=spec), NAMESPACE)
+        else:
+            self.put("kanary.k8s.io/v1", "Kanary", name, spec=spec)
 
     def expire_watches(self) -> None:
         """All watches end, and every kind has to be listed again."""
