@@ -113,9 +113,10 @@ class Scene:
         return set(re.findall(r"^  server \S+ (\S+):\d+ ", self.configuration(name), re.MULTILINE))
 
     def pod_addresses(self, app: str) -> set[str]:
-        """The addresses of a backend's pods that are not on their way out."""
+        """The addresses of a backend's pods that have one and are not on their way out."""
         pods = self.kubectl.get("pods", "-l", f"app={app}")["items"]
-        return {pod["status"]["podIP"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+        current = [pod["status"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        return {status["podIP"] for status in current if "podIP" in status}
 
     # Traffic
 

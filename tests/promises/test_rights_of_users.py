@@ -74,7 +74,8 @@ def test_the_roles_for_users_are_enough_for_every_command(server: ApiServer, tmp
     refused = kinds_of(server.authorizer.refused(USER))
     tell(RIGHTS, "users", len(rights), len(used), f"{len(rights - used)}, for kubectl", words(refused))
     assert refused == set()
-    # The rest is for kubectl: the Kanaries themselves, and reading what belongs to them.
+    # The rest is for kubectl: the Kanaries themselves and their scale, and reading what belongs to them.
     assert {(verb, on) for verb, on in rights - used if verb not in READ} <= {
-        (verb, "kanaries.kanary.k8s.io") for verb in ("create", "update", "delete", "deletecollection")
+        *((verb, "kanaries.kanary.k8s.io") for verb in ("create", "update", "delete", "deletecollection")),
+        *((verb, "kanaries.kanary.k8s.io/scale") for verb in ("update", "patch")),
     }
