@@ -6,13 +6,16 @@ Of a rollout, the moves are Events: its begin, each step, pauses, waits, the ver
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.model.entries import RolloutChange, Share
-from engine.model.spec import Route, weights_text
+from engine.model.spec import API_VERSION, KIND, Route, weights_text
 from engine.model.status import KanaryStatus
 from states import EventReason, Phase, Reason
 from states.rollout_rules import FAILURES
 from states.rollouts import ENDED, RolloutTrigger
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,19 @@ def announcements(before: KanaryStatus, after: KanaryStatus) -> tuple[Announceme
         *_phase_changed(before, after, moves, is_served=bool(served)),
         *_ejected(before, after),
     )
+
+
+def replicas_reverted(live: Json, desired: Json) -> Announcement | None:
+    """The Event for a Deployment that others have scaled; the text is the same each time, so that Events add up."""
+    if desired["kind"] != "Deployment" or live["spec"].get("replicas") == desired["spec"]["replicas"]:
+        return None
+    metadata = desired["metadata"]
+    kanary = metadata["ownerReferences"][0]["name"]
+    text = (
+        f"Deployment {metadata['name']} was scaled, which is reverted: scale the Kanary (kubectl scale ky/{kanary}); "
+        f"the scaleTargetRef of a HorizontalPodAutoscaler has apiVersion {API_VERSION}, kind {KIND}, name {kanary}"
+    )
+    return Announcement(EventReason.REPLICAS_REVERTED, text, is_warning=True)
 
 
 def _moves(before: KanaryStatus, after: KanaryStatus) -> Sequence[RolloutChange]:

@@ -9,6 +9,7 @@ from engine.adopting import foreign_destination, is_adopted, may_switch
 from engine.fleet.fleet import Fleet, Goal
 from engine.fleet.reach import unreached_routes
 from engine.memo import Memo
+from engine.model.entries import Configuration
 from engine.model.spec import KanarySpec
 from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
@@ -81,6 +82,13 @@ class Target:
     def all_planned(self) -> tuple[Planned, ...]:
         """Every object, in the order in which they are applied."""
         return tuple(each for group in self.planned.values() for each in group)
+
+    @property
+    def configuration(self) -> Configuration:
+        """What the history keeps of it."""
+        found = self.applied.endpoints.items()
+        endpoints = {backend: tuple(f"{e.address}:{e.port}" for e in each) for backend, each in found}
+        return Configuration(digest=self.applied.digest, text=self.written.latest, endpoints=endpoints)
 
 
 def plan(observed: Observed, split: Split) -> Target:

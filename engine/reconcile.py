@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 
 from engine.adopting import with_finalizer
-from engine.announce import announcements
+from engine.announce import announcements, replicas_reverted
 from engine.conditions import reports_defect, with_defect
 from engine.course import Course, course_of
 from engine.delivery import delivery_of
@@ -21,7 +21,6 @@ from engine.last_status import LastStatuses, contains, read_status
 from engine.last_written import LastWritten, last_written
 from engine.machine import phase_machine, rollout_machine
 from engine.memo import Memo, Memos
-from engine.model.entries import Configuration
 from engine.model.states import APPLIED_KEY, Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe
@@ -210,12 +209,15 @@ class Reconciler:
             if action is Action.CONFIGURE:
                 self._store_revision(situation.observed, target)
             for planned in target.planned[action]:
-                if not self._compared(planned, memo, situation.compared).is_complete:
-                    desired = planned.render()
+                comparison = self._compared(planned, memo, situation.compared)
+                if not comparison.is_complete:
+                    desired, live = planned.render(), planned.found_in(self._view)
                     if problem := size_problem(desired):
                         raise RejectedError(problem)
                     memo.has_changed = True
                     self._writer.apply(desired)
+                    if live and comparison.is_made and (reverted := replicas_reverted(live, desired)):
+                        self._reporter.announce(situation.observed.kanary, reverted)
                     if text := (desired.get("data") or {}).get(APPLIED_KEY):
                         written = as_written(self._view, memo, planned, desired, target)
                         self._keep(situation.observed.owner, written, text)
@@ -307,12 +309,7 @@ class Reconciler:
         target, configuration = situation.target, None
         is_named = situation.split is not None and not situation.split.is_in_status
         if target and (is_named or (applied and applied.digest == target.applied.digest)):
-            endpoints = {
-                backend: tuple(f"{e.address}:{e.port}" for e in found)
-                for backend, found in target.applied.endpoints.items()
-            }
-            digest = target.applied.digest
-            configuration = Configuration(digest=digest, text=target.written.latest, endpoints=endpoints)
+            configuration = target.configuration
         entries = status.history.entries if status.history else ()
         self._history.record(situation.observed.kanary, entries, configuration)
 

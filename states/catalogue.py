@@ -220,6 +220,12 @@ _EVENTS: Mapping[str, Explanation] = {
         "The pod resets connections that it has accepted.",
         "See `kanary get NAME` for the failed connections with their pod, and the log of the pod.",
     ),
+    EventReason.REPLICAS_REVERTED: Explanation(
+        "The Deployment of the proxies was scaled. Kanary has set the number of `spec.proxy.replicas` again.",
+        "A HorizontalPodAutoscaler or `kubectl scale` that names the Deployment.",
+        "Scale the Kanary: `kubectl scale ky/NAME`, or in the `scaleTargetRef` of the autoscaler apiVersion "
+        "`kanary.k8s.io/v1`, kind `Kanary`.",
+    ),
 }
 
 _CONDITIONS: Mapping[str, Explanation] = {

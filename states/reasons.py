@@ -70,6 +70,7 @@ class EventReason(StrEnum):
 
     WEIGHTS_CHANGED = "WeightsChanged"
     POD_EJECTED = "PodEjected"
+    REPLICAS_REVERTED = "ReplicasReverted"
 
 
 class ConditionReason(StrEnum):

@@ -63,3 +63,22 @@ def test_a_number_out_of_bounds_is_refused_and_changes_nothing(
     reply.refused(422, "Invalid")
     assert reply.causes() == {"spec.proxy.replicas": "FieldValueInvalid"}
     assert (scene.kanary() or {})["spec"] == (before or {})["spec"]
+
+
+def test_an_autoscaler_of_the_deployment_is_reverted_and_told_once(scene: Scene, kanaries: Collection) -> None:
+    deployments = Collection(kanaries.api, NAMESPACE, "apps/v1", "Deployment", "deployments")
+    events = f"/api/v1/namespaces/{NAMESPACE}/events"
+
+    def told() -> list[Json]:
+        found = kanaries.api.get(events).ok()["items"]
+        return [event for event in found if event["reason"] == "ReplicasReverted"]
+
+    for count in (1, 2, 3):
+        deployments.merge("rule-haproxy", {"spec": {"replicas": 5}}, fieldManager="horizontal-pod-autoscaler").ok()
+        scene.wait_for(lambda n=count: sum(each["count"] for each in told()) >= n, lambda: str(told()))
+        assert deployments.read("rule-haproxy")["spec"]["replicas"] == 2
+
+    (event,) = told()
+    assert event["type"] == "Warning"
+    assert "kubectl scale ky/rule" in event["message"]
+    scene.wait_for_phase("Ready")

@@ -204,3 +204,33 @@ def test_a_step_that_proxies_load_slowly_is_told_from_its_start() -> None:
     declare(world, 0, 100)
     world.settle()
     assert reasons(world) == ["Normal RolloutBegun", "Normal StepStarted", "Normal RollingOut"]
+
+
+@pytest.mark.parametrize("replicas", [0, 1, 5])
+def test_who_scales_the_deployment_learns_what_to_scale_instead(replicas: int) -> None:
+    world = serving()
+    deployment = world.objects["Deployment", "rule-haproxy"]
+    for _ in range(3):
+        deployment["spec"]["replicas"] = replicas
+        world.settle()
+        deployment = world.objects["Deployment", "rule-haproxy"]
+        assert deployment["spec"]["replicas"] == 2
+    told = [event for event in world.events if "ReplicasReverted" in event]
+    # The same text each time, so that the cluster has one Event.
+    assert told == 3 * [
+        "Warning ReplicasReverted: Deployment rule-haproxy was scaled, which is reverted: scale the Kanary "
+        "(kubectl scale ky/rule); the scaleTargetRef of a HorizontalPodAutoscaler has apiVersion kanary.k8s.io/v1, "
+        "kind Kanary, name rule"
+    ]
+
+
+def test_neither_another_number_in_the_spec_nor_another_change_of_the_deployment_is_such_a_scale() -> None:
+    world = serving()
+    declared = {"destination": "myapp", "updateStrategy": "Live", "routes": routes(myapp_v1=80, myapp_v2=20)}
+    world.apply_kanary(**declared, proxy={"replicas": 3})
+    world.settle()
+    world.objects["Deployment", "rule-haproxy"]["spec"]["progressDeadlineSeconds"] = 7
+    world.settle()
+    spec = world.objects["Deployment", "rule-haproxy"]["spec"]
+    assert (spec["replicas"], spec["progressDeadlineSeconds"] == 7) == (3, False)
+    assert not [event for event in world.events if "ReplicasReverted" in event]
