@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.fleet.fleet import Fleet, ready_endpoints
+from engine.destination import Destination, observe_destination
+from engine.fleet.fleet import Fleet
 from engine.fleet.proxy import has_agent, read_proxy
 from engine.fleet.sent import Sent
 from engine.last_status import last_rejection, read_phase, read_status
@@ -16,11 +17,10 @@ from engine.model.states import Endpoints, Intent, Written, applied_in, read_wri
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
-from engine.render.objects import Identity, generation_of, is_ours, owner_uid
+from engine.render.objects import Identity, generation_of, owner_uid
 from engine.render.sysctls import ALL_SYSCTLS
 from engine.resolve.endpoints import Resolved
 from engine.resolve.intent import read_intent, resolve_backend
-from engine.resolve.slices import slices_of
 from states import Problem, Reason, RouteFacts, Snapshot
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
@@ -51,15 +51,6 @@ class Defaults:
     def settings_of(self, spec: KanarySpec) -> ProxySettings:
         """The settings of the proxies, with what the spec leaves out."""
         return spec.proxy.over(self.proxies)
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """The Service that clients connect to."""
-
-    service: Json | None
-    ready_endpoints: int
-    """None of a Service of others that leads to anything but the proxies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +191,7 @@ def observe(
         intent=intent,
         written=written,
         fleet=fleet,
-        destinations={spec.destination: _destination(view, owner, spec.destination, fleet) for spec in specs},
+        destinations={spec.destination: observe_destination(view, owner, spec.destination, fleet) for spec in specs},
         backends={**declared, **{backend: resolve_backend(view, owner, backend, memo) for backend in others}},
         memo=memo,
     )
@@ -250,14 +241,6 @@ def _of_generation(latest: int, written: Written) -> Written:
         return written
     applied = written.applied.model_copy(update={"generation": min(latest, written.applied.generation)})
     return replace(written, applied=applied, content_id=None)
-
-
-def _destination(view: ClusterView, owner: Identity, name: str, fleet: Fleet) -> Destination:
-    service = view.service(owner.namespace, name)
-    pieces = slices_of(service, view.slices(owner.namespace, name))
-    if service and not is_ours(service, owner.uid, owner.labels) and not fleet.has_all(pieces):
-        return Destination(service, 0)
-    return Destination(service, ready_endpoints(pieces))
 
 
 def _fleet(view: ClusterView, owner: Identity, now: datetime, memo: Memo, sent: Mapping[str, Sent]) -> Fleet:

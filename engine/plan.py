@@ -23,8 +23,10 @@ from engine.render.objects import TEMPLATE_ANNOTATION, Comparison, Identity, Jso
 from engine.render.rollback import RollbackPlan
 from engine.render.slots import Slots, assign, backends_by_slot
 from engine.render.sysctls import ALL_SYSCTLS, has_keepalive, source_ports
+from engine.render.zones import Zones
 from engine.rollbacks import rollback_plan
 from engine.strategy import renewal_of, strategy_of
+from engine.zones import zones_of
 from states import Action, Difference, Progress, UpdateStrategy
 
 Inputs = TypeVarTuple("Inputs")
@@ -172,7 +174,8 @@ def _render(
     endpoints = [split.endpoints[route.backend] for route in split.spec.routes]
     watched = split.revision if numbered and split.is_watched else 0
     rollback = memo(rollback_plan, split) if numbered else None
-    options = numbered, watched, rollback, slots, ipv6, observed.defaults.sysctls
+    zones = zones_of(observed, split.spec) if numbered else None
+    options = numbered, watched, rollback, slots, ipv6, observed.defaults.sysctls, zones
     drafted = memo(_drafted, split.spec, *options, *endpoints)
     former = (before.digest, before.split_serial) if before else ("", 0)
     serial = before.serial if before else 0
@@ -203,11 +206,13 @@ def _drafted(  # noqa: PLR0917  a memo passes inputs by position
     slots: Slots,
     ipv6: bool,
     sysctls: Mapping[str, str],
+    zones: Zones | None,
     *endpoints: tuple[Endpoint, ...],
 ) -> Draft:
-    return draft(
-        proxy_config(spec, endpoints, kanary, slots, watched=watched, rollback=rollback, ipv6=ipv6, sysctls=sysctls)
+    config = proxy_config(
+        spec, endpoints, kanary, slots, watched=watched, rollback=rollback, ipv6=ipv6, sysctls=sysctls, zones=zones
     )
+    return draft(config)
 
 
 def plan_unapplied(
@@ -230,6 +235,7 @@ def proxy_config(
     rollback: RollbackPlan | None = None,
     ipv6: bool = False,
     sysctls: Mapping[str, str] = ALL_SYSCTLS,
+    zones: Zones | None = None,
 ) -> ProxyConfig:
     """The configuration of HAProxy without its serial. The endpoints are those of each route.
 
@@ -260,6 +266,7 @@ def proxy_config(
         watched=watched,
         rollback=rollback,
         slots=backends_by_slot(slots),
+        zones=zones,
     )
 
 

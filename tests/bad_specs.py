@@ -259,6 +259,14 @@ BAD_ROLLOUTS: dict[str, tuple[dict[str, Any], str]] = {
         {**steps(10, 100), "updateStrategy": "Rolling"},
         "spec.rollout needs the agents of spec.updateStrategy Live, and it is Rolling: set it to Live",
     ),
+    "a preferred zone without agents": (
+        {"proxy": {"trafficDistribution": "PreferSameZone"}, "updateStrategy": "Rolling"},
+        "spec.proxy.trafficDistribution needs the agents of spec.updateStrategy Live, and it is Rolling: set it to",
+    ),
+    "a preference that does not exist": (
+        {"proxy": {"trafficDistribution": "PreferClose"}},
+        'spec.proxy.trafficDistribution is "PreferClose": must be PreferSameZone or left out',
+    ),
     "a freeze that is no object": (
         {"freeze": True},
         "spec.freeze is true: must be an object with until and reason, both optional",

@@ -1,6 +1,7 @@
 """What users declare in a Kanary (`kanaries.kanary.k8s.io/v1`), as models; the CRD's schema is generated from them."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -76,6 +77,12 @@ class Route(Shape):
     )
 
 
+class TrafficDistribution(StrEnum):
+    """Which pods of a route a proxy prefers, in the words of a Service's `trafficDistribution`."""
+
+    PREFER_SAME_ZONE = "PreferSameZone"
+
+
 class ProxySettings(ProxyDefaults):
     """Settings of the HAProxy pods."""
 
@@ -108,6 +115,12 @@ class ProxySettings(ProxyDefaults):
         default=Balance.ROUND_ROBIN,
         description="How a route's connections are spread over its pods. roundrobin: in turn. leastconn: to the pod "
         "with the fewest connections, which suits long-lived connections.",
+    )
+    traffic_distribution: TrafficDistribution | None = Field(
+        default=None,
+        description="PreferSameZone: each proxy connects to the pods of its own zone in each route, and to those of "
+        "other zones while none of them is up. The weights of the routes stay exact. Needs updateStrategy Live. "
+        "Default: to all pods.",
     )
 
 

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from engine.model.weight import TOTAL_WEIGHT, decimal_text, read_weight
 from engine.render.rollback import RollbackPlan
+from engine.render.zones import Zones, require_valid
 from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
@@ -141,6 +142,8 @@ class ProxyConfig:
     `slots` are the backends by slot (`engine.render.slots`); those that are not among the routes are free. Without
     `slots`, there is one for each route, in the order of the routes.
 
+    With `zones`, each proxy prefers the servers of its own zone (`engine.render.zones`), which is no part of the split.
+
     `Hold` and `Fail` of `on_empty_route` are the same for a proxy: they differ in what the operator does.
 
     Raises ValueError for a time, a count or a port out of range, for weights that do not sum to 100, for duplicate
@@ -168,6 +171,7 @@ class ProxyConfig:
     watched: int = 0
     rollback: RollbackPlan | None = None
     slots: tuple[str, ...] = ()
+    zones: Zones | None = None
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT
 
@@ -188,6 +192,7 @@ class ProxyConfig:
         # As in Pool: no plain strings.
         object.__setattr__(self, "on_empty_route", OnEmptyRoute(self.on_empty_route))
         object.__setattr__(self, "balance", Balance(self.balance))
+        require_valid(self.zones or ())
         if self.split_port == self.ops_port:
             raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
         if len({route.backend for route in self.routes}) < len(self.routes):

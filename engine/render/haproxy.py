@@ -23,6 +23,7 @@ from engine.render.rollback import RollbackPlan
 from engine.render.selection import COUNTING_ALL, RANDOM_START, selection_rules, split_data
 from engine.render.slots import slot_names
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
+from engine.render.zones import zone_lines
 from states.snapshot import OnEmptyRoute
 
 SERVERS_STEP = 500
@@ -94,7 +95,8 @@ def render(config: ProxyConfig, former_digest: str = "", former_serial: int = 0)
 def draft(config: ProxyConfig) -> Draft:
     """The haproxy.cfg of this configuration, whatever its serial, which `complete` adds."""
     sections = (_global(config), _defaults(config), _ops(config), _split(config), _backends(config))
-    text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+    parts = ["\n".join(lines) for lines in (*sections, zone_lines(config.zones or ()))]
+    text = "\n\n".join(part for part in parts if part) + "\n"
     lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
     headers = [route.proxy_protocol if route else None for route in config.routes_by_slot]
     return Draft(text, _hash(f"{lasting} {headers}"), _hash(text))
@@ -296,6 +298,9 @@ def _backends(config: ProxyConfig) -> Iterator[str]:
         yield f"# {route.backend}" if route else "# free"
         yield f"backend {name}"
         yield f"  balance {config.balance}"
+        if config.zones is not None:
+            yield "  # The agent makes the servers of other zones backups: they are used while no other one is up."
+            yield "  option allbackups"
         if route:
             yield from (_server(server, route.proxy_protocol, config) for server in route.servers)
 

@@ -12,6 +12,7 @@ from itertools import chain
 from engine.memo import Memo
 from engine.model.spec import Backend
 from engine.model.states import Endpoint
+from engine.render.zones import Zones, by_zone, pairs
 from engine.resolve.loops import ProxyEndpoint
 from engine.resolve.slices import Json, Members, is_outdated, is_tcp, read_slice, ready_members, slices_of
 from states import Problem, Reason
@@ -40,6 +41,8 @@ class Resolved:
     """Some endpoints are proxies of other Kanaries, or addresses that may become theirs without a change of these."""
     is_known: bool = True
     """The Service has a slice of its present version. Without any, its endpoints are unknown."""
+    zones: Zones = ()
+    """The addresses of the endpoints whose zones are known."""
 
 
 def resolve(
@@ -185,7 +188,9 @@ def _resolved(ready: tuple[Endpoint, ...], terminating: tuple[Endpoint, ...], po
     usable = {endpoint.pod or endpoint.address for endpoint in ready}
     unready = _union(each.unready for each in members) - usable
     note = ", ".join(_notes(len(usable), len(terminating), port, members))
-    return Resolved(ready or terminating, bool(terminating), len(unready), note, is_known=bool(members))
+    addresses = {endpoint.address for endpoint in ready or terminating}
+    zones = by_zone(pair for each in members for pair in pairs(each.zones) if pair[1] in addresses)
+    return Resolved(ready or terminating, bool(terminating), len(unready), note, is_known=bool(members), zones=zones)
 
 
 def _notes(ready: int, terminating: int, port: str, members: Sequence[Members]) -> Iterable[str]:

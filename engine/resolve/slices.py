@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model.states import Endpoint
+from engine.render.zones import Zones, by_zone, is_zone
 
 Json = Mapping[str, Any]
 
@@ -19,6 +20,8 @@ class Members:
     ready: tuple[Endpoint, ...]
     terminating: tuple[Endpoint, ...]
     """Pods that terminate and still serve, because their readiness probes pass."""
+    zones: Zones
+    """The addresses of both, by zone."""
     unready: frozenset[str]
     """Pods that are not ready, and are not terminating."""
     without_port: frozenset[str]
@@ -35,6 +38,7 @@ def read_slice(piece: Json, port_name: str) -> Members:
     ready: list[Endpoint] = []
     terminating: list[Endpoint] = []
     unready, without_port, unusable, host_names = set[str](), set[str](), set[str](), set[str]()
+    zones = list[tuple[str, str]]()
     for member in piece.get("endpoints") or ():
         addresses = member.get("addresses")
         if not addresses:
@@ -49,16 +53,30 @@ def read_slice(piece: Json, port_name: str) -> Members:
             without_port.update([pod or address] if is_ready else ())
         elif family in FAMILIES:
             try:
-                (ready if is_ready else terminating).append(Endpoint(address, number, pod))
+                endpoint = Endpoint(address, number, pod)
+                (ready if is_ready else terminating).append(endpoint)
+                zones.append((zone_of(member), endpoint.address))
             except ValueError:
                 unusable.add(address)
     sets = map(frozenset, (unready, without_port, unusable, host_names))
-    return Members(tuple(ready), tuple(terminating), *sets)
+    return Members(tuple(ready), tuple(terminating), by_zone(zones), *sets)
 
 
 def ready_members(piece: Json) -> int:
     """How many endpoints of a slice are ready."""
     return sum(map(is_ready_member, piece.get("endpoints") or ()))
+
+
+def zones_of_pods(pieces: Sequence[Json]) -> Mapping[str, str]:
+    """The zone of each pod whose zone is known, by its name."""
+    members = [member for piece in pieces for member in piece.get("endpoints") or ()]
+    return {pod: zone for member in members if (pod := _pod(member)) and (zone := zone_of(member))}
+
+
+def zone_of(member: Json) -> str:
+    """The zone of an endpoint; empty if it is unknown, or is no value of a label: nothing validates a manual slice."""
+    zone = member.get("zone")
+    return zone if isinstance(zone, str) and is_zone(zone) else ""
 
 
 def still_in(piece: Json, endpoints: tuple[Endpoint, ...]) -> frozenset[Endpoint]:

@@ -57,6 +57,7 @@ _EXPECTED: Mapping[str, str] = {
     "unacknowledgedSeconds": _WHOLE_NUMBER.format(1, 86_400),
     "maxConnections": _WHOLE_NUMBER.format(1, MAX_CONNECTIONS),
     "balance": "roundrobin or leastconn",
+    "trafficDistribution": "PreferSameZone or left out",
     "image": "an image reference without white space",
     "quantity": "a quantity such as 2, 500m or 128Mi",
     **dict.fromkeys(("requests", "limits"), "a map of resource names to quantities"),
@@ -279,6 +280,12 @@ def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
     yield from (Problem(Reason.INVALID_SPEC, text) for text in template_problems("spec.proxy", spec.proxy))
     if spec.rollout:
         yield from (Problem(Reason.INVALID_SPEC, text) for text in _rollout_problems(spec, spec.rollout))
+    if spec.proxy.traffic_distribution and spec.update_strategy is not UpdateStrategy.LIVE:
+        yield Problem(
+            Reason.INVALID_SPEC,
+            "spec.proxy.trafficDistribution needs the agents of spec.updateStrategy Live, and it is "
+            f"{spec.update_strategy}: set it to Live, or leave out trafficDistribution",
+        )
     for index, route in enumerate(spec.routes):
         where = f"spec.routes[{index}].backend"
         if route.backend.service_name == spec.destination:

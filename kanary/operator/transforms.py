@@ -105,12 +105,13 @@ def service(obj: Json) -> Json:
 
 
 def endpoint_slice(obj: Json) -> Json:
-    """The slice with each endpoint's readiness, target and first address (clients must not use the others)."""
+    """The slice with each endpoint's readiness, target, zone and first address (clients must not use the others)."""
     endpoints = [
         {
             "addresses": endpoint["addresses"][:1],
             "conditions": _conditions(endpoint.get("conditions") or {}),
             "targetRef": _pod_reference(endpoint.get("targetRef") or {}),
+            **_zone(endpoint),
         }
         for endpoint in obj.get("endpoints") or ()
         if endpoint.get("addresses")
@@ -130,6 +131,12 @@ def endpoint_slice(obj: Json) -> Json:
 def _pod_reference(target: Json) -> Json:
     """The reference to a pod; empty if the endpoint is something else."""
     return {"kind": "Pod", "name": target.get("name", "")} if target.get("kind") == "Pod" else {}
+
+
+def _zone(endpoint: Json) -> Json:
+    """The zone, which v1beta1 has among other labels of the node."""
+    zone = endpoint.get("zone") or (endpoint.get("topology") or {}).get("topology.kubernetes.io/zone")
+    return {"zone": zone} if zone else {}
 
 
 def _conditions(conditions: Json) -> Json:

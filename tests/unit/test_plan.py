@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from engine import plan
+from engine.destination import Destination
 from engine.fleet.proxy import Proxy
 from engine.memo import Memo
 from engine.model.entries import Share
@@ -23,7 +24,7 @@ from engine.model.states import (
     read_written,
     unpaused,
 )
-from engine.observe import Defaults, Destination
+from engine.observe import Defaults
 from engine.plan import Target, plan_unapplied, proxy_config
 from engine.render import haproxy
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol

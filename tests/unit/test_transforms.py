@@ -133,6 +133,7 @@ def test_a_stored_slice_has_only_the_needed_fields() -> None:
         "addresses": ["10.0.0.1"],
         "conditions": {"ready": True},
         "targetRef": {"kind": "Pod", "name": "v1-a"},
+        "zone": "a",
     }
 
 
@@ -294,3 +295,14 @@ def test_labels_and_other_annotations_of_a_kanary_are_not_read() -> None:
     assert transforms.content_of_kanary(changed) == read
     changed["metadata"]["annotations"]["kubernetes.io/change-cause"] = "release 5"
     assert transforms.content_of_kanary(changed) != read
+
+
+def test_the_zone_of_v1beta1_is_a_label_of_the_node() -> None:
+    endpoint = {
+        "addresses": ["10.0.0.1"],
+        "topology": {"topology.kubernetes.io/zone": "a", "kubernetes.io/hostname": "n"},
+    }
+    assert transforms.endpoint_slice({**PIECE, "endpoints": [endpoint]})["endpoints"][0]["zone"] == "a"
+    assert (
+        "zone" not in transforms.endpoint_slice({**PIECE, "endpoints": [{"addresses": ["10.0.0.1"]}]})["endpoints"][0]
+    )

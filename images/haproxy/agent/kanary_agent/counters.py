@@ -4,8 +4,8 @@ Observed with 3.0.11 in TCP mode: `eresp` counts a connection that its server re
 resets by the client, closes by either side, half-closes and time-outs (`srv_abrt` also counts half-closed connections
 that time out). No counter shows a server that closes without sending a byte. `bout`, the bytes received from the
 server, changes only when a connection ends. `stot` of a server counts attempts to connect, including those that failed
-(`wretr` and `wredis`); `stot` of a slot counts connections, and `econ` those that no server accepted. `act` of a slot
-is the number of its servers that receive connections, while `act` of a server is always 1.
+(`wretr` and `wredis`); `stot` of a slot counts connections, and `econ` those that no server accepted. `act` and
+`bck` of a slot are the numbers of its servers and of its backups that are up, while `act` of a server is always 1.
 """
 
 import re
@@ -48,7 +48,7 @@ class SlotFigures(NamedTuple):
     """A slot as its worker reports it."""
 
     up: int
-    """Servers that receive connections."""
+    """Servers that receive connections, with those of other zones, which may have to wait for the others to fail."""
     unchanged: int
     """For how many seconds the slot has been up, or down."""
     open: int
@@ -188,8 +188,8 @@ def load(answer: str) -> Load:
 
 
 def _figures(row: dict[str, str]) -> SlotFigures:
-    act, lastchg, scur, *counts = (int(row[name] or 0) for name in _SLOT)
-    return SlotFigures(act, lastchg, scur, Counts(*counts))
+    act, bck, lastchg, scur, *counts = (int(row[name] or 0) for name in _SLOT)
+    return SlotFigures(act + bck, lastchg, scur, Counts(*counts))
 
 
 def summaries(answer: str) -> list[Summary]:
@@ -262,7 +262,7 @@ def states(lines: Iterable[str]) -> Iterator[tuple[Place, State]]:
 _COUNTERS = ("stot", "scur", "econ", "eresp", "wretr", "wredis", "bout")
 _SERVER = ("svname", "status", "addr", *_COUNTERS)
 _LONGEST_SLOT = 2
-_SLOT = ("act", "lastchg", "scur", "stot", "econ", "eresp", "wretr", "wredis")
+_SLOT = ("act", "bck", "lastchg", "scur", "stot", "econ", "eresp", "wretr", "wredis")
 
 
 def _rows(lines: Iterable[str], names: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -24,6 +24,7 @@ from kanary_agent.routes import Routes
 from kanary_agent.slots import Slots
 from kanary_agent.totals import Totals
 from kanary_agent.updater import Updater
+from kanary_agent.zones import preferring_own_zone
 
 STEP_SECONDS = 0.1
 # A verification and a check take some ten milliseconds, and delay the change.
@@ -40,9 +41,11 @@ def main() -> NoReturn:
     routes = Routes(master, slots, totals)
     contact = Contact(options.pod, options.contact_seconds)
     rollback = Rollback(os.path.join(options.run, "rollback.json"), contact, totals.revisions, routes.count_now)
-    updater = Updater(
-        options.mounted, options.run, options.haproxy, master, count=routes.count_now, change=rollback.applied_to
-    )
+
+    def changed(text: str) -> str:
+        return preferring_own_zone(rollback.applied_to(text), options.pod)
+
+    updater = Updater(options.mounted, options.run, options.haproxy, master, count=routes.count_now, change=changed)
     key = os.path.join(os.path.dirname(options.mounted), "public-key.pem")
     inbox = Inbox(key, os.path.join(options.run, "inbox"), lambda: updater.newest, options.openssl)
     ports = Ports(master, slots, routes)
