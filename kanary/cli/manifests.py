@@ -9,6 +9,7 @@ import click
 
 from kanary.cli import suggest
 from kanary.cli.parameters import WholeNumber, age, cluster_options, file_option, namespace_option, text
+from kanary.cli.parameters import name as object_name
 from kanary.cli.traffic import read_burst, read_failing, read_rate
 
 
@@ -189,4 +190,31 @@ def plan(*, offline: bool, against: str | None, kubeconfig: str | None, context:
         return plan(client=client, against=against, **options)
 
 
-COMMANDS = (lint, plan, render, simulate)
+@click.command()
+@click.argument("service", type=object_name, help="A Service that has traffic.")
+@click.option("--as", "kanary", type=object_name, metavar="NAME", help="Name of the Kanary.  [default: SERVICE]")
+@namespace_option()
+@cluster_options
+def adopt(*, service: str, kanary: str | None, namespace: str | None, **way: str | None) -> None:
+    """Print the manifest of a Kanary that adopts a Service with traffic.
+
+    It has a Service for the present pods, one for those of the next version,
+    and the Kanary with the weights 100 and 0. The steps are printed to the
+    standard error output. Nothing is written to the cluster.
+
+    \b
+      kanary adopt web > web.yaml
+      kanary adopt web --as web-split -n shop > web-split.yaml
+
+    This needs the rights to read the Services, pods, Deployments and Kanaries of
+    the namespace (ClusterRole kanary-view).
+    """
+    from kanary.cli.access import connect, reported
+    from kanary.cli.adopt import adopt
+
+    with reported():
+        client = connect(**way)
+        adopt(client, namespace or client.namespace, service, kanary or service)
+
+
+COMMANDS = (adopt, lint, plan, render, simulate)

@@ -32,7 +32,7 @@ SECONDS_TO_END = 20
 """After Ctrl-C, however busy the machine is; a request takes longer until it is given up."""
 NOWHERE = "http://127.0.0.1:1"
 
-VALUES = {"name": NAME, "revision": "1", "reason": "Serving", "rate": "50/s"}
+VALUES = {"name": NAME, "revision": "1", "reason": "Serving", "rate": "50/s", "service": "web"}
 """Values of required parameters that are not files."""
 EVER = ("name", "filename", "filenames")
 """Parameters that are given although they are not required."""

@@ -1,7 +1,9 @@
 """A Service with traffic becomes the destination of a Kanary, and is itself again afterwards."""
 
 import pytest
+import yaml
 
+from tests.e2e.command import output
 from tests.e2e.scene import Scene
 from tests.e2e.stacks import backend, kanary, route, service
 
@@ -36,3 +38,19 @@ def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_conne
     after = scene.kubectl.get("service", "web")
     assert after["spec"] == before
     assert "kanary.k8s.io/adopted" not in (after["metadata"].get("annotations") or {})
+
+
+def test_the_manifest_of_kanary_adopt_adopts_a_service(scene: Scene) -> None:
+    scene.apply(*backend("app-v1", "v1"))
+    web = service("web")
+    web["spec"]["selector"] = {"app": "app-v1"}
+    scene.apply(web)
+    scene.wait_for_split("web", v1=100)
+    *versions, adopting = yaml.safe_load_all(output(scene, "adopt", "web"))
+    scene.apply(*versions, adopting)
+    scene.wait_until_ready("web")
+    scene.apply(*backend("app-v2", "v2"))
+    for each in adopting["spec"]["routes"]:
+        each["weight"] = 50
+    scene.apply(adopting)
+    scene.wait_for_split("web", proxies=2, v1=50, v2=50)

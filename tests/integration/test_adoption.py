@@ -3,7 +3,12 @@
 from typing import Any
 
 import pytest
+import yaml
 
+from kanary.cli.main import main
+from kanary.kanaries import KANARIES
+from kanary.kube.client import ClusterClient
+from kanary.kube.resources import SERVICES
 from tests.integration.scene import NAMESPACE, Scene, routes
 
 Json = dict[str, Any]
@@ -140,6 +145,17 @@ def is_as_it_was(scene: Scene) -> bool:
     before, now = scene.before, scene.get("services", "shop")  # type: ignore[attr-defined]
     same = now and all(before[part] == now[part] for part in ("spec",))
     return bool(same and before["metadata"]["uid"] == now["metadata"]["uid"] and not now["metadata"].get("annotations"))
+
+
+def test_the_manifest_of_kanary_adopt_adopts_it(live: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["adopt", "shop", "--as", "rule", "-n", NAMESPACE, "--kubeconfig", live.kubeconfig]) == 0
+    client = ClusterClient.connect(kubeconfig=live.kubeconfig)
+    for document in yaml.safe_load_all(capsys.readouterr().out):
+        resource = KANARIES if document["kind"] == "Kanary" else SERVICES
+        client.create(resource, NAMESPACE, document)
+    live.wait_for_phase("Ready")
+    assert shop(live)["spec"]["selector"] == PROXIES
+    assert leads_to(live, "rule-haproxy")
 
 
 def test_a_service_is_switched_to_the_proxies_when_they_serve(adopted: Scene) -> None:
