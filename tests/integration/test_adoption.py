@@ -249,6 +249,24 @@ def test_a_second_kanary_does_not_take_an_adopted_service(adopted: Scene) -> Non
     assert shop(adopted) == switched
 
 
+def test_of_two_kanaries_one_adopts_it(live: Scene) -> None:
+    names = "first", "second"
+    for name in names:
+        live.declare(name, **ADOPTING)
+    live.wait_for(lambda: {live.status(name).get("reason") for name in names} == {"Serving", "DestinationTaken"})
+    taken = next(name for name in names if live.status(name)["reason"] == "DestinationTaken")
+    live.wait_for(lambda: not ((live.kanary(taken) or {})["metadata"].get("finalizers")))
+
+
+def test_one_that_is_created_again_is_switched_again(adopted: Scene) -> None:
+    adopted.server.store.delete("services", "shop", NAMESPACE)
+    service(adopted)
+    adopted.wait_for(lambda: (adopted.get("services", "shop") or {"spec": {}})["spec"].get("selector") == PROXIES)
+    adopted.server.store.delete("kanaries", "rule", NAMESPACE)
+    adopted.wait_for(lambda: adopted.kanary() is None)
+    assert shop(adopted)["spec"]["selector"] == THEIRS
+
+
 NOT_ADOPTABLE: dict[str, tuple[Json, str]] = {
     "an external name": (
         {"type": "ExternalName", "externalName": "a.example", "clusterIP": None},
