@@ -49,7 +49,9 @@ def test_a_namespace_that_refuses_the_proxies_is_reported_with_the_way_out(
     scene: Scene, refusing: dict[str, object], refusal: str
 ) -> None:
     scene.apply(*backend("app-v1", "v1"), *backend("app-v2", "v2"))
-    scene.wait(lambda: len(scene.pod_addresses("app-v1") | scene.pod_addresses("app-v2")) == 2, "the backends")
+    # The client as well, which the namespace refuses later.
+    scene.wait_for_split("app-v1", v1=100)
+    scene.wait_for_split("app-v2", v2=100)
     scene.apply(refusing, kanary("app", "app", route("app-v1", 80), route("app-v2", 20)))
 
     def message() -> str:
