@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from engine.model.commands import ABORT, PAUSE, PROMOTE, RESUME, RETRY
+from kanary.kanaries import KANARIES
+from kanary.kube.client import ClusterClient
 from kanary.kube.verbs import Verbs
 from tests.apiserver import ApiServer, Fault
 from tests.cli.conftest import Kanary, Printed
@@ -410,6 +412,21 @@ def test_an_order_changes_no_spec_and_no_generation(stage: Stage) -> None:
     after = stage.kanary() or {}
     assert after["spec"] == before["spec"]
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+@pytest.mark.parametrize("verb", ["promote", "pause", "abort"])
+def test_an_order_outlasts_what_a_gitops_controller_applies_again_and_needs_no_warning(stage: Stage, verb: str) -> None:
+    """It is an annotation that no manifest has: nothing to revert, and nothing that conflicts."""
+    client = ClusterClient.connect(kubeconfig=stage.kubeconfig, field_manager="argocd-controller")
+    live = stage.kanary() or {}
+    spec = {"destination": live["spec"]["destination"], "routes": live["spec"]["routes"]}
+    metadata = {"name": "web", "namespace": "shop", "annotations": {"owner": "team"}}
+    manifest = {"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": metadata, "spec": spec}
+    client.apply(KANARIES, "shop", "web", manifest, force=True)
+    stage.done(verb)
+    ordered = stage.kanary()
+    assert client.apply(KANARIES, "shop", "web", manifest, force=False) == ordered
+    assert stage.order(f"kanary.k8s.io/{verb}")
 
 
 def test_the_author_is_the_user_of_the_api_server(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
