@@ -3,13 +3,14 @@
 The queue holds keys, not events: a key that is added twice before a worker gets it is processed once. Two workers never
 process the same key at a time, and a key that is added during its processing is processed again afterwards.
 
-Changes precede routine looks. Within both, the groups of keys take turns: a group with a thousand waiting keys delays
-the single key of another group by one key.
+Changes precede routine looks. Within both, the groups of keys take turns, and the keys of one group never occupy all
+workers: a thousand waiting keys of a group do not delay the single key of another one.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import random
 import threading
 import time
@@ -31,12 +32,14 @@ _RETRIES_PER_SECOND = 100
 class _Lane(Generic[K]):
     """Keys in the order of their arrival within each group; the groups take turns."""
 
-    def __init__(self, group: Callable[[K], Hashable]) -> None:
+    def __init__(self, group: Callable[[K], Hashable], is_open: Callable[[Hashable], bool]) -> None:
         self._group = group
+        self._is_open = is_open
         self._groups: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
 
     def __bool__(self) -> bool:
-        return bool(self._groups)
+        """Whether a key can be processed now."""
+        return any(map(self._is_open, self._groups))
 
     def append(self, key: K) -> None:
         self._groups.setdefault(self._group(key), OrderedDict())[key] = None
@@ -49,7 +52,8 @@ class _Lane(Generic[K]):
             self._groups.pop(group, None)
 
     def pop(self) -> K:
-        group, keys = self._groups.popitem(last=False)
+        group = next(filter(self._is_open, self._groups))
+        keys = self._groups.pop(group)
         key, _ = keys.popitem(last=False)
         if keys:
             self._groups[group] = keys
@@ -59,21 +63,25 @@ class _Lane(Generic[K]):
 class WorkQueue(Generic[K]):
     """A thread-safe queue. Call `done()` for each key that `get()` returns.
 
-    `group` returns the group of a key. A key is routine until it is added without `routine`.
+    `group` returns the group of a key; at most `group_limit` keys of one are processed at a time. A key is routine
+    until it is added without `routine`.
     """
 
     def __init__(
         self,
         *,
         group: Callable[[K], Hashable] = lambda _key: None,
+        group_limit: float = math.inf,
         backoff: Backoff = _BACKOFF,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backoff = backoff
         self._clock = clock
         self._changed = threading.Condition()
-        self._changes: _Lane[K] = _Lane(group)
-        self._routine: _Lane[K] = _Lane(group)
+        self._group = group
+        self._group_limit = group_limit
+        self._changes: _Lane[K] = _Lane(group, self._is_open)
+        self._routine: _Lane[K] = _Lane(group, self._is_open)
         self._changes_in_a_row = 0
         self._dirty: dict[K, bool] = {}  # whether it is routine; in a lane, or in _processing and added again
         self._processing: set[K] = set()
@@ -147,7 +155,7 @@ class WorkQueue(Generic[K]):
             self._processing.discard(key)
             if key in self._dirty:
                 self._lane(key).append(key)
-                self._changed.notify()
+            self._wake_next()
 
     def shutdown(self) -> None:
         """Make every `get()` return None and drop the queue: the next leader lists all objects anyway."""
@@ -191,6 +199,9 @@ class WorkQueue(Generic[K]):
 
     def _lane(self, key: K) -> _Lane[K]:
         return self._routine if self._dirty[key] else self._changes
+
+    def _is_open(self, group: Hashable) -> bool:
+        return sum(self._group(key) == group for key in self._processing) < self._group_limit
 
     def _take(self) -> K:
         is_change = self._changes and (not self._routine or self._changes_in_a_row < _CHANGES_IN_A_ROW)

@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 _STEPS_IN_A_ROW = len(Phase)
 """A change takes fewer: a Kanary that changes all the time must not keep a worker."""
+_SPARE_WORKERS = 1
+"""Other namespaces have a worker while one has more to do than `workers` can."""
 
 
 class Operator:
@@ -53,7 +55,7 @@ class Operator:
         self._agents = agents or Agents(client.clock.now)
         self._history = RecordFeed(client, settings, metrics)
         self._stop = threading.Event()
-        self._queue: WorkQueue[Key] = WorkQueue(group=lambda key: key.namespace)
+        self._queue: WorkQueue[Key] = WorkQueue(group=lambda key: key.namespace, group_limit=settings.workers)
         self._watches: Watches | None = None
         self._checks: OutboundChecks | None = None
         self._threads: list[threading.Thread] = []
@@ -225,7 +227,7 @@ class Operator:
         )
         self._threads = [
             threading.Thread(target=self._worker, args=(reconciler,), name=f"worker-{number}", daemon=True)
-            for number in range(self._settings.workers)
+            for number in range(self._settings.workers + _SPARE_WORKERS)
         ]
         for thread in self._threads:
             thread.start()

@@ -366,6 +366,23 @@ def test_an_endless_flow_of_changes_does_not_stop_routine_looks(queue: WorkQueue
     assert drain(queue).index("look") == 10
 
 
+def test_a_group_at_its_limit_leaves_the_workers_to_others(clock: FakeClock) -> None:
+    queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], group_limit=2, clock=clock)
+    for key in ("a1", "a2", "a3"):
+        queue.add(key)
+    queue.add("a4", routine=True)
+    assert [queue.get(), queue.get()] == ["a1", "a2"]
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(queue.get)
+        queue.add("b1", routine=True)
+        assert waiting.result(5) == "b1"
+        waiting = pool.submit(queue.get)
+        queue.done("a1")
+        assert waiting.result(5) == "a3"
+    queue.done("a2")
+    assert queue.get() == "a4"
+
+
 def test_groups_take_turns(clock: FakeClock) -> None:
     queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], clock=clock)
     for number in range(1000):
