@@ -268,8 +268,7 @@ class Reconciler:
             return written, Requeue(timedelta(), "the next step follows at once")
         holds = situation.split is not None and situation.split.holds_pods
         held = Requeue(HELD_PODS_RECHECK, "pods without a Service are looked up") if holds else None
-        may_loop = observed.may_reach_proxies
-        loop = Requeue(HELD_PODS_RECHECK, "loops through other Kanaries are looked up") if may_loop else None
+        loop = Requeue(HELD_PODS_RECHECK, "loops of Kanaries are looked up") if observed.may_reach_proxies else None
         retires = Action.RETIRE in decision.actions
         retired = Requeue(HELD_PODS_RECHECK, "what was deleted is looked up") if retires else None
         by_course = course.decision.requeue if course.decision else None
@@ -326,9 +325,13 @@ class Reconciler:
     def report_stale(self, namespace: str, name: str, why: str) -> None:
         """Set the condition Ready to Unknown because the view lacks objects, so that nothing can be decided.
 
-        Raises RetryLaterError and RejectedError.
+        A Kanary that is being deleted needs no decision. Raises RetryLaterError and RejectedError.
         """
         self._report_unknown(namespace, name, why, why, ConditionReason.COPY_STALE)
+        if (kanary := self._view.kanary(namespace, name)) and kanary["metadata"].get("deletionTimestamp"):
+            self._record_last(kanary, self._held.latest(kanary, read_status(kanary)))
+            if rejection := with_finalizer(self._view, self._writer, kanary)[1]:
+                raise rejection
 
     def _report_unknown(self, namespace: str, name: str, known: str, message: str, reason: ConditionReason) -> None:
         """Write the message unless the condition reports one that begins like `known`."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from engine.render.adoption import FINALIZER, PROXY_PORT
+from engine.render.objects import ADOPTED_ANNOTATION, KANARY_LABEL
 from kanary.history.queries import KanaryQuery
 from kanary.history.reader import Reader
 from tests.apiserver import Fault
@@ -122,6 +124,30 @@ def test_a_deletion_is_recorded_while_a_kind_cannot_be_read(serving: Scene, tmp_
     with closing(Reader(serving.history_url)) as reader:
         query = KanaryQuery(namespace=NAMESPACE, name="rule", deleted=True)
         serving.wait_for(lambda: [kanary for kanary in reader.kanaries(query).items if kanary.deleted_at])
+
+
+@pytest.mark.parametrize("kind", KINDS[2:])
+def test_a_deleted_kanary_gives_back_its_service_while_another_kind_cannot_be_read(serving: Scene, kind: str) -> None:
+    """No more is needed than the Kanary and the Service."""
+    serving.server.store.change(
+        "kanaries", "rule", lambda kanary: kanary["metadata"].update(finalizers=[FINALIZER]), NAMESPACE
+    )
+    uid = (serving.kanary() or {})["metadata"]["uid"]
+    former = {"kanary": "rule", "uid": uid, "selector": {"app": "myapp"}, "targetPort": 8080}
+    annotations = {ADOPTED_ANNOTATION: json.dumps(former)}
+    spec = {"selector": {KANARY_LABEL: "rule"}, "ports": [{"port": 80, "targetPort": PROXY_PORT}]}
+    serving.put("v1", "Service", "myapp", spec=spec)
+    serving.server.store.change(
+        "services", "myapp", lambda service: service["metadata"].update(annotations=annotations), NAMESPACE
+    )
+    unreadable(serving, kind)
+    serving.start_operator()
+    wait_for_report(serving, kind)
+    serving.server.store.delete("kanaries", "rule", NAMESPACE)
+    serving.wait_for(lambda: serving.kanary() is None)
+    given_back = (serving.get("services", "myapp") or {})["spec"]
+    assert given_back["selector"] == {"app": "myapp"}
+    assert given_back["ports"][0]["targetPort"] == 8080
 
 
 def test_without_the_right_to_list_kanaries_the_operator_is_not_ready_and_says_why(serving: Scene) -> None:
