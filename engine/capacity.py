@@ -15,7 +15,7 @@ def short_of_ports(spec: KanarySpec, endpoints: Mapping[str, Sized], sysctls: Ma
     A route without pods is none that holds connections.
     """
     limit = connections_to_a_server(source_ports(sysctls))
-    for route in spec.routes:
+    for route in spec.all_routes:
         share = int((spec.proxy.max_connections or 0) * route.weight / TOTAL_WEIGHT)
         pods = len(endpoints.get(str(route.backend), ()))
         if 0 < pods * limit < share:

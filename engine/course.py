@@ -12,7 +12,7 @@ from engine.machine import RolloutMachine
 from engine.model.course import RolloutStatus
 from engine.model.entries import Share
 from engine.model.rollout import RolloutSpec
-from engine.model.spec import MAX_ROUTES, KanarySpec, Route, weights_text
+from engine.model.spec import MAX_BACKENDS, KanarySpec, Route, weights_text
 from engine.observe import Observed
 from engine.rollout_facts import Look, next_step, weights_in_force
 from engine.shares import weights_of, with_weights
@@ -90,7 +90,7 @@ class Course:
         is_at_rest = self.state is RolloutState.COMPLETED and self.decision.reason is not Reason.FROZEN
         return replace(
             snapshot,
-            routes=observed.routes(spec, observed.present_endpoints),
+            routes=observed.routes(spec.routes, observed.present_endpoints),
             is_change=applied is None or spec != applied.spec,
             rollout=None if is_at_rest else Problem(self.decision.reason, text),
             rollout_limit=self.decision.limit,
@@ -129,7 +129,7 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, r
         return _at_once(spec, former, known.number, observed.now)
     if not known.goal:
         known = known.model_copy(update={"good": former, "start": former, "goal": former})
-    fault = _too_many_routes(spec.routes, known, former) if declared and not snapshot.fault else None
+    fault = _too_many_routes(spec, known, former) if declared and not snapshot.fault else None
     snapshot = replace(snapshot, fault=fault) if fault else snapshot
     # A spec that cannot be applied changes nothing; what is under way is judged by it nevertheless.
     goal = declared.routes if declared and is_usable and not fault else known.goal
@@ -144,14 +144,15 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, r
     return Course(rollout, decision, _routes(rollout, spec.routes), last, fault)
 
 
-def _too_many_routes(declared: Sequence[Route], known: RolloutStatus, former: Sequence[Route]) -> Problem | None:
+def _too_many_routes(spec: KanarySpec, known: RolloutStatus, former: Sequence[Route]) -> Problem | None:
+    declared, most = spec.routes, MAX_BACKENDS // (1 + len(spec.ports))
     others = {**weights_of(known.good), **weights_of(former)}.keys() - {route.backend for route in declared}
     total = len(declared) + len(others)
-    if total <= MAX_ROUTES:
+    if total <= most:
         return None
     message = (
         f"spec.routes: a rollout to these {len(declared)} routes needs {len(others)} former ones as well, together "
-        f"{total}: at most {MAX_ROUTES} are possible; change fewer routes at a time, or remove spec.rollout"
+        f"{total}: at most {most} are possible; change fewer routes at a time, or remove spec.rollout"
     )
     return Problem(Reason.INVALID_SPEC, message)
 

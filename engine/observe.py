@@ -1,6 +1,6 @@
 """Observes one Kanary, once per reconcile: the declared spec, the written configuration, the reports of the proxies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -135,11 +135,10 @@ class Observed:
         addresses = [*self.fleet.addresses, service.get("clusterIP") or "", *(service.get("clusterIPs") or ())]
         return any(":" in address for address in addresses)
 
-    def routes(self, spec: KanarySpec, endpoints: Endpoints) -> tuple[RouteFacts, ...]:
-        """The routes of a spec, each with the counts of its endpoints."""
+    def routes(self, routes: Iterable[Route], endpoints: Endpoints) -> tuple[RouteFacts, ...]:
+        """The routes, each with the counts of its endpoints."""
         return tuple(
-            _facts(route, len(endpoints.get(route.backend, ())), self.backends.get(route.backend))
-            for route in spec.routes
+            _facts(route, len(endpoints.get(route.backend, ())), self.backends.get(route.backend)) for route in routes
         )
 
 
@@ -180,7 +179,7 @@ def observe(
         written = _of_generation(intent.generation, written)
         applied = written.applied
     specs = [spec for spec in (intent.spec, applied.spec if applied else None) if spec]
-    others = {route.backend for spec in specs for route in spec.routes} - declared.keys()
+    others = {route.backend for spec in specs for route in spec.all_routes} - declared.keys()
     return Observed(
         owner=owner,
         kanary=kanary,
@@ -275,7 +274,7 @@ def declared_snapshot(observed: Observed) -> Snapshot:
     of_spec: dict[str, Any] = {}
     if spec:
         of_spec = {
-            "routes": observed.routes(spec, intent.endpoints),
+            "routes": observed.routes(spec.all_routes, intent.endpoints),
             "on_empty_route": spec.on_empty_route,
             "paused": spec.paused,
             "is_change": applied is None or observed.to_apply is not applied.spec,

@@ -1,6 +1,6 @@
 """From the split in force to the configuration and the objects that implement it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVarTuple
@@ -15,14 +15,13 @@ from engine.model.states import Applied, Endpoint, Endpoints, Intent, Split, Wri
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed
 from engine.ports import ClusterView
+from engine.proxy_config import proxy_config
 from engine.render import objects, pods
 from engine.render.adoption import switched
-from engine.render.config import DEFAULT_MAX_CONNECTIONS, Pool, ProxyConfig
 from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Comparison, Identity, Json, compared, covers
 from engine.render.rollback import RollbackPlan
-from engine.render.slots import Slots, assign, backends_by_slot
-from engine.render.sysctls import ALL_SYSCTLS, has_keepalive, source_ports
+from engine.render.slots import Slots, assign
 from engine.render.zones import Zones
 from engine.rollbacks import rollback_plan
 from engine.strategy import renewal_of, strategy_of
@@ -100,8 +99,8 @@ def plan(observed: Observed, split: Split) -> Target:
     renewal = renewal_of(observed) if strategy is UpdateStrategy.LIVE else ""
     renewed_at = observed.now if renewal else before.renewed_at if before else None
     ipv6 = observed.is_reached_by_ipv6(split.spec.destination) or (before is not None and before.ipv6)
-    slots = memo(_slots, before, split.spec)
-    serial, rendered = _render(observed, split, strategy, slots, ipv6=ipv6)
+    slots, doors = memo(_slots, before, split.spec), memo(_doors, before, split.spec)
+    serial, rendered = _render(observed, split, strategy, (slots, doors), ipv6=ipv6)
     difference = _difference(before, split, strategy, ipv6=ipv6, digest=rendered.digest, renewed_at=renewed_at)
     accepted = observed.written.accepted
     if before and difference is Difference.NONE:
@@ -121,6 +120,7 @@ def plan(observed: Observed, split: Split) -> Target:
             rollout=split.rollout,
             endpoints={str(backend): found for backend, found in split.endpoints.items()},
             slots=slots,
+            doors=doors,
             entry=observed.stored_entry,
         )
         if before and fleet.updated(before.digest):
@@ -157,12 +157,18 @@ def _are_serving(fleet: Fleet, goal: Goal, applied: Applied) -> bool:
 
 def _slots(before: Applied | None, spec: KanarySpec) -> Slots:
     """The slots of the routes. With Rolling, no proxy reuses one, but the next configuration may be for Live."""
-    backends = [str(route.backend) for route in spec.routes]
+    backends = [str(route.backend) for route in spec.all_routes]
     return assign(before.slots, before.endpoints.keys(), backends) if before else assign((), (), backends)
 
 
+def _doors(before: Applied | None, spec: KanarySpec) -> Slots:
+    """The ports of the proxies: a port of the destination keeps its own, whatever becomes of the others."""
+    names = [port.name for port in spec.ports]
+    return assign(before.doors, [port.name for port in before.spec.ports], names) if before else assign((), (), names)
+
+
 def _render(
-    observed: Observed, split: Split, strategy: UpdateStrategy, slots: Slots, *, ipv6: bool
+    observed: Observed, split: Split, strategy: UpdateStrategy, places: tuple[Slots, Slots], *, ipv6: bool
 ) -> tuple[int, Rendered]:
     """The configuration and its serial, which changes whenever the configuration does.
 
@@ -171,11 +177,11 @@ def _render(
     """
     before, memo = observed.written.applied, observed.memo
     numbered = "" if strategy is UpdateStrategy.ROLLING else observed.owner.uid
-    endpoints = [split.endpoints[route.backend] for route in split.spec.routes]
+    endpoints = [split.endpoints[route.backend] for route in split.spec.all_routes]
     watched = split.revision if numbered and split.is_watched else 0
     rollback = memo(rollback_plan, split) if numbered else None
     zones = zones_of(observed, split.spec) if numbered else None
-    options = numbered, watched, rollback, slots, ipv6, observed.defaults.sysctls, zones
+    options = numbered, watched, rollback, *places, ipv6, observed.defaults.sysctls, zones
     drafted = memo(_drafted, split.spec, *options, *endpoints)
     former = (before.digest, before.split_serial) if before else ("", 0)
     serial = before.serial if before else 0
@@ -204,13 +210,15 @@ def _drafted(  # noqa: PLR0917  a memo passes inputs by position
     watched: int,
     rollback: RollbackPlan | None,
     slots: Slots,
+    doors: Slots,
     ipv6: bool,
     sysctls: Mapping[str, str],
     zones: Zones | None,
     *endpoints: tuple[Endpoint, ...],
 ) -> Draft:
+    places = slots, doors
     config = proxy_config(
-        spec, endpoints, kanary, slots, watched=watched, rollback=rollback, ipv6=ipv6, sysctls=sysctls, zones=zones
+        spec, endpoints, kanary, *places, watched=watched, rollback=rollback, ipv6=ipv6, sysctls=sysctls, zones=zones
     )
     return draft(config)
 
@@ -223,51 +231,6 @@ def plan_unapplied(
     status, written = KanaryStatus(), Written()
     observed = Observed(owner, {}, status, status, now, defaults, intent, written, fleet, {}, {}, Memo())
     return plan(observed, Split(unpaused(spec), 1, 1, endpoints, is_in_status=False))
-
-
-def proxy_config(
-    spec: KanarySpec,
-    endpoints: Sequence[tuple[Endpoint, ...]],
-    kanary: str,
-    slots: Slots,
-    *,
-    watched: int = 0,
-    rollback: RollbackPlan | None = None,
-    ipv6: bool = False,
-    sysctls: Mapping[str, str] = ALL_SYSCTLS,
-    zones: Zones | None = None,
-) -> ProxyConfig:
-    """The configuration of HAProxy without its serial. The endpoints are those of each route.
-
-    `watched` is the revision of its weights if the agents count their connections and failures, otherwise 0; `rollback`
-    is when they return to the last good ones by themselves.
-
-    With Live, it has the uid `kanary`, and the routes of weight 0, so that running proxies can give them a weight
-    without a reload. With Rolling, `kanary` is empty, and changes of the pods of such routes would replace the proxies.
-    """
-    return ProxyConfig(
-        routes=tuple(
-            Pool(str(route.backend), route.weight, found, route.send_proxy_protocol)
-            for route, found in zip(spec.routes, endpoints, strict=True)
-            if route.weight or kanary
-        ),
-        on_empty_route=spec.on_empty_route,
-        idle_seconds=spec.proxy.idle_seconds,
-        unacknowledged_seconds=spec.proxy.unacknowledged_seconds,
-        drain_seconds=spec.proxy.drain_seconds,
-        max_connections=spec.proxy.max_connections or DEFAULT_MAX_CONNECTIONS,
-        balance=spec.proxy.balance,
-        ipv6=ipv6,
-        keepalive_options=not has_keepalive(sysctls),
-        source_ports=source_ports(sysctls),
-        kanary=kanary,
-        # Only with Live there is an agent that reads it.
-        failure_log=bool(kanary),
-        watched=watched,
-        rollback=rollback,
-        slots=backends_by_slot(slots),
-        zones=zones,
-    )
 
 
 def as_written(view: ClusterView, memo: Memo, planned: Planned, desired: Json, target: Target) -> Written:
@@ -320,7 +283,7 @@ def _planned(
     if observed.defaults.disruption_budgets and observed.defaults.settings_of(spec).disruption_budget:
         budget = planned(*objects.BUDGET, owner.proxy_name, objects.disruption_budget, owner)
         proxies.append(budget)
-    service = planned("v1", "Service", spec.destination, objects.service, owner, spec)
+    service = planned("v1", "Service", spec.destination, objects.service, owner, spec, applied.doors)
     return {Action.CONFIGURE: tuple(configuration), Action.RUN_PROXIES: tuple(proxies), Action.EXPOSE: (service,)}
 
 

@@ -8,7 +8,7 @@ from engine.model.course import RolloutStatus
 from engine.model.states import Split
 from engine.model.times import time_text
 from engine.render.rollback import RollbackPlan
-from engine.shares import weights_of
+from engine.shares import weights_of, with_weights
 from states.evidence import AGENTS, Sample, Verdict, VerdictKind
 from states.rollout_snapshot import Judgement, OnFailure
 
@@ -30,8 +30,11 @@ def rollback_plan(split: Split) -> RollbackPlan | None:
     if not good.keys() <= {str(route.backend) for route in split.spec.routes}:
         return None
     limits = plan.analysis
+    routes = with_weights(split.spec.routes, weights_of(rollout.good), ())
+    _, *further = split.spec.model_copy(update={"routes": routes}).splits
     return RollbackPlan(
         weights=good,
+        further=tuple({str(route.backend): route.weight for route in routes} for routes in further),
         canaries={
             canary: {revision: share_of(canary, names.others, of) for revision, of in weights.items() if canary in of}
             for canary in names.canaries

@@ -25,7 +25,7 @@ def split_in_force(view: ClusterView, observed: Observed, snapshot: Snapshot, co
         spec, generation, known = course.back_from(applied.spec), applied.generation, {}
     else:
         return None
-    others = [route.backend for route in spec.routes if route.backend not in known]
+    others = [route.backend for route in spec.all_routes if route.backend not in known]
     holds_empty = applied is not None and OnEmptyRoute.HOLD in (snapshot.on_empty_route, applied.spec.on_empty_route)
     endpoints, holds_pods = _last_good_endpoints(view, observed, others, holds_empty=holds_empty)
     if applied and spec is not applied.spec and spec == applied.spec:

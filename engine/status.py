@@ -195,7 +195,7 @@ def _weights(observed: Observed, result: Outcome) -> tuple[RouteStatus, ...]:
     if result.applied and is_served:
         spec = result.applied.spec
         written = {route.backend: result.applied.endpoints_of(route.backend) for route in spec.routes}
-        counted = observed.routes(spec, {**written, **observed.intent.endpoints})
+        counted = observed.routes(spec.routes, {**written, **observed.intent.endpoints})
         digest = result.applied.digest
         traffic = [traffic_of(observed.fleet, digest, facts.backend) for facts in counted]
         shares = actual_shares([each.since_change for each in traffic])

@@ -20,6 +20,6 @@ def _members(observed: Observed, spec: KanarySpec) -> Iterator[tuple[str, str]]:
     destination = observed.destinations.get(spec.destination)
     zones = destination.zones if destination else {}
     yield from ((zones.get(proxy.name, ""), proxy.uid) for proxy in observed.fleet.proxies)
-    for route in spec.routes:
+    for route in spec.all_routes:
         found = observed.backends.get(route.backend)
         yield from pairs(found.zones) if isinstance(found, Resolved) else ()

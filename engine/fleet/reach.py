@@ -47,7 +47,7 @@ def traffic_of(fleet: Fleet, digest: str, backend: str) -> Traffic:
 def unreached_routes(fleet: Fleet, applied: Applied) -> tuple[UnreachedRoute, ...]:
     """The routes with a weight and endpoints, of which no server has passed a check of any proxy that reports."""
     found = []
-    for route in applied.spec.routes:
+    for route in applied.spec.all_routes:
         backend, endpoints = str(route.backend), applied.endpoints_of(route.backend)
         reports = _reports(fleet, applied.digest, backend)
         since = [report.unreached_since for report in reports if report.unreached_since]

@@ -1,6 +1,7 @@
 """What users declare in a Kanary (`kanaries.kanary.k8s.io/v1`), as models; the CRD's schema is generated from them."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
@@ -33,6 +34,12 @@ _MOST_SHOWN = 1_000
 """Maximum length of weights in one line. A hundred routes may need 13,000 characters, in each message of a status."""
 MAX_ROUTES = 100
 """Two digits name a route in each turn of the schedule, and the history in a status has room for that many shares."""
+MAX_PORTS = 9
+"""How many ports there may be beside the first one."""
+MAX_BACKENDS = 100
+"""The routes of all ports: each port has rules for each of them."""
+FIRST_PORT = "tcp"
+"""The name of `port` in the destination Service."""
 
 ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -83,6 +90,25 @@ class TrafficDistribution(StrEnum):
     PREFER_SAME_ZONE = "PreferSameZone"
 
 
+class SplitPort(Shape):
+    """A further port of the destination, whose connections are split by the weights of the routes."""
+
+    name: PortName = Field(
+        description=f"Name of the port in the destination Service, other than {FIRST_PORT}, the name of `port`."
+    )
+    port: PortNumber = Field(description="Port of the destination Service.")
+    service_port: PortNumber | PortName = Field(
+        description="Name or number of a TCP port of the Service of each route.",
+        json_schema_extra={"x-kubernetes-int-or-string": True},
+    )
+    backends: Annotated[tuple[Backend, ...], Field(max_length=MAX_ROUTES)] = Field(
+        default=(), description="The Services of routes that have another port."
+    )
+    send_proxy_protocol: ProxyProtocol | None = Field(
+        default=None, description="As of a route, for the connections to this port."
+    )
+
+
 class ProxySettings(ProxyDefaults):
     """Settings of the HAProxy pods."""
 
@@ -109,7 +135,7 @@ class ProxySettings(ProxyDefaults):
         default=None,
         description="Maximum number of connections of each HAProxy pod; more wait until others end. An idle one "
         f"takes about 4 KiB of memory and two file descriptors. Default: {DEFAULT_MAX_CONNECTIONS}, or as many as the "
-        "file limit of its container allows.",
+        "file limit of its container allows. Each port has this limit.",
     )
     balance: Balance = Field(
         default=Balance.ROUND_ROBIN,
@@ -137,6 +163,12 @@ class KanarySpec(Shape):
     port: PortNumber = Field(default=80, description="Port of the destination Service.")
     routes: Annotated[tuple[Route, ...], Field(min_length=1, max_length=MAX_ROUTES)] = Field(
         description="The backends and their weights."
+    )
+    ports: Annotated[tuple[SplitPort, ...], Field(max_length=MAX_PORTS)] = Field(
+        default=(),
+        description="Further ports of the destination. Each is split by the weights of the routes, and counts its own "
+        f"turns. There may be {MAX_BACKENDS} routes of all ports together. The status, the history and the "
+        "verdicts on a rollout have the connections to `port`.",
     )
     on_empty_route: OnEmptyRoute = Field(
         default=OnEmptyRoute.REDISTRIBUTE,
@@ -170,6 +202,31 @@ class KanarySpec(Shape):
         # The cluster has no scale of a Kanary without a value of replicas: {} takes the default of each field.
         json_schema_extra={"default": {}},
     )
+
+    @property
+    def splits(self) -> tuple[tuple[Route, ...], ...]:
+        """The routes of each port, the first one's first."""
+        return (self.routes, *map(self._routes_of, self.ports))
+
+    @property
+    def all_routes(self) -> tuple[Route, ...]:
+        """The routes of all ports, each backend once."""
+        if not self.ports:
+            return self.routes
+        return tuple({route.backend: route for routes in self.splits for route in routes}.values())
+
+    def _routes_of(self, port: SplitPort) -> tuple[Route, ...]:
+        """Routes to two ports of a Service are one route of a further port, with the sum of the weights."""
+        others = {backend.service_name: backend for backend in port.backends}
+        weights: dict[Backend, Decimal] = {}
+        for route in self.routes:
+            name = route.backend.service_name
+            backend = others.get(name) or Backend(service_name=name, service_port=port.service_port)
+            weights[backend] = weights.get(backend, Decimal()) + route.weight
+        return tuple(
+            Route(backend=backend, weight=weight, send_proxy_protocol=port.send_proxy_protocol)
+            for backend, weight in weights.items()
+        )
 
     @property
     def shares(self) -> tuple[Share, ...]:

@@ -132,6 +132,8 @@ class Applied(Shape):
     """Of each backend of the spec."""
     slots: Slots
     """Of the backends of the spec and of former ones, and those that are free."""
+    doors: Slots = ()
+    """The ports of the proxies in the same way, by the names of further ports: see `listening_port`."""
 
     @property
     def servers(self) -> int:
@@ -143,12 +145,14 @@ class Applied(Shape):
         """The ConfigMap may have been edited in any way."""
         if sum(route.weight for route in self.spec.routes) != TOTAL_WEIGHT:
             raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")
-        if self.endpoints.keys() != {str(route.backend) for route in self.spec.routes}:
+        if self.endpoints.keys() != {str(route.backend) for route in self.spec.all_routes}:
             raise ValueError("the endpoints are not those of the spec's backends")
         if [index for index, _ in sorted(self.slots)] != list(range(len(self.slots))):
             raise ValueError("the slots are not numbered from 0")
         if any(backends_by_slot(self.slots).count(backend) != 1 for backend in self.endpoints):
             raise ValueError("a backend of the spec has no slot")
+        if any(backends_by_slot(self.doors).count(port.name) != 1 for port in self.spec.ports):
+            raise ValueError("a port of the spec has no door")
         return self
 
     def endpoints_of(self, backend: Backend) -> tuple[Endpoint, ...]:

@@ -94,6 +94,8 @@ def _problems(spec: KanarySpec, service: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _port_problems(spec: KanarySpec, ports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if spec.ports:
+        yield "would need the ports of spec.ports, which are not adopted: leave them out, or choose another name"
     others = [f"{port.get('port')}/{port.get('protocol', 'TCP')}" for port in ports if not _is_served(port, spec)]
     if len(others) == len(ports):
         yield f"has no TCP port {spec.port}, but {', '.join(others)}: set spec.port to one of its TCP ports"

@@ -8,6 +8,7 @@ while HAProxy only validates a file.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -19,6 +20,7 @@ from engine.render.zones import Zones, require_valid
 from states.snapshot import OnEmptyRoute
 
 SPLIT_PORT = 8080
+"""Where the proxies listen. A further port has one of the next numbers, and keeps it as long as it is declared."""
 OPS_PORT = 8404
 # HAProxy counts milliseconds in 31 bits and rejects longer times.
 MAX_SECONDS = (2**31 - 1) // 1000
@@ -124,6 +126,21 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherPort:
+    """Another port that the proxies listen on, and its routes. It has a counter and turns of its own.
+
+    Raises ValueError for a port out of range, and for weights that do not sum to 100.
+    """
+
+    listen: int
+    routes: tuple[Pool, ...]
+
+    def __post_init__(self) -> None:
+        _require_integer("listen", self.listen, 1, 65535)
+        _require_total(self.routes)
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyConfig:
     """The configuration of the proxies of one Kanary.
 
@@ -140,7 +157,7 @@ class ProxyConfig:
     revision of these weights if the agents count its connections and failures, otherwise 0; it is no part of the split.
     `rollback` is what they need to return to the last good weights without the operator, and no part of it either.
     `slots` are the backends by slot (`engine.render.slots`); those that are not among the routes are free. Without
-    `slots`, there is one for each route, in the order of the routes.
+    `slots`, there is one for each route, in the order of the routes. The routes of `further` ports have slots as well.
 
     With `zones`, each proxy prefers the servers of its own zone (`engine.render.zones`), which is no part of the split.
 
@@ -172,6 +189,7 @@ class ProxyConfig:
     rollback: RollbackPlan | None = None
     slots: tuple[str, ...] = ()
     zones: Zones | None = None
+    further: tuple[FurtherPort, ...] = ()
     split_port: int = SPLIT_PORT
     ops_port: int = OPS_PORT
 
@@ -195,24 +213,39 @@ class ProxyConfig:
         require_valid(self.zones or ())
         if self.split_port == self.ops_port:
             raise ValueError(f"split_port and ops_port are both {self.ops_port}: they must differ")
+        listening = [self.split_port, self.ops_port, *(port.listen for port in self.further)]
+        if len(set(listening)) < len(listening):
+            raise ValueError(f"the proxies listen on {listening}: the ports must differ")
         if len({route.backend for route in self.routes}) < len(self.routes):
             raise ValueError("two routes have the same backend")
-        for route in self.routes:
+        for route in self.all_routes:
             if self.slots and self.slots.count(route.backend) != 1:
                 raise ValueError(f"{route.backend} has {self.slots.count(route.backend)} slots: it must have 1")
         if self.rollback and not self.watched:
             raise ValueError("a configuration with a rollback has no watched revision")
         if self.rollback and not self.rollback.weights.keys() <= {route.backend for route in self.routes}:
             raise ValueError("the rollback has weights of backends that are not among the routes")
-        total = sum((route.weight for route in self.routes), Decimal())
-        if total != TOTAL_WEIGHT:
-            raise ValueError(f"the routes' weights sum to {decimal_text(total)}: they must sum to {TOTAL_WEIGHT}")
+        _require_total(self.routes)
+
+    @property
+    def all_routes(self) -> tuple[Pool, ...]:
+        """The routes of all ports, each backend once."""
+        return tuple({route.backend: route for routes in self.ports for route in routes}.values())
+
+    @property
+    def ports(self) -> tuple[tuple[Pool, ...], ...]:
+        """The routes of each port."""
+        return (self.routes, *(port.routes for port in self.further))
 
     @property
     def routes_by_slot(self) -> tuple[Pool | None, ...]:
-        """The route of each slot; None if it is free."""
-        routes = {route.backend: route for route in self.routes}
-        return tuple(map(routes.get, self.slots)) if self.slots else self.routes
+        """The route of each slot, of whatever port; None if it is free."""
+        return self.by_slot(self.all_routes)
+
+    def by_slot(self, found: Iterable[Pool]) -> tuple[Pool | None, ...]:
+        """Those of these routes by slot."""
+        routes = {route.backend: route for route in found}
+        return tuple(map(routes.get, self.slots or (route.backend for route in self.all_routes)))
 
 
 def connections_to_a_server(source_ports: int) -> int:
@@ -235,6 +268,12 @@ def _unicast(text: object) -> IPv4Address | IPv6Address:
     if address.is_unspecified or address.is_multicast:
         raise ValueError(f"address {text!r} is not the address of one host")
     return address
+
+
+def _require_total(routes: Iterable[Pool]) -> None:
+    total = sum((route.weight for route in routes), Decimal())
+    if total != TOTAL_WEIGHT:
+        raise ValueError(f"the routes' weights sum to {decimal_text(total)}: they must sum to {TOTAL_WEIGHT}")
 
 
 def _require_integer(name: str, value: object, least: int, most: int) -> None:

@@ -20,7 +20,7 @@ from decimal import Decimal
 
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol, Server, connections_to_a_server
 from engine.render.rollback import RollbackPlan
-from engine.render.selection import COUNTING_ALL, RANDOM_START, selection_rules, split_data
+from engine.render.selection import COUNTING_ALL, RANDOM_START, PortPlace, selection_rules, split_data
 from engine.render.slots import slot_names
 from engine.render.sysctls import KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES, KEEPALIVE_SECONDS
 from engine.render.zones import zone_lines
@@ -145,9 +145,10 @@ def _global(config: ProxyConfig) -> Iterator[str]:
     yield "  # The backend of each slot that is not free. The agent sets these variables in a running worker."
     yield f"  set-var proc.slots str({'/'.join(route.backend if route else '' for route in config.routes_by_slot)})"
     yield "  # The turns of a round, each with the name of its slot; then the weights, if they may be redistributed."
-    yield f"  set-var proc.split str({split_data(config.routes_by_slot, redistribute=_redistributes(config))})"
-    if _redistributes(config):
-        yield f"  set-var proc.turns int({COUNTING_ALL})"
+    by_slot = map(config.by_slot, config.ports)
+    yield f"  set-var proc.split str({split_data(*by_slot, redistribute=_redistributes(config))})"
+    for name in _port_names(config) if _redistributes(config) else ():
+        yield f"  set-var proc.turns{name} int({COUNTING_ALL})"
     yield "  # The revision of these weights if the agent counts its connections and failures, otherwise 0."
     yield f"{_REVISION}int({config.watched})"
     if config.rollback:
@@ -156,15 +157,21 @@ def _global(config: ProxyConfig) -> Iterator[str]:
         yield config.rollback.line(config.watched, _last_good_split(config, config.rollback))
     yield "  # Start of the connection counter: random, since frequent starts at 0 would starve a small route. At a"
     yield "  # reload the agent sets it, below, to the current count, and the round continues."
-    yield f"  set-var proc.start {RANDOM_START}"
+    for name in _port_names(config):
+        yield f"  set-var proc.start{name} {RANDOM_START}"
+
+
+def _port_names(config: ProxyConfig) -> list[str]:
+    """What the names of each port's variables end with."""
+    return ["", *(str(port.listen) for port in config.further)]
 
 
 def _last_good_split(config: ProxyConfig, plan: RollbackPlan) -> str:
-    routes = [
-        replace(route, weight=plan.weights.get(route.backend, Decimal())) if route else None
-        for route in config.routes_by_slot
+    ports = [
+        config.by_slot(replace(route, weight=weights.get(route.backend, Decimal())) for route in routes)
+        for routes, weights in zip(config.ports, (plan.weights, *plan.further), strict=True)
     ]
-    return split_data(routes, redistribute=_redistributes(config))
+    return split_data(*ports, redistribute=_redistributes(config))
 
 
 def _descriptors(config: ProxyConfig) -> int:
@@ -173,9 +180,9 @@ def _descriptors(config: ProxyConfig) -> int:
     HAProxy derives the connection limit of the process from it: some hundreds more than that of the split port, so that
     a full split port never delays probes or Prometheus.
     """
-    servers = sum(len(route.servers) for route in config.routes)
+    servers = sum(len(route.servers) for route in config.all_routes)
     checked = -(-servers // SERVERS_STEP) * SERVERS_STEP
-    return 2 * config.max_connections + checked + 1000
+    return 2 * config.max_connections * len(config.ports) + checked + 1000
 
 
 def _defaults(config: ProxyConfig) -> Iterator[str]:
@@ -251,20 +258,25 @@ def _binds(config: ProxyConfig, port: int) -> Iterator[str]:
     limit = f" tcp-ut {config.unacknowledged_seconds}s"
     yield f"  bind :{port}{limit}"
     # Only if the cluster has IPv6: HAProxy does not start on a host without it.
-    used = [server for route in config.routes if route.weight for server in route.servers]
+    used = [server for route in config.all_routes if route.weight for server in route.servers]
     if config.ipv6 or any(":" in server.address for server in used):
         yield f"  bind :::{port} v6only{limit}"
 
 
 def _split(config: ProxyConfig) -> Iterator[str]:
     yield "# Each connection takes the next turn of the schedule; each route has as many turns as its weight."
-    yield "frontend split"
-    yield from _binds(config, config.split_port)
-    yield f"  maxconn {config.max_connections}"
-    if config.failure_log:
-        yield from _failure_log()
-    yield from selection_rules(len(config.routes_by_slot), redistribute=_redistributes(config))
-    yield "  default_backend none"
+    names = _port_names(config)
+    for index, name in enumerate(names):
+        if index:
+            yield ""
+        yield f"frontend split{name}"
+        yield from _binds(config, config.further[index - 1].listen if index else config.split_port)
+        yield f"  maxconn {config.max_connections}"
+        if config.failure_log:
+            yield from _failure_log()
+        place = PortPlace(index, len(names), name)
+        yield from selection_rules(len(config.routes_by_slot), place, redistribute=_redistributes(config))
+        yield "  default_backend none"
 
 
 def _failure_log() -> Iterator[str]:

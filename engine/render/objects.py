@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from engine.model.spec import API_VERSION, KIND, KanarySpec
+from engine.model.spec import API_VERSION, FIRST_PORT, KIND, KanarySpec
 from engine.model.states import ACCEPTED_KEY, APPLIED_KEY, CONFIG_KEY, PUBLIC_KEY, Written
+from engine.render.slots import Slots, listening_port
 from states import Problem, Reason
 
 Json = dict[str, Any]
@@ -121,11 +122,16 @@ def config_map(owner: Identity, written: Written) -> Json:
     return hashed
 
 
-def service(owner: Identity, spec: KanarySpec) -> Json:
+def service(owner: Identity, spec: KanarySpec, doors: Slots = ()) -> Json:
     """The Service that clients connect to."""
-    port = {"name": "tcp", "port": spec.port, "protocol": "TCP", "targetPort": "split"}
+    first = {"name": FIRST_PORT, "port": spec.port, "protocol": "TCP", "targetPort": "split"}
+    # Numbers: with names in the pods, another port would replace the proxies.
+    others = [
+        {"name": port.name, "port": port.port, "protocol": "TCP", "targetPort": listening_port(port.name, doors)}
+        for port in spec.ports
+    ]
     desired = _object(owner, "v1", "Service", spec.destination)
-    return _hashed({**desired, "spec": {"type": "ClusterIP", "selector": owner.selector, "ports": [port]}})
+    return _hashed({**desired, "spec": {"type": "ClusterIP", "selector": owner.selector, "ports": [first, *others]}})
 
 
 def generation_of(deployment: Mapping[str, Any] | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from engine.model.weight import TOTAL_WEIGHT, decimal_text
@@ -19,6 +19,8 @@ class RollbackPlan:
 
     weights: Mapping[str, Decimal]
     """The last good ones, by backend."""
+    further: tuple[Mapping[str, Decimal], ...] = field(default=(), kw_only=True)
+    """The same of each further port."""
     canaries: Mapping[str, Mapping[int, float]]
     """By backend: its part of the connections to itself and the others, by revision."""
     others: tuple[str, ...]

@@ -2,14 +2,14 @@
 
 The weights are data: the rules are the same for all weights, and a running worker takes new data without a reload. The
 data are one variable, `proc.split`, so that no connection sees a part of a change. It has two parts, in a fixed number
-of characters each:
+of characters each, and each part those of all ports, one after the other:
 
 - the turns of a round, each with the name of its slot (`slots`); the number of turns is constant, because a
   connection may read the number before a change and the turn after it;
 - with `redistribute`, the weights in lowest terms (80 and 20 are 4 and 1): their sum, then the weight of each slot, or
   0 if it has no servers.
 
-All connections share one tracked entry with the counter `gpc0`, which numbers them.
+All connections to a port share one tracked entry with the counter `gpc0`, which numbers them.
 
 Each rule counts: HAProxy itself needs 27,000 instructions in user space per connection, and these rules and the log add
 4,400 to 4,900 (3.0.11, with 2 to 100 routes).
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import gcd
+from typing import NamedTuple
 
 from engine.model.weight import TENTHS
 from engine.render.config import Pool
@@ -50,13 +51,17 @@ HAProxy's `rand` returns the same value at every start.
 _WEIGHT_DIGITS = len(str(TENTHS))
 
 
-def split_data(routes: Sequence[Pool | None], *, redistribute: bool) -> str:
-    """The data of the routes of these slots."""
-    tenths = [int(10 * route.weight) if route else 0 for route in routes]
+def split_data(*ports: Sequence[Pool | None], redistribute: bool) -> str:
+    """The data of the routes of each port by slot."""
+    tenths = [tuple(int(10 * route.weight) if route else 0 for route in routes) for routes in ports]
+    turns = "".join(map(_turns, tenths))
+    return turns + "".join(map(_weights, ports, tenths) if redistribute else ())
+
+
+def _weights(routes: Sequence[Pool | None], tenths: Sequence[int]) -> str:
     unit = gcd(*tenths)
     weights = [weight // unit if route and route.servers else 0 for route, weight in zip(routes, tenths, strict=True)]
-    shared = [TENTHS // unit, *weights] if redistribute else []
-    return _turns(tuple(tenths)) + "".join(f"{weight:0{_WEIGHT_DIGITS}}" for weight in shared)
+    return "".join(f"{weight:0{_WEIGHT_DIGITS}}" for weight in (TENTHS // unit, *weights))
 
 
 # A change of endpoints renders the same weights again.
@@ -66,19 +71,34 @@ def _turns(tenths: tuple[int, ...]) -> str:
     return "".join(names[slot] for slot in order) * (TURNS // len(order))
 
 
-def selection_rules(slots: int, *, redistribute: bool) -> Iterator[str]:
+class PortPlace(NamedTuple):
+    """What differs between the ports: the place of its data, and the names of its counter and variables."""
+
+    number: int = 0
+    """Of the port among all, from 0."""
+    ports: int = 1
+    """How many there are."""
+    name: str = ""
+    """At the end of the names; empty for the first port."""
+
+
+FIRST = PortPlace()
+"""That of the only port."""
+
+
+def selection_rules(slots: int, place: PortPlace = FIRST, *, redistribute: bool) -> Iterator[str]:
     """The rules for this number of slots. `redistribute` skips those without a server that is up."""
     # With a single slot there is no other to redistribute to.
     redistribute = redistribute and slots > 1
-    yield "  tcp-request connection track-sc0 int(1) table counter"
+    yield f"  tcp-request connection track-sc0 int({place.name or 1}) table counter"
     names = slot_names(slots)
-    yield from _in_turn(len(names[0]), "proc.turns" if redistribute else str(TURNS))
+    yield from _in_turn(len(names[0]), f"proc.turns{place.name}" if redistribute else str(TURNS), place)
     if redistribute:
-        yield from _without_empty_slots(names)
+        yield from _without_empty_slots(names, place)
     yield "  use_backend %[var(sess.backend)]"
 
 
-def _in_turn(length: int, turns: str) -> Iterator[str]:
+def _in_turn(length: int, turns: str, place: PortPlace) -> Iterator[str]:
     """The rules that give each connection the backend of its turn.
 
     `gpc0` has 32 bits. When it wraps, once in 4,294,967,296 connections, the round continues with another turn: of the
@@ -86,7 +106,8 @@ def _in_turn(length: int, turns: str) -> Iterator[str]:
     of these rules, and other threads would number some connections before the wrap was counted.
     """
     offset = f",mul({length})" if length > 1 else ""
-    yield f"  tcp-request connection set-var(sess.at) sc_inc_gpc0(0),add(proc.start),mod({turns}){offset}"
+    offset += _added(place.number * TURNS * length)
+    yield (f"  tcp-request connection set-var(sess.at) sc_inc_gpc0(0),add(proc.start{place.name}),mod({turns}){offset}")
     yield _backend_at("proc.split", "sess.at", length)
 
 
@@ -95,7 +116,11 @@ def _backend_at(split: str, at: str, length: int) -> str:
     return f"  tcp-request connection set-var(sess.backend) var({split}),bytes({at},{length})"
 
 
-def _without_empty_slots(names: Sequence[str]) -> Iterator[str]:
+def _added(offset: int) -> str:
+    return f",add({offset})" if offset else ""
+
+
+def _without_empty_slots(names: Sequence[str], place: PortPlace) -> Iterator[str]:
     """The rules that override the schedule while one of its slots has no server that is up.
 
     To count the servers of all slots for each connection would be expensive. A connection counts those of its own. The
@@ -106,14 +131,15 @@ def _without_empty_slots(names: Sequence[str]) -> Iterator[str]:
     In the round of the others, each has as many places as its weight. If all are down, HAProxy's modulo by 0 is 0, a
     place of none: the backend of the turn closes the connection.
     """
-    length = len(names[0])
-    at, before = TURNS * length, ""
+    length, turns = len(names[0]), f"proc.turns{place.name}"
+    of_port, before = TURNS * length, ""
     yield "  tcp-request connection accept if { var(sess.backend),nbsrv -m bool }"
-    yield f"  tcp-request connection set-var(proc.turns) int({COUNTING_ALL})"
+    yield f"  tcp-request connection set-var({turns}) int({COUNTING_ALL})"
     yield "  tcp-request connection set-var(sess.split) var(proc.split)"
-    yield f"  tcp-request connection set-var(sess.turn) var(sess.at),mod({at})"
+    yield f"  tcp-request connection set-var(sess.turn) var(sess.at),mod({of_port}){_added(place.number * of_port)}"
     yield _backend_at("sess.split", "sess.turn", length)
     ends = {name: f"sess.end{index}" for index, name in enumerate(names)}
+    at = place.ports * of_port + place.number * (1 + len(names)) * _WEIGHT_DIGITS
     yield f"  tcp-request connection set-var(sess.complete) var(sess.split),bytes({at},{_WEIGHT_DIGITS})"
     for name, end in ends.items():
         at += _WEIGHT_DIGITS
@@ -122,7 +148,7 @@ def _without_empty_slots(names: Sequence[str]) -> Iterator[str]:
         before = f",add({end})"
     total = list(ends.values())[-1]
     yield f"  acl is-complete var({total}),sub(sess.complete) -m int 0"
-    yield f"  tcp-request connection set-var(proc.turns) int({TURNS}) if is-complete"
+    yield f"  tcp-request connection set-var({turns}) int({TURNS}) if is-complete"
     yield "  tcp-request connection accept if is-complete"
     # The remainder first: HAProxy cuts products at 2^63, which a large number times the stride would exceed.
     number = f"var(sess.at),div({length})"

@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from itertools import islice, product
 from string import ascii_letters
 
+from engine.render.config import SPLIT_PORT
+
 SPARE = 2
 """The fewest free slots at first: a rollout replaces one route, and the next rollout another one."""
 STEP = 4
@@ -34,6 +36,11 @@ def slot_names(count: int) -> tuple[str, ...]:
 def backends_by_slot(slots: Slots) -> tuple[str, ...]:
     """The present or last backend of each slot, in the order of their indexes."""
     return tuple(backend for _, backend in sorted(slots))
+
+
+def listening_port(name: str, doors: Slots) -> int:
+    """Where the proxies listen for the further port of this name; doors are assigned as slots are."""
+    return SPLIT_PORT + 1 + backends_by_slot(doors).index(name)
 
 
 def assign(former: Slots, used: Collection[str], backends: Sequence[str]) -> Slots:

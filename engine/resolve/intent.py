@@ -1,6 +1,6 @@
 """Reads what a Kanary's spec declares, and finds the problems with it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
@@ -29,14 +29,33 @@ def read_intent(view: ClusterView, owner: Identity, kanary: Json, memo: Memo) ->
     ]
     backends: Found = {}
     room = MOST_ENDPOINTS
-    for index, route in enumerate(spec.routes):
-        where = f"spec.routes[{index}].backend"
-        found = resolve_backend(view, owner, route.backend, memo, where=where, room=room)
-        backends[route.backend] = found
+    for backend, where in backends_of(spec).items():
+        found = resolve_backend(view, owner, backend, memo, where=where, room=room)
+        backends[backend] = found
         room -= 0 if isinstance(found, Problem) else min(room, len(found.endpoints))
-    problems += [found for found in backends.values() if isinstance(found, Problem)]
+    problems += problems_among(backends, spec)
     endpoints = {backend: () if isinstance(found, Problem) else found.endpoints for backend, found in backends.items()}
     return Intent(generation, spec, tuple(problems), endpoints), backends
+
+
+def backends_of(spec: KanarySpec) -> Mapping[Backend, str]:
+    """The backends of all ports, each with its path in the spec."""
+    found = {route.backend: f"spec.routes[{index}].backend" for index, route in enumerate(spec.routes)}
+    for index, routes in enumerate(spec.splits[1:]):
+        for route in routes:
+            found.setdefault(route.backend, f"spec.ports[{index}]")
+    return found
+
+
+def problems_among(found: Mapping[Backend, object], spec: KanarySpec) -> list[Problem]:
+    """The problems with the backends. What is wrong with a Service is said once, and not for each port."""
+    of_service = Reason.BACKEND_NOT_FOUND, Reason.BACKEND_IS_EXTERNAL_NAME
+    first = {route.backend for route in spec.routes}
+    return [
+        each
+        for backend, each in found.items()
+        if isinstance(each, Problem) and (backend in first or each.reason not in of_service)
+    ]
 
 
 def _declared(kanary: Json) -> KanarySpec | Problem:

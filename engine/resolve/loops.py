@@ -83,7 +83,7 @@ class Loops:
             return frozenset()
         # Agents return to the last good weights by themselves.
         may_return = applied.rollout is not None and applied.rollout.state in UNDER_WAY
-        routes = [route for route in applied.spec.routes if route.weight or may_return]
+        routes = [route for route in applied.spec.all_routes if route.weight or may_return]
         endpoints = [endpoint for route in routes for endpoint in applied.endpoints_of(route.backend)]
         return frozenset[KanaryName]().union(*self._view.proxies_among(name[0], endpoints).values())
 

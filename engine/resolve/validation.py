@@ -28,6 +28,8 @@ from engine.model.weight import TOTAL_WEIGHT, decimal_text
 from engine.render.config import MAX_CONNECTIONS
 from engine.resolve.placement import EXPECTED as PLACEMENT
 from engine.resolve.placement import template_problems
+from engine.resolve.ports import EXPECTED as PORTS
+from engine.resolve.ports import port_problems
 from states import Problem, Reason, UpdateStrategy
 
 MAX_NAME_LENGTH = 55
@@ -62,6 +64,7 @@ _EXPECTED: Mapping[str, str] = {
     "quantity": "a quantity such as 2, 500m or 128Mi",
     **dict.fromkeys(("requests", "limits"), "a map of resource names to quantities"),
     **PLACEMENT,
+    **PORTS,
     "rollout": "an object with steps",
     "steps": f"a list of 1 to {MAX_STEPS} steps, each with `to`",
     "step": "an object with `to`, such as {to: 10, for: 10m}",
@@ -91,6 +94,8 @@ _EXPECTED: Mapping[str, str] = {
 }
 _ITEMS = {
     "routes": "route",
+    "ports": "further port",
+    "backends": "backend",
     "steps": "step",
     "windows": "window",
     "days": "day",
@@ -277,6 +282,7 @@ def _cut(text: str) -> str:
 def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
     yield from _sum_problem(spec)
     yield from _duplicate_problems(spec)
+    yield from (Problem(Reason.INVALID_SPEC, text) for text in port_problems(spec))
     yield from (Problem(Reason.INVALID_SPEC, text) for text in template_problems("spec.proxy", spec.proxy))
     if spec.rollout:
         yield from (Problem(Reason.INVALID_SPEC, text) for text in _rollout_problems(spec, spec.rollout))

@@ -19,7 +19,7 @@ from engine.render.objects import Identity
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
 from engine.resolve.endpoints import Resolved, resolve
-from engine.resolve.intent import destination_problems, same_port_problems
+from engine.resolve.intent import backends_of, destination_problems, problems_among, same_port_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.failure import note
 from kanary.cli.likely_mistakes import warnings_of
@@ -133,7 +133,7 @@ def _endpoint(text: str, part: str) -> Endpoint:
 
 def _check_given(given: Given, specs: Sequence[KanarySpec]) -> None:
     """Reject a name without a route: with a misspelt name a route would silently stay empty."""
-    backends = {route.backend for spec in specs for route in spec.routes}
+    backends = {route.backend for spec in specs for route in spec.all_routes}
     services = [backend.service_name for backend in backends]
     # If two ports of a Service are backends, the name of the Service is ambiguous.
     known = {str(backend) for backend in backends} | {name for name in services if services.count(name) == 1}
@@ -186,16 +186,14 @@ def _checked_backends(
     """The endpoints of each backend, and what the operator would refuse."""
     services = {name: source.service(owner.namespace, name) for name in {r.backend.service_name for r in spec.routes}}
     found = {
-        route.backend: _resolved(
-            route.backend, f"spec.routes[{index}].backend", owner, services[route.backend.service_name], source
-        )
-        for index, route in enumerate(spec.routes)
+        backend: _resolved(backend, where, owner, services[backend.service_name], source)
+        for backend, where in backends_of(spec).items()
     }
     problems = [
         # A destination that the cluster has may be that of this Kanary.
         *destination_problems(source.manifest, owner, kanary, spec),
         *same_port_problems(services.get, spec),
-        *(each for each in found.values() if isinstance(each, Problem)),
+        *problems_among(found, spec),
     ]
     return {backend: each.endpoints for backend, each in found.items() if isinstance(each, Resolved)}, problems
 

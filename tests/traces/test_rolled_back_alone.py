@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 from kanary_agent.rollback_plan import RollbackPlan, plan_of
-from kanary_agent.texts import split_of
+from kanary_agent.texts import split_of, turns_of
 
 from engine.fleet.reports import RolledBack
 from engine.model.states import read_written
 from engine.ports import RetryLaterError
+from engine.render.selection import TURNS
 from states.evidence import Counts
 from tests.traces.rollouts import (
     HALF,
@@ -138,3 +139,20 @@ def test_agents_do_not_roll_back_what_the_spec_pauses(world: World) -> None:
     world.run("v2 is to have all connections")
     assert plan_in(world) is None
     assert f"proc.revision int({revision(world)})" in world.config()
+
+
+def test_the_way_back_is_that_of_all_ports(world: World) -> None:
+    ports = [{"name": "more", "port": 81, "servicePort": 80}]
+    serving_v1(world)
+    declare(world, 100, 0, ports=ports)
+    world.run("both Services have another port")
+    last_good = split_of(world.config())
+    declare(world, 0, 100, ports=ports)
+    world.run("v2 is to have all connections")
+    plan = plan_in(world)
+    assert plan
+    assert plan.split == last_good
+    assert len(turns_of(last_good)) == 2 * TURNS
+    declared = split_of(world.config())
+    assert declared[:TURNS] != last_good[:TURNS]
+    assert declared[TURNS : 2 * TURNS] != last_good[TURNS : 2 * TURNS]

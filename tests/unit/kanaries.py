@@ -1,5 +1,6 @@
 """Kanaries as the API's JSON, for the tests of the engine: a good one, and arbitrary ones."""
 
+from operator import itemgetter
 from typing import Any
 
 from hypothesis import strategies as st
@@ -91,10 +92,22 @@ _proxies = st.fixed_dictionaries(
     },
 )
 
+_further = st.fixed_dictionaries(
+    # No name of a route's port has this form.
+    {
+        "name": names.map("to-{}".format),
+        "port": st.integers(9_001, 65535),
+        "servicePort": names.map("of-{}".format),
+    },
+    optional={"sendProxyProtocol": st.sampled_from(["V1", "V2"])},
+)
 valid_specs = st.fixed_dictionaries(
     {"destination": names.map("to-{}".format), "routes": _routes()},
     optional={
-        "port": st.integers(1, 65535),
+        "port": st.integers(1, 9_000),
+        "ports": st.lists(
+            _further, max_size=3, unique_by=(itemgetter("name"), itemgetter("port"), itemgetter("servicePort"))
+        ),
         "onEmptyRoute": st.sampled_from(["Redistribute", "Hold", "Fail"]),
         "updateStrategy": st.sampled_from(["Live", "Rolling"]),
         "progressDeadlineSeconds": st.integers(1, 86_400),

@@ -25,7 +25,8 @@ from engine.model.states import (
     unpaused,
 )
 from engine.observe import Defaults
-from engine.plan import Target, plan_unapplied, proxy_config
+from engine.plan import Target, plan_unapplied
+from engine.proxy_config import proxy_config
 from engine.render import haproxy
 from engine.render.config import Balance, ProxyConfig, ProxyProtocol
 from engine.render.haproxy import render, split_of
@@ -131,7 +132,7 @@ def test_the_goal_is_what_the_destination_leads_to_as_well() -> None:
 @given(valid_specs)
 def test_every_spec_that_can_be_read_can_be_planned_and_is_read_back(declared: Json) -> None:
     read = KanarySpec.model_validate(declared)
-    endpoints = {r.backend: (Endpoint(f"10.0.{number}.1", 80),) for number, r in enumerate(read.routes)}
+    endpoints = {r.backend: (Endpoint(f"10.0.{number}.1", 80),) for number, r in enumerate(read.all_routes)}
     made = plan_unapplied(OWNER, read, endpoints, Defaults("image:1"), NOW)
     assert read_written(objects_of(made, Action.CONFIGURE)[-1]) == made.written
 

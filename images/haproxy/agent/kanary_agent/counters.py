@@ -179,11 +179,13 @@ def is_redistributing(summary: Summary, answer: str) -> bool:
 def load(answer: str) -> Load:
     """The load of one worker, in answers to `show info` and `show stat` that have its frontends."""
     head = re.search(r"^# (pxname,.*)$", answer, re.MULTILINE)
-    row = re.search(r"^split,FRONTEND,.*$", answer, re.MULTILINE)
+    rows = re.findall(r"^split\d*,FRONTEND,.*$", answer, re.MULTILINE)
     maximum = re.search(r"^Maxconn: (\d+)", answer, re.MULTILINE)
-    if not head or not row or not maximum:
+    if not head or not rows or not maximum:
         return Load(0, 0)
-    cells = dict(zip(head[1].split(","), row[0].split(","), strict=False))
+    ports = (dict(zip(head[1].split(","), row.split(","), strict=False)) for row in rows)
+    # The fullest port: all have the same limit.
+    cells = max(ports, key=lambda cells: int(cells["scur"]))
     return Load(int(cells["scur"]), min(int(cells["slim"]), int(maximum[1])))
 
 

@@ -7,7 +7,7 @@ the last answer, instead of waiting for more commands.
 import hashlib
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kanary_agent import counters, texts
@@ -20,8 +20,10 @@ RELOAD_SECONDS = 60
 ANSWER_BYTES = 2**22
 
 _STATE = (f"@1 get var {texts.DIGEST}", f"@1 get var {texts.SPLIT}")
-_COUNT = ("@1 get var proc.start", "@1 show table counter")
+_COUNTERS = "@1 show table counter"
 _FIGURES = (*_STATE, *counters.SUMMARY, "show proc")
+_STARTED = re.compile(r"^(proc\.start(\d*)): type=sint value=<(-?\d+)>", re.MULTILINE)
+_TAKEN = re.compile(r" key=(\d+) .*\bgpc0=(\d+)")
 _WORKER = re.compile(r"^(\d+) +worker ", re.MULTILINE)
 
 
@@ -74,14 +76,17 @@ class Master:
         """The backend of each slot of the current worker that is not free."""
         return texts.backends_by_slot(texts.variables(self.execute(f"@1 get var {texts.SLOTS}")).get(texts.SLOTS, ""))
 
-    def count(self) -> int | None:
-        """How many connections the current worker has distributed; None if it does not count them."""
-        answer = self.execute(*_COUNT)
-        start = re.search(r"^proc\.start: type=sint value=<(-?\d+)>", answer, re.MULTILINE)
-        if not start or "# table: counter," not in answer:
-            return None
-        taken = re.search(r" key=1 .*\bgpc0=(\d+)", answer)
-        return int(start[1]) + (int(taken[1]) if taken else 0)
+    def counts(self, starts: Sequence[str]) -> dict[str, int]:
+        """How many connections of each port the current worker has distributed, by the variable of the start.
+
+        Without those that it does not count.
+        """
+        answer = self.execute(*(f"@1 get var {name}" for name in starts), _COUNTERS)
+        if "# table: counter," not in answer:
+            return {}
+        taken = {key: int(count) for key, count in _TAKEN.findall(answer)}
+        found = {name: (key, int(start)) for name, key, start in _STARTED.findall(answer)}
+        return {name: start + taken.get(key or "1", 0) for name, (key, start) in found.items()}
 
     def workers(self) -> tuple[str, list[str]]:
         """The process of the current worker, and those of the former ones in the master's list."""

@@ -1,6 +1,7 @@
 """Reads configurations and HAProxy's messages, and adds the counter of connections to a configuration."""
 
 import re
+from collections.abc import Mapping
 from itertools import product
 from string import ascii_letters, digits
 from typing import NamedTuple
@@ -19,8 +20,8 @@ COUNTING_ALL = str(2**60)
 REVISION = "proc.revision"
 """The revision of the weights whose connections are counted; 0 for none."""
 NO_REVISION = "int(0)"
-_CHANGEABLE = (DIGEST, SLOTS, SPLIT, TURNS, REVISION)
-"""The process variables that a running worker may take from another configuration."""
+_CHANGEABLE = re.compile(rf"({DIGEST}|{SLOTS}|{SPLIT}|{TURNS}\d*|{REVISION})")
+"""The process variables that a running worker may take from another configuration; a further port has its own turns."""
 
 _CONTINUED = (
     "\n# Added by the agent for one reload: the new worker continues with the former worker's count and states.\n"
@@ -28,6 +29,7 @@ _CONTINUED = (
 _LOADED = "  load-server-state-from-file global\n"
 _ORIGIN = re.compile(r"# Kanary ([-\w]+), configuration (\d{1,19})\.")
 _TEXT_VARIABLE = re.compile(r"^\s*set-var\s+(proc\.\w+)\s+str\(([-\w:/]+)\)", re.MULTILINE)
+_START = re.compile(r"^  set-var (proc\.start\d*) ", re.MULTILINE)
 _ALERT = re.compile(r"^\[ALERT\] *\(\d+\) : (.*)$", re.MULTILINE)
 _PROGRAM = re.compile(r"\[[^\[\]]*haproxy\.main\(\)\] ")
 # They follow the lines that name the error.
@@ -98,13 +100,18 @@ def _variable(text: str, name: str) -> str:
     return found.get(name, "")
 
 
-def continued(text: str, count: int | None, states: str) -> str:
+def starts_of(text: str) -> list[str]:
+    """The variables with the start of the count of connections, one for each port."""
+    return _START.findall(text)
+
+
+def continued(text: str, counts: Mapping[str, int], states: str) -> str:
     """The configuration for a worker that continues where the former one ends.
 
-    It continues the distribution after `count` connections, if this is known, and its servers have the states in the
+    It continues the distribution after `counts` connections, by variable, and its servers have the states in the
     file `states`.
     """
-    start = "" if count is None else f"  set-var proc.start int({count})\n"
+    start = "".join(f"  set-var {name} int({count})\n" for name, count in counts.items())
     loading = text.replace("\ndefaults\n", f"\ndefaults\n{_LOADED}", 1)
     return f"{loading}{_CONTINUED}global\n  server-state-file {states}\n{start}"
 
@@ -139,7 +146,7 @@ def parts_of(text: str) -> Parts:
         if keyword == "server":
             name, *parameters = values
             parts.servers[section, name] = " ".join((*parameters, *shared))
-        elif keyword == "set-var" and values[0] in _CHANGEABLE:
+        elif keyword == "set-var" and _CHANGEABLE.fullmatch(values[0]):
             parts.variables[values[0]] = values[1]
         elif keyword and not keyword.startswith("#"):
             parts.fixed.append(line)

@@ -256,10 +256,10 @@ class Updater:
         text = self._validated_text()
         # A worker without connections ends at once.
         self._count()
-        count = self._master.count()
+        counts = self._master.counts(texts.starts_of(text))
         states = os.path.join(self._folder, "servers.state")
         files.write(states, counters.state_file(self._master.stream(counters.STATES)))
-        files.write(self._validated.path, texts.continued(text, count, states))
+        files.write(self._validated.path, texts.continued(text, counts, states))
         self.changes += 1
         try:
             message = self._reloader.reload(self._served_text())
