@@ -147,8 +147,9 @@ class Applied(Shape):
             raise ValueError(f"the weights do not sum to {TOTAL_WEIGHT}")
         if self.endpoints.keys() != {str(route.backend) for route in self.spec.all_routes}:
             raise ValueError("the endpoints are not those of the spec's backends")
-        if [index for index, _ in sorted(self.slots)] != list(range(len(self.slots))):
-            raise ValueError("the slots are not numbered from 0")
+        for places in (self.slots, self.doors):
+            if [index for index, _ in sorted(places)] != list(range(len(places))):
+                raise ValueError("the slots or doors are not numbered from 0")
         if any(backends_by_slot(self.slots).count(backend) != 1 for backend in self.endpoints):
             raise ValueError("a backend of the spec has no slot")
         if any(backends_by_slot(self.doors).count(port.name) != 1 for port in self.spec.ports):

@@ -353,9 +353,9 @@ Start_time_sec: 1700000000
 CumReq: 5
 proc.slots: type=str value=<a:http/b:http>
 proc.revision: type=sint value=<7>
-# pxname,svname,act,lastchg,scur,stot,econ,eresp,wretr,wredis
-a,BACKEND,{up[0]},1,0,4,0,0,0,0
-b,BACKEND,{up[1]},1,0,4,0,0,0,0
+# pxname,svname,act,bck,lastchg,scur,stot,econ,eresp,wretr,wredis
+a,BACKEND,{up[0]},0,1,0,4,0,0,0,0
+b,BACKEND,0,{up[1]},1,0,4,0,0,0,0
 """
     found = summary(answer)
     assert (found.watched, found.revision, found.next_number, found.has_empty_slot) == (7, 7, 5, 0 in up)

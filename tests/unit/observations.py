@@ -37,8 +37,9 @@ def applied(declared: KanarySpec | None = None, **changes: Any) -> Applied:
         "written_at": NOW,
         "strategy": UpdateStrategy.LIVE,
         "spec": read,
-        "endpoints": {str(route.backend): ENDPOINTS.get(route.backend, ()) for route in read.routes},
-        "slots": assign((), (), [str(route.backend) for route in read.routes]),
+        "endpoints": {str(route.backend): ENDPOINTS.get(route.backend, ()) for route in read.all_routes},
+        "slots": assign((), (), [str(route.backend) for route in read.all_routes]),
+        "doors": assign((), (), [port.name for port in read.ports]),
     }
     return Applied(**(fields | changes))
 
@@ -47,7 +48,7 @@ def split(declared: KanarySpec | None = None, revision: int = 1, *, is_in_status
     """What is to be in force by a spec for 80 to 20."""
     read = declared or spec()
     read = unpaused(read) if read.paused else read
-    endpoints = {route.backend: ENDPOINTS.get(route.backend, ()) for route in read.routes}
+    endpoints = {route.backend: ENDPOINTS.get(route.backend, ()) for route in read.all_routes}
     return Split(
         **(
             {"spec": read, "generation": 1, "revision": revision, "endpoints": endpoints, "is_in_status": is_in_status}

@@ -53,7 +53,7 @@ def test_whatever_is_written_is_read_as_it_was(
     declared: Json, data: st.DataObject, revision: int, written_at: datetime, ipv6: bool
 ) -> None:
     read = KanarySpec.model_validate(declared)
-    endpoints = {str(route.backend): tuple(data.draw(st.lists(_endpoints, max_size=3))) for route in read.routes}
+    endpoints = {str(route.backend): tuple(data.draw(st.lists(_endpoints, max_size=3))) for route in read.all_routes}
     made = applied(read, revision=revision, written_at=written_at, ipv6=ipv6, endpoints=endpoints)
     assert read_written(mounted(made.to_json())).applied == made
 
@@ -96,6 +96,7 @@ NO_PODS: Json = {str(V1): [], str(V2): []}
         pytest.param({"slots": [[0, str(V1)], [1, str(V1)], [2, str(V2)]]}, id="a backend with two slots"),
         pytest.param({"slots": [[0, str(V1)], [2, str(V2)]]}, id="a slot that is missing"),
         pytest.param({"slots": [[0, str(V1)], [0, str(V2)]]}, id="a slot of two backends"),
+        pytest.param({"doors": [[404, "metrics"]]}, id="a port of the proxies that others are missing before"),
         pytest.param({"revision": "x"}, id="a revision that is text"),
         pytest.param({"revision": float("inf")}, id="an infinite revision"),
         pytest.param({"revision": None}, id="no revision"),
