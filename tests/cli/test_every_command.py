@@ -37,6 +37,7 @@ VALUES = {"name": NAME, "revision": "1", "reason": "Serving", "rate": "50/s", "s
 EVER = ("name", "filename", "filenames")
 """Parameters that are given although they are not required."""
 OPTIONS = {
+    "adopt": ("--namespace", "shop"),
     "render": ("--from-cluster",),
     "simulate": ("--runs", "1"),
     "dashboard": ("--no-open",),

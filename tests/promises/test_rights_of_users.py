@@ -12,8 +12,9 @@ import yaml
 from kanary.cli.main import main
 from tests.apiserver import ApiServer
 from tests.apiserver.authorization import Right, rights_of
+from tests.cli import test_adopt as live
 from tests.cli.record import record, story
-from tests.cli.test_every_command import OF_CLUSTER, WAIT, Line, started
+from tests.cli.test_every_command import OF_CLUSTER, VALUES, WAIT, Line, started
 from tests.cli.test_operator import declared
 from tests.history.serving import put_operator, serving
 from tests.integration.scene import CRD, without_validation
@@ -55,6 +56,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
         url = record(tmp_path / "history.db", [story(declared(made), namespace="default")])
         with serving(url) as http:
             put_operator(made, http.port)
+            # For `kanary adopt`, which would stop after its first request.
+            live.service(made, VALUES["service"])
+            live.deployment(made, "shop", {"app": "shop"})
             yield made
 
 
