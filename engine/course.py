@@ -129,7 +129,9 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, r
         return _at_once(spec, former, known.number, observed.now)
     if not known.goal:
         known = known.model_copy(update={"good": former, "start": former, "goal": former})
-    fault = _too_many_routes(spec, known, former) if declared and not snapshot.fault else None
+    fault = None
+    if declared and not snapshot.fault:
+        fault = _too_many_routes(spec, known, former) or (_lost_port(spec, applied.spec) if applied else None)
     snapshot = replace(snapshot, fault=fault) if fault else snapshot
     # A spec that cannot be applied changes nothing; what is under way is judged by it nevertheless.
     goal = declared.routes if declared and is_usable and not fault else known.goal
@@ -155,6 +157,26 @@ def _too_many_routes(spec: KanarySpec, known: RolloutStatus, former: Sequence[Ro
         f"{total}: at most {most} are possible; change fewer routes at a time, or remove spec.rollout"
     )
     return Problem(Reason.INVALID_SPEC, message)
+
+
+def _lost_port(spec: KanarySpec, before: KanarySpec) -> Problem | None:
+    """Former routes stay in force during a rollout, and each further port leads to the port of them that it did."""
+    declared = {route.backend.service_name for route in spec.routes}
+    former = tuple(route for route in before.routes if route.backend.service_name not in declared)
+    known = dict(zip((port.name for port in before.ports), before.splits[1:], strict=True))
+    _, *now = spec.model_copy(update={"routes": former}).splits
+    for index, (port, routes) in enumerate(zip(spec.ports, now, strict=True)):
+        backends = {route.backend.service_name: route.backend for route in known.get(port.name, ())}
+        for route in routes:
+            backend = backends.get(route.backend.service_name, route.backend)
+            if backend != route.backend:
+                message = (
+                    f"spec.ports[{index}].backends: a rollout needs {backend} as well until it has ended, because "
+                    f"{backend.service_name} is a former route: add {{serviceName: {backend.service_name}, "
+                    f"servicePort: {backend.service_port}}}"
+                )
+                return Problem(Reason.INVALID_SPEC, message)
+    return None
 
 
 def _at_once(spec: KanarySpec, former: Sequence[Route], number: int, now: datetime) -> Course:

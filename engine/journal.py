@@ -28,11 +28,11 @@ MOST_BYTES = 50_000
 for all entries of one reconcile with a hundred routes.
 """
 CAUSE_ANNOTATION = "kubernetes.io/change-cause"
+"""The reason of a change, as `kubectl annotate` and other tools write it. https://kubernetes.io/docs/reference/labels-annotations-taints"""
 UNDO = "kanary-undo"
 """The field manager of an undo, until it gives up the fields that it wrote."""
 UNDO_CAUSE = "undo to revision"
 """The beginning of the cause of an undo."""
-"""The reason of a change, as `kubectl annotate` and other tools write it. https://kubernetes.io/docs/reference/labels-annotations-taints"""
 _LONGEST_CAUSE = 200
 
 

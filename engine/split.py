@@ -8,6 +8,7 @@ from engine.model.states import Endpoint, Split
 from engine.observe import Observed
 from engine.ports import ClusterView
 from engine.resolve.endpoints import Resolved
+from engine.resolve.intent import resolve_backend
 from engine.resolve.loops import Loops
 from engine.resolve.slices import still_in
 from states import OnEmptyRoute, Problem, Reason, Snapshot
@@ -53,7 +54,11 @@ def _last_good_endpoints(
     pods are looked up. If the endpoints are too many, the last good ones are kept as long as they are among them.
     """
     applied = observed.written.applied
-    found = {backend: observed.backends.get(backend) for backend in backends}
+    found = {
+        # A former route leads to further ports that neither the declared spec nor the written one has yet.
+        backend: observed.backends.get(backend) or resolve_backend(view, observed.owner, backend, observed.memo)
+        for backend in backends
+    }
     known = {
         backend: now.endpoints
         for backend, now in found.items()

@@ -6,7 +6,8 @@ _FIELDS = (
     (r"\.?spec\.template\.spec\.containers\[0\]\.resources\b", "spec.proxy.resources"),
     (r"\.?spec\.template\.spec\.containers\[1\]\.resources\b", "spec.proxy.agentResources"),
     (r"\.?spec\.template\.spec\.containers\[\d\]\.image\b", "spec.proxy.image"),
-    (r"\.?spec\.template\.(?=metadata|spec|labels|annotations)", "spec.proxy.template."),
+    (r"\.?spec\.template\.(?=labels|annotations)", "spec.proxy.template.metadata."),
+    (r"\.?spec\.template\.(?=metadata|spec)", "spec.proxy.template."),
 )
 _TEMPLATE = "spec.proxy.template.spec"
 _WAYS_OUT = (

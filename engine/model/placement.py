@@ -54,7 +54,7 @@ class Toleration(Shape):
     operator: _Word | None = Field(default=None, description="Equal or Exists.")
     value: _Text | None = Field(default=None, description="Value of the taints, with Equal.")
     effect: _Word | None = Field(default=None, description="NoSchedule, PreferNoSchedule, NoExecute or left out.")
-    toleration_seconds: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)] | None = Field(
+    toleration_seconds: Annotated[int, Field(ge=-(2**31), lt=2**31, strict=True)] | None = Field(
         default=None, description="Time until the pod is evicted, with NoExecute; for ever if left out."
     )
 

@@ -34,8 +34,8 @@ _MOST_SHOWN = 1_000
 """Maximum length of weights in one line. A hundred routes may need 13,000 characters, in each message of a status."""
 MAX_ROUTES = 100
 """Two digits name a route in each turn of the schedule, and the history in a status has room for that many shares."""
-MAX_PORTS = 9
-"""How many ports there may be beside the first one."""
+MAX_PORTS = 4
+"""How many ports there may be beside the first one: HAProxy takes 15,000 characters as the data of all ports."""
 MAX_BACKENDS = 100
 """The routes of all ports: each port has rules for each of them."""
 FIRST_PORT = "tcp"
@@ -105,7 +105,7 @@ class SplitPort(Shape):
         default=(), description="The Services of routes that have another port."
     )
     send_proxy_protocol: ProxyProtocol | None = Field(
-        default=None, description="As of a route, for the connections to this port."
+        default=None, description="As in a route, for the connections to this port."
     )
 
 

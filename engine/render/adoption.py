@@ -74,7 +74,7 @@ def _problems(spec: KanarySpec, service: Mapping[str, Any]) -> Iterator[str]:
             declared.get("clusterIP") == "None",
             "is headless, so that its clients connect to the pods by their addresses: choose another name",
         ),
-        (not selector, "has no selector, so that others write its endpoints: choose another name"),
+        (is_new and not selector, "has no selector, so that others write its endpoints: choose another name"),
         (
             is_new and KANARY_LABEL in selector,
             f"selects proxies already, and lacks the annotation {ADOPTED_ANNOTATION}: give it its former selector",
@@ -163,6 +163,6 @@ def _former(live: Mapping[str, Any]) -> Adoption:
     selector = {key: value for key, value in (spec.get("selector") or {}).items() if key != KANARY_LABEL}
     port: Json = next(iter(spec.get("ports") or ()), {})
     target = port.get("targetPort", port.get("port"))
-    if target == PROXY_PORT and known.uid:
+    if known.uid and (target == PROXY_PORT or not spec.get("selector")):
         target = known.target_port
     return known._replace(selector=selector or known.selector, target_port=target)

@@ -299,7 +299,7 @@ def _redistributes(config: ProxyConfig) -> bool:
 
 def _backends(config: ProxyConfig) -> Iterator[str]:
     yield "backend counter"
-    # Only one entry is used. Threads that create it at the same time each need space for their own until one of them
+    # Each port uses one entry. Threads that create it at the same time each need space for their own until one of them
     # wins: otherwise the connections of the others would have no entry.
     yield "  stick-table type integer size 100 store gpc0"
     yield ""

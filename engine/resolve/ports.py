@@ -19,6 +19,8 @@ def port_problems(spec: KanarySpec) -> Iterator[str]:
     seen |= {route.backend: "spec.routes" for route in spec.routes}
     for index, (port, routes) in enumerate(zip(spec.ports, spec.splits[1:], strict=True)):
         where = f"spec.ports[{index}]"
+        named = [backend.service_name for backend in port.backends]
+        yield from (f"{where}.backends has {name} twice: leave one" for name in set(named) if named.count(name) > 1)
         if (other := seen.setdefault(port.name, where)) != where:
             yield f'{where}.name is "{port.name}", the name of {other}: choose another name'
         if (other := seen.setdefault(port.port, where)) != where:

@@ -96,7 +96,9 @@ def _check_adoptable(live: Json, kanary: Json) -> None:
     try:
         problem = adoption_problem(read_spec(kanary), live)
     except InvalidSpecError as error:
-        raise CommandError(f"{error.problem.message}; name the Kanary with --as") from error
+        message = error.problem.message
+        way_out = "; name the Kanary with --as" if message.startswith("metadata.name") else ""
+        raise CommandError(message + way_out) from error
     if problem:
         raise CommandError(f"Service {service} cannot be adopted, because it {problem}")
 
@@ -175,12 +177,12 @@ def _steps(live: Json, name: str, deployment: str, label: tuple[str, str, str]) 
     service, namespace = metadata["name"], metadata["namespace"]
     of_service, (key, now, after) = live["spec"]["selector"], label
     yield f"save the manifest: kanary adopt {service} --as {name} -n {namespace} > {name}.yaml; check it"
-    yield f"take selector and targetPort out of the manifest of Service {service} (Git, Helm)"
     yield f"kubectl apply -f {name}.yaml"
     yield (
         f"kubectl wait -n {namespace} kanary/{name} --for=condition=Ready --timeout=5m; then {service} leads to the "
         f"proxies, and they to the pods of {f'Deployment {deployment}' if deployment else f'{service}-v1'}"
     )
+    yield f"now take selector and targetPort out of the manifest of Service {service} (Git, Helm), not before"
     named = f", and a container port named {target}" if isinstance(target, str) else ""
     yield (
         f"deploy the new version beside it, under a name of its own; its pods need the label {key}: {after} instead of "
@@ -192,8 +194,8 @@ def _steps(live: Json, name: str, deployment: str, label: tuple[str, str, str]) 
     )
     both = "" if key in of_service else ", which the pods of both versions have"
     yield (
-        f"to end this, and without a failed connection: kubectl delete -n {namespace} kanary/{name}; {service} selects "
-        f"{_text(of_service)} again{both}"
+        f"to end the adoption without a failed connection: kubectl delete -n {namespace} kanary/{name}; {service} "
+        f"selects {_text(of_service)} again{both}"
     )
 
 

@@ -64,13 +64,13 @@ class Restoration:
         name = self.kanary["metadata"]["name"]
         if (self.kanary.get("spec") or {}).get("paused") is True:
             yield f"{name} is paused: the weights are written, but not served until it is resumed"
-        for entry in self.kanary["metadata"].get("managedFields") or ():
-            manager = entry.get("manager")
-            if manager in _GITOPS and "f:spec" in (entry.get("fieldsV1") or {}):
-                yield (
-                    f"{_GITOPS[manager]} ({manager}) applies the spec of {name}, and may write its own weights again: "
-                    "change them in its source as well"
-                )
+        entries = self.kanary["metadata"].get("managedFields") or ()
+        managers = {str(entry.get("manager")) for entry in entries if "f:spec" in (entry.get("fieldsV1") or {})}
+        for manager in sorted(managers & _GITOPS.keys()):
+            yield (
+                f"{_GITOPS[manager]} ({manager}) applies the spec of {name}, and may write its own weights again: "
+                "change them in its source as well"
+            )
 
     @property
     def cause(self) -> str:

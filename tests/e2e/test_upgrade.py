@@ -42,7 +42,7 @@ def test_an_upgrade_of_operator_and_proxies_fails_and_cuts_no_connection(
     scene.apply(
         *backend("app-v1", "v1", 2, HOLD="1"),
         *backend("app-v2", "v2", HOLD="1"),
-        kanary("app", "app", route("app-v1", 80), route("app-v2", 20), proxy={"replicas": 2}),
+        kanary("app", "app", route("app-v1", 80), route("app-v2", 20), proxy={"replicas": 2, "drainSeconds": 60}),
     )
     scene.wait_until_ready("app")
     before = {pod["metadata"]["name"] for pod in scene.proxy_pods("app")}

@@ -6,10 +6,13 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
+from engine.model.spec import MAX_BACKENDS, MAX_PORTS
 from engine.render.config import FurtherPort, OnEmptyRoute, Pool, ProxyConfig, Server
+from engine.render.slots import assign, backends_by_slot
 from tests.agent.live import live, worker
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import PATIENCE, config_of, free_port, greeted_by, running, windows
@@ -129,3 +132,24 @@ def test_a_port_that_is_added_and_removed_costs_the_others_nothing(pods: Pods) -
         proxy.serve(first)
         taken += asked(first, 1, ROUND)
     assert all(window == SHARES for window in windows(taken, ROUND))
+
+
+def test_haproxy_takes_the_data_of_as_many_routes_and_ports_as_there_may_be() -> None:
+    routes = MAX_BACKENDS // (1 + MAX_PORTS)
+    weights = [100 - (routes - 1) * Decimal("0.1"), *[Decimal("0.1")] * (routes - 1)]
+    first, *others = (
+        tuple(Pool(f"v{number}:{port}", weight, (Server("127.0.0.1", 9),)) for number, weight in enumerate(weights))
+        for port in range(1 + MAX_PORTS)
+    )
+    further = tuple(FurtherPort(free_port(), routes) for routes in others)
+    backends = [route.backend for routes in (first, *others) for route in routes]
+    # A rollout of each route to another Service, one after the other, leaves as many slots.
+    slots = assign(assign((), (), backends), backends, [f"former-{backend}" for backend in backends])
+    known = {backend for _, backend in slots} - set(backends)
+    named = (*backends, *(backend for backend in backends_by_slot(slots) if backend in known))
+    config = config_of(*first, further=further, slots=named)
+    reversed_ = tuple(replace(route, weight=weight) for route, weight in zip(first, weights[::-1], strict=True))
+    with live(config) as proxy:
+        process = worker(proxy)
+        proxy.serve(replace(config, routes=reversed_))
+        assert worker(proxy) == process, "the weights took a reload"

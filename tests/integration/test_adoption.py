@@ -176,6 +176,21 @@ def test_it_is_what_it_was_before_the_kanary_is_gone(adopted: Scene) -> None:
     adopted.wait_for(lambda: leads_to(adopted, "shop"))
 
 
+def test_one_whose_selector_its_owner_takes_out_of_the_manifest_is_switched_again(adopted: Scene) -> None:
+    """As a client-side `kubectl apply` does, and the cluster sets the default of the target port."""
+
+    def take_out(obj: Json) -> None:
+        obj["spec"].pop("selector")
+        obj["spec"]["ports"][0]["targetPort"] = PORT["port"]
+
+    adopted.server.store.change("services", "shop", take_out, NAMESPACE)
+    adopted.wait_for(lambda: shop(adopted)["spec"].get("selector") == PROXIES)
+    adopted.wait_for_phase("Ready")
+    adopted.server.store.delete("kanaries", "rule", NAMESPACE)
+    adopted.wait_for(lambda: adopted.kanary() is None)
+    assert is_as_it_was(adopted)
+
+
 def test_it_stays_theirs_with_labels_like_ours(adopted: Scene) -> None:
     labels = (adopted.get("deployments", "rule-haproxy") or {})["metadata"]["labels"]
     adopted.server.store.change("services", "shop", lambda obj: obj["metadata"].update(labels=labels), NAMESPACE)

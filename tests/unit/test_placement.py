@@ -330,7 +330,7 @@ def test_fields_that_would_break_the_proxies_do_not_exist(field: str) -> None:
             "spec.proxy.resources.requests: Invalid value: 2",
         ),
         ("spec.template.spec.containers[1].resources.limits[cpu]: x", "spec.proxy.agentResources.limits[cpu]: x"),
-        ("spec.template.labels: Invalid value: a b", "spec.proxy.template.labels: Invalid value: a b"),
+        ("spec.template.labels: Invalid value: a b", "spec.proxy.template.metadata.labels: Invalid value: a b"),
         ("spec.replicas: Invalid value", "spec.replicas: Invalid value"),
     ],
 )

@@ -57,6 +57,9 @@ def test_two_routes_to_one_service_are_one_of_a_further_port() -> None:
     assert weights(declared, 1) == {"v1:prometheus": 50, "v2:prometheus": 50}
 
 
+TWICE = [{"serviceName": "myapp-v1", "servicePort": port} for port in (1, 2)]
+
+
 @pytest.mark.parametrize(
     ("ports", "message"),
     [
@@ -71,7 +74,8 @@ def test_two_routes_to_one_service_are_one_of_a_further_port() -> None:
         (["metrics"], 'spec.ports[0] is "metrics": must be an object with a name, a port and a servicePort'),
         ([{**METRICS, "backends": [1]}], "spec.ports[0].backends[0] is 1: must be an object with serviceName and"),
         ([{"name": "a", "port": 1}], "spec.ports[0].servicePort is missing: must be the name of a Service port"),
-        ([{**METRICS, "port": number} for number in range(1, 11)], "spec.ports has 10 entries: must be a list"),
+        ([{**METRICS, "backends": TWICE}], "spec.ports[0].backends has myapp-v1 twice: leave one"),
+        ([{**METRICS, "port": number} for number in range(1, 6)], "spec.ports has 5 entries: must be a list"),
     ],
 )
 def test_bad_ports_are_reported(ports: list[Json], message: str) -> None:

@@ -184,9 +184,10 @@ def load(answer: str) -> Load:
     if not head or not rows or not maximum:
         return Load(0, 0)
     ports = (dict(zip(head[1].split(","), row.split(","), strict=False)) for row in rows)
-    # The fullest port: all have the same limit.
-    cells = max(ports, key=lambda cells: int(cells["scur"]))
-    return Load(int(cells["scur"]), min(int(cells["slim"]), int(maximum[1])))
+    loads = [Load(int(cells["scur"]), int(cells["slim"])) for cells in ports]
+    loads.append(Load(sum(load.connections for load in loads), int(maximum[1])))
+    # That of the port, or of all, which can take the fewest more.
+    return min(loads, key=lambda load: load.max_connections - load.connections)
 
 
 def _figures(row: dict[str, str]) -> SlotFigures:
