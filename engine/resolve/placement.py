@@ -71,7 +71,7 @@ def template_problems(where: str, proxy: ProxyDefaults) -> Iterator[str]:
 
 
 def _security_problems(where: str, context: SecurityContext) -> Iterator[str]:
-    """What the Pod Security level `restricted` forbids: whoever may create a Kanary may not get more by it."""
+    """What the Pod Security level `restricted` forbids: the right to create Kanaries must not grant more."""
     if context.run_as_user == 0:
         yield (
             f"{where}.runAsUser is 0: must be another user, because the proxies do not run as root; leave it out for "

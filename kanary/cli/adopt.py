@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Labels = Mapping[str, str]
 
-_TELLING = ("version", "app.kubernetes.io/version", "track", "release", "app.kubernetes.io/instance", "app")
+_VERSION_LABELS = ("version", "app.kubernetes.io/version", "track", "release", "app.kubernetes.io/instance", "app")
 """Labels by which versions differ, the likeliest first."""
 
 
@@ -33,12 +33,12 @@ def adopt(client: ClusterClient, namespace: str, service: str, name: str) -> Non
     kanary = _kanary(namespace, live, name)
     _check_adoptable(live, kanary)
     deployment, now = _present(client, namespace, live)
-    told, after = _following(now)
+    key, after = _following(now)
     versions = [_version(live, f"{service}-{suffix}", selector) for suffix, selector in (("v1", now), ("v2", after))]
     for version in versions:
         _check_free(client, namespace, version)
     sys.stdout.write(yaml.safe_dump_all([*versions, kanary], sort_keys=False, explicit_start=True))
-    for number, step in enumerate(_steps(live, name, deployment, (told, now[told], after[told])), 1):
+    for number, step in enumerate(_steps(live, name, deployment, (key, now[key], after[key])), 1):
         note(f"{number}. {step}")
 
 
@@ -141,11 +141,11 @@ def _labels(obj: Json) -> Labels:
 
 def _following(now: Labels) -> tuple[str, Labels]:
     """The label by which the next version differs, and its selector: no pod has the labels of both."""
-    told = next((key for key in _TELLING if key in now), min(now))
-    value = now[told]
+    key = next((each for each in _VERSION_LABELS if each in now), min(now))
+    value = now[key]
     # A label has at most 63 characters.
     following = f"{value[:-1]}2" if value.endswith("v1") else f"{value[:60]}-v2".lstrip("-")
-    return told, {**now, told: following}
+    return key, {**now, key: following}
 
 
 def _version(live: Json, name: str, selector: Labels) -> Json:
