@@ -134,3 +134,19 @@ def test_a_cluster_without_slices_gets_endpoints_only(server: ApiServer) -> None
     deploy(server)
 
     eventually(lambda: [a["ip"] for s in subsets(server) for a in s["addresses"]] == addresses(server), "endpoints")
+
+
+def test_a_deployment_has_all_its_pods_again_when_a_foreign_one_that_it_counted_is_gone(server: ApiServer) -> None:
+    deploy(server)
+    until(server, lambda s: s.get("observedGeneration") == 1, "the first rollout")
+    (replica_set,) = server.store.list("replicasets.apps")
+    uid = replica_set["metadata"]["uid"]
+    # Of a kind that is not served, so that the pod is not collected before it is counted.
+    owner = {"apiVersion": "example.com/v1", "kind": "Other", "name": "other", "controller": True, "uid": uid}
+    pod = server.store.list("pods")[0]
+    metadata = {"name": "foreign", "labels": pod["metadata"]["labels"], "ownerReferences": [owner]}
+    server.store.put({**pod, "metadata": metadata})
+    eventually(lambda: len(addresses(server)) == 2, "the foreign pod counts")
+
+    server.store.delete("pods", "foreign")
+    eventually(lambda: len(addresses(server)) == 2, "two pods of its own")

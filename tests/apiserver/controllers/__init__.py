@@ -6,7 +6,7 @@ from ..access import Store
 from ..cluster import Cluster
 from ..errors import Object
 from ..storage import Change
-from .deployments import Deployments, deployment_of
+from .deployments import Deployments
 from .endpoints import Endpoints
 
 __all__ = ["Controllers"]
@@ -17,8 +17,9 @@ class Controllers:
 
     def __init__(self, cluster: Cluster, store: Store) -> None:
         self._store = store
+        self._deployments = Deployments(cluster, store)
         self._steps = {
-            "deployments": Deployments(cluster, store).step,
+            "deployments": self._deployments.step,
             "services": Endpoints(store, cluster.catalog).step,
         }
         # By object, the revision up to which a step has seen everything, its own writes included.
@@ -41,7 +42,7 @@ class Controllers:
         elif change.bucket == "/services":
             yield "services", change.record.name
         elif change.bucket == "/pods":
-            yield from (("deployments", name) for name in deployment_of(change.record.value))
+            yield from (("deployments", name) for name in self._deployments.of_pod(change.record.value))
             states = [change.record.value, *([change.previous.value] if change.previous else [])]
             services = self._store.find("services", lambda service: _selects(service, states), change.record.namespace)
             yield from (("services", service["metadata"]["name"]) for service in services)

@@ -40,6 +40,14 @@ class Deployments:
         for pod in [*new[wanted:], *(pod for pod in found if pod not in new)]:
             self._store.delete("pods", pod["metadata"]["name"], pod["metadata"]["namespace"])
 
+    def of_pod(self, pod: Object) -> list[str]:
+        """The names of the Deployments that count a pod among theirs: those of the ReplicaSets that control it."""
+        namespace = pod["metadata"]["namespace"]
+        owners = {owner["uid"] for owner in pod["metadata"].get("ownerReferences") or () if owner.get("controller")}
+        owning = self._store.find("replicasets.apps", lambda each: each["metadata"]["uid"] in owners, namespace)
+        references = (each["metadata"].get("ownerReferences") or () for each in owning)
+        return [owner["name"] for found in references for owner in found if owner["kind"] == "Deployment"]
+
     def _create(self, deployment: Object, template_hash: str) -> None:
         metadata, template = deployment["metadata"], deployment["spec"]["template"]
         own = template["metadata"]
@@ -97,12 +105,6 @@ class Deployments:
         generation = deployment["metadata"]["generation"]
         status = {"observedGeneration": generation} | numbers | {"conditions": conditions}
         self._store.put(deployment | {"status": status}, manager=_MANAGER)
-
-
-def deployment_of(pod: Object) -> list[str]:
-    """The name of the Deployment that has a pod by a ReplicaSet, if there is one."""
-    owners = pod["metadata"].get("ownerReferences") or ()
-    return [owner["name"].rpartition("-")[0] for owner in owners if owner["kind"] == "ReplicaSet"]
 
 
 def _reference(owner: Object) -> Object:
