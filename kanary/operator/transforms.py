@@ -111,7 +111,7 @@ def endpoint_slice(obj: Json) -> Json:
             "addresses": endpoint["addresses"][:1],
             "conditions": _conditions(endpoint.get("conditions") or {}),
             "targetRef": _pod_reference(endpoint.get("targetRef") or {}),
-            **_zone(endpoint),
+            **_only(endpoint, ("zone",)),
         }
         for endpoint in obj.get("endpoints") or ()
         if endpoint.get("addresses")
@@ -131,12 +131,6 @@ def endpoint_slice(obj: Json) -> Json:
 def _pod_reference(target: Json) -> Json:
     """The reference to a pod; empty if the endpoint is something else."""
     return {"kind": "Pod", "name": target.get("name", "")} if target.get("kind") == "Pod" else {}
-
-
-def _zone(endpoint: Json) -> Json:
-    """The zone, which v1beta1 has among other labels of the node."""
-    zone = endpoint.get("zone") or (endpoint.get("topology") or {}).get("topology.kubernetes.io/zone")
-    return {"zone": zone} if zone else {}
 
 
 def _conditions(conditions: Json) -> Json:

@@ -297,12 +297,7 @@ def test_labels_and_other_annotations_of_a_kanary_are_not_read() -> None:
     assert transforms.content_of_kanary(changed) != read
 
 
-def test_the_zone_of_v1beta1_is_a_label_of_the_node() -> None:
-    endpoint = {
-        "addresses": ["10.0.0.1"],
-        "topology": {"topology.kubernetes.io/zone": "a", "kubernetes.io/hostname": "n"},
-    }
-    assert transforms.endpoint_slice({**PIECE, "endpoints": [endpoint]})["endpoints"][0]["zone"] == "a"
-    assert (
-        "zone" not in transforms.endpoint_slice({**PIECE, "endpoints": [{"addresses": ["10.0.0.1"]}]})["endpoints"][0]
-    )
+def test_an_endpoint_has_its_zone_where_it_is_known() -> None:
+    near, unknown = {"addresses": ["10.0.0.1"], "zone": "a"}, {"addresses": ["10.0.0.2"]}
+    read = transforms.endpoint_slice({**PIECE, "endpoints": [near, unknown]})["endpoints"]
+    assert [endpoint.get("zone", "none") for endpoint in read] == ["a", "none"]
