@@ -12,7 +12,7 @@ from engine.model.status import KanaryStatus
 from states import Phase, Problem, Reason
 
 MOST_STATUSES = 100
-_REJECTIONS = (Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS, Reason.TOO_MANY_ENDPOINTS)
+_REJECTIONS = (Reason.REJECTED_BY_CLUSTER, Reason.OBJECT_EXISTS)
 
 
 def read_status(kanary: Mapping[str, Any]) -> KanaryStatus:

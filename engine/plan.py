@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, TypeVarTuple
 
 from engine.adopting import foreign_destination, is_adopted, may_switch
@@ -31,7 +32,7 @@ from states import Action, Difference, Progress, UpdateStrategy
 Inputs = TypeVarTuple("Inputs")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Planned:
     """An object to apply, which is rendered only if it has to be applied, or compared with another object."""
 
@@ -51,7 +52,8 @@ class Planned:
             return Comparison(False, False)
         return memo(compared, self.found_in(view), self.make, *self.inputs)
 
-    def render(self) -> Json:
+    @cached_property
+    def rendered(self) -> Json:
         """The object."""
         return self.make(*self.inputs)
 

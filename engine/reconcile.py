@@ -14,6 +14,7 @@ from engine.announce import announcements, replicas_reverted
 from engine.conditions import reports_defect, with_defect
 from engine.course import Course, course_of
 from engine.delivery import delivery_of
+from engine.fitting import target_in_force
 from engine.fleet.sent import Sent
 from engine.held import HeldStatuses
 from engine.journal import journal
@@ -24,12 +25,11 @@ from engine.memo import Memo, Memos
 from engine.model.states import APPLIED_KEY, Applied, Split, Written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults, Observed, declared_snapshot, observe
-from engine.plan import Planned, Target, as_written, plan
+from engine.plan import Planned, Target, as_written
 from engine.ports import Checks, Clock, ClusterView, ClusterWriter, History, Json, RejectedError, Reporter
 from engine.render.adoption import adopter
-from engine.render.objects import Comparison, Identity, size_problem
+from engine.render.objects import Comparison, Identity
 from engine.retire import is_needed, stale_objects
-from engine.split import split_in_force
 from engine.status import Outcome, next_status, status_json, with_former_details
 from states import (
     Action,
@@ -161,10 +161,9 @@ class Reconciler:
         snapshot = declared_snapshot(observed)
         course = course_of(observed, snapshot, self._rollouts, partial(self._checks.results, *key))
         snapshot = course.seen_in(snapshot, observed)
-        split = split_in_force(self._view, observed, snapshot, course)
-        if split is None:
+        snapshot, split, target = target_in_force(self._view, observed, snapshot, course)
+        if split is None or target is None:
             return Situation(observed, snapshot, course, None, None, ())
-        target = plan(observed, split)
         comparisons: dict[Planned, Comparison] = {}
         is_applied = target.difference is Difference.NONE and all(
             self._compared(planned, memo, comparisons).is_made for planned in target.all_planned
@@ -211,9 +210,7 @@ class Reconciler:
             for planned in target.planned[action]:
                 comparison = self._compared(planned, memo, situation.compared)
                 if not comparison.is_complete:
-                    desired, live = planned.render(), planned.found_in(self._view)
-                    if problem := size_problem(desired):
-                        raise RejectedError(problem)
+                    desired, live = planned.rendered, planned.found_in(self._view)
                     memo.has_changed = True
                     self._writer.apply(desired)
                     if live and comparison.is_made and (reverted := replicas_reverted(live, desired)):

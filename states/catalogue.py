@@ -64,7 +64,7 @@ _SPEC: Mapping[str, Explanation] = {
     ),
     Reason.TOO_MANY_ENDPOINTS: Explanation(
         "The Services of the routes have more ready pods than fit into a ConfigMap. The last good configuration stays "
-        "in force.",
+        "in force, without the pods that have ended.",
         "The configuration of HAProxy names each pod, and Kubernetes limits a ConfigMap to 1 MiB.",
         "Scale the backends down, or divide them between several Kanaries.",
         (Phase.DEGRADED,),

@@ -98,7 +98,7 @@ def size_problem(obj: Json) -> Problem | None:
         return None
     text = (
         f"ConfigMap {obj['metadata']['name']} would have {size} bytes because of the number of endpoints, and "
-        f"Kubernetes allows {MOST_CONFIG_MAP_BYTES}: the proxies keep the previous configuration; scale the "
+        f"Kubernetes allows {MOST_CONFIG_MAP_BYTES}: no backend gets more endpoints than before; scale the "
         "backends down, or divide them between several Kanaries"
     )
     return Problem(Reason.TOO_MANY_ENDPOINTS, text)

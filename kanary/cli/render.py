@@ -232,7 +232,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def _yaml(targets: Sequence[Target]) -> str:
-    objects = [_unowned(planned.render()) for target in targets for planned in target.all_planned]
+    objects = [_unowned(planned.rendered) for target in targets for planned in target.all_planned]
     _Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]  # the library's way to say so
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120, explicit_start=True)
 

@@ -137,7 +137,7 @@ def _rendered(hostile: Hostile, kanary: Json, spec: KanarySpec) -> tuple[str, Me
     name = kanary["metadata"]["name"]
     target = plan_unapplied(Identity("default", name, "uid-1"), spec, endpoints, Defaults("haproxy:test"), NOW)
     for planned in target.all_planned:
-        made = planned.render()
+        made = planned.rendered
         assert len(made["metadata"]["name"]) <= (253 if made["kind"] == "ConfigMap" else 63)
     return target.written.latest, _declared(kanary["spec"], expected)
 

@@ -88,4 +88,4 @@ def observed(
 
 def objects_of(target: Target, *actions: Action) -> list[Json]:
     """What the target's actions apply: these, or all."""
-    return [each.render() for action in actions or target.planned for each in target.planned[action]]
+    return [each.rendered for action in actions or target.planned for each in target.planned[action]]

@@ -42,7 +42,7 @@ def planned(declared: KanarySpec, last: Target | None = None) -> Target:
 
 def service_ports(target: Target) -> dict[str, Any]:
     (service,) = target.planned[Action.EXPOSE]
-    return {port["name"]: port["targetPort"] for port in service.render()["spec"]["ports"]}
+    return {port["name"]: port["targetPort"] for port in service.rendered["spec"]["ports"]}
 
 
 def test_each_port_has_the_weights_of_the_routes() -> None:

@@ -90,7 +90,7 @@ def test_what_was_written_since_it_was_read_is_not_overwritten() -> None:
     cluster = Cluster(first)
     writer = writer_to(cluster)
     before = read_written(cluster.get("", ""))  # a step begins: observe()
-    desired = plan(observed(last=before), split()).planned["configure"][-1].render()
+    desired = plan(observed(last=before), split()).planned["configure"][-1].rendered
     newer = config_map(OWNER, Written(applied(generation=2, revision=2), "new"))
     newer["metadata"]["uid"] = "u"
     cluster.apply(None, "", "", newer, force=True)  # a request of the former leader arrives
