@@ -197,7 +197,6 @@ class Operator:
         self._queue.retry_failed()
 
     def _start_workers(self, watches: Watches) -> None:
-        _log.info("started %d workers for %s", self._settings.workers, self._settings.namespace or "all namespaces")
         # Modules and the copies of the cluster: no later collection needs to look for cycles among them.
         gc.collect()
         gc.freeze()
@@ -231,6 +230,7 @@ class Operator:
         ]
         for thread in self._threads:
             thread.start()
+        _log.info("started %d workers for %s", len(self._threads), self._settings.namespace or "all namespaces")
         watches.enqueue_all()
 
     def _take_news(self, key: Key, seconds: float) -> None:
