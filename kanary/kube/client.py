@@ -39,6 +39,7 @@ from kanary.kube.errors import (
     from_response,
 )
 from kanary.kube.http import Connections, Response
+from kanary.kube.keepalive import keepalive
 from kanary.kube.kubeconfig import find_cluster
 from kanary.kube.resources import PODS
 from kanary.kube.verbs import Request, Timeouts, Verbs
@@ -77,6 +78,7 @@ _CONNECTIONS = 32  # of the pool: enough for a watch per kind, the workers, the 
 _READ_ATTEMPTS = 3
 _TOKEN_SECONDS = 1.0  # how long a token is used before the library checks whether it is the latest one: 0.3 ms
 _SUSPICIOUS_SECONDS = 2.0  # when an outage has just ended, a request that waits for longer may have been lost
+_LOST_SECONDS = 12  # without a sign of the API server's host: a watch would wait for its read time-out
 _RELOAD_SECONDS = 10.0  # the shortest time between two reloads of credentials that the server rejects
 
 
@@ -265,7 +267,7 @@ class _Session:
         configuration = Configuration()
         self._load(configuration)
         configuration.connection_pool_maxsize = _CONNECTIONS
-        configuration.keep_alive = True
+        configuration.socket_options = keepalive(_LOST_SECONDS)
         api = ApiClient(configuration)
         if self._user_agent:
             api.user_agent = self._user_agent

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from kanary.kube.keepalive import keepalive
 from kanary.outbound.concurrency import Concurrency
 from states.timing import AGENT_CONNECT_LIMIT, AGENT_LOST_LIMIT
 
@@ -34,19 +35,8 @@ _READ_COST = 2_048
 The last line counts: agents report what is, not what has changed.
 """
 
-_LOST_SECONDS = int(AGENT_LOST_LIMIT.total_seconds())
-_PROBES = 3
-_KEEPALIVE = {
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): _LOST_SECONDS // 2,
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): _LOST_SECONDS // 2 // _PROBES,
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): _PROBES,
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): _LOST_SECONDS * 1000,
-}
-"""Socket options, so that the kernel finds hosts that are gone: empty lines would cost this process 80 µs each.
-
-Keepalive finds them while nothing is under way, and the time-out if a line was sent.
-"""
+_KEEPALIVE = keepalive(int(AGENT_LOST_LIMIT.total_seconds()))
+"""The kernel finds hosts that are gone: empty lines would cost this process 80 µs each."""
 
 _buffer = bytearray(_LINE_BYTES)
 """For the reads of all connections: each is copied from here before the next one."""
@@ -121,8 +111,8 @@ class ReportStream(asyncio.BufferedProtocol):
         """Send the request."""
         self._transport = transport
         connection: socket.socket = transport.get_extra_info("socket")
-        for (level, option), value in _KEEPALIVE.items():
-            connection.setsockopt(level, option, value)
+        for option in _KEEPALIVE:
+            connection.setsockopt(*option)
         transport.write(_REQUEST)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  the signature of BufferedProtocol

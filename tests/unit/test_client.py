@@ -76,6 +76,18 @@ def line(kind: str, name: str = "a", version: str = "11") -> bytes:
     )
 
 
+def test_the_kernel_ends_connections_to_a_host_that_is_gone_and_sends_at_once(
+    server: Responder, client: ClusterClient
+) -> None:
+    server.say(Stream((line("ADDED"),), then="hang"))
+    with client.watch(SERVICES, "1", timeout_seconds=60) as watch:
+        used = watch._response._socket
+        assert used.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        names = "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT", "TCP_NODELAY"
+        found = [used.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]
+    assert found == [6, 2, 3, 12_000, 1]
+
+
 # Resources
 
 
