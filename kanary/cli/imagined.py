@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -34,6 +34,8 @@ from kanary.kube.resources import (
     Key,
     Resource,
 )
+from kanary.operator.indexes import Target, targets_of_pod, targets_of_service
+from kanary.operator.proxy_finder import ProxyFinder
 from kanary.operator.transforms import SERVICE_OF_SLICE
 from states import Problem, Reason
 
@@ -154,16 +156,12 @@ class ImaginedCluster:
 
     def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, frozenset[KanaryName]]:
         """The endpoints that lead to the proxies of a Kanary of the namespace."""
-        ours = f"{MANAGED_BY}={MANAGER}"
-        targets: dict[str, KanaryName] = {}
-        for pod in self._list(PODS, namespace, ours):
-            kanary = namespace, pod["metadata"]["labels"].get(KANARY_LABEL, "")
-            targets |= dict.fromkeys([pod["metadata"]["name"], *addresses_of(pod)], kanary)
-        for service in self._list(SERVICES, namespace, ours):
-            kanary = namespace, service["metadata"]["labels"].get(KANARY_LABEL, "")
-            targets |= dict.fromkeys((service.get("spec") or {}).get("clusterIPs") or (), kanary)
-        found = {each: {targets[key] for key in (each.pod, each.address) if key in targets} for each in endpoints}
-        return {endpoint: frozenset(kanaries) for endpoint, kanaries in found.items() if kanaries}
+        pods = _by_target(targets_of_pod, self._list(PODS, namespace, f"{MANAGED_BY}={MANAGER}"))
+        services = _by_target(targets_of_service, self._list(SERVICES, namespace))
+        finder = ProxyFinder(
+            lambda target: pods.get(target, ()), lambda target: services.get(target, ()), self.slices, lambda _key: True
+        )
+        return finder.among(namespace, endpoints)
 
     def is_stale(self, kanary: Json) -> bool:  # noqa: ARG002 -- nothing is a copy
         """It is read from the API server."""
@@ -320,3 +318,11 @@ class ImaginedCluster:
             if obj is None and kind == resource:
                 found.pop(Key(of_namespace, of_name), None)
         return [*found.values()]
+
+
+def _by_target(targets_of: Callable[[Json], Iterator[Target]], objects: Iterable[Json]) -> Mapping[Target, list[Json]]:
+    found: dict[Target, list[Json]] = {}
+    for each in objects:
+        for target in targets_of(each):
+            found.setdefault(target, []).append(each)
+    return found

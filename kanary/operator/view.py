@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from engine.fleet.reports import Report
@@ -16,7 +17,7 @@ from kanary.kube.errors import Forbidden
 from kanary.kube.pods import addresses_of
 from kanary.kube.resources import PODS, REPLICA_SETS, SERVICES, Key, Resource
 from kanary.operator.agents import Agents
-from kanary.operator.indexes import Target, external_addresses, kanaries_of_owned, owning_kanaries
+from kanary.operator.proxy_finder import ProxyFinder, targets_of
 from kanary.operator.signing import SigningKey
 from kanary.operator.watches import (
     BY_DESTINATION,
@@ -70,37 +71,17 @@ class View:
 
     def proxies_among(self, namespace: str, endpoints: Sequence[Endpoint]) -> Mapping[Endpoint, frozenset[KanaryName]]:
         """The endpoints that lead to the proxies of any Kanary, each with these Kanaries."""
-        targets = {endpoint: _targets_of(namespace, endpoint) for endpoint in endpoints}
-        sought = [target for each in targets.values() for target in each]
+        sought = [target for endpoint in endpoints for target in targets_of(namespace, endpoint)]
         pods, services = self._watches.pods, self._watches.services
         if not pods.has_any(BY_TARGET, sought) and not services.has_any(BY_TARGET, sought):
             return {}
-        found = {endpoint: frozenset(self._kanaries_at(namespace, each)) for endpoint, each in targets.items()}
-        return {endpoint: kanaries for endpoint, kanaries in found.items() if kanaries}
-
-    def _kanaries_at(
-        self, namespace: str, targets: Sequence[Target], *, of_services: bool = True
-    ) -> Iterator[KanaryName]:
-        """The Kanaries to whose proxies these targets lead. The address of a Service is not among its endpoints.
-
-        Users of other namespaces must not take endpoints away: labels and addresses of their choice prove nothing.
-        """
-        for target in targets:
-            for pod in self._watches.pods.lookup(BY_TARGET, target):
-                if pod["metadata"]["namespace"] == namespace or self._watches.proxy_pod(Key.of(pod)):
-                    yield from kanaries_of_owned(pod)
-            for service in self._watches.services.lookup(BY_TARGET, target) if of_services else ():
-                if service["metadata"]["namespace"] == namespace or target not in external_addresses(service):
-                    yield from owning_kanaries(service)
-                    yield from self._kanaries_at(namespace, [*self._targets_behind(service)], of_services=False)
-
-    def _targets_behind(self, service: Json) -> Iterator[Target]:
-        namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
-        for piece in self.slices(namespace, name):
-            for member in piece.get("endpoints") or ():
-                yield from member["addresses"][:1]
-                if pod := (member.get("targetRef") or {}).get("name"):
-                    yield namespace, pod
+        finder = ProxyFinder(
+            partial(pods.lookup, BY_TARGET),
+            partial(services.lookup, BY_TARGET),
+            self.slices,
+            lambda key: self._watches.proxy_pod(key) is not None,
+        )
+        return finder.among(namespace, endpoints)
 
     def is_stale(self, kanary: Json) -> bool:
         """Whether the API server has a later version of this Kanary. Raises RetryLaterError."""
@@ -161,8 +142,3 @@ class View:
         with self._lock:
             self._addresses[key] = now, found
         return found
-
-
-def _targets_of(namespace: str, endpoint: Endpoint) -> Sequence[Target]:
-    """The address is where connections go; the cluster may know a pod before its address."""
-    return (endpoint.address, (namespace, endpoint.pod)) if endpoint.pod else (endpoint.address,)
