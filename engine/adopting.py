@@ -7,7 +7,7 @@ before the proxies are deleted. Each step is one write, and the next one depends
 from engine.model.spec import KanarySpec
 from engine.observe import Observed, owner_of
 from engine.ports import ClusterView, ClusterWriter, Json, RejectedError
-from engine.render.adoption import FINALIZER, adopter, adoption_problem
+from engine.render.adoption import FINALIZER, adopter, adoption_problem, write_problem
 from engine.render.objects import is_ours
 from engine.resolve.intent import destination_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
@@ -30,13 +30,16 @@ def is_adopted(observed: Observed, service: Json) -> bool:
 
 def may_switch(observed: Observed, spec: KanarySpec, service: Json) -> bool:
     """Whether the spec adopts this Service, and it can be adopted."""
-    declared = observed.intent.spec
-    if FINALIZER not in (observed.kanary["metadata"].get("finalizers") or ()) or adoption_problem(spec, service):
+    if FINALIZER not in (observed.kanary["metadata"].get("finalizers") or ()):
         return False
-    if declared and not declared.paused and declared.destination == spec.destination:
-        is_contested = any(problem.reason in CONTESTED for problem in observed.intent.problems)
-        return declared.adopt_destination and not is_contested
-    return is_adopted(observed, service)
+    if is_adopted(observed, service):
+        # Whatever is wrong with the spec or with another port: its clients connect to the proxies.
+        return not is_withdrawn(observed, service) and not write_problem(service)
+    declared = observed.intent.spec
+    if declared is None or declared.paused or declared.destination != spec.destination:
+        return False
+    is_contested = any(problem.reason in CONTESTED for problem in observed.intent.problems)
+    return declared.adopt_destination and not is_contested and not adoption_problem(spec, service)
 
 
 def is_withdrawn(observed: Observed, service: Json) -> bool:

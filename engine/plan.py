@@ -144,7 +144,7 @@ def plan(observed: Observed, split: Split) -> Target:
     adopts = service["metadata"]["name"] if may_switch(observed, applied.spec, service) else ""
     are_serving = difference is Difference.NONE and _are_serving(fleet, goal, applied)
     if adopts and (is_adopted(observed, service) or are_serving):
-        inputs, adopts = (observed.owner, applied.spec, service), ""
+        inputs, adopts = (observed.owner, applied.spec, applied.doors, service), ""
         exposed = (Planned("v1", "Service", observed.owner.namespace, applied.spec.destination, switched, inputs),)
     return Target(
         written, applied, difference, fallback or renewal, goal, {**planned, Action.EXPOSE: exposed}, adopts=adopts
@@ -152,9 +152,10 @@ def plan(observed: Observed, split: Split) -> Target:
 
 
 def _are_serving(fleet: Fleet, goal: Goal, applied: Applied) -> bool:
-    """Whether all proxies serve and reach every route, whatever the destination leads to."""
+    """Whether all proxies serve and reach every route of every port, whatever the destination leads to."""
     progress = fleet.progress(replace(goal, ready_endpoints=goal.replicas))
-    return progress >= Progress.SERVING and not unreached_routes(fleet, applied)
+    have_pods = all(applied.endpoints_of(route.backend) for route in applied.spec.all_routes if route.weight)
+    return progress >= Progress.SERVING and have_pods and not unreached_routes(fleet, applied)
 
 
 def _slots(before: Applied | None, spec: KanarySpec) -> Slots:

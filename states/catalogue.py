@@ -77,10 +77,18 @@ _SPEC: Mapping[str, Explanation] = {
         (Phase.DEGRADED,),
     ),
     Reason.DESTINATION_NOT_ADOPTABLE: Explanation(
-        "The destination Service cannot be switched to the proxies, and stays as it is. The proxies run.",
-        "It is headless, has no selector, has ports that no route serves, or belongs to a controller; the message says "
-        "which.",
+        "The destination Service cannot be switched to the proxies, or has ports that the proxies do not serve. It "
+        "stays as it is, and the proxies run.",
+        "It is headless, has no selector, has other ports than the Kanary, or belongs to a controller; the message "
+        "says which.",
         "Follow the message, or choose another destination.",
+        (Phase.DEGRADED,),
+    ),
+    Reason.DESTINATION_PORT_IN_USE: Explanation(
+        "The spec lacks a port of the adopted destination Service. The last good configuration stays in force, so that "
+        "connections to that port do not fail.",
+        "An entry was removed from `spec.ports`, or `spec.port` was changed, while the Service has the port.",
+        "Add the port to the spec again, or remove it from the Service first.",
         (Phase.DEGRADED,),
     ),
     Reason.DESTINATION_TAKEN: Explanation(

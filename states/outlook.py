@@ -63,6 +63,7 @@ OUTLOOKS: Mapping[Reason, Outlook] = {
             Reason.TOO_MANY_ENDPOINTS,
             Reason.DESTINATION_EXISTS,
             Reason.DESTINATION_NOT_ADOPTABLE,
+            Reason.DESTINATION_PORT_IN_USE,
             Reason.DESTINATION_TAKEN,
             Reason.OBJECT_EXISTS,
             Reason.PROGRESS_DEADLINE_EXCEEDED,

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     TOO_MANY_ENDPOINTS = "TooManyEndpoints"
     DESTINATION_EXISTS = "DestinationExists"
     DESTINATION_NOT_ADOPTABLE = "DestinationNotAdoptable"
+    DESTINATION_PORT_IN_USE = "DestinationPortInUse"
     DESTINATION_TAKEN = "DestinationTaken"
     OBJECT_EXISTS = "ObjectExists"
 

@@ -157,7 +157,7 @@ class KanarySpec(Shape):
     adopt_destination: Annotated[bool, Field(strict=True)] = Field(
         default=False,
         description="Whether Kanary may switch a Service of this name that it did not create to its proxies, when they "
-        "serve: its selector and the target port of `port`. It becomes what it was if the Kanary is deleted, names "
+        "serve: its selector and target ports. It becomes what it was if the Kanary is deleted, names "
         "another destination, or this is false again. Until then the Kanary has a finalizer.",
     )
     port: PortNumber = Field(default=80, description="Port of the destination Service.")

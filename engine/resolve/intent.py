@@ -6,7 +6,7 @@ from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
 from engine.model.states import Intent
 from engine.ports import ClusterView, DeclaredObjects, Json
-from engine.render.adoption import adoption_of, adoption_problem
+from engine.render.adoption import adoption_of, adoption_problem, lost_port
 from engine.render.objects import Identity, controller_of, is_ours, owner_uid
 from engine.resolve.endpoints import MOST_ENDPOINTS, Resolved, port_number, resolve
 from engine.resolve.loops import Loops
@@ -119,6 +119,12 @@ def _held_by_other(
     other = view.kanary(owner.namespace, adoption.kanary) if adoption.uid not in ("", owner.uid) else None
     if other and other["metadata"]["uid"] == adoption.uid:
         yield _taken(where, adoption.kanary)
+    elif adoption.uid == owner.uid and (port := lost_port(spec, existing)):
+        text = (
+            f"{where} is adopted, and its port {port} leads to the proxies, but neither spec.port nor spec.ports has "
+            "it: add it there again, or remove it from the Service first; the last good configuration stays"
+        )
+        yield Problem(Reason.DESTINATION_PORT_IN_USE, text)
     elif not spec.adopt_destination:
         text = (
             f"{where} is a Service that Kanary did not create and does not modify: choose another name, or set "
@@ -127,7 +133,8 @@ def _held_by_other(
         )
         yield Problem(Reason.DESTINATION_EXISTS, text)
     elif problem := adoption_problem(spec, existing):
-        yield Problem(Reason.DESTINATION_NOT_ADOPTABLE, f"{where} cannot be adopted, because it {problem}")
+        why = "is adopted, but it" if adoption.uid == owner.uid else "cannot be adopted, because it"
+        yield Problem(Reason.DESTINATION_NOT_ADOPTABLE, f"{where} {why} {problem}")
 
 
 def _held_by_kanary(view: DeclaredObjects, owner: Identity, existing: Json, where: str, name: str) -> Problem:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import yaml
 
-from engine.model.spec import API_VERSION, KIND
+from engine.model.spec import API_VERSION, FIRST_PORT, KIND, MAX_PORTS
 from engine.render.adoption import adopter, adoption_of, adoption_problem
 from engine.render.objects import controller_of
 from engine.resolve.validation import InvalidSpecError, read_spec
@@ -64,15 +64,20 @@ def _check_kanaries(client: ClusterClient, namespace: str, live: Json, name: str
         raise CommandError(f"there is a Kanary {name} already: choose another name with --as")
 
 
-def _port(live: Json) -> Json:
-    """The first TCP port; without one, any."""
+def _ports(live: Json) -> Sequence[Json]:
+    """The TCP ports; without one, any."""
     ports = live["spec"].get("ports") or [{"port": 80}]
-    return next((port for port in ports if port.get("protocol", "TCP") == "TCP"), ports[0])
+    return [port for port in ports if port.get("protocol", "TCP") == "TCP"] or ports
 
 
 def _kanary(namespace: str, live: Json, name: str) -> Json:
-    service, port = live["metadata"]["name"], _port(live)
-    backend = {"servicePort": port.get("name") or port["port"]}
+    service, (port, *others) = live["metadata"]["name"], _ports(live)
+    backend = {"servicePort": _named(port)}
+    further = [
+        {"name": f"port-{other['port']}" if other["name"] == FIRST_PORT else other["name"], "port": other["port"]}
+        | {"servicePort": _named(other)}
+        for other in others[:MAX_PORTS]
+    ]
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -85,13 +90,19 @@ def _kanary(namespace: str, live: Json, name: str) -> Json:
                 {"backend": {"serviceName": f"{service}-{suffix}", **backend}, "weight": weight}
                 for suffix, weight in (("v1", 100), ("v2", 0))
             ],
+            **({"ports": further} if further else {}),
         },
     }
 
 
+def _named(port: Json) -> int | str:
+    found: int | str = port.get("name") or port["port"]
+    return found
+
+
 def _check_adoptable(live: Json, kanary: Json) -> None:
     service = live["metadata"]["name"]
-    if live["spec"].get("ports") and _port(live).get("protocol", "TCP") != "TCP":
+    if live["spec"].get("ports") and _ports(live)[0].get("protocol", "TCP") != "TCP":
         raise CommandError(f"Service {service} has no TCP port, and Kanary splits TCP connections: choose another one")
     try:
         problem = adoption_problem(read_spec(kanary), live)
@@ -149,13 +160,13 @@ def _following(now: Labels) -> tuple[str, Labels]:
 
 
 def _version(live: Json, name: str, selector: Labels) -> Json:
-    port = _port(live)
-    kept = {key: port[key] for key in ("name", "appProtocol", "port", "targetPort") if key in port}
+    kept = "name", "appProtocol", "protocol", "port", "targetPort"
+    ports = [{key: port[key] for key in kept if key in port} for port in _ports(live)]
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": live["metadata"]["namespace"]},
-        "spec": {"selector": dict(selector), "ports": [{**kept, "protocol": "TCP"}]},
+        "spec": {"selector": dict(selector), "ports": ports},
     }
 
 
@@ -173,7 +184,7 @@ def _check_free(client: ClusterClient, namespace: str, version: Json) -> None:
 
 
 def _steps(live: Json, name: str, deployment: str, label: tuple[str, str, str]) -> Iterator[str]:
-    metadata, target = live["metadata"], _port(live).get("targetPort")
+    metadata, targets = live["metadata"], [port.get("targetPort") for port in _ports(live)]
     service, namespace = metadata["name"], metadata["namespace"]
     of_service, (key, now, after) = live["spec"]["selector"], label
     yield f"save the manifest: kanary adopt {service} --as {name} -n {namespace} > {name}.yaml; check it"
@@ -183,7 +194,8 @@ def _steps(live: Json, name: str, deployment: str, label: tuple[str, str, str]) 
         f"proxies, and they to the pods of {f'Deployment {deployment}' if deployment else f'{service}-v1'}"
     )
     yield f"now take selector and targetPort out of the manifest of Service {service} (Git, Helm), not before"
-    named = f", and a container port named {target}" if isinstance(target, str) else ""
+    names = sorted({target for target in targets if isinstance(target, str)})
+    named = f", and a container port named {' and one named '.join(names)}" if names else ""
     yield (
         f"deploy the new version beside it, under a name of its own; its pods need the label {key}: {after} instead of "
         f"{key}: {now}{named}"

@@ -238,9 +238,7 @@ class Writer:
         """
         metadata, spec = desired["metadata"], desired["spec"]
         removed = dict.fromkeys(live["spec"].get("selector") or ())
-        # The one port that an adoptable Service has, with what the cluster allocated.
-        ports = [{**former, **port} for former, port in zip(live["spec"]["ports"], spec["ports"], strict=False)]
-        change = {**desired, "spec": {**spec, "selector": {**removed, **spec["selector"]}, "ports": ports}}
+        change = {**desired, "spec": {**spec, "selector": {**removed, **spec["selector"]}}}
         with self._request(f"switch Service {metadata['name']} to the proxies"), self._watches.applying(desired):
             written = self._client.merge_patch(SERVICES, metadata["namespace"], metadata["name"], change)
             self._remember(SERVICES, desired, written)

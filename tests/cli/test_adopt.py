@@ -81,6 +81,22 @@ def test_the_manifest_has_a_service_for_each_version_and_the_kanary(adopt: Adopt
     }
 
 
+def test_each_tcp_port_of_the_service_is_a_port_of_the_kanary_and_of_the_versions(
+    server: ApiServer, adopt: Adopt
+) -> None:
+    others = [{**PORT, "name": "tcp", "port": 9090, "targetPort": 9091}, {**PORT, "name": "m", "port": 81}]
+    service(server, ports=[PORT, *others])
+    printed = adopt("--as", "web")
+    assert printed.code == 0, printed.err
+    v1, v2, kanary = yaml.safe_load_all(printed.out)
+    assert v1["spec"]["ports"] == v2["spec"]["ports"] == [PORT, *others]
+    assert kanary["spec"]["ports"] == [
+        # `tcp` is the name of the first port.
+        {"name": "port-9090", "port": 9090, "servicePort": "tcp"},
+        {"name": "m", "port": 81, "servicePort": "m"},
+    ]
+
+
 def test_the_steps_are_numbered_and_name_the_label_of_the_new_version(adopt: Adopt) -> None:
     lines = adopt().err.splitlines()
     assert [line.partition(".")[0] for line in lines] == [f"kanary: {number}" for number in range(1, len(lines) + 1)]
@@ -146,7 +162,14 @@ REFUSED: dict[str, tuple[Callable[[ApiServer], None], str]] = {
         lambda s: service(s, owner={"apiVersion": "v1", "kind": "Shop", "name": "it", "uid": "u", "controller": True}),
         "belongs to Shop it",
     ),
-    "several ports": (lambda s: service(s, ports=[PORT, {"name": "m", "port": 9090}]), "also has port 9090/TCP"),
+    "six ports": (
+        lambda s: service(s, ports=[{"name": f"p{number}", "port": number} for number in range(80, 86)]),
+        "has 6 TCP ports, and a Kanary at most 5",
+    ),
+    "a UDP port as well": (
+        lambda s: service(s, ports=[PORT, {"name": "dns", "port": 53, "protocol": "UDP"}]),
+        "also has port 53/UDP",
+    ),
     "UDP": (lambda s: service(s, ports=[{**PORT, "protocol": "UDP"}]), "has no TCP port"),
     "no pods": (lambda s: service(s, selector={"app": "none"}), "no pod has the labels of Service shop (app=none)"),
     "two Deployments": (

@@ -5,23 +5,33 @@ import yaml
 
 from tests.e2e.command import output
 from tests.e2e.scene import Scene
-from tests.e2e.stacks import backend, kanary, route, service
+from tests.e2e.stacks import CONTAINER_PORT, backend, kanary, route, service
 
 pytestmark = pytest.mark.cluster
 
+PORTS = ("http", 80, "echo"), ("admin", 81, CONTAINER_PORT)
+
 
 def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_connection(scene: Scene) -> None:
-    scene.apply(*backend("app-v1", "v1", 2, HOLD="1"), *backend("app-v2", "v2", HOLD="1"))
-    web = service("web")
+    ports = [{"name": name, "port": port, "targetPort": target} for name, port, target in PORTS]
+    scene.apply(*backend("app-v1", "v1", 2, HOLD="1"), service("app-v1", *ports))
+    scene.apply(*backend("app-v2", "v2", HOLD="1"), service("app-v2", *ports))
+    web = service("web", *ports)
     web["spec"]["selector"] = {"app": "app-v1"}
     scene.apply(web)
     scene.wait_for_split("web", v1=100)
     before = scene.kubectl.get("service", "web")["spec"]
     address = scene.service_address("web")
 
-    with scene.client.keep_counting(address, 80) as counting, scene.client.hold(address, 80) as held:
+    with (
+        scene.client.keep_counting(address, 80) as counting,
+        scene.client.keep_counting(address, 81) as counting_admin,
+        scene.client.hold(address, 80) as held,
+    ):
         routes = route("app-v1", 50), route("app-v2", 50)
-        scene.apply(kanary("web", "web", *routes, adoptDestination=True, proxy={"replicas": 2}))
+        further = [{"name": "admin", "port": 81, "servicePort": "admin"}]
+        adopting = {"adoptDestination": True, "ports": further, "proxy": {"replicas": 2}}
+        scene.apply(kanary("web", "web", *routes, **adopting))
         scene.wait_until_ready("web")
         switched = scene.kubectl.get("service", "web")
         scene.wait_for_split("web", proxies=2, v1=50, v2=50)
@@ -29,10 +39,11 @@ def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_conne
         scene.wait_for_split("web", v1=100)
         assert held.is_running()
         held.stop()
-        counted = counting.stop_counting()
+        of_ports = counting.stop_counting(), counting_admin.stop_counting()
 
-    assert not counted.errors, counted
-    assert counted.versions["v2"], "no connection went through the proxies"
+    for counted in of_ports:
+        assert not counted.errors, counted
+        assert counted.versions["v2"], "no connection went through the proxies"
     assert switched["spec"]["clusterIP"] == before["clusterIP"]
     assert switched["spec"]["selector"] == {"kanary.k8s.io/name": "web"}
     after = scene.kubectl.get("service", "web")

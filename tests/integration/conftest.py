@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.apiserver import ApiServer
+from tests.integration import shop
 from tests.integration.scene import CRD, Scene, routes, without_validation
 
 
@@ -40,3 +41,19 @@ def serving(declared: Scene) -> Scene:
     declared.start_operator()
     declared.wait_for_phase("Ready")
     return declared
+
+
+@pytest.fixture
+def live(scene: Scene) -> Scene:
+    """A Service with traffic, and an operator."""
+    shop.start(scene)
+    scene.start_operator()
+    return scene
+
+
+@pytest.fixture
+def adopted(live: Scene) -> Scene:
+    """The same, and a Kanary has adopted the Service."""
+    live.declare(**shop.ADOPTING)
+    live.wait_for_phase("Ready")
+    return live

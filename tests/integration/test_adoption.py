@@ -10,6 +10,19 @@ from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
 from kanary.kube.resources import SERVICES
 from tests.integration.scene import NAMESPACE, Scene, routes
+from tests.integration.shop import (
+    ADOPTING,
+    PORT,
+    PROXIES,
+    SPEC,
+    THEIRS,
+    finalizers,
+    is_as_it_was,
+    leads_to,
+    service,
+    shop,
+    writes,
+)
 
 Json = dict[str, Any]
 
@@ -83,70 +96,6 @@ def test_an_object_that_no_kanary_wrote_is_not_taken(orphaned: Scene, missing: s
 # A Service with traffic
 
 
-PORT = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
-THEIRS = {"app": "shop"}
-PROXIES = {"kanary.k8s.io/name": "rule"}
-ADOPTING = {"destination": "shop", "adoptDestination": True, "routes": routes(myapp_v1=100)}
-
-
-@pytest.fixture
-def live(scene: Scene) -> Scene:
-    """A Deployment, and the Service of its pods."""
-    scene.backend("myapp-v1", "10.0.0.1")
-    container = {"name": "app", "image": "app", "ports": [{"name": "web", "containerPort": 8080}]}
-    template = {"metadata": {"labels": THEIRS}, "spec": {"containers": [container]}}
-    scene.put(
-        "apps/v1", "Deployment", "shop", spec={"replicas": 2, "selector": {"matchLabels": THEIRS}, "template": template}
-    )
-    service(scene)
-    scene.wait_for(lambda: leads_to(scene, "shop"))
-    scene.start_operator()
-    return scene
-
-
-def service(scene: Scene, **spec: Any) -> None:
-    body = {"type": "ClusterIP", "clusterIP": "10.96.0.7", "selector": THEIRS, "ports": [PORT], **spec}
-    scene.put("v1", "Service", "shop", spec={key: value for key, value in body.items() if value is not None})
-
-
-def leads_to(scene: Scene, deployment: str) -> bool:
-    """Whether all endpoints of the Service are the two pods of this Deployment."""
-    endpoints = (scene.get("endpointslices", "shop-0") or {}).get("endpoints") or ()
-    names = [endpoint["targetRef"]["name"] for endpoint in endpoints]
-    return len(names) == 2 and all(name.startswith(f"{deployment}-") for name in names)
-
-
-def shop(scene: Scene) -> Json:
-    found = scene.get("services", "shop")
-    assert found
-    return found
-
-
-def writes(scene: Scene) -> list[str]:
-    """The methods of the operator's requests that changed the Service."""
-    made = scene.server.requests.find(path="/services/shop", watch=False)
-    return [request.method for request in made if request.method != "GET"]
-
-
-def finalizers(scene: Scene) -> list[str]:
-    found: list[str] = (scene.kanary() or {"metadata": {}})["metadata"].get("finalizers") or []
-    return found
-
-
-@pytest.fixture
-def adopted(live: Scene) -> Scene:
-    live.before = shop(live)  # type: ignore[attr-defined]
-    live.declare(**ADOPTING)
-    live.wait_for_phase("Ready")
-    return live
-
-
-def is_as_it_was(scene: Scene) -> bool:
-    before, now = scene.before, scene.get("services", "shop")  # type: ignore[attr-defined]
-    same = now and all(before[part] == now[part] for part in ("spec",))
-    return bool(same and before["metadata"]["uid"] == now["metadata"]["uid"] and not now["metadata"].get("annotations"))
-
-
 def test_the_manifest_of_kanary_adopt_adopts_it(live: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["adopt", "shop", "--as", "rule", "-n", NAMESPACE, "--kubeconfig", live.kubeconfig]) == 0
     client = ClusterClient.connect(kubeconfig=live.kubeconfig)
@@ -159,8 +108,8 @@ def test_the_manifest_of_kanary_adopt_adopts_it(live: Scene, capsys: pytest.Capt
 
 
 def test_a_service_is_switched_to_the_proxies_when_they_serve(adopted: Scene) -> None:
-    before, now = adopted.before["spec"], shop(adopted)["spec"]  # type: ignore[attr-defined]
-    assert now == {**before, "selector": PROXIES, "ports": [{**PORT, "targetPort": "split"}]}
+    now = shop(adopted)["spec"]
+    assert now == {**now, **SPEC, "selector": PROXIES, "ports": [{**PORT, "targetPort": "split"}]}
     assert leads_to(adopted, "rule-haproxy")
     assert not shop(adopted)["metadata"].get("ownerReferences"), "it would be deleted with the Kanary"
     # In one write, and after all proxies: there was always a pod behind it.
@@ -293,7 +242,19 @@ NOT_ADOPTABLE: dict[str, tuple[Json, str]] = {
     "UDP": ({"ports": [{**PORT, "protocol": "UDP"}]}, "has no TCP port 80, but 80/UDP"),
     "two ports": (
         {"ports": [PORT, {**PORT, "name": "m", "port": 9090}]},
-        "also has port 9090/TCP, which no route serves",
+        "has port 9090 (m), which no entry of spec.ports serves: add one",
+    ),
+    "a UDP port as well": (
+        {"ports": [PORT, {**PORT, "name": "dns", "port": 53, "protocol": "UDP"}]},
+        "also has port 53/UDP, and Kanary splits TCP connections: move that to a Service of its own",
+    ),
+    "an SCTP port of the same number": (
+        {"ports": [PORT, {**PORT, "name": "sctp", "protocol": "SCTP"}]},
+        "also has port 80/SCTP",
+    ),
+    "six ports": (
+        {"ports": [{**PORT, "name": f"p{number}", "port": number} for number in range(80, 86)]},
+        "has 6 TCP ports, and a Kanary at most 5: move others to a Service of its own",
     ),
     "unready pods": ({"publishNotReadyAddresses": True}, "has publishNotReadyAddresses"),
     "local traffic": ({"internalTrafficPolicy": "Local"}, "has internalTrafficPolicy Local"),

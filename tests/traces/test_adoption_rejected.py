@@ -58,6 +58,22 @@ def test_what_can_no_more_be_adopted_stays_split(adopted: World, how: str) -> No
     assert servers(adopted) == (6 if how == "further ports" else 3)
 
 
+def test_nothing_is_adopted_while_a_part_of_its_connections_would_reach_no_pod(there: World) -> None:
+    """The Service itself leads to pods. A port is a route as well."""
+    there.create_service("myapp-v2", 0)
+    declare(there, adoptDestination=True, routes=routes(myapp_v1=50, myapp_v2=50), onEmptyRoute="Fail")
+    there.live_through(120)
+    assert there.status()["reason"] == "RouteWithoutEndpoints"
+    assert there.objects[WEB]["spec"]["selector"] == SELECTOR
+    there.scale("myapp-v2", 1)
+    there.live_through(60)
+    assert there.status()["phase"] == "Ready"
+    assert there.objects[WEB]["spec"]["selector"] == PROXIES
+    there.scale("myapp-v2", 0)
+    there.live_through(60)
+    assert there.objects[WEB]["spec"]["selector"] == PROXIES, "once adopted, it stays"
+
+
 def test_a_configmap_that_says_it_is_adopted_gains_nothing(adopted: World) -> None:
     uid = adopted.objects[RULE]["metadata"]["uid"]
     content = {"kanary": "rule", "uid": uid, "selector": {"a": "b"}, "targetPort": 1}
