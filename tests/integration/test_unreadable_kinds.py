@@ -133,7 +133,8 @@ def test_a_deleted_kanary_gives_back_its_service_while_another_kind_cannot_be_re
         "kanaries", "rule", lambda kanary: kanary["metadata"].update(finalizers=[FINALIZER]), NAMESPACE
     )
     uid = (serving.kanary() or {})["metadata"]["uid"]
-    former = {"kanary": "rule", "uid": uid, "selector": {"app": "myapp"}, "targetPort": 8080}
+    ports = [{"port": 80, "targetPort": 8080, "proxyPort": PROXY_PORT}]
+    former = {"kanary": "rule", "uid": uid, "selector": {"app": "myapp"}, "ports": ports}
     annotations = {ADOPTED_ANNOTATION: json.dumps(former)}
     spec = {"selector": {KANARY_LABEL: "rule"}, "ports": [{"port": 80, "targetPort": PROXY_PORT}]}
     serving.put("v1", "Service", "myapp", spec=spec)

@@ -76,7 +76,7 @@ def test_nothing_is_adopted_while_a_part_of_its_connections_would_reach_no_pod(t
 
 def test_a_configmap_that_says_it_is_adopted_gains_nothing(adopted: World) -> None:
     uid = adopted.objects[RULE]["metadata"]["uid"]
-    content = {"kanary": "rule", "uid": uid, "selector": {"a": "b"}, "targetPort": 1}
+    content = {"kanary": "rule", "uid": uid, "selector": {"a": "b"}, "ports": []}
     forged = {"metadata": {"annotations": {ADOPTED_ANNOTATION: json.dumps(content)}}, "data": {}}
     adopted._put("ConfigMap", "forged", forged)
     adopted.objects["ConfigMap", "forged"]["metadata"]["annotations"] = forged["metadata"]["annotations"]
