@@ -11,6 +11,8 @@ from typing import Any
 from engine.model.entries import RolloutChange, Share
 from engine.model.spec import API_VERSION, KIND, Route, weights_text
 from engine.model.status import KanaryStatus
+from engine.render.adoption import is_switched_back
+from engine.render.objects import made_from
 from states import EventReason, Phase, Reason
 from states.rollout_rules import FAILURES
 from states.rollouts import ENDED, RolloutTrigger
@@ -56,11 +58,20 @@ def announcements(before: KanaryStatus, after: KanaryStatus) -> tuple[Announceme
     )
 
 
-def replicas_reverted(live: Json, desired: Json) -> Announcement | None:
-    """The Event for a Deployment that others have scaled; the text is the same each time, so that Events add up."""
-    if desired["kind"] != "Deployment" or live["spec"].get("replicas") == desired["spec"]["replicas"]:
-        return None
-    metadata = desired["metadata"]
+def reverted(live: Json, desired: Json) -> Announcement | None:
+    """The Event for what others have changed in an object; the text is the same each time, so that Events add up."""
+    if is_switched_back(live, desired):
+        text = (
+            f"Service {live['metadata']['name']} was changed (kubectl apply, GitOps), so that connections may have "
+            "failed, and is switched to the proxies again: take selector and targetPort out of its manifest, or have "
+            "the GitOps controller ignore them"
+        )
+        return Announcement(EventReason.DESTINATION_REVERTED, text, is_warning=True)
+    is_scaled = desired["kind"] == "Deployment" and live["spec"].get("replicas") != desired["spec"]["replicas"]
+    return _replicas_reverted(desired["metadata"]) if is_scaled and made_from(live, desired) else None
+
+
+def _replicas_reverted(metadata: Json) -> Announcement:
     kanary = metadata["ownerReferences"][0]["name"]
     text = (
         f"Deployment {metadata['name']} was scaled, which is reverted: scale the Kanary (kubectl scale ky/{kanary}); "

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 
 from engine.adopting import with_finalizer
-from engine.announce import announcements, replicas_reverted
+from engine.announce import announcements, reverted
 from engine.conditions import reports_defect, with_defect
 from engine.course import Course, course_of
 from engine.delivery import delivery_of
@@ -213,8 +213,8 @@ class Reconciler:
                     desired, live = planned.rendered, planned.found_in(self._view)
                     memo.has_changed = True
                     self._writer.apply(desired)
-                    if live and comparison.is_made and (reverted := replicas_reverted(live, desired)):
-                        self._reporter.announce(situation.observed.kanary, reverted)
+                    if live and (announcement := reverted(live, desired)):
+                        self._reporter.announce(situation.observed.kanary, announcement)
                     if text := (desired.get("data") or {}).get(APPLIED_KEY):
                         written = as_written(self._view, memo, planned, desired, target)
                         self._keep(situation.observed.owner, written, text)

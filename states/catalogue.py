@@ -228,6 +228,13 @@ _EVENTS: Mapping[str, Explanation] = {
         "The pod resets connections that it has accepted.",
         "See `kanary get NAME` for the failed connections with their pod, and the log of the pod.",
     ),
+    EventReason.DESTINATION_REVERTED: Explanation(
+        "The adopted destination Service was switched to the proxies again.",
+        "Somebody changed its selector or a target port, such as by `kubectl apply` of its former manifest. A "
+        "client-side apply leaves a selector that no pod has, so that connections fail for a moment.",
+        "Take `selector` and `targetPort` out of its manifest, or have the GitOps controller ignore them. To end the "
+        "adoption, delete the Kanary or set `spec.adoptDestination` to false.",
+    ),
     EventReason.REPLICAS_REVERTED: Explanation(
         "The Deployment of the proxies was scaled. Kanary has set the number of `spec.proxy.replicas` again.",
         "A HorizontalPodAutoscaler or `kubectl scale` that names the Deployment.",

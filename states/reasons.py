@@ -72,6 +72,7 @@ class EventReason(StrEnum):
     WEIGHTS_CHANGED = "WeightsChanged"
     POD_EJECTED = "PodEjected"
     REPLICAS_REVERTED = "ReplicasReverted"
+    DESTINATION_REVERTED = "DestinationReverted"
 
 
 class ConditionReason(StrEnum):

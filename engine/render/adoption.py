@@ -201,6 +201,20 @@ def switched(owner: Identity, spec: KanarySpec, doors: Slots, live: Json) -> Jso
     return desired
 
 
+def is_switched_back(live: Json, desired: Json) -> bool:
+    """Whether others have taken connections away from the proxies, to which `desired` switches them again.
+
+    Without a selector, the endpoints stay as they are: the manifest has none any more.
+    """
+    known = adoption_of(live)
+    if not known.uid or known.uid != adopter(desired):
+        return False
+    selector, ports = live["spec"].get("selector"), live["spec"].get("ports") or ()
+    targets = {port["port"]: _target(port) for port in ports if _is_tcp(port)}
+    is_other = any(targets.get(port.port, port.target) != port.target for port in known.ports)
+    return bool(selector and (is_other or selector != desired["spec"]["selector"]))
+
+
 def given_back(live: Json) -> Json:
     """The metadata and spec of an adopted Service as it was; what others have changed meanwhile stays.
 

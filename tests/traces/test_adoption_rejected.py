@@ -90,6 +90,49 @@ def test_a_configmap_that_says_it_is_adopted_gains_nothing(adopted: World) -> No
     assert not adopted.objects[RULE]["metadata"]["finalizers"]
 
 
+BACK: dict[str, Json] = {
+    "client-side": {"selector": {**PROXIES, **SELECTOR}},
+    "server-side": {"selector": SELECTOR, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+    "a target port": {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+}
+
+
+def reverts(world: World) -> list[str]:
+    return [event for event in world.events if "DestinationReverted" in event]
+
+
+@pytest.mark.parametrize("how", BACK)
+def test_who_switches_it_back_learns_what_to_take_out_of_the_manifest(adopted: World, how: str) -> None:
+    for _ in range(3):
+        adopted.objects[WEB]["spec"] |= BACK[how]
+        adopted.settle()
+        assert adopted.objects[WEB]["spec"]["selector"] == PROXIES
+    # The same text each time, so that the cluster has one Event.
+    assert len(reverts(adopted)) == 3
+    assert len(set(reverts(adopted))) == 1
+    assert "Service myapp was changed" in reverts(adopted)[0]
+    assert "take selector and targetPort out of its manifest" in reverts(adopted)[0]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"selector": None, "ports": [{"name": "http", "port": 80, "targetPort": 80}]},
+        {"ports": [{"name": "http", "port": 80, "targetPort": "split", "appProtocol": "http"}]},
+        {"sessionAffinity": "ClientIP"},
+    ],
+)
+def test_what_takes_no_connection_away_is_no_event(adopted: World, spec: Json) -> None:
+    assert not reverts(adopted), "the adoption itself"
+    adopted.objects[WEB]["spec"] |= spec
+    adopted.settle()
+    assert adopted.objects[WEB]["spec"]["selector"] == PROXIES
+    declare(adopted, adoptDestination=False)
+    adopted.settle()
+    assert adopted.objects[WEB]["spec"]["selector"] == SELECTOR
+    assert not reverts(adopted)
+
+
 def test_a_rejected_finalizer_stops_nothing_else(there: World) -> None:
     """The right to patch Kanaries may be missing, or an admission policy may refuse."""
     declare(there, destination="other")
