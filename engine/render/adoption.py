@@ -9,7 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from engine.model.spec import MAX_PORTS, KanarySpec
-from engine.render.objects import ADOPTED_ANNOTATION, HASH_ANNOTATION, KANARY_LABEL, Identity, hash_of
+from engine.render.objects import (
+    ADOPTED_ANNOTATION,
+    HASH_ANNOTATION,
+    KANARY_LABEL,
+    SKIP_MIRROR_LABEL,
+    Identity,
+    hash_of,
+)
 from engine.render.slots import Slots, listening_port
 
 Json = dict[str, Any]
@@ -18,6 +25,12 @@ PROXY_PORT = "split"
 """The name of the port on which the proxies' pods listen for the first port."""
 FINALIZER = "kanary.k8s.io/adopted-destination"
 """On a Kanary while it may have an adopted Service, which must not select proxies that are deleted."""
+
+WITHOUT_MARKS: Json = {
+    "labels": {SKIP_MIRROR_LABEL: None},
+    "annotations": {ADOPTED_ANNOTATION: None, HASH_ANNOTATION: None},
+}
+"""The merge patch of the metadata that removes what Kanary has added to an adopted Service."""
 
 
 class AdoptedPort(NamedTuple):
@@ -190,7 +203,7 @@ def switched(owner: Identity, spec: KanarySpec, doors: Slots, live: Json) -> Jso
         "metadata": {
             "name": live["metadata"]["name"],
             "namespace": owner.namespace,
-            "labels": {},
+            "labels": {SKIP_MIRROR_LABEL: "true"},
             "annotations": {ADOPTED_ANNOTATION: json.dumps(content, sort_keys=True)},
         },
         "spec": {"selector": owner.selector, "ports": ports},
@@ -222,8 +235,10 @@ def given_back(live: Json) -> Json:
     selector and target ports removes them, and the cluster sets the default of the target ports.
     """
     known, spec, metadata = adoption_of(live), live["spec"], live["metadata"]
-    of_kanary = ADOPTED_ANNOTATION, HASH_ANNOTATION
-    annotations = {key: text for key, text in (metadata.get("annotations") or {}).items() if key not in of_kanary}
+    theirs = {
+        part: {key: text for key, text in (metadata.get(part) or {}).items() if key not in marks}
+        for part, marks in WITHOUT_MARKS.items()
+    }
     selector = {key: value for key, value in (spec.get("selector") or {}).items() if key != KANARY_LABEL}
     declared = spec.get("ports") or ()
     by_number = {} if spec.get("selector") else {port.port: port for port in known.ports}
@@ -233,4 +248,4 @@ def given_back(live: Json) -> Json:
     ]
     ports = [{**port, "targetPort": was.former} if was else port for port, was in zip(declared, entries, strict=True)]
     spec = {**spec, "selector": selector or {**known.selector}, "ports": ports}
-    return {**live, "metadata": {**metadata, "annotations": annotations}, "spec": spec}
+    return {**live, "metadata": {**metadata, **theirs}, "spec": spec}

@@ -17,6 +17,9 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "kanary"
 KANARY_LABEL = "kanary.k8s.io/name"
 HASH_ANNOTATION = "kanary.k8s.io/hash"
+SKIP_MIRROR_LABEL = "endpointslice.kubernetes.io/skip-mirror"
+"""On Services that lead to proxies. A Service without a selector, be it for a moment, otherwise has an EndpointSlice
+made of its Endpoints, which stays with the addresses of former proxies."""
 ADOPTED_ANNOTATION = "kanary.k8s.io/adopted"
 """On a Service of others that was switched to the proxies: the Kanary, and what the Service was."""
 CONFIG_ANNOTATION = "kanary.k8s.io/config"
@@ -131,6 +134,7 @@ def service(owner: Identity, spec: KanarySpec, doors: Slots = ()) -> Json:
         for port in spec.ports
     ]
     desired = _object(owner, "v1", "Service", spec.destination)
+    desired["metadata"]["labels"][SKIP_MIRROR_LABEL] = "true"
     return _hashed({**desired, "spec": {"type": "ClusterIP", "selector": owner.selector, "ports": [first, *others]}})
 
 

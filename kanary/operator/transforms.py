@@ -13,6 +13,7 @@ from engine.render.objects import (
     KANARY_LABEL,
     MANAGED_BY,
     MANAGER,
+    SKIP_MIRROR_LABEL,
     STRATEGY_ANNOTATION,
     TEMPLATE_ANNOTATION,
     controller_of,
@@ -94,13 +95,14 @@ def content_of_kanary(obj: Json) -> Json:
 
 
 def service(obj: Json) -> Json:
-    """The Service without its status; of those that Kanary did not create, only the annotations of an adopted one."""
+    """The Service without its status; of those that Kanary did not create, only what it wrote into an adopted one."""
     kept = {**_identity(obj), "spec": obj.get("spec") or {}}
     if (kept["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
+        labels = _only(kept["metadata"].get("labels") or {}, (SKIP_MIRROR_LABEL,))
         of_kanary = _only(kept["metadata"].get("annotations") or {}, (ADOPTED_ANNOTATION, HASH_ANNOTATION))
         kept["metadata"] = {k: v for k, v in kept["metadata"].items() if k not in ("labels", "annotations")}
         if ADOPTED_ANNOTATION in of_kanary:
-            kept["metadata"]["annotations"] = of_kanary
+            kept["metadata"] |= {"labels": labels, "annotations": of_kanary}
     return kept
 
 

@@ -12,8 +12,8 @@ from engine.model.spec import KIND
 from engine.model.states import Written
 from engine.ports import EndingError, RejectedError, RetryLaterError, rejected
 from engine.render import objects
-from engine.render.adoption import adopter, adoption_of, given_back
-from engine.render.objects import ADOPTED_ANNOTATION, HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
+from engine.render.adoption import WITHOUT_MARKS, adopter, adoption_of, given_back
+from engine.render.objects import HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
 from kanary.kube.errors import Meaning
@@ -120,10 +120,7 @@ class Writer:
         metadata, former = adopted["metadata"], given_back(adopted)["spec"]
         removed = dict.fromkeys(adopted["spec"].get("selector") or ())
         change = {
-            "metadata": {
-                "resourceVersion": metadata["resourceVersion"],
-                "annotations": {ADOPTED_ANNOTATION: None, HASH_ANNOTATION: None},
-            },
+            "metadata": {"resourceVersion": metadata["resourceVersion"], **WITHOUT_MARKS},
             "spec": {"selector": {**removed, **former["selector"]}, "ports": former["ports"]},
         }
         with self._request(f"give back Service {metadata['name']}", may_be_gone=True):

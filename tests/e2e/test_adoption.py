@@ -51,7 +51,7 @@ def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_conne
     assert "kanary.k8s.io/adopted" not in (after["metadata"].get("annotations") or {})
 
 
-def test_the_manifest_of_kanary_adopt_adopts_a_service(scene: Scene) -> None:
+def test_the_steps_of_kanary_adopt_leave_a_service_with_its_proxies_alone(scene: Scene) -> None:
     scene.apply(*backend("app-v1", "v1"))
     web = service("web")
     web["spec"]["selector"] = {"app": "app-v1"}
@@ -60,8 +60,20 @@ def test_the_manifest_of_kanary_adopt_adopts_a_service(scene: Scene) -> None:
     *versions, adopting = yaml.safe_load_all(output(scene, "adopt", "web"))
     scene.apply(*versions, adopting)
     scene.wait_until_ready("web")
+    web["spec"] = {"ports": [{"name": "http", "port": 80}]}
+    scene.apply(web)
     scene.apply(*backend("app-v2", "v2"))
     for each in adopting["spec"]["routes"]:
         each["weight"] = 50
     scene.apply(adopting)
     scene.wait_for_split("web", proxies=2, v1=50, v2=50)
+    scene.kubectl("delete", "pods", "-l", "kanary.k8s.io/name=web")
+    scene.wait_until_ready("web")
+    scene.wait(lambda: addresses(scene, "web") == {pod["status"]["podIP"] for pod in scene.proxy_pods("web")}, "slices")
+    scene.wait_for_split("web", proxies=2, v1=50, v2=50)
+
+
+def addresses(scene: Scene, service: str) -> set[str]:
+    """What kube-proxy sends connections to: all EndpointSlices, whoever made them."""
+    slices = scene.kubectl.get("endpointslices", "-l", f"kubernetes.io/service-name={service}")["items"]
+    return {address for each in slices for endpoint in each["endpoints"] or () for address in endpoint["addresses"]}

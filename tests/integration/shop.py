@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from engine.render.objects import SKIP_MIRROR_LABEL
 from tests.integration.scene import Scene, routes
 
 Json = dict[str, Any]
@@ -60,4 +61,5 @@ def finalizers(scene: Scene) -> list[str]:
 def is_as_it_was(scene: Scene, **spec: Any) -> bool:
     """Whether nothing is left of an adoption; `spec` has what was changed since."""
     now = scene.get("services", "shop")
-    return bool(now and now["spec"] == {**now["spec"], **SPEC, **spec} and not now["metadata"].get("annotations"))
+    marks = now and (now["metadata"].get("annotations") or SKIP_MIRROR_LABEL in now["metadata"].get("labels", {}))
+    return bool(now and now["spec"] == {**now["spec"], **SPEC, **spec} and not marks)

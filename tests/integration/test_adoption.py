@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.render.objects import SKIP_MIRROR_LABEL
 from kanary.cli.main import main
 from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
@@ -138,6 +139,21 @@ def test_one_whose_selector_its_owner_takes_out_of_the_manifest_is_switched_agai
     adopted.server.store.delete("kanaries", "rule", NAMESPACE)
     adopted.wait_for(lambda: adopted.kanary() is None)
     assert is_as_it_was(adopted)
+
+
+def is_not_mirrored(scene: Scene, name: str) -> bool:
+    labels = (scene.get("services", name) or {})["metadata"].get("labels") or {}
+    return labels.get("endpointslice.kubernetes.io/skip-mirror") == "true"
+
+
+@pytest.mark.parametrize("name", ["shop", "myapp"])
+def test_a_moment_without_selector_leaves_no_addresses_of_former_proxies(live: Scene, name: str) -> None:
+    """The cluster mirrors the Endpoints of a Service without a selector, and keeps that slice for good."""
+    live.declare(**{**ADOPTING, "destination": name})
+    live.wait_for_phase("Ready")
+    assert is_not_mirrored(live, name)
+    live.server.store.change("services", name, lambda obj: obj["metadata"]["labels"].pop(SKIP_MIRROR_LABEL), NAMESPACE)
+    live.wait_for(lambda: is_not_mirrored(live, name))
 
 
 def test_it_stays_theirs_with_labels_like_ours(adopted: Scene) -> None:

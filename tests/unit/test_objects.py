@@ -100,7 +100,8 @@ def test_selectors_and_pods_have_labels_of_kanary_alone() -> None:
 def test_each_object_is_labelled_and_belongs_to_the_kanary(made: Json) -> None:
     metadata = made["metadata"]
     assert metadata["namespace"] == "shop"
-    assert metadata["labels"] == {
+    of_kind = {"endpointslice.kubernetes.io/skip-mirror": "true"} if made["kind"] == "Service" else {}
+    assert metadata["labels"] == of_kind | {
         "app.kubernetes.io/managed-by": "kanary",
         "app.kubernetes.io/name": "haproxy",
         "app.kubernetes.io/instance": "myapp-split",
