@@ -8,7 +8,7 @@ from engine.model.spec import KanarySpec
 from engine.observe import Observed, owner_of
 from engine.ports import ClusterView, ClusterWriter, Json, RejectedError
 from engine.render.adoption import FINALIZER, adopter, adoption_problem, write_problem
-from engine.render.objects import is_ours
+from engine.render.objects import KANARY_LABEL, Identity, is_ours
 from engine.resolve.intent import destination_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Reason
@@ -17,10 +17,22 @@ CONTESTED = frozenset({Reason.DESTINATION_EXISTS, Reason.DESTINATION_NOT_ADOPTAB
 
 
 def foreign_destination(observed: Observed, spec: KanarySpec) -> Json | None:
-    """The Service of the destination, if Kanary did not create it."""
-    known, owner = observed.destinations.get(spec.destination), observed.owner
-    service = known.service if known else None
-    return service if service and not is_ours(service, owner.uid, owner.labels) else None
+    """The Service of the destination, as others have made it; None if Kanary has."""
+    known = observed.destinations.get(spec.destination)
+    return _as_theirs(known.service if known else None, observed.owner, spec)
+
+
+def _as_theirs(service: Json | None, owner: Identity, spec: KanarySpec) -> Json | None:
+    """The Service without what is ours, if others have made it, or have applied their manifest to ours.
+
+    They deleted the adopted one, and Kanary was faster than they to create it again.
+    """
+    if service is None or not is_ours(service, owner.uid, owner.labels):
+        return service
+    selector = {key: text for key, text in (service["spec"].get("selector") or {}).items() if key != KANARY_LABEL}
+    metadata = {**service["metadata"], "ownerReferences": []}
+    theirs = {**service, "metadata": metadata, "spec": {**service["spec"], "selector": selector}}
+    return theirs if spec.adopt_destination and not adoption_problem(spec, theirs) else None
 
 
 def is_adopted(observed: Observed, service: Json) -> bool:
@@ -89,6 +101,6 @@ def _wants(view: ClusterView, kanary: Json) -> bool:
     except InvalidSpecError:
         return False
     service = view.service(owner.namespace, spec.destination)
-    if service is None or is_ours(service, owner.uid, owner.labels):
+    if _as_theirs(service, owner, spec) is None:
         return False
     return not any(destination_problems(view, owner, kanary, spec))

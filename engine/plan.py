@@ -143,7 +143,8 @@ def plan(observed: Observed, split: Split) -> Target:
     exposed: tuple[Planned, ...] = ()
     adopts = service["metadata"]["name"] if may_switch(observed, applied.spec, service) else ""
     are_serving = difference is Difference.NONE and _are_serving(fleet, goal, applied)
-    if adopts and (is_adopted(observed, service) or are_serving):
+    leads_to_proxies = is_adopted(observed, service) or known is None or service is not known.service
+    if adopts and (leads_to_proxies or are_serving):
         inputs, adopts = (observed.owner, applied.spec, applied.doors, service), ""
         exposed = (Planned("v1", "Service", observed.owner.namespace, applied.spec.destination, switched, inputs),)
     return Target(

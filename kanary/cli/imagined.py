@@ -208,7 +208,7 @@ class ImaginedCluster:
         live = self.live(desired)
         if live and adopter(desired):
             annotations = {**(live["metadata"].get("annotations") or {}), **desired["metadata"]["annotations"]}
-            metadata = {**live["metadata"], "annotations": annotations}
+            metadata = {**live["metadata"], "annotations": annotations, "ownerReferences": []}
             self.put(SERVICES, {**live, "metadata": metadata, "spec": {**live["spec"], **desired["spec"]}})
             return
         if live and not is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):

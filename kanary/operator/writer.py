@@ -235,7 +235,8 @@ class Writer:
         """
         metadata, spec = desired["metadata"], desired["spec"]
         removed = dict.fromkeys(live["spec"].get("selector") or ())
-        change = {**desired, "spec": {**spec, "selector": {**removed, **spec["selector"]}}}
+        turned = {**spec, "selector": {**removed, **spec["selector"]}}
+        change = {**desired, "metadata": {**metadata, "ownerReferences": None}, "spec": turned}
         with self._request(f"switch Service {metadata['name']} to the proxies"), self._watches.applying(desired):
             written = self._client.merge_patch(SERVICES, metadata["namespace"], metadata["name"], change)
             self._remember(SERVICES, desired, written)
@@ -316,8 +317,9 @@ class Writer:
 
 
 def _may_adopt(live: Json, desired: Json) -> bool:
-    """Whether this is a Service to be switched to proxies, and has not got an owner since it was read."""
-    return bool(adopter(desired)) and not live["metadata"].get("ownerReferences")
+    """Whether this is a Service to be switched to proxies, and has not got another owner since it was read."""
+    owners = {owner.get("uid") for owner in live["metadata"].get("ownerReferences") or ()}
+    return bool(adopter(desired)) and owners <= {adopter(desired)}
 
 
 def _union(fields: Json, others: Json) -> Json:

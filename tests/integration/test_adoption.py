@@ -247,6 +247,45 @@ def test_one_that_is_created_again_is_switched_again(adopted: Scene) -> None:
     assert shop(adopted)["spec"]["selector"] == THEIRS
 
 
+def merge(scene: Scene) -> None:
+    """`kubectl apply` of the manifest to the Service that the operator has created."""
+
+    def apply(found: Json) -> None:
+        found["spec"]["selector"] |= THEIRS
+        found["spec"]["ports"] = [PORT]
+
+    scene.server.store.change("services", "shop", apply, NAMESPACE)
+
+
+def test_one_that_the_operator_creates_first_is_theirs_again_once_they_apply_it(adopted: Scene) -> None:
+    adopted.server.store.delete("services", "shop", NAMESPACE)
+    adopted.wait_for(lambda: (adopted.get("services", "shop") or {"metadata": {}})["metadata"].get("ownerReferences"))
+    created = shop(adopted)
+    assert created["spec"]["selector"] == PROXIES, "clients connect meanwhile"
+    adopted.wait_for(lambda: not finalizers(adopted))
+    merge(adopted)
+    adopted.wait_for(lambda: not shop(adopted)["metadata"].get("ownerReferences"))
+    now = shop(adopted)
+    assert (now["metadata"]["uid"], now["spec"]["selector"]) == (created["metadata"]["uid"], PROXIES)
+    assert now["spec"]["ports"] == [{**PORT, "targetPort": "split"}]
+    assert finalizers(adopted)
+    adopted.wait_for_phase("Ready")
+    adopted.server.store.delete("kanaries", "rule", NAMESPACE)
+    adopted.wait_for(lambda: adopted.kanary() is None)
+    assert shop(adopted)["spec"]["selector"] == THEIRS
+    assert shop(adopted)["spec"]["ports"] == [PORT]
+    adopted.wait_for(lambda: leads_to(adopted, "shop"))
+
+
+def test_without_consent_one_of_the_operator_stays_its_own_whatever_is_applied_to_it(live: Scene) -> None:
+    live.server.store.delete("services", "shop", NAMESPACE)
+    live.declare(**{**ADOPTING, "adoptDestination": False})
+    live.wait_for_phase("Ready")
+    merge(live)
+    live.wait_for(lambda: shop(live)["spec"]["selector"] == PROXIES)
+    assert shop(live)["metadata"]["ownerReferences"]
+
+
 NOT_ADOPTABLE: dict[str, tuple[Json, str]] = {
     "an external name": (
         {"type": "ExternalName", "externalName": "a.example", "clusterIP": None},

@@ -361,7 +361,11 @@ class World:
         if live and adopter(desired):
             desired = {
                 **live,
-                "metadata": {**live["metadata"], "annotations": desired["metadata"]["annotations"]},
+                "metadata": {
+                    **live["metadata"],
+                    "ownerReferences": [],
+                    "annotations": desired["metadata"]["annotations"],
+                },
                 "spec": {**live["spec"], **desired["spec"]},
             }
         elif live and not is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
