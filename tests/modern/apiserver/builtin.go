@@ -55,6 +55,7 @@ var groups = []group{
 	}},
 	{appsv1.SchemeGroupVersion, appsv1.AddToScheme, []kind{
 		{"deployments", "deployment", true, &appsv1.Deployment{}, &appsv1.DeploymentList{}},
+		{"replicasets", "replicaset", true, &appsv1.ReplicaSet{}, &appsv1.ReplicaSetList{}},
 	}},
 	{coordinationv1.SchemeGroupVersion, coordinationv1.AddToScheme, []kind{
 		{"leases", "lease", true, &coordinationv1.Lease{}, &coordinationv1.LeaseList{}},
