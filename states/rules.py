@@ -112,7 +112,7 @@ def route_is_empty(snapshot: Snapshot) -> Decision | None:
 def deadline_is_exceeded(snapshot: Snapshot) -> Decision | None:
     """Proxies that miss the deadline are reported; the others continue to serve."""
     delivery, since = snapshot.delivery, snapshot.progressing_since
-    if _is_current(snapshot) or snapshot.spec_changed or since is None:
+    if _is_current(snapshot) or snapshot.spec_changed or since is None or delivery.waits_for_routes:
         return None
     if left(snapshot.progress_deadline, since, snapshot.now):
         return None
@@ -180,10 +180,10 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
 
 def proxies_are_behind(snapshot: Snapshot) -> Decision | None:
     """Until every proxy serves the declared weights, the Kanary is Rolling."""
-    if snapshot.delivery.progress >= Progress.SERVING:
+    delivery = snapshot.delivery
+    if delivery.progress >= Progress.SERVING or (delivery.waits_for_routes and snapshot.phase is not Phase.READY):
         return None
     trigger = None if snapshot.phase is Phase.ROLLING else Trigger.ROLL
-    delivery = snapshot.delivery
     waiting_for = f"waiting for {delivery.waiting_for}" if delivery.waiting_for else ""
     message = f"{proxies(snapshot)}{because(delivery.trouble or waiting_for)}"
     if snapshot.delivery.others_listen_for is not None:

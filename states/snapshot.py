@@ -147,6 +147,11 @@ class Delivery:
     next_limit: timedelta | None = None
     """When the next time limit about a proxy has passed; None if there is none."""
 
+    @property
+    def waits_for_routes(self) -> bool:
+        """Whether only a route that no connection reaches keeps a Service from being switched to the proxies."""
+        return bool(self.adopts and self.unreached and self.ready >= self.replicas)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

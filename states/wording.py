@@ -7,11 +7,17 @@ from states.snapshot import OnEmptyRoute, RouteFacts, Snapshot, UnreachedRoute
 
 def consequence(snapshot: Snapshot) -> str:
     """What happens to the share of an empty route. Before the first good configuration there is nothing to hold."""
+    if snapshot.delivery.adopts:
+        return _not_switched(snapshot)
     if snapshot.on_empty_route is OnEmptyRoute.REDISTRIBUTE:
         return "the other routes take its share"
     if snapshot.on_empty_route is OnEmptyRoute.HOLD and snapshot.has_served:
         return f"the last good configuration stays ({snapshot.weights})"
     return "connections of its share are closed"
+
+
+def _not_switched(snapshot: Snapshot) -> str:
+    return f"Service {snapshot.delivery.adopts} leads to its former pods"
 
 
 def unreachable_text(snapshot: Snapshot, lasting: Sequence[UnreachedRoute]) -> str:
@@ -21,6 +27,8 @@ def unreachable_text(snapshot: Snapshot, lasting: Sequence[UnreachedRoute]) -> s
     has_others = len(lasting) < sum(route.weight > 0 for route in snapshot.routes)
     is_shared = has_others and snapshot.on_empty_route is OnEmptyRoute.REDISTRIBUTE
     result = "the other routes take its share" if is_shared else "connections of its share are closed"
+    if snapshot.delivery.adopts:
+        result = _not_switched(snapshot)
     return (
         f"no connection reaches {names}{evidence}; {result} until a health check passes: check that the pods listen on "
         "this port (targetPort of the Service), and that NetworkPolicies allow connections from the proxies"

@@ -64,6 +64,7 @@ def test_nothing_is_adopted_while_a_part_of_its_connections_would_reach_no_pod(t
     declare(there, adoptDestination=True, routes=routes(myapp_v1=50, myapp_v2=50), onEmptyRoute="Fail")
     there.live_through(120)
     assert there.status()["reason"] == "RouteWithoutEndpoints"
+    assert "has no ready endpoint: Service myapp leads to its former pods" in there.status()["message"]
     assert there.objects[WEB]["spec"]["selector"] == SELECTOR
     there.scale("myapp-v2", 1)
     there.live_through(60)

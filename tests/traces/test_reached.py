@@ -173,3 +173,36 @@ def test_rolling_has_no_numbers() -> None:
     world.apply_kanary(destination="myapp", routes=routes(myapp_v1=100))
     world.settle()
     assert world.status()["weights"] == [{"backend": "myapp-v1:http", "weight": 100, "ready": 2, "unready": 0}]
+
+
+def adopts_without_v2(there: World) -> None:
+    """The proxies serve already when the Service may be adopted, and no connection reaches v2."""
+    there.create_service("myapp-v2", 2)
+    declared = {"destination": "myapp", "routes": routes(myapp_v1=80, myapp_v2=20), "updateStrategy": "Live"}
+    there.apply_kanary(**declared)
+    there.settle()
+    report(there, down(there))
+    there.apply_kanary(**declared, adoptDestination=True)
+    there.settle()
+
+
+def test_what_waits_to_adopt_a_service_says_which_route_no_connection_reaches(there: World) -> None:
+    """Its proxies serve and wait for nothing else, however long."""
+    adopts_without_v2(there)
+    for seconds in (LIMIT + 2, 600, 600):
+        there.live_through(seconds)
+        assert phase_and_reason(there) == ("Degraded", "RouteUnreachable")
+        message = there.status()["message"]
+        assert "no connection reaches myapp-v2:http (weight 20): pod" in message
+        assert "Service myapp leads to its former pods until a health check passes" in message
+    report(there)
+    there.live_through(60)
+    assert phase_and_reason(there) == ("Ready", "Serving")
+    assert there.objects["Service", "myapp"]["spec"]["selector"] == {"kanary.k8s.io/name": "rule"}
+
+
+def test_until_the_first_check_has_failed_it_names_the_route_it_waits_for(there: World) -> None:
+    adopts_without_v2(there)
+    there.live_through(2)
+    assert there.status()["phase"] == "Rolling"
+    assert "waiting for the first health check that passes of myapp-v2:http" in there.status()["message"]
