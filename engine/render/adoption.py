@@ -110,7 +110,10 @@ def _problems(spec: KanarySpec, service: Mapping[str, Any]) -> Iterator[str]:
     local = [name for name in ("externalTrafficPolicy", "internalTrafficPolicy") if declared.get(name) == "Local"]
     yield from _problems_of_kind(service)
     found: tuple[tuple[object, str], ...] = (
-        (is_new and not selector, "has no selector, so that others write its endpoints: choose another name"),
+        (
+            is_new and not selector,
+            "has no selector, so that others write its endpoints: give it that of its pods, or choose another name",
+        ),
         (
             is_new and KANARY_LABEL in selector,
             f"selects proxies already, and lacks the annotation {ADOPTED_ANNOTATION}: give it its former selector",

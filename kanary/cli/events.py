@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from engine.last_status import read_status
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _WATCH_SECONDS = 300
 _PAUSE_SECONDS = 2.0
 """Before the cluster is read again after an error."""
+_EVENT_DELAY = timedelta(minutes=1)
+"""How long after a move its Event may be written."""
 _OWN_KINDS = ("Deployment", "ConfigMap", "PodDisruptionBudget")
 _GENERATED = {"ReplicaSet": "-[a-z0-9]{4,12}", "Pod": "-[a-z0-9]{4,12}-[a-z0-9]{5}", "ConfigMap": "-[0-9a-f]{8,64}"}
 """What Kubernetes or Kanary appends to the name of the proxies' Deployment. Pods that are gone have Events as well."""
@@ -136,7 +138,7 @@ def _note_earlier(kanary: Json, shown: Sequence[KanaryEvent], since: datetime | 
     oldest = min((event.first for event in shown if event.object.startswith("Kanary/")), default=None)
     namespace, name = kanary["metadata"]["namespace"], kanary["metadata"]["name"]
     gone = [] if shown else [f"{name} has no Events: clusters delete them, by default after an hour"]
-    if moves and (oldest is None or min(moves).replace(microsecond=0) < oldest):
+    if moves and (oldest is None or min(moves) + _EVENT_DELAY < oldest):
         gone += [] if gone else ["earlier Events have expired"]
         gone.append(f"the history has every move: kanary history -n {namespace} {name} --transitions")
     if gone:

@@ -143,6 +143,16 @@ def test_where_events_have_expired_the_history_is_named(stage: Stage, kanary: Ka
     assert kanary("events", "web", "--since", "1h").err == ""
 
 
+def test_an_event_that_was_written_after_its_move_shows_that_none_has_expired(stage: Stage, kanary: Kanary) -> None:
+    move = {"number": 1, "kind": "PhaseChange", "from": "", "to": "Ready", "trigger": "x", "reason": "y", "message": ""}
+    stage.event("Serving", ago=60)
+    stage.kanary["status"] = {
+        "history": {"last": 1, "entries": [{**move, "at": time_text(stage.later - timedelta(seconds=63))}]}
+    }
+    stage.server.store.put(stage.kanary)
+    assert kanary("events", "web").err == ""
+
+
 @pytest.mark.parametrize(
     "damage",
     [
