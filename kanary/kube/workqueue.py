@@ -4,7 +4,8 @@ The queue holds keys, not events: a key that is added twice before a worker gets
 process the same key at a time, and a key that is added during its processing is processed again afterwards.
 
 Changes precede routine looks. Within both, the groups of keys take turns, and the keys of one group never occupy all
-workers: a thousand waiting keys of a group do not delay the single key of another one.
+workers: a thousand waiting keys of a group do not delay the single key of another one. While that one is processed, the
+others get one worker for each group: threads share one interpreter, so that more workers would slow each other down.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class _Lane(Generic[K]):
 class WorkQueue(Generic[K]):
     """A thread-safe queue. Call `done()` for each key that `get()` returns.
 
-    `group` returns the group of a key; at most `group_limit` keys of one are processed at a time. A key is routine
-    until it is added without `routine`.
+    `group` returns the group of a key; at most `group_limit` keys of one are processed at a time, and only one is begun
+    while keys of other groups are processed. A key is routine until it is added without `routine`.
     """
 
     def __init__(
@@ -201,7 +202,9 @@ class WorkQueue(Generic[K]):
         return self._routine if self._dirty[key] else self._changes
 
     def _is_open(self, group: Hashable) -> bool:
-        return sum(self._group(key) == group for key in self._processing) < self._group_limit
+        busy = [self._group(key) for key in self._processing]
+        own = busy.count(group)
+        return own < self._group_limit if own == len(busy) else own == 0
 
     def _take(self) -> K:
         is_change = self._changes and (not self._routine or self._changes_in_a_row < _CHANGES_IN_A_ROW)

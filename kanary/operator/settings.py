@@ -87,7 +87,7 @@ class Settings(BaseSettings):
         description="What Kanaries may leave out, in YAML or JSON: `resources`, `agentResources`, `disruptionBudget` "
         "and `template` of spec.proxy. A field that a Kanary sets replaces the same field here.",
     )
-    workers: int = Field(4, ge=1, le=1000, description="Concurrent reconciles of one namespace.")
+    workers: int = Field(4, ge=1, le=1000, description="Concurrent reconciles of one namespace while others have none.")
     http_port: _Port = Field(8080, description="Port of probes and metrics; 0 selects a free one.")
     history_port: _Port = Field(PORT, description="Loopback port of the history API; 0 selects a free one.")
     leader_election: bool = Field(True, description="Elect a leader. Disable this for a single replica only.")

@@ -376,6 +376,7 @@ def test_a_group_at_its_limit_leaves_the_workers_to_others(clock: FakeClock) -> 
         waiting = pool.submit(queue.get)
         queue.add("b1", routine=True)
         assert waiting.result(5) == "b1"
+        queue.done("b1")
         waiting = pool.submit(queue.get)
         queue.done("a1")
         assert waiting.result(5) == "a3"
@@ -383,12 +384,44 @@ def test_a_group_at_its_limit_leaves_the_workers_to_others(clock: FakeClock) -> 
     assert queue.get() == "a4"
 
 
+def test_a_group_begins_one_key_while_another_one_has_a_worker(clock: FakeClock) -> None:
+    queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], group_limit=2, clock=clock)
+    for key in ("a1", "a2", "a3", "a4", "a5"):
+        queue.add(key)
+    assert [queue.get(), queue.get()] == ["a1", "a2"]
+    queue.add("b1")
+    assert queue.get() == "b1"
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(queue.get)
+        queue.done("a1")
+        queue.add("c1")  # of a third group, although a2 to a4 have waited longer
+        assert waiting.result(5) == "c1"
+        queue.done("a2")
+        assert queue.get() == "a3"
+        waiting = pool.submit(queue.get)
+        queue.done("b1")
+        assert not waiting.done()
+        queue.done("c1")
+        assert waiting.result(5) == "a4"
+        waiting = pool.submit(queue.get)
+        queue.done("a3")
+        assert waiting.result(5) == "a5"
+
+
+def test_what_one_group_has_in_work_stops_no_other_one(clock: FakeClock) -> None:
+    queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], group_limit=2, clock=clock)
+    for key in ("a1", "b1", "c1", "d1", "d2"):
+        queue.add(key)
+    assert [queue.get() for _ in range(4)] == ["a1", "b1", "c1", "d1"]
+
+
 def test_groups_take_turns(clock: FakeClock) -> None:
     queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], clock=clock)
     for number in range(1000):
         queue.add(f"a{number}")
     assert queue.get() == "a0"
+    queue.done("a0")
     queue.add("b0")
     queue.add("b1")
     queue.add("c0")
-    assert [queue.get() for _ in range(6)] == ["a1", "b0", "c0", "a2", "b1", "a3"]
+    assert drain(queue)[:6] == ["a1", "b0", "c0", "a2", "b1", "a3"]
