@@ -24,7 +24,8 @@ from engine.render.config import ProxyConfig
 from engine.render.haproxy import LOG_DESCRIPTOR, render
 from engine.render.pods import FAILURE_PIPE
 from kanary.operator.sending import Push, put
-from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, PATIENCE, Proxy, await_that, free_port
+from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, MASTER_SOCKET, Proxy, free_port
+from tests.waiting import PATIENCE, await_that
 
 ACCEPTED_FILE = "accepted.cfg"
 KEY_FILE = "public-key.pem"

@@ -19,7 +19,8 @@ from engine.render.haproxy import render
 from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import reweighted
 from tests.agent.live import LiveProxy
-from tests.haproxy.proxies import MASTER_SOCKET, await_that
+from tests.haproxy.proxies import MASTER_SOCKET
+from tests.waiting import await_that
 
 HELD = 20
 """Connections that are held during the changes."""

@@ -20,8 +20,9 @@ from tests.agent.configs import (
 )
 from tests.agent.live import live, pod
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import CONFIG_FILE, POD_USERS, await_that, config_of
+from tests.haproxy.proxies import CONFIG_FILE, POD_USERS, config_of
 from tests.haproxy.test_haproxy_lifecycle import can_play_the_kubelet
+from tests.waiting import await_that
 
 
 def test_a_mounted_configuration_is_served(pods: Pods) -> None:

@@ -10,8 +10,9 @@ import pytest
 from tests.agent.clients import held
 from tests.agent.live import LiveProxy, live
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that, config_of
+from tests.haproxy.proxies import config_of
 from tests.held.configs import reloading
+from tests.waiting import await_that
 
 LIMIT = 256
 """The lowest one with which HAProxy starts, with a few descriptors to spare."""

@@ -40,8 +40,9 @@ from tests.agent.moods import (
     visits,
 )
 from tests.agent.test_agent_failures import UNCHECKED, logging, refusing
-from tests.haproxy.proxies import await_that, config_of, free_port
+from tests.haproxy.proxies import config_of, free_port
 from tests.unit.snapshots import NOW
+from tests.waiting import await_that
 
 VISITS = 5
 

@@ -42,8 +42,9 @@ from tests.apiserver import ApiServer
 from tests.cli.conftest import Printed
 from tests.cli.test_get import Stage
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import POD_USERS, await_that, config_of, free_port
+from tests.haproxy.proxies import POD_USERS, config_of, free_port
 from tests.unit.proxies import live_pod
+from tests.waiting import await_that
 
 Json = dict[str, Any]
 

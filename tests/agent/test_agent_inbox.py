@@ -14,7 +14,7 @@ from kanary_agent.inbox import ACCEPTED, BAD_REQUEST, BUSY, CONTINUE, NOT_NEWER,
 from kanary_agent.texts import Origin
 
 from tests.agent.live import OPENSSL
-from tests.haproxy.proxies import await_that
+from tests.waiting import await_that
 
 KEY, OTHER_KEY = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 NEWEST = Origin("uid-1", 5)

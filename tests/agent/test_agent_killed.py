@@ -25,7 +25,8 @@ from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import changes_of, reweighted
 from tests.agent.live import LiveProxy, live
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, await_that, config_of
+from tests.haproxy.proxies import CONFIG_FILE, HAPROXY, config_of
+from tests.waiting import await_that
 
 
 class Killed(BaseException):

@@ -14,8 +14,9 @@ from tests.agent.configs import changes_of
 from tests.agent.live import LiveProxy, live
 from tests.agent.moods import MoodyPods, Visit, failures, visits
 from tests.haproxy.pods import Talk, greet_and_echo
-from tests.haproxy.proxies import await_that, config_of, greeted_by
+from tests.haproxy.proxies import config_of, greeted_by
 from tests.held.configs import with_servers
+from tests.waiting import await_that
 
 # Longer than any test takes.
 LONG = 600

@@ -17,7 +17,8 @@ from kanary_agent.reports import CONNECTIONS, FRESH_PAGES, ReportServer
 
 from tests.agent.configs import no_inbox
 from tests.agent.live import POD
-from tests.haproxy.proxies import PATIENCE, free_port
+from tests.haproxy.proxies import free_port
+from tests.waiting import PATIENCE
 
 STEP_SECONDS = 20
 """Enough for all clients on a busy machine: the step ends as soon as it has answered the last one."""

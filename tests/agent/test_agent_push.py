@@ -22,7 +22,8 @@ from tests.agent.clients import held, is_alive, stream
 from tests.agent.configs import is_rejection_of, reweighted
 from tests.agent.live import KEY, LiveProxy, live, pod, pushed, worker
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import CONFIG_FILE, PATIENCE, await_that, config_of
+from tests.haproxy.proxies import CONFIG_FILE, config_of
+from tests.waiting import PATIENCE, await_that
 
 
 @pytest.fixture

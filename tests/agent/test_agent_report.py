@@ -21,7 +21,8 @@ from tests.agent.configs import changes_of, no_rollback
 from tests.agent.live import POD, live
 from tests.agent.test_agent_killed import counting, master_of, new_agent
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import CONFIG_FILE, PATIENCE, await_that, config_of
+from tests.haproxy.proxies import CONFIG_FILE, config_of
+from tests.waiting import PATIENCE, await_that
 
 
 def has_ipv6() -> bool:

@@ -30,9 +30,10 @@ from tests.agent.configs import reweighted
 from tests.agent.live import POD, LiveProxy, live, worker
 from tests.agent.moods import MoodyPods, ask, reset_when_asked, visits
 from tests.haproxy.pods import greet_and_echo
-from tests.haproxy.proxies import await_that, config_of, greeted_by
+from tests.haproxy.proxies import config_of, greeted_by
 from tests.unit.proxies import live_pod
 from tests.unit.snapshots import NOW
+from tests.waiting import await_that
 
 REVISION = 7
 CONTACT_SECONDS = 1.5

@@ -19,7 +19,8 @@ from tests.agent.live import live, worker
 from tests.agent.test_agent_killed import new_agent, survives, work
 from tests.agent.test_agent_routes import await_route
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that, config_of, windows
+from tests.haproxy.proxies import config_of, windows
+from tests.waiting import await_that
 
 
 def reweighted(route: Pool, weight: int) -> Pool:

@@ -25,7 +25,8 @@ from tests.agent.configs import changes_of, reweighted
 from tests.agent.live import LiveProxy, live
 from tests.agent.moods import ask, visits
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that, config_of, free_port
+from tests.haproxy.proxies import config_of, free_port
+from tests.waiting import await_that
 
 
 def route_of(proxy: LiveProxy, number: int = 0) -> dict[str, Any]:

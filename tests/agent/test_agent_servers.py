@@ -18,8 +18,9 @@ from tests.agent.configs import changes_of
 from tests.agent.live import LiveProxy, live, worker
 from tests.agent.moods import MoodyPods, failures, reset_at_once
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import CONFIG_FILE, await_that, config_of, slot_of
+from tests.haproxy.proxies import CONFIG_FILE, config_of, slot_of
 from tests.held.configs import with_servers
+from tests.waiting import await_that
 
 
 def active(proxy: LiveProxy) -> set[str]:

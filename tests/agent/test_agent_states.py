@@ -11,8 +11,9 @@ from tests.agent.live import live, worker
 from tests.agent.moods import MoodyPods, failures, reset_at_once
 from tests.agent.test_agent_killed import new_agent
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that, config_of
+from tests.haproxy.proxies import config_of
 from tests.held.configs import with_servers
+from tests.waiting import await_that
 
 RELOADS = 3
 

@@ -29,7 +29,8 @@ from engine.render.haproxy import render
 from tests.agent.configs import changes_of, no_inbox, no_rollback
 from tests.agent.live import POD, live
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import PATIENCE, config_of, free_port
+from tests.haproxy.proxies import config_of, free_port
+from tests.waiting import PATIENCE
 
 
 def test_each_configuration_is_reported_when_it_is_served(pods: Pods) -> None:

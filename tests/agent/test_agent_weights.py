@@ -18,8 +18,9 @@ from tests.agent.live import live, worker
 from tests.agent.reweighting import HELD, Outcome, change_weights, mixes, shares
 from tests.agent.test_agent_killed import is_at_rest, new_agent, survives, work
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import CONFIG_FILE, MASTER_SOCKET, await_that, config_of, windows
+from tests.haproxy.proxies import CONFIG_FILE, MASTER_SOCKET, config_of, windows
 from tests.held.configs import with_servers
+from tests.waiting import await_that
 
 CHANGES = 200
 COUNTED = 50

@@ -14,7 +14,8 @@ from engine.render.zones import by_zone
 from tests.agent.clients import held, is_alive
 from tests.agent.live import POD, LiveProxy, live, worker
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that, config_of
+from tests.haproxy.proxies import config_of
+from tests.waiting import await_that
 
 CONNECTIONS = 200
 

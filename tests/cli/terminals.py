@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 TOOL = Path(__file__).parents[1] / "tools" / "shells"
 MISSING = 3
-WAIT = 60.0
-"""Seconds that no completion takes, however busy the machine is."""
 _CLEAR, _TAB, _SHOW = "\x15", "\t", "\x0f"
 _START = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
@@ -70,7 +70,7 @@ class Terminal:
         os.write(self._file, text.encode())
 
     def _until(self, path: Path) -> None:
-        output, end = b"", time.monotonic() + WAIT
+        output, end = b"", time.monotonic() + PATIENCE
         while not path.exists():
             assert time.monotonic() < end, output.decode(errors="replace")
             # A shell whose output nobody reads stops.
@@ -89,7 +89,7 @@ class Fish:
         script = "source (kanary completion fish | psub); complete -C $argv[1]"
         run = ["fish", "--no-config", "-c", script, line]
         printed = subprocess.run(
-            run, env=self._environment, capture_output=True, text=True, timeout=WAIT, check=True
+            run, env=self._environment, capture_output=True, text=True, timeout=PATIENCE, check=True
         ).stdout
         begun = line.rpartition(" ")[2]
         words = [each.partition("\t")[0] for each in printed.splitlines()]

@@ -20,9 +20,9 @@ from tests.apiserver import ApiServer, Fault
 from tests.cli.conftest import ROOT, Kanary
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import route
+from tests.waiting import PATIENCE
 
 Json = dict[str, Any]
-WAIT = 60
 
 
 class Stage:
@@ -193,5 +193,5 @@ def test_a_watch_prints_each_event_once_survives_an_outage_and_ends_with_ctrl_c(
         stage.server.faults.remove(away)
         assert json.loads(process.stdout.readline())["reason"] == "Third"
         process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=WAIT)
+        printed, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, printed, said) == (130, "", "")

@@ -26,8 +26,8 @@ from tests.history.serving import put_operator, serving
 from tests.integration.scene import CRD, without_validation
 from tests.unit.kanaries import kanary as a_kanary
 from tests.unit.responder import write_kubeconfig
+from tests.waiting import PATIENCE
 
-WAIT = 60
 SECONDS_TO_END = 20
 """After Ctrl-C, however busy the machine is; a request takes longer until it is given up."""
 NOWHERE = "http://127.0.0.1:1"
@@ -206,7 +206,7 @@ def test_a_closed_pipe_is_no_error(path: str, line: Line) -> None:
     os.close(reader)
     with started(line.of(path), stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE) as process:
         os.close(writer)
-        _, said = process.communicate(timeout=WAIT)
+        _, said = process.communicate(timeout=PATIENCE)
     # Some refuse what is asked, such as an order to a rollout that there is not, and some have nothing to show or
     # time out.
     assert process.returncode in (0, 1, 3), said
@@ -222,7 +222,7 @@ def test_an_error_that_nobody_reads_is_an_error_nevertheless(path: str, code: in
     os.close(reader)
     with started([*path.split(), NAME], stdout=writer, stderr=writer) as process:
         os.close(writer)
-        assert process.wait(WAIT) == code
+        assert process.wait(PATIENCE) == code
 
 
 @pytest.mark.parametrize("path", OF_CLUSTER)

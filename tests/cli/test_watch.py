@@ -23,11 +23,10 @@ from tests.apiserver import Fault
 from tests.cli.conftest import ROOT
 from tests.cli.stage import Stage, report
 from tests.unit.kanaries import OWNER
+from tests.waiting import PATIENCE
 
 Json = dict[str, Any]
 
-WAIT = 60.0
-"""Seconds that no change takes to be shown, however busy the machine is."""
 ENTER, LEAVE, SHOW_CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
 
 
@@ -49,7 +48,7 @@ def piped(stage: Stage, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def line_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    assert select.select([process.stdout], [], [], WAIT)[0], "no line"
+    assert select.select([process.stdout], [], [], PATIENCE)[0], "no line"
     return process.stdout.readline()
 
 
@@ -71,7 +70,7 @@ class Screen:
 
     def until(self, text: str) -> None:
         """Read until the terminal has shown this."""
-        end = time.monotonic() + WAIT
+        end = time.monotonic() + PATIENCE
         while text.encode() not in self.output:
             assert time.monotonic() < end, self.output.decode(errors="replace")
             self._read()
@@ -95,7 +94,7 @@ class Screen:
         return os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
 
     def _read(self) -> bool:
-        assert select.select([self._file], [], [], WAIT)[0], self.output.decode(errors="replace")
+        assert select.select([self._file], [], [], PATIENCE)[0], self.output.decode(errors="replace")
         try:
             more = os.read(self._file, 65536)
         except OSError:  # the terminal of a process that has ended
@@ -226,7 +225,7 @@ def test_a_deleted_kanary_ends_the_watch(stage: Stage) -> None:
     with piped(stage, "get", OWNER.name) as process:
         line_of(process)
         stage.server.store.delete("kanaries", OWNER.name, OWNER.namespace)
-        _, errors = process.communicate(timeout=WAIT)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, errors) == (1, f"kanary: {OWNER.name} was deleted\n")
 
 
@@ -236,7 +235,7 @@ def test_a_pipe_that_its_reader_closes_ends_the_watch(stage: Stage, arguments: t
         line_of(process)
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(WAIT) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from urllib.parse import urlencode
 
 import urllib3
 import yaml
+
+from tests.waiting import await_that
 
 Object: TypeAlias = dict[str, Any]
 
@@ -154,10 +155,7 @@ def _without_bookmarks(events: list[Object]) -> list[Object]:
 
 def eventually(holds: Callable[[], object], what: str) -> None:
     """Waits until this holds; fails the test after the deadline."""
-    end = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < end, f"not within {DEADLINE} s: {what}"
-        time.sleep(0.05)
+    await_that(holds, what, DEADLINE)
 
 
 def from_kubeconfig(path: Path, scratch: Path) -> Api:

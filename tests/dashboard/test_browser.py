@@ -17,9 +17,7 @@ from tests.dashboard.stage import PAGE, Stage, rollout, tally
 from tests.dashboard.stage import dashboard as dashboard_of
 from tests.integration.scene import NAMESPACE, Scene, routes
 from tests.unit.kanaries import OWNER
-
-WAIT = 60
-"""Seconds that no condition takes when the test passes, however busy the machine is."""
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def text_of(chrome: Chrome, selector: str) -> str:
 
 def wait_for(chrome: Chrome, selector: str, text: str) -> None:
     """Until an element has this text."""
-    WebDriverWait(chrome, WAIT).until(lambda _: text in text_of(chrome, selector), f"no {text!r} in {selector}")
+    WebDriverWait(chrome, PATIENCE).until(lambda _: text in text_of(chrome, selector), f"no {text!r} in {selector}")
 
 
 def go(chrome: Chrome, path: str) -> None:
@@ -103,7 +101,7 @@ def test_a_promotion_by_keyboard_alone(stage: Stage, page: Chrome) -> None:
     assert focused(page) == "reason"
     # Escape leaves everything as it was, with the focus where it was.
     press(page, Keys.ESCAPE)
-    WebDriverWait(page, WAIT).until(lambda _: focused(page) == "act-promote")
+    WebDriverWait(page, PATIENCE).until(lambda _: focused(page) == "act-promote")
     assert stage.order(PROMOTE) is None
     press(page, Keys.ENTER)
     wait_for(page, "dialog", "step 3/4 50% follows")
@@ -115,7 +113,7 @@ def test_a_promotion_by_keyboard_alone(stage: Stage, page: Chrome) -> None:
     assert order and (order["step"], order["reason"]) == (2, "dashboards are fine")
     assert focused(page) == "close"
     press(page, Keys.ENTER)
-    WebDriverWait(page, WAIT).until(lambda _: not run(page, "return document.getElementById('dialog').open"))
+    WebDriverWait(page, PATIENCE).until(lambda _: not run(page, "return document.getElementById('dialog').open"))
 
 
 def test_an_error_of_an_action_is_shown_in_the_dialog(stage: Stage, page: Chrome) -> None:

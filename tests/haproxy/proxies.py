@@ -12,9 +12,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.render.config import Pool, ProxyConfig, Server
@@ -22,11 +21,10 @@ from engine.render.haproxy import ready_path, render
 from engine.render.placement import NOBODY
 from engine.render.slots import slot_names
 from states import OnEmptyRoute
+from tests.waiting import PATIENCE, await_that
 
 HAPROXY = Path(__file__).parents[1] / "tools" / "haproxy"
 
-# What to await is there within milliseconds; this is when a test gives up.
-PATIENCE = 60
 
 POD_USERS = NOBODY, 1_000_650_000
 """The user of a pod: that of the image, and one of the range that OpenShift gives to a namespace."""
@@ -70,14 +68,6 @@ def _ports() -> Iterator[int]:
 
 
 _PORTS = _ports()
-
-
-def await_that(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {PATIENCE} s: {what}")
-        time.sleep(0.01)
 
 
 class Proxy:

@@ -18,7 +18,8 @@ import pytest
 
 from engine.render.config import Pool, ProxyProtocol, Server
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import PATIENCE, Proxy, await_that, config_of, greeted_by, running
+from tests.haproxy.proxies import Proxy, config_of, greeted_by, running
+from tests.waiting import PATIENCE, await_that
 
 
 def has_ipv6() -> bool:

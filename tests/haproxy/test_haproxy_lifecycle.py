@@ -16,7 +16,8 @@ import pytest
 
 from engine.render.haproxy import ready_path, render
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import PATIENCE, POD_USERS, Proxy, config_of, greeted_by, running
+from tests.haproxy.proxies import POD_USERS, Proxy, config_of, greeted_by, running
+from tests.waiting import PATIENCE
 
 DRAIN_SECONDS = 2
 

@@ -9,8 +9,9 @@ import pytest
 
 from engine.render.config import Pool, ProxyConfig, Server
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import Proxy, await_that, config_of, free_port, greeted_by, running
+from tests.haproxy.proxies import Proxy, config_of, free_port, greeted_by, running
 from tests.traces.test_loops import ring
+from tests.waiting import await_that
 
 MOST = 60
 """Connections that a proxy takes: what the control fills."""

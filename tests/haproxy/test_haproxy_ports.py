@@ -15,7 +15,8 @@ from engine.render.config import FurtherPort, OnEmptyRoute, Pool, ProxyConfig, S
 from engine.render.slots import assign, backends_by_slot
 from tests.agent.live import live, worker
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import PATIENCE, config_of, free_port, greeted_by, running, windows
+from tests.haproxy.proxies import config_of, free_port, greeted_by, running, windows
+from tests.waiting import PATIENCE
 
 WEIGHTS = 75, 20, 5
 SHARES = Counter(dict(enumerate(WEIGHTS)))

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from engine.render.config import Balance, OnEmptyRoute, Server
 from engine.render.haproxy import render
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import Proxy, await_that, config_of, greeted_by, running, windows
+from tests.haproxy.proxies import Proxy, config_of, greeted_by, running, windows
 from tests.haproxy.strategies import weights
+from tests.waiting import await_that
 
 ROUND = 100
 

@@ -20,8 +20,8 @@ import sys
 import time
 from collections.abc import Callable
 
-PATIENCE = 60
-"""Seconds after which a client gives up. On a machine with ten times as much to do as it can, 22 were seen."""
+from tests.waiting import PATIENCE
+
 ECHO_SECONDS = 1.0
 """How often a held connection sends something, about."""
 

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from engine.render.config import ProxyConfig
-from tests.haproxy.proxies import Proxy, await_that, running
+from tests.haproxy.proxies import Proxy, running
 from tests.held.service import LAG_SECONDS, Service
+from tests.waiting import await_that
 
 SETTLE_SECONDS = 1.25 * LAG_SECONDS
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.agent.live import live
-from tests.haproxy.proxies import await_that, config_of, running
+from tests.haproxy.proxies import config_of, running
 from tests.held.configs import with_servers
 from tests.held.course import stage
 from tests.held.report import Report
 from tests.held.service import LAG_SECONDS
 from tests.held.unruly import UnrulyPods
+from tests.waiting import await_that
 
 with_others_left_and_without = pytest.mark.parametrize(("count", "bad"), [(3, 1), (2, 2)], ids=["1 of 3", "2 of 2"])
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import PATIENCE, config_of
+from tests.haproxy.proxies import config_of
 from tests.held.kubelet import SETTLE_SECONDS, node
 from tests.held.report import Report
 from tests.held.service import LAG_SECONDS, Service
 from tests.held.traffic import traffic
+from tests.waiting import PATIENCE
 
 RATE = 100
 HELD = 200

@@ -11,11 +11,12 @@ from engine.render.haproxy import render
 from tests.agent.configs import Rollouts
 from tests.agent.live import LiveProxy, live, worker
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that, config_of
+from tests.haproxy.proxies import config_of
 from tests.held.configs import config_for, reloading, weighted, with_servers
 from tests.held.report import Report
 from tests.held.service import Service
 from tests.held.traffic import Traffic, traffic
+from tests.waiting import await_that
 
 RATE = 300
 HELD = 200

@@ -12,8 +12,9 @@ import pytest
 
 from engine.render.config import Server
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import PATIENCE, Proxy, await_that, config_of, greeted_by, running
+from tests.haproxy.proxies import Proxy, config_of, greeted_by, running
 from tests.held.unruly import UnrulyPods, drop_packets
+from tests.waiting import PATIENCE, await_that
 
 LIMIT_SECONDS = 2
 LONG_SECONDS = 600

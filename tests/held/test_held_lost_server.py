@@ -10,9 +10,9 @@ import pytest
 from kanary.kube import client
 from kanary.kube.client import ClusterClient, Timeouts, Unreachable
 from kanary.kube.resources import SERVICES
-from tests.haproxy.proxies import PATIENCE
 from tests.held.unruly import drop_packets
 from tests.unit.responder import Stream, responding, write_kubeconfig
+from tests.waiting import PATIENCE
 
 LOST_SECONDS = 6
 EVENT = b'{"type":"ADDED","object":{"metadata":{"name":"web","resourceVersion":"1"}}}\n'

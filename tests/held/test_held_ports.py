@@ -19,7 +19,8 @@ import pytest
 from engine.render.config import ProxyConfig, Server, connections_to_a_server
 from tests.agent.live import live
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import await_that, config_of, greeted_by, running
+from tests.haproxy.proxies import config_of, greeted_by, running
+from tests.waiting import await_that
 
 PORTS = 64
 TCP = Path("/proc/sys/net/ipv4")

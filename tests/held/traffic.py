@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.render.config import Server
-from tests.haproxy.proxies import await_that
 from tests.held.service import ADDRESS, PORT
+from tests.waiting import await_that
 
 PROCESSES = 2
 

@@ -17,7 +17,7 @@ from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
 from tests.history.entries import at
 from tests.history.postgres import Server, running
-from tests.history.waiting import WAIT, wait_until
+from tests.waiting import PATIENCE, await_that
 
 QUICK = Backoff(base=0.01, cap=0.01)
 ALL = {"deleted": True}
@@ -138,7 +138,7 @@ def make(heard: Heard) -> Iterator[Make]:
         options = {"backoff": QUICK, "hooks": heard.hooks(), "now": lambda: at(10_000), **options}
         writer = HistoryWriter(url, **options)
         made.append(writer)
-        writer.start(WAIT)
+        writer.start(PATIENCE)
         return writer
 
     yield start
@@ -154,7 +154,7 @@ def revisions(url: str, uid: str = "u-1") -> list[int]:
 
 
 def fault_of(writer: HistoryWriter, uid: str | None = None) -> Fault:
-    wait_until(lambda: writer.fault(uid))
+    await_that(lambda: writer.fault(uid))
     found = writer.fault(uid)
     assert found is not None
     return found

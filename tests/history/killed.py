@@ -22,7 +22,7 @@ from kanary.history.retention import Retention, prune
 from kanary.history.writer import HistoryWriter, Hooks
 from kanary.kube.backoff import Backoff
 from tests.history.entries import at, deleted, seen
-from tests.history.waiting import WAIT
+from tests.waiting import PATIENCE
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # Modules that take half a second to load are loaded once.
@@ -56,11 +56,11 @@ def live(url: str, say: Callable[[int], None], hooks: Hooks | None = None) -> No
     writer.start()
     for last in (1, 2):
         writer.record(state("u-1", 1, last))
-        assert writer.flush(WAIT)
+        assert writer.flush(PATIENCE)
         say(writer.confirmed("u-1"))
     writer.record(state("u-2", 1, 1))
     writer.record(deleted("u-2", 50, name="u-2"))
-    assert writer.stop(WAIT)
+    assert writer.stop(PATIENCE)
     database = open_database(url)
     prune(database, Retention(changes=1), at(100))
     database.close()

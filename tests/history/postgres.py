@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.history.waiting import wait_until
+from tests.waiting import await_that
 
 TOOL = Path(__file__).parents[1] / "tools" / "postgresql"
 MISSING = 3
@@ -86,7 +86,7 @@ class Server:
             stderr=log,
         )  # fmt: skip
         log.close()
-        wait_until(self._answers)
+        await_that(self._answers)
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -17,7 +17,7 @@ from kanary.web.history import history_api
 from kanary.web.server import HttpServer, listen_on_loopback
 from tests.apiserver import ApiServer
 from tests.history.entries import deleted, seen
-from tests.history.waiting import WAIT
+from tests.waiting import PATIENCE
 
 
 @contextmanager
@@ -73,7 +73,7 @@ class Client:
         self.port = port
 
     def raw(self, path: str, method: str = "GET", host: str = "localhost") -> tuple[int, bytes, dict[str, str]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.putrequest(method, path, skip_host=True)
             connection.putheader("Host", host)

@@ -17,7 +17,7 @@ from kanary.history.writer import HistoryWriter
 from tests.history.conftest import Volume
 from tests.history.entries import seen
 from tests.history.postgres import Server
-from tests.history.waiting import WAIT
+from tests.waiting import PATIENCE
 
 
 def revisions(path: Path) -> list[int]:
@@ -47,13 +47,13 @@ def test_a_backup_is_made_while_the_operator_writes_and_restored_it_is_gone_on_w
         while not stop.is_set():
             last += 1
             writer.record(seen(last=last))
-            writer.flush(WAIT)
+            writer.flush(PATIENCE)
 
     writing = threading.Thread(target=go_on)
     writing.start()
     try:
         while writer.confirmed("u-1") < 50:
-            writer.flush(WAIT)
+            writer.flush(PATIENCE)
         before = writer.confirmed("u-1") // 10
         copied = backup(str(path), file)
         after = writer.confirmed("u-1") // 10 + 1
@@ -70,7 +70,7 @@ def test_a_backup_is_made_while_the_operator_writes_and_restored_it_is_gone_on_w
     restored = HistoryWriter(str(path))
     restored.start()
     restored.record(seen(last=copied + 2))
-    assert restored.stop(WAIT)
+    assert restored.stop(PATIENCE)
     assert revisions(path) == list(range(copied + 2, 0, -1))
     assert revisions(file) == list(range(copied, 0, -1))
 

@@ -21,7 +21,7 @@ from kanary.history.writer import HistoryWriter
 from tests.history.conftest import ALL, Heard, Make, revisions
 from tests.history.entries import seen
 from tests.history.postgres import Server
-from tests.history.waiting import WAIT, wait_until
+from tests.waiting import PATIENCE, await_that
 
 LATE = 0.3
 
@@ -62,12 +62,12 @@ def test_a_server_that_hangs_is_reported_and_given_up_by_the_client(
     url = postgres.new_database()
     writer = make(url, late_seconds=LATE)
     writer.record(seen(last=1))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     with postgres.paused():
         writer.record(seen(last=2))
-        wait_until(writer.fault)
+        await_that(writer.fault)
         # The client's limit passes, and so does that for new connections, again and again.
-        wait_until(lambda: heard.failures[FaultReason.UNAVAILABLE] >= 3)
+        await_that(lambda: heard.failures[FaultReason.UNAVAILABLE] >= 3)
         fault = writer.fault()
         assert fault
         assert fault.reason is FaultReason.UNAVAILABLE
@@ -75,10 +75,10 @@ def test_a_server_that_hangs_is_reported_and_given_up_by_the_client(
         with pytest.raises(HistoryError) as caught:
             Reader(url).changes(ChangeQuery(**ALL))
         assert caught.value.fault.reason is FaultReason.UNAVAILABLE
-        assert time.monotonic() - began < WAIT
-    assert writer.flush(WAIT)
-    wait_until(lambda: writer.fault() is None)
-    wait_until(lambda: is_answered(lambda: revisions(url)))
+        assert time.monotonic() - began < PATIENCE
+    assert writer.flush(PATIENCE)
+    await_that(lambda: writer.fault() is None)
+    await_that(lambda: is_answered(lambda: revisions(url)))
     assert revisions(url) == [2, 1]
 
 
@@ -99,7 +99,7 @@ def test_a_connection_without_an_answer_is_closed_and_the_next_one_works(postgre
     assert reader.changes(ChangeQuery(**ALL)).items == ()
     with postgres.paused(), pytest.raises(HistoryError, match=r"no answer within 4 s|connection timeout"):
         reader.changes(ChangeQuery(**ALL))
-    wait_until(lambda: is_answered(lambda: reader.changes(ChangeQuery(**ALL))))
+    await_that(lambda: is_answered(lambda: reader.changes(ChangeQuery(**ALL))))
     reader.close()
 
 
@@ -113,7 +113,7 @@ def test_a_migration_may_take_longer_and_is_limited_as_well(
         connection.exec_driver_sql("SELECT pg_sleep(5)")
     monkeypatch.setattr(connecting, "_MIGRATION_SECONDS", 0.5)
     # The server ends it, and its error may be late.
-    monkeypatch.setattr(connecting, "_GRACE_SECONDS", WAIT)
+    monkeypatch.setattr(connecting, "_GRACE_SECONDS", PATIENCE)
     with (
         database.transaction() as connection,
         pytest.raises(sa.exc.OperationalError, match="statement timeout"),
@@ -130,15 +130,15 @@ def test_a_disk_that_hangs_is_reported_and_nothing_waits_for_it(
 ) -> None:
     writer = HistoryWriter(sqlite_url, hooks=heard.hooks(), late_seconds=LATE)
     if is_open:
-        writer.start(WAIT)
-        wait_until(lambda: writer.fault() is None and writer.figures)
+        writer.start(PATIENCE)
+        await_that(lambda: writer.fault() is None and writer.figures)
     with hung_disk() as is_hit:
         if not is_open:
             writer.start()
         changes = heard.changes
         writer.record(seen(last=1))
-        assert is_hit.wait(WAIT)
-        wait_until(lambda: heard.changes > changes)
+        assert is_hit.wait(PATIENCE)
+        await_that(lambda: heard.changes > changes)
         fault = writer.fault()
         assert fault
         assert fault.reason is FaultReason.UNAVAILABLE
@@ -147,7 +147,7 @@ def test_a_disk_that_hangs_is_reported_and_nothing_waits_for_it(
         assert (writer.confirmed("u-1"), writer.fault("u-1")) == (0, fault)
         # Nothing ends the call of the thread, and the process does not wait for it.
         assert not writer.stop(0.1)
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
 
 
 def test_a_disk_that_answers_again_is_recorded_on(sqlite_url: str, heard: Heard) -> None:
@@ -155,10 +155,10 @@ def test_a_disk_that_answers_again_is_recorded_on(sqlite_url: str, heard: Heard)
     with hung_disk():
         writer.start()
         writer.record(seen(last=2))
-        wait_until(lambda: heard.changes)
-    assert writer.flush(WAIT)
-    wait_until(lambda: writer.fault() is None)
-    wait_until(lambda: heard.changes >= 2)
+        await_that(lambda: heard.changes)
+    assert writer.flush(PATIENCE)
+    await_that(lambda: writer.fault() is None)
+    await_that(lambda: heard.changes >= 2)
     assert revisions(sqlite_url) == [2, 1]
     writer.stop()
 
@@ -182,14 +182,14 @@ def test_what_waits_for_the_database_waits_for_one_that_works(make: Make, url: s
     for number in range(1, 21):
         pending = seen(last=number)
         writer.record(pending)
-        assert writer.wait(pending.uid, pending.last(), WAIT)
+        assert writer.wait(pending.uid, pending.last(), PATIENCE)
         assert revisions(url)[0] == number
 
 
 def test_a_database_that_hangs_delays_what_waits_for_it_once(make: Make, sqlite_url: str) -> None:
     writer = make(sqlite_url)
     writer.record(seen(last=1))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     with hung_disk() as is_hit:
         began = time.monotonic()
         for number in range(2, 12):
@@ -199,18 +199,18 @@ def test_a_database_that_hangs_delays_what_waits_for_it_once(make: Make, sqlite_
         # The writer may be busy since a moment before.
         assert 1.0 <= time.monotonic() - began < 10.0
         assert is_hit.is_set()
-    assert writer.wait(pending.uid, pending.last(), WAIT)
+    assert writer.wait(pending.uid, pending.last(), PATIENCE)
 
 
 def test_nothing_waits_for_a_database_with_a_fault(make: Make, sqlite_url: str) -> None:
     """Not even one that waits already."""
     writer = make(sqlite_url, late_seconds=LATE)
     writer.record(seen(last=1))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     with hung_disk():
         pending = seen(last=2)
         writer.record(pending)
         began = time.monotonic()
         for _ in range(3):
-            assert not writer.wait(pending.uid, pending.last(), WAIT)
-        assert time.monotonic() - began < WAIT / 2
+            assert not writer.wait(pending.uid, pending.last(), PATIENCE)
+        assert time.monotonic() - began < PATIENCE / 2

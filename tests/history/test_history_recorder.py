@@ -27,8 +27,8 @@ from kanary.operator.settings import Settings
 from kanary.operator.watches import Watches
 from tests.apiserver import ApiServer, Fault
 from tests.history.entries import change, configuration, phase_change, result, seen
-from tests.history.waiting import WAIT, wait_until
 from tests.integration.scene import CRD
+from tests.waiting import PATIENCE, await_that
 
 ALL = {"deleted": True}
 
@@ -59,7 +59,7 @@ class Written:
         hooks = Hooks(on_rows=self._count)
         self.writer = HistoryWriter(url, hooks=hooks, backoff=Backoff(base=0.01, cap=0.01))
         self.recorder = HistoryRecorder(self.writer)
-        self.writer.start(WAIT)
+        self.writer.start(PATIENCE)
 
     def _count(self, _table: str, count: int) -> None:
         self.rows += count
@@ -77,7 +77,7 @@ def test_entries_are_recorded_and_confirmed_by_their_last_number(written: Writte
     assert recorder.recorded("u-1").number == 0
     entries = [change(1), phase_change(1), result(1)]
     recorder.record(kanary(), entries, configuration(f"{1:016x}"))
-    assert written.writer.flush(WAIT)
+    assert written.writer.flush(PATIENCE)
     assert recorder.recorded("u-1").number == entries[-1].number
     assert recorder.recorded("u-1").recording.is_recorded
     assert [item.entry for item in reader.entries(EntryQuery(**ALL)).items] == entries[::-1]
@@ -87,16 +87,16 @@ def test_entries_are_recorded_and_confirmed_by_their_last_number(written: Writte
 def test_what_is_handed_over_again_is_not_written_again(written: Written) -> None:
     for _ in range(3):
         written.recorder.record(kanary(), [change(1)], configuration(f"{1:016x}"))
-        assert written.writer.flush(WAIT)
+        assert written.writer.flush(PATIENCE)
     assert written.rows == 3
     written.recorder.record(kanary(), [change(1), result(1)], configuration(f"{1:016x}"))
-    assert written.writer.flush(WAIT)
+    assert written.writer.flush(PATIENCE)
     assert written.rows == 4
 
 
 def test_what_is_to_be_served_is_stored_before(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if it has been passed already, and without writing it twice."""
-    monkeypatch.setattr(history_recorder, "HISTORY_WRITE_LIMIT", timedelta(seconds=WAIT))
+    monkeypatch.setattr(history_recorder, "HISTORY_WRITE_LIMIT", timedelta(seconds=PATIENCE))
     written.recorder.store(kanary(), [])
     for number in range(1, 11):
         if number % 2:
@@ -109,13 +109,13 @@ def test_what_is_to_be_served_is_stored_before(written: Written, monkeypatch: py
 def test_a_kanary_without_entries_is_not_in_the_history(written: Written, reader: Reader) -> None:
     written.recorder.record(kanary(), [], None)
     written.recorder.record(kanary("u-2", "other"), [change(1)], None)
-    assert written.writer.flush(WAIT)
+    assert written.writer.flush(PATIENCE)
     assert deletions(reader) == {"u-2": False}
 
 
 def test_a_result_of_a_newer_version_is_recorded_like_any_other(written: Written, reader: Reader) -> None:
     written.recorder.record(kanary(), [change(1), result(1, "RolledBack")], None)
-    assert written.writer.flush(WAIT)
+    assert written.writer.flush(PATIENCE)
     found = reader.changes(ChangeQuery(**ALL)).items[0].result
     assert isinstance(found, ChangeResult)
     assert found.result == "RolledBack"
@@ -125,7 +125,7 @@ def test_a_result_of_a_newer_version_is_recorded_like_any_other(written: Written
 def test_one_that_has_the_name_of_another_says_that_that_one_is_deleted(written: Written, reader: Reader) -> None:
     for uid in ("u-1", "u-2"):
         written.recorder.record(kanary(uid), [change(1)], None)
-    assert written.writer.flush(WAIT)
+    assert written.writer.flush(PATIENCE)
     assert deletions(reader) == {"u-1": True, "u-2": False}
 
 
@@ -136,7 +136,7 @@ def test_one_that_is_seen_again_after_its_deletion_is_recorded_as_existing(writt
             written.recorder.record(kanary(), [change(1)], None)
         else:
             written.recorder.deleted("shop", "web")
-        assert written.writer.flush(WAIT)
+        assert written.writer.flush(PATIENCE)
         assert deletions(reader) == {"u-1": not is_there}
     assert written.recorder.recorded("u-1").number == change(1).number
 
@@ -144,7 +144,7 @@ def test_one_that_is_seen_again_after_its_deletion_is_recorded_as_existing(writt
 def test_a_deletion_of_one_that_was_never_seen_is_nothing(written: Written, reader: Reader) -> None:
     written.recorder.record(kanary(), [change(1)], None)
     written.recorder.deleted("shop", "another")
-    assert written.writer.flush(WAIT)
+    assert written.writer.flush(PATIENCE)
     assert deletions(reader) == {"u-1": False}
 
 
@@ -157,7 +157,7 @@ def test_one_that_exists_at_the_start_and_is_deleted_before_anything_of_it_is_re
     written = Written(sqlite_url)
     written.recorder.observe([kanary()])
     written.recorder.deleted("shop", "web")
-    assert written.writer.stop(WAIT)
+    assert written.writer.stop(PATIENCE)
     assert deletions(reader) == {"u-1": True}
 
 
@@ -166,20 +166,20 @@ def test_nothing_counts_as_recorded_before_the_database_is_open(
 ) -> None:
     opening = threading.Event()
     waiting = open_database(sqlite_url)
-    monkeypatch.setattr("kanary.history.writer.open_database", lambda *_, **__: opening.wait(WAIT) and waiting)
+    monkeypatch.setattr("kanary.history.writer.open_database", lambda *_, **__: opening.wait(PATIENCE) and waiting)
     writer = HistoryWriter(sqlite_url)
     recorder = HistoryRecorder(writer)
     writer.start()
     recording = recorder.recorded("u-1").recording
     assert (recording.is_recorded, recording.reason) == (False, "DatabaseOpening")
     opening.set()
-    wait_until(lambda: recorder.recorded("u-1").recording.is_recorded)
+    await_that(lambda: recorder.recorded("u-1").recording.is_recorded)
     writer.stop()
 
 
 def test_what_is_wrong_is_the_condition_s_reason(tmp_path: Path) -> None:
     written = Written(f"{tmp_path}/volume/history.db")
-    wait_until(written.writer.fault)
+    await_that(written.writer.fault)
     recording = written.recorder.recorded("u-1").recording
     assert (recording.is_recorded, recording.reason) == (False, "DatabaseUnavailable")
     assert f"the folder {tmp_path}/volume" in recording.message
@@ -233,8 +233,8 @@ def test_what_a_cache_lacks_is_marked_only_if_the_cluster_lacks_it_too(
     database.close()
     feed = started(server, tmp_path, sqlite_url)
     expected = {there: False, "u-gone": True, "u-before": True}
-    wait_until(lambda: deletions(reader) == expected)
-    wait_until(lambda: len(server.requests.find("GET", "/kanaries/")) == 3)
+    await_that(lambda: deletions(reader) == expected)
+    await_that(lambda: len(server.requests.find("GET", "/kanaries/")) == 3)
     feed.stop()
     assert deletions(reader) == expected
 
@@ -249,7 +249,7 @@ def test_nothing_is_marked_while_the_api_server_does_not_say(
     database.close()
     server.faults.add(fault)
     feed = started(server, tmp_path, sqlite_url)
-    wait_until(lambda: fault.hits)
+    await_that(lambda: fault.hits)
     feed.stop()
     assert deletions(reader) == {"u-gone": False}
 
@@ -267,6 +267,6 @@ def test_a_deletion_has_the_time_of_the_cluster_as_entries_have(
     history = feed.start(NOTHING_CACHED)
     history.record(kanary(), [change(1)], None)
     history.deleted("shop", "web")
-    wait_until(lambda: deletions(reader) == {"u-gone": True, "u-1": True})
+    await_that(lambda: deletions(reader) == {"u-gone": True, "u-1": True})
     feed.stop()
     assert {known.deleted_at for known in reader.kanaries(KanaryQuery(**ALL)).items} == {cluster_time}

@@ -14,8 +14,8 @@ from kanary.history.retention import Retention
 from kanary.history.writer import HistoryWriter
 from kanary.operator.history_recorder import HistoryRecorder
 from tests.history.entries import START, change, result, seen, with_entries
+from tests.waiting import PATIENCE
 
-WAIT = 60.0
 KANARY = {"metadata": {"uid": "u", "namespace": "shop", "name": "web"}}
 
 
@@ -47,18 +47,18 @@ def test_an_odd_entry_keeps_no_other_kanary_from_being_recorded(url: str, entry:
     writer.record(with_entries(seen("u-bad", name="bad", namespace="secret"), entry))
     writer.record(seen("u-1"))
     writer.start()
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     assert writer.confirmed("u-1")
     assert recorder.recorded("u-1").recording.is_recorded
-    writer.stop(WAIT)
+    writer.stop(PATIENCE)
 
 
 def test_a_limit_that_reaches_back_before_all_time_is_none(sqlite_url: str) -> None:
     writer = HistoryWriter(sqlite_url, retention=Retention(timedelta(days=999_999)), prune_seconds=0.01)
     writer.record(seen("u-1"))
     writer.start()
-    assert writer.flush(WAIT)
-    writer.stop(WAIT)
+    assert writer.flush(PATIENCE)
+    writer.stop(PATIENCE)
     assert writer.fault() is None
 
 
@@ -74,8 +74,8 @@ def test_the_configuration_of_a_change_outlives_pods_that_come_and_go_while_the_
     for number in range(20):
         recorder.record(KANARY, (change(1, digest="d0"),), configuration(f"d{number}"))
     writer.start()
-    assert writer.flush(WAIT)
-    writer.stop(WAIT)
+    assert writer.flush(PATIENCE)
+    writer.stop(PATIENCE)
     assert Reader(sqlite_url).configuration("d0") is not None
 
 
@@ -86,6 +86,6 @@ def test_an_entry_with_a_large_number_does_not_silence_later_ones(sqlite_url: st
     writer.start()
     for entries in ((large,), (large, result(1))):
         recorder.record(KANARY, entries, None)
-        assert writer.flush(WAIT)
-    writer.stop(WAIT)
+        assert writer.flush(PATIENCE)
+    writer.stop(PATIENCE)
     assert len(Reader(sqlite_url).entries(EntryQuery()).items) == 2

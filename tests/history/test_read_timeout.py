@@ -22,7 +22,7 @@ from kanary.history.wire import ROOT
 from kanary.web import history as web
 from kanary.web.history import history_api
 from tests.history.serving import Client, record_shop, running
-from tests.history.waiting import WAIT, wait_until
+from tests.waiting import PATIENCE, await_that
 
 
 class HungReader(Reader):
@@ -100,13 +100,13 @@ def test_any_number_of_clients_get_an_error_in_time_and_answers_when_the_disk_do
         # Each of these threads waits for the disk; no others are made.
         assert hung.reads == web._READS
         hung.answers.set()
-        wait_until(lambda: client.ask("changes")[0] == 200)
+        await_that(lambda: client.ask("changes")[0] == 200)
 
 
 def test_a_server_stops_while_the_disk_hangs(hung: HungReader) -> None:
     with running(history_api(hung)) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(f"GET {ROOT}/changes HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        wait_until(lambda: hung.reads)
+        await_that(lambda: hung.reads)
         server.stop()
         assert not server._thread.is_alive()
 
@@ -116,9 +116,9 @@ def test_requests_of_clients_that_have_left_are_not_read(hung: HungReader) -> No
     with running(history_api(hung)) as server:
         with ExitStack() as clients:
             for _ in range(200):
-                client = clients.enter_context(socket.create_connection(("127.0.0.1", server.port), WAIT))
+                client = clients.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE))
                 client.sendall(f"GET {ROOT}/changes HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            wait_until(lambda: hung.reads == web._READS)
+            await_that(lambda: hung.reads == web._READS)
         hung.answers.set()
         assert Client(server.port).get("changes")["items"]
         assert hung.reads < 80

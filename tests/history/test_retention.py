@@ -18,7 +18,7 @@ from kanary.history.retention import Pruned, Retention, plan, prune, prune_steps
 from kanary.history.tables import METADATA
 from kanary.history.writer import HistoryWriter
 from tests.history.entries import at, change, configuration, deleted, phase_change, result, seen, with_entries
-from tests.history.waiting import WAIT, wait_until
+from tests.waiting import PATIENCE, await_that
 
 EVERYTHING = {"deleted": True}
 FOREVER = timedelta()
@@ -180,12 +180,12 @@ def test_a_clock_that_is_ahead_deletes_nothing(url: str, caplog: pytest.LogCaptu
         return ahead
 
     writer = HistoryWriter(url, retention=Retention(timedelta(days=365)), now=now, prune_seconds=0.01)
-    writer.start(WAIT)
+    writer.start(PATIENCE)
     later = change(4).model_copy(update={"at": ahead})
     writer.record(with_entries(seen(), later))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     done = prunes
-    wait_until(lambda: prunes >= done + 3)
+    await_that(lambda: prunes >= done + 3)
     writer.stop()
     reader = Reader(url)
     assert revisions(reader) == [4, 3, 2, 1]
@@ -205,8 +205,8 @@ def test_a_kanary_that_is_quiet_is_pruned_by_age_as_long_as_another_one_changes(
     database.write([seen(last=3, phase_changes=1), with_entries(seen("u-2", name="other"), recent)])
     database.close()
     writer = HistoryWriter(url, retention=Retention(timedelta(days=365)), now=lambda: at(500 * day + 1))
-    writer.start(WAIT)
-    wait_until(lambda: "deleted from the history" in caplog.text)
+    writer.start(PATIENCE)
+    await_that(lambda: "deleted from the history" in caplog.text)
     writer.stop()
     reader = Reader(url)
     assert (revisions(reader), revisions(reader, "u-2")) == ([3], [1])

@@ -25,7 +25,7 @@ from kanary.kube.backoff import Backoff
 from tests.history.conftest import ALL, Heard, Make, Volume, fault_of, revisions
 from tests.history.entries import at, change, configuration, deleted, seen, with_entries
 from tests.history.postgres import QUOTED_PASSWORD, Server, name_of
-from tests.history.waiting import WAIT, wait_until
+from tests.waiting import PATIENCE, await_that
 
 # Without faults
 
@@ -34,22 +34,22 @@ def test_what_is_recorded_is_written_and_confirmed(make: Make, url: str, heard: 
     writer = make(url)
     assert writer.confirmed("u-1") == 0
     writer.record(seen(last=3, phase_changes=5))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     assert writer.confirmed("u-1") == 35
     assert writer.fault() is None
     assert writer.notice is None
     assert revisions(url) == [3, 2, 1]
     assert heard.rows == {"kanaries": 1, "configurations": 1, "entries": 20}
-    wait_until(lambda: heard.changes == 1)
+    await_that(lambda: heard.changes == 1)
 
 
 def test_the_start_waits_until_the_database_is_open_or_cannot_be_opened(sqlite_url: str, tmp_path: Path) -> None:
     writer = HistoryWriter(sqlite_url)
-    writer.start(wait=WAIT)
+    writer.start(wait=PATIENCE)
     assert writer.fault() is None
     writer.stop()
     away = HistoryWriter(f"{tmp_path}/volume/history.db")
-    away.start(wait=WAIT)
+    away.start(wait=PATIENCE)
     assert fault_of(away).reason is FaultReason.UNAVAILABLE
     away.stop()
 
@@ -59,7 +59,7 @@ def test_figures_are_told_without_asking_the_database(make: Make, url: str) -> N
     database.write([seen()])
     database.close()
     writer = make(url)
-    wait_until(lambda: writer.figures)
+    await_that(lambda: writer.figures)
     figures = writer.figures
     assert figures is not None
     assert (figures.oldest, figures.size > 4096) == (at(1), True)
@@ -82,7 +82,7 @@ def test_two_operators_at_once_record_each_change_once(make: Make, postgres: Ser
             for uid in ("u-2", "u-1", "u-3"):
                 writer.record(seen(uid, name=uid, last=last))
     for writer in writers:
-        assert writer.flush(WAIT)
+        assert writer.flush(PATIENCE)
         assert writer.fault() is None
         assert writer.confirmed("u-2") == 390
     assert heard.rows["entries"] == 3 * (39 + 38)
@@ -94,10 +94,10 @@ def test_two_operators_at_once_record_each_change_once(make: Make, postgres: Ser
 def test_the_deleted_are_marked_and_forgotten(make: Make, url: str) -> None:
     writer = make(url)
     writer.record(seen())
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     writer.record(deleted(minutes=60))
     writer.record(deleted("u-never-seen", 60, name="never-seen"))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     assert writer.confirmed("u-1") == 0
     newest = Reader(url).changes(ChangeQuery(**ALL)).items[0]
     assert newest.kanary.deleted_at == at(60)
@@ -118,9 +118,9 @@ def test_at_the_start_the_deleted_are_marked(make: Make, url: str) -> None:
         return None if len(asked) in (1, 3) else kanary.uid == "u-gone"
 
     make(url, is_deleted=is_deleted)
-    wait_until(lambda: len(asked) == 4)
+    await_that(lambda: len(asked) == 4)
     reader = Reader(url)
-    wait_until(
+    await_that(
         lambda: [k.uid for k in reader.kanaries(KanaryQuery(**ALL)).items if k.deleted_at == at(10_000)] == ["u-gone"]
     )
     assert sorted(asked) == ["u-gone", "u-gone", "u-unseen", "u-unseen"]
@@ -139,7 +139,7 @@ def test_in_a_database_that_takes_the_place_of_another_the_deleted_are_marked_as
         file.unlink()
     (tmp_path / "restored.db").rename(tmp_path / "history.db")
     writer.record(seen())
-    wait_until(
+    await_that(
         lambda: [k.uid for k in Reader(sqlite_url).kanaries(KanaryQuery(**ALL)).items if k.deleted_at] == ["u-gone"]
     )
 
@@ -153,11 +153,11 @@ def test_recording_goes_on_while_the_cluster_does_not_answer(make: Make, sqlite_
     def is_deleted(_: KnownKanary) -> None:
         asked.set()
 
-    writer = make(sqlite_url, is_deleted=is_deleted, backoff=Backoff(base=WAIT, cap=WAIT))
-    assert asked.wait(WAIT)
+    writer = make(sqlite_url, is_deleted=is_deleted, backoff=Backoff(base=PATIENCE, cap=PATIENCE))
+    assert asked.wait(PATIENCE)
     writer.record(seen())
-    assert writer.flush(WAIT / 2)
-    assert writer.stop(WAIT / 2)
+    assert writer.flush(PATIENCE / 2)
+    assert writer.stop(PATIENCE / 2)
     assert [kanary.deleted_at for kanary in Reader(sqlite_url).kanaries(KanaryQuery(**ALL)).items] == [None, None]
 
 
@@ -165,7 +165,7 @@ def test_a_kanary_that_was_marked_and_is_recorded_again_is_not_deleted(make: Mak
     writer = make(sqlite_url)
     for pending in (seen(), deleted(minutes=10), seen(last=4, minutes=11)):
         writer.record(pending)
-        assert writer.flush(WAIT)
+        assert writer.flush(PATIENCE)
     assert revisions(sqlite_url) == [4, 3, 2, 1]
     assert Reader(sqlite_url).changes(ChangeQuery(**ALL)).items[0].kanary.deleted_at is None
     assert writer.confirmed("u-1") == 40
@@ -177,9 +177,9 @@ def test_retention_goes_on_beside_recording(make: Make, url: str) -> None:
     database.close()
     writer = make(url, retention=Retention(changes=100))
     writer.record(seen("u-2", name="other"))
-    wait_until(lambda: revisions(url) == list(range(1200, 1100, -1)))
+    await_that(lambda: revisions(url) == list(range(1200, 1100, -1)))
     writer.record(seen(first=1000, last=1201))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     assert revisions(url) == list(range(1201, 1100, -1))
 
 
@@ -187,8 +187,8 @@ def test_retention_is_repeated(make: Make, sqlite_url: str) -> None:
     writer = make(sqlite_url, retention=Retention(changes=2), prune_seconds=0.01)
     for last in (5, 9):
         writer.record(seen(last=last))
-        assert writer.flush(WAIT)
-        wait_until(lambda: revisions(sqlite_url) == [last, last - 1])  # noqa: B023 -- it is waited for at once
+        assert writer.flush(PATIENCE)
+        await_that(lambda: revisions(sqlite_url) == [last, last - 1])  # noqa: B023 -- it is waited for at once
 
 
 # The queue
@@ -200,7 +200,7 @@ def test_the_newest_entry_takes_the_place_of_those_that_wait(sqlite_url: str) ->
     for last in range(1, 6):
         writer.record(seen(last=last))
     writer.start()
-    assert writer.stop(WAIT)
+    assert writer.stop(PATIENCE)
     assert revisions(sqlite_url) == [5, 4, 3, 2, 1]
     assert [Reader(sqlite_url).configuration(f"{n:016x}") is not None for n in range(1, 6)] == [True] * 5
 
@@ -210,7 +210,7 @@ def test_of_what_waits_the_latest_says_whether_the_kanary_is_deleted(sqlite_url:
     for pending in (seen("u-1"), deleted("u-1", 60), deleted("u-1", 70), deleted("u-2", 60), seen("u-2", minutes=70)):
         writer.record(pending)
     writer.start()
-    assert writer.stop(WAIT)
+    assert writer.stop(PATIENCE)
     known = Reader(sqlite_url).kanaries(KanaryQuery(**ALL)).items
     assert {kanary.uid: kanary.deleted_at for kanary in known} == {"u-1": at(60), "u-2": None}
     assert revisions(sqlite_url, "u-1") == revisions(sqlite_url, "u-2") == [3, 2, 1]
@@ -248,14 +248,14 @@ def test_recording_neither_raises_nor_ends_the_writer_whatever_it_is_given(make:
     assert fault_of(writer, "u-2")
     writer.record(with_entries(seen("u-2", name="odd")))
     writer.record(seen())
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     assert revisions(sqlite_url) == [3, 2, 1]
 
 
 def test_recording_never_waits_for_the_database(make: Make, sqlite_url: str, tmp_path: Path) -> None:
     writer = make(sqlite_url)
     writer.record(seen(last=1))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     # If each call waited for the lock, as the writer does, this would take half an hour.
@@ -265,7 +265,7 @@ def test_recording_never_waits_for_the_database(make: Make, sqlite_url: str, tmp
         writer.fault()
     assert writer.confirmed("u-999") == 0
     other.close()
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
 
 
 # Faults
@@ -282,28 +282,28 @@ def test_a_missing_folder_is_told_and_made_up_for(make: Make, tmp_path: Path, he
     fault = fault_of(writer)
     assert fault.reason is FaultReason.UNAVAILABLE
     writer.record(seen())
-    wait_until(lambda: heard.failures[FaultReason.UNAVAILABLE] > 3)
+    await_that(lambda: heard.failures[FaultReason.UNAVAILABLE] > 3)
     assert (heard.changes, writer.confirmed("u-1")) == (1, 0)
     (tmp_path / "volume").mkdir()
-    assert writer.flush(WAIT)
-    wait_until(lambda: heard.changes == 2)
+    assert writer.flush(PATIENCE)
+    await_that(lambda: heard.changes == 2)
     assert writer.fault() is None
     assert revisions(url) == [3, 2, 1]
 
 
 def test_a_lock_is_told_and_made_up_for(make: Make, sqlite_url: str, tmp_path: Path, heard: Heard) -> None:
     writer = make(sqlite_url)
-    wait_until(lambda: writer.figures)
+    await_that(lambda: writer.figures)
     other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     writer.record(seen(last=1))
-    wait_until(writer.fault)
+    await_that(writer.fault)
     writer.record(seen(last=2))
     fault = fault_of(writer)
     assert fault.reason is FaultReason.LOCKED
     other.close()
-    assert writer.flush(WAIT)
-    wait_until(lambda: writer.fault() is None)
+    assert writer.flush(PATIENCE)
+    await_that(lambda: writer.fault() is None)
     assert revisions(sqlite_url) == [2, 1]
     assert writer.confirmed("u-1") == 20
 
@@ -311,14 +311,14 @@ def test_a_lock_is_told_and_made_up_for(make: Make, sqlite_url: str, tmp_path: P
 def test_two_operators_on_one_file_take_turns(make: Make, sqlite_url: str) -> None:
     first = make(sqlite_url)
     first.record(seen(last=1))
-    assert first.flush(WAIT)
+    assert first.flush(PATIENCE)
     second = make(sqlite_url)
     second.record(seen(last=2))
     fault = fault_of(second)
     assert fault.reason is FaultReason.LOCKED
     assert revisions(sqlite_url) == [1]
     first.stop()
-    assert second.flush(WAIT)
+    assert second.flush(PATIENCE)
     assert revisions(sqlite_url) == [2, 1]
 
 
@@ -326,7 +326,7 @@ def test_a_full_volume_is_told_and_made_up_for(make: Make, volume: Volume) -> No
     url = f"sqlite:///{volume.folder}/history.db"
     writer = make(url)
     writer.record(seen(last=1))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     filler = volume.fill()
     last = 1
     while writer.fault() is None:
@@ -337,8 +337,8 @@ def test_a_full_volume_is_told_and_made_up_for(make: Make, volume: Volume) -> No
     assert fault.reason is FaultReason.FULL
     writer.record(seen(last=last + 1))
     filler.unlink()
-    assert writer.flush(WAIT)
-    wait_until(lambda: writer.fault() is None)
+    assert writer.flush(PATIENCE)
+    await_that(lambda: writer.fault() is None)
     assert revisions(url) == list(range(last + 1, 0, -1))
 
 
@@ -348,15 +348,15 @@ def test_a_file_that_is_removed_is_begun_anew_and_nothing_counts_as_confirmed(
     writer = make(sqlite_url)
     writer.record(seen(last=2))
     writer.record(seen("u-2", name="other"))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     for file in tmp_path.iterdir():
         file.unlink()
     writer.record(seen(last=3))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     assert heard.failures[FaultReason.UNAVAILABLE] == 1
     assert revisions(sqlite_url) == [3, 2, 1]
     assert (writer.confirmed("u-1"), writer.confirmed("u-2")) == (30, 0)
-    wait_until(lambda: heard.changes == 3)
+    await_that(lambda: heard.changes == 3)
 
 
 def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
@@ -365,7 +365,7 @@ def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
     (tmp_path / "history.db").write_bytes(b"x" * 10_000)
     writer = make(sqlite_url)
     writer.record(seen())
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     writer.stop()
     assert heard.failures == {FaultReason.CORRUPT: 1}
     assert heard.changes == 1
@@ -386,7 +386,7 @@ def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
     database.write([seen(last=500)])
     database.close()
     writer = make(sqlite_url)
-    wait_until(lambda: writer.figures)
+    await_that(lambda: writer.figures)
     with (tmp_path / "history.db").open("r+b") as file:
         file.seek(4096)
         file.write(b"\x55" * 4096 * 50)
@@ -395,9 +395,9 @@ def test_a_file_that_becomes_corrupt_is_told_kept_and_followed_by_a_new_one(
         writer.flush(0.02)
     assert heard.failures[FaultReason.CORRUPT] == 1
     writer.record(seen("u-2"))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     assert revisions(sqlite_url, "u-2") == [3, 2, 1]
-    wait_until(lambda: writer.fault() is None)
+    await_that(lambda: writer.fault() is None)
     assert writer.notice
     assert [file for file in tmp_path.iterdir() if "corrupt" in file.name]
 
@@ -410,21 +410,21 @@ def test_a_backup_that_is_restored_after_a_corruption_is_kept(make: Make, sqlite
     database.close()
     shutil.copy(file, backup)
     writer = make(sqlite_url)
-    wait_until(lambda: writer.figures)
+    await_that(lambda: writer.figures)
     with file.open("r+b") as damaged:
         damaged.seek(4096)
         damaged.write(b"\x55" * 4096 * 50)
     while not writer.notice:
         writer.record(seen("u-2"))
         writer.flush(0.02)
-    wait_until(lambda: writer.fault() is None)
+    await_that(lambda: writer.fault() is None)
     (kept,) = tmp_path.glob("*.corrupt-*Z")
     shutil.copyfile(backup, kept)
     for each in tmp_path.glob("history.db-*"):
         each.unlink()
     kept.rename(file)
     writer.record(seen("u-3"))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     assert revisions(sqlite_url)[0] == 500
 
 
@@ -447,8 +447,8 @@ def test_kanaries_that_wait_are_written_together(make: Make, url: str, heard: He
     writer = HistoryWriter(url, hooks=hooks)
     for number in range(250):
         writer.record(seen(f"u-{number}"))
-    writer.start(WAIT)
-    assert writer.flush(WAIT)
+    writer.start(PATIENCE)
+    assert writer.flush(PATIENCE)
     assert all(writer.confirmed(f"u-{number}") == 30 for number in range(250))
     assert transactions["kanaries"] == 3
     writer.stop()
@@ -459,17 +459,17 @@ def test_one_bad_entry_is_told_and_the_others_are_written(make: Make, url: str, 
     bad = with_entries(seen("u-bad", name="bad"), change(1).model_copy(update={"number": 10**30}))
     for uid in ("u-1", "u-bad", "u-2"):
         writer.record(bad if uid == "u-bad" else seen(uid, name=uid))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     fault = fault_of(writer, "u-bad")
     assert fault.reason is FaultReason.ENTRY_REFUSED
     assert "shop/bad" in fault.message
     assert (writer.fault(), writer.fault("u-1"), heard.refused) == (None, None, ["shop/bad"])
     assert (writer.confirmed("u-1"), writer.confirmed("u-2"), writer.confirmed("u-bad")) == (30, 30, 0)
     writer.record(seen("u-bad", name="bad"))
-    assert writer.flush(WAIT)
-    wait_until(lambda: writer.fault("u-bad") is None)
+    assert writer.flush(PATIENCE)
+    await_that(lambda: writer.fault("u-bad") is None)
     assert writer.confirmed("u-bad") == 30
-    wait_until(lambda: heard.refused == ["shop/bad", "shop/bad"])
+    await_that(lambda: heard.refused == ["shop/bad", "shop/bad"])
     assert heard.changes == 1
 
 
@@ -478,15 +478,15 @@ def test_the_deletion_of_a_kanary_is_recorded_although_its_last_entries_are_refu
 ) -> None:
     writer = make(url)
     writer.record(seen("u-bad", name="bad"))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     bad = with_entries(seen("u-bad", name="bad"), change(1).model_copy(update={"number": 10**30}))
     # As both wait while the database is away.
     writer.record(bad.followed_by(deleted("u-bad", 10_001, name="bad")))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     reader = Reader(url)
-    wait_until(lambda: [kanary.deleted_at for kanary in reader.kanaries(KanaryQuery(**ALL)).items] != [None])
+    await_that(lambda: [kanary.deleted_at for kanary in reader.kanaries(KanaryQuery(**ALL)).items] != [None])
     reader.close()
-    wait_until(lambda: writer.fault("u-bad") is None)
+    await_that(lambda: writer.fault("u-bad") is None)
     assert heard.failures == {FaultReason.ENTRY_REFUSED: 1}
 
 
@@ -496,10 +496,10 @@ def test_a_hook_that_raises_is_not_the_record_s_end(make: Make, tmp_path: Path) 
 
     hooks = Hooks(fail, fail, fail, fail, fail)
     writer = make(f"{tmp_path}/volume/history.db", hooks=hooks)
-    wait_until(writer.fault)
+    await_that(writer.fault)
     (tmp_path / "volume").mkdir()
     writer.record(seen())
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
 
 
 def test_a_defect_is_told_and_does_not_end_the_writer(
@@ -514,7 +514,7 @@ def test_a_defect_is_told_and_does_not_end_the_writer(
         writer.record(seen())
         fault = fault_of(writer)
     assert "internal error: KeyError: 'a defect'" in fault.message
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
 
 
 # PostgreSQL
@@ -525,7 +525,7 @@ def test_a_server_that_crashes_is_made_up_for(make: Make, postgres: Server, capl
     caplog.set_level(logging.DEBUG)
     writer = make(url)
     writer.record(seen(last=1))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     postgres.kill()
     try:
         for last in range(2, 5):
@@ -536,21 +536,21 @@ def test_a_server_that_crashes_is_made_up_for(make: Make, postgres: Server, capl
         assert "s3cr3t" not in caplog.text + fault.message
     finally:
         postgres.start()
-    assert writer.flush(WAIT)
-    wait_until(lambda: writer.fault() is None)
+    assert writer.flush(PATIENCE)
+    await_that(lambda: writer.fault() is None)
     assert revisions(url) == [4, 3, 2, 1]
 
 
 def test_a_lock_on_the_server_is_told_and_made_up_for(make: Make, postgres: Server) -> None:
     url = postgres.new_database()
     writer = make(url)
-    wait_until(lambda: writer.figures)
+    await_that(lambda: writer.figures)
     with postgres.connect(name_of(url)) as other, other.transaction():
         other.execute("LOCK TABLE entries")
         writer.record(seen())
         fault = fault_of(writer)
         assert fault.reason is FaultReason.LOCKED
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
 
 
 def test_a_server_that_takes_no_writes_is_told(make: Make, postgres: Server) -> None:
@@ -564,7 +564,7 @@ def test_a_server_that_takes_no_writes_is_told(make: Make, postgres: Server) -> 
         fault = fault_of(writer)
         assert fault.reason is FaultReason.READ_ONLY
         admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
 
 
 # Stopping
@@ -574,15 +574,15 @@ def test_stopping_writes_what_waits(make: Make, url: str) -> None:
     writer = make(url)
     for n in range(250):
         writer.record(seen(f"u-{n}", name=f"n-{n}"))
-    assert writer.stop(WAIT)
+    assert writer.stop(PATIENCE)
     assert len(Reader(url).kanaries(KanaryQuery(**ALL)).items) == 250
 
 
 def test_stopping_does_not_wait_for_a_database_that_is_away(make: Make, tmp_path: Path) -> None:
-    writer = make(f"{tmp_path}/volume/history.db", backoff=Backoff(base=WAIT, cap=WAIT))
+    writer = make(f"{tmp_path}/volume/history.db", backoff=Backoff(base=PATIENCE, cap=PATIENCE))
     writer.record(seen())
-    wait_until(writer.fault)
-    assert not writer.stop(WAIT / 2)
+    await_that(writer.fault)
+    assert not writer.stop(PATIENCE / 2)
     assert not any(thread.name == "history" for thread in threading.enumerate())
 
 
@@ -592,14 +592,14 @@ def test_what_stopping_loses_of_a_deleted_kanary_is_told_and_counted(
     """Its status is deleted, so nothing records it again. The status of the other Kanary still has all entries."""
     writer = make(sqlite_url)
     writer.record(seen(last=2))
-    assert writer.flush(WAIT)
+    assert writer.flush(PATIENCE)
     with sqlite3.connect(tmp_path / "history.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         writer.record(seen(last=5))
         writer.record(seen("u-2", name="lives"))
         writer.record(deleted(minutes=6))
-        wait_until(writer.fault)
-        assert not writer.stop(WAIT)
+        await_that(writer.fault)
+        assert not writer.stop(PATIENCE)
         other.execute("ROLLBACK")
     lost = [record.getMessage() for record in caplog.records if "lacks" in record.getMessage()]
     assert lost == ["the history lacks 6 entries of shop/web (uid u-1), which is deleted: not written in time"]

@@ -22,12 +22,11 @@ from kanary.operator.settings import Settings
 from tests.apiserver import ApiServer
 from tests.apiserver.authorization import Right, granted_to
 from tests.integration.agents import ClusterAgents
+from tests.waiting import PATIENCE, await_that
 
 Json = dict[str, Any]
 
 NAMESPACE = "shop"
-WAIT = 60.0
-"""Seconds that no condition takes when the test passes, however busy the machine is."""
 PROCESSES = multiprocessing.get_context("forkserver")
 # What takes a second to import is imported once, for these processes and for those of the history's tests.
 PROCESSES.set_forkserver_preload([__name__, "tests.history.killed"])
@@ -89,7 +88,7 @@ class Running:
         self.join()
 
     def join(self) -> None:
-        self._thread.join(WAIT)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the operator does not end"
 
 
@@ -241,13 +240,9 @@ class Scene:
         self.wait_for(is_there, lambda: str(self.status(name)))
 
     def wait_for(
-        self, condition: Callable[[], Any], describe: Callable[[], str] = lambda: "", seconds: float = WAIT
+        self, condition: Callable[[], Any], describe: Callable[[], str] = lambda: "", seconds: float = PATIENCE
     ) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < deadline, f"not within {seconds} s: {describe()}"
-            time.sleep(0.02)  # between two looks, not instead of a condition
-        return found
+        return await_that(condition, describe, seconds)
 
 
 def moves(status: Json) -> list[Json]:

@@ -16,8 +16,8 @@ from kanary.kube.lease import Elector
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import CONFIG_MAPS, ENDPOINT_SLICES, EVENTS, LEASES, SERVICES, Json, Key
 from tests.apiserver import ApiServer, Fault
+from tests.waiting import PATIENCE, await_that
 
-WAIT = 60  # seconds that no condition takes when the test passes, however busy the machine is
 # A watch counts as dead after a short silence here, for the tests that wait for it.
 IMPATIENT = Timeouts(connect=2.0, read=0.5, watch=0.5)
 QUICK = Backoff(base=0.01, cap=0.1)
@@ -62,15 +62,6 @@ def config_map(name: str, namespace: str = "shop", **data: str) -> Json:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(WAIT * 100):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("the condition did not come true")
-
-
 def contents(objects: Iterable[Json]) -> dict[Key, tuple[str, Any]]:
     return {Key.of(obj): (obj["metadata"]["resourceVersion"], obj.get("data")) for obj in objects}
 
@@ -80,7 +71,7 @@ def agrees(reflector: Reflector, server: ApiServer) -> Callable[[], bool]:
 
 
 def watched(server: ApiServer) -> None:
-    eventually(lambda: server.watches == 1)
+    await_that(lambda: server.watches == 1)
 
 
 # Client
@@ -129,12 +120,12 @@ def test_a_reflector_follows_what_others_do(server: ApiServer, follow: Callable[
         seen.append((key.name, old and old["data"]["x"], new and new["data"]["x"]))
 
     reflector = follow(on_change=on_change)
-    assert reflector.synced.wait(WAIT)
+    assert reflector.synced.wait(PATIENCE)
     watched(server)
     server.store.put(config_map("b", x="1"))
     server.store.put(config_map("a", x="2"))
     server.store.delete("configmaps", "b", "shop")
-    eventually(lambda: len(seen) == 4)
+    await_that(lambda: len(seen) == 4)
     assert seen == [("a", None, "1"), ("b", None, "1"), ("a", "1", "2"), ("b", "1", None)]
     assert agrees(reflector, server)()
 
@@ -144,11 +135,11 @@ def test_a_reflector_keeps_to_its_namespace_and_labels(server: ApiServer, follow
         obj = config_map(app, namespace)
         server.store.put({**obj, "metadata": {**obj["metadata"], "labels": {"app": app}}})
     reflector = follow(namespace="shop", label_selector="app=web")
-    assert reflector.synced.wait(WAIT)
+    assert reflector.synced.wait(PATIENCE)
     assert set(contents(reflector.values())) == {("shop", "web")}
     watched(server)
     server.store.change("configmaps", "web", lambda obj: obj["metadata"].update(labels={}), "shop")
-    eventually(lambda: not reflector.all_keys())
+    await_that(lambda: not reflector.all_keys())
 
 
 def test_a_reflector_misses_nothing_that_happens_while_its_connection_is_cut(
@@ -163,7 +154,7 @@ def test_a_reflector_misses_nothing_that_happens_while_its_connection_is_cut(
     server.store.put(config_map("b", x="1"))
     server.store.delete("configmaps", "a", "shop")
     server.faults.remove(away)
-    eventually(lambda: set(contents(reflector.values())) == {("shop", "b")})
+    await_that(lambda: set(contents(reflector.values())) == {("shop", "b")})
     assert len(server.requests.find("GET", "configmaps", 200, watch=False)) == 1
 
 
@@ -173,7 +164,7 @@ def test_a_reflector_reads_on_after_half_a_line(server: ApiServer, follow: Calla
     half = server.faults.add(Fault.cut("configmaps", times=1))
     server.store.put(config_map("a", x="1"))
     half.wait_for_hits()
-    eventually(agrees(reflector, server))
+    await_that(agrees(reflector, server))
     assert len(reflector.all_keys()) == 1
 
 
@@ -186,7 +177,7 @@ def test_a_reflector_leaves_a_connection_that_has_fallen_silent(
     server.store.put(config_map("a", x="1"))
     mute.wait_for_hits()
     # What is held back on the old connection is never released; it comes over a new one.
-    eventually(agrees(reflector, server))
+    await_that(agrees(reflector, server))
     assert len(reflector.all_keys()) == 1
 
 
@@ -197,7 +188,7 @@ def test_a_reflector_outlives_a_server_that_hangs(server: ApiServer, follow: Cal
     assert not reflector.synced.is_set()
     server.store.put(config_map("a", x="1"))
     server.faults.remove(hang)
-    assert reflector.synced.wait(WAIT)
+    assert reflector.synced.wait(PATIENCE)
     assert agrees(reflector, server)()
 
 
@@ -214,7 +205,7 @@ def test_a_reflector_lists_again_if_its_resource_version_has_expired(
     server.store.put(config_map("new", x="1"))
     server.compact()
     server.faults.remove(away)
-    eventually(lambda: set(contents(reflector.values())) == {("shop", "new")})
+    await_that(lambda: set(contents(reflector.values())) == {("shop", "new")})
     assert len(server.requests.find("GET", "configmaps", 200, watch=False)) == 2
 
 
@@ -223,12 +214,12 @@ def test_a_bookmark_spares_a_new_list(server: ApiServer, follow: Callable[..., R
     watched(server)
     server.store.put({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "shop"}})
     server.bookmark()
-    eventually(lambda: reflector._cache.position == str(server.store.revision))
+    await_that(lambda: reflector._cache.position == str(server.store.revision))
     server.compact()
     server.drop_watches()
     server.requests.wait_for("GET", "configmaps", watch=True, count=2)
     server.store.put(config_map("a", x="1"))
-    eventually(agrees(reflector, server))
+    await_that(agrees(reflector, server))
     assert len(server.requests.find("GET", "configmaps", 200, watch=False)) == 1
 
 
@@ -236,7 +227,7 @@ def test_a_throttled_reflector_obeys_retry_after(server: ApiServer, follow: Call
     throttle = server.faults.add(Fault.status(429, "GET", "configmaps", retry_after=3600))
     reflector = follow()
     throttle.wait_for_hits()
-    eventually(lambda: "429" in reflector.problem())
+    await_that(lambda: "429" in reflector.problem())
     threading.Event().wait(0.5)  # several times the longest pause of its own back-off
     assert throttle.hits == 1
 
@@ -255,7 +246,7 @@ def test_a_long_list_comes_in_pages_and_whole_when_the_pages_expire(server: ApiS
     server.store.put(config_map("late"))
     server.compact()
     slow.release()
-    thread.join(WAIT)
+    thread.join(PATIENCE)
     ((objects, version),) = listed
     assert (len(objects), version) == (111, str(server.store.revision))
 
@@ -274,7 +265,7 @@ def test_the_answer_to_a_write_is_known_before_the_watch_brings_it(
     reflector.remember(changed)
     server.faults.remove(mute)
     server.store.put(config_map("b"))
-    eventually(lambda: reflector.get("shop", "b") is not None)
+    await_that(lambda: reflector.get("shop", "b") is not None)
     assert reflector.get("shop", "a") == changed
 
 
@@ -313,8 +304,8 @@ def test_a_reflector_ends_up_with_the_truth_whatever_happens_on_the_way(
         if chance.random() < 0.1:
             chance.choice(faults)()
         pause.wait(0.005)
-    eventually(agrees(reflector, server))
-    eventually(lambda: contents(list(told.values())) == contents(server.store.list("configmaps")))
+    await_that(agrees(reflector, server))
+    await_that(lambda: contents(list(told.values())) == contents(server.store.list("configmaps")))
 
 
 # Lease
@@ -342,7 +333,7 @@ def elect(connect: Callable[..., ClusterClient]) -> Iterator[Callable[..., Runni
     running: list[Running] = []
 
     def elect(identity: str, *, expires: bool = False) -> Running:
-        lease, renew = (2.0, 1.2) if expires else (4 * WAIT, 3 * WAIT)
+        lease, renew = (2.0, 1.2) if expires else (4 * PATIENCE, 3 * PATIENCE)
         times = {"lease_seconds": lease, "renew_seconds": renew, "retry_seconds": 0.1}
         running.append(Running(Elector(connect(), "kanary-system", "operator", identity, **times)))
         return running[-1]
@@ -351,13 +342,13 @@ def elect(connect: Callable[..., ClusterClient]) -> Iterator[Callable[..., Runni
     for each in running:
         each.stop.set()
     for each in running:
-        each.thread.join(WAIT)
+        each.thread.join(PATIENCE)
 
 
 def leading(server: ApiServer, candidate: Callable[[], Running]) -> Running:
     server.store.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kanary-system"}})
     running = candidate()
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
     return running
 
 
@@ -381,10 +372,10 @@ def test_the_lease_goes_to_the_next_one_when_its_holder_stops(
     server: ApiServer, leader: Running, elect: Callable[..., Running]
 ) -> None:
     second = elect("second")
-    eventually(lambda: "held by first" in second.elector.problem())
+    await_that(lambda: "held by first" in second.elector.problem())
     assert holder(server) == leader.elector.identity
     leader.stop.set()
-    assert second.started.wait(WAIT)
+    assert second.started.wait(PATIENCE)
     assert holder(server) == second.elector.identity
     assert not leader.elector.is_leader()
     assert not leader.lost.is_set()
@@ -396,11 +387,11 @@ def test_a_leader_whose_server_is_away_stops_in_time_and_leads_again_when_it_is_
 ) -> None:
     away = server.faults.add(fault(path="leases"))
     away.wait_for_hits()
-    eventually(lambda: not expiring_leader.elector.is_leader())
+    await_that(lambda: not expiring_leader.elector.is_leader())
     expiring_leader.started.clear()
     server.faults.remove(away)
-    assert expiring_leader.started.wait(WAIT)
-    eventually(expiring_leader.elector.is_leader)
+    assert expiring_leader.started.wait(PATIENCE)
+    await_that(expiring_leader.elector.is_leader)
     assert not expiring_leader.lost.is_set()
     lease = server.store.get("leases", "operator", "kanary-system")
     assert lease is not None
@@ -411,15 +402,15 @@ def test_of_two_whose_server_was_away_one_leads_and_if_it_is_the_other_one_the_f
     server: ApiServer, expiring_leader: Running, elect: Callable[..., Running]
 ) -> None:
     second = elect("second", expires=True)
-    eventually(lambda: "held by first" in second.elector.problem())
+    await_that(lambda: "held by first" in second.elector.problem())
     away = server.faults.add(Fault.drop(path="leases"))
-    eventually(lambda: not expiring_leader.elector.is_leader())
+    await_that(lambda: not expiring_leader.elector.is_leader())
     assert not second.elector.is_leader()
     server.faults.remove(away)
-    eventually(lambda: expiring_leader.elector.is_leader() or second.elector.is_leader())
+    await_that(lambda: expiring_leader.elector.is_leader() or second.elector.is_leader())
     if second.elector.is_leader():
-        assert expiring_leader.lost.wait(WAIT)
-    eventually(lambda: expiring_leader.elector.is_leader() != second.elector.is_leader())
+        assert expiring_leader.lost.wait(PATIENCE)
+    await_that(lambda: expiring_leader.elector.is_leader() != second.elector.is_leader())
 
 
 def test_a_leader_whose_answers_are_lost_leads_on(server: ApiServer, leader: Running) -> None:
@@ -486,7 +477,7 @@ def test_two_never_lead_at_once_through_a_storm_of_faults(
         threading.Event().wait(0.3)
         server.faults.remove(fault)
     over.set()
-    watcher.join(WAIT)
+    watcher.join(PATIENCE)
     assert clashes == 0
 
 
@@ -500,7 +491,7 @@ def test_events_reach_the_cluster_and_repeated_ones_are_counted(server: ApiServe
     regarding = server.store.put(config_map("web"))
     for _ in range(3):
         recorder.emit(regarding, "Rolled", "2 of 2 proxies", action="Roll")
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     recorder.stop()
     assert lost.hits == 1
     events, _ = client.list(EVENTS, "shop")

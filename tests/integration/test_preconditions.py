@@ -14,7 +14,8 @@ from kanary.kube.lease import Elector
 from kanary.kube.verbs import Request
 from kanary.operator import process
 from tests.apiserver import Fault
-from tests.integration.scene import NAMESPACE, WAIT, Running, Scene, routes
+from tests.integration.scene import NAMESPACE, Running, Scene, routes
+from tests.waiting import PATIENCE
 
 Json = dict[str, Any]
 
@@ -217,7 +218,7 @@ class Frozen:
             self._left -= is_write
         if not self.is_frozen.is_set():
             return self._send(request, timeout)
-        self._thawed.wait(WAIT)
+        self._thawed.wait(PATIENCE)
         response = self._send(request, timeout)
         if is_write:
             self.late.append((request.method, request.path, response.status))
@@ -243,7 +244,7 @@ def test_a_leader_that_was_frozen_before_a_write_overwrites_nothing(
     prepared.wait_for_phase("Ready")
     frozen = Frozen(first, writes)
     declare(prepared, weight=50, destination="other", replicas=3)
-    assert frozen.is_frozen.wait(WAIT)
+    assert frozen.is_frozen.wait(PATIENCE)
     # The old destination is needed again, as it is.
     declare(prepared, weight=30, replicas=4)
     prepared.start_operator(leader_election=True)

@@ -13,9 +13,10 @@ from engine.model.entries import WeightChange
 from engine.model.states import applied_in
 from states.timing import HISTORY_WRITE_LIMIT
 from tests.history.postgres import Server, running
-from tests.integration.scene import NAMESPACE, WAIT, Scene, routes
+from tests.integration.scene import NAMESPACE, Scene, routes
 from tests.promises.crashes import history_of
 from tests.tables import Table, Tell
+from tests.waiting import PATIENCE
 
 OUTAGES = Table(
     "Promise 4: changes of weights while PostgreSQL is away (the operator in a process of its own)",
@@ -83,7 +84,7 @@ def test_changes_arrive_and_none_is_missing_afterwards(scene: Scene, postgres: S
         found = [arrives(scene, number, CHANGES + 1 + number) for number in range(1, CHANGES + 1)]
         assert scene.wait_for_phase("Ready")["revision"] == 2 * CHANGES + 1
     # The writer tries again after up to a minute.
-    scene.wait_for(lambda: len(recorded(scene)) > 2 * CHANGES, lambda: f"{recorded(scene)}", 2 * WAIT)
+    scene.wait_for(lambda: len(recorded(scene)) > 2 * CHANGES, lambda: f"{recorded(scene)}", 2 * PATIENCE)
     revisions = recorded(scene)
     missing = {*range(1, 2 * CHANGES + 2)} - {*revisions}
     twice = len(revisions) - len({*revisions})

@@ -31,6 +31,7 @@ from tests.dashboard.stage import Stage
 from tests.haproxy.proxies import config_of
 from tests.integration.scene import PROCESSES
 from tests.tables import Table, Tell
+from tests.waiting import PATIENCE
 
 PROBES = Table(
     "Promise 7: probes of an HTTP port", ("port of", "clients", "connections", "probes", "median", "slowest", "failed")
@@ -43,7 +44,6 @@ ATTACKERS = "127.0.0.66"
 SILENT = 1_000
 SLOW = 200
 MANY = 100
-WAIT = 60
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -97,7 +97,7 @@ class Attack:
     def end(self) -> None:
         self._over.set()
         for thread in self._threads:
-            thread.join(WAIT)
+            thread.join(PATIENCE)
         for client in self._open:
             client.close()
 
@@ -228,7 +228,7 @@ class Probe:
 
 def status_of(port: int, path: str) -> int:
     """Of a probe as a kubelet makes it, on a connection of its own."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         connection.request("GET", path)
         answer = connection.getresponse()
         answer.read()

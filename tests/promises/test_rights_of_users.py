@@ -14,13 +14,14 @@ from tests.apiserver import ApiServer
 from tests.apiserver.authorization import Right, rights_of
 from tests.cli import test_adopt as live
 from tests.cli.record import record, story
-from tests.cli.test_every_command import OF_CLUSTER, VALUES, WAIT, Line, started
+from tests.cli.test_every_command import OF_CLUSTER, VALUES, Line, started
 from tests.cli.test_operator import declared
 from tests.history.serving import put_operator, serving
 from tests.integration.scene import CRD, without_validation
 from tests.promises.test_least_privilege import RIGHTS, kinds_of, words
 from tests.tables import Tell
 from tests.unit.kanaries import OWNER
+from tests.waiting import PATIENCE
 
 USER = "user"
 NAMESPACES = ("default", OWNER.namespace)
@@ -70,7 +71,7 @@ def test_the_roles_for_users_are_enough_for_every_command(server: ApiServer, tmp
                 assert process.stdout
                 assert "Dashboard of" in process.stdout.readline()
                 process.terminate()
-                process.wait(WAIT)
+                process.wait(PATIENCE)
         else:
             codes[path] = main(line.of(path))
     assert {path: code for path, code in codes.items() if code} == FAILING

@@ -14,7 +14,7 @@ from engine.render.config import ProxyConfig
 from engine.render.haproxy import render
 from tests.agent.live import LiveProxy, live, worker
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import Proxy, await_that
+from tests.haproxy.proxies import Proxy
 from tests.held.configs import config_for, elsewhere, weighted, with_servers
 from tests.held.conftest import _able, _network, pods
 from tests.held.report import kinds, milliseconds
@@ -22,6 +22,7 @@ from tests.held.service import LAG_SECONDS, Service
 from tests.held.traffic import Seen, Traffic, traffic
 from tests.promises.pod_process import pod_process
 from tests.tables import Table, Tell
+from tests.waiting import await_that
 
 __all__ = ["_able", "_network", "pods"]
 

@@ -10,7 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable
 
-WAIT = 60  # seconds that no step takes when the test passes, however busy the machine is
+from tests.waiting import PATIENCE
 
 
 class VirtualTime:
@@ -47,7 +47,7 @@ class VirtualTime:
         go = threading.Semaphore(0)
         self.after(seconds, lambda: self._switch(go.release))
         self._idle.release()
-        assert go.acquire(timeout=WAIT)
+        assert go.acquire(timeout=PATIENCE)
 
     def run(self, until: float) -> None:
         while self._due and self._due[0][0] <= until:
@@ -59,7 +59,7 @@ class VirtualTime:
         while any(thread.is_alive() for thread in self._threads) and self._due:
             self._step()
         for thread in self._threads:
-            thread.join(WAIT)
+            thread.join(PATIENCE)
 
     def _step(self) -> None:
         self.now, _, action = heapq.heappop(self._due)
@@ -68,7 +68,7 @@ class VirtualTime:
     def _switch(self, wake: Callable[[], object]) -> None:
         """Let a thread run until it sleeps again or ends."""
         wake()
-        assert self._idle.acquire(timeout=WAIT)
+        assert self._idle.acquire(timeout=PATIENCE)
 
 
 class VirtualEvent(threading.Event):

@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-PATIENCE = 30
-"""Seconds that nothing takes when the test passes."""
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def drip(content: bytes) -> Behaviour:
     """One byte every 50 ms, again and again."""
 
     def behave(connection: socket.socket) -> None:
-        for _ in range(PATIENCE):
+        for _ in range(int(PATIENCE)):
             for byte in content:
                 connection.sendall(bytes([byte]))
                 time.sleep(0.05)

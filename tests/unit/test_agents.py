@@ -9,7 +9,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -31,10 +31,9 @@ from kanary.operator.sending import Push
 from states.timing import SEND_LIMIT
 from tests.unit.proxies import live_pod
 from tests.unit.snapshots import NOW
+from tests.waiting import PATIENCE, await_that
 
 Json = dict[str, Any]
-PATIENCE = 30
-"""Seconds that nothing takes when the test passes."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
 
 
@@ -140,13 +139,6 @@ def followed(peers: Peers) -> Iterator[Followed]:
     found.agents.stop()
 
 
-def wait_for(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def ends(connection: socket.socket) -> bool:
     """Whether the operator closes the connection."""
     with suppress(ConnectionResetError):
@@ -201,7 +193,7 @@ def test_counts_are_stored_and_no_news(peers: Peers, followed: Followed) -> None
     agent.sendall(HEAD + line(connections=1, maxConnections=9))
     followed.await_news()
     agent.sendall(line(connections=9, maxConnections=9) + b"\n")
-    wait_for(lambda: followed.reports()["x-1"].connections == 9)
+    await_that(lambda: followed.reports()["x-1"].connections == 9)
     assert followed.news.empty()
     agent.sendall(line(connections=9, maxConnections=9, full=True))
     # It is full: that is more than a count.
@@ -230,7 +222,7 @@ def test_the_last_report_stands_when_the_connection_is_lost_and_the_next_one_rep
     again = peers.next()
     assert followed.reports()["x-1"].digest == "a" * 24
     again.sendall(HEAD + line())
-    wait_for(followed.reports)
+    await_that(followed.reports)
     assert followed.news.empty()
     again.sendall(line(digest="b" * 24))
     followed.await_news()
@@ -412,7 +404,7 @@ def test_a_pod_that_becomes_ready_is_tried_at_once(monkeypatch: pytest.MonkeyPat
         port = taken.getsockname()[1]
     followed = Followed(port)
     followed.put(pod(ready=False))
-    wait_for(lambda: followed.failures() == 1)
+    await_that(lambda: followed.failures() == 1)
     with socket.create_server(("127.0.0.1", port)) as listener:
         followed.put(pod())
         listener.settimeout(PATIENCE)
@@ -442,7 +434,7 @@ def test_a_line_that_follows_many_others_is_reported_within_a_second(peers: Peer
         agent.sendall(line(digest=f"{number:024}"))
         time.sleep(0.001)
     began = time.monotonic()
-    wait_for(lambda: followed.reports()["x-1"].digest == f"{99:024}")
+    await_that(lambda: followed.reports()["x-1"].digest == f"{99:024}")
     assert time.monotonic() - began < PATIENCE / 2
 
 
@@ -451,7 +443,7 @@ def test_the_kernel_ends_a_connection_whose_host_is_gone_for_60_s(peers: Peers, 
     peers.next().sendall(HEAD + line())
     followed.await_news()
     (agent,) = followed.agents._agents.values()
-    wait_for(lambda: agent._stream)
+    await_that(lambda: agent._stream)
     assert agent._stream
     connection = agent._stream._transport.get_extra_info("socket")
     assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -477,7 +469,7 @@ def test_few_connections_of_a_namespace_are_established_at_a_time_and_others_do_
 
     monkeypatch.setattr(proxy_agent, "connect", connect)
     followed.put(*(pod(f"dead-{number}", f"127.9.0.{number}", ready=False) for number in range(1, 41)))
-    wait_for(lambda: len(connecting) == 16)
+    await_that(lambda: len(connecting) == 16)
     other = pod()
     other["metadata"]["namespace"] = "other"
     followed.put(other)
@@ -511,7 +503,7 @@ def test_connections_leave_file_descriptors_for_everything_else(
     followed = Followed(peers.port)
     followed.put(pod(), pod("x-2"))
     agent = peers.next()
-    wait_for(lambda: followed.failures() > 0)
+    await_that(lambda: followed.failures() > 0)
     assert peers.connections.empty()
     monkeypatch.setattr(proxy_agent, "FIRST_REPORT_LIMIT", timedelta())
     assert followed.reports() == {}
@@ -577,7 +569,7 @@ def test_an_accepted_one_is_sent_again_until_the_report_has_it(peers: Peers, fol
     sending = followed.sending()
     reports.sendall(line(digest=PUSH.digest))
     followed.await_news()
-    wait_for(sending.done)
+    await_that(sending.done)
     while not peers.connections.empty():
         peers.connections.get().close()
     assert peers.connections.empty()
@@ -597,7 +589,7 @@ def test_a_newer_one_replaces_it(peers: Peers, followed: Followed) -> None:
     followed.send(PUSH, pod())
     receive(peers, "503 Service Unavailable")
     followed.send(newer, pod())
-    wait_for(lambda: b"uid-x 8" in receive(peers, "503 Service Unavailable")[0])
+    await_that(lambda: b"uid-x 8" in receive(peers, "503 Service Unavailable")[0])
     assert b"uid-x 8" in receive(peers, "202 Accepted", newer.content)[0]
 
 
@@ -610,7 +602,7 @@ def test_a_pod_that_is_gone_or_replaced_is_sent_nothing(peers: Peers, followed: 
     sending = followed.sending()
     followed.remove(pod())
     reports.close()
-    wait_for(sending.done)
+    await_that(sending.done)
     while not peers.connections.empty():
         peers.connections.get().close()
     assert peers.connections.empty()
@@ -664,5 +656,5 @@ def test_an_agent_receives_nothing_before_and_after_a_rollout(followed: Followed
     connection.sendall(line(ledger="a", revisions=COUNTED))
     assert connection.recv(100).startswith(b"operator of uid-x-1\n")
     connection.sendall(line())
-    wait_for(lambda: not followed.agents._watching)
+    await_that(lambda: not followed.agents._watching)
     assert followed.agents._next_sign is None

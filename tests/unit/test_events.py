@@ -13,8 +13,8 @@ from kanary.kube.backoff import Backoff
 from kanary.kube.errors import AlreadyExists, ApiError, Forbidden, NotFound, Throttled, Unreachable, from_status
 from kanary.kube.events import Recorder
 from kanary.kube.resources import EVENTS, Json
+from tests.waiting import PATIENCE
 
-WAIT = 60  # seconds that no condition takes when the test passes, however busy the machine is
 QUICK = Backoff(base=0.001, cap=0.001)
 
 KANARY: Json = {
@@ -91,7 +91,7 @@ def emit(recorder: Recorder, note: str = "a note", **changes: Any) -> None:
 
 def test_an_event_has_its_object_reason_note_and_reporter(server: EventServer, recorder: Recorder) -> None:
     emit(recorder, "2 of 2 proxies serve revision 7", type="Warning")
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     (event,) = server.events
     assert re.fullmatch(r"web\.[0-9a-f]{16}", event["metadata"].pop("name"))
     first, last = event.pop("firstTimestamp"), event.pop("lastTimestamp")
@@ -124,7 +124,7 @@ def test_an_event_on_a_cluster_wide_object_lives_in_the_default_namespace(
     server: EventServer, recorder: Recorder
 ) -> None:
     emit(recorder, regarding={"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     (event,) = server.events
     assert event["metadata"]["namespace"] == "default"
     assert event["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "n1"}
@@ -133,7 +133,7 @@ def test_an_event_on_a_cluster_wide_object_lives_in_the_default_namespace(
 @pytest.mark.parametrize("note", ["x" * 1025, "ü" * 600, "\U0001f426" * 300])
 def test_a_note_is_cut_to_the_bytes_that_the_api_takes(server: EventServer, recorder: Recorder, note: str) -> None:
     emit(recorder, note)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     sent = server.events[0]["message"]
     assert 1000 < len(sent.encode()) <= 1024
     assert sent.endswith("...")
@@ -142,20 +142,20 @@ def test_a_note_is_cut_to_the_bytes_that_the_api_takes(server: EventServer, reco
 
 def test_a_note_of_the_maximum_length_is_not_cut(server: EventServer, recorder: Recorder) -> None:
     emit(recorder, "x" * 1024)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert server.events[0]["message"] == "x" * 1024
 
 
 def test_the_longest_name_still_makes_a_valid_event_name(server: EventServer, recorder: Recorder) -> None:
     emit(recorder, regarding={**KANARY, "metadata": {"namespace": "shop", "name": "n" * 253}})
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert len(server.events[0]["metadata"]["name"]) <= 253
 
 
 def test_a_name_is_not_cut_where_a_label_of_it_would_end_in_a_dash(server: EventServer, recorder: Recorder) -> None:
     name = "n" * 200 + "-" * 40 + "n"
     emit(recorder, regarding={**KANARY, "metadata": {"namespace": "shop", "name": name}})
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert server.events[0]["metadata"]["name"].rpartition(".")[0] == "n" * 200
 
 
@@ -171,7 +171,7 @@ def test_kubectl_shows_events_in_the_order_in_which_they_were_emitted(server: Ev
     notes = [f"{number * 7919 % 100}" for number in range(100)]
     for note in notes:
         emit(recorder, note)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert in_the_order_of_kubectl(server) == notes
 
 
@@ -179,7 +179,7 @@ def test_kubectl_shows_a_repeated_event_after_events_in_between(server: EventSer
     notes = ["rolling", "rolling", "ready", "ready", "rolling", "degraded", "rolling", "ready"]
     for note in notes:
         emit(recorder, note)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert in_the_order_of_kubectl(server) == [note for note, _ in groupby(notes)]
     assert [event["count"] for event in server.events] == [2, 2, 1, 1, 1, 1]
 
@@ -190,7 +190,7 @@ def test_no_two_events_have_the_same_name_when_the_system_s_clock_stands_still(
     monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
     for number in range(3):
         emit(recorder, f"{number}")
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert in_the_order_of_kubectl(server) == ["0", "1", "2"]
 
 
@@ -200,7 +200,7 @@ def test_no_two_events_have_the_same_name_when_the_system_s_clock_stands_still(
 def test_a_repeated_event_increases_the_count_of_the_first(server: EventServer, recorder: Recorder) -> None:
     for _ in range(4):
         emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     (event,) = server.events
     assert event["count"] == 4
     assert event["lastTimestamp"] >= event["firstTimestamp"]
@@ -219,7 +219,7 @@ def test_a_repeated_event_increases_the_count_of_the_first(server: EventServer, 
 def test_a_different_event_is_created(server: EventServer, recorder: Recorder, change: dict[str, Any]) -> None:
     emit(recorder)
     emit(recorder, **change)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert server.calls == ["create", "create"]
 
 
@@ -230,7 +230,7 @@ def test_the_same_after_a_long_time_is_a_new_event(server: EventServer, make: Ca
     for moment in (0.0, 99.0, 198.0, 298.0):
         now = moment
         emit(recorder)
-        assert recorder.flush(WAIT)
+        assert recorder.flush(PATIENCE)
     assert server.calls == ["create", "patch", "patch", "create"]
 
 
@@ -238,11 +238,11 @@ def test_a_repeated_event_that_has_expired_on_the_server_is_created_again(
     server: EventServer, recorder: Recorder
 ) -> None:
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     server.stored.clear()
     emit(recorder)
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     (event,) = server.events
     assert event["count"] == 2
     assert server.calls == ["create", "patch", "create", "patch"]
@@ -261,7 +261,7 @@ def test_a_passing_fault_costs_no_event(server: EventServer, recorder: Recorder,
 
     server.before = fail
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert (len(server.events), recorder.dropped) == (1, 0)
 
 
@@ -275,7 +275,7 @@ def test_an_event_waits_as_long_as_the_server_asks(server: EventServer, recorder
 
     server.before = fail
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert len(server.events) == 1
     assert time.monotonic() - began >= 0.5
 
@@ -293,7 +293,7 @@ def test_other_events_wait_for_a_throttled_one_only_for_some_seconds(
 
     server.before = fail
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert (len(server.events), pauses) == (1, [5.0, 5.0])
 
 
@@ -307,7 +307,7 @@ def test_an_event_in_a_namespace_that_is_being_deleted_is_no_warning(
 
     server.before = fail
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert (server.calls, recorder.dropped) == (["create"], 1)
     assert caplog.records == []
 
@@ -321,7 +321,7 @@ def test_an_event_whose_answer_is_lost_is_not_sent_twice(server: EventServer, re
 
     server.after = lose
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert (len(server.events), recorder.dropped, server.calls) == (1, 0, ["create", "create"])
 
 
@@ -340,11 +340,11 @@ def test_an_event_that_cannot_be_sent_is_dropped_and_counted_and_the_next_one_is
 
     server.before = fail
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert (recorder.dropped, len(drops)) == (1, 1)
     server.before = lambda: None
     emit(recorder, "the next one")
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert [event["message"] for event in server.events] == ["the next one"]
 
 
@@ -353,7 +353,7 @@ def test_a_full_queue_drops_the_oldest(server: EventServer, make: Callable[..., 
     for number in range(5):
         emit(recorder, f"{number}")
     recorder.start()
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert [event["message"] for event in server.events] == ["2", "3", "4"]
     assert recorder.dropped == 2
 
@@ -363,19 +363,19 @@ def test_emitting_does_not_wait_for_a_server_that_hangs(server: EventServer, mak
 
     def hang() -> None:
         hanging.set()
-        release.wait(WAIT)
+        release.wait(PATIENCE)
 
     server.before = hang
     recorder = make(capacity=10)
     recorder.start()
     emit(recorder)
-    assert hanging.wait(WAIT)
+    assert hanging.wait(PATIENCE)
     for number in range(30):
         emit(recorder, f"{number}")
     assert recorder.dropped == 20
     assert not recorder.flush(0.01)
     release.set()
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert len(server.events) == 11
 
 
@@ -385,14 +385,14 @@ def test_an_event_on_nothing_known_is_dropped_and_counted(
 ) -> None:
     emit(recorder, regarding=regarding)
     emit(recorder)
-    assert recorder.flush(WAIT)
+    assert recorder.flush(PATIENCE)
     assert (recorder.dropped, len(server.events)) == (1, 1)
 
 
 def test_stop_sends_queued_events(server: EventServer, recorder: Recorder) -> None:
     for number in range(20):
         emit(recorder, f"{number}")
-    recorder.stop(WAIT)
+    recorder.stop(PATIENCE)
     assert len(server.events) == 20
 
 
@@ -401,11 +401,11 @@ def test_stop_does_not_wait_for_long(server: EventServer, recorder: Recorder) ->
 
     def hang() -> None:
         hanging.set()
-        release.wait(WAIT)
+        release.wait(PATIENCE)
 
     server.before = hang
     emit(recorder)
-    assert hanging.wait(WAIT)
+    assert hanging.wait(PATIENCE)
     recorder.stop(timeout=0.01)
     assert not release.is_set()
     release.set()

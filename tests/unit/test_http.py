@@ -18,8 +18,8 @@ from urllib3.connection import HTTPConnection
 from urllib3.util.ssltransport import SSLTransport
 
 from kanary.kube.http import Connections, Response, _shut_down
+from tests.waiting import PATIENCE
 
-PATIENCE = 20.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 

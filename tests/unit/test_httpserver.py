@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from kanary.web.probes import SharedPage, probes
 from kanary.web.server import MAX_CONNECTIONS, HttpServer, listen, listen_on_loopback
-from tests.history.waiting import WAIT, wait_until
+from tests.waiting import PATIENCE, await_that
 
 IDLE = 300
 """Connections of a client that means no good: many more than the server holds."""
@@ -47,7 +47,7 @@ def server(serve: Callable[..., HttpServer], problems: list[str]) -> HttpServer:
 
 
 def ask(server: HttpServer, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(host, server.port, timeout=WAIT)
+    connection = http.client.HTTPConnection(host, server.port, timeout=PATIENCE)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -57,7 +57,7 @@ def ask(server: HttpServer, path: str, method: str = "GET", host: str = "127.0.0
 
 
 def dial(server: HttpServer, sent: bytes = b"") -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", server.port), timeout=WAIT)
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
     client.sendall(sent)
     return client
 
@@ -91,13 +91,13 @@ def test_a_page_is_made_once_for_all_who_wait_for_it() -> None:
     def make() -> bytes:
         made.append(len(made) + 1)
         entered.set()
-        assert release.wait(WAIT)
+        assert release.wait(PATIENCE)
         return str(made[-1]).encode()
 
     async def read() -> list[bytes]:
         page = SharedPage(make)
         first = asyncio.create_task(page.read())
-        await asyncio.to_thread(entered.wait, WAIT)
+        await asyncio.to_thread(entered.wait, PATIENCE)
         others = [asyncio.create_task(page.read()) for _ in range(8)]
         await asyncio.sleep(0)  # in which each of them comes to wait
         release.set()
@@ -120,7 +120,7 @@ def test_failing_metrics_are_a_server_error_and_the_next_page_is_rendered(
     server = serve(probes(list, expose, "text/plain"))
     status, body = ask(server, "/metrics")
     assert (status, b"a defect" in body) == (500, False)
-    wait_until(lambda: "a defect" in caplog.text)  # which is written after the answer
+    await_that(lambda: "a defect" in caplog.text)  # which is written after the answer
     assert ask(server, "/metrics") == (200, b"page")
 
 
@@ -166,7 +166,7 @@ def test_a_host_with_many_connections_makes_room_for_itself(server: HttpServer) 
     other = dial(server)
     many = []
     for _ in range(2 * MAX_CONNECTIONS):
-        many.append(socket.create_connection(("127.0.0.1", server.port), WAIT, ("127.0.0.66", 0)))
+        many.append(socket.create_connection(("127.0.0.1", server.port), PATIENCE, ("127.0.0.66", 0)))
     assert ask_on(many[-1]).startswith(b"HTTP/1.1 200")
     assert ask_on(other).startswith(b"HTTP/1.1 200")
     for client in (other, *many):
@@ -226,7 +226,7 @@ def test_a_route_that_takes_long_holds_up_no_other(serve: Callable[..., HttpServ
 
     def slow(_: Request) -> Response:
         entered.set()
-        release.wait(WAIT)
+        release.wait(PATIENCE)
         return PlainTextResponse("slow")
 
     async def quick(_: Request) -> Response:
@@ -235,7 +235,7 @@ def test_a_route_that_takes_long_holds_up_no_other(serve: Callable[..., HttpServ
 
     server = serve(Starlette(routes=[Route("/slow", slow), Route("/quick", quick)]))
     with dial(server, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"):
-        assert entered.wait(WAIT)
+        assert entered.wait(PATIENCE)
         assert ask(server, "/quick") == (200, b"quick")
         release.set()
 

@@ -17,8 +17,7 @@ from kanary.kube import lease
 from kanary.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound, Unreachable
 from kanary.kube.lease import Elector, steady_clock
 from kanary.kube.resources import Json
-
-WAIT = 60  # seconds that no condition takes when the test passes, however busy the machine is
+from tests.waiting import PATIENCE, await_that
 
 
 class FakeClock:
@@ -114,7 +113,7 @@ class Running:
 
     def end(self) -> None:
         self.stop.set()
-        self.thread.join(WAIT)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
 
 
@@ -141,7 +140,7 @@ def elect(server: LeaseServer, clock: FakeClock) -> Iterator[Callable[..., Runni
     server.before = server.after = lambda: None
     for each in running:
         each.stop.set()
-        each.thread.join(WAIT)
+        each.thread.join(PATIENCE)
 
 
 def make(server: Any, clock: Callable[[], float], identity: str = "pod-a", **options: Any) -> Elector:
@@ -149,21 +148,12 @@ def make(server: Any, clock: Callable[[], float], identity: str = "pod-a", **opt
     return Elector(server, "kanary-system", "operator", identity, **{"retry_seconds": 0.01, "clock": clock, **options})
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(WAIT * 100):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("the condition did not come true")
-
-
 # Taking and keeping
 
 
 def test_the_only_candidate_leads_and_writes_a_whole_record(server: LeaseServer, elect: Callable[..., Running]) -> None:
     running = elect("pod-a")
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
     assert running.elector.is_leader()
     assert server.spec["holderIdentity"] == running.elector.identity
     assert running.elector.identity.startswith("pod-a_")
@@ -178,12 +168,12 @@ def test_the_leader_renews_and_leads_on_while_time_passes(
     server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
 ) -> None:
     running = elect()
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
     acquired = server.spec["acquireTime"]
     for _ in range(5):
         clock.now += 6
         writes = server.writes
-        eventually(lambda writes=writes: server.writes > writes + 1)
+        await_that(lambda writes=writes: server.writes > writes + 1)
         assert running.elector.is_leader()
     assert not running.lost.is_set()
     assert (server.spec["acquireTime"], server.spec["leaseTransitions"]) == (acquired, 0)
@@ -474,18 +464,18 @@ def test_a_leader_whose_server_was_away_for_long_leads_again_when_it_is_back(
     server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
 ) -> None:
     running = elect()
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
     acquired = server.spec["acquireTime"]
 
     def away() -> None:
         raise Unreachable("refused")
 
     server.before = away
-    eventually(lambda: running.elector.problem() != "")
+    await_that(lambda: running.elector.problem() != "")
     clock.now += 1000
     assert not running.elector.is_leader()
     server.before = lambda: None
-    eventually(lambda: running.starts == 2)
+    await_that(lambda: running.starts == 2)
     assert running.elector.is_leader()
     assert not running.lost.is_set()
     assert (server.spec["acquireTime"], server.spec["leaseTransitions"]) == (acquired, 0)
@@ -496,20 +486,20 @@ def test_the_right_to_write_ends_at_the_deadline_even_while_a_request_hangs(
 ) -> None:
     hanging, release = threading.Event(), threading.Event()
     running = elect()
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
 
     def hang() -> None:
         hanging.set()
-        release.wait(WAIT)
+        release.wait(PATIENCE)
         server.before = lambda: None
         raise Unreachable("timed out")
 
     server.before = hang
-    assert hanging.wait(WAIT)
+    assert hanging.wait(PATIENCE)
     clock.now += 10
     assert not running.elector.is_leader()
     release.set()
-    eventually(running.elector.is_leader)
+    await_that(running.elector.is_leader)
     assert running.starts == 2
 
 
@@ -565,7 +555,7 @@ def test_failures_now_and_then_are_an_outage_at_most_every_30_s_and_a_long_one_a
 
 def test_a_renewal_in_time_is_no_new_start(server: LeaseServer, elect: Callable[..., Running]) -> None:
     running = elect()
-    eventually(lambda: server.writes > 5)
+    await_that(lambda: server.writes > 5)
     assert running.starts == 1
 
 
@@ -589,11 +579,11 @@ def test_leadership_is_lost_at_once_when_another_holder_is_seen(
     server: LeaseServer, elect: Callable[..., Running]
 ) -> None:
     running = elect()
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
     server.hold("usurper")
-    assert running.lost.wait(WAIT)
+    assert running.lost.wait(PATIENCE)
     assert not running.elector.is_leader()
-    running.thread.join(WAIT)
+    running.thread.join(PATIENCE)
     assert not running.thread.is_alive()
     assert server.spec["holderIdentity"] == "usurper"
 
@@ -602,7 +592,7 @@ def test_a_renewal_whose_answer_is_lost_costs_no_leadership(
     server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
 ) -> None:
     running = elect()
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
     lost_answers = 0
 
     def lose_some() -> None:
@@ -612,10 +602,10 @@ def test_a_renewal_whose_answer_is_lost_costs_no_leadership(
             raise Unreachable("reset")
 
     server.after = lose_some
-    eventually(lambda: lost_answers == 3)
+    await_that(lambda: lost_answers == 3)
     clock.now += 5
     writes = server.writes
-    eventually(lambda: server.writes > writes + 1)
+    await_that(lambda: server.writes > writes + 1)
     clock.now += 8
     assert running.elector.is_leader()
     assert not running.lost.is_set()
@@ -651,11 +641,11 @@ def test_stopping_releases_the_lease_for_the_next_one_to_take_at_once(
     server: LeaseServer, elect: Callable[..., Running]
 ) -> None:
     first = elect("first")
-    assert first.started.wait(WAIT)
+    assert first.started.wait(PATIENCE)
     second = elect("second")
-    eventually(lambda: "is held by first" in second.elector.problem())
+    await_that(lambda: "is held by first" in second.elector.problem())
     first.end()
-    assert second.started.wait(WAIT)
+    assert second.started.wait(PATIENCE)
     assert not first.lost.is_set()
     assert (first.elector.is_leader(), second.elector.is_leader()) == (False, True)
     assert server.spec["leaseTransitions"] == 1
@@ -663,7 +653,7 @@ def test_stopping_releases_the_lease_for_the_next_one_to_take_at_once(
 
 def test_the_fence_is_up_before_the_lease_is_released(server: LeaseServer, elect: Callable[..., Running]) -> None:
     running = elect()
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
     led_after_release: list[bool] = []
 
     def note() -> None:
@@ -679,7 +669,7 @@ def test_the_fence_is_up_before_the_lease_is_released(server: LeaseServer, elect
 def test_a_candidate_that_is_stopped_leaves_the_lease_alone(server: LeaseServer, elect: Callable[..., Running]) -> None:
     server.hold("other")
     running = elect()
-    eventually(lambda: running.elector.problem() != "")
+    await_that(lambda: running.elector.problem() != "")
     running.end()
     assert not running.started.is_set()
     assert not running.lost.is_set()
@@ -690,7 +680,7 @@ def test_a_leader_that_stops_after_its_deadline_still_releases_its_lease(
     server: LeaseServer, clock: FakeClock, elect: Callable[..., Running]
 ) -> None:
     running = elect(retry_seconds=9)
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
     clock.now += 20
     running.end()
     assert server.spec["holderIdentity"] == ""
@@ -707,7 +697,7 @@ def test_a_failed_release_does_not_fail_the_stop(
     server: LeaseServer, elect: Callable[..., Running], caplog: pytest.LogCaptureFixture
 ) -> None:
     running = elect()
-    assert running.started.wait(WAIT)
+    assert running.started.wait(PATIENCE)
 
     def away() -> None:
         raise Unreachable("refused")

@@ -23,7 +23,8 @@ from kanary.outbound import checks as module
 from kanary.outbound.checks import OutboundChecks
 from kanary.outbound.peers import Peer, PeerError
 from kanary.outbound.webhooks import public_key_text
-from tests.unit.receiver import PATIENCE, Behaviour, Receiver, hang, raw, receiving, reply
+from tests.unit.receiver import Behaviour, Receiver, hang, raw, receiving, reply
+from tests.waiting import PATIENCE, await_that
 
 PENDING, PASSED = CheckOutcome.PENDING, CheckOutcome.PASSED
 FAILED, INCONCLUSIVE = CheckOutcome.FAILED, CheckOutcome.INCONCLUSIVE
@@ -131,9 +132,9 @@ def test_what_is_not_wanted_any_more_ends_and_is_forgotten(checks: Checks) -> No
     with receiving(hang) as receiver:
         check = webhook(receiver)
         checks.results(check)
-        wait(lambda: receiver.open == 1)
+        await_that(lambda: receiver.open == 1)
         assert checks.results() == {}
-        wait(lambda: receiver.open == 0)
+        await_that(lambda: receiver.open == 0)
         assert checks.news.empty()
         receiver.behaviours = [reply(200)]
         assert checks.results(check)[check.id].outcome is PENDING
@@ -170,9 +171,9 @@ def test_a_process_that_does_not_lead_sends_nothing(checks: Checks) -> None:
 def test_stopping_ends_everything_and_starts_nothing(checks: Checks) -> None:
     with receiving(hang) as receiver:
         checks.results(query(receiver), webhook(receiver))
-        wait(lambda: receiver.open == 2)
+        await_that(lambda: receiver.open == 2)
         checks.port.stop()
-        wait(lambda: receiver.open == 0)
+        await_that(lambda: receiver.open == 0)
         assert checks.results(query(receiver, "other"))["id-other"].outcome is PENDING
         assert "checks" not in {thread.name for thread in threading.enumerate()}
 
@@ -297,7 +298,7 @@ def test_receivers_that_hang_delay_their_own_namespace_only(checks: Checks) -> N
     with receiving(hang) as bad, receiving(reply(200)) as good:
         hanging = [webhook(bad, f"bad-{number}", timeoutSeconds=60) for number in range(40)]
         checks.results(*hanging)
-        wait(lambda: bad.open == module._REQUESTS_OF_NAMESPACE)
+        await_that(lambda: bad.open == module._REQUESTS_OF_NAMESPACE)
         started = time.monotonic()
         checks.until(PASSED, webhook(good), "other")
         assert time.monotonic() - started < 5
@@ -309,13 +310,6 @@ def test_there_are_never_more_requests_than_allowed(checks: Checks) -> None:
         for number in range(20):
             wanted = [webhook(receiver, f"gate-{each}", timeoutSeconds=60) for each in range(5)]
             checks.results(*wanted, namespace=f"ns-{number}")
-        wait(lambda: receiver.open == module._REQUESTS)
+        await_that(lambda: receiver.open == module._REQUESTS)
         time.sleep(0.2)
         assert receiver.most_open == module._REQUESTS
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -27,6 +27,7 @@ from kanary.kube.errors import (
 from kanary.kube.reflector import Reflector
 from kanary.kube.resources import SERVICES, Json, Key
 from tests.unit.kanaries import json_values
+from tests.waiting import PATIENCE, await_that
 
 
 class Clock:
@@ -40,7 +41,6 @@ class Clock:
 
 
 QUICK = Backoff(base=0.001, cap=0.01)
-WAIT = 60  # seconds that no condition takes when the test passes, however busy the machine is
 
 
 def service(name: str, version: int | str, namespace: str = "shop", **spec: Any) -> Json:
@@ -90,7 +90,7 @@ class FakeCluster:
 
     def list_as(self, resource: Any, read: Callable[[Json], Any], *_: Any) -> tuple[list[Any], str]:
         self.asked.append("list")
-        answer = self.lists.get(timeout=WAIT)
+        answer = self.lists.get(timeout=PATIENCE)
         if isinstance(answer, Exception):
             raise answer
         objects, version = answer
@@ -112,7 +112,7 @@ class FakeCluster:
         return found
 
     def next_watch(self) -> FakeWatch:
-        return self.opened.get(timeout=WAIT)
+        return self.opened.get(timeout=PATIENCE)
 
 
 class Changes:
@@ -126,7 +126,7 @@ class Changes:
 
     def next(self) -> str:
         """Wait for the next change and return it as text: "+a@1", "a@1->2", "-a@2"."""
-        key, old, new = self._reported.get(timeout=WAIT)
+        key, old, new = self._reported.get(timeout=PATIENCE)
         versions = [obj["metadata"]["resourceVersion"] if obj else "" for obj in (old, new)]
         if not old:
             return f"+{key.name}@{versions[1]}"
@@ -246,7 +246,7 @@ def test_it_keeps_trying_until_the_first_list_succeeds(
     cluster.lists.put(([service("a", 1)], "10"))
     reflector = make()
     assert changes.next() == "+a@1"
-    assert reflector.synced.wait(WAIT)
+    assert reflector.synced.wait(PATIENCE)
     assert cluster.asked[:4] == ["list"] * 4
 
 
@@ -261,7 +261,7 @@ def test_a_fault_is_reported_until_the_server_responds_again(
 
     def watch_late(resource: Any, resource_version: str, **options: Any) -> FakeWatch:
         told.append(reflector.problem())
-        release.wait(WAIT)
+        release.wait(PATIENCE)
         return real_watch(resource, resource_version, **options)
 
     cluster.watch = watch_late  # type: ignore[method-assign]
@@ -310,7 +310,7 @@ def pauses(cluster: FakeCluster, count: int, clock: Callable[[], float] = lambda
     flag = PausesOnly(count, reflector._stopped.set)
     reflector._wake = flag
     reflector.start()
-    reflector._thread.join(WAIT)
+    reflector._thread.join(PATIENCE)
     return flag.asked
 
 
@@ -332,7 +332,7 @@ def test_faults_in_a_row_are_met_with_longer_and_longer_pauses(
 def test_reconnecting_skips_the_backoff(cluster: FakeCluster, changes: Changes, make: Callable[..., Reflector]) -> None:
     cluster.lists.put(Unreachable("refused"))
     reflector = make(backoff=Backoff(base=3600, cap=3600))
-    assert_eventually(lambda: reflector.problem() != "")
+    await_that(lambda: reflector.problem() != "")
     cluster.lists.put(([service("a", 1)], "10"))
     reflector.reconnect()
     assert changes.next() == "+a@1"
@@ -345,9 +345,9 @@ def test_reconnecting_opens_an_open_watch_again_where_it_was(
     cluster.lists.put(([service("a", 1)], "10"))
     reflector = make()
     assert changes.next() == "+a@1"
-    cluster.opened.get(timeout=WAIT)
+    cluster.opened.get(timeout=PATIENCE)
     reflector.reconnect()
-    assert cluster.opened.get(timeout=WAIT).resource_version == "10"
+    assert cluster.opened.get(timeout=PATIENCE).resource_version == "10"
 
 
 def test_a_server_that_ends_every_watch_at_once_causes_no_hot_loop(cluster: FakeCluster) -> None:
@@ -406,7 +406,7 @@ def test_a_copy_is_healthy_once_it_is_listed_and_while_the_server_sends_anything
     real_list = cluster.list_as
 
     def list_late(*arguments: Any) -> tuple[list[Any], str]:
-        listed.wait(WAIT)
+        listed.wait(PATIENCE)
         return real_list(*arguments)
 
     cluster.list_as = list_late  # type: ignore[method-assign]
@@ -415,7 +415,7 @@ def test_a_copy_is_healthy_once_it_is_listed_and_while_the_server_sends_anything
     assert not reflector.healthy()
     listed.set()
     watch = cluster.next_watch()
-    assert reflector.synced.wait(WAIT)
+    assert reflector.synced.wait(PATIENCE)
     now.seconds += 149
     assert (reflector.age(), reflector.healthy()) == (149, True)
     now.seconds += 2
@@ -423,7 +423,7 @@ def test_a_copy_is_healthy_once_it_is_listed_and_while_the_server_sends_anything
     watch.events.put(bookmark(20))
     watch.events.put(("ADDED", service("b", 21)))
     assert [changes.next(), changes.next()] == ["+a@1", "+b@21"]
-    assert_eventually(lambda: (reflector.age(), reflector.healthy()) == (0, True))
+    await_that(lambda: (reflector.age(), reflector.healthy()) == (0, True))
 
 
 @pytest.mark.parametrize("verb", ["list", "watch"])
@@ -439,7 +439,7 @@ def test_requests_that_fail_are_a_trouble_after_some_time_until_a_watch_has_been
         cluster.lists.put(([], "10"))
         cluster.refusals.put(fault)
     reflector = make(clock=now, stale_seconds=30, backoff=Backoff(base=3600, cap=3600))
-    assert_eventually(lambda: reflector.problem() != "")
+    await_that(lambda: reflector.problem() != "")
     now.seconds += 29
     assert reflector.staleness() == ""
     now.seconds += 2
@@ -448,7 +448,7 @@ def test_requests_that_fail_are_a_trouble_after_some_time_until_a_watch_has_been
     now.seconds += 90
     reflector.reconnect()
     cluster.next_watch()
-    assert_eventually(lambda: reflector._opened_at is not None)
+    await_that(lambda: reflector._opened_at is not None)
     # A first list is all that was missing.
     assert reflector.staleness() == ("services: no more (403 Forbidden)" if verb == "watch" else "")
     now.seconds += 10
@@ -464,12 +464,12 @@ def test_a_fault_before_a_watch_that_was_open_for_some_time_is_no_trouble_when_t
     reflector = make(clock=now, stale_seconds=30)
     cluster.next_watch().events.put(Unreachable("reset"))
     second = cluster.next_watch()
-    assert_eventually(lambda: reflector._opened_at is not None)
+    await_that(lambda: reflector._opened_at is not None)
     assert reflector._failing_since == 0
     now.seconds += 60
     second.close()
     cluster.next_watch()
-    assert_eventually(lambda: reflector._opened_at == 60)
+    await_that(lambda: reflector._opened_at == 60)
     assert (reflector.staleness(), reflector.problem()) == ("", "")
 
 
@@ -512,7 +512,7 @@ def test_a_watch_whose_connection_never_times_out_is_closed(
     assert cluster.asked == ["list", "watch 10"]
     now.seconds += 1
     cluster.lists.put(([], "15"))
-    assert_eventually(lambda: reflector._opened_at is not None)
+    await_that(lambda: reflector._opened_at is not None)
     reflector.close_if_silent()
     assert cluster.next_watch().resource_version == "15"
 
@@ -596,7 +596,7 @@ def test_changes_that_a_watch_omits_are_found_after_a_minute_or_two(
     watch = cluster.next_watch()
     for version in (30, 60, 90):
         watch.events.put(bookmark(version))
-        assert_eventually(lambda version=version: reflector._cache.position == str(version))
+        await_that(lambda version=version: reflector._cache.position == str(version))
         now.seconds += 30
     watch.events.put(End())
     assert cluster.next_watch().resource_version == "90"
@@ -695,7 +695,7 @@ def test_a_deletion_that_cannot_be_confirmed_waits(
     for _ in range(2):
         cluster.lists.put(([living(name, uid=name, labels={"ours": "yes"}) for name in ("b", "c")], "30"))
     watch.events.put(Gone(410, "Expired"))
-    assert_eventually(lambda: cluster.asked.count("get shop/a") == 2)
+    await_that(lambda: cluster.asked.count("get shop/a") == 2)
     assert changes.none_left()
     cluster.living = {}
     cluster.lists.put(([living(name, uid=name, labels={"ours": "yes"}) for name in ("b", "c")], "30"))
@@ -934,7 +934,7 @@ def test_stop_ends_the_thread_while_a_watch_waits(followed: tuple[Reflector, Fak
 def test_stop_ends_the_thread_in_a_long_pause(cluster: FakeCluster, make: Callable[..., Reflector]) -> None:
     cluster.lists.put(Unreachable("refused"))
     reflector = make(backoff=Backoff(base=3600, cap=3600))
-    assert_eventually(lambda: reflector.problem() != "")
+    await_that(lambda: reflector.problem() != "")
     reflector.stop()
     assert not reflector._thread.is_alive()
 
@@ -952,15 +952,6 @@ def test_a_fault_is_logged_with_its_backoff(
     make()
     assert changes.next() == "+a@1"
     assert "services: refused; retrying in 0.0 s" in caplog.text
-
-
-def assert_eventually(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(WAIT * 100):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("the condition did not come true")
 
 
 def test_an_object_that_comes_again_without_a_change_stays_the_same_object() -> None:
