@@ -10,6 +10,7 @@ import pytest
 
 from kanary.kube.backoff import Backoff
 from kanary.kube.workqueue import WorkQueue
+from tests.waiting import PATIENCE, await_that
 
 
 class FakeClock:
@@ -281,28 +282,52 @@ def test_waiting_workers_share_ready_and_due_keys(
     queue.shutdown()
 
 
-def test_one_of_the_waiting_workers_wakes_up_for_a_delay_and_none_for_a_later_one() -> None:
-    woken: list[int] = []
+class CountedClock:
+    """Remembers the threads that read it."""
 
-    def clock() -> float:
-        woken.append(threading.get_ident())
-        return time.monotonic()
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.readers: list[int] = []
 
+    def __call__(self) -> float:
+        self.readers.append(threading.get_ident())
+        return self.now
+
+
+def all_wait(queue: WorkQueue[str], workers: int) -> bool:
+    return len(queue._changed._waiters) == workers  # type: ignore[attr-defined]
+
+
+def test_no_waiting_worker_wakes_up_for_a_later_delay() -> None:
+    clock = CountedClock()
     queue: WorkQueue[str] = WorkQueue(clock=clock)
     with ThreadPoolExecutor(4) as pool:
-        queue.add_after("early", 1)
+        queue.add_after("early", 60)
         workers = [pool.submit(queue.get) for _ in range(4)]
-        time.sleep(0.2)
-        woken.clear()
-        queue.add_after("late", 60)
+        await_that(lambda: all_wait(queue, 4))
+        clock.readers.clear()
+        queue.add_after("late", 120)
         time.sleep(0.1)
-        assert {*woken} == {threading.get_ident()}
-        woken.clear()
-        first = next(as_completed(workers, timeout=10))
-        time.sleep(0.2)
-        # One has taken the key, and another one waits for the next delay.
+        assert {*clock.readers} == {threading.get_ident()}
+        queue.shutdown()
+        assert [worker.result(PATIENCE) for worker in workers] == [None] * 4
+
+
+def test_one_waiting_worker_takes_a_delayed_key_and_another_one_waits_for_the_next_delay() -> None:
+    clock = CountedClock()
+    queue: WorkQueue[str] = WorkQueue(clock=clock)
+    with ThreadPoolExecutor(4) as pool:
+        # The worker that waits for it looks again after this time.
+        queue.add_after("early", 0.1)
+        queue.add_after("late", 60)
+        workers = [pool.submit(queue.get) for _ in range(4)]
+        await_that(lambda: all_wait(queue, 4))
+        clock.readers.clear()
+        clock.now = 1.0
+        first = next(as_completed(workers, timeout=PATIENCE))
+        await_that(lambda: all_wait(queue, 3))
         assert first.result() == "early"
-        assert len({*woken}) == 2
+        assert len({*clock.readers}) == 2
         queue.shutdown()
 
 
