@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import tables
+
+# A shell has what it starts in the background ignore it, and so would the commands under test, which it is to end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a busy machine an example may be slow without a defect.
 settings.register_profile("kanary", deadline=None, suppress_health_check=[HealthCheck.too_slow])

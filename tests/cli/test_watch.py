@@ -89,8 +89,10 @@ class Screen:
 
     def end(self) -> int:
         """Read to the end; returns the exit code."""
+        end = time.monotonic() + PATIENCE
+        # A watch that goes on is redrawn each second.
         while self._read():
-            pass
+            assert time.monotonic() < end, "the command does not end"
         return os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
 
     def _read(self) -> bool:
