@@ -1,24 +1,23 @@
 """Writes to the cluster: only as the leader, only objects that Kanary owns, and only differences."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.fleet.proxy import Proxy
 from engine.model.spec import KIND
 from engine.model.states import Written
 from engine.ports import EndingError, RejectedError, RetryLaterError, rejected
-from engine.render import objects
-from engine.render.adoption import WITHOUT_MARKS, adopter, adoption_of, given_back
+from engine.render.adoption import WITHOUT_MARKS, adopter, given_back
 from engine.render.objects import HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
 from kanary.kube.errors import Meaning
 from kanary.kube.resources import DEPLOYMENTS, PDBS, SERVICES, Key, Resource
 from kanary.operator.agents import Agents
+from kanary.operator.last_applied import LastApplied, kanary_of
 from kanary.operator.sending import Push
 from kanary.operator.signing import SigningKey
 from kanary.operator.transforms import created_fields
@@ -29,18 +28,6 @@ from states.timing import REJECTED_RECHECK, STALE_COPY_RETRY
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
-
-
-class _Applied(NamedTuple):
-    """What this process last wrote of an object."""
-
-    owner: str
-    """The UID of the Kanary."""
-    uid: str
-    hash: str
-    version: str
-    """The resulting one. The server may store another form than it receives (a CPU quantity of 0.5 becomes 500m), which
-    must not cause another write."""
 
 
 class Writer:
@@ -60,9 +47,7 @@ class Writer:
         self._may_write = may_write
         self._agents = agents
         self._key = key
-        self._lock = threading.Lock()
-        self._applied: dict[Key, dict[tuple[Resource, str], _Applied]] = {}
-        """Of each Kanary, by kind and name of the object."""
+        self._last = LastApplied()
 
     def apply(self, desired: Json) -> None:
         """Create or update the object if it differs. Raises RetryLaterError and RejectedError."""
@@ -83,7 +68,7 @@ class Writer:
             # Between the two reads. Without a version, the write would replace what others write meanwhile.
             raise RetryLaterError(f"{resource.kind} {key} has just appeared", STALE_COPY_RETRY.total_seconds())
         self._check_owner(resource, live, desired)
-        if made_from(live, desired) and (covers(live, desired) or self._is_applied(resource, live, desired)):
+        if made_from(live, desired) and (covers(live, desired) or self._last.is_applied(desired, live)):
             return
         preconditions = {"resourceVersion": version, **metadata, "uid": live["metadata"]["uid"]}
         identified = {**desired, "metadata": preconditions}
@@ -112,8 +97,7 @@ class Writer:
         if marked:
             with self._request(what, may_be_gone=True):
                 self._client.delete(*where, uid=metadata["uid"], version=marked["metadata"]["resourceVersion"])
-        with self._lock:
-            self._applied.get(_kanary_of(existing), {}).pop((resource, metadata["name"]), None)
+        self._last.drop(existing)
 
     def give_back(self, adopted: Json) -> None:
         """Make an adopted Service what it was, at the version that was read. Raises RetryLaterError."""
@@ -142,8 +126,7 @@ class Writer:
 
     def forget(self, namespace: str, name: str) -> None:
         """Forget what was written of a deleted Kanary."""
-        with self._lock:
-            self._applied.pop(Key(namespace, name), None)
+        self._last.drop_all(Key(namespace, name))
 
     def send(self, proxies: Sequence[Proxy], owner: Identity, written: Written) -> None:
         """Send the configuration to the agents of these proxies. Raises RetryLaterError."""
@@ -175,24 +158,23 @@ class Writer:
         metadata = desired["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         with self._request(f"create {resource.kind} {name}"):
-            self._check_restored(resource, desired)
+            self._check_restored(desired)
             try:
                 written = self._client.create(resource, namespace, desired)
             except AlreadyExists:
                 with suppress(NotFound):
                     return self._client.get(resource, namespace, name)
                 raise
-        self._remember(resource, desired, written)
+        self._remember(desired, written)
         return None
 
-    def _check_restored(self, resource: Resource, desired: Json) -> None:
+    def _check_restored(self, desired: Json) -> None:
         """Before an object is restored, check that its Kanary exists: the copy of a deleted one may be stale.
 
         Otherwise, the garbage collector deletes what the operator creates, and each deletion leads to a reconcile.
         """
-        last = self._last(resource, desired)
-        if last and last.owner == owner_uid(desired):
-            namespace, name = _kanary_of(desired)
+        if self._last.was_applied(desired):
+            namespace, name = kanary_of(desired)
             kanary = self._client.get(KANARIES, namespace, name)
             if kanary["metadata"]["uid"] != owner_uid(desired):
                 raise RetryLaterError(f"Kanary {namespace}/{name} was deleted: its objects are not restored")
@@ -202,7 +184,7 @@ class Writer:
             return
         name = live["metadata"]["name"]
         for reference in live["metadata"].get("ownerReferences") or ():
-            if (reference.get("kind"), reference.get("name")) == (KIND, _kanary_of(desired).name):
+            if (reference.get("kind"), reference.get("name")) == (KIND, kanary_of(desired).name):
                 raise RetryLaterError(f"{resource.kind} {name} of a deleted Kanary with this name is being deleted")
         text = (
             f'{resource.kind} "{name}" exists and does not belong to this Kanary: '
@@ -226,7 +208,7 @@ class Writer:
             if not covers(written, desired):
                 # Apply reverts changes of others, but not their additions.
                 written = self._overwrite(resource, written, desired)
-            self._remember(resource, desired, written)
+            self._remember(desired, written)
 
     def _turn(self, live: Json, desired: Json) -> None:
         """Turn a Service of others, of the version that `desired` names, in one request.
@@ -239,7 +221,7 @@ class Writer:
         change = {**desired, "metadata": {**metadata, "ownerReferences": None}, "spec": turned}
         with self._request(f"switch Service {metadata['name']} to the proxies"), self._watches.applying(desired):
             written = self._client.merge_patch(SERVICES, metadata["namespace"], metadata["name"], change)
-            self._remember(SERVICES, desired, written)
+            self._remember(desired, written)
 
     def _own_created(self, resource: Resource, desired: Json) -> Json:
         """Have what the create has set count as applied: an apply removes only what an apply has set before.
@@ -271,22 +253,11 @@ class Writer:
             body["spec"] = {**kept, **desired["spec"]}
         return self._client.replace(resource, metadata["namespace"], metadata["name"], body)
 
-    def _remember(self, resource: Resource, desired: Json, written: Json) -> None:
-        uid, name = written["metadata"]["uid"], written["metadata"]["name"]
-        applied = _Applied(owner_uid(desired), uid, _hash(desired), _version(written))
-        with self._lock:
-            self._applied.setdefault(_kanary_of(desired), {})[resource, name] = applied
+    def _remember(self, desired: Json, written: Json) -> None:
+        self._last.remember(desired, written)
         reflector = self._watches.of(desired["apiVersion"], desired["kind"])
         if reflector:
             reflector.remember(written)
-
-    def _last(self, resource: Resource, desired: Json) -> _Applied | None:
-        with self._lock:
-            return self._applied.get(_kanary_of(desired), {}).get((resource, desired["metadata"]["name"]))
-
-    def _is_applied(self, resource: Resource, live: Json, desired: Json) -> bool:
-        written = _Applied(owner_uid(desired), live["metadata"]["uid"], _hash(desired), _version(live))
-        return self._last(resource, desired) == written
 
     def _resource(self, desired: Json) -> Resource:
         reflector = self._watches.of(desired["apiVersion"], desired["kind"])
@@ -329,19 +300,3 @@ def _union(fields: Json, others: Json) -> Json:
 def _merged(live: Json, desired: Json) -> Json:
     """The labels and annotations of others, with ours."""
     return {key: {**(live.get(key) or {}), **desired[key]} for key in ("labels", "annotations")}
-
-
-def _kanary_of(obj: Json) -> Key:
-    """The Kanary that the object belongs to."""
-    name = objects.controller_of(obj).get("name") or adoption_of(obj).kanary
-    return Key(obj["metadata"]["namespace"], name)
-
-
-def _hash(obj: Json) -> str:
-    return str(sorted(obj["metadata"]["annotations"].items()))
-
-
-def _version(obj: Json) -> str:
-    """The generation, or for kinds without one the resourceVersion."""
-    metadata = obj["metadata"]
-    return str(metadata.get("generation") or metadata.get("resourceVersion"))
