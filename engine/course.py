@@ -124,14 +124,15 @@ def course_of(observed: Observed, snapshot: Snapshot, machine: RolloutMachine, r
     if applied and spec.rollout is None and not is_usable:
         # A spec that cannot be applied ends no rollout either.
         spec = spec.model_copy(update={"rollout": applied.spec.rollout})
+    lost_port = _lost_port(spec, applied.spec) if applied and declared and not snapshot.fault else None
     if spec.rollout is None:
         results_of(())
-        return _at_once(spec, former, known.number, observed.now)
+        return _at_once(spec, former, known.number, observed.now, lost_port)
     if not known.goal:
         known = known.model_copy(update={"good": former, "start": former, "goal": former})
     fault = None
     if declared and not snapshot.fault:
-        fault = _too_many_routes(spec, known, former) or (_lost_port(spec, applied.spec) if applied else None)
+        fault = _too_many_routes(spec, known, former) or lost_port
     snapshot = replace(snapshot, fault=fault) if fault else snapshot
     # A spec that cannot be applied changes nothing; what is under way is judged by it nevertheless.
     goal = declared.routes if declared and is_usable and not fault else known.goal
@@ -160,7 +161,7 @@ def _too_many_routes(spec: KanarySpec, known: RolloutStatus, former: Sequence[Ro
 
 
 def _lost_port(spec: KanarySpec, before: KanarySpec) -> Problem | None:
-    """Former routes stay in force during a rollout, and each further port leads to the port of them that it did."""
+    """Former routes stay in force during a rollout or a freeze, and each further port leads to their former port."""
     declared = {route.backend.service_name for route in spec.routes}
     former = tuple(route for route in before.routes if route.backend.service_name not in declared)
     known = dict(zip((port.name for port in before.ports), before.splits[1:], strict=True))
@@ -171,15 +172,17 @@ def _lost_port(spec: KanarySpec, before: KanarySpec) -> Problem | None:
             backend = backends.get(route.backend.service_name, route.backend)
             if backend != route.backend:
                 message = (
-                    f"spec.ports[{index}].backends: a rollout needs {backend} as well until it has ended, because "
-                    f"{backend.service_name} is a former route: add {{serviceName: {backend.service_name}, "
-                    f"servicePort: {backend.service_port}}}"
+                    f"spec.ports[{index}].backends: {backend} is needed as well until the rollout or the freeze has "
+                    f"ended, because {backend.service_name} is a former route: add {{serviceName: "
+                    f"{backend.service_name}, servicePort: {backend.service_port}}}"
                 )
                 return Problem(Reason.INVALID_SPEC, message)
     return None
 
 
-def _at_once(spec: KanarySpec, former: Sequence[Route], number: int, now: datetime) -> Course:
+def _at_once(
+    spec: KanarySpec, former: Sequence[Route], number: int, now: datetime, lost_port: Problem | None
+) -> Course:
     """The number stays: orders about earlier rollouts must not be about later ones."""
     ended = RolloutStatus(number=number) if number else None
     weights, freeze = weights_of(former), frozen(spec.freeze, now)
@@ -189,7 +192,7 @@ def _at_once(spec: KanarySpec, former: Sequence[Route], number: int, now: dateti
     requeue = Requeue(min(lasts, LONGEST_BLOCK), "the freeze ends") if lasts else None
     limit = Limit(lasts, "the freeze ends") if lasts else None
     decision = RolloutDecision(None, problem.reason, problem.message, requeue, limit)
-    return Course(ended, decision, with_weights(spec.routes, weights, former))
+    return Course(ended, decision, with_weights(spec.routes, weights, former), fault=lost_port)
 
 
 def _counted(look: Look) -> RolloutStatus:

@@ -43,6 +43,35 @@ def test_the_port_of_a_former_service_is_needed_until_the_rollout_has_ended(worl
     assert world.status()["phase"] == "Ready"
 
 
+def test_a_freeze_keeps_the_port_of_a_former_service() -> None:
+    """The weights of a freeze are the former ones, and the ports those of the declared spec."""
+    world = World()
+    world.create_service("myapp-v1", 2)
+    world.create_service("myapp-v2", 1)
+    declare_routes(world, {"myapp_v1": 100}, rollout=None, ports=ports("myapp-v1"))
+    world.settle()
+    before = pods(world)
+    frozen: dict[str, Any] = {"rollout": None, "freeze": {"reason": "holidays"}}
+
+    declare_routes(world, {"myapp_v2": 100}, ports=ports("myapp-v2"), **frozen)
+    world.settle()
+    assert world.status()["reason"] == "InvalidSpec"
+    message = world.status()["message"]
+    assert "until the rollout or the freeze has ended" in message
+    assert "add {serviceName: myapp-v1, servicePort: 80}" in message
+    assert pods(world) == before
+
+    declare_routes(world, {"myapp_v2": 100}, ports=ports("myapp-v1", "myapp-v2"), **frozen)
+    world.settle()
+    assert world.status()["phase"] != "Degraded"
+    assert all(pods(world).values())
+
+    declare_routes(world, {"myapp_v2": 100}, rollout=None, ports=ports("myapp-v2"))
+    world.settle()
+    assert world.status()["phase"] == "Ready"
+    assert set(pods(world)) == {"myapp-v2:http", "myapp-v2:80"}
+
+
 def test_a_port_that_comes_with_a_rollout_leads_to_both_versions_at_once(world: World) -> None:
     world.create_service("myapp-v1", 2)
     world.create_service("myapp-v2", 1)
