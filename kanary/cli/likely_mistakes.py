@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ class LikelyMistake(StrEnum):
     FREEZE_ENDED = "FreezeEnded"
     CONNECTION_LOOP = "ConnectionLoop"
     SAME_SELECTOR = "SameSelector"
+    UNUSED_BACKEND = "UnusedBackend"
 
 
 class Warned(NamedTuple):
@@ -37,8 +39,25 @@ def warnings_of(kanary: Json, spec: KanarySpec, manifest: Manifest, now: datetim
     if until and until <= now:
         text = f"spec.freeze.until is {time_text(until)}, which has passed: remove spec.freeze, or set a later time"
         yield Warned(LikelyMistake.FREEZE_ENDED, text)
+    yield from _unused_backends(spec)
     yield from _loops(kanary["metadata"]["namespace"], kanary["metadata"]["name"], spec, manifest)
     yield from _same_selectors(kanary["metadata"]["namespace"], spec, manifest)
+
+
+def _unused_backends(spec: KanarySpec) -> Iterator[Warned]:
+    """A misspelt Service leaves its route with the port of all others."""
+    services = [route.backend.service_name for route in spec.routes]
+    for index, port in enumerate(spec.ports):
+        for number, backend in enumerate(port.backends):
+            name = backend.service_name
+            if name not in services:
+                near = get_close_matches(name, services, n=1)
+                way_out = f"did you mean {near[0]}?" if near else "remove the entry"
+                yield Warned(
+                    LikelyMistake.UNUSED_BACKEND,
+                    f'spec.ports[{index}].backends[{number}].serviceName is "{name}", which no route names, so that it '
+                    f"only counts for a former route until its rollout has ended: {way_out}",
+                )
 
 
 def _loops(namespace: str, name: str, spec: KanarySpec, manifest: Manifest) -> Iterator[Warned]:

@@ -164,6 +164,11 @@ PLACES = {
         ),
         ["11:9 warning SameSelector"],
     ),
+    "a further port of a Service that no route names": (
+        changed("spec:\n", "spec:\n  ports:\n    - {name: admin, port: 81, servicePort: admin, backends: [\n"
+        "      {serviceName: web-v1, servicePort: 81}, {serviceName: web-v3, servicePort: 81}]}\n"),
+        ["8:48 warning UnusedBackend"],
+    ),
     "two Kanaries in a loop": (
         GOOD_TEXT
         + "---\n"
