@@ -46,6 +46,13 @@ def test_one_file_in_reverse_order_passes_every_phase(scene: Scene) -> None:
     assert status["revision"] == 1
 
 
+def test_a_second_port_is_split_by_the_same_weights(scene: Scene) -> None:
+    scene.apply(*yaml.safe_load_all((EXAMPLES / "several-ports.yml").read_text()))
+    scene.wait_until_ready("shop", {"shop-v1": 2, "shop-v2": 1})
+    for port in (80, 8081):
+        scene.wait_for_split("shop", port=port, proxies=2, v1=80, v2=20)
+
+
 def test_weights_move_step_by_step(reader: Reader) -> None:
     readme = EXAMPLES / "01-weights" / "README.md"
     printed = reader.follow(readme, split(v1=100), split(2, v1=90, v2=10), split(2, v1=50, v2=50), split(v2=100))
