@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from kanary.kube.backoff import Backoff
 from kanary.kube.cache import Cache, Delta, Indexer, Packed, content_of
 from kanary.kube.errors import ClusterError, Gone, InvalidResponse, NotFound
+from kanary.kube.list_schedule import ListSchedule
 from kanary.kube.resources import Json, Key, Resource
 from kanary.kube.verbs import Verbs
 from kanary.kube.watch import Watch
@@ -28,14 +29,6 @@ _BACKOFF = Backoff(base=0.2, cap=30.0)
 _OUTAGE_PAUSE = 5.0
 # After a watch of at least this many seconds the next one opens at once: this cannot become a hot loop.
 _STEADY = 10.0
-# Seconds without an event or bookmark after which the objects are listed again. API servers send a bookmark every 60 to
-# 75 s, so the watch may be dead, or the resource version from which it was opened one that will never come.
-_SILENCE, _LONGEST_SILENCE = 90.0, 600.0
-# Seconds until the copy is compared with another list. The time doubles as long as the copy lacks nothing: a list that
-# was incomplete is mended soon, and so is a watch that omits changes.
-_FIRST_REVIEW, _LAST_REVIEW = 60.0, 3600.0
-# The time between two lists, as a multiple of what a list takes: large clusters are listed less often.
-_LIST_SHARE, _REVIEW_SHARE = 20, 200
 # So many of the objects that a list omits are requested one by one, before they count as deleted.
 _CONFIRMED = 100
 
@@ -92,9 +85,7 @@ class Reflector:
         self._problem = ""
         self._failing_since: float | None = None
         self._last_contact = clock()
-        self._list_seconds = 0.0
-        self._review_pause = _FIRST_REVIEW
-        self._review_at = 0.0
+        self._schedule = ListSchedule(clock)
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._watch: Watch | None = None
@@ -178,8 +169,9 @@ class Reflector:
         # In this order: a watch that ends first clears the faults before it, and then is not open any more.
         is_steady, since = self._is_steady(), self._failing_since
         is_failing = not is_steady and since is not None and self._clock() - since >= self._stale_seconds
-        if is_failing or self.age() >= self._silence() + self._stale_seconds + 2 * self._list_seconds:
-            return self._problem or f"{self.resource}: the API server has sent nothing for {self._silence():.0f} s"
+        silence = self._schedule.silence
+        if is_failing or self.age() >= silence + self._stale_seconds + 2 * self._schedule.list_seconds:
+            return self._problem or f"{self.resource}: the API server has sent nothing for {silence:.0f} s"
         return ""
 
     def close_if_silent(self) -> None:
@@ -188,7 +180,7 @@ class Reflector:
         The time-out of the connection does not end a watch whose server sends parts of a line or empty lines.
         """
         watch = self._watch
-        if watch is not None and self._opened_at is not None and self.age() >= self._silence():
+        if watch is not None and self._opened_at is not None and self.age() >= self._schedule.silence:
             watch.close()
 
     def _run(self) -> None:
@@ -203,7 +195,7 @@ class Reflector:
             if self._is_restart:
                 self._on_restart()
             self._is_restart = True
-            if self._must_list or self.age() >= self._silence() or self._clock() >= self._review_at:
+            if self._must_list or self.age() >= self._schedule.silence or self._clock() >= self._schedule.review_at:
                 self._list()
             self._follow()
         except ClusterError as error:
@@ -224,19 +216,13 @@ class Reflector:
             raise InvalidResponse(f"the list of {self.resource} has no resourceVersion: is it from an API server?")
         listed = dict(found)
         self._confirm_deletions(listed, position)
-        self._list_seconds = self._clock() - began
-        self._plan_review(is_proven=self.synced.is_set() and not self._cache.lacks_any(listed))
+        self._schedule.add(began, is_proven=self.synced.is_set() and not self._cache.lacks_any(listed))
         self._report(self._cache.replace(listed, position))
         self._last_contact = self._clock()
         self._must_list = False
         if not self.synced.is_set():
             self._failing_since = None
             self.synced.set()
-
-    def _plan_review(self, *, is_proven: bool) -> None:
-        self._review_pause = min(2 * self._review_pause, _LAST_REVIEW) if is_proven else _FIRST_REVIEW
-        self._review_pause = max(self._review_pause, _REVIEW_SHARE * self._list_seconds)
-        self._review_at = self._clock() + self._review_pause * random.uniform(1.0, 1.5)  # noqa: S311 -- as below
 
     def _confirm_deletions(self, listed: Mapping[Key, Packed], position: str) -> None:
         """Raise InvalidResponse if a list lacks an object that exists, as after an error of a server in between."""
@@ -272,7 +258,7 @@ class Reflector:
             # With jitter, so that the watches of all kinds do not end at the same time.
             timeout_seconds=min(
                 self._watch_seconds * random.uniform(1.0, 1.5),  # noqa: S311 -- jitter is no secret
-                max(_STEADY, self._review_at - self._clock()) + 1.0,
+                max(_STEADY, self._schedule.review_at - self._clock()) + 1.0,
             ),
         ) as watch:
             self._watch = watch
@@ -319,10 +305,6 @@ class Reflector:
     def _record_contact(self) -> None:
         self._last_contact = self._clock()
         self._problem, self._failing_since = "", None
-
-    def _silence(self) -> float:
-        """Seconds without a word after which the objects are listed again."""
-        return min(max(_SILENCE, _LIST_SHARE * self._list_seconds), _LONGEST_SILENCE)
 
     def _is_steady(self) -> bool:
         """Whether the watch has been open for some time."""

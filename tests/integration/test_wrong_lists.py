@@ -87,7 +87,7 @@ def test_a_first_list_that_is_empty_takes_no_route_away_and_is_mended(
 ) -> None:
     with serving.operating():
         serving.wait_for_phase("Ready", revision=1)
-    monkeypatch.setattr("kanary.kube.reflector._FIRST_REVIEW", 2.0)
+    monkeypatch.setattr("kanary.kube.list_schedule._FIRST_REVIEW", 2.0)
     monkeypatch.setattr("kanary.kube.reflector._STEADY", 1.0)
     servers = servers_of(serving)
     fault = serving.server.faults.add(Fault.empty(plural, times=1))

@@ -479,7 +479,7 @@ def test_a_fault_before_a_watch_that_was_open_for_some_time_is_no_trouble_when_t
 @pytest.fixture
 def unreviewed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists have no other cause than silence."""
-    monkeypatch.setattr("kanary.kube.reflector._FIRST_REVIEW", 1e9)
+    monkeypatch.setattr("kanary.kube.list_schedule._FIRST_REVIEW", 1e9)
 
 
 @pytest.mark.usefixtures("unreviewed")
@@ -576,10 +576,10 @@ def test_the_larger_a_list_is_the_less_often_it_is_made(cluster: FakeCluster, ma
     cluster.lists.put(([], "10"))
     reflector = make(clock=now)
     cluster.next_watch()
-    assert reflector._silence() == 200.0
-    reflector._list_seconds = 60.0
-    assert reflector._silence() == 600.0, "however slow the server is"
-    assert reflector._review_at - now.seconds >= 2000.0
+    assert reflector._schedule.silence == 200.0
+    reflector._schedule.list_seconds = 60.0
+    assert reflector._schedule.silence == 600.0, "however slow the server is"
+    assert reflector._schedule.review_at - now.seconds >= 2000.0
 
 
 # Reviews
@@ -601,7 +601,7 @@ def test_changes_that_a_watch_omits_are_found_after_a_minute_or_two(
     watch.events.put(End())
     assert cluster.next_watch().resource_version == "90"
     assert [changes.next() for _ in range(3)] == ["+a@1", "a@1->12", "+b@13"]
-    assert 60 <= reflector._review_at - now.seconds <= 90, "this watch is not trusted"
+    assert 60 <= reflector._schedule.review_at - now.seconds <= 90, "this watch is not trusted"
 
 
 def test_a_watch_that_is_proven_right_is_reviewed_ever_less_often(
@@ -614,9 +614,9 @@ def test_a_watch_that_is_proven_right_is_reviewed_ever_less_often(
     spans = []
     for version in range(20, 110, 10):
         watch = cluster.next_watch()
-        spans.append(reflector._review_at - now.seconds)
+        spans.append(reflector._schedule.review_at - now.seconds)
         reflector.remember(service("b", version + 5))
-        now.seconds = reflector._review_at
+        now.seconds = reflector._schedule.review_at
         cluster.lists.put(([service("a", version, port=version), service("b", 2)], str(version)))
         watch.events.put(End())
     assert [60 * 2**n <= span <= 90 * 2**n for n, span in enumerate(spans[:6])] == [True] * 6
