@@ -116,7 +116,8 @@ def _problems(spec: KanarySpec, service: Mapping[str, Any]) -> Iterator[str]:
         ),
         (
             is_new and KANARY_LABEL in selector,
-            f"selects proxies already, and lacks the annotation {ADOPTED_ANNOTATION}: give it its former selector",
+            f"selects proxies already, and lacks the annotation {ADOPTED_ANNOTATION}: give it its former selector and "
+            "target ports",
         ),
         (
             declared.get("publishNotReadyAddresses"),

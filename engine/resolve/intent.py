@@ -132,9 +132,33 @@ def _held_by_other(
             "when they serve"
         )
         yield Problem(Reason.DESTINATION_EXISTS, text)
+    elif not adoption.uid and (back := _way_back(view, owner, spec)):
+        text = (
+            f"{where} cannot be adopted, because Service {back} of a route leads to a Kanary that sends connections "
+            "back to it: let the route have the Service of a version, or choose another name"
+        )
+        yield Problem(Reason.DESTINATION_NOT_ADOPTABLE, text)
     elif problem := adoption_problem(spec, existing):
         why = "is adopted, but it" if adoption.uid == owner.uid else "cannot be adopted, because it"
         yield Problem(Reason.DESTINATION_NOT_ADOPTABLE, f"{where} {why} {problem}")
+
+
+def _way_back(view: DeclaredObjects, owner: Identity, spec: KanarySpec) -> str:
+    """The Service of a route from which other Kanaries send connections to the destination, or an empty string.
+
+    Once it is adopted, no pod would be left behind them.
+    """
+    for route in spec.routes:
+        reached, following = set[str](), [route.backend.service_name]
+        while following:
+            name = following.pop()
+            others = () if name in reached else view.kanaries_for(owner.namespace, name)
+            reached.add(name)
+            specs = [read for each in others if isinstance(read := _declared(each), KanarySpec)]
+            following += [each.backend.service_name for spec in specs for each in spec.routes]
+        if spec.destination in reached:
+            return route.backend.service_name
+    return ""
 
 
 def _held_by_kanary(view: DeclaredObjects, owner: Identity, existing: Json, where: str, name: str) -> Problem:

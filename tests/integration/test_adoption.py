@@ -229,6 +229,18 @@ def test_a_second_kanary_does_not_take_an_adopted_service(adopted: Scene) -> Non
     assert shop(adopted) == switched
 
 
+def test_a_service_is_not_adopted_by_a_kanary_that_would_send_its_connections_back(adopted: Scene) -> None:
+    backend = {"type": "ClusterIP", "selector": {"app": "myapp-v1"}, "ports": [{**PORT, "targetPort": 9000}]}
+    adopted.put("v1", "Service", "myapp-v1", spec=backend)
+    before = (adopted.get("services", "myapp-v1") or {})["spec"]
+    adopted.declare("back", destination="myapp-v1", adoptDestination=True, routes=routes(shop=100))
+    status = adopted.wait_for_phase("Degraded", "back", reason="DestinationNotAdoptable")
+    assert "Service shop of a route leads to a Kanary that sends connections back to it" in status["message"]
+    adopted.wait_for(lambda: adopted.status("back")["message"].endswith("serve revision 1"))
+    assert (adopted.get("services", "myapp-v1") or {})["spec"] == before
+    assert adopted.status()["phase"] == "Ready"
+
+
 def test_of_two_kanaries_one_adopts_it(live: Scene) -> None:
     names = "first", "second"
     for name in names:
