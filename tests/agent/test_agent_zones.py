@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from engine.render.zones import by_zone
 from tests.agent.clients import held, is_alive
 from tests.agent.live import POD, LiveProxy, live, worker
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import config_of
+from tests.haproxy.proxies import config_of, slot_of
 from tests.waiting import await_that
 
 CONNECTIONS = 200
@@ -46,6 +47,22 @@ def taken(proxy: LiveProxy, count: int = CONNECTIONS) -> Counter[str]:
 def all_up(proxy: LiveProxy) -> bool:
     routes = proxy.reported().get("routes") or {}
     return {name: found["up"] for name, found in routes.items()} == {"v1:http": 3, "v2:http": 3}
+
+
+def up(proxy: LiveProxy, kind: str) -> int:
+    """The servers of the first route that are up, in HAProxy's own metrics."""
+    _, metrics = proxy.fetch("/metrics?scope=backend")
+    slot = slot_of(proxy.config, 0)
+    found = re.search(rf'^haproxy_backend_{kind}_servers{{proxy="{slot}"}} (\d+)$', metrics, re.MULTILINE)
+    assert found, metrics
+    return int(found[1])
+
+
+def test_the_metrics_of_haproxy_show_whether_a_route_leaves_the_zone(pods: Pods) -> None:
+    with live(zoned(pods)) as proxy:
+        await_that(lambda: (up(proxy, "active"), up(proxy, "backup")) == (1, 2), "one is of this zone")
+        pods.kill(proxy.config.routes[0].servers[0])
+        await_that(lambda: (up(proxy, "active"), up(proxy, "backup")) == (0, 2), "none is")
 
 
 @pytest.mark.parametrize("balance", list(Balance))
