@@ -77,6 +77,7 @@ bench: venv cluster ## Measure the data plane and many Kanaries, and write docs/
 	@$(BIN)/python -m bench.change $(CLUSTER)
 
 promises: venv ## Run the tests of the promises with their full numbers, and write docs/promises.md (Debian, root; 30 minutes)
+	@$(SCRIPTS)/modern-apiserver
 	KANARY_PROMISES=full $(BIN)/pytest tests/promises -n auto --dist worksteal $(PYTEST_ARGS)
 	@$(BIN)/python -m scripts.promises
 

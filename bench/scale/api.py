@@ -15,6 +15,8 @@ from urllib.parse import quote
 import aiohttp
 import yaml
 
+from bench.programs import ROOT
+
 Json = dict[str, Any]
 Seen = Callable[[str, Json], None]
 """Receives ADDED, MODIFIED or DELETED, and the object."""
@@ -41,7 +43,8 @@ _READS = {"GET", "LIST", "WATCH"}
 class Api:
     """The API server of a kubeconfig, in one namespace."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str = NAMESPACE) -> None:
+        self._namespace = namespace
         self._cluster = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
 
     async def __aenter__(self) -> Self:
@@ -54,31 +57,33 @@ class Api:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def prepare(self, definition: Path) -> None:
+    async def prepare(self) -> None:
         """Create the CRD of Kanaries and the namespace, and wait until both are served."""
-        obj = yaml.safe_load(definition.read_text())
+        obj = yaml.safe_load((ROOT / "manifests" / "base" / "crd.yaml").read_text())
         await self.apply(f"{_CRDS}/{obj['metadata']['name']}", obj)
-        for name in (NAMESPACE, "default"):
+        for name in (self._namespace, "default"):
             await self.apply(
                 f"{_CORE}/namespaces/{name}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             )
         while True:
-            async with self._session.get(path_of("kanaries")) as response:
+            async with self._session.get(self.path_of("kanaries")) as response:
                 if response.ok:
                     return
             await asyncio.sleep(0.1)
 
     async def create(self, resource: str, obj: Json) -> Json:
         """Create the object. Raises RuntimeError with the server's message."""
-        return await self._send("POST", path_of(resource), obj)
+        return await self._send("POST", self.path_of(resource), obj)
 
     async def get(self, resource: str, name: str) -> Json:
         """The object. Raises RuntimeError with the server's message."""
-        return await self._send("GET", path_of(resource, name))
+        return await self._send("GET", self.path_of(resource, name))
 
     async def list(self, resource: str, selector: str = "") -> list[Json]:
         """All objects. Raises RuntimeError with the server's message."""
-        found: list[Json] = (await self._send("GET", f"{path_of(resource)}?labelSelector={quote(selector)}"))["items"]
+        found: list[Json] = (await self._send("GET", f"{self.path_of(resource)}?labelSelector={quote(selector)}"))[
+            "items"
+        ]
         return found
 
     async def apply(self, path: str, obj: Json) -> Json:
@@ -87,22 +92,22 @@ class Api:
 
     async def patch(self, resource: str, name: str, changes: Json, subresource: str = "") -> Json:
         """Merge the changes into the object. Raises RuntimeError with the server's message."""
-        return await self._send("PATCH", f"{path_of(resource, name)}{subresource}", changes, _MERGE)
+        return await self._send("PATCH", f"{self.path_of(resource, name)}{subresource}", changes, _MERGE)
 
     async def replace(self, resource: str, name: str, obj: Json) -> Json:
         """Replace the object at the version that was read. Raises RuntimeError with the server's message."""
-        return await self._send("PUT", path_of(resource, name), obj)
+        return await self._send("PUT", self.path_of(resource, name), obj)
 
     async def delete(self, resource: str, name: str) -> None:
         """Delete the object at once. Raises RuntimeError with the server's message."""
-        await self._send("DELETE", path_of(resource, name), {"gracePeriodSeconds": 0})
+        await self._send("DELETE", self.path_of(resource, name), {"gracePeriodSeconds": 0})
 
     async def follow(self, resource: str, seen: Seen, selector: str = "") -> None:
         """Call `seen` with each object and each change; ends only by cancellation."""
         version = "0"
         while True:
             query = {"watch": "1", "resourceVersion": version, "labelSelector": selector}
-            async with self._session.get(path_of(resource), params=query) as response:
+            async with self._session.get(self.path_of(resource), params=query) as response:
                 response.raise_for_status()
                 async for line in _lines(response.content):
                     event = json.loads(line)
@@ -120,17 +125,16 @@ class Api:
             text = await response.text()
         return writes_in(text)
 
+    def path_of(self, resource: str, name: str = "") -> str:
+        """The path of an object, or of all objects."""
+        return f"{PREFIXES[resource]}/namespaces/{self._namespace}/{resource}" + (f"/{name}" if name else "")
+
     async def _send(self, method: str, path: str, body: Json | None = None, headers: Json | None = None) -> Json:
         async with self._session.request(method, path, json=body, headers=headers) as response:
             if response.status >= 400:  # noqa: PLR2004  where HTTP's errors begin
                 raise RuntimeError(f"{method} {path}: {await response.text()}")
             found: Json = await response.json()
             return found
-
-
-def path_of(resource: str, name: str = "") -> str:
-    """The path of an object, or of all objects."""
-    return f"{PREFIXES[resource]}/namespaces/{NAMESPACE}/{resource}" + (f"/{name}" if name else "")
 
 
 async def _lines(stream: aiohttp.StreamReader) -> Any:

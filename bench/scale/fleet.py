@@ -26,8 +26,9 @@ class Fleet:
     api: Api
     states: dict[str, Json] = field(default_factory=dict)
     """Metadata and status by name."""
+    addresses: int = _BACKENDS
+    """The last address of a pod, as a number."""
     _seen: asyncio.Event = field(default_factory=asyncio.Event)
-    _addresses: int = _BACKENDS
     _slices: dict[str, Json] = field(default_factory=dict)
     """The slices that were changed, by name. Like the cluster's controller, this writes them without a read before."""
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
@@ -62,8 +63,8 @@ class Fleet:
 
     def _new_address(self) -> str:
         """An address that no pod has had."""
-        self._addresses += 1
-        return address_of(self._addresses)
+        self.addresses += 1
+        return address_of(self.addresses)
 
     async def change_weight(self, name: str, weight: int) -> None:
         """Change the weights to this one and the rest."""

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.programs import ROOT
 from bench.scale import operator
 from bench.scale.api import Api
 from bench.scale.fleet import Fleet
@@ -73,7 +72,7 @@ async def lab(kubeconfig: Path, folder: Path, plan: Plan) -> AsyncIterator[Lab]:
     """The environment with that many Kanaries, Ready once; no operator is running."""
     names = [f"web-{number:04}" for number in range(plan.kanaries)]
     async with Api(kubeconfig) as api, asyncio.TaskGroup() as group:
-        await api.prepare(ROOT / "manifests" / "base" / "crd.yaml")
+        await api.prepare()
         fleet, player = Fleet(api), Player(api)
         tasks = [group.create_task(fleet.follow()), group.create_task(player.run())]
         made = Lab(kubeconfig, folder, api, fleet, player, names, plan)

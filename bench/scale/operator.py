@@ -20,7 +20,6 @@ from bench.processes import cpu_seconds
 from bench.programs import ROOT
 from bench.scale.api import NAMESPACE
 
-KANARY_URL = "http://127.0.0.1:8080/metrics"
 KOPF_URL = "http://127.0.0.1:8090/healthz"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
@@ -105,17 +104,20 @@ class Kopf(Operator):
 
 
 @contextlib.asynccontextmanager
-async def kanary(kubeconfig: Path, folder: Path) -> AsyncIterator[Kanary]:
-    """`kanary run`, ended with the context. Its log and its history are in the folder."""
+async def kanary(kubeconfig: Path, folder: Path, *more: str, port: int = 8080) -> AsyncIterator[Kanary]:
+    """`kanary run` with `more` options, ended with the context. Its log and its history are in the folder."""
     options = [
+        *more,
         f"--kubeconfig={kubeconfig}",
         "--lease-namespace=default",
+        f"--http-port={port}",
+        "--history-port=0",
         f"--history-url=sqlite:///{folder}/history.db",
     ]
     command = [sys.executable, "-m", "kanary.cli.main", "run", *options]
     # The variable is that of the operator's image.
     async with _running(command, folder / "kanary.log", MALLOC_ARENA_MAX="1") as pid:
-        operator = Kanary(pid, KANARY_URL)
+        operator = Kanary(pid, f"http://127.0.0.1:{port}/metrics")
         await _answers(operator)
         yield operator
 

@@ -11,12 +11,13 @@ import itertools
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from bench.scale.agent import INTERVAL_SECONDS, Agent
-from bench.scale.api import Api, Json, path_of
+from bench.scale.api import Api, Json
 from engine.model.states import APPLIED_KEY, CONFIG_KEY
 from engine.render.objects import KANARY_LABEL
 from engine.render.pods import AGENT_PORT
@@ -53,14 +54,16 @@ class Player:
     """By the address of the pod."""
     _observed: dict[str, int] = field(default_factory=dict)
     """Generation of each Deployment that was rolled out."""
-    _last: int = _FIRST
+    last: int = _FIRST
     """The last new address, as a number."""
+    hosts: Sequence[str] = ("0.0.0.0",)  # noqa: S104  in a namespace
+    """Where the agents listen; another player may have single addresses of these."""
     _due: asyncio.Queue[Json] = field(default_factory=asyncio.Queue)
     """Deployments that are to be rolled out."""
 
     async def run(self) -> None:
         """Play until cancelled."""
-        server = await asyncio.start_server(self._answer, "0.0.0.0", AGENT_PORT, backlog=1024)  # noqa: S104  in a namespace
+        server = await asyncio.start_server(self._answer, self.hosts, AGENT_PORT, backlog=1024, reuse_port=True)
         async with server, asyncio.TaskGroup() as group:
             group.create_task(self.api.follow("configmaps", self._see_config_map, _MANAGED))
             group.create_task(self.api.follow("deployments", self._see_deployment, _MANAGED))
@@ -157,16 +160,16 @@ class Player:
         status = {"observedGeneration": metadata["generation"], **counts}
         await self.api.patch("deployments", metadata["name"], {"status": status}, "/status")
         piece = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", **endpoint_slice(kanary, addresses)}
-        await self.api.apply(path_of("endpointslices", piece["metadata"]["name"]), piece)
+        await self.api.apply(self.api.path_of("endpointslices", piece["metadata"]["name"]), piece)
         selector = f"{KANARY_LABEL}={kanary}"
         for pod in await self.api.list("pods", selector):
             if pod["metadata"]["name"] not in names:
                 await self.api.delete("pods", pod["metadata"]["name"])
 
     def _new_address(self) -> str:
-        self._last += 1
-        while (address := address_of(self._last)) in self._agents:
-            self._last += 1
+        self.last += 1
+        while (address := address_of(self.last)) in self._agents:
+            self.last += 1
         return address
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
