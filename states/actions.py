@@ -8,12 +8,12 @@ class Action(StrEnum):
 
     CONFIGURE = "configure"
     """Write the proxies' configuration into the ConfigMap."""
+    SEND = "send"
+    """Send the configuration to running proxies; their kubelets deliver it later as well."""
     RUN_PROXIES = "run-proxies"
     """Run the proxies with that configuration: the Deployment and its disruption budget."""
     EXPOSE = "expose"
     """Make the destination Service select the proxies; one of others only when they serve."""
-    SEND = "send"
-    """Send the configuration to running proxies; their kubelets deliver it later as well."""
     RETIRE = "retire"
     """Delete Services and ConfigMaps of this Kanary that are not used any more, and give back adopted Services."""
 

@@ -293,7 +293,8 @@ def _serving_actions(snapshot: Snapshot) -> tuple[Action, ...]:
         return ()
     send = (Action.SEND,) if snapshot.delivery.strategy is UpdateStrategy.LIVE else ()
     retire = (Action.RETIRE,) if snapshot.stale else ()
-    return KEEP_SERVING + send + retire
+    configure, *others = KEEP_SERVING
+    return (configure, *send, *others, *retire)
 
 
 def _is_current(snapshot: Snapshot) -> bool:

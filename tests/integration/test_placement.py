@@ -52,6 +52,9 @@ def test_a_template_that_the_cluster_refuses_is_reported_and_the_proxies_go_on(
     # The proxies that run receive other endpoints as before.
     prepared.endpoints("myapp-v1", "10.0.0.7")
     prepared.wait_for(lambda: "10.0.0.7:9000" in prepared.config())
+    # So they do other weights, which the agents of these tests get from the operator only, and from no kubelet.
+    declare(prepared, 30, template=BAD)
+    prepared.wait_for(lambda: [each["weight"] for each in prepared.status()["weights"]] == [30, 70])
     assert pod(prepared) == before
     prepared.server.faults.remove(refused)
     declare(prepared, template={"spec": {"nodeSelector": {"pool": "edge"}}})
