@@ -22,6 +22,7 @@ from engine.render.adoption import switched
 from engine.render.haproxy import Draft, Rendered, complete, draft, split_of
 from engine.render.objects import TEMPLATE_ANNOTATION, Comparison, Identity, Json, compared, covers
 from engine.render.rollback import RollbackPlan
+from engine.render.service import destination_service
 from engine.render.slots import Slots, assign
 from engine.render.zones import Zones
 from engine.rollbacks import rollback_plan
@@ -287,7 +288,7 @@ def _planned(
     if observed.defaults.disruption_budgets and observed.defaults.settings_of(spec).disruption_budget:
         budget = planned(*objects.BUDGET, owner.proxy_name, objects.disruption_budget, owner)
         proxies.append(budget)
-    service = planned("v1", "Service", spec.destination, objects.service, owner, spec, applied.doors)
+    service = planned("v1", "Service", spec.destination, destination_service, owner, spec, applied.doors)
     return {Action.CONFIGURE: tuple(configuration), Action.RUN_PROXIES: tuple(proxies), Action.EXPOSE: (service,)}
 
 

@@ -13,7 +13,7 @@ from engine.announce import Announcement
 from engine.checks import Check, CheckResult
 from engine.conditions import Recording
 from engine.fleet.proxy import Proxy
-from engine.fleet.refused import as_declared
+from engine.fleet.refused import as_declared, service_fields_as_declared
 from engine.fleet.reports import Report
 from engine.model.entries import Configuration, Entry
 from engine.model.spec import KanarySpec
@@ -55,6 +55,16 @@ def rejected(message: str) -> RejectedError:
     """The error for a request that the API server rejected, with the way out."""
     said = as_declared(harmless(message))
     text = f"the API server rejected the change: {said}; fix this and Kanary retries automatically"
+    return RejectedError(Problem(Reason.REJECTED_BY_CLUSTER, text))
+
+
+def not_kept(service: str, fields: Sequence[str]) -> RejectedError:
+    """The error for fields of a Service that the API server does not store."""
+    named = ", ".join(dict.fromkeys(service_fields_as_declared(field) for field in fields))
+    text = (
+        f"the API server does not keep {harmless(named)} in Service {service}, which serves without: leave out what "
+        "this release or configuration of Kubernetes lacks, or upgrade the cluster"
+    )
     return RejectedError(Problem(Reason.REJECTED_BY_CLUSTER, text))
 
 

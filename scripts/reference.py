@@ -14,7 +14,8 @@ import click
 from engine.model.durations import DURATION
 from engine.model.placement import QUANTITY
 from engine.model.rollout import CLOCK
-from engine.model.spec import DNS_LABEL, PORT_NAME
+from engine.model.service import PORT_NAME
+from engine.model.spec import DNS_LABEL
 from kanary.cli.main import cli
 from kanary.crd import crd
 

@@ -1,6 +1,7 @@
-"""What the cluster says of a Deployment or pod that it refuses, in terms of the Kanary, with the way out."""
+"""What the cluster says of a Deployment, pod or Service that it refuses, in terms of the Kanary, with the way out."""
 
 import re
+from collections.abc import Sequence
 
 _FIELDS = (
     (r"\.?spec\.template\.spec\.containers\[0\]\.resources\b", "spec.proxy.resources"),
@@ -8,6 +9,30 @@ _FIELDS = (
     (r"\.?spec\.template\.spec\.containers\[\d\]\.image\b", "spec.proxy.image"),
     (r"\.?spec\.template\.(?=labels|annotations)", "spec.proxy.template.metadata."),
     (r"\.?spec\.template\.(?=metadata|spec)", "spec.proxy.template."),
+)
+_OF_SERVICE = (
+    "type",
+    "loadBalancerClass",
+    "loadBalancerSourceRanges",
+    "allocateLoadBalancerNodePorts",
+    "externalTrafficPolicy",
+    "internalTrafficPolicy",
+    "ipFamilyPolicy",
+    "ipFamilies",
+    "sessionAffinity",
+    "sessionAffinityConfig",
+    "trafficDistribution",
+)
+_ABOUT_SERVICE = re.compile(r"cannot (create|apply) Service ")
+_SERVICE_WAYS_OUT = (
+    (r"ipFamilies\[0\].*may not (be )?change", "the first family of a Service stays: leave it as it was"),
+    (
+        r"loadBalancerClass.*may not (be )?change",
+        "set spec.service.type to ClusterIP first, which gives back the load balancer",
+    ),
+    (r"already allocated", "choose another nodePort, or leave it out"),
+    (r"not declared in schema", "this release of Kubernetes does not have the field: leave it out"),
+    (r"exceeded quota", "raise the ResourceQuota, or set spec.service.type to ClusterIP"),
 )
 _TEMPLATE = "spec.proxy.template.spec"
 _WAYS_OUT = (
@@ -39,14 +64,34 @@ _WAYS_OUT = (
 
 
 def as_declared(text: str) -> str:
-    """The text with the fields of the Kanary instead of those of its Deployment."""
+    """The text with the fields of the Kanary instead of those of its Deployment or Service."""
+    if _ABOUT_SERVICE.match(text):
+        return _with_way_out(service_fields_as_declared(text), _SERVICE_WAYS_OUT)
     for path, field in _FIELDS:
         text = re.sub(rf"(?<![\w.]){path}", field, text)
     return text
 
 
+def service_fields_as_declared(text: str) -> str:
+    """The text with the fields of the Kanary instead of those of its destination Service."""
+    text = re.sub(r"(?<![\w.])metadata\.(labels|annotations)\b", r"spec.service.\1", text)
+    return re.sub(r"(?<![\w.])\.?spec\.(?:ports\[(\d+)\]|(\w+))", _field_of_service, text)
+
+
+def _field_of_service(found: re.Match[str]) -> str:
+    index, name = found.groups()
+    if index is not None:
+        return f"spec.ports[{int(index) - 1}]" if int(index) else "spec.service.port"
+    # Kubernetes 1.20 writes some names with a capital.
+    declared = name[0].lower() + name[1:]
+    return f"spec.service.{declared}" if declared in _OF_SERVICE else found.group()
+
+
 def with_way_out(text: str) -> str:
     """The reason why no pod is created, and what to change."""
-    ways = (way for pattern, way in _WAYS_OUT if re.search(pattern, text))
-    way = next(ways, "")
+    return _with_way_out(text, _WAYS_OUT)
+
+
+def _with_way_out(text: str, known: Sequence[tuple[str, str]]) -> str:
+    way = next((way for pattern, way in known if re.search(pattern, text)), "")
     return f"{text}: {way}" if way else text

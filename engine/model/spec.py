@@ -10,6 +10,7 @@ from pydantic import Field
 from engine.model.entries import Share
 from engine.model.placement import ProxyDefaults
 from engine.model.rollout import Freeze, RolloutSpec
+from engine.model.service import ExposedPort, PortName, PortNumber, ServiceSettings
 from engine.model.shape import Shape
 from engine.model.weight import Weight
 from engine.render.config import (
@@ -28,8 +29,6 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """A Service's name (RFC 1035 label), the strictest form of all supported Kubernetes versions."""
-PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-"""A Service port's name (RFC 1123 label): it may be longer than a container port's, and consist of digits."""
 _MOST_SHOWN = 1_000
 """Maximum length of weights in one line. A hundred routes may need 13,000 characters, in each message of a status."""
 MAX_ROUTES = 100
@@ -38,12 +37,8 @@ MAX_PORTS = 4
 """How many ports there may be beside the first one: HAProxy takes 15,000 characters as the data of all ports."""
 MAX_BACKENDS = 100
 """The routes of all ports: each port has rules for each of them."""
-FIRST_PORT = "tcp"
-"""The name of `port` in the destination Service."""
 
 ServiceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
-PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
-PortName = Annotated[str, Field(min_length=1, max_length=63, pattern=PORT_NAME)]
 
 
 class Backend(Shape):
@@ -90,11 +85,11 @@ class TrafficDistribution(StrEnum):
     PREFER_SAME_ZONE = "PreferSameZone"
 
 
-class SplitPort(Shape):
+class SplitPort(ExposedPort):
     """A further port of the destination, whose connections are split by the weights of the routes."""
 
     name: PortName = Field(
-        description=f"Name of the port in the destination Service, other than {FIRST_PORT}, the name of `port`."
+        description="Name of the port in the destination Service, other than that of `port` (`service.port.name`)."
     )
     port: PortNumber = Field(description="Port of the destination Service.")
     service_port: PortNumber | PortName = Field(
@@ -170,6 +165,10 @@ class KanarySpec(Shape):
         f"turns. There may be {MAX_BACKENDS} routes of all ports together. The status, the history and the "
         "verdicts on a rollout have the connections to `port`.",
     )
+    service: ServiceSettings = Field(
+        default_factory=ServiceSettings,
+        description="Settings of the destination Service, unless it is adopted. What others set on it stays.",
+    )
     on_empty_route: OnEmptyRoute = Field(
         default=OnEmptyRoute.REDISTRIBUTE,
         description="What happens to the share of a route without a ready endpoint. Redistribute: the other routes "
@@ -202,6 +201,11 @@ class KanarySpec(Shape):
         # The cluster has no scale of a Kanary without a value of replicas: {} takes the default of each field.
         json_schema_extra={"default": {}},
     )
+
+    @property
+    def configures_service(self) -> bool:
+        """Whether it says more of the destination Service than its ports."""
+        return self.service != ServiceSettings() or any(port.app_protocol or port.node_port for port in self.ports)
 
     @property
     def splits(self) -> tuple[tuple[Route, ...], ...]:

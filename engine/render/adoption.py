@@ -125,6 +125,11 @@ def _problems(spec: KanarySpec, service: Mapping[str, Any]) -> Iterator[str]:
             "false",
         ),
         (
+            spec.configures_service,
+            "keeps its own type, labels and settings of ports: leave out spec.service, and appProtocol and nodePort in "
+            "spec.ports, and set them on the Service",
+        ),
+        (
             is_new and local,
             f"has {' and '.join(local)} Local, so that nodes without a proxy would drop connections: set it to Cluster",
         ),

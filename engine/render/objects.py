@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from engine.model.spec import API_VERSION, FIRST_PORT, KIND, KanarySpec
+from engine.model.spec import API_VERSION, KIND, KanarySpec
 from engine.model.states import ACCEPTED_KEY, APPLIED_KEY, CONFIG_KEY, PUBLIC_KEY, Written
-from engine.render.slots import Slots, listening_port
 from states import Problem, Reason
 
 Json = dict[str, Any]
@@ -90,8 +89,8 @@ def mounted_config(owner: Identity, digest: str, config: str) -> Json:
     Each configuration has its own ConfigMap: a proxy that restarts while its successors do not become ready finds its
     configuration again.
     """
-    desired = _object(owner, "v1", "ConfigMap", owner.mounted_name(digest))
-    return _hashed({**desired, "data": {CONFIG_KEY: config}})
+    desired = owned_object(owner, "v1", "ConfigMap", owner.mounted_name(digest))
+    return hashed({**desired, "data": {CONFIG_KEY: config}})
 
 
 def size_problem(obj: Json) -> Problem | None:
@@ -109,7 +108,7 @@ def size_problem(obj: Json) -> Problem | None:
 
 def config_map(owner: Identity, written: Written) -> Json:
     """The latest configuration, its source, the last one that proxies have served, and the key for the next ones."""
-    desired = _object(owner, "v1", "ConfigMap", owner.proxy_name)
+    desired = owned_object(owner, "v1", "ConfigMap", owner.proxy_name)
     applied = written.applied.to_json() if written.applied else ""
     # Both may be large, and the first takes precedence.
     has_room = len(written.latest) + len(written.accepted) + len(applied) <= CONFIG_MAP_BYTES
@@ -119,23 +118,10 @@ def config_map(owner: Identity, written: Written) -> Json:
         APPLIED_KEY: applied,
         PUBLIC_KEY: written.public_key,
     }
-    hashed = _hashed({**desired, "data": data})
+    made = hashed({**desired, "data": data})
     if written.version:
-        hashed["metadata"]["resourceVersion"] = written.version
-    return hashed
-
-
-def service(owner: Identity, spec: KanarySpec, doors: Slots = ()) -> Json:
-    """The Service that clients connect to."""
-    first = {"name": FIRST_PORT, "port": spec.port, "protocol": "TCP", "targetPort": "split"}
-    # Numbers: with names in the pods, another port would replace the proxies.
-    others = [
-        {"name": port.name, "port": port.port, "protocol": "TCP", "targetPort": listening_port(port.name, doors)}
-        for port in spec.ports
-    ]
-    desired = _object(owner, "v1", "Service", spec.destination)
-    desired["metadata"]["labels"][SKIP_MIRROR_LABEL] = "true"
-    return _hashed({**desired, "spec": {"type": "ClusterIP", "selector": owner.selector, "ports": [first, *others]}})
+        made["metadata"]["resourceVersion"] = written.version
+    return made
 
 
 def generation_of(deployment: Mapping[str, Any] | None) -> int:
@@ -147,8 +133,8 @@ def generation_of(deployment: Mapping[str, Any] | None) -> int:
 
 def disruption_budget(owner: Identity) -> Json:
     """Lets node drains evict one proxy at a time. There is no minimum, so a single proxy does not block a drain."""
-    desired = _object(owner, *BUDGET, owner.proxy_name)
-    return _hashed({**desired, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": owner.selector}}})
+    desired = owned_object(owner, *BUDGET, owner.proxy_name)
+    return hashed({**desired, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": owner.selector}}})
 
 
 def deployment(
@@ -164,7 +150,7 @@ def deployment(
 
     A later generation of the spec that changes nothing else leaves the Deployment in the cluster (`live`) as it is.
     """
-    desired = _object(owner, "apps/v1", "Deployment", owner.proxy_name)
+    desired = owned_object(owner, "apps/v1", "Deployment", owner.proxy_name)
     if defaults:
         desired["metadata"]["annotations"][DEFAULTS_ANNOTATION] = defaults
     body = {
@@ -176,13 +162,14 @@ def deployment(
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
         "template": template,
     }
-    hashed = _hashed({**desired, "spec": body})
-    known = generation_of(live) if made_from(live, hashed) else 0
-    hashed["metadata"]["annotations"][GENERATION_ANNOTATION] = str(min(known or generation, generation))
-    return hashed
+    made = hashed({**desired, "spec": body})
+    known = generation_of(live) if made_from(live, made) else 0
+    made["metadata"]["annotations"][GENERATION_ANNOTATION] = str(min(known or generation, generation))
+    return made
 
 
-def _object(owner: Identity, api_version: str, kind: str, name: str) -> Json:
+def owned_object(owner: Identity, api_version: str, kind: str, name: str) -> Json:
+    """An object that belongs to the Kanary."""
     reference = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -202,7 +189,7 @@ def _object(owner: Identity, api_version: str, kind: str, name: str) -> Json:
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
 
 
-def _hashed(desired: Json) -> Json:
+def hashed(desired: Json) -> Json:
     """The object with an annotation that shows whether the object in the cluster was written from it."""
     desired["metadata"]["annotations"][HASH_ANNOTATION] = hash_of(desired)
     return desired
@@ -227,17 +214,20 @@ def covers(live: object, desired: object) -> bool:
     if live is None and desired in ({}, [], ""):
         return True
     if isinstance(desired, Mapping):
-        return isinstance(live, Mapping) and all(_holds(key, live.get(key), value) for key, value in desired.items())
+        return isinstance(live, Mapping) and all(holds(key, live.get(key), value) for key, value in desired.items())
     if isinstance(desired, list):
         return isinstance(live, list) and len(live) == len(desired) and all(map(covers, live, desired))
     return False
 
 
-def _holds(key: str, live: object, desired: object) -> bool:
+def holds(key: str, live: object, desired: object) -> bool:
     """Selectors and data must be equal: added entries would change their meaning."""
     if key == "resourceVersion":
         # A precondition, not content.
         return True
+    if key == "ipFamilies" and isinstance(live, list) and isinstance(desired, list):
+        # The cluster may add the second one.
+        return live[: len(desired)] == desired
     return live == desired if key in ("selector", "matchLabels", "data") else covers(live, desired)
 
 
@@ -277,6 +267,12 @@ def controller_of(obj: Mapping[str, Any]) -> Mapping[str, Any]:
     """The reference to the object's controller; empty if it has none."""
     references = (obj.get("metadata") or {}).get("ownerReferences") or ()
     return next((reference for reference in references if reference.get("controller")), {})
+
+
+def identity_of(obj: Mapping[str, Any]) -> Identity:
+    """The Kanary that an object belongs to."""
+    controller = controller_of(obj)
+    return Identity(obj["metadata"]["namespace"], controller.get("name", ""), controller.get("uid", ""))
 
 
 def owner_uid(obj: Mapping[str, Any]) -> str:

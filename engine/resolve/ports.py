@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Mapping
 
-from engine.model.spec import FIRST_PORT, MAX_BACKENDS, MAX_PORTS, KanarySpec
+from engine.model.spec import MAX_BACKENDS, MAX_PORTS, KanarySpec
 
 EXPECTED: Mapping[str, str] = {
     "further port": "an object with a name, a port and a servicePort",
@@ -15,7 +15,7 @@ EXPECTED: Mapping[str, str] = {
 
 def port_problems(spec: KanarySpec) -> Iterator[str]:
     """What is wrong with the further ports, each with the way out."""
-    seen: dict[Hashable, str] = {FIRST_PORT: "spec.port", spec.port: "spec.port"}
+    seen: dict[Hashable, str] = {spec.service.port.name: "spec.port", spec.port: "spec.port"}
     seen |= {route.backend: "spec.routes" for route in spec.routes}
     for index, (port, routes) in enumerate(zip(spec.ports, spec.splits[1:], strict=True)):
         where = f"spec.ports[{index}]"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from engine.model.spec import API_VERSION, FIRST_PORT, KIND, MAX_PORTS
+from engine.model.service import FIRST_PORT
+from engine.model.spec import API_VERSION, KIND, MAX_PORTS
 from engine.render.adoption import adopter, adoption_of, adoption_problem
 from engine.render.objects import controller_of
 from engine.resolve.validation import InvalidSpecError, read_spec

@@ -17,7 +17,7 @@ from engine.model.states import Endpoint, Written, read_written
 from engine.model.status import KanaryStatus
 from engine.ports import KanaryName, Recorded, RejectedError
 from engine.render.adoption import adopter, given_back
-from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER, Identity, is_ours, owner_uid
+from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER, Identity, identity_of, is_ours, owner_uid
 from engine.resolve.slices import slices_from_endpoints
 from kanary.kanaries import KANARIES
 from kanary.kube.pods import addresses_of, is_ready
@@ -211,7 +211,7 @@ class ImaginedCluster:
             metadata = {**live["metadata"], "annotations": annotations, "ownerReferences": []}
             self.put(SERVICES, {**live, "metadata": metadata, "spec": {**live["spec"], **desired["spec"]}})
             return
-        if live and not is_ours(live, owner_uid(desired), desired["metadata"]["labels"]):
+        if live and not is_ours(live, owner_uid(desired), identity_of(desired).labels):
             text = (
                 f'{desired["kind"]} "{desired["metadata"]["name"]}" exists and does not belong to this Kanary: '
                 "delete or rename it, or create the Kanary under another name"

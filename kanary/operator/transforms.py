@@ -59,9 +59,13 @@ def deployment(obj: Json) -> Json:
     failures = [c for c in (obj.get("status") or {}).get("conditions") or () if c.get("type") == "ReplicaFailure"]
     status["conditions"] = [_only(condition, _CONDITION) for condition in failures]
     kept = _without_version(obj)
-    if created := created_fields(obj["metadata"]):
-        kept["metadata"]["managedFields"] = [_only(entry, _MANAGER) for entry in created]
+    kept["metadata"] |= _created(obj)
     return {**kept, **_only(obj, ("spec",)), "status": status}
+
+
+def _created(obj: Json) -> Json:
+    entries = [_only(entry, _MANAGER) for entry in created_fields(obj["metadata"])]
+    return {"managedFields": entries} if entries else {}
 
 
 def created_fields(metadata: Json) -> list[Json]:
@@ -97,7 +101,9 @@ def content_of_kanary(obj: Json) -> Json:
 def service(obj: Json) -> Json:
     """The Service without its status; of those that Kanary did not create, only what it wrote into an adopted one."""
     kept = {**_identity(obj), "spec": obj.get("spec") or {}}
-    if (kept["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
+    if (kept["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER:
+        kept["metadata"] |= _created(obj)
+    else:
         labels = _only(kept["metadata"].get("labels") or {}, (SKIP_MIRROR_LABEL,))
         of_kanary = _only(kept["metadata"].get("annotations") or {}, (ADOPTED_ANNOTATION, HASH_ANNOTATION))
         kept["metadata"] = {k: v for k, v in kept["metadata"].items() if k not in ("labels", "annotations")}

@@ -3,20 +3,21 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import reduce
 from typing import Any
 
 from engine.fleet.proxy import Proxy
 from engine.model.spec import KIND
 from engine.model.states import Written
-from engine.ports import EndingError, RejectedError, RetryLaterError, rejected
+from engine.ports import EndingError, RejectedError, RetryLaterError, not_kept, rejected
 from engine.render.adoption import WITHOUT_MARKS, adopter, given_back
-from engine.render.objects import HASH_ANNOTATION, Identity, covers, is_ours, made_from, owner_uid
+from engine.render.objects import HASH_ANNOTATION, Identity, covers, identity_of, is_ours, made_from, owner_uid
+from engine.render.service import dropped_fields, with_node_ports
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
 from kanary.kube.errors import Meaning
-from kanary.kube.resources import DEPLOYMENTS, PDBS, SERVICES, Key, Resource
+from kanary.kube.resources import DEPLOYMENTS, SERVICES, Key, Resource
 from kanary.operator.agents import Agents
+from kanary.operator.bodies import as_applied, replacing
 from kanary.operator.last_applied import LastApplied, kanary_of
 from kanary.operator.sending import Push
 from kanary.operator.signing import SigningKey
@@ -69,13 +70,16 @@ class Writer:
             raise RetryLaterError(f"{resource.kind} {key} has just appeared", STALE_COPY_RETRY.total_seconds())
         self._check_owner(resource, live, desired)
         if made_from(live, desired) and (covers(live, desired) or self._last.is_applied(desired, live)):
+            _check_kept(live, desired)
             return
         preconditions = {"resourceVersion": version, **metadata, "uid": live["metadata"]["uid"]}
         identified = {**desired, "metadata": preconditions}
         if adopter(desired):
             self._turn(live, identified)
             return
-        if resource is DEPLOYMENTS and created_fields(live["metadata"]):
+        if resource is SERVICES:
+            identified["spec"] = with_node_ports(live["spec"], desired["spec"])
+        if resource in (DEPLOYMENTS, SERVICES) and created_fields(live["metadata"]):
             identified = self._own_created(resource, identified)
         self._apply(resource, identified)
 
@@ -180,7 +184,7 @@ class Writer:
                 raise RetryLaterError(f"Kanary {namespace}/{name} was deleted: its objects are not restored")
 
     def _check_owner(self, resource: Resource, live: Json, desired: Json) -> None:
-        if is_ours(live, owner_uid(desired), desired["metadata"]["labels"]) or _may_adopt(live, desired):
+        if is_ours(live, owner_uid(desired), identity_of(desired).labels) or _may_adopt(live, desired):
             return
         name = live["metadata"]["name"]
         for reference in live["metadata"].get("ownerReferences") or ():
@@ -204,7 +208,10 @@ class Writer:
                 live = self._client.get(*where)
                 if live["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
                     raise RetryLaterError(f"{resource.kind} {metadata['name']} has just changed") from None
-                written = self._overwrite(resource, live, desired)
+                replaced = self._overwrite(resource, live, desired)
+                # What an earlier apply has set, and this one has not, is still there.
+                identified = {**metadata, "resourceVersion": replaced["metadata"]["resourceVersion"]}
+                written = self._client.apply(*where, {**desired, "metadata": identified}, force=True)
             if not covers(written, desired):
                 # Apply reverts changes of others, but not their additions.
                 written = self._overwrite(resource, written, desired)
@@ -232,25 +239,16 @@ class Writer:
         where = resource, metadata["namespace"], metadata["name"]
         with self._request(f"apply {resource.kind} {metadata['name']}"):
             entries = self._client.get(*where)["metadata"].get("managedFields") or []
-            by_us = [entry for entry in entries if entry.get("manager") == FIELD_MANAGER]
-            ours = [entry for entry in by_us if not entry.get("subresource")]
-            nothing: Json = {}
-            fields = reduce(_union, (entry["fieldsV1"] for entry in ours), nothing)
-            others = [entry for entry in entries if entry not in ours]
-            applied = [{**entry, "operation": "Apply", "fieldsV1": fields} for entry in ours[:1]]
-            change = {"resourceVersion": metadata["resourceVersion"], "managedFields": [*others, *applied]}
+            change = {
+                "resourceVersion": metadata["resourceVersion"],
+                "managedFields": as_applied(entries, FIELD_MANAGER),
+            }
             version = self._client.merge_patch(*where, {"metadata": change})["metadata"]["resourceVersion"]
         return {**desired, "metadata": {**metadata, "resourceVersion": version}}
 
     def _overwrite(self, resource: Resource, live: Json, desired: Json) -> Json:
         """Replace the fields of `desired` in the object at the version that was read."""
-        metadata = desired["metadata"]
-        body = {**live, "metadata": {**live["metadata"], **_merged(live["metadata"], metadata)}}
-        body |= {key: value for key, value in desired.items() if key not in ("metadata", "spec")}
-        if "spec" in desired:
-            # A Service has fields that the cluster allocated. In a budget, another field contradicts ours.
-            kept = {} if resource is PDBS else live["spec"]
-            body["spec"] = {**kept, **desired["spec"]}
+        metadata, body = desired["metadata"], replacing(live, desired)
         return self._client.replace(resource, metadata["namespace"], metadata["name"], body)
 
     def _remember(self, desired: Json, written: Json) -> None:
@@ -258,6 +256,7 @@ class Writer:
         reflector = self._watches.of(desired["apiVersion"], desired["kind"])
         if reflector:
             reflector.remember(written)
+        _check_kept(written, desired)
 
     def _resource(self, desired: Json) -> Resource:
         reflector = self._watches.of(desired["apiVersion"], desired["kind"])
@@ -293,10 +292,7 @@ def _may_adopt(live: Json, desired: Json) -> bool:
     return bool(adopter(desired)) and owners <= {adopter(desired)}
 
 
-def _union(fields: Json, others: Json) -> Json:
-    return {**fields, **{name: _union(fields.get(name, {}), inner) for name, inner in others.items()}}
-
-
-def _merged(live: Json, desired: Json) -> Json:
-    """The labels and annotations of others, with ours."""
-    return {key: {**(live.get(key) or {}), **desired[key]} for key in ("labels", "annotations")}
+def _check_kept(written: Json, desired: Json) -> None:
+    """Raise RejectedError if the API server has dropped fields of a Service: releases know different ones."""
+    if desired["kind"] == "Service" and (dropped := [*dropped_fields(written, desired)]):
+        raise not_kept(desired["metadata"]["name"], dropped)

@@ -137,6 +137,10 @@ def value_invalid(field: str, value: Any, why: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {json.dumps(value)}: {why}", field)
 
 
+def value_forbidden(field: str, why: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {why}", field)
+
+
 def value_required(field: str) -> Cause:
     return Cause("FieldValueRequired", "Required value", field)
 

@@ -32,6 +32,82 @@ def test_an_external_name_has_no_address(services: Collection) -> None:
     assert not spec.get("clusterIP")
 
 
+def exposed(*ports: Object, **more: Any) -> Object:
+    return {"type": "NodePort", "selector": {"a": "b"}, "ports": list(ports), **more}
+
+
+def tcp(name: str, number: int, **more: Any) -> Object:
+    return {"name": name, "port": number, "protocol": "TCP", "targetPort": 1, **more}
+
+
+def node_ports(value: Object) -> list[int | None]:
+    return [port.get("nodePort") for port in value["spec"]["ports"]]
+
+
+def test_node_ports_are_allocated_and_stay_while_they_are_written(services: Collection) -> None:
+    made = services.make("one", spec=exposed(tcp("a", 80), tcp("b", 81)))
+    ports = node_ports(made)
+
+    assert all(ports) and len(set(ports)) == len(ports)
+    renamed = exposed(tcp("c", 80, nodePort=ports[0]), tcp("b", 81, nodePort=ports[1]))
+    assert node_ports(services.merge("one", {"spec": renamed}).ok()) == ports
+    assert made["spec"]["externalTrafficPolicy"] == "Cluster"
+
+
+def test_a_cluster_ip_has_nothing_of_the_type_that_it_had(services: Collection) -> None:
+    services.apply("one", "me", spec=exposed(tcp("a", 80), tcp("b", 81))).ok()
+
+    inside = exposed(tcp("a", 80), tcp("b", 81), type="ClusterIP")
+    spec = services.apply("one", "me", spec=inside).ok()["spec"]
+
+    assert not any("nodePort" in port for port in spec["ports"])
+    assert "externalTrafficPolicy" not in spec
+
+
+def test_a_node_port_is_of_one_service(services: Collection) -> None:
+    (taken,) = node_ports(services.make("one", spec=exposed(tcp("a", 80))))
+
+    for number, ports in ((taken, [tcp("a", 80, nodePort=taken)]), (99, [tcp("a", 80, nodePort=99)])):
+        reply = services.create("two", spec=exposed(*ports))
+        reply.refused(422, "Invalid")
+        assert reply.causes() == {"spec.ports.nodePort": "FieldValueInvalid"}, number
+    free = taken + 1 if taken < 32767 else taken - 1
+    twice = services.create("two", spec=exposed(tcp("a", 80, nodePort=free), tcp("b", 81, nodePort=free)))
+    assert twice.causes() == {"spec.ports.nodePort": "FieldValueDuplicate"}
+    inside = services.create("two", spec=exposed(tcp("a", 80, nodePort=free), type="ClusterIP"))
+    assert inside.causes() == {"spec.ports.nodePort": "FieldValueForbidden"}
+
+
+def test_a_field_of_another_type_is_refused(services: Collection) -> None:
+    ranges = services.create("one", spec=exposed(tcp("a", 80), loadBalancerSourceRanges=["10.0.0.0/8"]))
+    policy = services.create("one", spec=exposed(tcp("a", 80), type="ClusterIP", externalTrafficPolicy="Local"))
+
+    assert ranges.causes() == {"spec.LoadBalancerSourceRanges": "FieldValueForbidden"}
+    assert policy.causes() == {"spec.externalTrafficPolicy": "FieldValueInvalid"}
+
+
+def test_a_type_that_does_not_exist_is_refused(services: Collection) -> None:
+    reply = services.create("one", spec=exposed(tcp("a", 80), type="Nodes"))
+
+    assert reply.causes()["spec.type"] == "FieldValueNotSupported"
+
+
+def test_an_affinity_has_a_time_and_none_has_not(services: Collection) -> None:
+    spec = exposed(tcp("a", 80), type="ClusterIP")
+    made = services.make("one", spec=spec | {"sessionAffinity": "ClientIP"})
+
+    assert made["spec"]["sessionAffinityConfig"] == {"clientIP": {"timeoutSeconds": 10800}}
+    assert "sessionAffinityConfig" not in services.merge("one", {"spec": {"sessionAffinity": "None"}}).ok()["spec"]
+
+
+def test_a_field_behind_a_closed_gate_is_dropped(services: Collection) -> None:
+    """Kubernetes 1.20 knows it, and does not keep it."""
+    spec = exposed(tcp("a", 80), type="LoadBalancer", allocateLoadBalancerNodePorts=False)
+
+    assert "allocateLoadBalancerNodePorts" not in services.make("one", spec=spec)["spec"]
+    assert "allocateLoadBalancerNodePorts" not in services.apply("one", "me", force=True, spec=spec).ok()["spec"]
+
+
 def test_a_service_s_name_is_a_host_name(services: Collection) -> None:
     reply = services.create("a.b", spec={"ports": [{"port": 80}]})
 

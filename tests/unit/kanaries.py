@@ -101,6 +101,20 @@ _further = st.fixed_dictionaries(
     },
     optional={"sendProxyProtocol": st.sampled_from(["V1", "V2"])},
 )
+_services = _some(
+    labels=_texts,
+    annotations=_texts,
+    port=_some(name=names.map("for-{}".format), appProtocol=names),
+    ipFamilies=st.sampled_from([["IPv4"], ["IPv6"]]),
+    sessionAffinity=st.sampled_from(["None", "ClientIP"]),
+    internalTrafficPolicy=st.sampled_from(["Cluster", "Local"]),
+) | st.fixed_dictionaries(
+    {"type": st.just("LoadBalancer")},
+    optional={
+        "loadBalancerSourceRanges": st.just(["10.0.0.0/8"]),
+        "port": _some(nodePort=st.integers(30_000, 32_767)),
+    },
+)
 valid_specs = st.fixed_dictionaries(
     {"destination": names.map("to-{}".format), "routes": _routes()},
     optional={
@@ -112,6 +126,7 @@ valid_specs = st.fixed_dictionaries(
         "updateStrategy": st.sampled_from(["Live", "Rolling"]),
         "progressDeadlineSeconds": st.integers(1, 86_400),
         "paused": st.booleans(),
+        "service": _services,
         "proxy": _proxies,
     },
 )

@@ -28,9 +28,9 @@ from engine.render.objects import (
     made_from,
     mounted_config,
     owner_uid,
-    service,
 )
 from engine.render.pods import template
+from engine.render.service import destination_service as service
 from states import UpdateStrategy
 from states.timing import ENDPOINTS_SETTLE
 from tests.unit.kanaries import OWNER, Json, json_values, spec, valid_specs

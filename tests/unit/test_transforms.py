@@ -20,9 +20,9 @@ from engine.render.objects import (
     disruption_budget,
     made_from,
     owner_uid,
-    service,
 )
 from engine.render.pods import rolling
+from engine.render.service import destination_service as service
 from engine.resolve.endpoints import Resolved, resolve
 from kanary.kube.cache import Packed
 from kanary.operator import transforms

@@ -10,7 +10,8 @@ from engine.fleet.proxy import read_proxy
 from engine.model.states import Written, read_written
 from engine.plan import plan
 from engine.ports import RejectedError, RetryLaterError
-from engine.render.objects import config_map, service
+from engine.render.objects import config_map
+from engine.render.service import destination_service as service
 from kanary.kube.errors import AlreadyExists, Conflict, NotFound
 from kanary.kube.resources import CONFIG_MAPS, SERVICES
 from kanary.operator.sending import Push

@@ -32,7 +32,7 @@ class Rules:
 
 
 _RULES = {
-    "Service": Rules(services.complete),
+    "Service": Rules(services.complete, services.check),
     "Deployment": Rules(workloads.complete_deployment, workloads.check),
     "ReplicaSet": Rules(workloads.complete_replica_set, workloads.check),
     "Pod": Rules(pods.complete_pod),
