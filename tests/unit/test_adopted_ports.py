@@ -31,7 +31,7 @@ _ports = st.lists(
 
 def live(ports: list[Json]) -> Json:
     named = [{"name": f"p{number}", **port} for number, port in enumerate(ports)]
-    metadata = {"name": "myapp", "namespace": "shop", "annotations": {"theirs": "1"}}
+    metadata = {"name": "myapp", "namespace": "shop", "labels": {"theirs": "1"}, "annotations": {"theirs": "1"}}
     return {
         "apiVersion": "v1",
         "kind": "Service",
