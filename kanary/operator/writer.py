@@ -225,7 +225,11 @@ class Writer:
         metadata, spec = desired["metadata"], desired["spec"]
         removed = dict.fromkeys(live["spec"].get("selector") or ())
         turned = {**spec, "selector": {**removed, **spec["selector"]}}
-        change = {**desired, "metadata": {**metadata, "ownerReferences": None}, "spec": turned}
+        # Of a Service that was Kanary's own.
+        ours = Identity(*kanary_of(desired), "").labels.items()
+        labels = dict.fromkeys(key for key, text in ours if (live["metadata"].get("labels") or {}).get(key) == text)
+        theirs = {**metadata, "labels": labels | metadata["labels"], "ownerReferences": None}
+        change = {**desired, "metadata": theirs, "spec": turned}
         with self._request(f"switch Service {metadata['name']} to the proxies"), self._watches.applying(desired):
             written = self._client.merge_patch(SERVICES, metadata["namespace"], metadata["name"], change)
             self._remember(desired, written)

@@ -280,6 +280,7 @@ def test_one_that_the_operator_creates_first_is_theirs_again_once_they_apply_it(
     now = shop(adopted)
     assert (now["metadata"]["uid"], now["spec"]["selector"]) == (created["metadata"]["uid"], PROXIES)
     assert now["spec"]["ports"] == [{**PORT, "targetPort": "split"}]
+    assert not [key for key in now["metadata"]["labels"] if not key.startswith("endpointslice")], "it is not Kanary's"
     assert finalizers(adopted)
     adopted.wait_for_phase("Ready")
     adopted.server.store.delete("kanaries", "rule", NAMESPACE)
