@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 from urllib.parse import unquote
 
-from pydantic_core import from_json
-
 from kanary.kube.errors import ApiError, Gone, InvalidResponse, NotFound, Right, Unreachable
 from kanary.kube.http import Response
+from kanary.kube.parsing import parsed
 from kanary.kube.resources import SELF_SUBJECT_REVIEWS, Json, Resource
 from kanary.kube.watch import Watch
 
@@ -287,7 +286,7 @@ class Verbs(ABC):
     def _call(self, request: Request) -> Json:
         response = self._send(request, read=self.timeouts.read)
         try:
-            body = from_json(response.data)
+            body = parsed(response.data)
         except OSError as error:
             raise self._unreachable(error) from error
         except ValueError:

@@ -7,10 +7,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic_core import from_json
-
 from kanary.kube.errors import InvalidResponse, Unreachable, from_status
 from kanary.kube.http import Response
+from kanary.kube.parsing import parsed
 from kanary.kube.resources import Json
 
 Event = tuple[str, Json]
@@ -66,7 +65,7 @@ class Watch:
 
 def _event(line: bytes) -> Event:
     try:
-        event: Any = from_json(line)
+        event: Any = parsed(line)
         kind, obj = event["type"], event["object"]
         if kind == "ERROR":
             raise from_status(obj, http_status=500)

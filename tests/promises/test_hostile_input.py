@@ -1,5 +1,6 @@
 """Whatever a Kanary contains, it is refused with a message, or its configuration means what it declares."""
 
+import copy
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from engine.resolve.intent import same_port_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.yaml_source import read_objects
 from kanary.cli.yaml_values import YamlError
+from kanary.kube.parsing import parsed
 from tests.haproxy.proxies import HAPROXY
 from tests.promises.haproxy_reading import TURNS, Meaning, meaning_of
 from tests.promises.hostile import Hostile, Json, at, numbers_in
@@ -270,13 +272,15 @@ def _of(world: World, what: str) -> Any:
 
 
 def _edit(world: World, hostile: Hostile, what: str) -> object:
-    if what == "status":
-        return hostile.damage(world.objects["Kanary", "rule"]["status"])
-    data = world.objects["ConfigMap", "rule-haproxy"]["data"]
-    if what != "applied.json":
+    kanary, data = world.objects["Kanary", "rule"], world.objects["ConfigMap", "rule-haproxy"]["data"]
+    if what not in ("applied.json", "status"):
         return hostile.damage_texts(data)
-    applied = json.loads(data["applied.json"])
-    path = hostile.damage(applied)
-    with suppress(TypeError, ValueError, RecursionError):
-        data["applied.json"] = json.dumps(applied)
+    found = copy.deepcopy(_of(world, what))
+    path = hostile.damage(found)
+    with suppress(TypeError, ValueError, RecursionError):  # of what is no JSON, and so cannot be written
+        text = json.dumps(found)
+        if what == "status":
+            kanary["status"] = parsed(text.encode())
+        else:
+            data["applied.json"] = text
     return path
