@@ -35,7 +35,8 @@ _PORT = 8080
 _PAUSE = 0.4
 """Between two changes. The operator takes about three reports a second of each proxy (`kanary/operator/streams.py`):
 more changes would wait for their own reports."""
-_WARM_UP, _CHANGES = 5, 20
+_WARM_UP, _CHANGES = 6, 20
+"""Even numbers: the first of the next changes has other weights than the last one."""
 _BACKENDS, _PROXIES = (11 << 24), (127 << 24) + (200 << 16)
 """Addresses that the other namespace does not have."""
 _PODS = 8
