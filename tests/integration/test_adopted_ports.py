@@ -103,8 +103,6 @@ def test_one_whose_target_ports_its_owner_takes_out_of_the_manifest_is_switched_
 
 
 def test_what_its_owner_changes_meanwhile_comes_back(adopted: Scene) -> None:
-    """The number of one port, and what the other led to."""
-
     def change(spec: Json) -> None:
         spec["ports"][1]["targetPort"] = 7000
 
