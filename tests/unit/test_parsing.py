@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -45,3 +46,21 @@ def test_what_is_beside_a_deep_value_is_read_as_it_is(before: Any, after: Any) -
 def test_what_is_no_json_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"line \d+ column \d+"):
         parsed(text.encode())
+
+
+@pytest.mark.parametrize("character", ["x", '\\"'])
+def test_a_long_string_beside_a_deep_value_takes_memory_in_proportion(character: str) -> None:
+    text = f'["{character * 1_000_000}", {nested("[", "]", 300)}]'.encode()
+    tracemalloc.start()
+    try:
+        parsed(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(text)
+
+
+def test_a_long_string_without_an_end_takes_no_longer_than_others() -> None:
+    """Each of its quotes could begin a string that has no end either: with the square of the length, for hours."""
+    with pytest.raises(ValueError, match="EOF"):
+        parsed(b'["' + b'\\"' * 500_000)
