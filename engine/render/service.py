@@ -12,15 +12,15 @@ Json = dict[str, Any]
 
 _RENDERED = {"labels", "annotations", "port"}
 """The settings that are not fields of the spec of a Service."""
-_DEPENDENT = (
-    "externalTrafficPolicy",
-    "healthCheckNodePort",
-    "loadBalancerClass",
-    "loadBalancerSourceRanges",
-    "allocateLoadBalancerNodePorts",
-    "sessionAffinityConfig",
-)
-"""Fields that are invalid beside another type or affinity. The cluster sets some of them itself."""
+_DEPENDENT = {
+    "externalTrafficPolicy": ("type",),
+    "healthCheckNodePort": ("type", "externalTrafficPolicy"),
+    "loadBalancerClass": ("type",),
+    "loadBalancerSourceRanges": ("type",),
+    "allocateLoadBalancerNodePorts": ("type",),
+    "sessionAffinityConfig": ("sessionAffinity",),
+}
+"""Fields that are invalid beside other values of these. The cluster sets some of them itself."""
 
 
 def destination_service(owner: Identity, spec: KanarySpec, doors: Slots = ()) -> Json:
@@ -44,8 +44,10 @@ def _port(port: ExposedPort, number: int, target: int | str) -> Json:
 
 
 def replaced_spec(live: Mapping[str, Any], desired: Mapping[str, Any]) -> Json:
-    """The spec of the Service that replaces `live`: with what the cluster allocated, as far as it stays valid."""
-    return {**{field: value for field, value in live.items() if field not in _DEPENDENT}, **desired}
+    """The spec of the Service that replaces `live`: with what the cluster allocated and others set, if still valid."""
+    made = {**live, **desired}
+    lost = {name for name, needs in _DEPENDENT.items() if any(made.get(need) != live.get(need) for need in needs)}
+    return {field: value for field, value in made.items() if field in desired or field not in lost}
 
 
 def with_node_ports(live: Mapping[str, Any], desired: Mapping[str, Any]) -> Json:

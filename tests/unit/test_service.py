@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.fleet.refused import as_declared
 from engine.model.spec import KanarySpec
@@ -184,27 +182,35 @@ def test_node_ports_are_those_of_the_same_number_unless_another_port_takes_them(
     assert with_node_ports(live, {**desired, "type": "ClusterIP"})["ports"] == desired["ports"]
 
 
-@given(st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"]), st.booleans())
-def test_what_replaces_a_service_has_what_was_allocated_and_nothing_of_another_type(
-    type_: str, has_affinity: bool
-) -> None:
-    live = {
-        "type": "LoadBalancer",
-        "clusterIP": "10.0.0.1",
-        "clusterIPs": ["10.0.0.1"],
-        "loadBalancerIP": "192.0.2.1",
-        "healthCheckNodePort": 30009,
-        "externalTrafficPolicy": "Local",
-        "loadBalancerSourceRanges": ["10.0.0.0/8"],
-        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}},
-    }
-    desired = {"type": type_, "ports": []} | ({"sessionAffinity": "ClientIP"} if has_affinity else {})
-    assert replaced_spec(live, desired) == {
-        "clusterIP": "10.0.0.1",
-        "clusterIPs": ["10.0.0.1"],
-        "loadBalancerIP": "192.0.2.1",
-        **desired,
-    }
+LOAD_BALANCER: Json = {
+    "loadBalancerClass": "example.com/internal",
+    "loadBalancerSourceRanges": ["10.0.0.0/8"],
+    "allocateLoadBalancerNodePorts": False,
+    "externalTrafficPolicy": "Local",
+    "healthCheckNodePort": 30009,
+}
+AFFINITY: Json = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}}
+ALLOCATED: Json = {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "loadBalancerIP": "192.0.2.1"}
+
+
+@pytest.mark.parametrize(
+    ("desired", "lost"),
+    [
+        ({"type": "LoadBalancer"}, set()),
+        ({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}, set()),
+        ({"type": "LoadBalancer", "externalTrafficPolicy": "Cluster"}, {"healthCheckNodePort"}),
+        ({"type": "LoadBalancer", "sessionAffinity": "None"}, {"sessionAffinityConfig"}),
+        ({"type": "NodePort"}, {*LOAD_BALANCER}),
+        ({"type": "NodePort", "externalTrafficPolicy": "Local"}, {*LOAD_BALANCER} - {"externalTrafficPolicy"}),
+        ({"type": "ClusterIP"}, {*LOAD_BALANCER}),
+        ({"type": "ClusterIP", "sessionAffinity": "None"}, {*LOAD_BALANCER, "sessionAffinityConfig"}),
+    ],
+)
+def test_what_replaces_a_service_keeps_what_others_set_as_far_as_it_stays_valid(desired: Json, lost: set[str]) -> None:
+    """Without its source ranges, a load balancer is open to all; without its class, the cluster rejects it."""
+    live = {"type": "LoadBalancer", "ports": [{"port": 1}], **ALLOCATED, **LOAD_BALANCER, **AFFINITY}
+    replaced = replaced_spec(live, {**desired, "ports": []})
+    assert replaced == {field: value for field, value in live.items() if field not in lost} | desired | {"ports": []}
 
 
 def test_a_second_family_that_the_cluster_adds_is_no_difference() -> None:
