@@ -7,8 +7,9 @@ before the proxies are deleted. Each step is one write, and the next one depends
 from engine.model.spec import KanarySpec
 from engine.observe import Observed, owner_of
 from engine.ports import ClusterView, ClusterWriter, Json, RejectedError
-from engine.render.adoption import FINALIZER, adopter, adoption_problem, write_problem
+from engine.render.adoption import FINALIZER, PROXY_PORT, adopter, adoption_problem, write_problem
 from engine.render.objects import KANARY_LABEL, Identity, is_ours
+from engine.render.slots import Slots, backends_by_slot, listening_port
 from engine.resolve.intent import destination_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
 from states import Reason
@@ -19,19 +20,26 @@ CONTESTED = frozenset({Reason.DESTINATION_EXISTS, Reason.DESTINATION_NOT_ADOPTAB
 def foreign_destination(observed: Observed, spec: KanarySpec) -> Json | None:
     """The Service of the destination, as others have made it; None if Kanary has."""
     known = observed.destinations.get(spec.destination)
-    return _as_theirs(known.service if known else None, observed.owner, spec)
+    doors = observed.written.applied.doors if observed.written.applied else ()
+    return _as_theirs(known.service if known else None, observed.owner, spec, doors)
 
 
-def _as_theirs(service: Json | None, owner: Identity, spec: KanarySpec) -> Json | None:
+def _as_theirs(service: Json | None, owner: Identity, spec: KanarySpec, doors: Slots = ()) -> Json | None:
     """The Service without what is ours, if others have made it, or have applied their manifest to ours.
 
-    They deleted the adopted one, and Kanary was faster than they to create it again.
+    They deleted the adopted one, and Kanary was faster than they to create it again. A manifest without target ports
+    leaves ours, which their pods do not have. The numbers of others may be theirs, if it has the first one.
     """
     if service is None or not is_ours(service, owner.uid, owner.labels):
         return service
-    selector = {key: text for key, text in (service["spec"].get("selector") or {}).items() if key != KANARY_LABEL}
+    declared = service["spec"]
+    selector = {key: text for key, text in (declared.get("selector") or {}).items() if key != KANARY_LABEL}
+    ports = declared.get("ports") or ()
+    if any(port.get("targetPort") == PROXY_PORT for port in ports):
+        ours = PROXY_PORT, *(listening_port(name, doors) for name in backends_by_slot(doors))
+        ports = [{**port, "targetPort": port["port"]} if port.get("targetPort") in ours else port for port in ports]
     metadata = {**service["metadata"], "ownerReferences": []}
-    theirs = {**service, "metadata": metadata, "spec": {**service["spec"], "selector": selector}}
+    theirs = {**service, "metadata": metadata, "spec": {**declared, "selector": selector, "ports": ports}}
     return theirs if spec.adopt_destination and not adoption_problem(spec, theirs) else None
 
 

@@ -12,7 +12,7 @@ from kanary.kanaries import KANARIES
 from kanary.kube.client import ClusterClient
 from kanary.kube.resources import SERVICES
 from tests.integration.scene import NAMESPACE, Scene, routes
-from tests.integration.shop import ADOPTING, PORT, PROXIES, finalizers, is_as_it_was, service, shop, writes
+from tests.integration.shop import ADOPTING, PORT, PROXIES, THEIRS, finalizers, is_as_it_was, service, shop, writes
 
 Json = dict[str, Any]
 
@@ -185,3 +185,33 @@ def test_the_manifest_of_kanary_adopt_adopts_every_port(both: Scene, capsys: pyt
         client.create(KANARIES if document["kind"] == "Kanary" else SERVICES, NAMESPACE, document)
     both.wait_for_phase("Ready")
     assert targets(both) == {80: "split", 9090: 8081}
+
+
+@pytest.mark.parametrize(
+    ("declared", "former"),
+    [
+        # A manifest without target ports leaves those of the operator.
+        ((), {80: 80, 9090: 9090}),
+        ((80, 9090), {80: 8080, 9090: 8081}),
+    ],
+)
+def test_one_that_the_operator_creates_first_has_the_target_ports_of_the_manifest_that_is_applied_to_it(
+    adopted: Scene, declared: tuple[int, ...], former: dict[int, int]
+) -> None:
+    adopted.server.store.delete("services", "shop", NAMESPACE)
+    adopted.wait_for(lambda: (adopted.get("services", "shop") or {"metadata": {}})["metadata"].get("ownerReferences"))
+    adopted.wait_for(lambda: not finalizers(adopted))
+    assert targets(adopted) == {80: "split", 9090: 8081}
+
+    def apply(spec: Json) -> None:
+        spec["selector"] |= THEIRS
+        for port in spec["ports"]:
+            if port["port"] in declared:
+                port["targetPort"] = former[port["port"]]
+
+    edit(adopted, apply)
+    adopted.wait_for(lambda: not shop(adopted)["metadata"].get("ownerReferences"))
+    assert targets(adopted) == {80: "split", 9090: 8081}
+    adopted.wait_for_phase("Ready")
+    delete(adopted)
+    assert (targets(adopted), shop(adopted)["spec"]["selector"]) == (former, THEIRS)
