@@ -75,7 +75,7 @@ def as_declared(text: str) -> str:
 def service_fields_as_declared(text: str) -> str:
     """The text with the fields of the Kanary instead of those of its destination Service."""
     text = re.sub(r"(?<![\w.])metadata\.(labels|annotations)\b", r"spec.service.\1", text)
-    return re.sub(r"(?<![\w.])\.?spec\.(?:ports\[(\d+)\]|(\w+))", _field_of_service, text)
+    return re.sub(r"(?<![\w.])\.?spec\.(?:ports\[(\d{1,3})\]|(\w+))", _field_of_service, text)
 
 
 def _field_of_service(found: re.Match[str]) -> str:

@@ -288,3 +288,9 @@ def test_what_the_cluster_says_of_the_service_names_the_fields_of_the_kanary(sai
 def test_fields_of_other_objects_are_not_taken_for_those_of_the_service() -> None:
     said = "cannot apply Deployment s: metadata.labels: spec.type: x"
     assert as_declared(said) == said
+
+
+def test_what_the_cluster_quotes_of_a_key_is_no_index_of_a_port() -> None:
+    """Python reads no number of so many digits."""
+    said = f'cannot apply Service s: metadata.annotations: Invalid value: "x spec.ports[{"9" * 5000}]"'
+    assert as_declared(said) == said.replace("metadata", "spec.service")
