@@ -70,7 +70,7 @@ class AffinityConfig(Shape):
 
 
 class ExposedPort(Shape):
-    """What a port of the destination Service has beside its number."""
+    """Name, application protocol and node port of a port of the destination Service."""
 
     name: PortName = Field(default=FIRST_PORT, description="Name of `port` in the destination Service.")
     app_protocol: _Text | None = Field(
@@ -97,7 +97,9 @@ class ServiceSettings(Shape):
     annotations: dict[str, Annotated[str, Field(max_length=8_192)]] | None = Field(
         default=None, description="Annotations, such as those that a cloud reads for its load balancers."
     )
-    port: ExposedPort = Field(default_factory=ExposedPort, description="What `spec.port` has beside its number.")
+    port: ExposedPort = Field(
+        default_factory=ExposedPort, description="Name, application protocol and node port of `spec.port`."
+    )
     load_balancer_class: _Text | None = Field(
         default=None,
         description="Which controller provides the load balancer, with type LoadBalancer; from Kubernetes 1.22. It "
@@ -125,7 +127,8 @@ class ServiceSettings(Shape):
         default=None, description="Whether the Service has addresses of one family or both. Default: the cluster's."
     )
     ip_families: Annotated[tuple[AddressFamily, ...], Field(min_length=1, max_length=2)] | None = Field(
-        default=None, description="Address families, the first one's address is the ClusterIP. Default: the cluster's."
+        default=None,
+        description="Address families; the address of the first one is the ClusterIP. Default: the cluster's.",
     )
     session_affinity: Affinity | None = Field(
         default=None,
