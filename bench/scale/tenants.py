@@ -49,6 +49,8 @@ class Measured:
 
     alone: list[float]
     beside: list[float]
+    after: list[float]
+    """When the other namespace has done what it does, and is still there."""
     operator_cpu: float
     """Of a core, while there was the other namespace: the operator of this one."""
     others_cpu: float
@@ -94,9 +96,10 @@ async def _measure(kubeconfig: Path, folder: Path, kanaries: int, edits: int, na
         beside = await _changes(fleet, lambda _: over.done())
         seconds, *cpu = [now - then for now, then in zip(used(), before, strict=True)]
         await over
+        after = await _changes(fleet, lambda count: count == _CHANGES)
         for task in tasks:
             task.cancel()
-    return Measured(alone, beside, cpu[0] / seconds, cpu[1] / seconds, cpu[2] / seconds, seconds)
+    return Measured(alone, beside, after, cpu[0] / seconds, cpu[1] / seconds, cpu[2] / seconds, seconds)
 
 
 @asynccontextmanager

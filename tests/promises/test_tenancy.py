@@ -146,6 +146,13 @@ def many_kanaries(scene: Scene, prefix: str = "many") -> Iterator[Names]:
 
 
 @contextmanager
+def settled_kanaries(scene: Scene) -> Iterator[Names]:
+    with many_kanaries(scene, "settled") as names:
+        scene.wait_for(lambda: all(phase_of(scene, name) == "Ready" for name in names), seconds=KANARIES)
+        yield names
+
+
+@contextmanager
 def tarpits(scene: Scene) -> Iterator[Names]:
     add_neighbours(scene)
     yield []
@@ -189,6 +196,7 @@ def many_edits(scene: Scene) -> Iterator[Names]:
 
 CASES: dict[str, tuple[Neighbour, float]] = {
     f"{ENDPOINTS:,} endpoints, some flapping": (many_endpoints, ENDPOINTS * 1024),
+    f"{KANARIES} Kanaries that are Ready": (settled_kanaries, KANARIES * 120 * 1024),
     f"{KANARIES} Kanaries, all created at once": (many_kanaries, KANARIES * 120 * 1024),
     f"{2 * NEIGHBOURS} tarpits": (tarpits, 2 * NEIGHBOURS * 512 * 1024),
     f"{ROLLOUTS} webhooks without an answer": (tarpits_of_webhooks, ROLLOUTS * 400 * 1024),
