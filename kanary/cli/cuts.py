@@ -49,6 +49,9 @@ def refusals(planned: Forecast) -> Iterator[str]:
     if before is None or after is None:
         return
     if before.spec.destination != after.spec.destination:
+        if any(change.action == "restored" for change in planned.objects):
+            # An adopted Service, which leads to its former pods.
+            return
         yield (
             f"Service {before.spec.destination} is deleted when the proxies serve {after.spec.destination}: "
             "clients have to connect to the new name"

@@ -17,6 +17,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults
 from engine.ports import RetryLaterError
 from engine.reconcile import Reconciler, Step
+from engine.render.adoption import adopter, given_back
 from engine.render.objects import DEFAULTS_ANNOTATION, Identity, covers, made_from, owner_uid
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.resolve.intent import read_intent
@@ -48,10 +49,10 @@ class ChangedField:
 
 @dataclass(frozen=True, slots=True)
 class ObjectChange:
-    """An object that the operator creates, changes or deletes."""
+    """An object that the operator creates, changes, deletes or gives back."""
 
     action: str
-    """created, changed or deleted."""
+    """created, changed, deleted, or restored: an adopted Service becomes what it was."""
     object: Json
     """As the operator writes it; of a deleted one, as it is."""
     fields: tuple[ChangedField, ...] = ()
@@ -222,8 +223,10 @@ def _own(cluster: ImaginedCluster, owner: Identity, api_version: str, kind: str)
 def _object_changes(
     cluster: ImaginedCluster, owner: Identity, spec: KanarySpec, since: ImaginedObjects
 ) -> Iterator[ObjectChange]:
-    """The objects of the Kanary that change. A former destination is deleted when the proxies serve the new one."""
+    """The objects of the Kanary that change. A former destination goes when the proxies serve the new one."""
     for before, after in cluster.changes(since):
+        if before and after and owner.uid == adopter(before) != adopter(after):
+            yield _restored(before, after)
         if owner_uid(after or before or {}) != owner.uid:
             continue
         if after is None and before:
@@ -234,7 +237,11 @@ def _object_changes(
             yield ObjectChange("changed", after, tuple(_fields(before, after)))
     for found in cluster.owned_by(owner.namespace, owner.uid):
         if found["kind"] == "Service" and found["metadata"]["name"] != spec.destination:
-            yield ObjectChange("deleted", found)
+            yield _restored(found, given_back(found)) if adopter(found) else ObjectChange("deleted", found)
+
+
+def _restored(adopted: Json, after: Json) -> ObjectChange:
+    return ObjectChange("restored", after, tuple(_fields(adopted, after)))
 
 
 def _fields(before: Json, after: Json) -> Iterator[ChangedField]:

@@ -207,8 +207,9 @@ class ImaginedCluster:
         """Have the cluster contain this object. Raises RejectedError if it exists and has another owner."""
         live = self.live(desired)
         if live and adopter(desired):
-            annotations = {**(live["metadata"].get("annotations") or {}), **desired["metadata"]["annotations"]}
-            metadata = {**live["metadata"], "annotations": annotations, "ownerReferences": []}
+            parts = ("labels", "annotations")
+            ours = {part: {**(live["metadata"].get(part) or {}), **desired["metadata"][part]} for part in parts}
+            metadata = {**live["metadata"], **ours, "ownerReferences": []}
             self.put(SERVICES, {**live, "metadata": metadata, "spec": {**live["spec"], **desired["spec"]}})
             return
         if live and not is_ours(live, owner_uid(desired), identity_of(desired).labels):

@@ -364,7 +364,10 @@ class World:
                 "metadata": {
                     **live["metadata"],
                     "ownerReferences": [],
-                    "annotations": desired["metadata"]["annotations"],
+                    **{
+                        part: {**(live["metadata"].get(part) or {}), **desired["metadata"][part]}
+                        for part in ("labels", "annotations")
+                    },
                 },
                 "spec": {**live["spec"], **desired["spec"]},
             }

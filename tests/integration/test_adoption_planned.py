@@ -1,0 +1,46 @@
+"""What `kanary plan` says of a Service that the Kanary has adopted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kanary.cli.main import main
+from tests.integration.scene import NAMESPACE, Scene, routes
+from tests.integration.shop import ADOPTING, THEIRS
+
+Json = dict[str, Any]
+
+
+def plan(scene: Scene, folder: Path, spec: Json, *options: str) -> None:
+    kanary = {
+        "apiVersion": "kanary.k8s.io/v1",
+        "kind": "Kanary",
+        "metadata": {"name": "rule", "namespace": NAMESPACE},
+        "spec": spec,
+    }
+    file = folder / "rule.yaml"
+    file.write_text(yaml.safe_dump(kanary))
+    main(["plan", "-f", str(file), "--kubeconfig", scene.kubeconfig, *options])
+
+
+@pytest.mark.parametrize("change", [{"destination": "other"}, {"adoptDestination": False}])
+def test_an_adopted_service_is_not_deleted_and_leads_to_its_former_pods(
+    adopted: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Json
+) -> None:
+    plan(adopted, tmp_path, ADOPTING | change, "-o", "json")
+    (planned,) = json.loads(capsys.readouterr().out)
+    (service,) = [each for each in planned["objects"] if each["object"]["metadata"]["name"] == "shop"]
+    assert (service["action"], service["object"]["spec"]["selector"]) == ("restored", THEIRS)
+    assert planned["connections"]["refused"] == []
+    plan(adopted, tmp_path, ADOPTING | change)
+    assert "\n  Service shop leads to its former pods again\n" in capsys.readouterr().out
+
+
+def test_other_weights_do_not_touch_it(adopted: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adopted.backend("myapp-v2", "10.0.1.1")
+    plan(adopted, tmp_path, ADOPTING | {"routes": routes(myapp_v1=50, myapp_v2=50)}, "-o", "json")
+    (planned,) = json.loads(capsys.readouterr().out)
+    assert [each["object"]["kind"] for each in planned["objects"]] == ["ConfigMap"]
