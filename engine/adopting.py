@@ -20,8 +20,12 @@ CONTESTED = frozenset({Reason.DESTINATION_EXISTS, Reason.DESTINATION_NOT_ADOPTAB
 def foreign_destination(observed: Observed, spec: KanarySpec) -> Json | None:
     """The Service of the destination, as others have made it; None if Kanary has."""
     known = observed.destinations.get(spec.destination)
+    service = known.service if known else None
     doors = observed.written.applied.doors if observed.written.applied else ()
-    return _as_theirs(known.service if known else None, observed.owner, spec, doors)
+    theirs = _as_theirs(service, observed.owner, spec, doors)
+    # What Kanary has created leads to the proxies, unless it is switched now.
+    is_kept = theirs is None or theirs is service or may_switch(observed, spec, theirs)
+    return theirs if is_kept else None
 
 
 def _as_theirs(service: Json | None, owner: Identity, spec: KanarySpec, doors: Slots = ()) -> Json | None:

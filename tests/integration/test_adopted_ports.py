@@ -187,6 +187,30 @@ def test_the_manifest_of_kanary_adopt_adopts_every_port(both: Scene, capsys: pyt
     assert targets(both) == {80: "split", 9090: 8081}
 
 
+@pytest.fixture
+def created(adopted: Scene) -> Scene:
+    """The Service was deleted, and the operator has created its own."""
+    adopted.server.store.delete("services", "shop", NAMESPACE)
+    adopted.wait_for(lambda: (adopted.get("services", "shop") or {"metadata": {}})["metadata"].get("ownerReferences"))
+    adopted.wait_for(lambda: not finalizers(adopted))
+    assert targets(adopted) == {80: "split", 9090: 8081}
+    return adopted
+
+
+@pytest.mark.parametrize("change", [{"paused": True}, {"routes": routes(myapp_v1=99)}])
+def test_one_that_the_operator_has_created_leads_to_the_proxies_while_it_must_not_be_switched(
+    created: Scene, change: Json
+) -> None:
+    """An apply of their manifest leaves a selector that no pod has."""
+    created.declare(**split(ENTRY, **change))
+    generation = (created.kanary() or {})["metadata"]["generation"]
+    created.wait_for(lambda: created.status().get("observedGeneration") == generation)
+    edit(created, lambda spec: spec["selector"].update(THEIRS))
+    created.wait_for(lambda: shop(created)["spec"]["selector"] == PROXIES)
+    assert shop(created)["metadata"]["ownerReferences"]
+    created.wait_for(lambda: not finalizers(created))
+
+
 @pytest.mark.parametrize(
     ("declared", "former"),
     [
@@ -196,22 +220,17 @@ def test_the_manifest_of_kanary_adopt_adopts_every_port(both: Scene, capsys: pyt
     ],
 )
 def test_one_that_the_operator_creates_first_has_the_target_ports_of_the_manifest_that_is_applied_to_it(
-    adopted: Scene, declared: tuple[int, ...], former: dict[int, int]
+    created: Scene, declared: tuple[int, ...], former: dict[int, int]
 ) -> None:
-    adopted.server.store.delete("services", "shop", NAMESPACE)
-    adopted.wait_for(lambda: (adopted.get("services", "shop") or {"metadata": {}})["metadata"].get("ownerReferences"))
-    adopted.wait_for(lambda: not finalizers(adopted))
-    assert targets(adopted) == {80: "split", 9090: 8081}
-
     def apply(spec: Json) -> None:
         spec["selector"] |= THEIRS
         for port in spec["ports"]:
             if port["port"] in declared:
                 port["targetPort"] = former[port["port"]]
 
-    edit(adopted, apply)
-    adopted.wait_for(lambda: not shop(adopted)["metadata"].get("ownerReferences"))
-    assert targets(adopted) == {80: "split", 9090: 8081}
-    adopted.wait_for_phase("Ready")
-    delete(adopted)
-    assert (targets(adopted), shop(adopted)["spec"]["selector"]) == (former, THEIRS)
+    edit(created, apply)
+    created.wait_for(lambda: not shop(created)["metadata"].get("ownerReferences"))
+    assert targets(created) == {80: "split", 9090: 8081}
+    created.wait_for_phase("Ready")
+    delete(created)
+    assert (targets(created), shop(created)["spec"]["selector"]) == (former, THEIRS)
