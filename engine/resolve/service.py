@@ -69,7 +69,7 @@ def service_problems(spec: KanarySpec) -> Iterator[str]:
     yield from _node_port_problems(spec)
     yield from _family_problems(where, settings)
     if settings.session_affinity_config and settings.session_affinity is not Affinity.CLIENT_IP:
-        yield f"{where}.sessionAffinityConfig needs sessionAffinity ClientIP: set it, or leave the former out"
+        yield f"{where}.sessionAffinityConfig needs sessionAffinity ClientIP: set it, or leave the config out"
 
 
 def _type_problems(where: str, settings: ServiceSettings) -> Iterator[str]:
@@ -81,7 +81,7 @@ def _type_problems(where: str, settings: ServiceSettings) -> Iterator[str]:
     if settings.type is not ServiceType.LOAD_BALANCER:
         for field, value in of_load_balancers.items():
             if value is not None:
-                yield f"{where}.{field} needs type LoadBalancer, and it is {settings.type}: change one"
+                yield f"{where}.{field} needs type LoadBalancer, and it is {settings.type}: set it, or leave this out"
     if settings.type is ServiceType.CLUSTER_IP and settings.external_traffic_policy:
         yield (
             f"{where}.externalTrafficPolicy needs type NodePort or LoadBalancer, and it is ClusterIP: leave it out, or "

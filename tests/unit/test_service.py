@@ -73,11 +73,11 @@ def test_without_settings_the_service_is_what_it_was() -> None:
         ({"type": "ExternalName"}, 'spec.service.type is "ExternalName": must be ClusterIP, NodePort, LoadBalancer'),
         (
             {"loadBalancerClass": "a/b"},
-            "spec.service.loadBalancerClass needs type LoadBalancer, and it is ClusterIP: change one",
+            "spec.service.loadBalancerClass needs type LoadBalancer, and it is ClusterIP: set it, or leave this out",
         ),
         (
             {"type": "NodePort", "loadBalancerSourceRanges": ["10.0.0.0/8"]},
-            "spec.service.loadBalancerSourceRanges needs type LoadBalancer, and it is NodePort: change one",
+            "spec.service.loadBalancerSourceRanges needs type LoadBalancer, and it is NodePort: set it, or leave this",
         ),
         (
             {"allocateLoadBalancerNodePorts": False},
@@ -98,7 +98,7 @@ def test_without_settings_the_service_is_what_it_was() -> None:
         ({"port": {"name": "Web"}}, 'spec.service.port.name is "Web": must be the name of a Service port'),
         (
             {"sessionAffinityConfig": {"clientIP": {}}},
-            "spec.service.sessionAffinityConfig needs sessionAffinity ClientIP: set it, or leave the former out",
+            "spec.service.sessionAffinityConfig needs sessionAffinity ClientIP: set it, or leave the config out",
         ),
         (
             {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}},
