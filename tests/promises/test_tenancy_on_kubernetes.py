@@ -40,6 +40,8 @@ CASES = {
     **{f"{count} Kanaries, all created at once": (count, 0) for count in ((150, 500) if IS_FULL else (150,))},
     "1,000 edits a minute": (1, 500 if IS_FULL else 200),
 }
+ALLOWANCE = 0.05
+"""Seconds by which the machine may be busier at the end of a run than at its start."""
 ROUNDS = 3
 """The machine may be busier with other tests in one of two measurements."""
 
@@ -48,12 +50,13 @@ ROUNDS = 3
 def test_a_shared_operator_delays_no_change_twice_as_long_as_one_of_its_own(tell: Tell, case: str) -> None:
     for _ in range(ROUNDS):
         own, shared = (measured(PROGRAMS, *CASES[case], namespaces) for namespaces in ((TENANT, CROWD), ()))
-        if median(shared.beside) <= 2 * median(own.beside) and median(shared.after) <= 2 * median(shared.alone):
+        is_delayed_later = median(shared.after) > 2 * median(shared.alone) + ALLOWANCE
+        if median(shared.beside) <= 2 * median(own.beside) and not is_delayed_later:
             break
     tell(CHANGES, case, "of its own", *cells(own))
     tell(CHANGES, case, "shared", *cells(shared))
     assert median(shared.beside) <= 2 * median(own.beside)
-    assert median(shared.after) <= 2 * median(shared.alone)
+    assert not is_delayed_later
 
 
 def cells(found: Measured) -> Sequence[str]:
