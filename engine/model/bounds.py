@@ -1,4 +1,4 @@
-"""Which values of a stored state are plausible: whoever may edit a status or a ConfigMap can write any."""
+"""The plausible values of a stored state: users who may edit a status or a ConfigMap can write any."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -65,7 +65,7 @@ def _number(port: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def dropped_fields(live: object, desired: object, path: str = "") -> Iterator[str]:
-    """The paths of what `live` does not have as `desired` has it."""
+    """The paths of the fields of `desired` that `live` lacks, or has with another value."""
     if covers(live, desired):
         return
     if isinstance(live, Mapping) and isinstance(desired, Mapping):

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import from_json
 
 MOST_LEVELS = 100
-"""What is nested deeper is left out. The parser reads 200 levels, and no object of Kubernetes has 50."""
+"""What is nested deeper is left out. The parser reads 200 levels."""
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
 """Strings, also one that does not end, and brackets. Nothing is tried twice: that would take 120 times the memory of a
 string, and hours for a long one without an end."""

@@ -74,6 +74,6 @@ def test_the_steps_of_kanary_adopt_leave_a_service_with_its_proxies_alone(scene:
 
 
 def addresses(scene: Scene, service: str) -> set[str]:
-    """What kube-proxy sends connections to: all EndpointSlices, whoever made them."""
+    """The addresses that kube-proxy uses: those of all EndpointSlices, whatever created them."""
     slices = scene.kubectl.get("endpointslices", "-l", f"kubernetes.io/service-name={service}")["items"]
     return {address for each in slices for endpoint in each["endpoints"] or () for address in endpoint["addresses"]}
