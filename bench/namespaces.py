@@ -38,9 +38,14 @@ class Namespace:
         return subprocess.Popen([*self._enter, *command], text=True, **options)
 
     def run(self, *command: str | Path, timeout: float = 60, given: str | None = None) -> str:
-        """The output of a program for this input. Raises CalledProcessError, with its errors in stderr."""
+        """The output of a program for this input. Raises CalledProcessError, with its errors in stderr and as a note."""
         words = [*self._enter, *command]
-        done = subprocess.run(words, check=True, text=True, capture_output=True, timeout=timeout, input=given)
+        done = subprocess.run(words, text=True, capture_output=True, timeout=timeout, input=given)
+        try:
+            done.check_returncode()
+        except subprocess.CalledProcessError as error:
+            error.add_note(done.stderr)
+            raise
         return done.stdout
 
     def client(self, name: str, *arguments: object, timeout: float = 60) -> Any:

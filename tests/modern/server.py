@@ -33,7 +33,7 @@ def running(programs: Path, stored: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def _etcd(programs: Path, folder: Path) -> Iterator[str]:
-    clients, peers = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+    clients, peers = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     command = [f"{programs}/etcd", f"--data-dir={folder}/etcd", "--unsafe-no-fsync", "--log-level=error"]
     command += [f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}"]
     command += [f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"]
@@ -43,7 +43,7 @@ def _etcd(programs: Path, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _api_server(programs: Path, folder: Path, etcd: str) -> Iterator[Path]:
-    port = _free_port()
+    port = free_port()
     url, certificate, log = f"https://127.0.0.1:{port}", folder / "apiserver.crt", folder / "apiserver.log"
     command = [f"{programs}/apiserver", f"--etcd={etcd}", f"--port={port}", f"--cert-dir={folder}"]
     with _process(command, log) as process:
@@ -90,10 +90,14 @@ def _kubeconfig(path: Path, url: str, certificate: Path) -> Path:
     return path
 
 
-def _free_port() -> int:
-    """A port below those that the kernel gives to outgoing connections, which would take it away again."""
+def free_port() -> int:
+    """A port below those that the kernel gives to outgoing connections, which would take it away again.
+
+    In the namespaces of `bench.namespaces` these begin lower than elsewhere.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.randrange(first * 3 // 4, first)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
