@@ -38,13 +38,15 @@ class Namespace:
         return subprocess.Popen([*self._enter, *command], text=True, **options)
 
     def run(self, *command: str | Path, timeout: float = 60, given: str | None = None) -> str:
-        """The output of a program for this input. Raises CalledProcessError, with its errors in stderr and as a note."""
+        """The output of a program for this input.
+
+        Raises CalledProcessError, with what the program has written to stderr as a note.
+        """
         words = [*self._enter, *command]
-        done = subprocess.run(words, text=True, capture_output=True, timeout=timeout, input=given)
         try:
-            done.check_returncode()
+            done = subprocess.run(words, check=True, text=True, capture_output=True, timeout=timeout, input=given)
         except subprocess.CalledProcessError as error:
-            error.add_note(done.stderr)
+            error.add_note(error.stderr)
             raise
         return done.stdout
 
