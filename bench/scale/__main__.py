@@ -39,7 +39,7 @@ def main() -> None:
     choices = [*PARTS, *ALONE]
     parser.add_argument("--only", nargs="+", choices=choices, default=choices, metavar="PART", help=str(choices))
     parser.add_argument("--seconds", type=float, default=60, help="how long to measure what takes any time")
-    parser.add_argument("--changes", type=int, default=1_000, help="changes of weights that memory is measured over")
+    parser.add_argument("--changes", type=int, default=5_000, help="changes of weights that memory is measured over")
     parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     parser.add_argument("--reuse", action="store_true", help="start with the Kanaries that an earlier run has stored")
     options = parser.parse_args()

@@ -79,7 +79,7 @@ class _Entry:
 class Cache:
     """Objects of one kind. An older version never replaces a newer one.
 
-    Objects are packed, except for some of those that were read last.
+    Objects are packed, except for some of those that were read last. No read waits while another one unpacks.
 
     Resource versions are compared as numbers, which Kubernetes guarantees for one kind of object (KEP-5504). If they
     are not numbers, the order of arrival counts, and `remember` does nothing.
@@ -103,8 +103,7 @@ class Cache:
 
     def get(self, key: Key) -> Json | None:
         """Return an object, None if there is none."""
-        with self._lock:
-            return self._object(key)
+        return next(iter(self._objects([key])), None)
 
     def version(self, key: Key) -> str:
         """Return the resource version of an object, empty if there is none.
@@ -121,8 +120,7 @@ class Cache:
 
     def lookup(self, index: str, value: Hashable) -> list[Json]:
         """Return the objects for which the indexer of that name gave that value; KeyError for an unknown index."""
-        with self._lock:
-            return [obj for key in self._indexes[index].get(value, ()) if (obj := self._object(key)) is not None]
+        return self._objects(self.lookup_keys(index, value))
 
     def lookup_keys(self, index: str, value: Hashable) -> Sequence[Key]:
         """Return the keys of these objects."""
@@ -177,13 +175,14 @@ class Cache:
 
     def put(self, key: Key, obj: Json, version: str) -> Delta | None:
         """Store an added or modified object of the watch; return the change."""
+        packed = Packed.of(obj, version)
         with self._lock:
             if self._is_past(version):
                 return None
             self._position = version
             if _is_older(version, self._version(key)):
                 return None
-            return self._put(key, Packed.of(obj, version), obj)
+            return self._put(key, packed, obj)
 
     def drop(self, key: Key, version: str) -> Delta | None:
         """Delete an object at the version of the watch's DELETED event; return the change."""
@@ -203,11 +202,12 @@ class Cache:
 
     def remember(self, key: Key, obj: Json, version: str) -> Delta | None:
         """Store the response to a write of ours if the watch has not delivered it yet; return the change."""
+        packed = Packed.of(obj, version)
         with self._lock:
             # The watch has delivered everything before the position, and the object may be deleted since.
             if not _is_older(self._position, version) or self._is_stored_since(key, version):
                 return None
-            return self._put(key, Packed.of(obj, version), obj)
+            return self._put(key, packed, obj)
 
     def _newer(self, position: str) -> set[Key]:
         """The objects that are newer than a list: writes of ours, made after it.
@@ -227,6 +227,17 @@ class Cache:
     def _version(self, key: Key) -> str:
         entry = self._entries.get(key)
         return entry.packed.version if entry else ""
+
+    def _objects(self, keys: Iterable[Key]) -> list[Json]:
+        """Those of these objects that exist. They are unpacked without the lock: other threads run meanwhile."""
+        with self._lock:
+            found = {key: self._recent.get(key) or entry.packed for key in keys if (entry := self._entries.get(key))}
+        objects = {key: each.unpacked() if isinstance(each, Packed) else each for key, each in found.items()}
+        with self._lock:
+            for key, packed in found.items():
+                if (entry := self._entries.get(key)) and entry.packed is packed:
+                    self._keep(key, objects[key])
+        return [*objects.values()]
 
     def _object(self, key: Key) -> Unpacked | None:
         obj = self._recent.get(key)
