@@ -17,7 +17,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults
 from engine.ports import RetryLaterError
 from engine.reconcile import Reconciler, Step
-from engine.render.adoption import adopter, given_back
+from engine.render.adoption import adopter, given_back, switched
 from engine.render.objects import DEFAULTS_ANNOTATION, Identity, covers, made_from, owner_uid
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.resolve.intent import read_intent
@@ -52,7 +52,7 @@ class ObjectChange:
     """An object that the operator creates, changes, deletes or gives back."""
 
     action: str
-    """created, changed, deleted, or restored: an adopted Service becomes what it was."""
+    """created, changed, deleted, adopted (when all proxies serve), or restored to what it was before that."""
     object: Json
     """As the operator writes it; of a deleted one, as it is."""
     fields: tuple[ChangedField, ...] = ()
@@ -155,6 +155,7 @@ def forecast(
     cluster.put(KANARIES, kanary)
     settle(cluster, owner, defaults)
     intent, _ = read_intent(cluster, owner, kanary, Memo())
+    adoption = () if intent.problems else _adoption(cluster, owner, specs[1])
     return Forecast(
         owner=owner,
         former_spec=specs[0],
@@ -165,7 +166,7 @@ def forecast(
         deployment=_own(cluster, owner, "apps/v1", "Deployment"),
         status=cluster.status or KanaryStatus(),
         problems=intent.problems,
-        objects=tuple(_object_changes(cluster, owner, specs[1], before)),
+        objects=(*_object_changes(cluster, owner, specs[1], before), *adoption),
         is_pending=is_pending,
     )
 
@@ -238,6 +239,15 @@ def _object_changes(
     for found in cluster.owned_by(owner.namespace, owner.uid):
         if found["kind"] == "Service" and found["metadata"]["name"] != spec.destination:
             yield _restored(found, given_back(found)) if adopter(found) else ObjectChange("deleted", found)
+
+
+def _adoption(cluster: ImaginedCluster, owner: Identity, spec: KanarySpec) -> Iterator[ObjectChange]:
+    """The Service of others that leads to the proxies when they serve, if there is one."""
+    service, applied = cluster.service(owner.namespace, spec.destination), _written(cluster, owner).applied
+    is_theirs = service is not None and owner.uid not in (owner_uid(service), adopter(service))
+    if service and applied and is_theirs and spec.adopt_destination and not spec.paused:
+        after = switched(owner, spec, applied.doors, service)
+        yield ObjectChange("adopted", after, tuple(_fields(service, after)))
 
 
 def _restored(adopted: Json, after: Json) -> ObjectChange:

@@ -104,6 +104,8 @@ def _object_line(change: ObjectChange) -> str:
         case "deleted":
             when = " when the proxies serve the change" if change.object["kind"] == "Service" else ""
             return f"- {name}{when}"
+        case "adopted":
+            return f"  {name} leads to the proxies when all of them serve"
         case "restored":
             return f"  {name} leads to its former pods again"
     return f"  {name}: {', '.join(map(_field_text, change.fields)) or 'metadata'}"

@@ -9,7 +9,7 @@ import yaml
 
 from kanary.cli.main import main
 from tests.integration.scene import NAMESPACE, Scene, routes
-from tests.integration.shop import ADOPTING, THEIRS
+from tests.integration.shop import ADOPTING, PROXIES, THEIRS, is_as_it_was, service
 
 Json = dict[str, Any]
 
@@ -37,6 +37,28 @@ def test_an_adopted_service_is_not_deleted_and_leads_to_its_former_pods(
     assert planned["connections"]["refused"] == []
     plan(adopted, tmp_path, ADOPTING | change)
     assert "\n  Service shop leads to its former pods again\n" in capsys.readouterr().out
+
+
+def test_a_service_that_will_be_adopted_is_named(
+    live: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(live, tmp_path, ADOPTING, "-o", "json")
+    (planned,) = json.loads(capsys.readouterr().out)
+    (service,) = [each for each in planned["objects"] if each["object"]["kind"] == "Service"]
+    assert (service["action"], service["object"]["spec"]["selector"]) == ("adopted", PROXIES)
+    plan(live, tmp_path, ADOPTING)
+    assert "\n  Service shop leads to the proxies when all of them serve\n" in capsys.readouterr().out
+    assert is_as_it_was(live)
+
+
+def test_a_service_that_cannot_be_adopted_is_not(
+    live: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service(live, clusterIP="None")
+    plan(live, tmp_path, ADOPTING, "-o", "json")
+    (planned,) = json.loads(capsys.readouterr().out)
+    assert [each["reason"] for each in planned["problems"]] == ["DestinationNotAdoptable"]
+    assert [each for each in planned["objects"] if each["action"] == "adopted"] == []
 
 
 def test_other_weights_do_not_touch_it(adopted: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
