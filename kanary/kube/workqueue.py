@@ -5,7 +5,8 @@ process the same key at a time, and a key that is added during its processing is
 
 Changes precede routine looks. Within both, the groups of keys take turns, and the keys of one group never occupy all
 workers: a thousand waiting keys of a group do not delay the single key of another one. While that one is processed, the
-others get one worker for each group: threads share one interpreter, so that more workers would slow each other down.
+others get one worker for each group: threads share one interpreter, so that more workers would slow each other down. A
+key that takes long waits for a server, and limits no other group any more.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ K = TypeVar("K", bound=Hashable)
 _BACKOFF = Backoff(base=0.2, cap=60.0)
 _CHANGES_IN_A_ROW = 10
 """So many changes precede a waiting routine look: an endless flow of changes must not stop the deadlines of others."""
+_LONG = 1.0
+"""Seconds of a processing that mostly waits."""
 _RETRIES_PER_SECOND = 100
 """So many failed keys are retried when the cause may be gone: the API server may be overloaded."""
 
@@ -65,7 +68,8 @@ class WorkQueue(Generic[K]):
     """A thread-safe queue. Call `done()` for each key that `get()` returns.
 
     `group` returns the group of a key; at most `group_limit` keys of one are processed at a time, and only one is begun
-    while keys of other groups are processed. A key is routine until it is added without `routine`.
+    while keys of other groups are processed that have not taken long. A key is routine until it is added without
+    `routine`.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class WorkQueue(Generic[K]):
         self._routine: _Lane[K] = _Lane(group, self._is_open)
         self._changes_in_a_row = 0
         self._dirty: dict[K, bool] = {}  # whether it is routine; in a lane, or in _processing and added again
-        self._processing: set[K] = set()
+        self._processing: dict[K, float] = {}  # since when
         self._due: dict[K, tuple[float, bool]] = {}  # when, and whether it is routine
         self._heap: list[tuple[float, int, K]] = []  # may have outdated entries: _due counts
         self._serial = 0
@@ -153,7 +157,7 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """Mark the processing of a key as finished, successful or not."""
         with self._changed:
-            self._processing.discard(key)
+            self._processing.pop(key, None)
             if key in self._dirty:
                 self._lane(key).append(key)
             self._wake_next()
@@ -202,16 +206,17 @@ class WorkQueue(Generic[K]):
         return self._routine if self._dirty[key] else self._changes
 
     def _is_open(self, group: Hashable) -> bool:
-        busy = [self._group(key) for key in self._processing]
-        own = busy.count(group)
-        return own < self._group_limit if own == len(busy) else own == 0
+        own = sum(self._group(key) == group for key in self._processing)
+        recent = self._clock() - _LONG
+        others = any(since > recent and self._group(key) != group for key, since in self._processing.items())
+        return own == 0 if others else own < self._group_limit
 
     def _take(self) -> K:
         is_change = self._changes and (not self._routine or self._changes_in_a_row < _CHANGES_IN_A_ROW)
         self._changes_in_a_row = self._changes_in_a_row + 1 if is_change else 0
         key = (self._changes if is_change else self._routine).pop()
         del self._dirty[key]
-        self._processing.add(key)
+        self._processing[key] = self._clock()
         return key
 
     def _delay(self, key: K, due: float, *, routine: bool) -> None:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from itertools import pairwise
 
 import pytest
@@ -438,6 +438,20 @@ def test_what_one_group_has_in_work_stops_no_other_one(clock: FakeClock) -> None
     for key in ("a1", "b1", "c1", "d1", "d2"):
         queue.add(key)
     assert [queue.get() for _ in range(4)] == ["a1", "b1", "c1", "d1"]
+
+
+def test_a_key_that_hangs_leaves_the_other_groups_all_their_workers(clock: FakeClock) -> None:
+    queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], group_limit=2, clock=clock)
+    for key in ("a1", "b1", "b2", "b3"):
+        queue.add(key)
+    assert [queue.get(), queue.get()] == ["a1", "b1"]
+    clock.advance(5)
+    queue.done("b1")
+    with ThreadPoolExecutor() as pool:
+        given = [pool.submit(queue.get) for _ in range(2)]
+        done, _ = wait(given, 5)
+        queue.shutdown()
+        assert {each.result() for each in done} == {"b2", "b3"}
 
 
 def test_groups_take_turns(clock: FakeClock) -> None:
