@@ -23,6 +23,7 @@ from kanary.cli.likely_mistakes import warnings_of
 from kanary.cli.manifest import InputError, Manifest, is_kanary, is_service, read_manifest
 from kanary.cli.plan_text import write_plans
 from kanary.cli.render import valid_spec
+from kanary.cli.selected import put_selected
 from kanary.cli.stand_ins import inner_first, put_proxies, put_stand_ins
 from kanary.kanaries import KANARIES
 from kanary.kube.resources import PDBS, SERVICES, Json
@@ -97,6 +98,7 @@ def _in_cluster(of_file: PlannedFile, client: ClusterClient, proxy_image: str | 
     sysctls, budgets = (sysctls_for(client.server_version()) if pod_sysctls else {}), objects.serves(PDBS)
     cluster = ImaginedCluster(objects, now)
     of_file.put_services(cluster)
+    put_selected(cluster, objects, of_file.manifest.services)
     for kanary, spec in of_file.kanaries:
         live = cluster.kanary(*_key(kanary))
         owner = _owner(live or kanary)

@@ -1,6 +1,7 @@
 """What `kanary plan` says of a Service that the Kanary has adopted."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.integration.shop import ADOPTING, PROXIES, THEIRS, is_as_it_was, serv
 Json = dict[str, Any]
 
 
-def plan(scene: Scene, folder: Path, spec: Json, *options: str) -> None:
+def plan(scene: Scene, folder: Path, spec: Json, *options: str, beside: Sequence[Json] = ()) -> None:
     kanary = {
         "apiVersion": "kanary.k8s.io/v1",
         "kind": "Kanary",
@@ -22,7 +23,7 @@ def plan(scene: Scene, folder: Path, spec: Json, *options: str) -> None:
         "spec": spec,
     }
     file = folder / "rule.yaml"
-    file.write_text(yaml.safe_dump(kanary))
+    file.write_text(yaml.safe_dump_all([*beside, kanary]))
     main(["plan", "-f", str(file), "--kubeconfig", scene.kubeconfig, *options])
 
 
@@ -49,6 +50,29 @@ def test_a_service_that_will_be_adopted_is_named(
     plan(live, tmp_path, ADOPTING)
     assert "\n  Service shop leads to the proxies when all of them serve\n" in capsys.readouterr().out
     assert is_as_it_was(live)
+
+
+@pytest.mark.parametrize("target", [8080, "web"])
+def test_a_new_service_of_the_file_leads_to_the_pods_that_it_selects(
+    live: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: int | str
+) -> None:
+    for number, port in enumerate((8080, 9090)):
+        container = {"name": "app", "image": "app", "ports": [{"name": "web", "containerPort": port}]}
+        status = {
+            "phase": "Running",
+            "podIP": f"10.7.0.{number}",
+            "conditions": [{"type": "Ready", "status": "True" if number == 0 else "False"}],
+        }
+        labels = {"app": "cart", "version": "1"}
+        live.put("v1", "Pod", f"cart-{number}", labels=labels, spec={"containers": [container]}, status=status)
+    metadata = {"name": "cart-v1", "namespace": NAMESPACE}
+    ports = [{"name": "http", "port": 80, "targetPort": target}]
+    versions = {"metadata": metadata, "spec": {"selector": {"app": "cart", "version": "1"}, "ports": ports}}
+    beside = [{"apiVersion": "v1", "kind": "Service", **versions}]
+    plan(live, tmp_path, ADOPTING | {"routes": routes(cart_v1=100)}, "-o", "json", beside=beside)
+    (planned,) = json.loads(capsys.readouterr().out)
+    assert planned["endpoints"] == [{"backend": "cart-v1:http", "removed": [], "added": ["10.7.0.0:8080"]}]
+    assert [each["action"] for each in planned["objects"] if each["object"]["kind"] == "Service"] == ["adopted"]
 
 
 def test_a_service_that_cannot_be_adopted_is_not(
