@@ -188,8 +188,9 @@ def _steps(live: Json, name: str, deployment: str, label: tuple[str, str, str]) 
     metadata, targets = live["metadata"], [port.get("targetPort") for port in _ports(live)]
     service, namespace = metadata["name"], metadata["namespace"]
     of_service, (key, now, after) = live["spec"]["selector"], label
-    yield f"save the manifest: kanary adopt {service} --as {name} -n {namespace} > {name}.yaml; check it: kanary plan -f {name}.yaml"
-    yield f"kubectl apply -f {name}.yaml"
+    file = f"{name}.yaml"
+    yield f"save the manifest: kanary adopt {service} --as {name} -n {namespace} > {file}; check it: kanary plan -f {file}"
+    yield f"kubectl apply -f {file}"
     yield (
         f"kubectl wait -n {namespace} kanary/{name} --for=condition=Ready --timeout=5m; then {service} leads to the "
         f"proxies, and they to the pods of {f'Deployment {deployment}' if deployment else f'{service}-v1'}"
