@@ -189,7 +189,8 @@ def _steps(live: Json, name: str, deployment: str, label: tuple[str, str, str]) 
     service, namespace = metadata["name"], metadata["namespace"]
     of_service, (key, now, after) = live["spec"]["selector"], label
     file = f"{name}.yaml"
-    yield f"save the manifest: kanary adopt {service} --as {name} -n {namespace} > {file}; check it: kanary plan -f {file}"
+    save = f"kanary adopt {service} --as {name} -n {namespace} > {file}"
+    yield f"save the manifest: {save}; check it: kanary plan -f {file}"
     yield f"kubectl apply -f {file}"
     yield (
         f"kubectl wait -n {namespace} kanary/{name} --for=condition=Ready --timeout=5m; then {service} leads to the "
@@ -203,7 +204,7 @@ def _steps(live: Json, name: str, deployment: str, label: tuple[str, str, str]) 
         f"{key}: {now}{named}"
     )
     yield (
-        f"change the weights in {name}.yaml, to 95 and 5 at first, and apply it again; to go back: "
+        f"change the weights in {file}, to 95 and 5 at first, and apply it again; to go back: "
         f"kanary undo {name} -n {namespace}"
     )
     both = "" if key in of_service else ", which the pods of both versions have"
