@@ -129,6 +129,13 @@ class Proxy:
         assert found, metrics
         return int(found[1])
 
+    def clients(self, figure: str = "current_sessions") -> int:
+        """A figure of the connections that are split: how many are open, or have been (`sessions_total`)."""
+        _, metrics = self.fetch("/metrics?scope=frontend")
+        found = re.search(rf'^haproxy_frontend_{figure}{{proxy="split"}} (\d+)$', metrics, re.MULTILINE)
+        assert found, metrics
+        return int(found[1])
+
     def await_servers_up(self, route: int, count: int) -> None:
         await_that(lambda: self.servers_up(route) == count, f"{count} servers of route {route} are up")
 

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import re
 import socket
 import struct
 from collections import Counter
@@ -245,10 +244,10 @@ def test_the_proxy_takes_as_many_connections_at_once_as_told_and_the_next_ones_w
         waiting = clients.enter_context(proxy.connect())
         # By the time that these have been answered, it could have been served as well.
         assert [proxy.get(path) for path in ("/readyz", "/healthz", "/metrics")] == [200, 200, 200]
-        assert sessions(proxy) == 3
+        assert proxy.clients() == 3
         held[0].close()
         assert greeted_by(waiting) is not None
-        assert sessions(proxy) == 3
+        assert proxy.clients() == 3
 
 
 def test_the_ops_port_has_connections_of_its_own(pods: Pods) -> None:
@@ -260,7 +259,7 @@ def test_the_ops_port_has_connections_of_its_own(pods: Pods) -> None:
         for _ in range(50):
             clients.enter_context(socket.create_connection(ops, timeout=PATIENCE)).sendall(b"GET /me")
         assert [proxy.get(path) for path in ("/readyz", "/metrics")] == [200, 200]
-        assert sessions(proxy) == 50
+        assert proxy.clients() == 50
 
 
 def test_who_asks_the_ops_port_byte_by_byte_loses_the_place(pods: Pods) -> None:
@@ -280,17 +279,6 @@ def test_who_asks_the_ops_port_byte_by_byte_loses_the_place(pods: Pods) -> None:
 
             await_that(is_sent_away, "the client is sent away")
         assert answer.startswith(b"HTTP/1.1 408 ")
-
-
-def sessions(proxy: Proxy) -> int:
-    """How many connections of clients the proxy holds."""
-    found = re.search(
-        r'^haproxy_frontend_current_sessions{proxy="split"} (\d+)$',
-        proxy.fetch("/metrics?scope=frontend")[1],
-        re.MULTILINE,
-    )
-    assert found
-    return int(found[1])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 64])

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import re
 
 import pytest
 
 from engine.render.config import Pool, ProxyConfig, Server
 from tests.haproxy.pods import Pods
-from tests.haproxy.proxies import Proxy, config_of, free_port, greeted_by, running
+from tests.haproxy.proxies import config_of, free_port, greeted_by, running
 from tests.traces.test_loops import ring
 from tests.waiting import await_that
 
 MOST = 60
 """Connections that a proxy takes: what the control fills."""
-
-
-def sessions(proxy: Proxy) -> int:
-    """The connections that clients, other proxies and their health checks have with a proxy."""
-    _, metrics = proxy.fetch("/metrics?scope=frontend")
-    found = re.search(r'^haproxy_frontend_current_sessions\{proxy="split"\} (\d+)$', metrics, re.MULTILINE)
-    assert found, metrics
-    return int(found[1])
 
 
 def configs(following: dict[int, int | None], own: Server) -> list[ProxyConfig]:
@@ -54,9 +45,9 @@ def test_a_connection_passes_each_proxy_of_a_circle_once(pods: Pods, yields: boo
             proxy.await_servers_up(0, 1)
         if not yields:
             with proxies[0].connect():
-                await_that(lambda: any(sessions(proxy) >= MOST for proxy in proxies), "one connection fills a proxy")
+                await_that(lambda: any(proxy.clients() >= MOST for proxy in proxies), "one connection fills a proxy")
             return
         with proxies[0].connect() as connection:
             assert greeted_by(connection) == own
             # Health checks pass through as well, and end at once.
-            await_that(lambda: [sessions(proxy) for proxy in proxies] == [1] * count, "one connection in each proxy")
+            await_that(lambda: [proxy.clients() for proxy in proxies] == [1] * count, "one connection in each proxy")
