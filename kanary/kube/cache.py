@@ -103,7 +103,9 @@ class Cache:
 
     def get(self, key: Key) -> Json | None:
         """Return an object, None if there is none."""
-        return next(iter(self._objects([key])), None)
+        with self._lock:
+            found = self._found([key])
+        return next(iter(self._unpacked(found)), None)
 
     def version(self, key: Key) -> str:
         """Return the resource version of an object, empty if there is none.
@@ -120,7 +122,9 @@ class Cache:
 
     def lookup(self, index: str, value: Hashable) -> list[Json]:
         """Return the objects for which the indexer of that name gave that value; KeyError for an unknown index."""
-        return self._objects(self.lookup_keys(index, value))
+        with self._lock:
+            found = self._found(self._indexes[index].get(value, ()))
+        return self._unpacked(found)
 
     def lookup_keys(self, index: str, value: Hashable) -> Sequence[Key]:
         """Return the keys of these objects."""
@@ -228,10 +232,12 @@ class Cache:
         entry = self._entries.get(key)
         return entry.packed.version if entry else ""
 
-    def _objects(self, keys: Iterable[Key]) -> list[Json]:
-        """Those of these objects that exist. They are unpacked without the lock: other threads run meanwhile."""
-        with self._lock:
-            found = {key: self._recent.get(key) or entry.packed for key in keys if (entry := self._entries.get(key))}
+    def _found(self, keys: Iterable[Key]) -> dict[Key, Packed | Unpacked]:
+        """Those of these objects that exist."""
+        return {key: self._recent.get(key) or entry.packed for key in keys if (entry := self._entries.get(key))}
+
+    def _unpacked(self, found: Mapping[Key, Packed | Unpacked]) -> list[Json]:
+        """These objects. They are unpacked without the lock: other threads run meanwhile."""
         objects = {key: each.unpacked() if isinstance(each, Packed) else each for key, each in found.items()}
         with self._lock:
             for key, packed in found.items():
