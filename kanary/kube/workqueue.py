@@ -45,6 +45,10 @@ class _Lane(Generic[K]):
         """Whether a key can be processed now."""
         return any(map(self._is_open, self._groups))
 
+    def has_any(self) -> bool:
+        """Whether it has a key, even if it cannot be processed now."""
+        return bool(self._groups)
+
     def append(self, key: K) -> None:
         self._groups.setdefault(self._group(key), OrderedDict())[key] = None
 
@@ -94,8 +98,8 @@ class WorkQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []  # may have outdated entries: _due counts
         self._serial = 0
         self._failures: dict[K, int] = {}
-        self._has_timekeeper = False
-        """Whether a waiting worker wakes up for the next delay. If all did, each delay would wake all."""
+        self._wakes_at = math.inf
+        """When a waiting worker wakes up for the next delay or opening. If all did, each one would wake all."""
         self._is_shut = False
 
     def add(self, key: K, *, routine: bool = False) -> None:
@@ -176,18 +180,19 @@ class WorkQueue(Generic[K]):
             return len(self._dirty)
 
     def _wait(self) -> None:
-        if self._has_timekeeper:
+        until = self._next_time()
+        if until >= self._wakes_at:
             self._changed.wait()
             return
-        self._has_timekeeper = True
+        self._wakes_at = until
         try:
-            self._changed.wait(self._next_due())
+            self._changed.wait(max(0.0, until - self._clock()))
         finally:
-            self._has_timekeeper = False
+            self._wakes_at = math.inf
 
     def _wake_next(self) -> None:
         """Wake a worker for the next key, or as the timekeeper; it will wake another one in turn."""
-        if self._changes or self._routine or (self._heap and not self._has_timekeeper):
+        if self._changes or self._routine or self._next_time() < self._wakes_at:
             self._changed.notify()
 
     def _add(self, key: K, *, routine: bool) -> bool:
@@ -243,6 +248,10 @@ class WorkQueue(Generic[K]):
         due, _, key = self._heap[0]
         return key not in self._due or self._due[key][0] != due
 
-    def _next_due(self) -> float | None:
-        """Seconds until the next delay is over, None if there is none."""
-        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None
+    def _next_time(self) -> float:
+        """When the next delay is over, or a key may begin because another one takes long; infinite if never."""
+        times = [self._heap[0][0]] if self._heap else []
+        if self._changes.has_any() or self._routine.has_any():
+            recent = self._clock() - _LONG
+            times += [since + _LONG for since in self._processing.values() if since > recent]
+        return min(times, default=math.inf)

@@ -454,6 +454,19 @@ def test_a_key_that_hangs_leaves_the_other_groups_all_their_workers(clock: FakeC
         assert {each.result() for each in done} == {"b2", "b3"}
 
 
+def test_a_key_begins_while_all_that_others_wait_for_hang(in_thread: Callable[..., Future[str | None]]) -> None:
+    queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], group_limit=2)
+    queue.add("a1")
+    queue.add("b1")
+    queue.add("b2")
+    assert [queue.get(), queue.get()] == ["a1", "b1"]
+    waiting = in_thread(queue.get)
+    try:
+        assert waiting.result(PATIENCE) == "b2"
+    finally:
+        queue.shutdown()
+
+
 def test_groups_take_turns(clock: FakeClock) -> None:
     queue: WorkQueue[str] = WorkQueue(group=lambda key: key[0], clock=clock)
     for number in range(1000):
