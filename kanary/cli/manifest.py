@@ -81,11 +81,17 @@ def is_service(document: Json) -> bool:
     if (document.get("apiVersion"), document.get("kind")) != ("v1", "Service"):
         return False
     metadata, spec = document["metadata"], document.get("spec") or {}
-    ports = spec.get("ports") or [] if isinstance(spec, dict) else None
-    if metadata_problem(metadata) or not isinstance(ports, list):
+    if metadata_problem(metadata) or not isinstance(spec, dict):
         return False
-    is_whole = all(isinstance(port, dict) and type(port.get("port")) is int for port in ports)
+    ports, selector = spec.get("ports") or [], spec.get("selector") or {}
+    if not isinstance(ports, list) or not isinstance(selector, dict):
+        return False
+    is_whole = all(map(_is_whole_port, ports)) and all(isinstance(value, str) for value in selector.values())
     return is_whole and not any(owner.get("kind") == KIND for owner in metadata.get("ownerReferences") or ())
+
+
+def _is_whole_port(port: object) -> bool:
+    return isinstance(port, dict) and type(port.get("port")) is int and type(port.get("targetPort") or 0) in {int, str}
 
 
 def metadata_problem(metadata: Json) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.resolve.slices import slices_from_endpoints
+from engine.resolve.slices import is_tcp, slices_from_endpoints
 from kanary.cli.imagined import ImaginedCluster, ObjectSource
-from kanary.kube.pods import addresses_of, is_ready, port_of
+from kanary.kube.pods import addresses_of, is_ready
 from kanary.kube.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES, Json
 from kanary.operator.transforms import SERVICE_OF_SLICE
 
@@ -19,24 +19,43 @@ def put_selected(cluster: ImaginedCluster, source: ObjectSource, services: Seque
         if selector and source.get(SERVICES, namespace, name) is None:
             pods = source.list(PODS, namespace, ",".join(f"{key}={value}" for key, value in selector.items()))
             identity = {"namespace": namespace, "name": name}
-            endpoints = {"metadata": identity, "subsets": [*_subsets(service["spec"].get("ports") or (), pods)]}
+            endpoints = {"metadata": identity, "subsets": [*_subsets(service["spec"], pods)]}
             cluster.put(ENDPOINTS, endpoints)
             for number, piece in enumerate(slices_from_endpoints(endpoints)):
                 of_slice = {"name": f"{name}-{number}", "labels": {SERVICE_OF_SLICE: name}}
                 cluster.put(ENDPOINT_SLICES, {**piece, "metadata": {**identity, **of_slice}})
 
 
-def _subsets(ports: Sequence[Json], pods: Sequence[Json]) -> Iterator[Json]:
+def _subsets(spec: Json, pods: Sequence[Json]) -> Iterator[Json]:
     """One for each pod: the number of a port that the Service refers to by name may differ."""
+    ports = [port for port in spec.get("ports") or () if is_tcp(port)]
     for pod in pods:
         reference = {"kind": "Pod", "name": pod["metadata"]["name"]}
-        addresses = [{"ip": address, "targetRef": reference} for address in sorted(addresses_of(pod))]
+        addresses = [{"ip": address, "targetRef": reference} for address in _addresses(spec, pod)]
         if addresses and not pod["metadata"].get("deletionTimestamp"):
             numbered = [{**port, "port": number} for port in ports if (number := _target(port, pod))]
-            yield {"addresses" if is_ready(pod) else "notReadyAddresses": addresses, "ports": numbered}
+            is_published = is_ready(pod) or spec.get("publishNotReadyAddresses")
+            yield {"addresses" if is_published else "notReadyAddresses": addresses, "ports": numbered}
+
+
+def _addresses(spec: Json, pod: Json) -> Sequence[str]:
+    """The addresses of the IP families of the Service. The default is that of the cluster: the pod's first address."""
+    first = (pod.get("status") or {}).get("podIP") or ""
+    families = spec.get("ipFamilies") or [_family(first)]
+    return sorted(address for address in addresses_of(pod) if _family(address) in families)
+
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
 
 
 def _target(port: Json, pod: Json) -> int:
-    """The port of the pod to which a port of the Service leads; 0 if the pod does not have it."""
+    """The port of the pod to which a TCP port of the Service leads; 0 if the pod does not have it."""
     target = port.get("targetPort") or port["port"]
-    return port_of(pod, target, 0) if isinstance(target, str) else int(target)
+    if not isinstance(target, str):
+        return int(target)
+    # A sidecar is an init container that does not end.
+    sidecars = (each for each in pod["spec"].get("initContainers") or () if each.get("restartPolicy") == "Always")
+    containers = [*pod["spec"]["containers"], *sidecars]
+    found = (each for container in containers for each in container.get("ports") or () if is_tcp(each))
+    return next((int(each["containerPort"]) for each in found if each.get("name") == target), 0)

@@ -167,6 +167,16 @@ def test_a_port_that_a_service_of_the_file_does_not_have_is_a_problem(files: Fil
     assert planned[0]["problems"][0]["reason"] == "BackendPortNotFound"
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [{"selector": "app"}, {"selector": {"version": 1}}, {"ports": [{"port": 80, "targetPort": [8080]}]}],
+)
+def test_a_service_that_no_cluster_accepts_is_ignored_with_a_note(files: Files, spec: Json) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec}
+    files.run("-f", files.write("new.yaml", service, OLD), "--offline")
+    assert "other objects are ignored: 1 Service" in files.err
+
+
 def test_other_objects_are_ignored_with_a_note(files: Files) -> None:
     other = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}
     files.run("-f", files.write("x.yaml", OLD, other), "--offline")
