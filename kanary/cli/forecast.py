@@ -133,7 +133,9 @@ class Forecast:
     @property
     def is_change(self) -> bool:
         """Whether applying changes anything."""
-        return self.former_spec != self.spec or (bool(self.objects) and not self.is_pending)
+        # A Service that is not adopted yet will be without the file as well, if the spec stays the same.
+        changes = [each for each in self.objects if each.action != "adopted"]
+        return self.former_spec != self.spec or (bool(changes) and not self.is_pending)
 
 
 def _at(percent: Decimal) -> Mapping[str, object]:
@@ -228,6 +230,9 @@ def _object_changes(
     for before, after in cluster.changes(since):
         if before and after and owner.uid == adopter(before) != adopter(after):
             yield _restored(before, after)
+        if before and after and adopter(before) != owner.uid == adopter(after):
+            # The proxies serve already.
+            yield ObjectChange("adopted", after, tuple(_fields(before, after)))
         if owner_uid(after or before or {}) != owner.uid:
             continue
         if after is None and before:
@@ -242,7 +247,7 @@ def _object_changes(
 
 
 def _adoption(cluster: ImaginedCluster, owner: Identity, spec: KanarySpec) -> Iterator[ObjectChange]:
-    """The Service of others that leads to the proxies when they serve, if there is one."""
+    """The Service of others that leads to the proxies when they serve, if there is one and they do not yet."""
     service, applied = cluster.service(owner.namespace, spec.destination), _written(cluster, owner).applied
     is_theirs = service is not None and owner.uid not in (owner_uid(service), adopter(service))
     if service and applied and is_theirs and spec.adopt_destination and not spec.paused:

@@ -52,6 +52,35 @@ def test_a_service_that_will_be_adopted_is_named(
     assert is_as_it_was(live)
 
 
+def test_a_service_that_proxies_which_serve_already_adopt_at_once_is_named(
+    live: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.declare(destination="own", routes=ADOPTING["routes"])
+    live.wait_for_phase("Ready")
+    plan(live, tmp_path, ADOPTING, "-o", "json")
+    (planned,) = json.loads(capsys.readouterr().out)
+    services = [each for each in planned["objects"] if each["object"]["kind"] == "Service"]
+    assert {each["object"]["metadata"]["name"]: each["action"] for each in services} == {
+        "shop": "adopted",
+        "own": "deleted",
+    }
+
+
+def test_an_adoption_that_proxies_delay_is_no_change_of_the_same_file(
+    live: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.declare(**ADOPTING)
+    live.wait_for_phase("Ready")
+    live.stop()
+    service(live)
+    unready = {"conditions": [{"type": "Ready", "status": "False"}]}
+    for name in live.proxies():
+        live.server.store.change("pods", name, lambda pod: pod["status"].update(unready), NAMESPACE)
+    plan(live, tmp_path, ADOPTING, "-o", "json")
+    (planned,) = json.loads(capsys.readouterr().out)
+    assert (planned["change"], [each["action"] for each in planned["objects"]]) == (False, ["adopted"])
+
+
 @pytest.mark.parametrize("target", [8080, "web"])
 def test_a_new_service_of_the_file_leads_to_the_pods_that_it_selects(
     live: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: int | str
