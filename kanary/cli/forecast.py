@@ -17,7 +17,7 @@ from engine.model.status import KanaryStatus
 from engine.observe import Defaults
 from engine.ports import RetryLaterError
 from engine.reconcile import Reconciler, Step
-from engine.render.adoption import adopter, given_back, switched
+from engine.render.adoption import adopter, adoption_problem, given_back, switched
 from engine.render.objects import DEFAULTS_ANNOTATION, Identity, covers, made_from, owner_uid
 from engine.render.pods import DEFAULT_PROXY_IMAGE
 from engine.resolve.intent import read_intent
@@ -249,9 +249,12 @@ def _object_changes(
 def _adoption(cluster: ImaginedCluster, owner: Identity, spec: KanarySpec) -> Iterator[ObjectChange]:
     """The Service of others that leads to the proxies when they serve, if there is one and they do not yet."""
     service, applied = cluster.service(owner.namespace, spec.destination), _written(cluster, owner).applied
-    is_theirs = service is not None and owner.uid not in (owner_uid(service), adopter(service))
-    if service and applied and is_theirs and spec.adopt_destination and not spec.paused:
-        after = switched(owner, spec, applied.doors, service)
+    if service is None or applied is None or owner.uid in (owner_uid(service), adopter(service)):
+        return
+    # With `onEmptyRoute: Hold`, the last good configuration may stay, which has another destination or other ports.
+    is_in_force = applied.spec.destination == spec.destination and not adoption_problem(applied.spec, service)
+    if is_in_force and spec.adopt_destination and not spec.paused:
+        after = switched(owner, applied.spec, applied.doors, service)
         yield ObjectChange("adopted", after, tuple(_fields(service, after)))
 
 

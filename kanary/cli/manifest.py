@@ -81,7 +81,7 @@ def is_service(document: Json) -> bool:
     if (document.get("apiVersion"), document.get("kind")) != ("v1", "Service"):
         return False
     metadata, spec = document["metadata"], document.get("spec") or {}
-    if metadata_problem(metadata) or not isinstance(spec, dict):
+    if metadata_problem(metadata) or not metadata.get("name") or not isinstance(spec, dict):
         return False
     ports, selector = spec.get("ports") or [], spec.get("selector") or {}
     if not isinstance(ports, list) or not isinstance(selector, dict):

@@ -10,9 +10,11 @@ import yaml
 
 from kanary.cli.main import main
 from tests.integration.scene import NAMESPACE, Scene, routes
-from tests.integration.shop import ADOPTING, PROXIES, THEIRS, is_as_it_was, service
+from tests.integration.shop import ADOPTING, PORT, PROXIES, THEIRS, is_as_it_was, service
 
 Json = dict[str, Any]
+
+METRICS = {"name": "metrics", "port": 9090, "protocol": "TCP", "targetPort": "prom"}
 
 
 def plan(scene: Scene, folder: Path, spec: Json, *options: str, beside: Sequence[Json] = ()) -> None:
@@ -64,6 +66,22 @@ def test_a_service_that_proxies_which_serve_already_adopt_at_once_is_named(
         "shop": "adopted",
         "own": "deleted",
     }
+
+
+@pytest.mark.parametrize("ports", [[], [{"name": "metrics", "port": 9090, "servicePort": "metrics"}]])
+def test_a_service_is_not_adopted_while_the_last_good_configuration_stays(
+    live: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str], ports: Sequence[Json]
+) -> None:
+    live.declare(destination="own", routes=routes(myapp_v1=100))
+    live.wait_for_phase("Ready")
+    service(live, ports=[PORT, METRICS] if ports else [PORT])
+    live.put("v1", "Service", "empty", spec={"ports": [PORT, METRICS]})
+    live.endpoints("empty")
+    held = {"onEmptyRoute": "Hold", "routes": routes(empty=100), "ports": ports}
+    plan(live, tmp_path, ADOPTING | held, "-o", "json")
+    (planned,) = json.loads(capsys.readouterr().out)
+    assert planned["reason"] == "RouteWithoutEndpoints"
+    assert [each for each in planned["objects"] if each["action"] == "adopted"] == []
 
 
 def test_an_adoption_that_proxies_delay_is_no_change_of_the_same_file(

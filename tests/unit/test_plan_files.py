@@ -168,11 +168,16 @@ def test_a_port_that_a_service_of_the_file_does_not_have_is_a_problem(files: Fil
 
 
 @pytest.mark.parametrize(
-    "spec",
-    [{"selector": "app"}, {"selector": {"version": 1}}, {"ports": [{"port": 80, "targetPort": [8080]}]}],
+    "fields",
+    [
+        {"spec": {"selector": "app"}},
+        {"spec": {"selector": {"version": 1}}},
+        {"spec": {"ports": [{"port": 80, "targetPort": [8080]}]}},
+        {"metadata": {"generateName": "web-"}},
+    ],
 )
-def test_a_service_that_no_cluster_accepts_is_ignored_with_a_note(files: Files, spec: Json) -> None:
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec}
+def test_a_service_that_cannot_be_planned_is_ignored_with_a_note(files: Files, fields: Json) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, **fields}
     files.run("-f", files.write("new.yaml", service, OLD), "--offline")
     assert "other objects are ignored: 1 Service" in files.err
 
