@@ -6,7 +6,7 @@ before the proxies are deleted. Each step is one write, and the next one depends
 
 from engine.model.spec import KanarySpec
 from engine.observe import Observed, owner_of
-from engine.ports import ClusterView, ClusterWriter, Json, RejectedError
+from engine.ports import ClusterView, ClusterWriter, Json, RejectedError, RetryLaterError
 from engine.render.adoption import FINALIZER, PROXY_PORT, adopter, adoption_problem, write_problem
 from engine.render.objects import KANARY_LABEL, Identity, is_ours
 from engine.render.slots import Slots, backends_by_slot, listening_port
@@ -100,6 +100,15 @@ def _with_finalizer(view: ClusterView, writer: ClusterWriter, kanary: Json) -> J
     for service in adopted:
         writer.give_back(service)
     return writer.set_finalizer(kanary, FINALIZER, is_present=False) if has else kanary
+
+
+def require_finalizer(view: ClusterView, kanary: Json) -> None:
+    """Raise RetryLaterError if the destination has become adoptable since `with_finalizer`.
+
+    Without the finalizer, the Service would count as Kanary's own: what others have applied to it would be lost.
+    """
+    if FINALIZER not in (kanary["metadata"].get("finalizers") or ()) and _wants(view, kanary):
+        raise RetryLaterError("the destination was changed meanwhile")
 
 
 def _wants(view: ClusterView, kanary: Json) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
-from engine.adopting import with_finalizer
+from engine.adopting import require_finalizer, with_finalizer
 from engine.announce import announcements, reverted
 from engine.conditions import reports_defect, with_defect
 from engine.course import Course, course_of
@@ -136,6 +136,8 @@ class Reconciler:
 
     def _step(self, kanary: Json, memo: Memo, rejection: RejectedError | None = None) -> Step:
         situation = self._situation(kanary, memo)
+        if not rejection:
+            require_finalizer(self._view, kanary)
         decision = self._act(situation, decide(situation.snapshot), rejection)
         written, requeue = self._finish(situation, decision)
         if written and contains(written, situation.split):

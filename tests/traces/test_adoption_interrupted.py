@@ -81,3 +81,38 @@ def test_a_deletion_that_is_interrupted_continues(there: World, writes: int) -> 
     there.reconciler.reconcile("default", "rule")
     assert there.objects["Service", "myapp"]["spec"] == before
     assert not there.objects["Kanary", "rule"]["metadata"]["finalizers"]
+
+
+class Hasty(World):
+    """Others apply their manifest to a Service of Kanary after so many reads of it."""
+
+    reads: int | None = None
+
+    def service(self, namespace: str, name: str) -> Json | None:
+        found = super().service(namespace, name)
+        if name == "myapp" and self.reads is not None:
+            self.reads -= 1
+            if self.reads < 0:
+                self.reads = None
+                merged = copy.deepcopy(self.objects["Service", "myapp"])
+                merged["spec"]["selector"] |= {"app": "myapp"}
+                merged["spec"]["ports"][0].pop("targetPort")
+                self.objects["Service", "myapp"] = merged
+        return found
+
+
+@pytest.mark.parametrize("reads", range(6))
+def test_what_others_apply_during_a_reconcile_is_adopted(reads: int) -> None:
+    world = Hasty()
+    world.create_service("myapp-v1", 1)
+    declare(world, adopts=True)
+    world.settle()
+    assert not world.objects["Kanary", "rule"]["metadata"].get("finalizers"), "the Service is Kanary's own"
+    world.reads = reads
+    for _ in range(5):
+        with suppress(RetryLaterError):
+            world.settle()
+    assert world.reads is None
+    service = world.objects["Service", "myapp"]
+    assert adopter(service) and not service["metadata"].get("ownerReferences")
+    check(world)
