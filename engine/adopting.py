@@ -108,7 +108,7 @@ def require_finalizer(view: ClusterView, kanary: Json) -> None:
     Without the finalizer, the Service would count as Kanary's own: what others have applied to it would be lost.
     """
     if FINALIZER not in (kanary["metadata"].get("finalizers") or ()) and _wants(view, kanary):
-        raise RetryLaterError("the destination was changed meanwhile")
+        raise RetryLaterError(f"Service {kanary['spec']['destination']} was changed during the reconcile")
 
 
 def _wants(view: ClusterView, kanary: Json) -> bool:
