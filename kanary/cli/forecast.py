@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from engine.memo import Memo
@@ -15,6 +15,7 @@ from engine.model.spec import Backend, KanarySpec
 from engine.model.states import Written, read_written
 from engine.model.status import KanaryStatus
 from engine.observe import Defaults
+from engine.plan import plan_unapplied
 from engine.ports import RetryLaterError
 from engine.reconcile import Reconciler, Step
 from engine.render.adoption import adopter, adoption_problem, given_back, switched
@@ -154,6 +155,7 @@ def forecast(
     metadata = kanary["metadata"]
     owner, before = Identity(metadata["namespace"], metadata["name"], metadata["uid"]), cluster.snapshot()
     former, former_deployment = _written(cluster, owner), _own(cluster, owner, "apps/v1", "Deployment")
+    rendered = _rendered(owner, former, defaults, cluster.now())
     cluster.put(KANARIES, kanary)
     settle(cluster, owner, defaults)
     intent, _ = read_intent(cluster, owner, kanary, Memo())
@@ -168,7 +170,7 @@ def forecast(
         deployment=_own(cluster, owner, "apps/v1", "Deployment"),
         status=cluster.status or KanaryStatus(),
         problems=intent.problems,
-        objects=(*_object_changes(cluster, owner, specs[1], before), *adoption),
+        objects=(*_object_changes(cluster, owner, specs[1], before, rendered), *adoption),
         is_pending=is_pending,
     )
 
@@ -223,8 +225,21 @@ def _own(cluster: ImaginedCluster, owner: Identity, api_version: str, kind: str)
     return found if found and owner_uid(found) == owner.uid else None
 
 
+def _rendered(owner: Identity, former: Written, defaults: Defaults, now: datetime) -> Mapping[tuple[str, str], Json]:
+    """The objects by kind and name, with the fields that were written; those in the cluster have others as well."""
+    if (applied := former.applied) is None:
+        return {}
+    endpoints = {route.backend: applied.endpoints_of(route.backend) for route in applied.spec.all_routes}
+    target = plan_unapplied(owner, applied.spec, endpoints, defaults, now)
+    return {(each.kind, each.name): each.rendered for each in target.all_planned}
+
+
 def _object_changes(
-    cluster: ImaginedCluster, owner: Identity, spec: KanarySpec, since: ImaginedObjects
+    cluster: ImaginedCluster,
+    owner: Identity,
+    spec: KanarySpec,
+    since: ImaginedObjects,
+    rendered: Mapping[tuple[str, str], Json],
 ) -> Iterator[ObjectChange]:
     """The objects of the Kanary that change. A former destination goes when the proxies serve the new one."""
     for before, after in cluster.changes(since):
@@ -240,7 +255,8 @@ def _object_changes(
         elif after and before is None:
             yield ObjectChange("created", after)
         elif after and before and not made_from(before, after):
-            yield ObjectChange("changed", after, tuple(_fields(before, after)))
+            former = rendered.get((before["kind"], before["metadata"]["name"]), {})
+            yield ObjectChange("changed", after, (*_fields(before, after), *_removed(before, former, after)))
     for found in cluster.owned_by(owner.namespace, owner.uid):
         if found["kind"] == "Service" and found["metadata"]["name"] != spec.destination:
             yield _restored(found, given_back(found)) if adopter(found) else ObjectChange("deleted", found)
@@ -267,6 +283,21 @@ def _fields(before: Json, after: Json) -> Iterator[ChangedField]:
     parts["metadata"] = {key: value for key, value in after["metadata"].items() if key not in _HIDDEN}
     for key, value in parts.items():
         yield from _differences(key, before.get(key), value)
+
+
+def _removed(before: object, former: object, after: object, path: str = "") -> Iterator[ChangedField]:
+    """The fields that were written (`former`), and are not any more: the API server removes them."""
+    if isinstance(before, Mapping) and isinstance(former, Mapping) and isinstance(after, Mapping):
+        for key, value in former.items():
+            field = f"{path}.{key}" if path else key
+            if key in after:
+                yield from _removed(before.get(key), value, after[key], field)
+            elif key in before and ".annotations.kanary" not in field:
+                yield ChangedField(field, before[key], None)
+    elif isinstance(before, list) and isinstance(former, list) and isinstance(after, list):
+        # With another number of items, the list is a change as a whole.
+        for index, items in enumerate(zip(before, former, after, strict=False)):
+            yield from _removed(*items, f"{path}[{index}]")
 
 
 def _differences(path: str, before: object, after: object) -> Iterator[ChangedField]:

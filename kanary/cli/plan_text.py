@@ -116,7 +116,7 @@ def _field_text(field: ChangedField) -> str:
         return field.path.removeprefix("data.")
     if isinstance(field.after, (dict, list)):
         return field.path
-    old, new = (cut(plain(str(each)), _VALUE) for each in (field.before, field.after))
+    old, new = ("none" if each is None else cut(plain(str(each)), _VALUE) for each in (field.before, field.after))
     return f"{field.path} {old} -> {new}"
 
 

@@ -171,6 +171,27 @@ def test_what_the_operator_has_not_written_yet_is_no_change_of_the_file(scene: S
     assert endpoints == {"backend": "myapp-v1:http", "removed": ["10.0.1.2:9000"], "added": ["10.0.1.9:9000"]}
 
 
+def test_of_an_object_only_what_the_operator_has_set_is_removed(scene: Scene, plans: Plans) -> None:
+    """And not what the cluster or others have."""
+    settings = {"type": "NodePort", "externalTrafficPolicy": "Local", "labels": {"team": "web"}}
+    with scene.operating():
+        scene.declare(**BEFORE, service=settings)
+        scene.wait_for_phase("Ready")
+    added = {"labels": {"theirs": "1"}, "spec": {"healthCheckNodePort": 32000, "clusterIP": "10.1.2.3"}}
+
+    def add(service: Json) -> None:
+        service["metadata"]["labels"] |= added["labels"]
+        service["spec"] |= added["spec"]
+
+    scene.server.store.change("services", "myapp", add, NAMESPACE)
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps({"spec": {"service": settings}})}
+    scene.server.store.change("kanaries", "rule", lambda obj: obj["metadata"].update(annotations=applied), NAMESPACE)
+    planned = plans.of(BEFORE | {"service": {"type": "NodePort"}})
+    (service,) = [each for each in planned["objects"] if each["object"]["kind"] == "Service"]
+    changed = {each["path"]: (each["from"], each["to"]) for each in service["fields"]}
+    assert changed == {"spec.externalTrafficPolicy": ("Local", None), "metadata.labels.team": ("web", None)}
+
+
 def test_exit_codes_say_whether_there_is_a_change_or_a_problem(scene: Scene, plans: Plans) -> None:
     with scene.operating():
         scene.declare(**BEFORE)

@@ -128,6 +128,31 @@ def test_a_former_destination_is_deleted_and_its_clients_are_named(files: Files)
     assert "myapp" in planned["connections"]["refused"][0]
 
 
+@pytest.mark.parametrize(
+    ("spec", "changed"),
+    [
+        (
+            {"service": {"type": "NodePort", "externalTrafficPolicy": "Local"}},
+            "spec.externalTrafficPolicy Local -> none",
+        ),
+        ({"service": {"labels": {"team": "web"}}}, "metadata.labels.team web -> none"),
+        ({"service": {"annotations": {"example.com/a": "b"}}}, "metadata.annotations.example.com/a b -> none"),
+        ({"service": {"port": {"appProtocol": "http"}}}, "spec.ports[0].appProtocol http -> none"),
+        (
+            {"proxy": {"template": {"spec": {"nodeSelector": {"disk": "ssd"}}}}},
+            "spec.template.spec.nodeSelector {'disk': 'ssd'} -> none",
+        ),
+        (
+            {"proxy": {"template": {"spec": {"priorityClassName": "high"}}}},
+            "spec.template.spec.priorityClassName high -> none",
+        ),
+    ],
+)
+def test_a_setting_that_is_removed_is_a_change(files: Files, spec: Json, changed: str) -> None:
+    paths = "-f", files.write("new.yaml", OLD), "--against", files.write("old.yaml", kanary(**spec))
+    assert changed in files.run(*paths)
+
+
 def test_steps_are_those_between_the_old_and_the_new_weights(files: Files) -> None:
     steps = {"steps": [{"to": 50, "for": "10m"}, {"to": 100, "until": "Promoted"}]}
     hook = {"webhooks": [{"name": "gate", "url": "http://gate/x"}]}
