@@ -102,6 +102,10 @@ class ImaginedCluster:
         """Have the cluster contain this object."""
         self._written[resource, obj["metadata"]["namespace"], obj["metadata"]["name"]] = obj
 
+    def remove(self, resource: Resource, obj: Json) -> None:
+        """Have the cluster not contain this object."""
+        self._written[resource, obj["metadata"]["namespace"], obj["metadata"]["name"]] = None
+
     def pass_time(self, passed: timedelta) -> None:
         """Let time pass."""
         self._now += passed
@@ -226,8 +230,7 @@ class ImaginedCluster:
 
     def delete(self, existing: Json) -> None:
         """Have the cluster not contain this object."""
-        metadata = existing["metadata"]
-        self._written[_KINDS[existing["apiVersion"], existing["kind"]], metadata["namespace"], metadata["name"]] = None
+        self.remove(_KINDS[existing["apiVersion"], existing["kind"]], existing)
 
     def give_back(self, adopted: Json) -> None:
         """Have a Service be what it was."""

@@ -1,9 +1,10 @@
-"""The endpoints that a new Service of a manifest gets when it is applied: those of the pods that it selects."""
+"""The endpoints that a Service of a manifest gets when it is applied: those of the pods that it selects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.render.objects import KANARY_LABEL
 from engine.resolve.slices import is_tcp, slices_from_endpoints
 from kanary.cli.imagined import ImaginedCluster, ObjectSource
 from kanary.kube.pods import addresses_of, is_ready
@@ -12,18 +13,35 @@ from kanary.operator.transforms import SERVICE_OF_SLICE
 
 
 def put_selected(cluster: ImaginedCluster, source: ObjectSource, services: Sequence[Json]) -> None:
-    """Have the cluster contain the endpoints of these Services that the source does not have yet."""
-    for service in services:
-        metadata, selector = service["metadata"], (service.get("spec") or {}).get("selector")
-        namespace, name = metadata["namespace"], metadata["name"]
-        if selector and source.get(SERVICES, namespace, name) is None:
-            pods = source.list(PODS, namespace, ",".join(f"{key}={value}" for key, value in selector.items()))
-            identity = {"namespace": namespace, "name": name}
-            endpoints = {"metadata": identity, "subsets": [*_subsets(service["spec"], pods)]}
-            cluster.put(ENDPOINTS, endpoints)
-            for number, piece in enumerate(slices_from_endpoints(endpoints)):
-                of_slice = {"name": f"{name}-{number}", "labels": {SERVICE_OF_SLICE: name}}
-                cluster.put(ENDPOINT_SLICES, {**piece, "metadata": {**identity, **of_slice}})
+    """Have the cluster contain the endpoints of these Services, if it has other ones than the source.
+
+    What leads to proxies stays: the operator reverts an apply that takes connections away from them.
+    """
+    for each in services:
+        namespace, name = each["metadata"]["namespace"], each["metadata"]["name"]
+        live = source.get(SERVICES, namespace, name)
+        former, spec = ((service or {}).get("spec") or {} for service in (live, cluster.service(namespace, name)))
+        if not spec.get("selector") or KANARY_LABEL in (former.get("selector") or {}):
+            continue
+        selected = _selected(spec, source, namespace)
+        if live and selected == _selected(former, source, namespace):
+            continue
+        if live and source.serves(ENDPOINT_SLICES):
+            for piece in source.list(ENDPOINT_SLICES, namespace, f"{SERVICE_OF_SLICE}={name}"):
+                cluster.remove(ENDPOINT_SLICES, piece)
+        identity = {"namespace": namespace, "name": name}
+        endpoints = {"metadata": identity, "subsets": selected}
+        cluster.put(ENDPOINTS, endpoints)
+        for number, piece in enumerate(slices_from_endpoints(endpoints)):
+            of_slice = {"name": f"{name}-{number}", "labels": {SERVICE_OF_SLICE: name}}
+            cluster.put(ENDPOINT_SLICES, {**piece, "metadata": {**identity, **of_slice}})
+
+
+def _selected(spec: Json, source: ObjectSource, namespace: str) -> list[Json]:
+    if not (selector := spec.get("selector")):
+        return []
+    pods = source.list(PODS, namespace, ",".join(f"{key}={value}" for key, value in selector.items()))
+    return [*_subsets(spec, pods)]
 
 
 def _subsets(spec: Json, pods: Sequence[Json]) -> Iterator[Json]:

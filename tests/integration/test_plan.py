@@ -1,6 +1,7 @@
 """`kanary plan` against what the operator then does."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,9 @@ class Plans:
         self._capsys = capsys
         self.err = ""
 
-    def run(self, spec: Json, *arguments: str, code: int = 0, **metadata: Any) -> str:
+    def run(self, spec: Json, *arguments: str, code: int = 0, beside: Sequence[Json] = (), **metadata: Any) -> str:
         manifest = {"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": {"name": "rule"} | metadata}
-        self._path.write_text(yaml.safe_dump(manifest | {"spec": spec}))
+        self._path.write_text(yaml.safe_dump_all([*beside, manifest | {"spec": spec}]))
         named = ["-f", str(self._path), "-n", NAMESPACE, "--kubeconfig", self.scene.kubeconfig]
         found = main(["plan", *named, *arguments])
         captured = self._capsys.readouterr()
@@ -169,6 +170,38 @@ def test_what_the_operator_has_not_written_yet_is_no_change_of_the_file(scene: S
     assert "ConfigMap rule-haproxy" in plans.err
     (endpoints,) = plans.of(BEFORE | {"proxy": {"idleSeconds": 60}})["endpoints"]
     assert endpoints == {"backend": "myapp-v1:http", "removed": ["10.0.1.2:9000"], "added": ["10.0.1.9:9000"]}
+
+
+def pod(scene: Scene, name: str, address: str, version: str) -> None:
+    status = {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
+    containers = [{"name": "app", "image": "app"}]
+    scene.put("v1", "Pod", name, labels={"version": version}, spec={"containers": containers}, status=status)
+
+
+@pytest.mark.parametrize(
+    ("change", "removed", "added"),
+    [
+        ({"selector": {"version": "v2"}}, ["10.0.1.1:9000"], ["10.0.2.1:9000"]),
+        ({"selector": {"version": "nowhere"}}, ["10.0.1.1:9000"], []),
+        ({"ports": [{"name": "http", "port": 80, "targetPort": 9001}]}, ["10.0.1.1:9000"], ["10.0.1.1:9001"]),
+        ({"ports": [{"name": "http", "port": 8080, "targetPort": 9000, "protocol": "TCP"}]}, [], []),
+        ({"sessionAffinity": "ClientIP"}, [], []),
+    ],
+)
+def test_a_changed_service_of_the_file_leads_to_the_pods_that_it_selects(
+    scene: Scene, plans: Plans, change: Json, removed: list[str], added: list[str]
+) -> None:
+    spec = {"selector": {"version": "v1"}, "ports": [{"name": "http", "port": 80, "targetPort": 9000}]}
+    scene.put("v1", "Service", "myapp-v1", spec=spec)
+    scene.endpoints("myapp-v1", "10.0.1.1")
+    pod(scene, "one", "10.0.1.1", "v1")
+    pod(scene, "two", "10.0.2.1", "v2")
+    with scene.operating():
+        scene.declare(**BEFORE)
+        scene.wait_for_phase("Ready")
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "myapp-v1"}, "spec": spec | change}
+    changes = {"backend": "myapp-v1:http", "removed": removed, "added": added}
+    assert plans.of(BEFORE, beside=[service])["endpoints"] == ([changes] if removed or added else [])
 
 
 def test_of_an_object_only_what_the_operator_has_set_is_removed(scene: Scene, plans: Plans) -> None:

@@ -11,7 +11,7 @@ import pytest
 from engine.resolve.slices import read_slice
 from kanary.cli.imagined import ImaginedCluster, NoCluster
 from kanary.cli.selected import put_selected
-from kanary.kube.resources import PODS, Json, Resource
+from kanary.kube.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES, Json, Resource
 
 
 class _Pods(NoCluster):
@@ -43,6 +43,7 @@ def _ready(*pods: Json, **spec: Any) -> set[str]:
         "metadata": {"namespace": "shop", "name": "web"},
         "spec": {"selector": {"app": "web"}, "ports": ports, **spec},
     }
+    cluster.put(SERVICES, service)
     put_selected(cluster, source, [service])
     return {endpoint.socket for piece in cluster.slices("shop", "web") for endpoint in read_slice(piece, "http").ready}
 
@@ -78,3 +79,27 @@ def test_a_sidecar_may_have_the_port() -> None:
     sidecar = {"name": "exporter", "ports": [port], "restartPolicy": "Always"}
     ports = [{"name": "http", "port": 80, "targetPort": "metrics"}]
     assert _ready(_pod("10.0.0.1", initContainers=[ended, sidecar]), ports=ports) == {"10.0.0.1:9100"}
+
+
+def test_a_changed_service_has_other_endpoints_without_endpoint_slices_as_well() -> None:
+    """As with Kubernetes 1.20."""
+    service = {
+        "metadata": {"namespace": "shop", "name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "web"}]},
+    }
+    endpoints = {"subsets": [{"addresses": [{"ip": "10.0.0.9"}], "ports": [{"name": "http", "port": 8080}]}]}
+
+    class Old(_Pods):
+        def serves(self, resource: Resource) -> bool:
+            return resource is not ENDPOINT_SLICES
+
+        def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
+            former = {**service, "spec": {**service["spec"], "selector": {"app": "other"}}}
+            return {SERVICES: former, ENDPOINTS: endpoints}.get(resource)
+
+    source = Old(_pod("10.0.0.1"))
+    cluster = ImaginedCluster(source, datetime(2026, 1, 1, tzinfo=UTC))
+    cluster.put(SERVICES, service)
+    put_selected(cluster, source, [service])
+    (piece,) = cluster.slices("shop", "web")
+    assert [endpoint.socket for endpoint in read_slice(piece, "http").ready] == ["10.0.0.1:8080"]
