@@ -53,7 +53,7 @@ class ObjectChange:
     """An object that the operator creates, changes, deletes or gives back."""
 
     action: str
-    """created, changed, deleted, adopted (when all proxies serve), or restored to what it was before that."""
+    """created, changed, deleted, adopted (when the proxies serve), or restored to what it was before that."""
     object: Json
     """As the operator writes it; of a deleted one, as it is."""
     fields: tuple[ChangedField, ...] = ()
@@ -130,6 +130,15 @@ class Forecast:
             removed, added = [e for e in before if e not in after], [e for e in after if e not in before]
             if removed or added:
                 yield backend, removed, added
+
+    @property
+    def backends_without_pods(self) -> list[str]:
+        """Those with a weight that have no endpoint, of any port: no Service is adopted until they have."""
+        applied = self.written.applied
+        routes = applied.spec.all_routes if applied else ()
+        return [
+            str(each.backend) for each in routes if each.weight and applied and not applied.endpoints_of(each.backend)
+        ]
 
     @property
     def is_change(self) -> bool:

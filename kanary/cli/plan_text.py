@@ -13,6 +13,7 @@ from engine.model.weight import weight_number
 from engine.shares import Weights
 from kanary.cli.cuts import NO_CUT, OpenConnections, cuts, refusals
 from kanary.cli.diff import write_differing
+from kanary.cli.failure import listed
 from kanary.cli.forecast import ChangedField, Forecast, ObjectChange, PlannedStep
 from kanary.cli.output import json_text
 from kanary.cli.text import cut, write_table
@@ -55,7 +56,7 @@ def _write(planned: Forecast, connections: OpenConnections, stream: TextIO) -> N
         stream.write(plain(rollout) + "\n")
     for heading, lines in (
         ("ENDPOINTS", _endpoint_lines(planned)),
-        ("OBJECTS", [_object_line(each) for each in planned.objects]),
+        ("OBJECTS", [_object_line(each, planned.backends_without_pods) for each in planned.objects]),
         ("CONNECTIONS", _connection_lines(planned, connections)),
         ("CONFIGURATION", _shown_configuration(planned)),
     ):
@@ -96,7 +97,7 @@ def _endpoint_lines(planned: Forecast) -> Iterator[str]:
         yield from (f"+ {each}" for each in added)
 
 
-def _object_line(change: ObjectChange) -> str:
+def _object_line(change: ObjectChange, without_pods: list[str]) -> str:
     name = f"{change.object['kind']} {change.object['metadata']['name']}"
     match change.action:
         case "created":
@@ -105,7 +106,11 @@ def _object_line(change: ObjectChange) -> str:
             when = " when the proxies serve the change" if change.object["kind"] == "Service" else ""
             return f"- {name}{when}"
         case "adopted":
-            return f"  {name} leads to the proxies when all of them serve"
+            missing = f"; none yet: {listed(without_pods)}" if without_pods else ""
+            return (
+                f"  {name} leads to the proxies when all of them serve and every route with a weight has ready "
+                f"pods{missing}"
+            )
         case "restored":
             return f"  {name} leads to its former pods again"
     return f"  {name}: {', '.join(map(_field_text, change.fields)) or 'metadata'}"

@@ -50,7 +50,12 @@ def test_a_service_that_will_be_adopted_is_named(
     (service,) = [each for each in planned["objects"] if each["object"]["kind"] == "Service"]
     assert (service["action"], service["object"]["spec"]["selector"]) == ("adopted", PROXIES)
     plan(live, tmp_path, ADOPTING)
-    assert "\n  Service shop leads to the proxies when all of them serve\n" in capsys.readouterr().out
+    condition = "leads to the proxies when all of them serve and every route with a weight has ready pods"
+    assert f"\n  Service shop {condition}\n" in capsys.readouterr().out
+    live.backend("empty")
+    live.backend("unused")
+    plan(live, tmp_path, ADOPTING | {"routes": routes(myapp_v1=90, empty=10, unused=0)})
+    assert f"\n  Service shop {condition}; none yet: empty:http\n" in capsys.readouterr().out
     assert is_as_it_was(live)
 
 
