@@ -4,15 +4,15 @@ It is switched when all proxies serve, and not before the Kanary has the finaliz
 before the proxies are deleted. Each step is one write, and the next one depends only on what the cluster has.
 """
 
-from engine.model.spec import KanarySpec
+from engine.model.spec import KIND, KanarySpec
 from engine.observe import Observed, owner_of
 from engine.ports import ClusterView, ClusterWriter, Json, RejectedError, RetryLaterError
-from engine.render.adoption import FINALIZER, PROXY_PORT, adopter, adoption_problem, write_problem
-from engine.render.objects import KANARY_LABEL, Identity, is_ours
+from engine.render.adoption import FINALIZER, PROXY_PORT, adopter, adoption_of, adoption_problem, write_problem
+from engine.render.objects import KANARY_LABEL, Identity, identity_of, is_ours
 from engine.render.slots import Slots, backends_by_slot, listening_port
 from engine.resolve.intent import destination_problems
 from engine.resolve.validation import InvalidSpecError, read_spec
-from states import Reason
+from states import Problem, Reason
 
 CONTESTED = frozenset({Reason.DESTINATION_EXISTS, Reason.DESTINATION_NOT_ADOPTABLE, Reason.DESTINATION_TAKEN})
 
@@ -71,6 +71,24 @@ def is_withdrawn(observed: Observed, service: Json) -> bool:
     declared, name = observed.intent.spec, service["metadata"]["name"]
     is_declared = declared is not None and not declared.paused and declared.destination == name
     return bool(adopter(service)) and is_declared and not (declared and declared.adopt_destination)
+
+
+def check_owner(live: Json, desired: Json) -> None:
+    """Raise RejectedError if the object in the cluster is another's, and RetryLaterError if it is about to be gone."""
+    owners, owner = live["metadata"].get("ownerReferences") or (), identity_of(desired)
+    # A Service to be switched to proxies has not got another owner since it was read.
+    may_adopt = bool(adopter(desired)) and {each.get("uid") for each in owners} <= {adopter(desired)}
+    if may_adopt or is_ours(live, owner.uid, owner.labels):
+        return
+    kind, name = desired["kind"], desired["metadata"]["name"]
+    kanary = owner.name or adoption_of(desired).kanary
+    if any((each.get("kind"), each.get("name")) == (KIND, kanary) for each in owners):
+        raise RetryLaterError(f"{kind} {name} of a deleted Kanary with this name is being deleted")
+    text = (
+        f'{kind} "{name}" exists and does not belong to this Kanary: '
+        "delete or rename it, or create the Kanary under another name"
+    )
+    raise RejectedError(Problem(Reason.OBJECT_EXISTS, text))
 
 
 def with_finalizer(view: ClusterView, writer: ClusterWriter, kanary: Json) -> tuple[Json, RejectedError | None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from engine.adopting import check_owner
 from engine.announce import Announcement
 from engine.checks import Check, CheckOutcome, CheckResult, QueryCheck
 from engine.conditions import RECORDED
@@ -15,9 +16,9 @@ from engine.model.entries import Configuration, Entry
 from engine.model.spec import KanarySpec
 from engine.model.states import Endpoint, Written, read_written
 from engine.model.status import KanaryStatus
-from engine.ports import KanaryName, Recorded, RejectedError
+from engine.ports import KanaryName, Recorded
 from engine.render.adoption import adopter, given_back
-from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER, Identity, identity_of, is_ours, owner_uid
+from engine.render.objects import KANARY_LABEL, MANAGED_BY, MANAGER, Identity, owner_uid
 from engine.resolve.slices import slices_from_endpoints
 from kanary.kanaries import KANARIES
 from kanary.kube.pods import addresses_of, is_ready
@@ -37,7 +38,6 @@ from kanary.kube.resources import (
 from kanary.operator.indexes import Target, targets_of_pod, targets_of_service
 from kanary.operator.proxy_finder import ProxyFinder
 from kanary.operator.transforms import SERVICE_OF_SLICE
-from states import Problem, Reason
 
 ImaginedObjects = dict[tuple[Resource, str, str], Json | None]
 """By kind, namespace and name; None for what was deleted."""
@@ -208,7 +208,7 @@ class ImaginedCluster:
     # engine.ports.ClusterWriter
 
     def apply(self, desired: Json) -> None:
-        """Have the cluster contain this object. Raises RejectedError if it exists and has another owner."""
+        """Have the cluster contain this object. Raises RejectedError and RetryLaterError if it has another owner."""
         live = self.live(desired)
         if live and adopter(desired):
             parts = ("labels", "annotations")
@@ -216,12 +216,8 @@ class ImaginedCluster:
             metadata = {**live["metadata"], **ours, "ownerReferences": []}
             self.put(SERVICES, {**live, "metadata": metadata, "spec": {**live["spec"], **desired["spec"]}})
             return
-        if live and not is_ours(live, owner_uid(desired), identity_of(desired).labels):
-            text = (
-                f'{desired["kind"]} "{desired["metadata"]["name"]}" exists and does not belong to this Kanary: '
-                "delete or rename it, or create the Kanary under another name"
-            )
-            raise RejectedError(Problem(Reason.OBJECT_EXISTS, text))
+        if live:
+            check_owner(live, desired)
         known = (live or {}).get("metadata") or {}
         kept = {key: known[key] for key in ("uid", "generation", "creationTimestamp") if key in known}
         metadata = {**desired["metadata"], **kept}

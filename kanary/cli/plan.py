@@ -16,7 +16,7 @@ from engine.render.sysctls import ALL_SYSCTLS, sysctls_for
 from engine.resolve.validation import InvalidSpecError, read_spec
 from kanary.cli.applying import after_apply, after_replace
 from kanary.cli.cuts import OpenConnections
-from kanary.cli.failure import note
+from kanary.cli.failure import CommandError, note
 from kanary.cli.forecast import Forecast, defaults_of, forecast, settle
 from kanary.cli.imagined import ImaginedCluster, NoCluster
 from kanary.cli.likely_mistakes import warnings_of
@@ -102,6 +102,8 @@ def _in_cluster(of_file: PlannedFile, client: ClusterClient, proxy_image: str | 
     for kanary, spec in of_file.kanaries:
         live = cluster.kanary(*_key(kanary))
         owner = _owner(live or kanary)
+        if live and live["metadata"].get("deletionTimestamp"):
+            raise CommandError(f"Kanary {owner.name} is being deleted: plan again when it is gone")
         defaults = defaults_of(cluster, owner, proxy_image=proxy_image, sysctls=sysctls, budgets=budgets)
         of_file.warn(kanary, spec, now)
         is_pending = live is not None and _note_pending(ImaginedCluster(objects, now), owner, defaults)

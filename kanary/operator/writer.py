@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from engine.adopting import check_owner
 from engine.fleet.proxy import Proxy
-from engine.model.spec import KIND
 from engine.model.states import Written
-from engine.ports import EndingError, RejectedError, RetryLaterError, not_kept, rejected
+from engine.ports import EndingError, RetryLaterError, not_kept, rejected
 from engine.render.adoption import WITHOUT_MARKS, adopter, given_back
-from engine.render.objects import HASH_ANNOTATION, Identity, covers, identity_of, is_ours, made_from, owner_uid
+from engine.render.objects import HASH_ANNOTATION, Identity, covers, made_from, owner_uid
 from engine.render.service import dropped_fields, with_node_ports
 from kanary.kanaries import FIELD_MANAGER, KANARIES
 from kanary.kube.client import AlreadyExists, ClusterClient, ClusterError, Invalid, NotFound
@@ -23,7 +23,6 @@ from kanary.operator.sending import Push
 from kanary.operator.signing import SigningKey
 from kanary.operator.transforms import created_fields
 from kanary.operator.watches import Watches
-from states import Problem, Reason
 from states.timing import REJECTED_RECHECK, STALE_COPY_RETRY
 
 Json = dict[str, Any]
@@ -68,7 +67,7 @@ class Writer:
         elif not version:
             # Between the two reads. Without a version, the write would replace what others write meanwhile.
             raise RetryLaterError(f"{resource.kind} {key} has just appeared", STALE_COPY_RETRY.total_seconds())
-        self._check_owner(resource, live, desired)
+        check_owner(live, desired)
         if made_from(live, desired) and (covers(live, desired) or self._last.is_applied(desired, live)):
             _check_kept(live, desired)
             return
@@ -183,19 +182,6 @@ class Writer:
             if kanary["metadata"]["uid"] != owner_uid(desired):
                 raise RetryLaterError(f"Kanary {namespace}/{name} was deleted: its objects are not restored")
 
-    def _check_owner(self, resource: Resource, live: Json, desired: Json) -> None:
-        if is_ours(live, owner_uid(desired), identity_of(desired).labels) or _may_adopt(live, desired):
-            return
-        name = live["metadata"]["name"]
-        for reference in live["metadata"].get("ownerReferences") or ():
-            if (reference.get("kind"), reference.get("name")) == (KIND, kanary_of(desired).name):
-                raise RetryLaterError(f"{resource.kind} {name} of a deleted Kanary with this name is being deleted")
-        text = (
-            f'{resource.kind} "{name}" exists and does not belong to this Kanary: '
-            "delete or rename it, or create the Kanary under another name"
-        )
-        raise RejectedError(Problem(Reason.OBJECT_EXISTS, text))
-
     def _apply(self, resource: Resource, desired: Json) -> None:
         """Apply the object to the version that `desired` names; each further request is for that of the former one."""
         metadata = desired["metadata"]
@@ -288,12 +274,6 @@ class Writer:
                     raise RetryLaterError(text, STALE_COPY_RETRY.total_seconds()) from error
                 case Meaning.RETRY:
                     raise RetryLaterError(text, error.retry_after) from error
-
-
-def _may_adopt(live: Json, desired: Json) -> bool:
-    """Whether this is a Service to be switched to proxies, and has not got another owner since it was read."""
-    owners = {owner.get("uid") for owner in live["metadata"].get("ownerReferences") or ()}
-    return bool(adopter(desired)) and owners <= {adopter(desired)}
 
 
 def _check_kept(written: Json, desired: Json) -> None:

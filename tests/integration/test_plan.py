@@ -225,6 +225,17 @@ def test_of_an_object_only_what_the_operator_has_set_is_removed(scene: Scene, pl
     assert changed == {"spec.externalTrafficPolicy": ("Local", None), "metadata.labels.team": ("web", None)}
 
 
+def test_a_kanary_that_is_being_deleted_is_planned_when_it_is_gone(scene: Scene, plans: Plans) -> None:
+    """As after `kubectl delete --cascade=foreground`."""
+    with scene.operating():
+        scene.declare(**BEFORE)
+        scene.wait_for_phase("Ready")
+    scene.server.store.change("kanaries", "rule", lambda obj: obj["metadata"].update(finalizers=["a.b/c"]), NAMESPACE)
+    scene.server.store.delete("kanaries", "rule", NAMESPACE)
+    plans.run(BEFORE, code=1)
+    assert "Kanary rule is being deleted: plan again when it is gone" in plans.err
+
+
 def test_exit_codes_say_whether_there_is_a_change_or_a_problem(scene: Scene, plans: Plans) -> None:
     with scene.operating():
         scene.declare(**BEFORE)
