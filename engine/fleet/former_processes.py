@@ -5,11 +5,10 @@ that has too many of them is replaced instead: its connections drain in a pod th
 HAProxy has lost many file descriptors to ended processes, because it could not reload any more in the end.
 """
 
-import re
 from collections.abc import Iterable
 
 from engine.fleet.proxy import Proxy
-from engine.model.placement import DEFAULT_MEMORY, Resources
+from engine.model.placement import DEFAULT_MEMORY, Resources, amount_of
 
 MEBIBYTE = 2**20
 PROCESS_BYTES = 7 * MEBIBYTE
@@ -19,11 +18,6 @@ LEAST = 4
 """A proxy may have as many former processes, whatever its memory."""
 MOST_LOST = 64
 """File descriptors that HAProxy may lose; of 1,024, the usual lowest limit, HAProxy uses few without connections."""
-_SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "Ki": 2.0**10} | {
-    f"{letter}{i}": base**power
-    for power, letter in enumerate("MGTPE", start=2)
-    for i, base in (("", 1e3), ("i", 2.0**10))
-}
 
 
 def former_bytes(processes: int, servers: int) -> int:
@@ -34,18 +28,9 @@ def former_bytes(processes: int, servers: int) -> int:
 def most_former(resources: Resources | None, servers: int) -> int:
     """How many former processes a proxy may have: they may take half of its limit of memory, or twice its request."""
     limits, requests = (resources.limits or {}, resources.requests or {}) if resources else ({}, {})
-    limit = bytes_of(limits.get("memory", 0)) / 2
-    budget = limit or 2 * bytes_of(requests.get("memory") or DEFAULT_MEMORY)
+    limit = amount_of(limits.get("memory", 0)) / 2
+    budget = limit or 2 * amount_of(requests.get("memory") or DEFAULT_MEMORY)
     return max(LEAST, int(min(budget, 2.0**60) / former_bytes(1, servers)))
-
-
-def bytes_of(quantity: int | str) -> float:
-    """A quantity of Kubernetes as a number."""
-    found = re.fullmatch(r"([-+]?[\d.]+)(?:[eE]([-+]?\d+)|([a-zA-Z]*))", str(quantity))
-    if not found:
-        raise ValueError(f"{quantity!r} is not a quantity")
-    number, exponent, suffix = found.groups()
-    return float(f"{number}e{exponent}") if exponent else float(number) * _SUFFIXES[suffix]
 
 
 def over_limit(proxies: Iterable[Proxy], most: int) -> Proxy | None:

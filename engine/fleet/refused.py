@@ -35,6 +35,13 @@ _SERVICE_WAYS_OUT = (
     (r"exceeded quota", "raise the ResourceQuota, or set spec.service.type to ClusterIP"),
 )
 _TEMPLATE = "spec.proxy.template.spec"
+_DEPLOYMENT_WAYS_OUT = (
+    (
+        r"must be less than or equal to .*limit",
+        "raise spec.proxy.resources.limits (agentResources: those of the agent), or set the request as well: a request "
+        "that is left out has the operator's default",
+    ),
+)
 _WAYS_OUT = (
     (
         r"failed quota: .*must specify|(minimum|maximum) .* usage per (Container|Pod)|limit to request ratio",
@@ -69,7 +76,7 @@ def as_declared(text: str) -> str:
         return _with_way_out(service_fields_as_declared(text), _SERVICE_WAYS_OUT)
     for path, field in _FIELDS:
         text = re.sub(rf"(?<![\w.]){path}", field, text)
-    return text
+    return _with_way_out(text, _DEPLOYMENT_WAYS_OUT)
 
 
 def service_fields_as_declared(text: str) -> str:

@@ -1,12 +1,14 @@
 """Where and as what the proxies' pods run: `spec.proxy` of a Kanary, and the operator's defaults for all of them."""
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from engine.model.shape import Shape
 
-QUANTITY = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+QUANTITY = r"^[+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
 """A quantity as https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity describes it."""
 Quantity = Annotated[
     Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(pattern=QUANTITY)],
@@ -15,10 +17,27 @@ Quantity = Annotated[
 _Text = Annotated[str, Field(max_length=253)]
 _Word = Annotated[str, Field(max_length=64)]
 _LongText = Annotated[str, Field(max_length=8_192)]
-_Whole = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+_Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+_Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 _Flag = Annotated[bool, Field(strict=True)]
 _Open = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 """As Kubernetes defines it; the API server checks it in the Deployment."""
+
+
+_SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "Ki": 2.0**10} | {
+    f"{letter}{i}": base**power
+    for power, letter in enumerate("MGTPE", start=2)
+    for i, base in (("", 1e3), ("i", 2.0**10))
+}
+
+
+def amount_of(quantity: int | str) -> float:
+    """A quantity of Kubernetes as a number."""
+    found = re.fullmatch(r"([-+]?[\d.]+)(?:[eE]([-+]?\d+)|([a-zA-Z]*))", str(quantity))
+    if not found:
+        raise ValueError(f"{quantity!r} is not a quantity")
+    number, exponent, suffix = found.groups()
+    return float(f"{number}e{exponent}") if exponent else float(number) * _SUFFIXES[suffix]
 
 
 class _Merged(Shape):
@@ -46,6 +65,14 @@ class Resources(_Merged):
     requests: dict[str, Quantity] | None = Field(default=None, description="Resource requests.")
     limits: dict[str, Quantity] | None = Field(default=None, description="Resource limits.")
 
+    def too_low(self) -> Iterator[str]:
+        """The resources whose limit is lower than their request, which the cluster refuses."""
+        for name, request in (self.requests or {}).items():
+            limit = (self.limits or {}).get(name, request)
+            # 300m and 0.3 are equal.
+            if amount_of(limit) < amount_of(request) * (1 - 1e-9):
+                yield name
+
 
 class Toleration(Shape):
     """A toleration, as of any pod."""
@@ -62,7 +89,7 @@ class Toleration(Shape):
 class SpreadConstraint(Shape):
     """A topology spread constraint, as of any pod."""
 
-    max_skew: _Whole = Field(description="Maximum difference of the number of pods.")
+    max_skew: _Count = Field(description="Maximum difference of the number of pods.")
     topology_key: _Text = Field(description="Label of nodes.")
     when_unsatisfiable: _Word = Field(description="ScheduleAnyway or DoNotSchedule.")
     label_selector: _Open | None = Field(
@@ -73,7 +100,7 @@ class SpreadConstraint(Shape):
     match_label_keys: Annotated[tuple[_Text, ...], Field(max_length=16)] | None = Field(
         default=None, description="Labels whose values pods that count share; from Kubernetes 1.27."
     )
-    min_domains: _Whole | None = Field(default=None, description="Minimum number of domains; from Kubernetes 1.25.")
+    min_domains: _Count | None = Field(default=None, description="Minimum number of domains; from Kubernetes 1.25.")
     node_affinity_policy: _Word | None = Field(default=None, description="Honor or Ignore; from Kubernetes 1.26.")
     node_taints_policy: _Word | None = Field(default=None, description="Honor or Ignore; from Kubernetes 1.26.")
 
@@ -87,10 +114,10 @@ class PullSecret(Shape):
 class SecurityContext(Shape):
     """The security context of a pod, without what the proxies set themselves."""
 
-    run_as_user: _Whole | None = Field(default=None, description="User id. HAProxy and agent run as any user.")
-    run_as_group: _Whole | None = Field(default=None, description="Group id.")
-    fs_group: _Whole | None = Field(default=None, description="Group of the volumes.")
-    supplemental_groups: Annotated[tuple[_Whole, ...], Field(max_length=16)] | None = Field(
+    run_as_user: _Id | None = Field(default=None, description="User id. HAProxy and agent run as any user.")
+    run_as_group: _Id | None = Field(default=None, description="Group id.")
+    fs_group: _Id | None = Field(default=None, description="Group of the volumes.")
+    supplemental_groups: Annotated[tuple[_Id, ...], Field(max_length=16)] | None = Field(
         default=None, description="Further group ids."
     )
     se_linux_options: _Open | None = Field(default=None, description="SELinux context.")

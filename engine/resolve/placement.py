@@ -1,8 +1,10 @@
 """What `spec.proxy.template` and the operator's defaults may not say, because it would break the proxies."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 
-from engine.model.placement import ProxyDefaults, SecurityContext
+from engine.model.placement import ProxyDefaults, Resources, SecurityContext
+from engine.resolve.labels import annotation_problems, label_problems
 
 MAX_TEMPLATE = 16_384
 """Characters of a template. It is stored beside the configuration, in a ConfigMap with the endpoints."""
@@ -10,6 +12,8 @@ _PREFIX = "kanary.k8s.io/"
 _APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _PROFILES = ("RuntimeDefault", "Localhost")
 _SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
+_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_HUGE_PAGES = "hugepages-"
 _OURS = ("app.kubernetes.io/managed-by", "pod-template-hash")
 
 EXPECTED: Mapping[str, str] = {
@@ -29,7 +33,8 @@ EXPECTED: Mapping[str, str] = {
     "pull secret": "an object with name",
     "matchLabelKeys": "a list of at most 16 keys of labels",
     "supplementalGroups": "a list of at most 16 group ids",
-    **dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup", "maxSkew", "minDomains"), "a whole number from 0"),
+    **dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup", "supplementalGroup"), "a whole number from 0 to 2147483647"),
+    **dict.fromkeys(("maxSkew", "minDomains"), "a whole number from 1 to 2147483647"),
     **dict.fromkeys(
         (
             "key",
@@ -50,8 +55,10 @@ EXPECTED: Mapping[str, str] = {
 """What a field has to be, for messages."""
 
 
-def template_problems(where: str, proxy: ProxyDefaults) -> Iterator[str]:
-    """Each problem of the template in these settings, whose path is `where`."""
+def proxy_problems(where: str, proxy: ProxyDefaults) -> Iterator[str]:
+    """Each problem with these settings, whose path is `where`."""
+    for name, resources in (("resources", proxy.resources), ("agentResources", proxy.agent_resources)):
+        yield from _resource_problems(f"{where}.{name}", resources or Resources())
     if not (template := proxy.template):
         return
     where = f"{where}.template"
@@ -59,15 +66,34 @@ def template_problems(where: str, proxy: ProxyDefaults) -> Iterator[str]:
     if size > MAX_TEMPLATE:
         yield f"{where} has {size} characters: must have at most {MAX_TEMPLATE}; shorten its annotations or affinity"
     if template.metadata:
-        yield from _metadata_problems(f"{where}.metadata.labels", template.metadata.labels or {})
+        labels = template.metadata.labels or {}
+        yield from _metadata_problems(f"{where}.metadata.labels", labels)
+        yield from label_problems(f"{where}.metadata.labels", labels)
         annotations = template.metadata.annotations or {}
         yield from _metadata_problems(f"{where}.metadata.annotations", annotations)
+        yield from annotation_problems(f"{where}.metadata.annotations", annotations)
         for key, value in annotations.items():
             if key.startswith(_APPARMOR) and value != "runtime/default" and not value.startswith("localhost/"):
                 named = f"{where}.metadata.annotations.{key[:80]}"
                 yield f"{named} is {_shown(value)}: must be 'runtime/default' or 'localhost/...'"
+    yield from label_problems(f"{where}.spec.nodeSelector", (template.spec and template.spec.node_selector) or {})
     if template.spec and template.spec.security_context:
         yield from _security_problems(f"{where}.spec.securityContext", template.spec.security_context)
+
+
+def _resource_problems(where: str, resources: Resources) -> Iterator[str]:
+    limits, requests = resources.limits or {}, resources.requests or {}
+    for path, names in ((f"{where}.limits", limits), (f"{where}.requests", requests)):
+        for name in names:
+            if "/" not in name and name not in _RESOURCES and not name.startswith(_HUGE_PAGES):
+                near = get_close_matches(name, _RESOURCES, n=1)
+                way_out = f"did you mean {near[0]}?" if near else f"it is {', '.join(_RESOURCES)} or like example.com/x"
+                yield f"{path} has {name[:80]!a}, which is no resource of a container: {way_out}"
+    for name in resources.too_low():
+        yield (
+            f"{where}.limits.{name} is {limits[name]}, less than {where}.requests.{name}, {requests[name]}: raise the "
+            "limit, or lower the request"
+        )
 
 
 def _security_problems(where: str, context: SecurityContext) -> Iterator[str]:

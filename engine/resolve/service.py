@@ -14,6 +14,7 @@ from engine.model.service import (
 )
 from engine.model.spec import KanarySpec
 from engine.render.objects import SKIP_MIRROR_LABEL
+from engine.resolve.labels import annotation_problems, label_problems
 
 MAX_SETTINGS = 16_384
 """Characters of the settings. They are stored beside the configuration, in a ConfigMap with the endpoints."""
@@ -60,6 +61,8 @@ def service_problems(spec: KanarySpec) -> Iterator[str]:
     for key in settings.labels or {}:
         if key in _LABELS or key.startswith(_PREFIX):
             yield f"{where}.labels has {key[:80]!a}, which Kanary sets: remove it"
+    yield from label_problems(f"{where}.labels", settings.labels or {})
+    yield from annotation_problems(f"{where}.annotations", settings.annotations or {})
     for key in settings.annotations or {}:
         if key.startswith(_PREFIX):
             yield f"{where}.annotations has {key[:80]!a}, which Kanary sets: remove it"

@@ -22,7 +22,7 @@ from engine.model.spec import DNS_LABEL, MAX_ROUTES, KanarySpec
 from engine.model.weight import TOTAL_WEIGHT, decimal_text
 from engine.render.config import MAX_CONNECTIONS
 from engine.resolve.placement import EXPECTED as PLACEMENT
-from engine.resolve.placement import template_problems
+from engine.resolve.placement import proxy_problems
 from engine.resolve.ports import EXPECTED as PORTS
 from engine.resolve.ports import port_problems
 from engine.resolve.rollout import EXPECTED as ROLLOUT
@@ -60,7 +60,7 @@ _EXPECTED: Mapping[str, str] = {
     "balance": "roundrobin or leastconn",
     "trafficDistribution": "PreferSameZone or left out",
     "image": "an image reference without white space",
-    "quantity": "a quantity such as 2, 500m or 128Mi",
+    "quantity": "a quantity from 0, such as 2, 500m or 128Mi",
     **dict.fromkeys(("requests", "limits"), "a map of resource names to quantities"),
     **PLACEMENT,
     **PORTS,
@@ -81,6 +81,7 @@ _ITEMS = {
     "tolerations": "toleration",
     "topologySpreadConstraints": "constraint",
     "imagePullSecrets": "pull secret",
+    "supplementalGroups": "supplementalGroup",
     "loadBalancerSourceRanges": "range",
     "ipFamilies": "family",
 }
@@ -141,7 +142,7 @@ def read_defaults(raw: object, where: str) -> ProxyDefaults:
     """The settings of all proxies. Raises ValueError with all problems, whose paths begin with `where`."""
     try:
         read = ProxyDefaults.model_validate(raw, extra="forbid", by_alias=True, by_name=False)
-        problems = [*template_problems(where, read)]
+        problems = [*proxy_problems(where, read)]
     except ValidationError as error:
         problems = [problem.message for problem in _structure_problems(error, where, ProxyDefaults)]
     if problems:
@@ -261,7 +262,7 @@ def _rule_problems(spec: KanarySpec) -> Iterator[Problem]:
     yield from _sum_problem(spec)
     yield from _duplicate_problems(spec)
     yield from (Problem(Reason.INVALID_SPEC, text) for text in (*port_problems(spec), *service_problems(spec)))
-    yield from (Problem(Reason.INVALID_SPEC, text) for text in template_problems("spec.proxy", spec.proxy))
+    yield from (Problem(Reason.INVALID_SPEC, text) for text in proxy_problems("spec.proxy", spec.proxy))
     if spec.rollout:
         yield from (Problem(Reason.INVALID_SPEC, text) for text in rollout_problems(spec, spec.rollout))
     if spec.proxy.traffic_distribution and spec.update_strategy is not UpdateStrategy.LIVE:

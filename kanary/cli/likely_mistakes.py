@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import NamedTuple
 
+from engine.model.placement import BUILT_IN, Resources
 from engine.model.spec import KanarySpec
 from engine.model.times import time_text
 from kanary.cli.manifest import Json, Manifest
@@ -21,6 +22,7 @@ class LikelyMistake(StrEnum):
     CONNECTION_LOOP = "ConnectionLoop"
     SAME_SELECTOR = "SameSelector"
     UNUSED_BACKEND = "UnusedBackend"
+    LIMIT_BELOW_REQUEST = "LimitBelowRequest"
 
 
 class Warned(NamedTuple):
@@ -40,8 +42,23 @@ def warnings_of(kanary: Json, spec: KanarySpec, manifest: Manifest, now: datetim
         text = f"spec.freeze.until is {time_text(until)}, which has passed: remove spec.freeze, or set a later time"
         yield Warned(LikelyMistake.FREEZE_ENDED, text)
     yield from _unused_backends(spec)
+    yield from _low_limits("resources", spec.proxy.resources, BUILT_IN.resources)
+    yield from _low_limits("agentResources", spec.proxy.agent_resources, BUILT_IN.agent_resources)
     yield from _loops(kanary["metadata"]["namespace"], kanary["metadata"]["name"], spec, manifest)
     yield from _same_selectors(kanary["metadata"]["namespace"], spec, manifest)
+
+
+def _low_limits(field: str, resources: Resources | None, defaults: Resources | None) -> Iterator[Warned]:
+    """A default request that is higher than the declared limit: the cluster refuses it."""
+    if resources is None or resources.limits is None or resources.requests is not None or defaults is None:
+        return
+    requests = defaults.requests or {}
+    for name in resources.over(defaults).too_low():
+        yield Warned(
+            LikelyMistake.LIMIT_BELOW_REQUEST,
+            f"spec.proxy.{field}.limits.{name} is {resources.limits[name]}, less than the default request of "
+            f"{requests[name]}, unless the operator has another default: raise it, or set spec.proxy.{field}.requests",
+        )
 
 
 def _unused_backends(spec: KanarySpec) -> Iterator[Warned]:

@@ -41,6 +41,8 @@ names = st.just("a") | st.text("abz019-", max_size=12).map("a{}z".format)
 ports = st.integers(1, 65535) | names
 quantities = st.integers(0, 10) | st.sampled_from(["100m", "1", "64Mi", "1.5"])
 _amounts = st.dictionaries(st.sampled_from(["cpu", "memory"]), quantities)
+_limits = st.dictionaries(st.sampled_from(["cpu", "memory"]), st.sampled_from(["64Mi", "1e9", 10**9]))
+"""As high as the largest amount, or higher."""
 
 
 @st.composite
@@ -60,7 +62,7 @@ def _some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
     return st.fixed_dictionaries({}, optional=fields)
 
 
-_resources = _some(requests=_amounts, limits=_amounts)
+_resources = _some(requests=_amounts, limits=_limits)
 _ids = st.integers(1, 2**31 - 1)
 _texts = st.dictionaries(names, names, max_size=2)
 _tolerations = _some(key=names, operator=st.just("Exists"), effect=st.sampled_from(["NoSchedule", "NoExecute"]))

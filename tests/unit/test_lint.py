@@ -153,6 +153,26 @@ PLACES = {
         json.dumps(yaml.safe_load(changed("weight: 90", "weight: 900")), indent=1),
         ["15:5 error InvalidWeights"],
     ),
+    "a key that is none of a label": (
+        changed("spec:\n", "spec:\n  service:\n    labels:\n      team web: a\n"), ["7:5 error InvalidSpec"]
+    ),
+    "a negative quantity": (
+        changed("replicas: 2", "resources:\n      limits:\n        cpu: '-1'"), ["17:9 error InvalidSpec"]
+    ),
+    "a group id that is too large": (
+        changed("replicas: 2", "template: {spec: {securityContext: {fsGroup: 2147483648}}}"),
+        ["15:41 error InvalidSpec"],
+    ),
+    "a limit below the default request": (
+        changed("replicas: 2", "resources:\n      limits:\n        memory: 1M"), ["17:9 warning LimitBelowRequest"]
+    ),
+    "a limit of the agent below the default request": (
+        changed("replicas: 2", "agentResources: {limits: {cpu: 1m}}"), ["15:31 warning LimitBelowRequest"]
+    ),
+    "a limit below its request": (
+        changed("replicas: 2", "resources: {requests: {memory: 1Gi}, limits: {memory: 1M}}"),
+        ["15:51 error InvalidSpec"],
+    ),
     "paused": (changed("spec:\n", "spec:\n  paused: true\n"), ["6:3 warning Paused"]),
     "a freeze that has ended": (
         changed("spec:\n", "spec:\n  freeze: {until: 2020-01-01T00:00:00Z}\n"),

@@ -277,6 +277,38 @@ def test_what_the_proxies_are_found_by_cannot_be_changed(field: str, key: str) -
             "spec.proxy.template.spec.nodeSelector.a is 1: must be a text, in quotes",
         ),
         ({"spec": {"affinity": []}}, "spec.proxy.template.spec.affinity is []: must be an object"),
+        *(
+            (
+                {"spec": {"securityContext": {name: value}}},
+                f"spec.proxy.template.spec.securityContext.{name} is {value}: must be a whole number from 0 to",
+            )
+            for name in ("runAsUser", "runAsGroup", "fsGroup")
+            for value in (-1, 2**31)
+        ),
+        (
+            {"spec": {"securityContext": {"supplementalGroups": [1, 2**31]}}},
+            "spec.proxy.template.spec.securityContext.supplementalGroups[1] is 2147483648: must be a whole number",
+        ),
+        (
+            {"spec": {"topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "a", "whenUnsatisfiable": "b"}]}},
+            "spec.proxy.template.spec.topologySpreadConstraints[0].maxSkew is 0: must be a whole number from 1 to",
+        ),
+        (
+            {"metadata": {"labels": {"team web": "a"}}},
+            "spec.proxy.template.metadata.labels has the key 'team web': must be at most 63 letters, digits, ",
+        ),
+        (
+            {"metadata": {"labels": {"team": "web/1"}}},
+            "spec.proxy.template.metadata.labels.team is 'web/1': must be empty or at most 63 letters, digits, ",
+        ),
+        (
+            {"metadata": {"annotations": {"a/b/c": "x y"}}},
+            "spec.proxy.template.metadata.annotations has the key 'a/b/c': must be at most 63 letters, digits, ",
+        ),
+        (
+            {"spec": {"nodeSelector": {"-disk": "ssd"}}},
+            "spec.proxy.template.spec.nodeSelector has the key '-disk': must be at most 63 letters, digits, ",
+        ),
         (
             {"spec": {"tolerations": {}}},
             "spec.proxy.template.spec.tolerations is {}: must be a list of at most 32 tolerations",
@@ -303,6 +335,67 @@ def test_a_template_that_cannot_be_is_refused_with_field_value_and_way_out(templ
     assert refusal(template).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("a", ""), ("A.b_c-d", "E.f_g-h"), ("x" * 63, "y" * 63), (f"{'a.' * 126}a/b", "1"), ("sub.example.com/Team", "1")],
+)
+def test_labels_that_kubernetes_accepts_are_accepted(key: str, value: str) -> None:
+    made(template={"metadata": {"labels": {key: value}}})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, "") for key in ("", "x" * 64, "/a", "a/", "A/b", f"{'a.' * 127}a/b", "a_b/c", ".a/b", "\u00e4", "a\n")),
+        *(("a", value) for value in ("y" * 64, "-a", "a-", "a b", "\u00e4", "a\n")),
+    ],
+)
+def test_labels_that_kubernetes_refuses_are_refused(key: str, value: str) -> None:
+    assert "must be" in refusal({"metadata": {"labels": {key: value}}})
+
+
+@pytest.mark.parametrize("name", ["resources", "agentResources"])
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        (
+            {"limits": {"memory": "-1Mi"}},
+            '.limits.memory is "-1Mi": must be a quantity from 0, such as 2, 500m or 128Mi',
+        ),
+        ({"requests": {"cpu": -1}}, ".requests.cpu is -1: must be a quantity from 0, such as 2, 500m or 128Mi"),
+        ({"requests": {"cpu": "-.5"}}, '.requests.cpu is "-.5": must be a quantity from 0, such as 2, 500m or 128Mi'),
+        (
+            {"limits": {"memroy": "1Gi"}},
+            ".limits has 'memroy', which is no resource of a container: did you mean memory?",
+        ),
+        (
+            {"limits": {"disk": 1}},
+            ".limits has 'disk', which is no resource of a container: it is cpu, memory, ephemeral",
+        ),
+        (
+            {"limits": {"memory": "1M"}, "requests": {"memory": "64Mi"}},
+            ".limits.memory is 1M, less than spec.proxy.{}.requests.memory, 64Mi: raise the limit, or",
+        ),
+    ],
+)
+def test_resources_that_cannot_be_are_refused(name: str, resources: Json, message: str) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        spec(proxy={name: resources})
+    assert str(caught.value).startswith(f"spec.proxy.{name}{message.format(name)}")
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"limits": {"cpu": "300m"}, "requests": {"cpu": "0.3"}},
+        {"limits": {"memory": "1Gi"}, "requests": {"memory": "1024Mi", "cpu": 2}},
+        {"limits": {"memory": "+1e6", "example.com/fpga": 1, "hugepages-2Mi": "4Mi", "ephemeral-storage": "1Gi"}},
+    ],
+)
+def test_resources_that_kubernetes_accepts_are_accepted(resources: Json) -> None:
+    assert made(resources=resources)["spec"]["containers"][0]["resources"].items() >= resources.items()
+
+
 @pytest.mark.parametrize("field", ["hostNetwork", "hostPID", "containers", "volumes", "initContainers", "hostname"])
 def test_fields_that_would_break_the_proxies_do_not_exist(field: str) -> None:
     assert field not in pod(**{field: True}) or field in ("containers", "volumes")
@@ -324,6 +417,13 @@ def test_fields_that_would_break_the_proxies_do_not_exist(field: str) -> None:
             ".spec.template.spec.affinity.podAfinity: field not declared in schema",
             "failed to create typed patch object (shop/x-haproxy; apps/v1, Kind=Deployment): "
             "spec.proxy.template.spec.affinity.podAfinity: field not declared in schema",
+        ),
+        (
+            'spec.template.spec.containers[0].resources.requests: Invalid value: "64Mi": must be less than or equal to '
+            "memory limit of 1M",
+            'spec.proxy.resources.requests: Invalid value: "64Mi": must be less than or equal to memory limit of 1M: '
+            "raise spec.proxy.resources.limits (agentResources: those of the agent), or set the request as well: a "
+            "request that is left out has the operator's default",
         ),
         (
             "spec.template.spec.containers[0].resources.requests: Invalid value: 2",

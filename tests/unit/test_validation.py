@@ -311,7 +311,7 @@ def test_metadata_that_is_none_is_reported_as_a_missing_name(metadata: Any) -> N
         (
             "proxy",
             {"resources": {"limits": {"cpu": 0.5}}},
-            "spec.proxy.resources.limits.cpu is 0.5: must be a quantity such as 2, 500m or 128Mi",
+            "spec.proxy.resources.limits.cpu is 0.5: must be a quantity from 0, such as 2, 500m or 128Mi",
         ),
         (
             "proxy",
