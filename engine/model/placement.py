@@ -17,8 +17,8 @@ Quantity = Annotated[
 _Text = Annotated[str, Field(max_length=253)]
 _Word = Annotated[str, Field(max_length=64)]
 _LongText = Annotated[str, Field(max_length=8_192)]
-_Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
-_Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+_Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+_Id = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 _Flag = Annotated[bool, Field(strict=True)]
 _Open = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 """As Kubernetes defines it; the API server checks it in the Deployment."""
