@@ -41,9 +41,11 @@ def read_intent(view: ClusterView, owner: Identity, kanary: Json, memo: Memo) ->
 def backends_of(spec: KanarySpec) -> Mapping[Backend, str]:
     """The backends of all ports, each with its path in the spec."""
     found = {route.backend: f"spec.routes[{index}].backend" for index, route in enumerate(spec.routes)}
-    for index, routes in enumerate(spec.splits[1:]):
+    for index, (port, routes) in enumerate(zip(spec.ports, spec.splits[1:], strict=True)):
+        where = f"spec.ports[{index}]"
+        own = {backend: f"{where}.backends[{number}]" for number, backend in enumerate(port.backends)}
         for route in routes:
-            found.setdefault(route.backend, f"spec.ports[{index}]")
+            found.setdefault(route.backend, own.get(route.backend, where))
     return found
 
 

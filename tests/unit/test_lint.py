@@ -189,6 +189,11 @@ PLACES = {
         "      {serviceName: web-v1, servicePort: 81}, {serviceName: web-v3, servicePort: 81}]}\n"),
         ["8:48 warning UnusedBackend"],
     ),
+    "a port of a further port that the Service does not have": (
+        changed("spec:\n", "spec:\n  ports:\n    - {name: admin, port: 81, servicePort: admin, backends: [\n"
+        "      {serviceName: web-v2, servicePort: 81}]}\n") + SERVICE.replace("NAME", "web-v2"),
+        ["8:29 error BackendPortNotFound"],
+    ),
     "two Kanaries in a loop": (
         GOOD_TEXT
         + "---\n"

@@ -90,6 +90,7 @@ def test_more_backends_than_a_configuration_has_rules_for_are_reported() -> None
 
 
 def test_a_missing_service_is_reported_once_and_a_missing_port_with_its_place() -> None:
+    assert list(backends_of(spec(ports=[ADMIN])).values())[2:] == ["spec.ports[0]", "spec.ports[0].backends[0]"]
     declared = spec(ports=[METRICS])
     wheres = backends_of(declared)
     assert list(wheres.values()) == [
