@@ -20,6 +20,7 @@ MAX_SETTINGS = 16_384
 """Characters of the settings. They are stored beside the configuration, in a ConfigMap with the endpoints."""
 _PREFIX = "kanary.k8s.io/"
 _LABELS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/name", "app.kubernetes.io/instance", SKIP_MIRROR_LABEL)
+_UNSERVED = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
 _UNREADY = "service.alpha.kubernetes.io/tolerate-unready-endpoints"
 
 
@@ -61,6 +62,8 @@ def service_problems(spec: KanarySpec) -> Iterator[str]:
     for key in settings.labels or {}:
         if key in _LABELS or key.startswith(_PREFIX):
             yield f"{where}.labels has {key[:80]!a}, which Kanary sets: remove it"
+        if key in _UNSERVED:
+            yield f"{where}.labels has {key!a}, with which kube-proxy ignores the Service: remove it"
     yield from label_problems(f"{where}.labels", settings.labels or {})
     yield from annotation_problems(f"{where}.annotations", settings.annotations or {})
     for key in settings.annotations or {}:

@@ -119,6 +119,13 @@ def test_without_settings_the_service_is_what_it_was() -> None:
             {"labels": {"app.kubernetes.io/managed-by": "x"}},
             "spec.service.labels has 'app.kubernetes.io/managed-by', which",
         ),
+        *(
+            (
+                {"labels": {f"service.kubernetes.io/{name}": ""}},
+                f"spec.service.labels has 'service.kubernetes.io/{name}', with which kube-proxy ignores the Serv",
+            )
+            for name in ("service-proxy-name", "headless")
+        ),
         ({"labels": {"a": 1}}, "spec.service.labels.a is 1: must be a text, in quotes"),
         (
             {"annotations": {"kanary.k8s.io/hash": "x"}},
