@@ -45,7 +45,7 @@ def put_stand_ins(cluster: ImaginedCluster, kanaries: Declared) -> None:
         if not any(_leads_to(each, [(kanary, spec)]) for each in kanaries[:number])
     }
     backends = dict.fromkeys(
-        (kanary["metadata"]["namespace"], route.backend) for kanary, spec in kanaries for route in spec.routes
+        (kanary["metadata"]["namespace"], route.backend) for kanary, spec in kanaries for route in spec.all_routes
     )
     by_service: dict[tuple[str, str], list[Backend]] = {}
     for namespace, backend in sorted(backends, key=str):

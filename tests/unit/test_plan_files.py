@@ -185,6 +185,14 @@ def test_a_kanary_may_lead_to_another_one_of_the_file(files: Files) -> None:
     assert [each["problems"] for each in planned] == [[], []]
 
 
+@pytest.mark.parametrize("port", [9100, "prometheus"])
+def test_further_ports_need_no_services_in_the_file(files: Files, port: int | str) -> None:
+    new = files.write("new.yaml", kanary(ports=[{"name": "metrics", "port": 9100, "servicePort": port}]))
+    (planned,) = json.loads(files.run("-f", new, "--offline", "-o", "json"))
+    assert planned["problems"] == []
+    assert {f"myapp-v1:{port}", f"myapp-v2:{port}"} <= {each["backend"] for each in planned["endpoints"]}
+
+
 def test_a_port_that_a_service_of_the_file_does_not_have_is_a_problem(files: Files) -> None:
     metadata = {"name": "myapp-v1", "namespace": "shop"}
     service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 1}]}}
