@@ -20,7 +20,7 @@ from engine.ports import ClusterView, Json, RetryLaterError
 from engine.render.objects import Identity, generation_of, owner_uid
 from engine.render.sysctls import ALL_SYSCTLS
 from engine.resolve.endpoints import Resolved
-from engine.resolve.intent import read_intent, resolve_backend
+from engine.resolve.intent import former_port_problems, read_intent, resolve_backend
 from states import Problem, Reason, RouteFacts, Snapshot
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
@@ -178,6 +178,8 @@ def observe(
             )
         written = _of_generation(intent.generation, written)
         applied = written.applied
+    if intent.spec and applied and (found := [*former_port_problems(view, owner, intent.spec, applied)]):
+        intent = replace(intent, problems=(*intent.problems, *found))
     specs = [spec for spec in (intent.spec, applied.spec if applied else None) if spec]
     others = {route.backend for spec in specs for route in spec.all_routes} - declared.keys()
     return Observed(

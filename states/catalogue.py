@@ -87,8 +87,9 @@ _SPEC: Mapping[str, Explanation] = {
     Reason.DESTINATION_PORT_IN_USE: Explanation(
         "The spec lacks a port of the adopted destination Service. The last good configuration stays in force, so that "
         "connections to that port do not fail.",
-        "An entry was removed from `spec.ports`, or `spec.port` was changed, while the Service has the port.",
-        "Add the port to the spec again, or remove it from the Service first.",
+        "An entry was removed from `spec.ports`, or `spec.port` was changed, while the Service has the port, or in the "
+        "same edit as `spec.destination`.",
+        "Add the port to the spec again, and remove it when the Service lacks it or is not adopted any more.",
         (Phase.DEGRADED,),
     ),
     Reason.DESTINATION_TAKEN: Explanation(

@@ -99,7 +99,11 @@ def lost_port(spec: KanarySpec, service: Mapping[str, Any]) -> str:
     ports, paths = (service.get("spec") or {}).get("ports") or (), _paths(spec)
     known = adoption_of(service).of(ports)
     return next(
-        (_named(port) for port, is_known in zip(ports, known, strict=True) if is_known and port["port"] not in paths),
+        (
+            port_text(port)
+            for port, is_known in zip(ports, known, strict=True)
+            if is_known and port["port"] not in paths
+        ),
         "",
     )
 
@@ -167,7 +171,7 @@ def _port_problems(spec: KanarySpec, ports: Sequence[Mapping[str, Any]]) -> Iter
         yield f"has {len(tcp)} TCP ports, and a Kanary at most {1 + MAX_PORTS}: move others {way_out}"
     for port in tcp.values():
         if port["port"] not in paths:
-            yield f"has port {_named(port)}, which no entry of spec.ports serves: add one, or move that {way_out}"
+            yield f"has port {port_text(port)}, which no entry of spec.ports serves: add one, or move that {way_out}"
     for number, path in paths.items():
         if number not in tcp:
             yield f"has no TCP port {number} ({path}): add the port to the Service, or remove it from spec.ports"
@@ -187,7 +191,8 @@ def _target(port: Mapping[str, Any]) -> int | str:
     return target
 
 
-def _named(port: Mapping[str, Any]) -> str:
+def port_text(port: Mapping[str, Any]) -> str:
+    """The number and the name of a port."""
     return f"{port['port']} ({port['name']})" if port.get("name") else str(port["port"])
 
 

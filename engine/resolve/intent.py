@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from engine.memo import Memo
 from engine.model.spec import KIND, Backend, KanarySpec
-from engine.model.states import Intent
+from engine.model.states import Applied, Intent
 from engine.ports import ClusterView, DeclaredObjects, Json
-from engine.render.adoption import adoption_of, adoption_problem, lost_port
+from engine.render.adoption import adopter, adoption_of, adoption_problem, lost_port, port_text
 from engine.render.objects import Identity, controller_of, is_ours, owner_uid
+from engine.render.slots import listening_port
 from engine.resolve.endpoints import MOST_ENDPOINTS, Resolved, port_number, resolve
 from engine.resolve.loops import Loops
 from engine.resolve.validation import InvalidSpecError, read_spec
@@ -143,6 +144,24 @@ def _held_by_other(
     elif problem := adoption_problem(spec, existing):
         why = "is adopted, but it" if adoption.uid == owner.uid else "cannot be adopted, because it"
         yield Problem(Reason.DESTINATION_NOT_ADOPTABLE, f"{where} {why} {problem}")
+
+
+def former_port_problems(view: ClusterView, owner: Identity, spec: KanarySpec, applied: Applied) -> Iterator[Problem]:
+    """A port that leaves the spec while an adopted Service, which is not the destination any more, leads to it."""
+    names = {port.name for port in spec.ports}
+    gone = {listening_port(port.name, applied.doors) for port in applied.spec.ports if port.name not in names}
+    adopted = view.owned_by(owner.namespace, owner.uid) if gone else ()
+    for service in adopted:
+        name = service["metadata"]["name"]
+        if adopter(service) != owner.uid or name == spec.destination:
+            continue
+        if port := next((port for port in service["spec"]["ports"] if port.get("targetPort") in gone), None):
+            text = (
+                f"spec.ports: Service {name} is adopted, and its port {port_text(port)} leads to the proxies until the "
+                f"new destination serves: keep the port in spec.ports, and remove it when {name} is what it was; the "
+                "last good configuration stays"
+            )
+            yield Problem(Reason.DESTINATION_PORT_IN_USE, text)
 
 
 def _way_back(view: DeclaredObjects, owner: Identity, spec: KanarySpec) -> str:

@@ -56,8 +56,18 @@ def refusals(planned: Forecast) -> Iterator[str]:
             f"Service {before.spec.destination} is deleted when the proxies serve {after.spec.destination}: "
             "clients have to connect to the new name"
         )
-    elif before.spec.port != after.spec.port:
-        yield f"Service {after.spec.destination} has port {after.spec.port} instead of {before.spec.port}"
+        kept = {port.name for port in after.spec.ports}
+        for port in before.spec.ports:
+            if port.name not in kept:
+                yield (
+                    f"port {port.port} ({port.name}) of Service {before.spec.destination} is closed before that, when "
+                    "the proxies load the change: to keep it as long, remove it from spec.ports afterwards"
+                )
+        return
+    now = {after.spec.port, *(port.port for port in after.spec.ports)}
+    for number in (before.spec.port, *(port.port for port in before.spec.ports)):
+        if number not in now:
+            yield f"Service {after.spec.destination} has no port {number} any more"
 
 
 def _why_replaced(planned: Forecast, before: Applied, after: Applied) -> str:

@@ -21,7 +21,7 @@ from engine.reconcile import Reconciler, Step
 from engine.render.adoption import adopter, adoption_problem, given_back, switched
 from engine.render.objects import DEFAULTS_ANNOTATION, Identity, covers, made_from, owner_uid
 from engine.render.pods import DEFAULT_PROXY_IMAGE
-from engine.resolve.intent import read_intent
+from engine.resolve.intent import former_port_problems, read_intent
 from engine.rollout_facts import weights_in_force
 from engine.shares import Weights
 from kanary.cli.failure import CommandError
@@ -168,7 +168,9 @@ def forecast(
     cluster.put(KANARIES, kanary)
     settle(cluster, owner, defaults)
     intent, _ = read_intent(cluster, owner, kanary, Memo())
-    adoption = () if intent.problems else _adoption(cluster, owner, specs[1])
+    lost = former_port_problems(cluster, owner, specs[1], former.applied) if former.applied else ()
+    problems = (*intent.problems, *lost)
+    adoption = () if problems else _adoption(cluster, owner, specs[1])
     return Forecast(
         owner=owner,
         former_spec=specs[0],
@@ -178,7 +180,7 @@ def forecast(
         former_deployment=former_deployment,
         deployment=_own(cluster, owner, "apps/v1", "Deployment"),
         status=cluster.status or KanaryStatus(),
-        problems=intent.problems,
+        problems=problems,
         objects=(*_object_changes(cluster, owner, specs[1], before, rendered), *adoption),
         is_pending=is_pending,
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +125,26 @@ def test_a_port_that_leaves_the_spec_is_served_until_it_leaves_the_service(adopt
     adopted.wait_for(lambda: LISTENS not in adopted.config())
     delete(adopted)
     assert is_as_it_was(adopted, ports=[PORT])
+
+
+def test_a_port_that_leaves_the_spec_with_the_destination_is_served_until_it_leaves_the_proxies(
+    adopted: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = {"apiVersion": "kanary.k8s.io/v1", "kind": "Kanary", "metadata": {"name": "rule"}}
+    (tmp_path / "rule.yaml").write_text(yaml.safe_dump(manifest | {"spec": split(destination="other")}))
+    assert main(["plan", "-f", str(tmp_path / "rule.yaml"), "-n", NAMESPACE, "--kubeconfig", adopted.kubeconfig]) == 1
+    assert "DestinationPortInUse: spec.ports: Service shop is adopted" in capsys.readouterr().out
+    adopted.declare(**split(destination="other"))
+    message = adopted.wait_for_phase("Degraded", reason="DestinationPortInUse")["message"]
+    assert "its port 9090 (metrics) leads to the proxies" in message
+    assert "remove it when shop is what it was" in message
+    assert LISTENS in adopted.config()
+    assert targets(adopted) == {80: "split", 9090: 8081}
+    adopted.declare(**split(ENTRY, destination="other"))
+    adopted.wait_for(lambda: is_as_it_was(adopted, ports=BOTH) and not finalizers(adopted))
+    adopted.declare(**split(destination="other"))
+    adopted.wait_for_phase("Ready")
+    adopted.wait_for(lambda: LISTENS not in adopted.config())
 
 
 def test_a_port_that_leaves_the_service_stops_no_change_of_weights(adopted: Scene) -> None:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.yml") if "kind: Kanary\n" in path.read_text())
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 OLD = kanary()
+METRICS: Json = {"name": "metrics", "port": 9100, "servicePort": 9100}
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -151,6 +152,29 @@ def test_a_former_destination_is_deleted_and_its_clients_are_named(files: Files)
 def test_a_setting_that_is_removed_is_a_change(files: Files, spec: Json, changed: str) -> None:
     paths = "-f", files.write("new.yaml", OLD), "--against", files.write("old.yaml", kanary(**spec))
     assert changed in files.run(*paths)
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"),
+    [
+        ({"port": 81}, ["Service myapp has no port 80 any more"]),
+        ({"ports": []}, ["Service myapp has no port 9100 any more"]),
+        ({"ports": [METRICS | {"port": 9200}]}, ["Service myapp has no port 9100 any more"]),
+        ({"port": 9100, "ports": [METRICS | {"port": 80}]}, []),
+        ({"ports": [METRICS | {"name": "other"}]}, []),
+        ({"destination": "other"}, ["Service myapp is deleted when the proxies serve other: "]),
+        (
+            {"destination": "other", "ports": []},
+            [
+                "Service myapp is deleted when the proxies serve other: ",
+                "port 9100 (metrics) of Service myapp is closed before that, ",
+            ],
+        ),
+    ],
+)
+def test_ports_that_clients_lose_are_named(files: Files, spec: Json, refused: Sequence[str]) -> None:
+    found = files.change(kanary(ports=[METRICS]), kanary(**{"ports": [METRICS]} | spec))["connections"]["refused"]
+    assert [text[: len(start)] for text, start in zip(found, refused, strict=True)] == refused
 
 
 def test_steps_are_those_between_the_old_and_the_new_weights(files: Files) -> None:
