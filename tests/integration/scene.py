@@ -4,7 +4,7 @@ import copy
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -139,24 +139,24 @@ class Scene:
             running.stop()
         self.agents.stop()
 
-    def backend(self, name: str, *addresses: str, port: Json | None = None) -> None:
+    def backend(self, name: str, *addresses: str, ports: Sequence[Json] = ({"name": "http", "port": 80},)) -> None:
         """A Service of the user's, and ready endpoints that need no pods."""
-        service_port = port or {"name": "http", "port": 80}
-        self.put("v1", "Service", name, spec={"ports": [service_port]})
-        self.endpoints(name, *addresses, port_name=service_port.get("name", ""))
+        self.put("v1", "Service", name, spec={"ports": [*ports]})
+        self.endpoints(name, *addresses, names=[port.get("name", "") for port in ports])
 
-    def endpoints(self, name: str, *addresses: str, port_name: str = "http") -> None:
-        """Say which addresses are ready behind a Service, both ways in which a cluster says so."""
+    def endpoints(self, name: str, *addresses: str, names: Sequence[str] = ("http",)) -> None:
+        """Say which addresses are ready behind a Service with these ports, both ways in which a cluster says so."""
+        ports = [{"name": port, "port": number, "protocol": "TCP"} for number, port in enumerate(names, 9000)]
         self.put(
             "discovery.k8s.io/v1",
             "EndpointSlice",
             f"{name}-1",
             labels={"kubernetes.io/service-name": name},
             addressType="IPv4",
-            ports=[{"name": port_name, "port": 9000, "protocol": "TCP"}],
+            ports=ports,
             endpoints=[{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
         )
-        subset = {"addresses": [{"ip": a} for a in addresses], "ports": [{"name": port_name, "port": 9000}]}
+        subset = {"addresses": [{"ip": a} for a in addresses], "ports": ports}
         self.put("v1", "Endpoints", name, subsets=[subset] if addresses else [])
 
     def put(

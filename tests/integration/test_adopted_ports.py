@@ -20,6 +20,7 @@ Json = dict[str, Any]
 METRICS = {"name": "metrics", "port": 9090, "protocol": "TCP", "targetPort": "prom", "appProtocol": "http"}
 OTHER = {"name": "other", "port": 9091, "protocol": "TCP", "targetPort": 9091}
 BOTH = [PORT, METRICS]
+ALL = [PORT, METRICS, OTHER]
 ENTRY = {"name": "metrics", "port": 9090, "servicePort": "metrics"}
 LISTENS = "bind :8081"
 
@@ -28,25 +29,10 @@ def split(*entries: Json, **changes: Any) -> Json:
     return {**ADOPTING, "ports": list(entries), **changes}
 
 
-def backend(scene: Scene, name: str, address: str) -> None:
-    """A version with all ports."""
-    ports = [PORT, METRICS, OTHER]
-    scene.put("v1", "Service", name, spec={"ports": ports})
-    scene.put(
-        "discovery.k8s.io/v1",
-        "EndpointSlice",
-        f"{name}-1",
-        labels={"kubernetes.io/service-name": name},
-        addressType="IPv4",
-        ports=[{"name": port["name"], "port": 9000 + number, "protocol": "TCP"} for number, port in enumerate(ports)],
-        endpoints=[{"addresses": [address], "conditions": {"ready": True}}],
-    )
-
-
 @pytest.fixture
 def both(live: Scene) -> Scene:
     """Its Service has two ports."""
-    backend(live, "myapp-v1", "10.0.0.1")
+    live.backend("myapp-v1", "10.0.0.1", ports=ALL)
     service(live, ports=BOTH)
     return live
 
@@ -151,7 +137,7 @@ def test_a_port_that_leaves_the_service_stops_no_change_of_weights(adopted: Scen
     edit(adopted, lambda spec: spec.update(ports=spec["ports"][:1]))
     message = adopted.wait_for_phase("Degraded", reason="DestinationNotAdoptable")["message"]
     assert "is adopted, but it has no TCP port 9090 (spec.ports[0]): add the port to the Service" in message
-    backend(adopted, "myapp-v2", "10.0.1.1")
+    adopted.backend("myapp-v2", "10.0.1.1", ports=ALL)
     adopted.declare(**split(ENTRY, routes=routes(myapp_v1=50, myapp_v2=50)))
     adopted.wait_for(lambda: "10.0.1.1:9000" in adopted.config())
     adopted.declare(**split(routes=routes(myapp_v1=50, myapp_v2=50)))

@@ -14,7 +14,7 @@ def cluster(lenient_scene: Scene) -> Scene:
     scene.backend("myapp-v1", "10.0.0.1", "10.0.0.2")
     scene.backend("myapp-v2", "10.0.1.1")
     scene.put("v1", "Service", "outside", spec=EXTERNAL)
-    scene.backend("names", "10.0.2.1", port=UDP_PORT)
+    scene.backend("names", "10.0.2.1", ports=[UDP_PORT])
     scene.start_operator()
     return scene
 

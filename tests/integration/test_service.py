@@ -103,7 +103,7 @@ def test_fields_that_are_left_out_again_go_also_those_of_the_creation(prepared: 
 
 
 def test_node_ports_stay_whatever_else_changes(prepared: Scene) -> None:
-    prepared.backend("myapp-v1", "10.0.0.1", port={"name": "http", "port": 80})
+    prepared.backend("myapp-v1", "10.0.0.1")
     declare(prepared, type="NodePort", port={"nodePort": 30500})
     prepared.wait_for_phase("Ready")
     assert node_ports(prepared) == {"tcp": 30500}

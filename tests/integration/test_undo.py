@@ -66,9 +66,9 @@ def test_a_change_of_a_port_is_a_revision_that_can_be_undone(scene: Scene, undo:
     moved = {"backend": {"serviceName": "myapp-v1", "servicePort": "new"}, "weight": 50}
     shift(scene, 1, *before)
     # The pods leave the port, and come back to it.
-    scene.endpoints("myapp-v1", "10.0.0.1", port_name="new")
+    scene.endpoints("myapp-v1", "10.0.0.1", names=["new"])
     shift(scene, 2, moved, before[1])
     assert served(scene, 2) == {"myapp-v1:new": 50, "myapp-v2:http": 50}
-    scene.endpoints("myapp-v1", "10.0.0.1", port_name="http")
+    scene.endpoints("myapp-v1", "10.0.0.1", names=["http"])
     assert "(undo to revision 1)" in undo()
     assert served(scene, 3) == {"myapp-v1:http": 50, "myapp-v2:http": 50}
