@@ -13,14 +13,14 @@ from engine.last_status import last_rejection, read_phase, read_status
 from engine.memo import Memo
 from engine.model.placement import BUILT_IN, ProxyDefaults
 from engine.model.spec import Backend, KanarySpec, ProxySettings, Route
-from engine.model.states import Endpoints, Intent, Written, applied_in, read_written, unpaused
+from engine.model.states import Applied, Endpoints, Intent, Written, applied_in, read_written, unpaused
 from engine.model.status import KanaryStatus
 from engine.model.times import read_time
 from engine.ports import ClusterView, Json, RetryLaterError
 from engine.render.objects import Identity, generation_of, owner_uid
 from engine.render.sysctls import ALL_SYSCTLS
 from engine.resolve.endpoints import Resolved
-from engine.resolve.intent import former_port_problems, read_intent, resolve_backend
+from engine.resolve.intent import Found, former_port_problems, read_intent, resolve_backend
 from states import Problem, Reason, RouteFacts, Snapshot
 
 _AWAITED = (Reason.BACKEND_NOT_FOUND, Reason.DESTINATION_RELEASING)
@@ -164,7 +164,7 @@ def observe(
     # First: if it is too early to judge the proxies, nothing else is derived in vain.
     fleet = _fleet(view, owner, now, memo, sent or {})
     (intent, declared), status = read_intent(view, owner, kanary, memo), read(kanary)
-    written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda found: memo(applied_in, found))
+    written = read_written(_own(view, owner, "v1", "ConfigMap"), lambda found: _applied(found, intent, declared, memo))
     if written.applied is None and (known := last()) and _is_latest(known, intent, status, fleet):
         written = replace(known, version=written.version)
     if (key := _public_key(view, written)) != written.public_key:
@@ -211,6 +211,21 @@ def _public_key(view: ClusterView, written: Written) -> str:
         if written.public_key:
             return written.public_key
         raise
+
+
+def _applied(config_map: Mapping[str, Any], intent: Intent, declared: Found, memo: Memo) -> Applied | None:
+    """The state that a ConfigMap stores. What is equal to the declared state is the same object, for less memory."""
+    applied = memo(applied_in, config_map)
+    if applied is None:
+        return None
+    spec = intent.spec if intent.spec == applied.spec else applied.spec
+    present = {str(backend): found.endpoints for backend, found in declared.items() if isinstance(found, Resolved)}
+    known = applied.endpoints
+    endpoints = {name: present[name] if present.get(name) == known[name] else known[name] for name in known}
+    if spec is not applied.spec or any(endpoints[name] is not known[name] for name in known):
+        applied = applied.model_copy(update={"spec": spec, "endpoints": endpoints})
+        memo.keep(applied, applied_in, config_map)
+    return applied
 
 
 def _are_equal(one: KanarySpec, other: KanarySpec) -> bool:

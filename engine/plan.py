@@ -128,9 +128,9 @@ def plan(observed: Observed, split: Split) -> Target:
         )
         if before and fleet.updated(before.digest):
             accepted = observed.written.latest
-    written = replace(observed.written, applied=applied, latest=rendered.text, accepted=accepted, content_id=None)
-    if written == observed.written:
-        written = observed.written
+    written = observed.written
+    if applied is not before or not memo(_has_text, written, rendered):
+        written = replace(written, applied=applied, latest=rendered.text, accepted=accepted, content_id=None)
     known = observed.destinations.get(split.spec.destination)
     # With Live, the pods do not depend on the configuration.
     mounted = applied.digest if strategy is UpdateStrategy.ROLLING else ""
@@ -151,6 +151,11 @@ def plan(observed: Observed, split: Split) -> Target:
     return Target(
         written, applied, difference, fallback or renewal, goal, {**planned, Action.EXPOSE: exposed}, adopts=adopts
     )
+
+
+def _has_text(written: Written, rendered: Rendered) -> bool:
+    """Whether the ConfigMap has this configuration: its text may have been edited."""
+    return written.latest == rendered.text
 
 
 def _are_serving(fleet: Fleet, goal: Goal, applied: Applied) -> bool:

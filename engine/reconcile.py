@@ -213,7 +213,6 @@ class Reconciler:
                 comparison = self._compared(planned, memo, situation.compared)
                 if not comparison.is_complete:
                     desired, live = planned.rendered, planned.found_in(self._view)
-                    memo.has_changed = True
                     self._writer.apply(desired)
                     if live and (announcement := reverted(live, desired)):
                         self._reporter.announce(situation.observed.kanary, announcement)
@@ -285,7 +284,6 @@ class Reconciler:
         self._held.release(observed.kanary)
         if is_written:
             return None, None
-        observed.memo.has_changed = True
         for announcement in announcements(observed.stored, status):
             self._reporter.announce(observed.kanary, announcement)
         return written, None

@@ -13,6 +13,10 @@ from bench.scale.player import address_of, endpoint, endpoint_slice
 
 PODS = 10
 """Of each route."""
+UNREAD = "kubernetes.io/change-cause"
+"""An annotation whose change leads to no reconcile."""
+READ = "kanary.k8s.io/promote"
+"""One whose change does, and which has no effect if it is no order to the present rollout."""
 _AT_ONCE = 16
 """Requests to the API server at a time, when many objects are created or changed."""
 _BACKENDS = (10 << 24) + int(time.time()) % 2**16 * 2**8
@@ -72,10 +76,9 @@ class Fleet:
         # The status that the watch sent last is of the generation before.
         self.states[name]["generation"] = changed["metadata"]["generation"]
 
-    async def touch(self, name: str, number: int) -> None:
-        """Change a Kanary in a way that has no effect. Other annotations than this one lead to no reconcile."""
-        annotations = {"kubernetes.io/change-cause": str(number)}
-        await self.api.patch("kanaries", name, {"metadata": {"annotations": annotations}})
+    async def annotate(self, name: str, annotation: str, number: int) -> None:
+        """Change a Kanary in a way that has no effect: to this number in `UNREAD` or `READ`."""
+        await self.api.patch("kanaries", name, {"metadata": {"annotations": {annotation: str(number)}}})
 
     async def replace_pod(self, name: str) -> str:
         """Replace the oldest pod of this slice; returns the new address."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from statistics import median, quantiles
 
+from bench.scale.fleet import READ, UNREAD
 from bench.scale.lab import Lab
 from bench.scale.operator import Kanary, Operator
 from bench.scale.player import Wait
@@ -19,6 +21,8 @@ _SCRAPES = 10
 _LATE_SECONDS = 40
 """How long after a start or a change something may follow: more than the longest routine interval."""
 _CALM_SECONDS = 10
+_BUSY = 0.1
+"""Cores: an operator that uses more of them is at work."""
 _WRITERS = 16
 """Requests at a time, where events arrive as fast as the API server takes them."""
 _RATES = (20, 50, 100)
@@ -70,16 +74,19 @@ async def events(lab: Lab) -> Figures:
     """Events without effect, as fast as the API server takes them, to Kanary and to kopf."""
     async with lab.operator() as process:
         idle = await _idle(process, 10)
+        flood = await _flood(lab, process, idle, UNREAD)
+        yield "event_cpu", 1000 * flood.cpu / flood.events
+        yield "event_rate", flood.events / flood.seconds
         before = await _durations(process)
-        rate, cpu = await _flood(lab, process, idle)
+        flood = await _flood(lab, process, idle, READ)
         seconds, count = (now - then for now, then in zip(await _durations(process), before, strict=True))
-        yield "event_cpu", 1000 * cpu
-        yield "event_duration", 1000 * seconds / count
-        yield "event_rate", rate
+        yield "look_cpu", 1000 * flood.cpu / flood.handled
+        yield "look_duration", 1000 * seconds / count
+        yield "look_rate", flood.handled / flood.seconds
     async with lab.kopf() as process:
-        rate, cpu = await _flood(lab, process, await _idle(process, 10))
-        yield "kopf_rate", rate
-        yield "kopf_cpu", 1000 * cpu
+        flood = await _flood(lab, process, await _idle(process, 10), UNREAD)
+        yield "kopf_cpu", 1000 * flood.cpu / flood.events
+        yield "kopf_rate", flood.events / flood.seconds
 
 
 async def _durations(process: Kanary) -> tuple[float, float]:
@@ -88,34 +95,40 @@ async def _durations(process: Kanary) -> tuple[float, float]:
     return found["kanary_reconcile_duration_seconds_sum"], found["kanary_reconcile_duration_seconds_count"]
 
 
-async def _flood(lab: Lab, process: Operator, idle: float) -> tuple[float, float]:
-    """Events handled each second, and seconds of CPU for each."""
+@dataclass(frozen=True, slots=True)
+class _Flood:
+    """What happened during events as fast as the API server takes them."""
+
+    events: int
+    handled: int
+    """As `Operator.handled` counts."""
+    seconds: float
+    cpu: float
+    """Seconds of the operator beyond those while nothing changes."""
+
+
+async def _flood(lab: Lab, process: Operator, idle: float, annotation: str) -> _Flood:
     handled, cpu, began = await process.handled(), process.cpu(), time.monotonic()
     numbers = iter(range(10**9))
 
     async def write() -> None:
         while time.monotonic() - began < lab.plan.seconds / 2:
             number = next(numbers)
-            await lab.fleet.touch(lab.names[number % len(lab.names)], number)
+            await lab.fleet.annotate(lab.names[number % len(lab.names)], annotation, number)
 
     await asyncio.gather(*(write() for _ in range(_WRITERS)))
-    written = next(numbers)
-    await _last(process.handled)
+    await _calm(process)
     seconds = time.monotonic() - began
     count = await process.handled() - handled
-    say(f"{written} events, {count} handled in {seconds:.1f} s")
-    return count / seconds, (process.cpu() - cpu - idle * seconds) / count
+    flood = _Flood(next(numbers), count, seconds, process.cpu() - cpu - idle * seconds)
+    say(f"{flood.events} events, {count} handled in {seconds:.1f} s")
+    return flood
 
 
-async def _last(count: Callable[[], Awaitable[int]]) -> None:
-    """Wait until this number grows by routine looks at most."""
-    before = await count()
-    while True:
-        await asyncio.sleep(0.5)
-        now = await count()
-        if now - before < 20 + before / 1000:
-            return
-        before = now
+async def _calm(process: Operator) -> None:
+    """Wait until it works through no backlog."""
+    while await _idle(process, 0.5, after=0) > _BUSY:
+        pass
 
 
 async def endpoints(lab: Lab) -> Figures:
@@ -191,7 +204,7 @@ async def large(lab: Lab) -> Figures:
         idle = await _idle(process, _LATE_SECONDS)
         handled, cpu, began = await process.handled(), process.cpu(), time.monotonic()
         for number in range(30):
-            await lab.fleet.touch(name, number)
+            await lab.fleet.annotate(name, READ, number)
             await asyncio.sleep(0.2)
         used = process.cpu() - cpu - idle * (time.monotonic() - began)
         yield "large_look", 1000 * used / (await process.handled() - handled)
@@ -206,9 +219,9 @@ async def large(lab: Lab) -> Figures:
         yield "large_peak", process.peak()
 
 
-async def _idle(process: Operator, seconds: float) -> float:
-    """Cores that it uses while nothing changes, some time after its start."""
-    await asyncio.sleep(_CALM_SECONDS)
+async def _idle(process: Operator, seconds: float, after: float = _CALM_SECONDS) -> float:
+    """Cores that it uses while nothing changes, so many seconds after its start or the last change."""
+    await asyncio.sleep(after)
     before, began = process.cpu(), time.monotonic()
     await asyncio.sleep(seconds)
     return (process.cpu() - before) / (time.monotonic() - began)

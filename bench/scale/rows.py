@@ -52,11 +52,13 @@ MANY = {
     "change_writes": Row("a change of weights: writes", bar=4),
     "change_cpu": Row("a change of weights: CPU", " ms"),
     "change_ready": Row("a change of weights: time until Ready, median", " s"),
-    "event_cpu": Row("an event without effect: CPU", " ms", bar=1),
-    "event_duration": Row("an event without effect: mean duration of its reconcile", " ms"),
-    "event_rate": Row("events without effect, handled", "/s"),
-    "kopf_cpu": Row("the same with kopf and an empty handler: CPU", " ms"),
+    "event_cpu": Row("an event that the engine does not read: CPU", " ms", bar=1),
+    "event_rate": Row("such events, handled", "/s"),
+    "kopf_cpu": Row("the same events with kopf and an empty handler: CPU", " ms"),
     "kopf_rate": Row("the same with kopf: handled", "/s"),
+    "look_cpu": Row("an event without effect that the engine reads: CPU, with its reconcile", " ms", bar=1),
+    "look_duration": Row("such an event: mean duration of its reconcile", " ms"),
+    "look_rate": Row("such events, handled", "/s"),
     **{
         f"update_{rate}{name}": Row(f"{rate} endpoint updates/s: {what}", unit, bar)
         for rate in (20, 50, 100)

@@ -222,4 +222,4 @@ def read_written(config_map: Json | None, read: Callable[[Json], Applied | None]
 
 def unpaused(spec: KanarySpec) -> KanarySpec:
     """The spec without `paused`, which only says when it applies."""
-    return spec.model_copy(update={"paused": False})
+    return spec.model_copy(update={"paused": False}) if spec.paused else spec

@@ -14,6 +14,7 @@ one with many pods.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -52,9 +53,10 @@ def ready_path(digest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A haproxy.cfg without its serial and its digest."""
+    """A haproxy.cfg without its serial and its digest. There is one for each Kanary, and its text is seldom needed."""
 
-    text: str
+    compressed: bytes = field(repr=False)
+    """The text."""
     lasting: str
     """Hash of everything except the addresses of the servers."""
     whole: str
@@ -65,7 +67,7 @@ class Draft:
 class Rendered:
     """A complete haproxy.cfg and its digest."""
 
-    draft: Draft = field(repr=False)
+    draft: Draft
     serial: int
     digest: str
     """24 hexadecimal digits that change with any change of the configuration. See `split_of`."""
@@ -75,7 +77,8 @@ class Rendered:
     @property
     def text(self) -> str:
         """The configuration."""
-        text = self.draft.text.replace(_NO_SERIAL, f"configuration {self.serial}", 1)
+        text = zlib.decompress(self.draft.compressed).decode()
+        text = text.replace(_NO_SERIAL, f"configuration {self.serial}", 1)
         return text.replace(_NO_DIGEST, f"str({self.digest})", 1)
 
 
@@ -99,7 +102,7 @@ def draft(config: ProxyConfig) -> Draft:
     text = "\n\n".join(part for part in parts if part) + "\n"
     lasting = [line for line in text.splitlines() if not line.startswith(_PASSING)]
     headers = [route.proxy_protocol if route else None for route in config.routes_by_slot]
-    return Draft(text, _hash(f"{lasting} {headers}"), _hash(text))
+    return Draft(zlib.compress(text.encode(), 1), _hash(f"{lasting} {headers}"), _hash(text))
 
 
 def complete(draft: Draft, serial: int, former_digest: str, former_serial: int) -> Rendered:

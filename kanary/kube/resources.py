@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -23,7 +24,8 @@ class Key(NamedTuple):
     def of(cls, obj: Mapping[str, Any]) -> Key:
         """The key of an API object; KeyError if it has no name."""
         metadata = obj["metadata"]
-        return cls(metadata.get("namespace", ""), metadata["name"])
+        # Thousands of keys have the same namespace, and the caches of several kinds the same name.
+        return cls(intern(metadata.get("namespace", "")), intern(metadata["name"]))
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.journal import CAUSE_ANNOTATION
 from engine.model.commands import ORDERS
 from engine.model.states import ACCEPTED_KEY, CONFIG_KEY
 from engine.render.objects import (
@@ -36,6 +35,7 @@ _METADATA = (
     "annotations",
     "ownerReferences",
 )
+_UNREAD = ("labels", "managedFields", "resourceVersion")
 _COUNTS = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
 _CONDITION = ("type", "status", "reason", "message")
 _MANAGER = ("manager", "operation")
@@ -92,9 +92,12 @@ def kanary(obj: Json) -> Json:
 
 
 def content_of_kanary(obj: Json) -> Json:
-    """The part of a Kanary that the engine reads: of labels and annotations the cause of a change, and orders."""
-    metadata = {key: value for key, value in obj["metadata"].items() if key not in ("labels", "resourceVersion")}
-    metadata["annotations"] = _only(metadata.get("annotations") or {}, (CAUSE_ANNOTATION, *ORDERS))
+    """The part of a Kanary that leads to a reconcile if it changes: of its annotations, only orders.
+
+    The author and the cause of a change are read together with the change.
+    """
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in _UNREAD}
+    metadata["annotations"] = _only(metadata.get("annotations") or {}, ORDERS)
     return {**obj, "metadata": metadata}
 
 

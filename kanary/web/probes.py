@@ -35,20 +35,27 @@ def probes(problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes], 
 
 
 class SharedPage:
-    """A page that is rendered once for all requests that wait for it."""
+    """A page that is rendered once for all requests that wait for it, and kept until the last of them has it."""
 
     def __init__(self, render: Callable[[], bytes]) -> None:
         self._render = render
         self._lock = asyncio.Lock()
         self._page = b""
         self._began = float("-inf")
+        self._waiting = 0
 
     async def read(self) -> bytes:
         """The page, rendered after this call."""
         called = time.monotonic()
-        async with self._lock:
-            if self._began < called:
-                began = time.monotonic()
-                self._page = await run_in_threadpool(self._render)
-                self._began = began
-            return self._page
+        self._waiting += 1
+        try:
+            async with self._lock:
+                if self._began < called:
+                    began = time.monotonic()
+                    self._page = await run_in_threadpool(self._render)
+                    self._began = began
+                return self._page
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._page, self._began = b"", float("-inf")

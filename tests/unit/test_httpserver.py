@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -104,6 +105,19 @@ def test_a_page_is_made_once_for_all_who_wait_for_it() -> None:
         return await asyncio.gather(first, *others)
 
     assert asyncio.run(read()) == [b"1", *[b"2"] * 8]
+
+
+def test_a_page_takes_no_memory_after_it_was_read() -> None:
+    """That of 3,000 Kanaries has 9 MB."""
+    page, size = SharedPage(lambda: b"x" * 10_000_000), []
+    tracemalloc.start()
+    try:
+        size.append(len(asyncio.run(page.read())))
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size == [10_000_000]
+    assert left < size[0] / 2
 
 
 def test_failing_metrics_are_a_server_error_and_the_next_page_is_rendered(

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from engine import memo as memo_module
 from engine.memo import Memo, Memos
 from kanary.kube.cache import Unpacked
 
@@ -101,22 +100,20 @@ def test_an_error_is_raised_each_time() -> None:
     assert memo(int, "1") == 1
 
 
-def test_the_memos_of_the_kanaries_that_changed_last_are_kept_and_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memo_module, "MOST_CHANGED", 2)
-    monkeypatch.setattr(memo_module, "MOST_OTHERS", 1)
+def test_each_kanary_has_its_memo_until_it_is_deleted() -> None:
     memos, known = Memos(), dict[str, Memo]()
 
-    def reconcile(name: str, *, changed: bool) -> bool:
+    def reconcile(name: str) -> bool:
         """Returns whether its memo was kept since the last time."""
         with memos.round("shop", name) as memo:
-            memo.has_changed = memo.has_changed or changed
             former, known[name] = known.get(name), memo
         return memo is former
 
-    for name in ("a", "b"):
-        reconcile(name, changed=True)
-    for name in ("c", "d"):
-        reconcile(name, changed=False)
-    assert {name: reconcile(name, changed=False) for name in "dab"} == {"d": True, "a": True, "b": True}
-    assert not reconcile("c", changed=True)
-    assert [reconcile(name, changed=False) for name in ("c", "b", "a")] == [True, True, False]
+    assert [reconcile(name) for name in "aba"] == [False, False, True]
+    memos.forget("shop", "a")
+    assert [reconcile(name) for name in "ab"] == [False, True]
+
+
+def test_a_result_that_is_derived_twice_in_a_round_is_one_object() -> None:
+    memo = Memo()
+    assert memo(str.split, "a b") is memo(str.split, "a  b")

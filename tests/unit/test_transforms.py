@@ -292,9 +292,10 @@ def test_labels_and_other_annotations_of_a_kanary_are_not_read() -> None:
     read = transforms.content_of_kanary(kanary())
     changed = kanary()
     changed["metadata"] |= {"labels": {"a": "b"}, "resourceVersion": "8", "annotations": {"example.com/note": "x"}}
-    assert transforms.content_of_kanary(changed) == read
+    # The journal reads both when the weights change.
     changed["metadata"]["annotations"]["kubernetes.io/change-cause"] = "release 5"
-    assert transforms.content_of_kanary(changed) != read
+    changed["metadata"]["managedFields"] = [{"manager": "kubectl-annotate", "time": "2026-11-27T10:00:00Z"}]
+    assert transforms.content_of_kanary(changed) == read
 
 
 def test_an_endpoint_has_its_zone_where_it_is_known() -> None:
