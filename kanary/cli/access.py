@@ -24,6 +24,14 @@ def connect(kubeconfig: str | None, context: str | None) -> ClusterClient:
     return ClusterClient.connect(kubeconfig=kubeconfig, context=context, user_agent=f"kanary-cli/{VERSION}")
 
 
+def connect_or(way_out: str, kubeconfig: str | None, context: str | None) -> ClusterClient:
+    """A client of the cluster. Raises CommandError, with this way out as well."""
+    try:
+        return connect(kubeconfig, context)
+    except ClusterError as error:
+        raise CommandError(f"{explained(error)}; or {way_out}") from error
+
+
 @contextmanager
 def opened(
     *, namespace: str | None, operator_namespace: str, db: str | None, client: ClusterClient | None = None, **way: Any
@@ -42,10 +50,7 @@ def opened(
         else:
             from kanary.history.remote import HttpSource  # noqa: PLC0415 -- loads what --db does not need
 
-            try:
-                client = client or connect(**way)
-            except ClusterError as error:
-                raise CommandError(f"{explained(error)}; or read a history database: --db URL") from error
+            client = client or connect_or("read a history database: --db URL", **way)
             source = HttpSource(client, operator_namespace)
         with closing(source):
             yield source, namespace or (client.namespace if client else "default")

@@ -31,9 +31,9 @@ own rights, or with --db from a database: sqlite:////path/of/history.db or
 postgresql://user:password@host/database.
 
 A TIME is a date, a date with a time such as 2026-11-23T13:35 (local, unless
-Z or +01:00 follows), or an age such as 90m, 7d or 1d12h. Without a fraction
-of a second it means for --at the end of its second. Tables show local time,
-the other formats UTC.
+Z or +01:00 follows), or an age such as 90m, 7d or 1d12h. With --at, it means
+the end of that second, unless it has a fraction of a second. Tables show local
+time, the other formats UTC.
 """
 
 
@@ -144,7 +144,7 @@ def diff(*, name: str, revision: int, other: int | None, output: str, **source_o
     shell_complete=suggest.revisions,
     help="[default: the revision before the current one]",
 )
-@click.option("-y", "--yes", is_flag=True, help="Skip the question where a weight changes by more than 50 points.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before a weight changes by more than 50 points.")
 @source_options
 def undo(*, name: str, to_revision: int | None, yes: bool, **source_of: Any) -> None:
     """Restore the weights of an earlier revision.

@@ -30,7 +30,8 @@ def live_kanary(client: ClusterClient, namespace: str, name: str) -> Json:
             kanaries, _ = client.list(KANARIES, namespace)
             names = sorted(each["metadata"]["name"] for each in kanaries)
             nearest = dict.fromkeys([*get_close_matches(name, names), *names])
-            missing = f"{missing}; it has {listed([*nearest] or ['none'])}"
+            others = listed([*nearest]) if names else "none: name its namespace with -n (kanary list -A shows all)"
+            missing = f"{missing}; it has {others}"
         raise CommandError(missing) from error
 
 

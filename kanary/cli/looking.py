@@ -74,7 +74,7 @@ def events(
     PodDisruptionBudget, and the Service of the destination. An Event that
     repeats is one row, with its count, at the time when it happened last.
     Clusters delete Events, by default after an hour; kanary history NAME
-    --transitions has the moves of all times. With --watch, -o json prints one
+    --transitions keeps the moves longer. With --watch, -o json prints one
     document per line.
     """
     from kanary.cli.access import connect, reported

@@ -27,9 +27,16 @@ def read_manifest(filename: str) -> list[Json]:
     """The objects of a file, of which at least one is a Kanary; `-` is the standard input. Raises InputError."""
     documents = _documents(filename)
     if not any(map(is_kanary, documents)):
-        kinds = ", ".join(sorted({str(d.get("kind")) for d in documents})) or "nothing"
-        raise InputError(f"{filename}: has no object of kind {KIND} in {GROUP}, only {kinds}")
+        kinds = ", ".join(sorted(set(map(_kind, documents))))
+        others = f", only {kinds}" if kinds else ": it is empty"
+        raise InputError(f"{filename}: has no object of kind {KIND} in {GROUP}{others}")
     return documents
+
+
+def _kind(document: Json) -> str:
+    """The kind, for a message; of a Kanary of another group with that group."""
+    kind = str(document.get("kind"))
+    return f"{kind} of {document.get('apiVersion')}" if kind == KIND else kind
 
 
 class Manifest(DeclaredObjects):
@@ -151,7 +158,7 @@ def _documents(filename: str) -> list[Json]:
         raise InputError(f"{filename}:{error.place}: is not YAML: {error}") from error
     for each in objects:
         if not isinstance(each.value, dict) or not isinstance(each.value.get("metadata"), dict):
-            raise InputError(f"{filename}:{each.place}: has something that is no Kubernetes object")
+            raise InputError(f"{filename}:{each.place}: is not a Kubernetes object: it has no metadata")
         if is_kanary(each.value) and (problem := metadata_problem(each.value["metadata"])):
             raise InputError(f"{filename}:{each.place_of(problem)}: {problem}")
     return [each.value for each in objects]

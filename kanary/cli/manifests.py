@@ -176,17 +176,19 @@ def plan(*, offline: bool, against: str | None, kubeconfig: str | None, context:
       kanary plan -f web.yaml --against old.yaml
 
     This needs the rights to read Kanaries, Services, EndpointSlices, ConfigMaps,
-    Deployments and pods of the namespace. Without a cluster, each backend has
-    one endpoint, an address of 192.0.2.0/24.
+    Deployments and pods of the namespace, and for the number of open connections
+    to forward ports of the proxies. Without a cluster, each backend has one
+    endpoint, an address of 192.0.2.0/24.
 
     Exit codes: 0, also if there are changes; 1 if the operator would not apply
     a spec, or for an error; with --exit-code, 3 if there are changes.
     """
-    from kanary.cli.access import connect, reported
+    from kanary.cli.access import connect_or, reported
     from kanary.cli.plan import plan
 
     with reported():
-        client = None if offline or against else connect(kubeconfig, context)
+        way_out = "plan without a cluster: --offline, or --against FILE"
+        client = None if offline or against else connect_or(way_out, kubeconfig, context)
         return plan(client=client, against=against, **options)
 
 
@@ -196,7 +198,7 @@ def plan(*, offline: bool, against: str | None, kubeconfig: str | None, context:
 @namespace_option()
 @cluster_options
 def adopt(*, service: str, kanary: str | None, namespace: str | None, **way: str | None) -> None:
-    """Print the manifest of a Kanary that adopts a Service with traffic.
+    """Print the manifest to adopt a Service with traffic.
 
     It has a Service for the present pods, one for those of the next version,
     and the Kanary with the weights 100 and 0. The steps are printed to the

@@ -72,7 +72,7 @@ def age(value: str) -> timedelta:
     """A duration such as `7d`, greater than zero."""
     if found := read_duration(value):
         return found
-    raise ValueError(f"invalid age {value[:40]!r}, expected one like 400d, 26w or 36h")
+    raise ValueError(f"invalid time {value[:40]!r}, expected a number with a unit, such as 30s, 5m, 36h or 400d")
 
 
 def reason(value: str) -> str:

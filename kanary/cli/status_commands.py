@@ -35,7 +35,7 @@ def status(
       1  Degraded, which includes a rollout that was rolled back; or an error
       3  neither within --timeout
 
-    An API server that does not respond meanwhile is waited for.
+    If the API server stops responding, the command keeps waiting for it.
 
     \b
       kubectl apply -f web.yaml && kanary status web --timeout 10m

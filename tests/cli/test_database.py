@@ -126,7 +126,7 @@ def test_a_corrupt_database_is_told_and_left_as_it_is(kanary: Kanary, tmp_path: 
 def test_an_age_that_is_none_is_refused(kanary: Kanary, url: str, age: str) -> None:
     printed = kanary("db", "prune", "--older-than", age, "--db", url)
     assert (printed.code, printed.out) == (2, "")
-    assert f"invalid age {age[:40]!r}, expected one like 400d, 26w or 36h" in printed.err
+    assert f"invalid time {age[:40]!r}, expected a number with a unit, such as 30s, 5m, 36h or 400d" in printed.err
 
 
 @pytest.mark.parametrize(

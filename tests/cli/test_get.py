@@ -266,6 +266,12 @@ def test_an_unknown_kanary_lists_the_nearest_names(stage: Stage) -> None:
     assert printed.err.endswith(f"it has {OWNER.name}\n")
 
 
+def test_in_a_namespace_without_kanaries_the_option_for_another_one_is_named(stage: Stage) -> None:
+    printed = stage.get(namespace="empty")
+    assert (printed.code, printed.out) == (1, "")
+    assert "it has none: name its namespace with -n (kanary list -A shows all)\n" in printed.err
+
+
 def test_a_cluster_that_is_not_there_is_an_error(kanary: Kanary) -> None:
     printed = kanary("get", "web", "--kubeconfig", "/nowhere")
     assert (printed.code, printed.out) == (1, "")

@@ -264,6 +264,7 @@ def test_bad_arguments_are_refused(files: Files, arguments: Sequence[str], code:
 def test_a_missing_cluster_is_an_error_with_the_way_out(files: Files, tmp_path: Path) -> None:
     files.run("-f", files.write("x.yaml", OLD), "--kubeconfig", str(tmp_path / "none"), code=1)
     assert files.err.count("\n") == 1
+    assert files.err.endswith("; or plan without a cluster: --offline, or --against FILE\n")
 
 
 # The Kanary that an apply leaves

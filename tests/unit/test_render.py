@@ -284,21 +284,21 @@ def test_text_that_is_no_yaml_is_told_in_one_line(tmp_path: Path, text: bytes) -
     "document", ["text", 5, ["a"], {"kind": "Kanary"}, {"metadata": []}, {"kind": "List", "items": ["x"]}]
 )
 def test_what_is_no_object_is_told(tmp_path: Path, document: Any) -> None:
-    assert "has something that is no Kubernetes object" in refusal(written(tmp_path, kanary(), document))
+    assert "is not a Kubernetes object: it has no metadata" in refusal(written(tmp_path, kanary(), document))
 
 
 @pytest.mark.parametrize(
     ("documents", "found"),
     [
-        ((), "nothing"),
-        (({"kind": "Service", "metadata": {}}, {"kind": "Pod", "metadata": {}}), "Pod, Service"),
-        ((kanary() | {"apiVersion": "v1"},), "Kanary"),
-        (({"apiVersion": "v1", "kind": "List", "items": []},), "nothing"),
+        ((), ": it is empty"),
+        (({"kind": "Service", "metadata": {}}, {"kind": "Pod", "metadata": {}}), ", only Pod, Service"),
+        ((kanary() | {"apiVersion": "v1"},), ", only Kanary of v1"),
+        (({"apiVersion": "v1", "kind": "List", "items": []},), ": it is empty"),
     ],
 )
 def test_a_file_without_a_kanary_is_told_with_what_it_has(tmp_path: Path, documents: Any, found: str) -> None:
     filename = written(tmp_path, *documents)
-    assert refusal(filename) == f"{filename}: has no object of kind Kanary in kanary.k8s.io, only {found}"
+    assert refusal(filename) == f"{filename}: has no object of kind Kanary in kanary.k8s.io{found}"
 
 
 def test_a_bad_spec_is_told_before_anything_that_follows_from_it(tmp_path: Path) -> None:
