@@ -155,7 +155,7 @@ def former_port_problems(view: ClusterView, owner: Identity, spec: KanarySpec, a
         name = service["metadata"]["name"]
         if adopter(service) != owner.uid or name == spec.destination:
             continue
-        if port := next((port for port in service["spec"]["ports"] if port.get("targetPort") in gone), None):
+        if port := next((port for port in service["spec"].get("ports") or () if port.get("targetPort") in gone), None):
             text = (
                 f"spec.ports: Service {name} is adopted, and its port {port_text(port)} leads to the proxies until the "
                 f"new destination serves: keep the port in spec.ports, and remove it when {name} is what it was; the "

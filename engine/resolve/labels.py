@@ -4,17 +4,18 @@ import re
 from collections.abc import Iterator, Mapping
 
 _NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _KEY = re.compile(rf"({_LABEL}(\.{_LABEL})*/)?{_NAME}")
 _VALUE = re.compile(f"({_NAME})?")
-_MOST_PREFIX = 253
+_MOST_PREFIX, _MOST_NAME = 253, 63
 _CHARACTERS = "letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
 
 
 def key_problems(where: str, keys: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with the keys of labels."""
     for key in keys:
-        if key.rfind("/") > _MOST_PREFIX or not _KEY.fullmatch(key):
+        is_long = key.rfind("/") > _MOST_PREFIX or len(key) > _MOST_PREFIX + 1 + _MOST_NAME
+        if is_long or not _KEY.fullmatch(key):
             yield (
                 f"{where} has the key {key[:80]!a}: must be at most 63 {_CHARACTERS}, after a DNS name and '/' if you "
                 "like, such as example.com/team"

@@ -307,7 +307,8 @@ def _removed(before: object, former: object, after: object, path: str = "") -> I
                 yield ChangedField(field, before[key], None)
     elif isinstance(before, list) and isinstance(former, list) and isinstance(after, list):
         # With another number of items, the list is a change as a whole.
-        for index, items in enumerate(zip(before, former, after, strict=False)):
+        same = len(before) == len(former) == len(after)
+        for index, items in enumerate(zip(before, former, after, strict=True) if same else ()):
             yield from _removed(*items, f"{path}[{index}]")
 
 

@@ -337,7 +337,14 @@ def test_a_template_that_cannot_be_is_refused_with_field_value_and_way_out(templ
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("a", ""), ("A.b_c-d", "E.f_g-h"), ("x" * 63, "y" * 63), (f"{'a.' * 126}a/b", "1"), ("sub.example.com/Team", "1")],
+    [
+        ("a", ""),
+        ("A.b_c-d", "E.f_g-h"),
+        ("x" * 63, "y" * 63),
+        (f"{'a.' * 126}a/b", "1"),
+        (f"{'a' * 253}/b", "1"),
+        ("sub.example.com/Team", "1"),
+    ],
 )
 def test_labels_that_kubernetes_accepts_are_accepted(key: str, value: str) -> None:
     made(template={"metadata": {"labels": {key: value}}})
@@ -346,7 +353,22 @@ def test_labels_that_kubernetes_accepts_are_accepted(key: str, value: str) -> No
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *((key, "") for key in ("", "x" * 64, "/a", "a/", "A/b", f"{'a.' * 127}a/b", "a_b/c", ".a/b", "\u00e4", "a\n")),
+        *(
+            (key, "")
+            for key in (
+                "",
+                "x" * 64,
+                "/a",
+                "a/",
+                "A/b",
+                f"{'a.' * 127}a/b",
+                "a." * 8000,
+                "a_b/c",
+                ".a/b",
+                "\u00e4",
+                "a\n",
+            )
+        ),
         *(("a", value) for value in ("y" * 64, "-a", "a-", "a b", "\u00e4", "a\n")),
     ],
 )

@@ -129,6 +129,14 @@ def test_a_former_destination_is_deleted_and_its_clients_are_named(files: Files)
     assert "myapp" in planned["connections"]["refused"][0]
 
 
+def test_an_item_that_is_removed_is_a_change_of_the_list(files: Files) -> None:
+    edge = {"key": "edge", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}
+    planned = files.change(kanary(proxy={"template": {"spec": {"tolerations": [edge]}}}), OLD)
+    (proxies,) = [each for each in planned["objects"] if each["object"]["kind"] == "Deployment"]
+    paths = [each["path"] for each in proxies["fields"]]
+    assert [path for path in paths if "toleration" in path] == ["spec.template.spec.tolerations"]
+
+
 @pytest.mark.parametrize(
     ("spec", "changed"),
     [
