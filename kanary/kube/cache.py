@@ -113,6 +113,12 @@ class Cache:
         with self._lock:
             return self._version(key)
 
+    def packed(self, key: Key, version: str) -> Packed | None:
+        """Return this version of an object, None if the cache has another one."""
+        with self._lock:
+            entry = self._entries.get(key)
+        return entry.packed if entry and version and entry.packed.version == version else None
+
     def all_keys(self) -> Sequence[Key]:
         """Return the keys of all objects."""
         with self._lock:
@@ -159,9 +165,9 @@ class Cache:
                 changes.append((key, self._entries[key].packed, None))
                 self._drop(key)
             for key, packed in listed.items():
-                former = self._entries.get(key)
-                if key not in ours and self._put(key, packed, packed.unpacked()):
-                    changes.append((key, former.packed if former else None, packed))
+                former = entry.packed if (entry := self._entries.get(key)) else None
+                if key not in ours and packed is not former and self._put(key, packed, packed.unpacked()):
+                    changes.append((key, former, packed))
         # Not all objects are unpacked at a time.
         return (
             Delta(key, old.unpacked() if old else None, new.unpacked() if new else None) for key, old, new in changes

@@ -245,8 +245,9 @@ class Reflector:
         return all(labels.get(name) == value for name, _, value in wanted)
 
     def _read(self, obj: Json) -> tuple[Key, Packed]:
-        key = Key.of(obj)
-        return key, Packed.of(self._transformed(key, obj), str(obj["metadata"].get("resourceVersion", "")))
+        key, version = Key.of(obj), str(obj["metadata"].get("resourceVersion", ""))
+        # Most of a list is known: a second copy of all that would stay in the memory of the process.
+        return key, self._cache.packed(key, version) or Packed.of(self._transformed(key, obj), version)
 
     def _follow(self) -> None:
         with self._client.watch(

@@ -133,7 +133,10 @@ class Verbs(ABC):
             found = list[T]()
             last = ""
             for items, version in self._pages(path, query | limit):
-                found += [read(kind | obj) for obj in items]
+                # Each object is dropped when it is read: otherwise there were two pages while the next one arrives.
+                items.reverse()
+                while items:
+                    found.append(read(kind | items.pop()))
                 last = version
             return found, last
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic_core import to_json
+
 from engine.announce import Announcement
 from engine.last_status import read_status
 from engine.model.entries import ChangeResult, Entry, PhaseChange, Result, RolloutChange, WeightChange
@@ -46,9 +48,9 @@ class EventReporter:
         """Set the metrics of the Kanary, and count and log its new entries of the history."""
         key = Key.of(kanary)
         # To make them takes a tenth of a look that changes nothing.
-        version = kanary["metadata"].get("resourceVersion", "") if is_stored else ""
-        if not version or self._metrics.kanaries.version(*key) != version:
-            self._metrics.kanaries.set(*key, status, spec, version=version)
+        content = hash((kanary["metadata"].get("generation"), to_json(kanary.get("status")))) if is_stored else None
+        if content is None or self._metrics.kanaries.content(*key) != content:
+            self._metrics.kanaries.set(*key, status, spec, content=content)
         other_reason = self._other_reason.pop(key, None)
         for entry in self._new_entries(key, kanary, status):
             log_entry(key, entry, status)

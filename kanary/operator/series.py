@@ -14,7 +14,7 @@ from kanary.operator.families import COUNTERS, GAUGES, Facts, RouteCounts, commo
 @dataclass(slots=True)
 class _Series:
     labels: str
-    version: str = ""
+    content: int | None = None
     """See `KanarySeries.set`."""
     gauges: tuple[bytes, ...] = ()
     """The samples of each of `GAUGES`."""
@@ -30,28 +30,28 @@ class KanarySeries:
         self._kanaries: dict[tuple[str, str], _Series] = {}
 
     def set(
-        self, namespace: str, name: str, status: KanaryStatus, spec: KanarySpec | None, *, version: str = ""
+        self, namespace: str, name: str, status: KanaryStatus, spec: KanarySpec | None, *, content: int | None = None
     ) -> None:
         """Set the gauges of a Kanary. Its counters are those of the backends that the status has, if proxies report.
 
-        `version` is the resourceVersion of the object that has this spec and this status; empty if none has.
+        `content` is a hash of the object that has this spec and this status; None if none has.
         """
         labels, facts = common_labels(namespace, name), Facts(status, spec)
         gauges = tuple(family.lines(labels, facts).encode() for family in GAUGES)
         with self._lock:
             series = self._kanaries.setdefault((namespace, name), _Series(labels))
-            series.version, series.gauges = version, gauges
+            series.content, series.gauges = content, gauges
             series.counts = {
                 route.backend: series.counts.get(route.backend, RouteCounts())
                 for route in status.weights
                 if route.connections is not None or route.backend in series.counts
             }
 
-    def version(self, namespace: str, name: str) -> str:
-        """The `version` of the gauges of a Kanary; empty if there are none."""
+    def content(self, namespace: str, name: str) -> int | None:
+        """The `content` of the gauges of a Kanary; None if there are none."""
         with self._lock:
             series = self._kanaries.get((namespace, name))
-            return series.version if series else ""
+            return series.content if series else None
 
     def count(self, namespace: str, name: str, former: Report, report: Report) -> None:
         """Count what the report of a proxy of this Kanary has in addition to its former one.

@@ -258,21 +258,21 @@ def test_a_look_that_changes_nothing_makes_no_text(metrics: Metrics) -> None:
     reporter = EventReporter(None, metrics)  # type: ignore[arg-type]  # no Event is emitted
     first, other = status_of(reason="Serving"), status_of(reason="Paused")
 
-    def reasons(version: str, status: KanaryStatus, *, is_stored: bool) -> set[str]:
-        found = kanary()
-        found["metadata"] |= {"name": "web", "resourceVersion": version}
+    def reasons(message: str, status: KanaryStatus, *, is_stored: bool) -> set[str]:
+        found = kanary() | {"status": {"message": message}}
+        found["metadata"] |= {"name": "web"}
         reporter.observed(found, status, None, is_stored=is_stored)
         return set(of_web(metrics, "kanary_reason_info"))
 
-    assert reasons("1", first, is_stored=True) == {"Serving"}
+    assert reasons("one", first, is_stored=True) == {"Serving"}
     # That it is the same is not looked up.
-    assert reasons("1", other, is_stored=True) == {"Serving"}
+    assert reasons("one", other, is_stored=True) == {"Serving"}
     # The status is held, and then the cluster has the former one again.
-    assert reasons("1", other, is_stored=False) == {"Paused"}
-    assert reasons("1", first, is_stored=True) == {"Serving"}
-    assert reasons("2", other, is_stored=True) == {"Paused"}
+    assert reasons("one", other, is_stored=False) == {"Paused"}
+    assert reasons("one", first, is_stored=True) == {"Serving"}
+    assert reasons("two", other, is_stored=True) == {"Paused"}
     metrics.kanaries.clear()
-    assert reasons("2", other, is_stored=True) == {"Paused"}
+    assert reasons("two", other, is_stored=True) == {"Paused"}
 
 
 # Deletion and size

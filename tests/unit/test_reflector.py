@@ -623,6 +623,27 @@ def test_a_watch_that_is_proven_right_is_reviewed_ever_less_often(
     assert [3600 <= span <= 5400 for span in spans[6:]] == [True] * 3
 
 
+def test_a_list_reads_only_the_objects_that_the_copy_lacks(
+    cluster: FakeCluster, make: Callable[..., Reflector]
+) -> None:
+    """A second copy of all would be left in the memory of the process."""
+    now, read = Clock(), list[str]()
+
+    def transform(obj: Json) -> Json:
+        read.append(str(Key.of(obj).name))
+        return obj
+
+    cluster.lists.put(([service(name, 1) for name in "abc"], "10"))
+    reflector = make(clock=now, transform=transform)
+    watch = cluster.next_watch()
+    now.seconds = reflector._schedule.review_at
+    cluster.lists.put(([service("a", 1), service("b", 12, port=1), service("d", 13)], "20"))
+    watch.events.put(End())
+    cluster.next_watch()
+    assert read == ["a", "b", "c", "b", "d"]
+    assert {key.name: reflector.version(*key) for key in reflector.all_keys()} == {"a": "1", "b": "12", "d": "13"}
+
+
 # Lists that are wrong
 
 
