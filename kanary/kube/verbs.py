@@ -26,7 +26,7 @@ _RBAC_VERBS = {"apply": "patch", "forward": "create"}
 """The verbs of RBAC for those of the metrics that are others."""
 _STORED = ("name", "uid", "resourceVersion")  # what the API server stores of each object
 _SUBRESOURCE = 2  # its place after the plural and the name
-_PAGE = 100  # objects: of the largest kinds some megabytes, and several kinds are listed at a time
+_PAGE = 25  # objects: 100 of the largest kinds take 10 MB, and several kinds are listed at a time
 _READ_PAUSE = 0.1  # seconds, doubled after each attempt
 
 

@@ -309,8 +309,8 @@ def test_a_list_is_fetched_in_pages_and_its_items_name_their_kind(server: Respon
     ]
     assert version == "10"
     assert [asked.query for asked in server.asked] == [
-        {"limit": "100", "labelSelector": "app in (a,b)"},
-        {"limit": "100", "labelSelector": "app in (a,b)", "continue": "token"},
+        {"limit": "25", "labelSelector": "app in (a,b)"},
+        {"limit": "25", "labelSelector": "app in (a,b)", "continue": "token"},
     ]
 
 
