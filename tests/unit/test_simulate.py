@@ -258,7 +258,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--rate 50/s --from myapp-v2=100", f"begins with the declared weights, {V2}=100, so nothing changes"),
         ("--rate 50/s --from myapp-v1=50,myapp-v1=50", f"--from: {V1} is given twice: leave one out"),
         ("--rate 50/s --fail myapp-v2=1% --fail myapp-v2=2%", f"--fail: {V2} is given twice: leave one out"),
-        ("--rate 50/s --promote-after soon", "invalid age 'soon'"),
+        ("--rate 50/s --promote-after soon", "invalid time 'soon'"),
         ("--rate 50/s --runs 0", "'--runs'"),
     ],
 )
