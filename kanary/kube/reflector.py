@@ -246,8 +246,10 @@ class Reflector:
 
     def _read(self, obj: Json) -> tuple[Key, Packed]:
         key, version = Key.of(obj), str(obj["metadata"].get("resourceVersion", ""))
-        # Most of a list is known: a second copy of all that would stay in the memory of the process.
-        return key, self._cache.packed(key, version) or Packed.of(self._transformed(key, obj), version)
+        new, known = self._transformed(key, obj), self._cache.packed(key, version)
+        # Most of a list is known: a second copy of all that would stay in the memory of the process. The version alone
+        # does not identify it: a restored etcd uses the versions after its backup again.
+        return key, known if known and known.unpacked() == new else Packed.of(new, version)
 
     def _follow(self) -> None:
         with self._client.watch(

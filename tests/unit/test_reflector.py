@@ -623,24 +623,22 @@ def test_a_watch_that_is_proven_right_is_reviewed_ever_less_often(
     assert [3600 <= span <= 5400 for span in spans[6:]] == [True] * 3
 
 
-def test_a_list_reads_only_the_objects_that_the_copy_lacks(
+def test_a_list_copies_only_the_objects_that_the_copy_lacks(
     cluster: FakeCluster, make: Callable[..., Reflector]
 ) -> None:
     """A second copy of all would be left in the memory of the process."""
-    now, read = Clock(), list[str]()
-
-    def transform(obj: Json) -> Json:
-        read.append(str(Key.of(obj).name))
-        return obj
-
+    now = Clock()
     cluster.lists.put(([service(name, 1) for name in "abc"], "10"))
-    reflector = make(clock=now, transform=transform)
+    reflector = make(clock=now)
     watch = cluster.next_watch()
+    known = reflector._cache.packed(Key("shop", "a"), "1")
     now.seconds = reflector._schedule.review_at
     cluster.lists.put(([service("a", 1), service("b", 12, port=1), service("d", 13)], "20"))
     watch.events.put(End())
     cluster.next_watch()
-    assert read == ["a", "b", "c", "b", "d"]
+    assert known
+    assert reflector._cache.packed(Key("shop", "a"), "1") is known
+    assert reflector._read(service("a", 1)) == (Key("shop", "a"), known)
     assert {key.name: reflector.version(*key) for key in reflector.all_keys()} == {"a": "1", "b": "12", "d": "13"}
 
 
@@ -843,6 +841,22 @@ def test_a_cluster_restored_from_a_backup_is_followed_in_its_new_history(
     assert again.resource_version == "4"
     assert [changes.next(), changes.next()] == ["-b@501", "a@500->3"]
     assert [*reflector.values()] == [service("a", 3, port=3)]
+
+
+@pytest.mark.parametrize("position", ["510", "600"])
+def test_a_version_that_is_used_again_after_a_restore_has_its_new_content(
+    followed: tuple[Reflector, FakeWatch], cluster: FakeCluster, changes: Changes, position: str
+) -> None:
+    """Other writes of the new history have reached the versions of the former one."""
+    reflector, watch = followed
+    watch.events.put(("MODIFIED", service("a", 500, port=500)))
+    watch.events.put(bookmark(550))
+    assert changes.next() == "a@1->500"
+    cluster.lists.put(([service("a", 500, port=3)], position))
+    watch.events.put(Gone(410, "Expired"))
+    cluster.next_watch()
+    assert changes.next() == "a@500->500"
+    assert reflector.get("shop", "a") == service("a", 500, port=3)
 
 
 def test_versions_that_are_not_numbers_count_in_the_order_of_arrival() -> None:
