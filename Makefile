@@ -68,7 +68,7 @@ modern: venv ## Check the CRD on an API server of a current release, which is co
 	@$(SCRIPTS)/modern-apiserver
 	$(BIN)/pytest tests/modern $(PYTEST_ARGS)
 
-bench: venv cluster ## Measure the data plane and many Kanaries, and write docs/performance.md and docs/verdicts.md (Debian, root; 1 hour)
+bench: venv cluster ## Measure the data plane and many Kanaries, and write docs/performance.md and docs/verdicts.md (Debian, root; 2 hours)
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 	@$(BIN)/python -m bench.reconcile
 	@$(BIN)/python -m bench.record

@@ -27,8 +27,9 @@ _HOW = """
 program plays controllers, nodes and agents on the same machine. Each Kanary has two routes with ten pods each, two
 proxies, and the strategy Live. A quarter of the proxies has had 137 connections a second to each route for 4 to 7
 hours, and reports the counts as the real agent does. CPU and memory are those of the process `kanary run`; writes are
-those that the API server counted. In the same run, an operator of kopf {kopf} with an empty handler receives the same
-events.
+those that the API server counted. An event that the engine does not read changes an annotation; one that it reads, and
+that has no effect, is an order to a rollout that is not under way. In the same run, an operator of kopf {kopf} with an
+empty handler receives the first kind. Each event is about another Kanary than the one before.
 """
 
 
