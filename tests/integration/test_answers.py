@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from engine import reconcile
 from kanary.kube.client import Timeouts
@@ -112,7 +113,9 @@ class Stage:
 
         def is_read(name: str) -> bool:
             kanary = self.scene.server.store.get("kanaries", name, name) or {}
-            return running.operator._metrics.kanaries.version(name, name) == kanary["metadata"]["resourceVersion"]
+            # It is hashed from the object as it is read.
+            content = hash((kanary["metadata"].get("generation"), to_json(kanary.get("status"))))
+            return running.operator._metrics.kanaries.content(name, name) == content
 
         self.wait_until_each(is_read)
         return self.told(running)

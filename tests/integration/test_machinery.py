@@ -237,7 +237,7 @@ def test_a_long_list_comes_in_pages_and_whole_when_the_pages_expire(server: ApiS
         server.store.put(config_map(f"c{number:03}"))
     objects, version = client.list(CONFIG_MAPS)
     assert (len(objects), version) == (110, str(server.store.revision))
-    assert len(server.requests.find("GET", "configmaps")) == 2
+    assert len(server.requests.find("GET", "configmaps")) > 1
     slow = server.faults.add(Fault.slow("GET", "continue="))
     listed: list[Any] = []
     thread = threading.Thread(target=lambda: listed.append(client.list(CONFIG_MAPS)), daemon=True)
