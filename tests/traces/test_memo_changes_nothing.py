@@ -106,6 +106,22 @@ def damage(world: World) -> None:
             data["applied.json"] = data["applied.json"].replace("10.", "x.")
 
 
+def edit(key: str, old: str, new: str) -> Event:
+    """Someone edits the ConfigMap. It may stay a valid one of the same digest."""
+
+    def event(world: World) -> None:
+        data = world.objects.get(("ConfigMap", "rule-haproxy"), {}).get("data") or {}
+        data[key] = data.get(key, "").replace(old, new)
+
+    return event
+
+
+def replace_pods(world: World) -> None:
+    """Other pods have the addresses of the former ones."""
+    for endpoint in world.objects.get(("EndpointSlice", "v1"), {}).get("endpoints", []):
+        endpoint["targetRef"] = {"kind": "Pod", "name": f"other-{len(world.story)}"}
+
+
 def set_rejection(text: str) -> Event:
     return lambda world: setattr(world, "haproxy_rejects", text)
 
@@ -128,6 +144,11 @@ events = st.one_of(
             replace_service,
             annotate,
             damage,
+            edit("haproxy.cfg", "mode tcp", "mode http"),
+            edit("applied.json", '"weight":80', '"weight":80.0'),
+            edit("applied.json", '9000,"v1', '9000,"xv1'),
+            edit("applied.json", '"revision":1,', '"revision":2,'),
+            replace_pods,
             lambda world: world.remove("Service", "v1"),
             lambda world: world.remove("Service", "myapp"),
             lambda world: world.remove("ConfigMap", "rule-haproxy"),
