@@ -26,7 +26,8 @@ _RBAC_VERBS = {"apply": "patch", "forward": "create"}
 """The verbs of RBAC for those of the metrics that are others."""
 _STORED = ("name", "uid", "resourceVersion")  # what the API server stores of each object
 _SUBRESOURCE = 2  # its place after the plural and the name
-_PAGE = 25  # objects: 100 of the largest kinds take 10 MB, and several kinds are listed at a time
+_PAGE = 100  # objects
+_COPIED_PAGE = 25  # of a list that keeps none: 100 large ones take 10 MB, and several kinds are listed at a time
 _READ_PAUSE = 0.1  # seconds, doubled after each attempt
 
 
@@ -109,7 +110,7 @@ class Verbs(ABC):
         self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
     ) -> tuple[Objects, str]:
         """Return all objects of a kind, in all namespaces or in one, and the resource version for a watch."""
-        objects, version = self.list_as(resource, lambda obj: obj, namespace, label_selector)
+        objects, version = self.list_as(resource, lambda obj: obj, namespace, label_selector, page=_PAGE)
         return [*objects], version
 
     def list_as(
@@ -119,6 +120,8 @@ class Verbs(ABC):
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
+        *,
+        page: int = _COPIED_PAGE,
     ) -> tuple[Sequence[T], str]:
         """Return what `read` makes of each object of a kind, and the resource version for a watch.
 
@@ -141,7 +144,7 @@ class Verbs(ABC):
             return found, last
 
         try:
-            return read_pages({"limit": str(_PAGE)})
+            return read_pages({"limit": str(page)})
         except Gone:
             return read_pages({})
 
