@@ -67,7 +67,7 @@ class MemoryCluster:
         return self._objects[resource, name]
 
     def list_as(
-        self, resource: Resource, read: Callable[[Json], T], *_selection: str | None
+        self, resource: Resource, read: Callable[[Json], T], *_selection: str | None, **_options: int
     ) -> tuple[Sequence[T], str]:
         """What `read` makes of each object of a kind."""
         return [read(obj) for (its, _), obj in self._objects.items() if its == resource], self._version

@@ -31,6 +31,8 @@ _OUTAGE_PAUSE = 5.0
 _STEADY = 10.0
 # So many of the objects that a list omits are requested one by one, before they count as deleted.
 _CONFIRMED = 100
+# Objects: 100 of the largest kinds take 10 MB, and several kinds are listed at a time.
+_PAGE = 25
 
 
 class Reflector:
@@ -211,7 +213,7 @@ class Reflector:
     def _list(self) -> None:
         began = self._clock()
         selectors = self._label_selector, self._field_selector
-        found, position = self._client.list_as(self.resource, self._read, self._namespace, *selectors)
+        found, position = self._client.list_as(self.resource, self._read, self._namespace, *selectors, page=_PAGE)
         if not position:
             raise InvalidResponse(f"the list of {self.resource} has no resourceVersion: is it from an API server?")
         listed = dict(found)

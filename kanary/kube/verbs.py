@@ -27,7 +27,6 @@ _RBAC_VERBS = {"apply": "patch", "forward": "create"}
 _STORED = ("name", "uid", "resourceVersion")  # what the API server stores of each object
 _SUBRESOURCE = 2  # its place after the plural and the name
 _PAGE = 100  # objects
-_COPIED_PAGE = 25  # of a list that keeps none: 100 large ones take 10 MB, and several kinds are listed at a time
 _READ_PAUSE = 0.1  # seconds, doubled after each attempt
 
 
@@ -110,7 +109,7 @@ class Verbs(ABC):
         self, resource: Resource, namespace: str | None = None, label_selector: str | None = None
     ) -> tuple[Objects, str]:
         """Return all objects of a kind, in all namespaces or in one, and the resource version for a watch."""
-        objects, version = self.list_as(resource, lambda obj: obj, namespace, label_selector, page=_PAGE)
+        objects, version = self.list_as(resource, lambda obj: obj, namespace, label_selector)
         return [*objects], version
 
     def list_as(
@@ -121,7 +120,7 @@ class Verbs(ABC):
         label_selector: str | None = None,
         field_selector: str | None = None,
         *,
-        page: int = _COPIED_PAGE,
+        page: int = _PAGE,
     ) -> tuple[Sequence[T], str]:
         """Return what `read` makes of each object of a kind, and the resource version for a watch.
 

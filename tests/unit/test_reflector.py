@@ -88,7 +88,7 @@ class FakeCluster:
         self.opened: queue.SimpleQueue[FakeWatch] = queue.SimpleQueue()
         self.asked: list[str] = []
 
-    def list_as(self, resource: Any, read: Callable[[Json], Any], *_: Any) -> tuple[list[Any], str]:
+    def list_as(self, resource: Any, read: Callable[[Json], Any], *_: Any, **_options: Any) -> tuple[list[Any], str]:
         self.asked.append("list")
         answer = self.lists.get(timeout=PATIENCE)
         if isinstance(answer, Exception):
@@ -405,9 +405,9 @@ def test_a_copy_is_healthy_once_it_is_listed_and_while_the_server_sends_anything
     listed = threading.Event()
     real_list = cluster.list_as
 
-    def list_late(*arguments: Any) -> tuple[list[Any], str]:
+    def list_late(*arguments: Any, **options: Any) -> tuple[list[Any], str]:
         listed.wait(PATIENCE)
-        return real_list(*arguments)
+        return real_list(*arguments, **options)
 
     cluster.list_as = list_late  # type: ignore[method-assign]
     cluster.lists.put(([service("a", 1)], "10"))
@@ -568,9 +568,9 @@ def test_the_larger_a_list_is_the_less_often_it_is_made(cluster: FakeCluster, ma
     now = Clock()
     real_list = cluster.list_as
 
-    def list_slowly(*arguments: Any) -> tuple[list[Any], str]:
+    def list_slowly(*arguments: Any, **options: Any) -> tuple[list[Any], str]:
         now.seconds += 10.0
-        return real_list(*arguments)
+        return real_list(*arguments, **options)
 
     cluster.list_as = list_slowly  # type: ignore[method-assign]
     cluster.lists.put(([], "10"))

@@ -55,7 +55,7 @@ class Cluster:
         self._events: defaultdict[object, Events] = defaultdict(Events)
         self._serial = itertools.count(2)
 
-    def list_as(self, *_: object) -> tuple[list[Json], str]:
+    def list_as(self, *_: object, **_options: object) -> tuple[list[Json], str]:
         return [], "1"
 
     def watch(self, resource: object, *_: object, **__: object) -> Events:
