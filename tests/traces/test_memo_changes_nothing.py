@@ -147,7 +147,6 @@ events = st.one_of(
             edit("haproxy.cfg", "mode tcp", "mode http"),
             edit("applied.json", '"weight":80', '"weight":80.0'),
             edit("applied.json", '9000,"v1', '9000,"xv1'),
-            edit("applied.json", '"revision":1,', '"revision":2,'),
             replace_pods,
             lambda world: world.remove("Service", "v1"),
             lambda world: world.remove("Service", "myapp"),
