@@ -34,7 +34,9 @@ def served(kubectl: Kubectl) -> Iterator[Metric]:
     kubectl.apply(*_objects(str(kubectl.namespace)))
     try:
         kubectl("wait", "--for=condition=Ready", f"pod/{_NAME}", "--timeout=120s", timeout=130)
-        kubectl("wait", "--for=condition=Available", f"apiservice/v1beta1.{_GROUP}", "--timeout=60s")
+        # After a failed attempt to reach it, the API server waits for up to 30 s, again and again.
+        available = "--for=condition=Available", f"apiservice/v1beta1.{_GROUP}", "--timeout=240s"
+        kubectl("wait", *available, timeout=250)
         yield Metric(kubectl)
     finally:
         # Before its pod goes: no namespace can be deleted while a group of the API does not answer.
