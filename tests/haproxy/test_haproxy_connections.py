@@ -103,10 +103,9 @@ def test_a_pod_that_is_done_sending_still_receives() -> None:
 def test_either_side_of_an_idle_connection_is_probed_by_keepalive() -> None:
     with one_pod() as (listener, route), running(config_of(route)) as proxy:
         client, pod = both_ends(proxy, listener)
-        # The proxy's sockets are those whose remote ends are ours.
-        await_that(lambda: has_keepalive_timer(remote=client.getsockname()), "keepalive on the client's side")
-        await_that(lambda: has_keepalive_timer(remote=pod.getsockname()), "keepalive on the pod's side")
-        assert not has_keepalive_timer(remote=client.getpeername())
+        await_that(lambda: peer_has_keepalive_timer(client), "keepalive on the client's side")
+        await_that(lambda: peer_has_keepalive_timer(pod), "keepalive on the pod's side")
+        assert not has_keepalive_timer(client.getsockname(), client.getpeername())
 
 
 def test_either_side_of_a_half_closed_connection_is_probed_by_keepalive() -> None:
@@ -115,35 +114,40 @@ def test_either_side_of_a_half_closed_connection_is_probed_by_keepalive() -> Non
         client, pod = both_ends(proxy, listener)
         client.shutdown(socket.SHUT_WR)
         assert pod.recv(1) == b""
-        await_that(lambda: has_keepalive_timer(client.getsockname(), CLOSE_WAIT), "keepalive on the client's side")
-        await_that(lambda: has_keepalive_timer(pod.getsockname(), FIN_WAIT_2), "keepalive on the pod's side")
+        await_that(lambda: peer_has_keepalive_timer(client, CLOSE_WAIT), "keepalive on the client's side")
+        await_that(lambda: peer_has_keepalive_timer(pod, FIN_WAIT_2), "keepalive on the pod's side")
 
 
 ESTABLISHED, FIN_WAIT_2, CLOSE_WAIT = "01", "05", "08"
 
 
-def has_keepalive_timer(remote: tuple[str, int], state: str = ESTABLISHED) -> bool:
-    """Whether the IPv4 socket on this host that is connected to `remote` waits for its keepalive timer.
+def peer_has_keepalive_timer(end: socket.socket, state: str = ESTABLISHED) -> bool:
+    """Whether the other end of this connection, the proxy's, waits for its keepalive timer in this state."""
+    return has_keepalive_timer(end.getpeername(), end.getsockname(), state)
 
-    Not so either while it is in another state.
+
+def has_keepalive_timer(local: tuple[str, int], remote: tuple[str, int], state: str = ESTABLISHED) -> bool:
+    """Whether the IPv4 socket on this host with these two ends waits for its keepalive timer in this state.
+
+    One end is not enough: a connection of another test to another port may come from the same port.
     """
     found: set[tuple[str, str]] = set()
 
     def is_seen() -> bool:
         # The kernel's list can miss a socket, or have it twice, while others come and go.
         found.clear()
-        found.update(sockets_to(*remote))
+        found.update(sockets_between(local, remote))
         return len(found) == 1
 
-    await_that(is_seen, f"one socket that is connected to {remote}")
+    await_that(is_seen, f"one socket from {local} to {remote}")
     return found == {(state, "02")}
 
 
-def sockets_to(address: str, port: int) -> Iterator[tuple[str, str]]:
-    """State and timer of each IPv4 socket on this host that is connected there."""
-    wanted = f"{int.from_bytes(socket.inet_aton(address), 'little'):08X}:{port:04X}"
+def sockets_between(*ends: tuple[str, int]) -> Iterator[tuple[str, str]]:
+    """State and timer of each IPv4 socket on this host with this local and this remote end."""
+    wanted = [f"{int.from_bytes(socket.inet_aton(address), 'little'):08X}:{port:04X}" for address, port in ends]
     rows = (row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    return ((row[3], row[5].split(":")[0]) for row in rows if row[2] == wanted)
+    return ((row[3], row[5].split(":")[0]) for row in rows if row[1:3] == wanted)
 
 
 def test_no_client_notices_that_a_pod_refuses_while_another_one_of_its_route_accepts(pods: Pods) -> None:
