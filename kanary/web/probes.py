@@ -35,7 +35,7 @@ def probes(problems: Callable[[], Sequence[str]], metrics: Callable[[], bytes], 
 
 
 class SharedPage:
-    """A page that is rendered once for all requests that wait for it, and kept until the last of them has it."""
+    """A page that is rendered once for all requests that wait for it, and dropped after the last of them."""
 
     def __init__(self, render: Callable[[], bytes]) -> None:
         self._render = render
