@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
 from kanary_agent import counters
 from kanary_agent.counters import Server
 from kanary_agent.ejections import LONGEST_SECONDS, SHORTEST_SECONDS, Ejections
-from kanary_agent.outliers import FORGET_SECONDS, Route
+from kanary_agent.outliers import BURST_SECONDS, FORGET_SECONDS, HALF_LIFE_SECONDS, Route
 
 
 class Counting:
@@ -55,11 +56,46 @@ def test_one_failure_is_enough_on_probation() -> None:
 
 def test_many_are_needed_where_the_others_have_nothing_to_do() -> None:
     """All connections may lead to the one that resets them: it holds the fewest."""
-    servers = Counting("a", "b")
-    servers.observe(a=(0, 10, 0))
+    for served in range(4):
+        servers = Counting("a", "b")
+        servers.observe(a=(0, 10, 0), b=(served, 0, served))
+        assert servers.outliers() == []
+        servers.observe(after=BURST_SECONDS, a=(0, 10, 0))
+        assert servers.outliers() == ["a"]
+
+
+@pytest.mark.parametrize("served", [0, 1])
+@pytest.mark.parametrize("reset", [0, 4])
+def test_a_burst_of_resets_proves_nothing_while_connections_of_others_are_open(served: int, reset: int) -> None:
+    """Where all connections are reset, and those of one server are still open."""
+    servers = Counting("a", "b", "c")
+    servers.observe(a=(0, 1000, 0), b=(0, 1000, 0), c=(served, reset, 0))
     assert servers.outliers() == []
-    servers.observe(a=(0, 10, 0))
-    assert servers.outliers() == ["a"]
+    servers.observe(c=(0, 1000, 0))
+    assert servers.outliers() == []
+
+
+def test_a_single_success_where_all_connections_are_reset_for_long_proves_nothing() -> None:
+    servers = Counting("a", "b", "c")
+    for _ in range(20 * HALF_LIFE_SECONDS):
+        servers.observe(after=1, a=(0, 50, 0), b=(0, 50, 0), c=(0, 50, 0))
+    servers.observe(c=(1, 0, 0))
+    assert servers.outliers() == []
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.5, 0.7, 0.9, 0.97])
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_new_service_that_resets_some_of_its_connections_has_no_outliers(rate: float, count: int) -> None:
+    """Looked at after each connection. Chance may make one in a million looks an outlier."""
+    dice, found = random.Random(7), 0
+    names = [f"s{number}" for number in range(count)]
+    for _ in range(1000):
+        servers = Counting(*names)
+        for _ in range(30):
+            failed = dice.random() < rate
+            servers.observe(**{dice.choice(names): (0, 1, 0) if failed else (1, 0, 1)})
+            found += bool(servers.outliers())
+    assert found == 0
 
 
 def test_as_many_more_are_needed_as_others_fail() -> None:
@@ -95,7 +131,7 @@ def test_servers_that_all_fail_are_no_outliers() -> None:
 
 def test_a_connection_that_is_counted_as_reset_before_it_has_ended_does_not_end_well() -> None:
     servers = Counting("a", "b")
-    servers.observe(a=(-1, 10, 0), b=(10, 0, 10))
+    servers.observe(a=(-1, 20, 0), b=(20, 0, 20))
     servers.observe(a=(1, 0, 0))
     assert servers.outliers() == ["a"]
 

@@ -1,12 +1,14 @@
 """Detects outliers: servers that reset their connections while other servers of the route serve theirs.
 
 A server is an outlier if its last connections all ended with a reset and without a byte from it, and there are so many
-of them that chance is no explanation: at the failure rate of the other servers, such a series would have a probability
-below one in a million. So a service whose connections all end with a reset has no outliers, and neither has one that
-rejects some of its clients with a reset.
+of them that chance is no explanation: given how the connections of the other servers ended, such a series has a
+probability below one in a million. So a service whose connections all end with a reset has no outliers, and neither has
+one that rejects some of its clients with a reset. Where the others have nothing to do, since all connections lead to
+the one that resets them (it holds the fewest), or the others hold theirs for long, a long series is enough.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from math import exp, lgamma
 
 from kanary_agent.counters import Server
 
@@ -15,6 +17,13 @@ MAX_PROBABILITY_ON_PROBATION = 0.1
 """For a server that was ejected recently: one reset is enough if the others have served nine connections."""
 MIN_RESETS = 5
 """The fewest resets in a row of an outlier. A server with so many does not count for the failure rate of others."""
+MAX_RESETS = 1000
+"""The most that are counted. Otherwise, where all servers reset everything for hours, a single success of one would
+make outliers of the others; counters of HAProxy that are read while they change may show one that there was not."""
+RESETS_BESIDE_IDLE = 20
+"""So many are enough beside others that have not failed, however few connections of theirs have ended."""
+BURST_SECONDS = 1
+"""For how long at least these must have been reset: in a burst, the others' connections may be about to be."""
 HALF_LIFE_SECONDS = 30
 """How fast former connections lose their weight in the failure rate."""
 FORGET_SECONDS = 60
@@ -24,13 +33,13 @@ FORGET_SECONDS = 60
 class _Record:
     """The connections of a server since its first observation."""
 
-    __slots__ = ("failed", "in_a_row", "server", "succeeded", "succeeded_at", "succeeded_mark")
+    __slots__ = ("failed", "in_a_row", "row_began_at", "server", "succeeded", "succeeded_at", "succeeded_mark")
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.succeeded_mark = server.succeeded
         self.in_a_row = 0
-        self.succeeded = self.failed = self.succeeded_at = 0.0
+        self.succeeded = self.failed = self.succeeded_at = self.row_began_at = 0.0
 
     def update(self, server: Server, decay: float, now: float) -> None:
         # HAProxy counts a connection as reset a moment before it counts it as ended.
@@ -44,8 +53,9 @@ class _Record:
         self.succeeded, self.failed = self.succeeded * decay + succeeded, self.failed * decay + reset
         if succeeded or has_sent:
             self.in_a_row, self.succeeded_at = 0, now
-        else:
-            self.in_a_row += reset
+        elif reset:
+            self.row_began_at = self.row_began_at if self.in_a_row else now
+            self.in_a_row = min(self.in_a_row + reset, MAX_RESETS)
 
 
 class Route:
@@ -100,7 +110,7 @@ class Route:
                 # A server is compared with the others only.
                 is_counted = record.in_a_row < MIN_RESETS
                 others = (succeeded - record.succeeded, failed - record.failed) if is_counted else (succeeded, failed)
-                if len(normal) > is_counted and _is_outlier(record.in_a_row, *others, address in on_probation):
+                if len(normal) > is_counted and self._is_outlier(record, *others, address in on_probation):
                     found.append(address)
         return sorted(found, key=self.resets_in_a_row, reverse=True)
 
@@ -114,10 +124,25 @@ class Route:
     def _is_any_up_without(self, chosen: Collection[str]) -> bool:
         return any(record.server.is_up for address, record in self._records.items() if address not in chosen)
 
+    def _is_outlier(self, record: _Record, succeeded: float, failed: float, on_probation: bool) -> bool:
+        """Whether its row proves it, beside others that have succeeded and failed so often."""
+        probability = _probability(record.in_a_row, succeeded, failed)
+        if on_probation:
+            return probability < MAX_PROBABILITY_ON_PROBATION
+        lasts = self._observed_at - record.row_began_at >= BURST_SECONDS
+        if failed < 1 and record.in_a_row >= RESETS_BESIDE_IDLE and lasts:
+            return True
+        return record.in_a_row >= MIN_RESETS and probability < MAX_PROBABILITY
 
-def _is_outlier(in_a_row: int, succeeded: float, failed: float, on_probation: bool) -> bool:
-    # One success and one failure are added, as is usual for small samples: a few connections prove nothing.
-    rate = (failed + 1) / (failed + succeeded + 2)
-    if on_probation:
-        return rate**in_a_row < MAX_PROBABILITY_ON_PROBATION
-    return in_a_row >= MIN_RESETS and rate**in_a_row < MAX_PROBABILITY
+
+def _probability(in_a_row: int, succeeded: float, failed: float) -> float:
+    """That the next connections of a server all fail, so many, if its others have succeeded and failed so often.
+
+    All failure rates are equally likely before these are known (the beta-binomial distribution): a few prove nothing.
+    """
+    return exp(
+        lgamma(failed + in_a_row + 1)
+        - lgamma(failed + 1)
+        + lgamma(failed + succeeded + 2)
+        - lgamma(failed + succeeded + in_a_row + 2)
+    )
