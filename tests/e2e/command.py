@@ -13,7 +13,7 @@ KANARY = Path(sys.executable).with_name("kanary")
 def run(scene: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [KANARY, *arguments, "-n", scene.namespace]
     return subprocess.run(
-        command, env=environment(scene.cluster), capture_output=True, text=True, timeout=60, check=False
+        command, env=environment(scene.cluster), capture_output=True, text=True, timeout=120, check=False
     )
 
 

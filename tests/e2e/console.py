@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tests.e2e.kind import ROOT
+from tests.e2e.waiting import PATIENCE_SECONDS
 
 SECONDS_PER_COMMAND = 240
-PATIENCE = 60
-"""Seconds in which a command that only reads has to print what the page shows."""
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"([A-Z]+)=")
 _READS = re.compile(r"(kubectl (get|exec client)|kanary (get|history)) ")
@@ -91,7 +90,7 @@ class Console:
             name = assignment[1]
             self._environment[name] = self._printed(f'{command.text}\necho "${name}"').strip()
             return
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE_SECONDS
         while True:
             printed = self._printed(command.text)
             if is_as_shown(printed, command.expected):

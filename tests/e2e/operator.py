@@ -15,7 +15,7 @@ IMAGE_ANNOTATION = "kanary-e2e/image"
 def install(kubectl: Kubectl) -> Kubectl:
     """Apply the manifest, wait for the operator to run the image of now, and return kubectl in its namespace."""
     kubectl.apply_file(MANIFEST)
-    kubectl("wait", "--for=condition=Established", "crd/kanaries.kanary.k8s.io", "--timeout=60s")
+    kubectl("wait", "--for=condition=Established", "crd/kanaries.kanary.k8s.io", "--timeout=110s")
     system = kubectl.within(NAMESPACE)
     # The tag stays while the image changes: only another pod template makes another pod.
     annotations = {"annotations": {IMAGE_ANNOTATION: _image_id(system)}}

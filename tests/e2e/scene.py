@@ -13,8 +13,6 @@ from tests.e2e.traffic import Client, Count
 from tests.e2e.waiting import wait_until
 
 SPLIT_PORT = 8080
-# Two cores make and roll a proxy in 10 to 20 s; a busy machine takes several times as long.
-PATIENCE = 150
 # Each proxy is exact over whole rounds of 100 connections, and at most this far off within one.
 SLACK_PER_PROXY = 3
 
@@ -42,9 +40,9 @@ class Scene:
         """Merge fields into the spec of a Kanary."""
         self.kubectl("patch", "kanary", name, "--type=merge", "-p", json.dumps({"spec": spec}))
 
-    def wait(self, condition: Any, what: str, deadline: float = PATIENCE) -> Any:
+    def wait(self, condition: Any, what: str) -> Any:
         """Wait for a condition; on failure, print the state of this namespace."""
-        return wait_until(condition, what, deadline=deadline, describe=lambda: diagnostics.report(self.kubectl))
+        return wait_until(condition, what, describe=lambda: diagnostics.report(self.kubectl))
 
     # Kanaries
 
@@ -129,7 +127,6 @@ class Scene:
         self.wait(
             lambda: self.client.count(address, port, 1000).is_split(within, **shares),
             f"Service {destination} to split {shares}",
-            deadline=30,
         )
 
     def count_at_one_proxy(self, name: str, connections: int) -> Count:

@@ -35,7 +35,7 @@ def test_a_service_with_traffic_is_adopted_and_given_back_without_a_failed_conne
         scene.wait_until_ready("web")
         switched = scene.kubectl.get("service", "web")
         scene.wait_for_split("web", proxies=2, v1=50, v2=50)
-        scene.kubectl("delete", "kanary", "web", "--timeout=60s")
+        scene.kubectl("delete", "kanary", "web", "--timeout=110s")
         scene.wait_for_split("web", v1=100)
         assert held.is_running()
         held.stop()

@@ -102,7 +102,7 @@ def test_a_version_that_loses_its_pods_leaves_its_share_to_the_others_until_it_i
     status = scene.wait_for_phase("app", "Degraded", "RouteWithoutEndpoints")
     assert "app-v2:http (weight 20) has no ready endpoint" in status["message"]
     scene.wait(lambda: len(scene.configured_addresses("app")) == 1, "one address in the configuration")
-    scene.kubectl("rollout", "status", "deployment", "app-haproxy", "--timeout=60s")
+    scene.kubectl("rollout", "status", "deployment", "app-haproxy", "--timeout=110s")
     counted = scene.count_at_one_proxy("app", 1000)
     assert counted.is_split(v1=100), counted
 

@@ -152,7 +152,7 @@ def test_proxies_go_back_by_themselves_while_there_is_no_operator(scene: Scene, 
         scene.wait(lambda: not system.get("pods")["items"], "the end of the operator")
         with scene.client.keep_counting(scene.service_address("app"), 80) as counting:
             reset_everything(scene)
-            scene.wait(lambda: answers_only_v1(scene), "the proxies to go back by themselves", deadline=60)
+            scene.wait(lambda: answers_only_v1(scene), "the proxies to go back by themselves")
             counted = counting.stop_counting()
     finally:
         system("scale", DEPLOYMENT, "--replicas=1")
@@ -218,7 +218,7 @@ def test_webhooks_and_queries_of_the_namespace_decide_about_a_rollout(scene: Sce
         kanary("app", "app", route("app-v1", 100), route("app-v2", 0), rollout=rollout),
     )
     scene.wait_until_ready("app", {"app-v1": 1, "app-v2": 1})
-    scene.kubectl("rollout", "status", "deployment/gate", "--timeout=60s")
+    scene.kubectl("rollout", "status", "deployment/gate", "--timeout=110s")
     with scene.client.keep_counting(scene.service_address("app"), 80):
         roll_out(scene)
         scene.wait(lambda: step(scene) == 2, "the second step")
@@ -226,7 +226,7 @@ def test_webhooks_and_queries_of_the_namespace_decide_about_a_rollout(scene: Sce
         status = scene.wait_for_phase("app", "Degraded", "RolledBack")
     assert "query p99" in status["message"], status["message"]
     assert "0.9" in status["message"], status["message"]
-    scene.wait(lambda: "Result 2" in called(scene), "the gate to be called at the end", deadline=30)
+    scene.wait(lambda: "Result 2" in called(scene), "the gate to be called at the end")
     assert called(scene) == ["BeforeStep 1", "AfterStep 1", "BeforeStep 2", "Result 2"]
 
 

@@ -77,7 +77,7 @@ class Client:
     def __init__(self, kubectl: Kubectl) -> None:
         self._kubectl = kubectl
         kubectl.apply_file(stacks.CLIENT_FILE)
-        kubectl("wait", "--for=condition=Ready", f"pod/{stacks.CLIENT}", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", f"pod/{stacks.CLIENT}", "--timeout=110s")
 
     def count(self, address: str, port: int, connections: int, *, workers: int = 4) -> Count:
         """Open this number of connections, one after the other on each of ``workers`` threads."""
