@@ -98,6 +98,31 @@ def test_a_new_service_that_resets_some_of_its_connections_has_no_outliers(rate:
     assert found == 0
 
 
+@pytest.mark.parametrize("rate", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_service_with_few_connections_that_resets_most_of_them_has_no_outliers(rate: float, count: int) -> None:
+    """A series of resets takes minutes, and a connection of another server may just have succeeded."""
+    dice, found = random.Random(7), 0
+    names = [f"s{number}" for number in range(count)]
+    servers = Counting(*names)
+    for number in range(5000):
+        failed = dice.random() < rate
+        servers.observe(after=20 / count, **{names[number % count]: (0, 1, 0) if failed else (1, 0, 1)})
+        found += bool(servers.outliers())
+    assert found == 0
+
+
+@pytest.mark.parametrize(("rate", "most"), [(0.0, 15), (0.1, 30), (0.3, 60)])
+def test_a_server_of_a_service_with_few_connections_is_an_outlier_as_well(rate: float, most: int) -> None:
+    dice, servers, resets = random.Random(7), Counting("a", "b"), 0
+    while not servers.outliers():
+        resets += 1
+        failed = dice.random() < rate
+        servers.observe(after=20, a=(0, 1, 0), b=(0, 1, 0) if failed else (1, 0, 1))
+        assert resets <= most
+    assert servers.outliers() == ["a"]
+
+
 def test_as_many_more_are_needed_as_others_fail() -> None:
     servers = Counting("a", "b", "c")
     servers.observe(a=(0, 10, 0), b=(50, 50, 50), c=(50, 50, 50))

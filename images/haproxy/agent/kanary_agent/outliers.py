@@ -21,11 +21,12 @@ MAX_RESETS = 1000
 """The most that are counted. Otherwise, where all servers reset everything for hours, a single success of one would
 make outliers of the others; counters of HAProxy that are read while they change may show one that there was not."""
 RESETS_BESIDE_IDLE = 20
-"""So many are enough beside others that have not failed, however few connections of theirs have ended."""
+"""So many are enough however few connections of the others have ended, and as many again for each that has failed."""
 BURST_SECONDS = 1
 """For how long at least these must have been reset: in a burst, the others' connections may be about to be."""
-HALF_LIFE_SECONDS = 30
-"""How fast former connections lose their weight in the failure rate."""
+HALF_LIFE_SECONDS = 300
+"""How fast former connections lose their weight in the failure rate. Resets in a row may take minutes, and are compared
+with as many connections of the others: with only the last ones, each server would be an outlier now and then."""
 FORGET_SECONDS = 60
 """Maximum time between two observations whose difference is used."""
 
@@ -130,7 +131,7 @@ class Route:
         if on_probation:
             return probability < MAX_PROBABILITY_ON_PROBATION
         lasts = self._observed_at - record.row_began_at >= BURST_SECONDS
-        if failed < 1 and record.in_a_row >= RESETS_BESIDE_IDLE and lasts:
+        if record.in_a_row >= RESETS_BESIDE_IDLE * (1 + failed) and lasts:
             return True
         return record.in_a_row >= MIN_RESETS and probability < MAX_PROBABILITY
 
