@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,6 +20,7 @@ from tests.agent.test_agent_evidence import await_counts, counts_of, next_of, se
 from tests.agent.test_agent_failures import UNCHECKED, logging
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import free_port
+from tests.waiting import await_that
 
 LASTING_SECONDS = 2.2
 FEW_RETRIES = f"retries {RETRIES}", "retries 2"
@@ -73,10 +74,24 @@ def split(pods: Pods, killable: list[Killable]) -> ProxyConfig:
 def fail_together(proxy: LiveProxy, killable: list[Killable], count: int) -> None:
     """The canary's connections, which are half of so many, last for a while until its pods are killed."""
     with talking(proxy, count):
-        time.sleep(LASTING_SECONDS)
+        await_lasting(proxy)
         for pod in killable:
             pod.kill()
         settle(proxy)
+
+
+def await_lasting(proxy: LiveProxy) -> None:
+    """Until all connections have lasted by HAProxy's clock, which leaves out the time in which it was not run."""
+    workers = re.findall(r"^(\d+) +worker ", proxy.command("show proc"), re.MULTILINE)
+    ends = {each: uptime(proxy, each) + LASTING_SECONDS for each in workers}
+    await_that(lambda: all(uptime(proxy, each) > end for each, end in ends.items()), "the connections have lasted")
+
+
+def uptime(proxy: LiveProxy, process: str) -> float:
+    """The seconds that a worker has been there by its own clock."""
+    found = re.search(r"^Uptime_sec: (.+)$", proxy.command(f"@!{process} show info float"), re.MULTILINE)
+    assert found
+    return float(found[1])
 
 
 def await_settled(proxy: LiveProxy, expected: Counts) -> None:

@@ -65,10 +65,9 @@ def counts_of(proxy: LiveProxy, route: int = 0, revision: int = 0) -> Counts:
 
 
 def await_counts(proxy: LiveProxy, expected: Counts, route: int = 0, revision: int = 0) -> None:
-    try:
-        await_that(lambda: counts_of(proxy, route, revision) == expected, f"{expected} are counted")
-    except TimeoutError:
-        pytest.fail(f"{expected} are not counted: {proxy.report()}")
+    await_that(
+        lambda: counts_of(proxy, route, revision) == expected, lambda: f"{expected} are counted: {proxy.reported()}"
+    )
 
 
 def total_of(proxy: LiveProxy, route: int = 0) -> tuple[int, int]:
