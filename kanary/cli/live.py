@@ -24,6 +24,8 @@ def live_kanary(client: ClusterClient, namespace: str, name: str) -> Json:
     try:
         return client.get(KANARIES, namespace, name)
     except NotFound as error:
+        if error.unserved:
+            raise
         missing = f"there is no Kanary {name} in namespace {namespace} of {client.cluster}"
         # Without the right to list, nothing is known about others.
         with suppress(ClusterError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kanary.kube.errors import ANONYMOUS, ClusterError, Forbidden, Right, Unauthorized
+from kanary.kanaries import KANARIES
+from kanary.kube.errors import ANONYMOUS, ClusterError, Forbidden, NotFound, Right, Unauthorized
 
 _READ = ("get", "list", "watch")
 ROLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -37,6 +38,8 @@ def explained(error: ClusterError) -> str:
         return f"{error.cluster} received no credentials: {error}; add a user to the context, or name another context"
     if isinstance(error, Forbidden) and error.missing:
         return f"permission denied: {error}; {_way_out(error.missing)}"
+    if isinstance(error, NotFound) and error.unserved == str(KANARIES):
+        return f"{error.cluster} has no CRD of Kanaries: install Kanary, or name another context (--context)"
     return str(error)
 
 

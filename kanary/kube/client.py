@@ -186,9 +186,7 @@ class ClusterClient(Verbs):
         return response
 
     def _explain(self, failure: ApiError, request: Request) -> None:
-        failure.cluster = self.cluster
-        if isinstance(failure, Forbidden):
-            failure.right = request.right
+        failure.cluster, failure.right = self.cluster, request.right
 
 
 class _Session:

@@ -25,6 +25,8 @@ _NOT_IN_SCHEMA = "failed to create typed patch object"
 """Every release answers 500 to an apply with a field that the kind does not have, or of another type."""
 ANONYMOUS = "system:anonymous"
 """The user of requests without credentials."""
+_NOT_SERVED = ("404 page not found", "the server could not find the requested resource")
+"""What API servers say of a kind that they do not have."""
 _BY_RBAC = re.compile(r'User "(?P<user>[^"]*)" cannot \w+ ')
 
 
@@ -105,6 +107,8 @@ class ApiError(ClusterError):
     """The API server, and where its address is from, if the error is that of a client's request."""
     causes: frozenset[str] = frozenset()
     """The reasons in the details of the Status."""
+    right: Right | None = None
+    """What a client's request needs."""
 
     def __init__(self, status: int, reason: str = "", message: str = "", retry_after: float | None = None) -> None:
         super().__init__(f"{message or 'no message'} ({f'{status} {reason}'.rstrip()})")
@@ -142,9 +146,6 @@ class Unauthorized(ApiError):
 class Forbidden(ApiError):
     """403: RBAC or an admission rule forbids it."""
 
-    right: Right | None = None
-    """What the request needs."""
-
     @property
     def user(self) -> str:
         """As the API server names the user; empty if it does not."""
@@ -166,6 +167,16 @@ class Forbidden(ApiError):
 
 class NotFound(ApiError):
     """404: no such object, or no such kind."""
+
+    @property
+    def unserved(self) -> str:
+        """The kind that the API server does not have; empty if only the object is missing."""
+        return self.right.resource if self.right and self.message in _NOT_SERVED else ""
+
+    def __str__(self) -> str:
+        if not self.unserved:
+            return super().__str__()
+        return f"the API server does not serve {self.unserved} ({self.status} {self.reason})"
 
 
 class Conflict(ApiError):

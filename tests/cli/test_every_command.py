@@ -63,6 +63,8 @@ OF_KANARY = [
     path for path in OF_CLUSTER if any(p.name == "name" and isinstance(p, click.Argument) for p in EVERY[path].params)
 ]
 
+READS_KANARIES = sorted({*OF_CLUSTER} - {"adopt", "diff", "history", "render", "webhook-key"})
+
 
 class Line:
     """Complete command lines."""
@@ -135,6 +137,16 @@ def test_an_unknown_context_is_named_with_those_there_are(path: str, line: Line,
     printed = kanary(*line.of(path), "--context", "tset")
     assert (printed.code, printed.out) == (1, "")
     assert f"kubeconfig {nowhere} has no context tset: name one of its contexts with --context (test)" in printed.err
+
+
+@pytest.mark.parametrize("path", READS_KANARIES)
+def test_without_the_crd_a_command_names_it_and_not_the_kanary(
+    path: str, line: Line, server: ApiServer, kanary: Kanary
+) -> None:
+    server.faults.add(Fault.status(404, path="/kanaries", text="404 page not found"))
+    printed = kanary(*line.of(path))
+    assert (printed.code, printed.out) == (1, "")
+    assert "has no CRD of Kanaries: install Kanary, or name another context (--context)" in printed.err
 
 
 @pytest.mark.parametrize("path", OF_CLUSTER)
