@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kanary_agent import counters
+from kanary_agent import counters, routes
 from kanary_agent.counters import Counts, Load, SlotFigures, Summary
+from kanary_agent.slots import Slots
 from kanary_agent.totals import Totals
 
 from engine.render.config import Pool, Server
@@ -342,6 +344,28 @@ def test_a_text_with_commas_and_quotes_is_read() -> None:
     (server,) = counters.health(lines)
     assert (server.status, server.unchanged, server.check) == ("DOWN 1/2", 7, "L4CON")
     assert server.text == 'Layer4, problem: no "route"'
+
+
+def test_a_pod_is_ejected_since_it_was_drained_and_not_since_its_checks_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For HAProxy, an ejected server is up."""
+    now, statuses = [1000.0], ["UP"]
+
+    class Stat:
+        def stream(self, _: str) -> list[str]:
+            checked = [f"a:http,p1,10.0.0.1:9000,{status},{int(now[0]) - 10},L4OK,,,\n" for status in statuses]
+            return ["# pxname,svname,addr,status,lastchg,check_status,check_desc,last_chk,\n", *checked]
+
+    monkeypatch.setattr(routes, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    read: Any = routes.Routes(Stat(), Slots(), Totals(str(tmp_path / "counts.json")))  # type: ignore[arg-type]
+    found = []
+    for status, up in (("UP", 1), ("DRAIN", 0), ("DRAIN", 0), ("UP", 1), ("DRAIN", 0)):
+        now[0], statuses[0] = now[0] + 30, status
+        figures = SlotFigures(up, 1, 0, Counts(0, 0, 0, 0, 0))
+        read.observe(Summary("1", Load(0, 9), {"a": figures}, {"a": "a:http"}), {"a": 1})
+        found += [server["seconds"] for server in read.figures()["a:http"]["servers"]]
+    assert found == [0, 30, 0]
 
 
 def test_a_report_about_100_routes_fits_into_a_line_of_a_stream(pods: Pods) -> None:

@@ -215,6 +215,9 @@ class _Some:
 def _as_listed(server: Health, former: Listed | None, now: int) -> Listed:
     """`former` is the same server in the last reading."""
     status, since, text = server.status.split()[0], now - server.unchanged, server.text[:TEXT_LIMIT]
+    if status == "DRAIN":
+        # HAProxy's time is that of the checks, which still pass.
+        since = former.since if former and former.status == status else now
     if former and (former.status, former.check) == (status, server.check):
         # HAProxy's times are whole seconds, so that two readings may differ by one.
         since = former.since if abs(former.since - since) <= 1 else since
