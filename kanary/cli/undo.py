@@ -197,7 +197,9 @@ class Undo:
         served = {each.backend: each.weight for each in read_status(kanary).weights or newest.change.after}
         present = [self._by_number(each) for each in (served, weights.declared(kanary))]
         large = weights.large_steps(present, self._by_number(after))
-        return listed([f"{backend} from {old} to {new} %" for backend, (old, new) in large.items()]) if large else ""
+        names = {self._resolved(backend)[0]: backend for backend in (*served, *weights.declared(kanary), *after)}
+        steps = [f"{names[number]} from {old} to {new} %" for number, (old, new) in large.items()]
+        return listed(steps) if steps else ""
 
     def _confirm(self, steps: str) -> None:
         """Raises CommandError unless the user confirms these steps."""

@@ -162,7 +162,7 @@ def test_weights_with_a_decimal_are_restored_as_numbers(stage: Stage) -> None:
 def test_a_step_of_a_tenth_more_than_half_of_all_wants_a_yes(stage: Stage) -> None:
     stage.recorded(history_of(change(1, 0, shares(myapp_v1=100, myapp_v2=0)), uid=stage.uid))
     stage.declare(route("myapp-v1", 49.9), route("myapp-v2", 50.1))
-    assert "changes myapp-v1:80 from 49.9 to 100 %" in stage.refused("--to-revision", "1")
+    assert "changes myapp-v1:http from 49.9 to 100 %" in stage.refused("--to-revision", "1")
 
 
 def test_only_the_weights_are_touched(stage: Stage) -> None:
@@ -393,7 +393,7 @@ def far(stage: Stage) -> None:
 def test_a_large_difference_wants_a_yes(stage: Stage) -> None:
     far(stage)
     assert stage.refused() == (
-        "this changes myapp-v1:80 from 10 to 80 % and myapp-v2:80 from 90 to 20 %, more than 50 percentage points: "
+        "this changes myapp-v1:http from 10 to 80 % and myapp-v2:http from 90 to 20 %, more than 50 percentage points: "
         "confirm with --yes"
     )
     assert stage.undo("--yes").code == 0
@@ -406,7 +406,9 @@ def test_who_sits_at_the_terminal_is_asked(stage: Stage, terminal: Callable[[str
     terminal(answer)
     printed = stage.undo()
     assert printed.code == 0
-    assert printed.err == ("this changes myapp-v1:80 from 10 to 80 % and myapp-v2:80 from 90 to 20 %. Continue? [y/N] ")
+    assert printed.err == (
+        "this changes myapp-v1:http from 10 to 80 % and myapp-v2:http from 90 to 20 %. Continue? [y/N] "
+    )
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "", "yellow\n"])
@@ -427,14 +429,16 @@ def test_what_is_served_counts_as_well_as_what_is_declared(stage: Stage) -> None
     """The operator rejected these weights and serves those of revision 3, which differ much from revision 1."""
     far(stage)
     stage.declare(route("myapp-v1", 90), route("myapp-v2", 9))
-    assert stage.refused("--to-revision", "1").startswith("this changes myapp-v1:80 from 10 to 100 % and myapp-v2:80 ")
+    assert stage.refused("--to-revision", "1").startswith(
+        "this changes myapp-v1:http from 10 to 100 % and myapp-v2:http "
+    )
 
 
 def test_what_is_served_is_what_the_status_says(stage: Stage) -> None:
     """Revision 3 is being rolled out: the proxies still send all connections to one backend."""
     stage.status(revision=3, weights=[{"backend": "myapp-v2:http", "weight": 100, "endpoints": 1}])
     assert stage.refused() == (
-        "this changes myapp-v2:80 from 100 to 20 % and myapp-v1:80 from 0 to 80 %, more than 50 percentage points: "
+        "this changes myapp-v2:http from 100 to 20 % and myapp-v1:http from 0 to 80 %, more than 50 percentage points: "
         "confirm with --yes"
     )
 
