@@ -21,7 +21,7 @@ from kanary.history.source import Source
 from states.texts import plain
 
 _COLOURS = {"-": "red", "+": "green", "@": "cyan"}
-_CAUSE = 60  # columns
+_CAUSE, _LINE = 60, 120  # columns
 
 
 def show_difference(source: Source, namespace: str, name: str, revisions: tuple[int, int | None], output: str) -> None:
@@ -84,8 +84,13 @@ def show(old: RecordedChange, new: RecordedChange, found: Json, stream: TextIO) 
     ]
     unknown = f"unknown: the configuration of {_name(old)} or {_name(new)} is not kept"
     nothing = unknown if found["configuration"] is None else "unchanged"
-    for heading, lines in (("ENDPOINTS", endpoints), ("CONFIGURATION", found["configuration"])):
-        write_differing(["", heading, *(lines or [nothing])], stream)
+    write_differing(["", "ENDPOINTS", *(endpoints or [nothing])], stream)
+    write_differing(["", "CONFIGURATION", *(shortened(found["configuration"] or []) or [nothing])], stream)
+
+
+def shortened(configuration: Iterable[str]) -> list[str]:
+    """A difference of configurations whose long lines are cut: the turns of a round are a thousand letters."""
+    return [cut(line, _LINE) for line in configuration]
 
 
 def write_differing(lines: Iterable[str], stream: TextIO) -> None:

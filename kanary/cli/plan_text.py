@@ -12,7 +12,7 @@ from engine.model.spec import weights_text
 from engine.model.weight import weight_number
 from engine.shares import Weights
 from kanary.cli.cuts import NO_CUT, OpenConnections, cuts, refusals
-from kanary.cli.diff import write_differing
+from kanary.cli.diff import shortened, write_differing
 from kanary.cli.failure import listed
 from kanary.cli.forecast import ChangedField, Forecast, ObjectChange, PlannedStep
 from kanary.cli.output import json_text
@@ -24,7 +24,7 @@ from states.timing import duration_text
 
 Plan = tuple[Forecast, OpenConnections]
 
-_VALUE, _LINE = 60, 120  # columns
+_VALUE = 60  # columns
 
 
 def write_plans(plans: Sequence[Plan], output: str, stream: TextIO) -> None:
@@ -58,7 +58,7 @@ def _write(planned: Forecast, connections: OpenConnections, stream: TextIO) -> N
         ("ENDPOINTS", _endpoint_lines(planned)),
         ("OBJECTS", [_object_line(each, planned.backends_without_pods) for each in planned.objects]),
         ("CONNECTIONS", _connection_lines(planned, connections)),
-        ("CONFIGURATION", _shown_configuration(planned)),
+        ("CONFIGURATION", shortened(_configuration(planned))),
     ):
         if found := [*lines]:
             write_differing(["", heading, *found], stream)
@@ -142,11 +142,6 @@ def _connection_lines(planned: Forecast, connections: OpenConnections) -> Iterat
 def _configuration(planned: Forecast) -> list[str]:
     former, latest = planned.former.latest.splitlines(), planned.written.latest.splitlines()
     return [*unified_diff(former, latest, "haproxy.cfg now", "haproxy.cfg after", lineterm="")]
-
-
-def _shown_configuration(planned: Forecast) -> list[str]:
-    """With the turns of a round cut: they are a line of a thousand letters."""
-    return [cut(line, _LINE) for line in _configuration(planned)]
 
 
 def _number(weight: Decimal | None) -> float | None:
