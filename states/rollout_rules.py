@@ -187,9 +187,8 @@ def step_is_watched(snapshot: RolloutSnapshot) -> RolloutDecision | None:
     trigger = None if snapshot.state is RolloutState.WATCHING else RolloutTrigger.WATCH
     requeue = Requeue(min(remaining, ROLLOUT_RECHECK), "the time of the step passes")
     message = f"{snapshot.place} is watched for {duration_text(snapshot.duration)}"
-    return RolloutDecision(
-        trigger, Reason.STEP_WATCHED, message, requeue, Limit(remaining, "the time of the step has passed")
-    )
+    limit = Limit(remaining, "the step passes, or reports what it waits for")
+    return RolloutDecision(trigger, Reason.STEP_WATCHED, message, requeue, limit)
 
 
 def step_waits_for_promotion(snapshot: RolloutSnapshot) -> RolloutDecision | None:

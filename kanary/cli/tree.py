@@ -170,7 +170,8 @@ def _pod_text(pod: PodView, view: KanaryView, now: datetime) -> str:
     state = "down" if pod.status == "DOWN" else "ejected"
     readable = sum(proxy.unread is None for proxy in view.proxies)
     proxies = f"{len(pod.proxies)} of {readable} proxies"
-    words = " ".join(filter(None, (pod.status, pod.check, pod.text)))
+    # HAProxy's words about an ejected pod are those of a check that has passed.
+    words = " ".join(filter(None, (pod.status, pod.check, pod.text))) if state == "down" else "it reset its connections"
     return f"{_named(pod.pod, pod.server)} {state} {since_text(pod.since, now)} at {proxies}: {words}"
 
 

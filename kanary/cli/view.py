@@ -284,14 +284,17 @@ def _failures(backend: str, reading: FleetReading) -> list[FailedConnection]:
 
 def _proxy(reading: Reading, status: KanaryStatus, now: datetime) -> ProxyView:
     proxy, report = reading.proxy, reading.proxy.report
+    revision = _revision(proxy.serves, status)
+    # While a change is in progress, the status has the configuration before it.
+    is_ahead = revision is not None and revision > status.revision
     return ProxyView(
         name=proxy.name,
         node=proxy.node,
         ready=proxy.is_ready,
         stopping_since=proxy.stopping_since,
         digest=proxy.serves,
-        revision=_revision(proxy.serves, status),
-        latest=bool(proxy.serves) and proxy.serves == status.config_hash,
+        revision=revision,
+        latest=is_ahead or (bool(proxy.serves) and proxy.serves == status.config_hash),
         connections=report.connections if report else None,
         failed=sum(route.failed for route in report.routes.values()) if report else None,
         draining=report.draining if report else None,

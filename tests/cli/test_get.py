@@ -103,6 +103,13 @@ def test_a_rollout_is_shown_with_its_step_its_evidence_and_the_last_good_weights
     assert row(evidence, "myapp-v2:9090") == ["10", "900", "7", "(0.78", "%)"]
 
 
+@pytest.mark.parametrize("state", ["RolledBack", "Completed"])
+def test_a_rollout_that_has_ended_needs_no_more_connections(stage: Stage, state: str) -> None:
+    verdict = "0 of 90 connections to myapp-v2:9090 failed; about 460 more connections are needed"
+    stage.status(rollout=rollout(state=state, message="aborted by jane", verdict=verdict, until=None))
+    assert "are needed" not in stage.get().out
+
+
 def test_what_the_message_of_the_kanary_says_is_not_repeated(stage: Stage) -> None:
     message = "step 2/4 failed: 7 of 900 connections to myapp-v2:9090 failed"
     stage.status(message=f"{message}: myapp-v1:http=100", rollout=rollout(message=message, until=None))
@@ -305,7 +312,9 @@ def test_a_pod_that_is_down_is_named_with_haproxys_words_and_the_proxies_that_sa
     (line,) = [line for line in printed.splitlines() if "v1-a" in line]
     assert "v1-a (10.0.0.1:8080) down since" in line
     assert "(1m30s) at 2 of 2 proxies: DOWN L4CON Layer4 connection problem: Connection refused" in line
-    assert "v1-b (10.0.0.2:8080) ejected since" in printed
+    (line,) = [line for line in printed.splitlines() if "v1-b" in line]
+    assert "v1-b (10.0.0.2:8080) ejected since" in line
+    assert line.endswith("at 1 of 2 proxies: it reset its connections")
 
 
 def test_of_thousands_of_pods_the_bad_ones_are_listed_and_the_rest_is_counted(stage: Stage) -> None:
@@ -328,6 +337,14 @@ def test_each_proxy_has_the_revision_that_it_serves(stage: Stage) -> None:
     assert "digest cccccccccccc" in printed
     assert printed.count("has not loaded revision 3") == 2
     assert printed.count("has not loaded the latest endpoints") == 1
+
+
+def test_a_proxy_that_serves_a_revision_in_progress_is_not_behind(stage: Stage) -> None:
+    change = {"kind": "WeightChange", "at": "2026-11-26T11:00:00.000Z", "after": [], "cause": "c", "generation": 1}
+    stage.status(history={"last": 1, "entries": [change | {"number": 1, "revision": 4, "digest": OTHER}]})
+    stage.proxy("x-1", report() | {"digest": OTHER})
+    assert [(proxy["revision"], proxy["latest"]) for proxy in stage.document()["proxies"]] == [(4, True)]
+    assert "has not loaded" not in stage.get().out
 
 
 def test_there_is_no_actual_share_while_proxies_serve_different_weights(stage: Stage) -> None:

@@ -40,7 +40,7 @@ def test_a_step_that_is_watched_has_one_limit_for_all_of_its_time(watching: Worl
         limits |= {status["until"], status["rollout"]["until"]}
     assert len(limits) == 1
     assert left(watching, watching.status()) == pytest.approx(100, abs=1)
-    assert watching.status()["then"] == "the time of the step has passed"
+    assert watching.status()["then"] == "the step passes, or reports what it waits for"
 
 
 def test_a_pause_has_no_limit_and_gives_the_step_its_time_back(watching: World) -> None:

@@ -136,7 +136,7 @@ def test_what_serves_or_needs_a_person_has_no_limit() -> None:
 
 def test_a_step_that_is_watched_ends_with_its_time() -> None:
     limit = decide_rollout(watching(served=MINUTE)).limit
-    assert limit == Limit(4 * MINUTE, "the time of the step has passed")
+    assert limit == Limit(4 * MINUTE, "the step passes, or reports what it waits for")
 
 
 def test_a_step_waits_for_evidence_up_to_its_limit() -> None:
