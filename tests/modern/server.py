@@ -14,10 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.e2e.waiting import wait_until
-
-PATIENCE = 60
-"""Both are there within two seconds on an idle machine."""
+from tests.waiting import await_that
 
 
 @contextmanager
@@ -47,13 +44,7 @@ def _api_server(programs: Path, folder: Path, etcd: str) -> Iterator[Path]:
     url, certificate, log = f"https://127.0.0.1:{port}", folder / "apiserver.crt", folder / "apiserver.log"
     command = [f"{programs}/apiserver", f"--etcd={etcd}", f"--port={port}", f"--cert-dir={folder}"]
     with _process(command, log) as process:
-        wait_until(
-            lambda: process.poll() is not None or _is_ready(url, certificate),
-            "the API server is ready",
-            deadline=PATIENCE,
-            describe=log.read_text,
-            interval=0.05,
-        )
+        await_that(lambda: process.poll() is not None or _is_ready(url, certificate), log.read_text)
         assert process.poll() is None, f"the API server ended: {log.read_text()}"
         yield _kubeconfig(folder / "kubeconfig", url, certificate)
 

@@ -15,7 +15,6 @@ from tests.modern.kanaries import Manifest
 Json = dict[str, Any]
 OWNED = ("configmap/web-haproxy", "deployment/web-haproxy", "poddisruptionbudget/web-haproxy", "service/web")
 """What a Kanary called web with the destination web owns."""
-_PATIENCE = 30
 
 
 class Stage:
@@ -49,9 +48,7 @@ class Stage:
             is_current = status.get("observedGeneration") == kanary["metadata"]["generation"]
             return status if is_current and (status["phase"], status["reason"]) == (phase, reason) else None
 
-        return wait_until(
-            status, f"web is {phase}, {reason}", deadline=_PATIENCE, describe=self._log.read_text, interval=0.1
-        )
+        return wait_until(status, f"web is {phase}, {reason}", describe=self._log.read_text)
 
     def await_events(self, *reasons: str) -> dict[str, Json]:
         """Wait until there are Events for these reasons; returns the last one of each reason."""
@@ -60,7 +57,7 @@ class Stage:
             found = {event["reason"]: event for event in self.kubectl.get("events")["items"]}
             return found if found.keys() >= set(reasons) else None
 
-        return wait_until(events, f"Events {', '.join(reasons)}", deadline=_PATIENCE, describe=self._log.read_text)
+        return wait_until(events, f"Events {', '.join(reasons)}", describe=self._log.read_text)
 
     def versions(self) -> dict[str, str]:
         """The resourceVersion of everything that the Kanary owns, and its own."""
