@@ -111,10 +111,16 @@ def test_a_query_is_repeated_and_only_another_result_reconciles_the_kanary(check
 
 
 def test_a_query_without_an_answer_is_inconclusive_and_recovers(checks: Checks) -> None:
-    with receiving(raw(b"nonsense"), hang, reply(500, b"x"), vector("0.1")) as receiver:
+    with receiving(raw(b"nonsense")) as receiver:
         check = query(receiver, interval_seconds=0.01, timeout_seconds=0.2)
-        checks.until(INCONCLUSIVE, check, text="did not answer with HTTP")
-        checks.until(INCONCLUSIVE, check, text=f"prometheus:{receiver.port} did not answer within 0.2 s")
+        for behaviour, text in (
+            (raw(b"nonsense"), "did not answer with HTTP"),
+            (hang, f"prometheus:{receiver.port} did not answer within 0.2 s"),
+            (reply(500, b"x"), "answered 500"),
+        ):
+            receiver.behaviours = [behaviour]
+            checks.until(INCONCLUSIVE, check, text=text)
+        receiver.behaviours = [vector("0.1")]
         checks.until(PASSED, check, text="0.1 is within max 0.5")
 
 
@@ -246,12 +252,13 @@ UNUSABLE: Sequence[tuple[Behaviour, str]] = [
 def test_no_usable_answer_is_retried_and_then_holds_the_rollout(
     checks: Checks, behaviour: Behaviour, message: str
 ) -> None:
-    with receiving(behaviour, behaviour, reply(200)) as receiver:
+    with receiving(behaviour) as receiver:
         check = webhook(receiver, retries=1, timeoutSeconds=1)
-        result = checks.until(INCONCLUSIVE, check)
-        assert message in result.message
+        result = checks.until(INCONCLUSIVE, check, text=message)
         assert result.message.endswith("(onError: Hold)")
+        await_that(lambda: len(receiver.requests) >= 2)
         # It holds until there is an answer.
+        receiver.behaviours = [reply(200)]
         checks.until(PASSED, check)
 
 
@@ -299,10 +306,8 @@ def test_receivers_that_hang_delay_their_own_namespace_only(checks: Checks) -> N
         hanging = [webhook(bad, f"bad-{number}", timeoutSeconds=60) for number in range(40)]
         checks.results(*hanging)
         await_that(lambda: bad.open == module._REQUESTS_OF_NAMESPACE)
-        started = time.monotonic()
         checks.until(PASSED, webhook(good), "other")
-        assert time.monotonic() - started < 5
-        assert bad.most_open == module._REQUESTS_OF_NAMESPACE
+        assert bad.open == bad.most_open == module._REQUESTS_OF_NAMESPACE
 
 
 def test_there_are_never_more_requests_than_allowed(checks: Checks) -> None:
