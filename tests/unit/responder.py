@@ -163,6 +163,14 @@ def responding() -> Iterator[Responder]:
         responder.close()
 
 
+@contextmanager
+def refusing() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections, and that nobody else can take meanwhile."""
+    with socket.socket() as reserved:  # bound and not listening
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
 def write_kubeconfig(path: Path, server: str, *, user: Mapping[str, str] | None = None, namespace: str = "") -> str:
     """Write a kubeconfig with one context, "test", and return its path as text."""
     context = {"cluster": "test", "user": "test"} | ({"namespace": namespace} if namespace else {})

@@ -36,7 +36,8 @@ from kanary.kube.client import (
 )
 from kanary.kube.http import Connections
 from kanary.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES, Key, Resource
-from tests.unit.responder import Drop, Hang, Reply, Responder, Stream, responding, status, write_kubeconfig
+from tests.unit.responder import Drop, Hang, Reply, Responder, Stream, refusing, responding, status, write_kubeconfig
+from tests.waiting import PATIENCE
 
 SHORT = Timeouts(connect=2.0, read=0.3, watch=0.3)
 PATIENT = Timeouts(connect=5.0, read=30.0, watch=30.0)
@@ -263,11 +264,9 @@ def test_an_answer_that_breaks_off_is_unreachable(server: Responder, connect: Ca
 
 
 def test_a_port_where_nothing_listens_is_unreachable(tmp_path: Path) -> None:
-    with socket.socket() as reserved:  # bound and not listening
-        reserved.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-        with pytest.raises(Unreachable, match="refused"):
-            ClusterClient.connect(kubeconfig=write_kubeconfig(tmp_path / "k", url)).server_version()
+    with refusing() as port, pytest.raises(Unreachable, match="refused"):
+        path = write_kubeconfig(tmp_path / "k", f"http://127.0.0.1:{port}")
+        ClusterClient.connect(kubeconfig=path).server_version()
 
 
 def test_a_failed_tls_handshake_is_unreachable_with_one_line(server: Responder, tmp_path: Path) -> None:
@@ -281,7 +280,7 @@ def test_a_client_with_other_timeouts_shares_the_connection_and_leaves_the_first
 ) -> None:
     server.say(Drop(), Reply({"gitVersion": "v1.31.0"}))
     with pytest.raises(Unreachable):
-        client.with_timeouts(SHORT).server_version()
+        client.with_timeouts(Timeouts(connect=6.0, read=31.0, watch=31.0)).server_version()
     assert client.timeouts == PATIENT
     assert client.server_version() == "v1.31.0"
 
@@ -477,12 +476,15 @@ def test_a_line_that_was_cut_off_by_the_end_is_left_for_the_next_watch(
 
 @pytest.mark.parametrize("fault", ["drop", "hang"])
 def test_a_watch_that_breaks_or_falls_silent_is_unreachable(
-    server: Responder, connect: Callable[..., ClusterClient], fault: str
+    server: Responder, client: ClusterClient, fault: str
 ) -> None:
     server.say(Stream((line("ADDED"),), then=fault))
-    with connect(SHORT).watch(SERVICES, "10", timeout_seconds=60) as watch:
+    with client.watch(SERVICES, "10", timeout_seconds=60) as watch:
         events = iter(watch)
         assert next(events)[0] == "ADDED"
+        connection = watch._response._socket
+        assert connection.gettimeout() == PATIENT.watch
+        connection.settimeout(0.1)
         with pytest.raises(Unreachable):
             next(events)
 
@@ -506,9 +508,9 @@ def test_a_watch_can_be_ended_from_another_thread(server: Responder, client: Clu
     with client.watch(SERVICES, "10", timeout_seconds=60) as watch:
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
-        assert first.wait(20)
+        assert first.wait(PATIENCE)
         watch.close()
-        thread.join(20)
+        thread.join(PATIENCE)
     assert not thread.is_alive()
     assert seen == ["ADDED"]
 

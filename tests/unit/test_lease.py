@@ -605,7 +605,8 @@ def test_a_renewal_whose_answer_is_lost_costs_no_leadership(
     await_that(lambda: lost_answers == 3)
     clock.now += 5
     writes = server.writes
-    await_that(lambda: server.writes > writes + 1)
+    # One may have begun before, and the last one not be known to the elector yet.
+    await_that(lambda: server.writes > writes + 2)
     clock.now += 8
     assert running.elector.is_leader()
     assert not running.lost.is_set()

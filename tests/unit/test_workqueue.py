@@ -267,7 +267,7 @@ def test_a_waiting_worker_gets_a_key_that_is_added(
 ) -> None:
     got = in_thread(queue.get)
     queue.add("a")
-    assert got.result(10) == "a"
+    assert got.result(PATIENCE) == "a"
 
 
 def test_waiting_workers_share_ready_and_due_keys(
@@ -278,7 +278,7 @@ def test_waiting_workers_share_ready_and_due_keys(
     queue.add_after("late", 0.2)
     queue.add("early")
     queue.add("too")
-    assert {worker.result(10) for worker in workers} == {"late", "early", "too"}
+    assert {worker.result(PATIENCE) for worker in workers} == {"late", "early", "too"}
     queue.shutdown()
 
 
@@ -337,7 +337,7 @@ def test_shutdown_ends_every_waiting_worker_and_every_later_one(
     queue: WorkQueue[str] = WorkQueue()
     workers = [in_thread(queue.get) for _ in range(3)]
     queue.shutdown()
-    assert [worker.result(10) for worker in workers] == [None, None, None]
+    assert [worker.result(PATIENCE) for worker in workers] == [None, None, None]
     queue.add("a")
     queue.add_after("a", 0.001)
     queue.retry("a")
@@ -400,11 +400,11 @@ def test_a_group_at_its_limit_leaves_the_workers_to_others(clock: FakeClock) -> 
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(queue.get)
         queue.add("b1", routine=True)
-        assert waiting.result(5) == "b1"
+        assert waiting.result(PATIENCE) == "b1"
         queue.done("b1")
         waiting = pool.submit(queue.get)
         queue.done("a1")
-        assert waiting.result(5) == "a3"
+        assert waiting.result(PATIENCE) == "a3"
     queue.done("a2")
     assert queue.get() == "a4"
 
@@ -420,17 +420,17 @@ def test_a_group_begins_one_key_while_another_one_has_a_worker(clock: FakeClock)
         waiting = pool.submit(queue.get)
         queue.done("a1")
         queue.add("c1")  # of a third group, although a2 to a4 have waited longer
-        assert waiting.result(5) == "c1"
+        assert waiting.result(PATIENCE) == "c1"
         queue.done("a2")
         assert queue.get() == "a3"
         waiting = pool.submit(queue.get)
         queue.done("b1")
         assert not waiting.done()
         queue.done("c1")
-        assert waiting.result(5) == "a4"
+        assert waiting.result(PATIENCE) == "a4"
         waiting = pool.submit(queue.get)
         queue.done("a3")
-        assert waiting.result(5) == "a5"
+        assert waiting.result(PATIENCE) == "a5"
 
 
 def test_what_one_group_has_in_work_stops_no_other_one(clock: FakeClock) -> None:
@@ -449,7 +449,7 @@ def test_a_key_that_hangs_leaves_the_other_groups_all_their_workers(clock: FakeC
     queue.done("b1")
     with ThreadPoolExecutor() as pool:
         given = [pool.submit(queue.get) for _ in range(2)]
-        done, _ = wait(given, 5)
+        done, _ = wait(given, PATIENCE)
         queue.shutdown()
         assert {each.result() for each in done} == {"b2", "b3"}
 
