@@ -26,6 +26,7 @@ from kanary.web.probes import probes
 from tests.apiserver import ApiServer, Fault
 from tests.history.entries import at, seen
 from tests.history.serving import put_operator, record, record_shop, running, serving
+from tests.unit.responder import refusing
 
 ROOT = Path(__file__).parents[2]
 WEB = ChangeQuery(namespace="shop", name="web")
@@ -225,15 +226,14 @@ def test_a_connection_that_is_dropped_is_reported(cluster: ApiServer, remote: Ht
 
 
 def test_a_port_that_refuses_connections_is_reported_in_the_words_of_its_node(
-    cluster: ApiServer, remote: HttpSource, sqlite_url: str
+    cluster: ApiServer, remote: HttpSource
 ) -> None:
-    with serving(sqlite_url) as server:
-        port = server.port
-    put_operator(cluster, port)
-    assert in_the_way(cluster, remote) == (
-        f"it does not take connections: pod kanary-1: error forwarding port {port} to pod kanary-1: dial tcp4 "
-        f"127.0.0.1:{port}: connect: Connection refused; see kubectl -n kanary-system logs deployment/kanary"
-    )
+    with refusing() as port:
+        put_operator(cluster, port)
+        assert in_the_way(cluster, remote) == (
+            f"it does not take connections: pod kanary-1: error forwarding port {port} to pod kanary-1: dial tcp4 "
+            f"127.0.0.1:{port}: connect: Connection refused; see kubectl -n kanary-system logs deployment/kanary"
+        )
 
 
 def test_an_operator_without_history_is_reported_as_such(cluster: ApiServer, remote: HttpSource) -> None:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from kanary.web.probes import SharedPage, probes
 from kanary.web.server import MAX_CONNECTIONS, HttpServer, listen, listen_on_loopback
+from tests.haproxy.proxies import free_port
 from tests.waiting import PATIENCE, await_that
 
 IDLE = 300
@@ -256,10 +257,11 @@ def test_a_route_that_takes_long_holds_up_no_other(serve: Callable[..., HttpServ
         release.set()
 
 
-def test_stop_frees_the_port_and_closes_open_connections(server: HttpServer) -> None:
+def test_stop_frees_the_port_and_closes_open_connections(serve: Callable[..., HttpServer]) -> None:
+    port = free_port()
+    server = serve(probes(list, bytes, "text/plain"), listen_on_loopback(port))
     with dial(server) as client:
         assert ask(server, "/healthz")[0] == 200
-        port = server.port
         server.stop()
         assert client.recv(1024) == b""
     for each in listen_on_loopback(port):
@@ -267,10 +269,8 @@ def test_stop_frees_the_port_and_closes_open_connections(server: HttpServer) -> 
 
 
 def test_a_server_that_was_never_started_frees_its_port() -> None:
-    sockets = listen(0)
-    server = HttpServer(Starlette(), sockets)
-    port = server.port
-    server.stop()
+    port = free_port()
+    HttpServer(Starlette(), listen(port)).stop()
     for each in listen(port):
         each.close()
 

@@ -19,6 +19,7 @@ from engine.model.checks import HttpUrl
 from kanary.outbound.exchange import ANSWER_BYTES, Answer, ExchangeError, HttpRequest, exchange, trusted
 from kanary.outbound.peers import Peer
 from tests.unit.receiver import Behaviour, Receiver, drip, endless, hang, raw, receiving, reply
+from tests.unit.responder import refusing
 
 SOON = timedelta(seconds=0.4)
 LATER = timedelta(seconds=20)
@@ -109,8 +110,8 @@ def test_the_time_limit_is_for_the_whole_answer(behaviour: Behaviour) -> None:
 def test_a_refused_connection_is_an_error_and_the_next_address_is_tried() -> None:
     with receiving(reply(200)) as receiver:
         assert send(receiver, addresses=("127.0.0.2", "127.0.0.1")).status == 200
-    with pytest.raises(ExchangeError, match=r"cannot reach gate\.shop:8080: "):
-        send(receiver)
+        with refusing() as receiver.port, pytest.raises(ExchangeError, match=r"cannot reach gate\.shop:8080: "):
+            send(receiver)
 
 
 def test_a_server_without_tls_is_an_error() -> None:
