@@ -46,8 +46,8 @@ def wait(client: ClusterClient, namespace: str, name: str, *, timeout: timedelta
     Raises CommandError if the Kanary does not exist, or is deleted meanwhile, and ClusterError if it cannot be read at
     first: later, a cluster that does not respond is waited for.
     """
-    live_kanary(client, namespace, name)
     waiting = _Waiting(f"{namespace}/{name}", timeout, grace)
+    waiting.see(live_kanary(client, namespace, name))
     # What it logs about a lost connection is printed once.
     logging.getLogger("kanary").addHandler(logging.NullHandler())
     versions: SimpleQueue[Json | None] = SimpleQueue()

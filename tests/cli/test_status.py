@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kanary.cli import status as module
 from kanary.cli.main import main
 from tests.apiserver import Fault
 from tests.cli.conftest import ROOT
@@ -105,11 +107,13 @@ def test_a_kanary_that_stays_degraded_for_the_grace_ends_it(wait: Wait) -> None:
     assert time.monotonic() - began >= 1
 
 
-def test_another_fault_within_the_grace_is_the_same_break(wait: Wait) -> None:
+def test_another_fault_within_the_grace_is_the_same_break(wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = wait.stage
     stage.status(**DEGRADED)
-    other = DEGRADED | {"message": "another fault"}
-    code, lines, _ = wait("--grace", "1s", "--timeout", "10m", then=[lambda: stage.status(**other)])
+    other, clock = DEGRADED | {"message": "another fault"}, [100.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    then: list[Act] = [lambda: stage.status(**other), lambda: clock.append(clock.pop() + 60)]
+    code, lines, _ = wait("--grace", "1m", "--timeout", "10m", then=then)
     assert (code, lines) == (1, [line(DEGRADED), line(other)])
 
 
