@@ -133,12 +133,12 @@ def test_a_disk_that_hangs_is_reported_and_nothing_waits_for_it(
         writer.start(PATIENCE)
         await_that(lambda: writer.fault() is None and writer.figures)
     with hung_disk() as is_hit:
+        changes = heard.changes
         if not is_open:
             writer.start()
-        changes = heard.changes
         writer.record(seen(last=1))
         assert is_hit.wait(PATIENCE)
-        await_that(lambda: heard.changes > changes)
+        await_that(lambda: heard.changes > changes and writer.fault())
         fault = writer.fault()
         assert fault
         assert fault.reason is FaultReason.UNAVAILABLE

@@ -27,9 +27,17 @@ from tests.history.entries import at, change, configuration, deleted, seen, with
 from tests.history.postgres import QUOTED_PASSWORD, Server, name_of
 from tests.waiting import PATIENCE, await_that
 
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No opening of the database is reported because it takes long: on a busy machine each may."""
+    monkeypatch.setattr("kanary.history.writer._ANNOUNCE_SECONDS", PATIENCE)
+
+
 # Without faults
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_what_is_recorded_is_written_and_confirmed(make: Make, url: str, heard: Heard) -> None:
     writer = make(url)
     assert writer.confirmed("u-1") == 0
@@ -276,6 +284,7 @@ def test_a_bad_url_is_refused_at_once() -> None:
         HistoryWriter("mysql://db/history")
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_missing_folder_is_told_and_made_up_for(make: Make, tmp_path: Path, heard: Heard) -> None:
     url = f"sqlite:///{tmp_path}/volume/history.db"
     writer = make(url)
@@ -342,6 +351,7 @@ def test_a_full_volume_is_told_and_made_up_for(make: Make, volume: Volume) -> No
     assert revisions(url) == list(range(last + 1, 0, -1))
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_file_that_is_removed_is_begun_anew_and_nothing_counts_as_confirmed(
     make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
 ) -> None:
@@ -359,6 +369,7 @@ def test_a_file_that_is_removed_is_begun_anew_and_nothing_counts_as_confirmed(
     await_that(lambda: heard.changes == 3)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_corrupt_file_at_the_start_is_told_kept_and_followed_by_a_new_one(
     make: Make, sqlite_url: str, tmp_path: Path, heard: Heard
 ) -> None:
@@ -454,6 +465,7 @@ def test_kanaries_that_wait_are_written_together(make: Make, url: str, heard: He
     writer.stop()
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_one_bad_entry_is_told_and_the_others_are_written(make: Make, url: str, heard: Heard) -> None:
     writer = make(url)
     bad = with_entries(seen("u-bad", name="bad"), change(1).model_copy(update={"number": 10**30}))
