@@ -11,6 +11,7 @@ import pytest
 import urllib3
 
 from tests.conformance.collection import Collection
+from tests.waiting import PATIENCE
 
 from . import ApiServer, Fault
 
@@ -58,7 +59,7 @@ def test_a_hanging_request_says_nothing_until_it_is_released(server: ApiServer, 
     assert not answer.done()
     fault.release()
 
-    assert isinstance(answer.exception(timeout=30), urllib3.exceptions.ProtocolError)
+    assert isinstance(answer.exception(timeout=PATIENCE), urllib3.exceptions.ProtocolError)
     assert configmaps.is_gone("one")
 
 
@@ -69,7 +70,7 @@ def test_stopping_the_server_ends_what_hangs(configmaps: Collection, server: Api
 
     server.stop()
 
-    assert answer.exception(timeout=30) is not None
+    assert answer.exception(timeout=PATIENCE) is not None
 
 
 def test_a_slow_request_may_have_a_time_after_which_it_is_carried_out(
@@ -102,7 +103,7 @@ def test_a_slow_request_is_carried_out_when_it_is_released(server: ApiServer, co
     assert server.store.get("configmaps", "one") is None
     fault.release()
 
-    assert answer.result(timeout=30).status == 201
+    assert answer.result(timeout=PATIENCE).status == 201
 
 
 def test_a_status_is_answered_in_place_of_the_request(server: ApiServer, configmaps: Collection) -> None:

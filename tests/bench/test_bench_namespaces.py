@@ -13,7 +13,7 @@ from tests.bench.test_bench_smoke import can_run
 
 pytestmark = pytest.mark.skipif(not can_run(), reason="needs root on Debian, and network namespaces")
 
-_PORTS = "from tests.modern.server import free_port; print(*(free_port() for _ in range(200)))"
+_PORTS = "from tests.modern.server import free_ports; print(*free_ports(200))"
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 from engine.fleet import fleet
 from engine.render.objects import CONFIG_ANNOTATION
 from tests.integration.scene import CRD, NAMESPACE, Scene, moves, routes
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def serving(scene: Scene) -> Scene:
 
 
 def page(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request("GET", path)
     answer = connection.getresponse()
     return answer.status, answer.read().decode()

@@ -24,13 +24,14 @@ def running(programs: Path, stored: Path | None = None) -> Iterator[Path]:
         folder = Path(name)
         if stored:
             shutil.copytree(stored, folder / "etcd")
-        etcd = processes.enter_context(_etcd(programs, folder))
-        yield processes.enter_context(_api_server(programs, folder, etcd))
+        *ports, port = free_ports(3)
+        etcd = processes.enter_context(_etcd(programs, folder, *ports))
+        yield processes.enter_context(_api_server(programs, folder, etcd, port))
 
 
 @contextmanager
-def _etcd(programs: Path, folder: Path) -> Iterator[str]:
-    clients, peers = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+def _etcd(programs: Path, folder: Path, *ports: int) -> Iterator[str]:
+    clients, peers = (f"http://127.0.0.1:{port}" for port in ports)
     command = [f"{programs}/etcd", f"--data-dir={folder}/etcd", "--unsafe-no-fsync", "--log-level=error"]
     command += [f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}"]
     command += [f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}"]
@@ -39,8 +40,7 @@ def _etcd(programs: Path, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _api_server(programs: Path, folder: Path, etcd: str) -> Iterator[Path]:
-    port = free_port()
+def _api_server(programs: Path, folder: Path, etcd: str, port: int) -> Iterator[Path]:
     url, certificate, log = f"https://127.0.0.1:{port}", folder / "apiserver.crt", folder / "apiserver.log"
     command = [f"{programs}/apiserver", f"--etcd={etcd}", f"--port={port}", f"--cert-dir={folder}"]
     with _process(command, log) as process:
@@ -81,14 +81,17 @@ def _kubeconfig(path: Path, url: str, certificate: Path) -> Path:
     return path
 
 
-def free_port() -> int:
-    """A port below those that the kernel gives to outgoing connections, which would take it away again.
+def free_ports(number: int) -> list[int]:
+    """Ports below those that the kernel gives to outgoing connections, which would take them away again.
 
     In the namespaces of `bench.namespaces` these begin lower than elsewhere.
     """
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(first * 3 // 4, first)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    found: list[int] = []
+    with ExitStack() as probes:
+        while len(found) < number:
+            probe, port = probes.enter_context(socket.socket()), random.randrange(first * 3 // 4, first)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
