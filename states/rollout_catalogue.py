@@ -118,7 +118,7 @@ ROLLOUT_REASONS: Mapping[str, Explanation] = {
     Reason.ROLLOUT_COMPLETED: Explanation(
         "The rollout is complete: its weights are the last good ones now.",
         "The last step has passed, or the spec declares the last good weights again.",
-        NOTHING,
+        "None.",
         (Phase.ROLLING,),
     ),
 }

@@ -11,7 +11,7 @@ from engine.model.shape import Shape, Time
 from engine.model.spec import Route
 from engine.model.weight import TOTAL_WEIGHT, Weight
 from states import Reason
-from states.rollouts import RolloutState
+from states.rollouts import ENDED, RolloutState
 
 _REASONS = frozenset(Reason)
 
@@ -114,6 +114,11 @@ class RolloutStatus(Shape):
     def served(self) -> timedelta:
         """For how long the step has been served, without pauses."""
         return timedelta(seconds=self.seconds)
+
+    @property
+    def open_verdict(self) -> str:
+        """The last verdict while the rollout is judged; empty when it has ended, and needs no more connections."""
+        return "" if self.state in ENDED else self.verdict
 
     @property
     def tally(self) -> Tally | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from engine.model.course import RolloutStatus
 from kanary.cli.output import routes_text
 from kanary.cli.times import age_text, at_text, since_text
-from states.rollouts import ENDED, RolloutState
+from states.rollouts import RolloutState
 
 
 def title(rollout: RolloutStatus, now: datetime) -> str:
@@ -21,11 +21,10 @@ def details(rollout: RolloutStatus, shown: str, now: datetime) -> Iterator[str]:
     """What else to say about it, line by line. `shown` is the message of the Kanary, which is not repeated."""
     if rollout.message not in shown:
         yield rollout.message
+    if rollout.open_verdict and rollout.open_verdict not in f"{shown} {rollout.message}":
+        yield f"Last verdict: {rollout.open_verdict}"
     if rollout.state is RolloutState.COMPLETED:
         return
-    # The verdict of a rollout that has ended says what else it needed.
-    if rollout.verdict and rollout.state not in ENDED and rollout.verdict not in f"{shown} {rollout.message}":
-        yield f"Last verdict: {rollout.verdict}"
     if rollout.until:
         when = "now" if rollout.until <= now else f"in {age_text(now, rollout.until)}"
         then = f"; then: {rollout.then}" if rollout.then else ""

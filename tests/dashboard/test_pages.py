@@ -210,6 +210,14 @@ def test_the_rules_that_decide_are_explained(stage: Stage, visit: Visit) -> None
     assert "What would move it" in page
 
 
+@pytest.mark.parametrize(("state", "is_shown"), [("Watching", True), ("RolledBack", False), ("Completed", False)])
+def test_a_rollout_that_has_ended_needs_no_more_connections(
+    stage: Stage, visit: Visit, state: str, is_shown: bool
+) -> None:
+    stage.status(rollout=rollout(state=state, verdict="about 460 more connections are needed"))
+    assert ("Last verdict: about 460 more connections" in text_of(visit().get(PAGE))) is is_shown
+
+
 def test_steps_and_evidence_grow_towards_the_verdict(stage: Stage, visitor: Visitor, stream: Stream) -> None:
     stage.status(phase="Rolling", rollout=rollout())
     shown = stream.until("rollout", "3 of 2,701 connections")
