@@ -145,7 +145,9 @@ def _problem(error: Exception) -> str:
         case Forbidden():
             return explained(error)
         case NotForwarded():
-            return f"its agent does not take connections: {error}"
+            # The node's words about a closed port name namespaces and both families of addresses.
+            is_closed = "connection refused" in str(error).lower()
+            return f"its agent does not take connections: {'connection refused' if is_closed else error}"
         case ValueError() | RecursionError():
             # Proxy pods belong to users, who may have them send anything.
             return f"the report of its agent is invalid: {str(error).splitlines()[0]:.200}"
@@ -169,9 +171,9 @@ def _report_of(client: ClusterClient, pod: Json) -> Mapping[str, Any]:
 
 
 def unread(readings: Sequence[Reading]) -> Mapping[str, list[str]]:
-    """The names of the proxies whose reports are unknown, by the reason."""
+    """The names of the proxies whose reports are unknown, by the reason, without those that stop: their agents end."""
     found: dict[str, list[str]] = {}
     for reading in readings:
-        if reading.problem:
+        if reading.problem and not reading.proxy.stopping_since:
             found.setdefault(reading.problem, []).append(reading.proxy.name)
     return found

@@ -14,6 +14,7 @@ import yaml
 from rich.cells import cell_len
 from rich.console import Console
 
+from engine.fleet.proxy import read_proxy
 from kanary.cli import proxies
 from kanary.cli.console import text_of
 from kanary.cli.tree import TreeStyle
@@ -173,10 +174,20 @@ def test_a_proxy_that_cannot_be_read_is_named_and_the_rest_is_shown(stage: Stage
     printed = stage.get()
     assert printed.code == 0
     assert "v1-a (10.0.0.1:8080)" in printed.out
-    assert "the report of x-2 is unknown: its agent does not take connections" in printed.out
+    assert "the report of x-2 is unknown: its agent does not take connections: connection refused\n" in printed.out
     assert row(printed.out, "x-2") == ["-", "-", "yes", "-", "-"]
     # Without one of the proxies the counts are those of the status, as the operator had them from all.
     assert row(printed.out, "myapp-v1:http") == ["80", "-", "2/2", "1", "-", "-", "4", "1"]
+
+
+def test_the_report_of_a_proxy_that_stops_is_not_missed() -> None:
+    """Its agent ends before HAProxy."""
+    refused = "its agent does not take connections: connection refused"
+    readings = [
+        proxies.Reading(read_proxy(live_pod(name, stopped=stopped), None), NOW, refused)
+        for name, stopped in (("x-1", None), ("x-2", NOW))
+    ]
+    assert proxies.unread(readings) == {refused: ["x-1"]}
 
 
 def test_a_reader_without_the_right_to_forward_learns_which_one(stage: Stage) -> None:
