@@ -194,14 +194,14 @@ def test_full_and_step_exclude_each_other(stage: Stage) -> None:
 
 FROZEN = "the weights are frozen until"
 CLOSED = {"rollout": {"steps": STEPS, "windows": [{"days": [f"{datetime.now(UTC) + timedelta(days=3):%a}"]}]}}
-TOMORROW = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT00:00:00Z")
+DAY_AFTER_TOMORROW = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%dT00:00:00Z")
 
 
 @pytest.mark.parametrize(
     ("spec", "rollout", "reason"),
     [
         ({"freeze": {"reason": "holidays"}}, {}, f"{FROZEN} spec.freeze is removed (spec.freeze): holidays"),
-        ({"freeze": {"until": TOMORROW}}, {}, FROZEN),
+        ({"freeze": {"until": DAY_AFTER_TOMORROW}}, {}, FROZEN),
         (CLOSED, {}, "no step starts outside"),
         ({"paused": True}, {}, "spec.paused is true"),
         ({}, {"reason": "WaitingForEndpoints", "message": "step 2/4 waits for a pod"}, "step 2/4 waits for a pod"),

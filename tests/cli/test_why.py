@@ -36,7 +36,7 @@ def status(**changes: Any) -> Json:
         "phase": "Rolling",
         "reason": "RollingOut",
         "message": "1 of 2 proxies serves revision 3",
-        "since": later(-90),
+        "since": later(-5405),
         "rule": "proxies_are_behind",
         "until": later(1000),
         "then": "Degraded (ProgressDeadlineExceeded)",
@@ -98,7 +98,7 @@ def test_a_rollout_that_has_ended_is_at_rest_whatever_rule_ended_it(why: Why) ->
 def test_the_message_the_limit_and_the_remedy_are_shown(why: Why) -> None:
     text = " ".join(why(status()).out.split())
     assert "Rolling (RollingOut) Message: 1 of 2 proxies serves revision 3" in text
-    assert "1m30s ago" in text
+    assert "1h30m ago" in text
     assert "at the latest, in 16m" in text
     assert "then: Degraded (ProgressDeadlineExceeded)" in text
     assert "kanary explain RollingOut" in text

@@ -18,7 +18,10 @@ START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
 def offset(clock: ClusterClock) -> timedelta:
-    return clock.now() - datetime.now(UTC)
+    while True:
+        before, found, after = datetime.now(UTC), clock.now(), datetime.now(UTC)
+        if after - before < SECOND / 20:  # a busy machine may stop the process in between
+            return found - before
 
 
 def answered(clock: ClusterClock, error: timedelta, at: datetime, took: timedelta = timedelta()) -> None:
@@ -34,9 +37,11 @@ def test_the_time_is_that_of_the_server(error: float, tmp_path: Path) -> None:
         server.say(Reply({"metadata": {"name": "a", "namespace": "shop"}}))
         client = ClusterClient.connect(kubeconfig=write_kubeconfig(tmp_path / "config", server.url))
         assert abs(offset(client.clock)) < SECOND
+        began = datetime.now(UTC)
         client.get(PODS, "shop", "a")
+        took = datetime.now(UTC) - began
         found = offset(client.clock)
-    assert error * SECOND - 1.5 * SECOND < found < error * SECOND + SECOND / 10
+    assert error * SECOND - 1.1 * SECOND - took < found < error * SECOND + SECOND / 10
 
 
 @given(st.lists(st.integers(0, 999), min_size=1))
