@@ -220,7 +220,7 @@ def test_a_change_takes_at_most_twice_as_long_beside_a_hostile_namespace(
     declared.wait_for_phase("Ready")
     alone, before = seconds_of_changes(declared), memory(process)
     with neighbour(declared) as names:
-        beside = seconds_of_changes(declared)
+        beside = seconds_of_changes(declared, 2 * alone + NOISE)
         for name in names:
             declared.wait_for(lambda name=name: phase_of(declared, name))
         after = memory(process)
