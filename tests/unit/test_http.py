@@ -51,6 +51,8 @@ class Server:
 
     def close(self) -> None:
         """End."""
+        # Else the thread waits on, and may accept a connection to a later listener with the same file descriptor.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _run(self) -> None:
