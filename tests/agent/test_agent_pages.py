@@ -100,6 +100,17 @@ def test_a_slow_page_is_rendered_once_in_a_step(monkeypatch: pytest.MonkeyPatch)
     assert clock == [2]
 
 
+def test_a_step_that_has_no_time_left_answers_nevertheless() -> None:
+    """The machine may run the agent for moments only."""
+    port = free_port()
+    server = ReportServer(port, {"/healthz": lambda: "ok"}, nothing, no_inbox(), Contact(POD))
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        for _ in range(2):
+            server.serve(-1)
+        assert client.recv(4096).endswith(b"\r\nok")
+
+
 def test_only_clients_on_loopback_read_the_page_with_the_addresses_of_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     server = ReportServer(port, {"/report": lambda: "{}", "/reports": lambda: "{}"}, nothing, no_inbox(), Contact(POD))

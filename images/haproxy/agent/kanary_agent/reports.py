@@ -103,14 +103,18 @@ class ReportServer:
         self._fresh = FRESH_PAGES
         self._publish()
         self._end = time.monotonic() + seconds
-        while (now := time.monotonic()) < self._end:
-            for key, _ in self._selector.select(self._end - now):
+        while True:
+            now = time.monotonic()
+            # Also if its time is over: on a busy node, no request might be answered otherwise.
+            for key, _ in self._selector.select(max(0.0, self._end - now)):
                 if key.data is None:
                     self._accept(now)
                 else:
                     self._read(key.data)
             for client in [client for client in self._clients if client.due < now and client.kind != STREAM]:
                 self._close(client)
+            if time.monotonic() >= self._end:
+                return
 
     def _publish(self) -> None:
         streams = [client for client in self._clients if client.kind == STREAM]
