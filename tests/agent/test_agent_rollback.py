@@ -96,18 +96,21 @@ def operator(proxy: LiveProxy) -> Iterator[Any]:
 
 def test_a_bad_canary_is_rolled_back_once_the_operator_is_gone(pods: MoodyPods) -> None:
     config = rolling_out(pods)
-    with live(config, **AWAY) as proxy, proxy.connect() as held:
+    with live(config, contact_seconds=PATIENT_SECONDS) as proxy, proxy.connect() as held:
         # One connection in ten: it does not fail, and may have begun before the agent counts.
         is_canary = greeted_by(held) in config.routes[1].servers
         process = worker(proxy)
-        fail(pods, proxy)
+        with operator(proxy) as sign:
+            sign()
+            fail(pods, proxy)
+            sign()
         await_rollback(proxy)
         assert proxy.take(50) == [0] * 50
         found = proxy.report()["rolledBack"]
         assert found["canary"] == canary_of(config)
         failed = found["own"]["failed"]
-        # One may be on its way at the moment of the decision.
-        assert 5 <= failed <= found["own"]["connections"] <= failed + is_canary + 1
+        assert failed == 20
+        assert failed <= found["own"]["connections"] <= failed + is_canary
         assert found["others"]["failed"] == 0
         assert found["chance"] < 1e-5
         assert found["secondsAgo"] < 60
