@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import select
 import socket
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from engine.render.config import ProxyConfig, Server, connections_to_a_server
 from tests.agent.live import live
 from tests.haproxy.pods import Pods
 from tests.haproxy.proxies import config_of, greeted_by, running
-from tests.waiting import await_that
+from tests.waiting import PATIENCE, await_that
 
 PORTS = 64
 TCP = Path("/proc/sys/net/ipv4")
@@ -33,17 +32,17 @@ def limit_ports() -> None:
 
 
 def answer(client: socket.socket) -> Server | None:
-    """The pod that serves the client; none if the client waits."""
-    client.settimeout(2)
+    """The pod that serves the client; none if the client waits, which it does for 10 s."""
+    client.settimeout(5)
     with contextlib.suppress(TimeoutError):
         return greeted_by(client)
     return None
 
 
-def answers(clients: Sequence[socket.socket]) -> list[Server]:
-    """The pods that serve the clients within two seconds; the other clients wait."""
-    end, waiting, found = time.monotonic() + 2, list(clients), list[Server]()
-    while readable := select.select(waiting, [], [], max(0.0, end - time.monotonic()))[0]:
+def answers(clients: Sequence[socket.socket], least: int) -> list[Server]:
+    """The pods that serve the clients: so many at least, and no more within two seconds; the other clients wait."""
+    waiting, found = list(clients), list[Server]()
+    while readable := select.select(waiting, [], [], 2 if len(found) >= least else PATIENCE)[0]:
         for client in readable:
             waiting.remove(client)
             if server := greeted_by(client):
@@ -68,8 +67,8 @@ def test_no_pod_is_down_because_the_proxy_has_no_source_ports_left(pods: Pods) -
         connections = []
         for number in range(2 * limit + 2):
             connections.append(clients.enter_context(connected(config, number)))
-        served = Counter(map(answer, connections))
-        assert served == {pod: limit for route in config.routes for pod in route.servers} | {None: 2}
+        served = Counter(answers(connections, least=2 * limit))
+        assert served == {pod: limit for route in config.routes for pod in route.servers}
         assert [proxy.servers_up(route) for route in (0, 1)] == [1, 1]
 
 
@@ -87,7 +86,7 @@ def test_a_pod_stays_in_service_if_clients_that_close_first_leave_the_proxy_with
         # By the socket: reading the report takes ports as well.
         await_that(lambda: "no check" in proxy.command("@1 show stat -1 4 -1"), "the pod is not checked any more")
         later = [clients.enter_context(connected(config, next(numbers))) for _ in range(40)]
-        served = Counter(answers(later))
+        served = Counter(answers(later, least=3))
         assert served[other] == pytest.approx(4, abs=1)
         assert served[busy] <= 1
         # While no port is free, it is down for a moment after each check.
