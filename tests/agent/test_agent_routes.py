@@ -39,8 +39,12 @@ def route_of(proxy: LiveProxy, number: int = 0) -> dict[str, Any]:
 
 def await_route(proxy: LiveProxy, number: int = 0, **expected: object) -> dict[str, Any]:
     """The report's part about a route once it has these values."""
-    await_that(lambda: route_of(proxy, number).items() >= expected.items(), f"route {number} has {expected}")
-    return route_of(proxy, number)
+
+    def found() -> dict[str, Any]:
+        route = route_of(proxy, number)
+        return route if route.items() >= expected.items() else {}
+
+    return await_that(found, f"route {number} has {expected}")
 
 
 def without_times(route: dict[str, Any]) -> dict[str, Any]:

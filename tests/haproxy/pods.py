@@ -15,6 +15,7 @@ from typing import Any, Self
 from engine.model.weight import read_weight
 from engine.render.config import Pool, Server
 from tests.haproxy.proxies import free_port
+from tests.waiting import PATIENCE
 
 # Every form that the port of a backend has: a name, a number, and a name of digits only.
 _PORTS = "http", "9090", "_9090"
@@ -82,7 +83,7 @@ class Pods:
             self.add(server.address)
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=PATIENCE)
 
     async def _close(self, listener: asyncio.Server) -> None:
         # When a listener closes, the kernel resets what it has established and the listener has not accepted yet.
