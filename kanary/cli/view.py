@@ -284,7 +284,9 @@ def _failures(backend: str, reading: FleetReading) -> list[FailedConnection]:
 
 def _proxy(reading: Reading, status: KanaryStatus, now: datetime) -> ProxyView:
     proxy, report = reading.proxy, reading.proxy.report
-    revision = _revision(proxy.serves, status)
+    # The weights of a proxy that has rolled back are those of no configuration.
+    digest = "" if report and report.rolled_back else proxy.serves
+    revision = _revision(digest, status)
     # While a change is in progress, the status has the configuration before it.
     is_ahead = revision is not None and revision > status.revision
     return ProxyView(
@@ -292,9 +294,9 @@ def _proxy(reading: Reading, status: KanaryStatus, now: datetime) -> ProxyView:
         node=proxy.node,
         ready=proxy.is_ready,
         stopping_since=proxy.stopping_since,
-        digest=proxy.serves,
+        digest=digest,
         revision=revision,
-        latest=is_ahead or (bool(proxy.serves) and proxy.serves == status.config_hash),
+        latest=is_ahead or (bool(digest) and digest == status.config_hash),
         connections=report.connections if report else None,
         failed=sum(route.failed for route in report.routes.values()) if report else None,
         draining=report.draining if report else None,

@@ -358,6 +358,23 @@ def test_a_proxy_that_serves_a_revision_in_progress_is_not_behind(stage: Stage) 
     assert "has not loaded" not in stage.get().out
 
 
+def test_a_proxy_that_has_rolled_back_serves_no_revision_and_is_not_behind(stage: Stage) -> None:
+    counts = {"connections": 9, "failed": 9}
+    back = {
+        "revision": 3,
+        "canary": "myapp-v2:9090",
+        "own": counts,
+        "others": counts,
+        "chance": 0.0001,
+        "secondsAgo": 5,
+    }
+    stage.proxy("x-1", report() | {"digest": "0" * 24, "rolledBack": back})
+    printed = stage.get().out
+    assert row(printed, "x-1")[1] == "-"
+    assert "it has rolled back revision 3 without the operator" in printed
+    assert "has not loaded" not in printed
+
+
 def test_there_is_no_actual_share_while_proxies_serve_different_weights(stage: Stage) -> None:
     stage.proxy("x-1", report(sinceChange=5))
     assert [route["actual"] for route in stage.document()["routes"]] == [50.0, 50.0]
