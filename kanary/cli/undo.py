@@ -112,7 +112,10 @@ class Undo:
         if problems := list(filter(None, (self._resolved(backend)[1] for backend in after))):
             raise CommandError(f"revision {number} cannot be restored: {'; '.join(problems)}")
         if self._by_number(before) == self._by_number(after):
-            raise CommandError(f"{self._name} has the weights of revision {number} already: {weights_text(after)}")
+            raise CommandError(
+                f"{self._name} has the weights of revision {number} already: {weights_text(after)}; name another "
+                f"revision with --to-revision (kanary history {self._name} -n {self._namespace} lists them)"
+            )
         return Restoration(kanary, number, before, after, self._large_steps(kanary, newest, after))
 
     def write(self, plan: Restoration) -> None:
