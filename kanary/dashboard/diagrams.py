@@ -19,6 +19,8 @@ _WIDE, _HIGH = 118, 40
 _BEND = 0.16
 """How far an arrow is bent, in its length: two states may have arrows in both directions."""
 _LEAST_BEND = 64
+_LETTER = 8
+"""Of a label, about as wide as a letter."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,25 @@ class Machine:
         canvas.add("path", kind=kind, d=f"M{_point(start)}Q{_point(middle)} {_point(end)}")
         _draw_head(canvas, middle, end, kind)
         if label:
-            x, y = ((a + 2 * m + b) / 4 for a, m, b in zip(start, middle, end, strict=True))
+            x, y = self._place_of(label, start, middle, end)
             canvas.add("text", label, kind="trigger", x=x, y=y + 4, text_anchor="middle")
+
+    def _place_of(self, label: str, *curve: tuple[float, float]) -> tuple[float, float]:
+        """The point of an arrow that is the nearest to its middle and where no state hides the label."""
+        points = [_along(curve, part) for part in (0.5, 0.4, 0.6, 0.3, 0.7)]
+        wide, high = _WIDE / 2 + len(label) * _LETTER / 2, _HIGH / 2 + _LETTER
+        free = (
+            (x, y)
+            for x, y in points
+            if all(abs(x - left) > wide or abs(y - top) > high for left, top in self.places.values())
+        )
+        return next(free, points[0])
+
+
+def _along(curve: tuple[tuple[float, float], ...], part: float) -> tuple[float, float]:
+    """A point of a quadratic curve."""
+    x, y = ((1 - part) ** 2 * a + 2 * part * (1 - part) * m + part**2 * b for a, m, b in zip(*curve, strict=True))
+    return x, y
 
 
 def _edge(centre: tuple[float, float], towards: tuple[float, float]) -> tuple[float, float]:
@@ -116,5 +135,5 @@ ROLLOUTS = Machine(
         _R.ROLLED_BACK: (645, 225),
     },
     720,
-    285,
+    295,
 )
