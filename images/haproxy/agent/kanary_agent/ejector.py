@@ -119,7 +119,8 @@ class Ejector:
             if address in ejectable:
                 seconds = self._ejections.eject(address, now)
                 count = route.resets_in_a_row(address)
-                print(f"ejected: {address} for {seconds:g} s: it has reset {count} connections in a row", flush=True)
+                last = f"{count} connections" if count > 1 else "connection"
+                print(f"ejected: {address} for {seconds:g} s: it has reset its last {last}", flush=True)
         self._drain(slot, {Place(slot, route.name(address)): address for address in ejectable})
 
     def _drain(self, slot: str, desired: dict[Place, str]) -> None:
