@@ -167,12 +167,9 @@ def _notes(view: KanaryView, route: RouteView, now: datetime) -> Iterator[tuple[
 
 
 def _pod_text(pod: PodView, view: KanaryView, now: datetime) -> str:
-    state = "down" if pod.status == "DOWN" else "ejected"
     readable = sum(proxy.unread is None for proxy in view.proxies)
     proxies = f"{len(pod.proxies)} of {readable} proxies"
-    # HAProxy's words about an ejected pod are those of a check that has passed.
-    words = " ".join(filter(None, (pod.status, pod.check, pod.text))) if state == "down" else "it reset its connections"
-    return f"{_named(pod.pod, pod.server)} {state} {since_text(pod.since, now)} at {proxies}: {words}"
+    return f"{_named(pod.pod, pod.server)} {pod.state} {since_text(pod.since, now)} at {proxies}: {pod.words}"
 
 
 def _failure_text(failure: FailedConnection, now: datetime) -> str:

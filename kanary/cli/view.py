@@ -72,6 +72,18 @@ class PodView(Shape):
     proxies: tuple[str, ...]
     """The pods of the proxies that report it."""
 
+    @property
+    def state(self) -> str:
+        """As the headings of routes have it."""
+        return "down" if self.status == "DOWN" else "ejected"
+
+    @property
+    def words(self) -> str:
+        """Why. HAProxy's words about an ejected pod are those of a check that has passed."""
+        if self.state == "ejected":
+            return "it reset its connections"
+        return " ".join(filter(None, (self.status, self.check, self.text)))
+
 
 class RouteView(RouteStatus):
     """A route as the proxies report it now, or as in the status if a proxy cannot be read."""

@@ -14,6 +14,7 @@ import pytest
 from kanary.dashboard.opened import Opened
 from kanary.dashboard.pages import Pages
 from tests.apiserver import Fault
+from tests.cli.stage import report
 from tests.dashboard.conftest import Visit
 from tests.dashboard.stage import PAGE, V2, Answer, Stage, Visitor, rollout, tally
 from tests.unit.kanaries import OWNER
@@ -304,6 +305,17 @@ def test_proxies_that_cannot_be_read_are_unknown(stage: Stage, visitor: Visitor)
     assert "There are no proxies" not in shown
     stage.server.faults.remove(fault)
     assert "unknown" not in stream.until("proxies", "node-of-x-1")
+
+
+def test_pods_that_receive_no_new_connections_are_listed_with_why(stage: Stage, stream: Stream) -> None:
+    words = {"seconds": 9, "check": "L4OK", "text": "Layer4 check passed"}
+    down = {"address": "10.0.0.2:9000", "status": "DOWN", "seconds": 9, "check": "L4CON", "text": "refused"}
+    servers = [{"address": "10.0.0.1:9000", "status": "DRAIN", **words}, down]
+    stage.proxy("x-1", report(down=1, ejected=1, servers=servers))
+    shown = stream.until("routes", "ejected")
+    assert "it reset its connections" in shown
+    assert "check passed" not in shown
+    assert "DOWN L4CON refused" in shown
 
 
 def test_a_kanary_without_proxies_has_none(stream: Stream) -> None:
