@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 
+from pydantic import ValidationError
+
+from engine.calendar import frozen
 from engine.journal import UNDO, UNDO_CAUSE
 from engine.last_status import read_status
+from engine.model.rollout import Freeze
 from kanary.cli import weights
 from kanary.cli.failure import CommandError, listed, note
 from kanary.cli.find import revision_of
@@ -52,6 +56,8 @@ class Restoration:
     after: Weights
     large: str
     """The weights that change by more than `weights.LARGE`; empty if there are none."""
+    frozen: str
+    """Why they wait until a freeze ends; empty if there is none, or if they are served."""
 
     @property
     def version(self) -> tuple[str, int]:
@@ -63,7 +69,9 @@ class Restoration:
         """Why the weights may not be served, or not for long."""
         name = self.kanary["metadata"]["name"]
         if (self.kanary.get("spec") or {}).get("paused") is True:
-            yield f"{name} is paused: the weights are written, but not served until it is resumed"
+            yield f"{name} is paused: the weights are written, but not served until spec.paused is false"
+        if self.frozen:
+            yield f"{name} waits: {self.frozen}; the weights are written, but not served until this ends"
         entries = self.kanary["metadata"].get("managedFields") or ()
         managers = {str(entry.get("manager")) for entry in entries if "f:spec" in (entry.get("fieldsV1") or {})}
         for manager in sorted(managers & _GITOPS.keys()):
@@ -81,6 +89,11 @@ class Restoration:
     def done(self) -> str:
         """What it does, in words."""
         return f"{weights_text(self.before) or 'no routes'} becomes {weights_text(self.after)} ({self.cause})"
+
+
+def _served(kanary: Json, newest: RecordedChange) -> Weights:
+    """As the status has them; without one, those of the newest revision."""
+    return {each.backend: each.weight for each in read_status(kanary).weights or newest.change.after}
 
 
 class Undo:
@@ -116,7 +129,8 @@ class Undo:
                 f"{self._name} has the weights of revision {number} already: {weights_text(after)}; name another "
                 f"revision with --to-revision (kanary history {self._name} -n {self._namespace} lists them)"
             )
-        return Restoration(kanary, number, before, after, self._large_steps(kanary, newest, after))
+        large, frozen = self._large_steps(kanary, newest, after), self._frozen(kanary, newest, after)
+        return Restoration(kanary, number, before, after, large, frozen)
 
     def write(self, plan: Restoration) -> None:
         """Write the weights, provided that nothing but the status of the Kanary has changed since it was read.
@@ -196,13 +210,21 @@ class Undo:
 
     def _large_steps(self, kanary: Json, newest: RecordedChange, after: Weights) -> str:
         """The large steps from the served and the declared weights, as text."""
-        # Without a status, take the newest revision as served.
-        served = {each.backend: each.weight for each in read_status(kanary).weights or newest.change.after}
+        served = _served(kanary, newest)
         present = [self._by_number(each) for each in (served, weights.declared(kanary))]
         large = weights.large_steps(present, self._by_number(after))
         names = {self._resolved(backend)[0]: backend for backend in (*served, *weights.declared(kanary), *after)}
         steps = [f"{names[number]} from {old} to {new} %" for number, (old, new) in large.items()]
         return listed(steps) if steps else ""
+
+    def _frozen(self, kanary: Json, newest: RecordedChange, after: Weights) -> str:
+        if self._by_number(_served(kanary, newest)) == self._by_number(after):
+            return ""
+        with suppress(ValidationError):
+            freeze = (kanary.get("spec") or {}).get("freeze")
+            found = frozen(Freeze.model_validate(freeze), self._client.clock.now()) if freeze is not None else None
+            return found[0].message if found else ""
+        return ""
 
     def _confirm(self, steps: str) -> None:
         """Raises CommandError unless the user confirms these steps."""

@@ -250,12 +250,26 @@ def test_nothing_of_a_spec_is_obeyed_by_the_terminal(stage: Stage) -> None:
     assert "\\x1b[2J" in printed
 
 
+def test_a_freeze_is_warned_of_unless_the_weights_are_served(stage: Stage) -> None:
+    freeze = {"until": "2999-12-27T06:00:00Z", "reason": "holidays"}
+    stage.declare(route("myapp-v1", 50), route("myapp-v2", 50), freeze=freeze)
+    printed = stage.undo()
+    assert printed.code == 0
+    assert printed.err == (
+        f"kanary: warning: {NAME} waits: the weights are frozen until 2999-12-27T06:00:00Z (spec.freeze): holidays; "
+        "the weights are written, but not served until this ends\n"
+    )
+    assert stage.undo("--to-revision", "3").err == ""
+    stage.declare(route("myapp-v1", 50), route("myapp-v2", 50), freeze=freeze | {"until": "2001-12-27T06:00:00Z"})
+    assert stage.undo().err == ""
+
+
 def test_a_paused_kanary_is_warned_of(stage: Stage) -> None:
     stage.declare(route("myapp-v1", 50), route("myapp-v2", 50), paused=True)
     printed = stage.undo()
     assert printed.code == 0
     assert printed.err == (
-        f"kanary: warning: {NAME} is paused: the weights are written, but not served until it is resumed\n"
+        f"kanary: warning: {NAME} is paused: the weights are written, but not served until spec.paused is false\n"
     )
     assert stage.weights() == {"myapp-v1": 80, "myapp-v2": 20}
 
