@@ -131,7 +131,7 @@ def test_a_watch_ends_after_its_timeout(widgets: Collection) -> None:
     before = widgets.revision()
     widgets.make("one", spec={"size": 1})
 
-    with widgets.watch(resourceVersion=before, timeoutSeconds=1) as watch:
+    with widgets.watch(resourceVersion=before, timeoutSeconds=4) as watch:
         events = watch.wait_for_end()
 
     assert [event["type"] for event in events] == ["ADDED"]

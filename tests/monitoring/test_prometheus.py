@@ -207,7 +207,8 @@ def test_an_alert_says_in_numbers_what_is_wrong(monitored: Monitored) -> None:
     assert f"kanary get -n {NAMESPACE} rule" in annotations["runbook"]
     # The rollout waits for kanary promote, and a part of the connections fails.
     expected = {"KanaryPodsEjected", "KanaryConnectionsFail", "KanaryRolloutWaiting"}
-    assert {name for name in found() if name not in expected} == set()
+    # A scrape of a busy process may fail, after which the operator seems to be down until the next one.
+    monitored.scene.wait_for(lambda: found().keys() <= expected, lambda: str(found()))
 
 
 def _dashboard() -> Iterator[Any]:
