@@ -37,7 +37,7 @@ from kanary.kube.client import (
 from kanary.kube.http import Connections
 from kanary.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES, Key, Resource
 from tests.unit.responder import Drop, Hang, Reply, Responder, Stream, refusing, responding, status, write_kubeconfig
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, await_that
 
 SHORT = Timeouts(connect=2.0, read=0.3, watch=0.3)
 PATIENT = Timeouts(connect=5.0, read=30.0, watch=30.0)
@@ -246,6 +246,8 @@ def test_a_write_is_never_sent_twice(
     server.say(fault)
     with pytest.raises(Unreachable):
         write(connect(SHORT))
+    # The client may give up before the server has read the request.
+    await_that(lambda: server.asked)
     assert len(server.asked) == 1
 
 

@@ -17,6 +17,7 @@ from kanary.web.probes import probes
 from kanary.web.server import HttpServer, listen_on_loopback
 from tests.apiserver.forwarding import forward
 from tests.unit.responder import Drop, Hang, Reply, Responder, responding, status, write_kubeconfig
+from tests.waiting import PATIENCE, await_that
 
 PAGE = b"page " * 100_000
 """Larger than a frame, and than what a socket takes at once."""
@@ -161,6 +162,8 @@ def test_an_api_server_that_does_not_forward_is_an_error(
 ) -> None:
     responder.say(answer)
     client = ClusterClient.connect(kubeconfig=write_kubeconfig(tmp_path / "k", responder.url))
+    read = 0.2 if isinstance(answer, Hang) else PATIENCE
     with pytest.raises(error):
-        client.with_timeouts(Timeouts(read=0.2)).forward("kanary-system", "kanary-1", 8081)
+        client.with_timeouts(Timeouts(read=read)).forward("kanary-system", "kanary-1", 8081)
+    await_that(lambda: responder.asked)
     assert len(responder.asked) == 1
