@@ -110,7 +110,7 @@ def test_a_server_stops_while_the_disk_hangs(hung: HungReader) -> None:
         client.sendall(f"GET {ROOT}/changes HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         await_that(lambda: hung.reads)
         server.stop()
-        assert not server._thread.is_alive()
+        await_that(lambda: not server._thread.is_alive())
 
 
 def test_requests_of_clients_that_have_left_are_not_read(hung: HungReader) -> None:
