@@ -12,6 +12,8 @@ _PREFIX = "kanary.k8s.io/"
 _APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _PROFILES = ("RuntimeDefault", "Localhost")
 _SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
+MAX_RESOURCES = 32
+"""Of a container, in its requests and in its limits."""
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _HUGE_PAGES = "hugepages-"
 _OURS = ("app.kubernetes.io/managed-by", "pod-template-hash")
@@ -65,6 +67,7 @@ def proxy_problems(where: str, proxy: ProxyDefaults) -> Iterator[str]:
     size = len(template.model_dump_json(by_alias=True, exclude_none=True))
     if size > MAX_TEMPLATE:
         yield f"{where} has {size} characters: must have at most {MAX_TEMPLATE}; shorten its annotations or affinity"
+        return
     if template.metadata:
         labels = template.metadata.labels or {}
         yield from _metadata_problems(f"{where}.metadata.labels", labels)
@@ -84,9 +87,12 @@ def proxy_problems(where: str, proxy: ProxyDefaults) -> Iterator[str]:
 def _resource_problems(where: str, resources: Resources) -> Iterator[str]:
     limits, requests = resources.limits or {}, resources.requests or {}
     for path, names in ((f"{where}.limits", limits), (f"{where}.requests", requests)):
+        if len(names) > MAX_RESOURCES:
+            yield f"{path} has {len(names)} resources: must have at most {MAX_RESOURCES}"
+            return
         for name in names:
             if "/" not in name and name not in _RESOURCES and not name.startswith(_HUGE_PAGES):
-                near = get_close_matches(name, _RESOURCES, n=1)
+                near = get_close_matches(name[:80], _RESOURCES, n=1)
                 way_out = f"did you mean {near[0]}?" if near else f"it is {', '.join(_RESOURCES)} or like example.com/x"
                 yield f"{path} has {name[:80]!a}, which is no resource of a container: {way_out}"
     for name in resources.too_low():

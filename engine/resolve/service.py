@@ -59,6 +59,7 @@ def service_problems(spec: KanarySpec) -> Iterator[str]:
     size = len(settings.model_dump_json(by_alias=True, exclude_none=True))
     if size > MAX_SETTINGS:
         yield f"{where} has {size} characters: must have at most {MAX_SETTINGS}; shorten its annotations"
+        return
     for key in settings.labels or {}:
         if key in _LABELS or key.startswith(_PREFIX):
             yield f"{where}.labels has {key[:80]!a}, which Kanary sets: remove it"

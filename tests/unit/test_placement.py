@@ -391,6 +391,10 @@ def test_labels_that_kubernetes_refuses_are_refused(key: str, value: str) -> Non
             ".limits has 'memroy', which is no resource of a container: did you mean memory?",
         ),
         (
+            {"requests": {f"r{number}": 1 for number in range(33)}},
+            ".requests has 33 resources: must have at most 32",
+        ),
+        (
             {"limits": {"disk": 1}},
             ".limits has 'disk', which is no resource of a container: it is cpu, memory, ephemeral",
         ),
