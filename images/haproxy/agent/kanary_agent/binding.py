@@ -16,7 +16,7 @@ def bind_problem(text: str, former: str) -> str:
         try:
             _try(host, port)
         except OSError as error:
-            return f"HAProxy cannot listen on port {port} of {host or 'this host'}: {error}"
+            return f"HAProxy cannot listen on port {port} of {host or 'this host'}: {error.strerror or error}"
     return ""
 
 

@@ -141,7 +141,7 @@ class Master:
         try:
             return self._exchange("".join(f"{command}\n" for command in commands).encode(), seconds)
         except OSError as error:
-            raise SilentError(f"HAProxy does not respond on its master socket: {error}") from error
+            raise _silent(error) from error
 
     def stream(self, command: str) -> Iterator[str]:
         """Run one command; returns the lines of its answer, which may not fit into memory as a whole."""
@@ -149,7 +149,7 @@ class Master:
             with self._connect(f"{command}\n".encode(), ANSWER_SECONDS) as connection, connection.makefile() as answer:
                 yield from answer
         except (OSError, ValueError) as error:
-            raise SilentError(f"HAProxy does not respond on its master socket: {error}") from error
+            raise _silent(error) from error
 
     def _exchange(self, request: bytes, seconds: float) -> str:
         with self._connect(request, seconds) as connection:
@@ -169,6 +169,11 @@ class Master:
             connection.close()
             raise
         return connection
+
+
+def _silent(error: Exception) -> SilentError:
+    # Without the number of the error, which the status would show.
+    return SilentError(f"HAProxy does not respond on its master socket: {getattr(error, 'strerror', None) or error}")
 
 
 def _former(processes: str) -> list[str]:
