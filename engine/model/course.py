@@ -116,6 +116,11 @@ class RolloutStatus(Shape):
         return timedelta(seconds=self.seconds)
 
     @property
+    def is_known(self) -> bool:
+        """Whether more than its number is known: without `spec.rollout`, nothing else is kept."""
+        return bool(self.number and self.reason)
+
+    @property
     def open_verdict(self) -> str:
         """The last verdict while the rollout is judged; empty when it has ended, and needs no more connections."""
         return "" if self.state in ENDED else self.verdict

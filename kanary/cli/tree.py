@@ -76,7 +76,7 @@ class TreeStyle:
             self._add(tree, MOVING, f"Revision {view.change.revision} is in progress {since}: {weights_text(decided)}")
 
     def _add_rollout(self, tree: Tree, view: KanaryView, now: datetime) -> None:
-        if not view.rollout or not view.rollout.number:
+        if not view.rollout or not view.rollout.is_known:
             return
         lines = rollout_text.details(view.rollout, view.message, now)
         title, sign = rollout_text.title(view.rollout, now), sign_of_rollout(view.rollout.state)

@@ -90,7 +90,7 @@ def why_of(kanary: Json) -> WhyView:
     name = f"{metadata['namespace']}/{metadata['name']}"
     return WhyView(
         phase=_chain(name, status.phase, status.rule, status, RULES),
-        rollout=_rollout_chain(rollout) if rollout and rollout.number else None,
+        rollout=_rollout_chain(rollout) if rollout and rollout.is_known else None,
         unknown=(*outdated(kanary, status), *_defect(status)),
     )
 

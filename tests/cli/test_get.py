@@ -111,6 +111,12 @@ def test_a_rollout_that_has_ended_needs_no_more_connections(stage: Stage, state:
     assert "are needed" not in stage.get().out
 
 
+def test_of_a_kanary_without_rollout_no_former_one_is_shown(stage: Stage) -> None:
+    """The status keeps its number only."""
+    stage.status(rollout={"number": 5, "state": "Completed"})
+    assert "Rollout" not in stage.get().out
+
+
 def test_what_the_message_of_the_kanary_says_is_not_repeated(stage: Stage) -> None:
     message = "step 2/4 failed: 7 of 900 connections to myapp-v2:9090 failed"
     stage.status(message=f"{message}: myapp-v1:http=100", rollout=rollout(message=message, until=None))

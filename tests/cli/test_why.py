@@ -88,6 +88,12 @@ def test_the_rules_of_a_rollout_under_way_are_shown_likewise(why: Why, rule: str
     assert [each["applies"] for each in found["rules"]][-1]
 
 
+def test_of_a_kanary_without_rollout_no_former_one_is_explained(why: Why) -> None:
+    """The status keeps its number only."""
+    number = status(rollout={"number": 5, "state": "Completed"})
+    assert json.loads(why(number, "-o", "json").out)["rollout"] is None
+
+
 def test_a_rollout_that_has_ended_is_at_rest_whatever_rule_ended_it(why: Why) -> None:
     ended = rollout(state="RolledBack", reason="RolledBack", rule="rollback_is_under_way")
     found = json.loads(why(status(rollout=ended), "-o", "json").out)["rollout"]

@@ -211,6 +211,11 @@ def test_the_rules_that_decide_are_explained(stage: Stage, visit: Visit) -> None
     assert "What would move it" in page
 
 
+def test_of_a_kanary_without_rollout_no_former_one_is_shown(stage: Stage, visit: Visit) -> None:
+    stage.status(rollout={"number": 5, "state": "Completed"})
+    assert "Rollout 5" not in text_of(visit().get(PAGE))
+
+
 @pytest.mark.parametrize(("state", "is_shown"), [("Watching", True), ("RolledBack", False), ("Completed", False)])
 def test_a_rollout_that_has_ended_needs_no_more_connections(
     stage: Stage, visit: Visit, state: str, is_shown: bool
