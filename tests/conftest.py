@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # On a busy machine an example may be slow without a defect.
 settings.register_profile("kanary", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kanary")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """A command that runs in this process may change what is logged: later tests on it need that as it was."""
+    before = _levels()
+    result = yield
+    for name, level in _levels().items():
+        if level != before.get(name, logging.NOTSET):
+            logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
+    return result
+
+
+def _levels() -> dict[str, int]:
+    loggers = logging.root.manager.loggerDict
+    return {name: logger.level for name, logger in [*loggers.items()] if isinstance(logger, logging.Logger)}
 
 
 @pytest.fixture
