@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -22,6 +22,8 @@ _GUIDE = 4
 """Columns of each level of a tree."""
 _PODS, _FAILURES, _ENTRIES = 10, 3, 6
 """How many pods that are not up and failed connections of each route, and entries of the history, a tree shows."""
+_RECENT = timedelta(minutes=1)
+"""A failed connection that is as new deserves a look at its route."""
 _ROUTES = ("WEIGHT", "ACTUAL", "READY", "UP", "EJECTED", "DOWN", "CONNECTIONS", "FAILED")
 _PROXIES = ("NODE", "REVISION", "READY", "OPEN", "FAILED")
 
@@ -147,13 +149,14 @@ def _route_row(view: KanaryView, route: RouteView, now: datetime) -> _Row:
         f"{route.ready}/{route.ready + route.unready}",
         *("-" if count is None else str(count) for count in counts),
     ]
-    return _Row(_sign_of_route(route), cells, [*_notes(view, route, now)])
+    return _Row(_sign_of_route(route, now), cells, [*_notes(view, route, now)])
 
 
-def _sign_of_route(route: RouteView) -> Sign:
+def _sign_of_route(route: RouteView, now: datetime) -> Sign:
     if route.weight and (route.ready == 0 or route.up == 0):
         return BAD
-    return WARNING if route.unready or route.down or route.ejected or route.pods else GOOD
+    is_failing = any(now - failure.time < _RECENT for failure in route.failures)
+    return WARNING if route.unready or route.down or route.ejected or route.pods or is_failing else GOOD
 
 
 def _notes(view: KanaryView, route: RouteView, now: datetime) -> Iterator[tuple[Sign, str]]:

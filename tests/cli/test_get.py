@@ -17,6 +17,7 @@ from rich.console import Console
 from engine.fleet.proxy import read_proxy
 from kanary.cli import proxies
 from kanary.cli.console import text_of
+from kanary.cli.signs import GOOD, WARNING, Sign
 from kanary.cli.tree import TreeStyle
 from kanary.cli.view import KanaryView, RouteView
 from kanary.kube.client import Timeouts
@@ -332,6 +333,13 @@ def test_a_pod_that_is_down_is_named_with_haproxys_words_and_the_proxies_that_sa
     (line,) = [line for line in printed.splitlines() if "v1-b" in line]
     assert "v1-b (10.0.0.2:8080) ejected since" in line
     assert line.endswith("at 1 of 2 proxies: it reset its connections")
+
+
+@pytest.mark.parametrize(("ago", "sign"), [(2, WARNING), (3600, GOOD)])
+def test_a_route_whose_connections_fail_now_needs_a_look(stage: Stage, ago: int, sign: Sign) -> None:
+    stage.proxy("x-1", report({"myapp-v1:http": [failure(ago)]}))
+    (line,) = [line for line in stage.get().out.splitlines() if "myapp-v1:http" in line]
+    assert any(f"{symbol} myapp-v1:http" in line for symbol in (sign.symbol, sign.ascii))
 
 
 def test_of_thousands_of_pods_the_bad_ones_are_listed_and_the_rest_is_counted(stage: Stage) -> None:
