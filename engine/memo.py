@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from itertools import chain
 from typing import Any, TypeVar, TypeVarTuple
 
 _Inputs = TypeVarTuple("_Inputs")
 _Value = TypeVar("_Value")
 
 _PLAIN = frozenset({str, int, type(None)})
+MOST_COMPARED = 200
+"""A result is compared with at most so many of its function: there may be thousands of EndpointSlices."""
 _Results = dict[tuple[Hashable, ...], tuple[tuple[Any, ...], Any]]
 """By the function and its inputs: those inputs that are recognised by identity, and the result."""
 
@@ -23,13 +24,16 @@ class Memo:
     `content_id`, so that none of them is kept; anything else only if it is the same object. Inputs and results must
     therefore be immutable: models, tuples, and JSON of the cache.
 
-    A result that is equal to the previous one of the same function is replaced by that. So a new version of an object
-    without a relevant change ends there, and everything that was derived from the previous result stays valid.
+    A result that is equal to the previous one of the same function is replaced by that, unless there are very many. So
+    a new version of an object without a relevant change ends there, and everything that was derived from the previous
+    result stays valid.
     """
 
     def __init__(self) -> None:
         self._before: _Results = {}
         self._now: _Results = {}
+        self._of_function: dict[Hashable, list[Any]] = {}
+        """All results by their function, once a reconcile derives one."""
 
     def __call__(self, function: Callable[[*_Inputs], _Value], *inputs: *_Inputs) -> _Value:
         """The result of this function for these inputs; its exceptions are not kept."""
@@ -44,6 +48,8 @@ class Memo:
     def keep(self, value: object, function: Callable[[*_Inputs], Any], *inputs: *_Inputs) -> None:
         """Keep a result that is known already."""
         self._now[_key(function, inputs)] = _identified(inputs), value
+        if self._of_function:
+            self._of_function.setdefault(function, []).append(value)
 
     def first(self, name: str, about: object, value: _Value) -> _Value:
         """The value that was given first under this name about this object; `value` if there is none."""
@@ -54,12 +60,18 @@ class Memo:
 
     def end_round(self) -> None:
         """End a reconcile: whatever it did not need is dropped, so that the memo does not grow."""
-        self._before, self._now = self._now, {}
+        self._before, self._now, self._of_function = self._now, {}, {}
 
     def _shared(self, function: Callable[..., Any], value: Any) -> Any:
-        derived = chain(self._now.items(), self._before.items())
-        known = (entry[1] for key, entry in derived if key[0] is function)
-        return next((former for former in known if former == value), value)
+        if not self._of_function:
+            for key, (_, known) in {**self._before, **self._now}.items():
+                self._of_function.setdefault(key[0], []).append(known)
+        results = self._of_function.setdefault(function, [])
+        for former in reversed(results) if len(results) <= MOST_COMPARED else ():
+            if former == value:
+                return former
+        results.append(value)
+        return value
 
 
 @cache

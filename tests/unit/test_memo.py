@@ -117,3 +117,26 @@ def test_each_kanary_has_its_memo_until_it_is_deleted() -> None:
 def test_a_result_that_is_derived_twice_in_a_round_is_one_object() -> None:
     memo = Memo()
     assert memo(str.split, "a b") is memo(str.split, "a  b")
+
+
+def test_thousands_of_results_are_not_compared_with_each_other() -> None:
+    """Anyone may create thousands of EndpointSlices, and a change of the Service is one of all of them."""
+    comparisons = 0
+
+    class Result:
+        def __eq__(self, other: object) -> bool:
+            nonlocal comparisons
+            comparisons += 1
+            return False
+
+        __hash__ = None  # type: ignore[assignment]
+
+    def derive(_change: str, _number: int) -> Result:
+        return Result()
+
+    memo, count = Memo(), 2_000
+    for change in ("first", "second"):
+        for number in range(count):
+            memo(derive, change, number)
+        memo.end_round()
+    assert comparisons < 100 * count
