@@ -192,7 +192,7 @@ _FAILED: Mapping[str, Explanation] = {
 _PROGRESS: Mapping[str, Explanation] = {
     Reason.CONFIGURATION_CHANGED: Explanation(
         "New weights or settings are recorded before the proxies receive them.",
-        "The spec, a step of a rollout or the endpoints of an empty route have changed.",
+        "The spec or a step of a rollout has changed, or a route is empty now or has endpoints again.",
         NOTHING,
         (Phase.RENDERING,),
     ),

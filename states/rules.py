@@ -173,7 +173,7 @@ def configuration_differs(snapshot: Snapshot) -> Decision | None:
     elif delivery.difference is Difference.WEIGHTS or not snapshot.is_in_status:
         message = f"{snapshot.weights} becomes revision {snapshot.revision}"
     else:
-        message = f"settings or the endpoints of an empty route of revision {snapshot.revision} have changed"
+        message = f"revision {snapshot.revision} has new settings, or a route is empty now or has endpoints again"
     trigger = None if snapshot.phase is Phase.RENDERING else Trigger.RENDER
     return Decision(trigger, reason, message)
 

@@ -326,7 +326,7 @@ def test_rendering_lasts_until_the_weights_are_written_down() -> None:
 def test_other_settings_are_rendered_without_a_new_revision() -> None:
     delivery = replace(DONE, difference=Difference.SETTINGS, progress=Progress.BEHIND)
     decision = check(serving(delivery=delivery), "configuration_differs", Trigger.RENDER, Reason.CONFIGURATION_CHANGED)
-    assert decision.message == "settings or the endpoints of an empty route of revision 3 have changed"
+    assert decision.message == "revision 3 has new settings, or a route is empty now or has endpoints again"
 
 
 def test_what_is_rendered_is_written_and_the_deadline_is_kept_in_mind() -> None:
