@@ -124,6 +124,7 @@ class LiveProxy(Proxy):
         """The configuration is served, by the report and by the proxy itself."""
         await_that(lambda: self.reported().get("digest") == render(self.config).digest, "the configuration is reported")
         await_that(self.heeds_signals, "the master is done starting")
+        self.await_handover()
         assert self.is_ready()
 
     def push(self, config: ProxyConfig, key: Ed25519PrivateKey = KEY) -> int:

@@ -164,6 +164,16 @@ class Proxy:
         answer = self.command("reload")
         assert answer.startswith("Success=1"), answer
         self.config = config
+        self.await_handover()
+
+    def await_handover(self) -> None:
+        """Until no former worker listens: it goes on until it is run after a reload, and counts what it accepts."""
+
+        def listens() -> bool:
+            former = self.command("show proc").partition("# old workers\n")[2]
+            return any(map(is_listening, re.findall(r"^(\d+) +worker ", former, re.MULTILINE)))
+
+        await_that(lambda: not listens(), "the former workers do not listen any more")
 
     def stop(self) -> None:
         """Asks it to stop as the kubelet does, and returns when it accepts no more connections."""
@@ -184,6 +194,19 @@ class Proxy:
             # It stopped listening while this connection waited to be accepted.
             return False
         return False
+
+
+def is_listening(process: str) -> bool:
+    """Whether a process in the network of the calling thread has a TCP socket that listens."""
+    files = [Path(f"/proc/thread-self/net/{kind}") for kind in ("tcp", "tcp6")]
+    rows = [row.split() for file in files if file.exists() for row in file.read_text().splitlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    with contextlib.suppress(OSError):  # It has ended.
+        for file in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if str(file.readlink()) in listening:
+                    return True
+    return False
 
 
 def greeted_by(connection: socket.socket) -> Server | None:
