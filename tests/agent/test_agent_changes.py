@@ -136,6 +136,7 @@ def test_haproxy_does_not_restart_with_a_configuration_that_failed_to_start(pods
         proxy.mount(rejected_at_start(other))
         await_that(lambda: "/nowhere" in proxy.reported().get("problem", ""), "the failure is reported")
         assert proxy.report()["digest"] == render(config).digest
+        assert proxy.report()["draining"] == 0
         await_that(lambda: (proxy.run / CONFIG_FILE).read_text() == render(config).text, "the former text is back")
         proxy.serve(other)
         assert proxy.report()["problem"] == ""

@@ -170,8 +170,10 @@ class Proxy:
         """Until no former worker listens: it goes on until it is run after a reload, and counts what it accepts."""
 
         def listens() -> bool:
-            former = self.command("show proc").partition("# old workers\n")[2]
-            return any(map(is_listening, re.findall(r"^(\d+) +worker ", former, re.MULTILINE)))
+            workers = re.findall(r"^(\d+) +worker +(\d+) ", self.command("show proc"), re.MULTILINE)
+            # After a reload that failed, HAProxy 3.2 lists the present worker as an old one.
+            newest = min(int(reloads) for _, reloads in workers)
+            return any(is_listening(process) for process, reloads in workers if int(reloads) > newest)
 
         await_that(lambda: not listens(), "the former workers do not listen any more")
 

@@ -24,7 +24,7 @@ _COUNTERS = "@1 show table counter"
 _FIGURES = (*_STATE, *counters.SUMMARY, "show proc")
 _STARTED = re.compile(r"^(proc\.start(\d*)): type=sint value=<(-?\d+)>", re.MULTILINE)
 _TAKEN = re.compile(r" key=(\d+) .*\bgpc0=(\d+)")
-_WORKER = re.compile(r"^(\d+) +worker ", re.MULTILINE)
+_WORKER = re.compile(r"^(?P<process>\d+) +worker +(?P<reloads>\d+) ", re.MULTILINE)
 
 
 class WorkerState(NamedTuple):
@@ -90,9 +90,8 @@ class Master:
 
     def workers(self) -> tuple[str, list[str]]:
         """The process of the current worker, and those of the former ones in the master's list."""
-        answer = self.execute("show proc")
-        current = _WORKER.search(answer.partition("# workers\n")[2])
-        return current[1] if current else "", _former(answer)
+        current, *former = _workers(self.execute("show proc")) or [""]
+        return current, former
 
     def reload(self) -> str:
         """Start a new worker with the file on disk; returns HAProxy's errors, or ''."""
@@ -125,7 +124,7 @@ class Master:
 
     def _former(self, processes: str) -> tuple[int, list[Summary] | None]:
         """How many former workers the master lists, and what those that still run have counted."""
-        numbers = _former(processes)
+        numbers = _workers(processes)[1:]
         commands = (command.replace("@1", f"@!{number}") for number in numbers for command in counters.SUMMARY)
         try:
             found = counters.summaries(self.execute(*commands))
@@ -176,12 +175,17 @@ def _silent(error: Exception) -> SilentError:
     return SilentError(f"HAProxy does not respond on its master socket: {getattr(error, 'strerror', None) or error}")
 
 
-def _former(processes: str) -> list[str]:
-    return _WORKER.findall(processes.partition("# old workers\n")[2])
-
-
 def _state(answer: str) -> WorkerState:
     variables = texts.variables(answer)
     if texts.DIGEST not in variables and "Variable not found" not in answer:
         raise SilentError("no HAProxy worker responds")
     return WorkerState(variables.get(texts.DIGEST, ""), variables.get(texts.SPLIT, ""))
+
+
+def _workers(processes: str) -> list[str]:
+    """The workers in the answer to `show proc`, the current one first.
+
+    HAProxy 3.2 lists it as an old one after a reload that failed, as long as no other reload succeeds.
+    """
+    found = sorted(_WORKER.finditer(processes), key=lambda worker: int(worker["reloads"]))
+    return [worker["process"] for worker in found]
