@@ -172,7 +172,7 @@ class Proxy:
         def listens() -> bool:
             workers = re.findall(r"^(\d+) +worker +(\d+) ", self.command("show proc"), re.MULTILINE)
             # After a reload that failed, HAProxy 3.2 lists the present worker as an old one.
-            newest = min(int(reloads) for _, reloads in workers)
+            newest = min((int(reloads) for _, reloads in workers), default=0)
             return any(is_listening(process) for process, reloads in workers if int(reloads) > newest)
 
         await_that(lambda: not listens(), "the former workers do not listen any more")
