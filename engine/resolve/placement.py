@@ -88,7 +88,7 @@ def _resource_problems(where: str, resources: Resources) -> Iterator[str]:
     limits, requests = resources.limits or {}, resources.requests or {}
     for path, names in ((f"{where}.limits", limits), (f"{where}.requests", requests)):
         if len(names) > MAX_RESOURCES:
-            yield f"{path} has {len(names)} resources: must have at most {MAX_RESOURCES}"
+            yield f"{path} has {len(names)} resources: must have at most {MAX_RESOURCES}; remove some"
             return
         for name in names:
             if "/" not in name and name not in _RESOURCES and not name.startswith(_HUGE_PAGES):

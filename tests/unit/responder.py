@@ -165,7 +165,7 @@ def responding() -> Iterator[Responder]:
 
 @contextmanager
 def refusing() -> Iterator[int]:
-    """A port of 127.0.0.1 that refuses connections, and that nobody else can take meanwhile."""
+    """A port of 127.0.0.1 that refuses connections, and stays reserved until the context ends."""
     with socket.socket() as reserved:  # bound and not listening
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]

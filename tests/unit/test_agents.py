@@ -407,7 +407,7 @@ def test_a_pod_that_becomes_ready_is_tried_at_once(monkeypatch: pytest.MonkeyPat
     """Its agent has started meanwhile."""
     monkeypatch.setattr(proxy_agent, "_BACKOFF", Backoff(base=600, cap=600))
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))  # so that nobody else has the port; connections are refused
+        listener.bind(("127.0.0.1", 0))  # Reserved, but nothing listens: connections are refused.
         followed = Followed(listener.getsockname()[1])
         followed.put(pod(ready=False))
         await_that(lambda: followed.failures() == 1)
